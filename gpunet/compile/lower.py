@@ -1,0 +1,120 @@
+"""Net -> Program: every layer emits its ops, forward in order, then the loss, then backward in reverse, then the updates."""
+
+from dataclasses import dataclass
+
+from gpunet.net.net import INPUT, Net, Node
+from gpunet.optimizers import Optimizer, cache_tensors
+from gpunet.program.builder import Builder, Emitter, Target
+from gpunet.program.program import Mode, Parameter, Program
+from gpunet.program.tensor import Kind, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """What the host fills before step 0."""
+
+    image_bytes: Tensor
+    images: Tensor
+    labels: Tensor | None
+
+
+def lower(
+    net: Net, *, batch: int, mode: Mode, dtype: str, optimizer: Optimizer, target: Target, scratch_limit_bytes: int
+) -> Program:
+    """The program of one training step ("train") or one forward pass ("infer") over at most `batch` images.
+
+    Nothing is shared or saved yet: that is what rewrites are for.
+    """
+    builder = Builder(batch, dtype, mode, target, scratch_limit_bytes)
+    feed = _emit_input(net, builder)
+    parameters = [p for node in net.nodes for p in _parameters(net, node, mode, dtype, optimizer)]
+    emitters = {node.name: _emitter(builder, node, parameters) for node in net.nodes}
+    scores = _emit_forward(net, feed.images, emitters)
+    loss = correct = None
+    if feed.labels is not None:
+        emit = Emitter(builder, "loss")
+        builder.phase = "loss"
+        tensors = net.loss.forward(emit, scores, feed.labels)
+        loss, correct = tensors.loss, tensors.correct
+        builder.phase = "backward"
+        _emit_backward(net, net.loss.backward(emit), emitters)
+        builder.phase = "update"
+        for parameter in parameters:
+            assert parameter.gradient is not None  # there is one in training
+            layer = Emitter(builder, parameter.tensor.layer)
+            optimizer.emit(layer, parameter.gradient, parameter.tensor, parameter.caches)
+    return Program(
+        mode=mode,
+        batch=batch,
+        dtype=dtype,
+        ops=tuple(builder.ops),
+        parameters=tuple(parameters),
+        image_bytes=feed.image_bytes,
+        images=feed.images,
+        labels=feed.labels,
+        scores=scores,
+        loss=loss,
+        correct=correct,
+    )
+
+
+def _emit_input(net: Net, builder: Builder) -> _Feed:
+    shape = (builder.batch, *net.input.shape)
+    image_bytes = Tensor(f"{INPUT}.bytes", Kind.DATA, shape, "uint8", INPUT, True)
+    images = Tensor(f"{INPUT}.images", Kind.DATA, shape, builder.dtype, INPUT, True)
+    labels = Tensor(f"{INPUT}.labels", Kind.DATA, (builder.batch,), "int32", INPUT, True)
+    Emitter(builder, INPUT).op("image_to_float", (image_bytes,), (images,), scale=net.scale, shift=net.shift)
+    return _Feed(image_bytes, images, labels if builder.mode == "train" else None)
+
+
+def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimizer) -> list[Parameter]:
+    """The parameters of a node; in training with their gradients and the optimizer's caches. He et al. 2015 starts them."""
+    found = []
+    for weights in net.weights(node):
+        name = f"{node.name}.{weights.name}"
+        w = Tensor(name, Kind.PARAMETER, weights.shape, dtype, node.name)
+        deviation = (2 / weights.fan_in) ** 0.5 if weights.fan_in else 0.0
+        if mode == "infer":
+            found.append(Parameter(w, None, (), deviation))
+            continue
+        dw = Tensor(f"{node.name}.d{weights.name}", Kind.PARAMETER_GRADIENT, weights.shape, dtype, node.name)
+        found.append(Parameter(w, dw, cache_tensors(optimizer, node.name, w), deviation))
+    return found
+
+
+def _emitter(builder: Builder, node: Node, parameters: list[Parameter]) -> Emitter:
+    own = [p for p in parameters if p.tensor.layer == node.name]
+    short = {p.tensor.name: p.tensor.name.rpartition(".")[2] for p in own}
+    return Emitter(
+        builder,
+        node.name,
+        parameters={short[p.tensor.name]: p.tensor for p in own},
+        gradients={short[p.tensor.name]: p.gradient for p in own if p.gradient is not None},
+    )
+
+
+def _emit_forward(net: Net, images: Tensor, emitters: dict[str, Emitter]) -> Tensor:
+    outputs = {INPUT: images}
+    for node in net.nodes:
+        outputs[node.name] = node.layer.forward(emitters[node.name], *(outputs[name] for name in node.inputs))
+    return outputs[net.nodes[-1].name]
+
+
+def _emit_backward(net: Net, dscores: Tensor, emitters: dict[str, Emitter]) -> None:
+    """Walk the net in reverse, stopping where nothing before has parameters to learn."""
+    learns = _learning_upstream(net)
+    gradients = {net.nodes[-1].name: dscores}
+    for node in reversed(net.nodes):
+        if node.name not in gradients:
+            continue
+        needs_dx = any(learns[name] for name in node.inputs)
+        dxs = node.layer.backward(emitters[node.name], gradients[node.name], needs_dx=needs_dx)
+        gradients.update(zip(node.inputs, dxs, strict=False))
+
+
+def _learning_upstream(net: Net) -> dict[str, bool]:
+    """By name: whether it, or anything that feeds it, has parameters."""
+    learns = {INPUT: False}
+    for node in net.nodes:
+        learns[node.name] = bool(net.weights(node)) or any(learns[name] for name in node.inputs)
+    return learns

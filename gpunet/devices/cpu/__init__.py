@@ -1,0 +1,1 @@
+"""The CPU device: NumPy. Its ops are the specification of all devices."""

@@ -1,0 +1,18 @@
+"""What planning for the CPU needs to know."""
+
+from gpunet.devices.target import MIB, DeviceTarget
+
+
+class CpuTarget(DeviceTarget):
+    """The interpreter and NumPy take about 64 MiB; an im2col matrix pays while it stays near the caches."""
+
+    name = "cpu"
+    reserve_bytes = 64 * MIB
+    scratch_limit_bytes = 4 * MIB
+
+    def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
+        """NumPy cannot add a product to what is there, so it makes the product first: room for all of it."""
+        return rows * columns * itemsize if accumulate else 0
+
+
+TARGET = CpuTarget()

@@ -1,0 +1,147 @@
+"""What CUDA ops compute on (DeviceArray) and what must stand under them (Driver): CuPy on a GPU, the emulator in the tests."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gpunet.errors import ShapeError
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Memory of a device: its address, aligned to 256 bytes, and its size. `owner` keeps it alive."""
+
+    pointer: int
+    nbytes: int
+    owner: Any = field(default=None, repr=False, compare=False)
+
+
+class Driver(ABC):
+    """Memory, copies, kernel launches and matrix products of one device, in the order in which they are asked for."""
+
+    multiprocessors: int
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> Allocation:
+        """Memory with whatever was in it. Raises DeviceError where there is not that much."""
+
+    @abstractmethod
+    def free(self, allocation: Allocation) -> None:
+        """Give the memory back once the work asked for is done."""
+
+    @abstractmethod
+    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype) -> None:
+        """Run `kernel` of cuda/`file`.cu, compiled with REAL=`real`, on `grid` blocks of `block` threads.
+
+        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`; nothing else is taken.
+        """
+
+    @abstractmethod
+    def gemm(
+        self,
+        trans_a: bool,
+        trans_b: bool,
+        m: int,
+        n: int,
+        k: int,
+        alpha: float,
+        a: "DeviceArray",
+        lda: int,
+        b: "DeviceArray",
+        ldb: int,
+        beta: float,
+        c: "DeviceArray",
+        ldc: int,
+        workspace: "DeviceArray | None",
+    ) -> None:
+        """c = alpha op(a) op(b) + beta c on column-major matrices, as cuBLAS defines it; c is not read where beta is 0.
+
+        op(a) is (m, k), op(b) is (k, n), c is (m, n); float32 or float64, in which it also computes. `workspace`: scratch
+        of cuBLAS, 256-byte aligned.
+        """
+
+    @abstractmethod
+    def copy_in(self, pointer: int, values: np.ndarray) -> None:
+        """Copy a C-contiguous host array to the device; the host array may be changed as soon as this returns."""
+
+    @abstractmethod
+    def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        """Copy from the device into a C-contiguous host array; returns when all of it is there."""
+
+    @abstractmethod
+    def fill(self, pointer: int, byte: int, nbytes: int) -> None:
+        """Set nbytes bytes to `byte`."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all that was asked for is done. Raises DeviceError for what went wrong in it."""
+
+    @abstractmethod
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the device that are free, and that there are."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the driver holds."""
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """A C-contiguous array in a device's memory; whoever allocated the memory keeps it alive."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    driver: Driver = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def reshape(self, *shape: int) -> "DeviceArray":
+        """The same values in another shape; one extent may be -1."""
+        known = prod(extent for extent in shape if extent != -1)
+        if -1 in shape and known and self.size % known == 0:
+            shape = tuple(self.size // known if extent == -1 else extent for extent in shape)
+        if prod(shape) != self.size or any(extent < 0 for extent in shape):
+            raise ShapeError(f"an array of shape {self.shape} has {self.size} values and cannot become {shape}")
+        return DeviceArray(self.pointer, shape, self.dtype, self.driver)
+
+    def rows(self, first: int, last: int) -> "DeviceArray":
+        """The slice [first, last) of axis 0."""
+        if not 0 <= first <= last <= self.shape[0]:
+            raise ShapeError(f"rows {first} to {last} are not all in an array of shape {self.shape}")
+        row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
+        return DeviceArray(self.pointer + first * row_bytes, (last - first, *self.shape[1:]), self.dtype, self.driver)
+
+
+Argument = DeviceArray | int | float | None
+"""What a kernel takes."""
+
+
+def cast(argument: Argument, real: np.dtype) -> np.generic:
+    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long, floats `real`.
+
+    The only place where that is decided: CuPy would pass a Python float as a double to a kernel that reads a float.
+    Raises TypeError for anything else, NumPy's scalars and bools included.
+    """
+    if argument is None:
+        return np.uintp(0)
+    if isinstance(argument, DeviceArray):
+        return np.uintp(argument.pointer)
+    if type(argument) is int:
+        return np.int64(argument)
+    if type(argument) is float:
+        return real.type(argument)
+    raise TypeError(f"a kernel takes DeviceArray, int, float or None, not {type(argument).__name__} ({argument!r})")

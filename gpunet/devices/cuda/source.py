@@ -1,0 +1,38 @@
+"""The text of a .cu file as every compiler here gets it: NVRTC on a GPU, a C++ compiler in the emulator."""
+
+from functools import cache
+from pathlib import Path
+
+import gpunet
+from gpunet.errors import DeviceError
+
+_PACKAGE = Path(gpunet.__file__).parent
+_PLACES = (_PACKAGE / "kernels", _PACKAGE.parent / "cuda")
+"""Where the .cu files are: inside an installed package, beside it in a checkout."""
+
+
+@cache
+def kernel_folder() -> Path:
+    """The folder of the .cu files. Raises DeviceError where the installation is without them."""
+    for place in _PLACES:
+        if (place / "common.cuh").is_file():
+            return place
+    raise DeviceError(f"there are no kernels in {' or '.join(map(str, _PLACES))}; install gpunet again")
+
+
+def kernel_files() -> list[str]:
+    """The names, without .cu, of all files of kernels."""
+    return sorted(path.stem for path in kernel_folder().glob("*.cu"))
+
+
+def compose(file: str) -> str:
+    """common.cuh and cuda/`file`.cu as one text.
+
+    Prepended and not included, because CuPy's cache looks at the text alone and would run stale code after an edit;
+    with #line, so that a compiler's messages point into the files.
+    """
+    return "".join(_with_line(kernel_folder() / name) for name in ("common.cuh", f"{file}.cu"))
+
+
+def _with_line(path: Path) -> str:
+    return f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}\n'

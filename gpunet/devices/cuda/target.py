@@ -1,0 +1,18 @@
+"""What planning for a GPU needs to know, on a machine with or without one."""
+
+from gpunet.devices.target import MIB, DeviceTarget
+
+
+class CudaTarget(DeviceTarget):
+    """512 MiB for the CUDA context and loaded kernels where nobody has measured it; cuBLAS gets 8 MiB for each product."""
+
+    name = "cuda"
+    reserve_bytes = 512 * MIB
+    scratch_limit_bytes = 64 * MIB
+
+    def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
+        """cuBLAS asks for at least 4 MiB; see cublasSetWorkspace in its documentation."""
+        return 8 * MIB
+
+
+TARGET = CudaTarget()

@@ -1,0 +1,72 @@
+"""What a device must offer: an arena to place tensors in, the ops by name, and a way in and out for arrays of the host."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""What a device's ops compute on: numpy.ndarray on the CPU, DeviceArray on CUDA. Has .shape, .dtype (as NumPy's) and .size."""
+
+
+class Arena(ABC):
+    """One allocation that holds every tensor of a plan."""
+
+    nbytes: int
+
+    @abstractmethod
+    def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> Array:
+        """The bytes from `offset` as a C-contiguous array; nothing is copied or cleared."""
+
+    @abstractmethod
+    def fill(self, offset: int, nbytes: int, byte: int) -> None:
+        """Set nbytes bytes from `offset` to `byte`; 0xFF makes every float a NaN."""
+
+    @abstractmethod
+    def free(self) -> None:
+        """Give the memory back; the views are of no use afterwards."""
+
+
+class Device(ABC):
+    """Runs ops inside an arena. Ops of one device are called in order; `read` waits for those before it."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def ops(self) -> Mapping[str, Callable[..., None]]:
+        """Every op by its name; the CPU's docstrings are the contract."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> Arena:
+        """An arena of exactly nbytes, its base aligned to 256 bytes. Raises DeviceError where there is not that much."""
+
+    @abstractmethod
+    def write(self, array: Array, values: np.ndarray) -> None:
+        """Copy values (same shape, converted to the array's dtype) from the host into the array."""
+
+    @abstractmethod
+    def read(self, array: Array) -> np.ndarray:
+        """A copy of the array on the host."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all that was asked for is done."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the device holds; its arrays are of no use afterwards."""
+
+
+def collect_ops(package: ModuleType, without: Iterable[str] = ("device", "target")) -> dict[str, Callable[..., None]]:
+    """The functions that the modules of a device's package name in `__all__`, by name: a new op file needs no registry."""
+    ops: dict[str, Callable[..., None]] = {}
+    for module in iter_modules(package.__path__):
+        if module.name not in without:
+            loaded = import_module(f"{package.__name__}.{module.name}")
+            ops.update({name: getattr(loaded, name) for name in loaded.__all__})
+    return ops

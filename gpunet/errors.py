@@ -1,0 +1,33 @@
+"""What can go wrong, by whose hands it is mended. Every message names the thing, the numbers and the way out."""
+
+
+class GpunetError(Exception):
+    """A mistake or a limit that the user can do something about; the command line prints it without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(GpunetError):
+    """What was said about a net, an option or a run cannot be understood."""
+
+
+class ShapeError(GpunetError):
+    """A layer does not fit its input volume, or an array does not have the shape it must have."""
+
+
+class PlanError(GpunetError):
+    """A plan is impossible or wrong."""
+
+
+class BudgetError(PlanError):
+    """A net does not fit its budget; the message says which batch, or which budget, would."""
+
+    exit_code = 1
+
+
+class DeviceError(GpunetError):
+    """A device, its driver or its libraries are missing or refused to work."""
+
+
+class DataError(GpunetError):
+    """Images, labels or files that cannot be used."""

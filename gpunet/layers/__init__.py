@@ -1,0 +1,16 @@
+"""All layers, found by walking this package: a new layer is a new file, and nothing here changes."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from gpunet.layers.layer import Layer
+
+
+def layer_types() -> tuple[type[Layer], ...]:
+    """Every layer class of this package, in alphabetical order of its type."""
+    found = {}
+    for module in iter_modules(__path__):
+        for value in vars(import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, Layer) and value is not Layer:
+                found[value.type] = value
+    return tuple(found[name] for name in sorted(found))

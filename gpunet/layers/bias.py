@@ -1,0 +1,17 @@
+"""Biases: one number for each map, shared by all positions. Forward they are part of conv and fc; backward stands here."""
+
+from gpunet.program.builder import Emitter
+from gpunet.program.tensor import Tensor
+
+BLOCK_ROWS = 512
+"""Rows of dy in one partial sum of a bias gradient."""
+
+
+def emit_bias_backward(emit: Emitter, dy: Tensor, db: Tensor) -> None:
+    """db = sum of dy over all axes but the last: partial sums of 512 rows, then their sum, always in the same order."""
+    *positions, K = dy.shape
+    rows = 1
+    for extent in positions:
+        rows *= extent
+    partials = emit.workspace("db_partials", (-(-rows // BLOCK_ROWS), K))
+    emit.op("bias_backward", (dy,), (db,), (partials,), block_rows=BLOCK_ROWS)

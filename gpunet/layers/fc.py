@@ -1,0 +1,51 @@
+"""Fully connected layer: every output sees every input. Source: CS231n "Fully-connected layer"."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpunet.layers.bias import emit_bias_backward
+from gpunet.layers.layer import Layer, Weights, of, require_int
+from gpunet.program.builder import Emitter
+from gpunet.program.tensor import Tensor
+from gpunet.volume import Volume
+
+
+@dataclass(frozen=True)
+class FC(Layer):
+    """K outputs as a 1x1xK volume; parameters w (K, inputs), inputs flattened H, W, D, and b (K,)."""
+
+    K: int
+
+    type: ClassVar[str] = "fc"
+    word: ClassVar[str] = "FC"
+    count: ClassVar[str] = "K"
+
+    def __post_init__(self) -> None:
+        require_int("K", self.K)
+
+    def output(self, *inputs: Volume) -> Volume:
+        return Volume(1, 1, self.K)
+
+    def weights(self, *inputs: Volume) -> tuple[Weights, ...]:
+        (volume,) = inputs
+        return Weights("w", (self.K, volume.values), volume.values), Weights("b", (self.K,))
+
+    def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        y = emit.activation("y", (1, 1, self.K))
+        workspace = emit.gemm_workspace("gemm", emit.batch, self.K)
+        emit.op("fc_forward", (x, emit.parameters["w"], emit.parameters["b"]), (y,), (workspace,))
+        emit.kept["x"] = x
+        return y
+
+    def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
+        x, w = emit.kept["x"], emit.parameters["w"]
+        values = of(x).values
+        workspace = emit.gemm_workspace("dw_gemm", self.K, values)
+        emit.op("fc_backward_weights", (x, dy), (emit.gradients["w"],), (workspace,))
+        emit_bias_backward(emit, dy, emit.gradients["b"])
+        if not needs_dx:
+            return ()
+        dx = emit.gradient("dx", x)
+        emit.op("fc_backward_input", (dy, w), (dx,), (emit.gemm_workspace("dx_gemm", emit.batch, values),))
+        return (dx,)

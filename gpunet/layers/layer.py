@@ -1,0 +1,67 @@
+"""What a layer is: a frozen value that knows its output volume and its parameters and emits its ops.
+
+A layer never touches memory or a device. It does not know its own name either: a net names it, and puts that name in
+front of whatever error the layer raises.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpunet.errors import ConfigError
+from gpunet.program.builder import Emitter
+from gpunet.program.tensor import Tensor
+from gpunet.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One parameter of a layer: its short name, its shape, and the fan-in that scales its start (0: starts at zero)."""
+
+    name: str
+    shape: tuple[int, ...]
+    fan_in: int = 0
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """Base of all layers; subclasses are frozen dataclasses whose fields are the notes' letters.
+
+    `type`    what a config calls it (`type = "conv"`); layers without a name are numbered by it: conv1, conv2, ...
+    `word`    what the arrow notation calls it: CONV
+    `number`  field set by a number right behind the word (CONV3: "F"), or None where there cannot be one
+    `count`   field set by a number behind a dash (CONV3-64: "K"), or None
+    """
+
+    type: ClassVar[str]
+    word: ClassVar[str]
+    number: ClassVar[str | None] = None
+    count: ClassVar[str | None] = None
+
+    @abstractmethod
+    def output(self, *inputs: Volume) -> Volume:
+        """The output volume. Raises ShapeError, without the layer's name, where the inputs do not fit."""
+
+    def weights(self, *inputs: Volume) -> tuple[Weights, ...]:
+        """The parameters for these input volumes."""
+        return ()
+
+    @abstractmethod
+    def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
+        """Emit the forward ops, keep in `emit.kept` what backward needs, return the output (N, H, W, D)."""
+
+    @abstractmethod
+    def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
+        """Emit the backward ops; return the gradient of each input, or () where `needs_dx` is false."""
+
+
+def require_int(letter: str, value: object, least: int = 1) -> None:
+    """Raise ConfigError unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{letter} must be an integer of at least {least}; got {value!r}")
+
+
+def of(tensor: Tensor) -> Volume:
+    """The volume of one image of an (N, H, W, D) tensor."""
+    _, H, W, D = tensor.shape
+    return Volume(H, W, D)

@@ -1,0 +1,72 @@
+"""Pooling: each map is downsampled on its own. Source: CS231n "Pooling Layer"; "switches" after Zeiler & Fergus 2014."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpunet.errors import ConfigError
+from gpunet.layers.layer import Layer, of, require_int
+from gpunet.program.builder import Emitter
+from gpunet.program.tensor import Tensor
+from gpunet.volume import FitPolicy, Volume, window_output
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """Maximum over F x F windows at stride S (None: S = F), P rows and columns around the input that never win.
+
+    `fit` None follows the net's policy. Under "pad" the last window may hang over the edge, as Caffe's do.
+    """
+
+    F: int = 2
+    S: int | None = None
+    P: int = 0
+    fit: FitPolicy | None = None
+
+    type: ClassVar[str] = "pool"
+    word: ClassVar[str] = "POOL"
+    number: ClassVar[str] = "F"
+
+    def __post_init__(self) -> None:
+        if self.S is None:
+            object.__setattr__(self, "S", self.F)
+        require_int("F", self.F)
+        require_int("S", self.S)
+        require_int("P", self.P, 0)
+        if self.F > 255:
+            raise ConfigError(f"F={self.F} is more than a pooling window may have; use F <= 255")
+        if self.P >= self.F:
+            raise ConfigError(f"P={self.P} would make windows of padding alone; use P < F={self.F}")
+
+    @property
+    def geometry(self) -> dict[str, int]:
+        """F, S and P as the ops take them."""
+        assert self.S is not None  # set in __post_init__
+        return {"F": self.F, "S": self.S, "P": self.P}
+
+    @property
+    def switch_dtype(self) -> str:
+        """The smallest unsigned type that holds row*F + column."""
+        return "uint8" if self.F <= 16 else "int32"
+
+    def output(self, *inputs: Volume) -> Volume:
+        (volume,) = inputs
+        return window_output(volume, volume.D, **self.geometry, fit=self.fit or "error")
+
+    def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        volume = self.output(of(x))
+        y = emit.activation("y", volume.shape)
+        if not emit.trains:
+            emit.op("max_pool_infer", (x,), (y,), **self.geometry)
+            return y
+        switches = emit.activation("switches", volume.shape, self.switch_dtype)
+        emit.op("max_pool_forward", (x,), (y, switches), **self.geometry)
+        emit.kept.update(x=x, switches=switches)
+        return y
+
+    def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
+        if not needs_dx:
+            return ()
+        dx = emit.gradient("dx", emit.kept["x"])
+        emit.op("max_pool_backward", (dy, emit.kept["switches"]), (dx,), **self.geometry)
+        return (dx,)

@@ -1,0 +1,187 @@
+"""A plan: every tensor of a program at its offset in one arena, and what that costs by kind, by layer and by step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from gpunet.memory.arena import Buffer, Placement, place
+from gpunet.memory.validate import validate
+from gpunet.program.program import Program
+from gpunet.program.tensor import Kind, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTensor:
+    """A tensor at its place: bytes [offset, offset + nbytes) of the arena are its own during steps [first, last)."""
+
+    tensor: Tensor
+    offset: int
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        return self.tensor.name
+
+    @property
+    def kind(self) -> Kind:
+        return self.tensor.kind
+
+    @property
+    def layer(self) -> str:
+        return self.tensor.layer
+
+    @property
+    def nbytes(self) -> int:
+        return self.tensor.nbytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything lies. `gpunet.plan` makes one; a Model runs inside it. All sizes and offsets are bytes.
+
+    `arena_bytes`        one allocation that holds every tensor
+    `lower_bound_bytes`  most bytes alive at once: no placement can be smaller
+    `reserve_bytes`      what the process holds outside the arena
+    `budget_bytes`       what there is, or None where nobody said
+    `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
+    """
+
+    net: str
+    device: str
+    optimizer: str
+    program: Program
+    placement: Placement
+    scratch_limit_bytes: int
+    reserve_bytes: int
+    budget_bytes: int | None = None
+
+    @property
+    def mode(self) -> str:
+        return self.program.mode
+
+    @property
+    def batch(self) -> int:
+        return self.program.batch
+
+    @property
+    def dtype(self) -> str:
+        return self.program.dtype
+
+    @property
+    def steps(self) -> int:
+        return self.program.steps
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.placement.height_bytes
+
+    @property
+    def lower_bound_bytes(self) -> int:
+        return self.placement.lower_bound_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """Arena and reserve: what the budget must hold."""
+        return self.arena_bytes + self.reserve_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether arena and reserve are within the budget; true where there is none."""
+        return self.budget_bytes is None or self.total_bytes <= self.budget_bytes
+
+    @cached_property
+    def tensors(self) -> tuple[PlannedTensor, ...]:
+        """Every tensor with its offset and lifetime; no two that are alive in the same step share a byte."""
+        storage = _storage(self.program)
+        offsets = self.placement.offsets
+        lifetimes = self.program.lifetimes
+        return tuple(
+            PlannedTensor(tensor, offsets[storage[name]], *lifetimes[name])
+            for name, tensor in self.program.tensors.items()
+        )
+
+    @cached_property
+    def live_bytes(self) -> tuple[int, ...]:
+        """Bytes of the tensors alive in each step."""
+        change = [0] * (self.steps + 1)
+        for planned in self.tensors:
+            change[planned.first] += planned.nbytes
+            change[planned.last] -= planned.nbytes
+        live, total = [], 0
+        for step in range(self.steps):
+            total += change[step]
+            live.append(total)
+        return tuple(live)
+
+    @property
+    def peak_step(self) -> int:
+        """The first step in which the most bytes are alive."""
+        return self.live_bytes.index(max(self.live_bytes))
+
+    @cached_property
+    def by_kind(self) -> dict[Kind, int]:
+        """Bytes alive at the peak, by kind; a kind that holds nothing there has 0."""
+        totals = dict.fromkeys(Kind, 0)
+        for planned in self.alive(self.peak_step):
+            totals[planned.kind] += planned.nbytes
+        return totals
+
+    @cached_property
+    def by_layer(self) -> dict[str, dict[Kind, int]]:
+        """Bytes by layer and kind, whenever they live; bytes that are handed from tensor to tensor count once.
+
+        Scratch is the most that one op of the layer takes.
+        """
+        storage = _storage(self.program)
+        totals: dict[str, dict[Kind, int]] = {}
+        for name, tensor in self.program.tensors.items():
+            row = totals.setdefault(tensor.layer, dict.fromkeys(Kind, 0))
+            if tensor.kind is not Kind.WORKSPACE and storage[name] == name:
+                row[tensor.kind] += tensor.nbytes
+        for op in self.program.ops:
+            row = totals.setdefault(op.layer, dict.fromkeys(Kind, 0))
+            scratch = sum(tensor.nbytes for tensor in op.scratch if tensor is not None)
+            row[Kind.WORKSPACE] = max(row[Kind.WORKSPACE], scratch)
+        return totals
+
+    def alive(self, step: int) -> Iterator[PlannedTensor]:
+        """The tensors alive in a step."""
+        return (planned for planned in self.tensors if planned.first <= step < planned.last)
+
+
+def arrange(program: Program, *, alignment: int = 256) -> Placement:
+    """Offsets for the tensors of a program, persistent ones contiguous at the base; checked before it is returned.
+
+    Raises PlanError if the check finds a fault, which would be ours.
+    """
+    base, moving = buffers(program)
+    placement = place(moving, base=base, alignment=alignment)
+    validate([*base, *moving], placement.offsets, placement.height_bytes, alignment)
+    return placement
+
+
+def buffers(program: Program) -> tuple[list[Buffer], list[Buffer]]:
+    """(persistent, others): one Buffer for each tensor that is not handed another's bytes, alive as long as its last heir."""
+    lifetimes = program.lifetimes
+    storage = _storage(program)
+    last = {}
+    for name, root in storage.items():
+        last[root] = max(last.get(root, 0), lifetimes[name][1])
+    base, moving = [], []
+    for name, tensor in program.tensors.items():
+        if storage[name] == name:
+            buffer = Buffer(name, tensor.nbytes, lifetimes[name][0], last[name])
+            (base if tensor.kind.persistent else moving).append(buffer)
+    return base, moving
+
+
+def _storage(program: Program) -> dict[str, str]:
+    """Tensor name -> name of the tensor at the start of its chain of takeovers, whose bytes it has."""
+    storage: dict[str, str] = {}
+    for name in program.tensors:
+        root = name
+        while root in program.takes_over:
+            root = program.takes_over[root]
+        storage[name] = root
+    return storage

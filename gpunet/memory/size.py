@@ -1,0 +1,29 @@
+"""Amounts of memory as people write and read them; 1 MiB = 2**20 bytes."""
+
+import re
+
+from gpunet.errors import ConfigError
+
+UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes from "12GiB", "512 MiB", "12GB" (10**9 each), or a plain number.
+
+    Raises ConfigError for anything else, and for less than one byte.
+    """
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", str(text))
+    if not match or match[2].lower() not in UNITS:
+        raise ConfigError(f"cannot read {text!r} as an amount of memory; write it like 12GiB, 512MiB or 6GB")
+    value = float(match[1]) * UNITS[match[2].lower()] if "." in match[1] else int(match[1]) * UNITS[match[2].lower()]
+    if value < 1:
+        raise ConfigError(f"an amount of memory must be at least one byte; got {text!r}")
+    return int(value)
+
+
+def format_bytes(count: int) -> str:
+    """Bytes for people: 5.42 GiB, 12.3 MiB, 512 B."""
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(count) >= size:
+            return f"{count / size:.4g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
+    return f"{count} B"

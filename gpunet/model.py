@@ -1,0 +1,317 @@
+"""A model: a plan bound to a device. Views into the arena are made once; a step walks the list of ops and allocates nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from gpunet.devices import open_device, target
+from gpunet.devices.device import Array, Device
+from gpunet.errors import BudgetError, ConfigError, DataError, DeviceError, ShapeError
+from gpunet.fit import fit
+from gpunet.memory.plan import Plan
+from gpunet.memory.size import format_bytes
+from gpunet.net.net import Net
+from gpunet.optimizers import Optimizer
+from gpunet.planner import plan as make_plan
+from gpunet.program.program import Mode, Op, Phase, RunTime
+from gpunet.program.tensor import Tensor
+
+POISON = 0xFF
+"""Four or eight such bytes are a NaN."""
+
+Call = tuple[Op, Callable[[], None]]
+
+
+class Model:
+    """A net that runs on a device inside the arena that its plan laid out.
+
+    `batch`   the most images of one step; fewer run in the same arena
+    `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
+    `seed`    draws the starting weights: the same seed gives the same bits
+    `budget`  like "6GiB": refuse to start above it
+    `debug`   fill what is fresh or free with NaN before every op; results must not change
+
+    Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too little memory.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        batch: int = 64,
+        device: str | Device = "auto",
+        *,
+        optimizer: str | Optimizer = "momentum",
+        mode: Mode = "train",
+        dtype: str = "float32",
+        seed: int = 0,
+        learning_rate: float = 0.01,
+        budget: str | int | None = None,
+        scratch_limit: str | int | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.net = net
+        self.learning_rate = learning_rate
+        self.debug = debug
+        name = device.name if isinstance(device, Device) else choose_device(device)
+        options: dict[str, Any] = dict(
+            optimizer=optimizer, mode=mode, dtype=dtype, device=name, scratch_limit=scratch_limit
+        )
+        self.plan = make_plan(net, batch, budget=budget, **options)
+        require_fit(net, self.plan, **options)
+        self._owns_device = not isinstance(device, Device)
+        self.device = device if isinstance(device, Device) else open_device(name)
+        self._arena = self.device.allocate(self.plan.arena_bytes)
+        self._offsets = {planned.name: planned.offset for planned in self.plan.tensors}
+        self._views: dict[tuple[str, int], Array] = {}
+        self._calls: dict[int, list[Call]] = {}
+        self.parameters = Parameters(self)
+        if debug:
+            self._arena.fill(0, self.plan.arena_bytes, POISON)
+        self._initialise(seed)
+
+    @property
+    def batch(self) -> int:
+        """The most images that one step takes."""
+        return self.plan.batch
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
+
+        `images`  (n, H, W, D), n <= batch; float, used as they are, or uint8, used as pixel*scale + shift
+        `labels`  (n,) integers, 0 <= label < classes
+
+        Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
+        """
+        n = self._feed(images, labels)
+        self._run(n, self._skipped(images), "forward", "loss", "backward", "update")
+        return self._read_loss(n)
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """The scores (n, classes) of n <= batch images."""
+        n = self._feed(images, None)
+        self._run(n, self._skipped(images), "forward")
+        return self.device.read(self._view(self.plan.program.scores, n)).reshape(n, self.net.classes)
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
+        """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
+        n = self._feed(images, labels)
+        self._run(n, self._skipped(images), "forward", "loss")
+        return self._read_loss(n), self.correct
+
+    @property
+    def correct(self) -> int:
+        """How many labels had the highest score in the last step or evaluation."""
+        tensor = self.plan.program.correct
+        assert tensor is not None  # a training program has one
+        return int(self.device.read(self._view(tensor, self.batch))[0])
+
+    def gradients(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """The gradient of the mean loss by parameter name, as copies; nothing is updated."""
+        n = self._feed(images, labels)
+        self._run(n, self._skipped(images), "forward", "loss", "backward")
+        parameters = self.plan.program.parameters
+        return {p.tensor.name: self.device.read(self._view(p.gradient, n)) for p in parameters if p.gradient is not None}
+
+    def close(self) -> None:
+        """Give the arena back. The model is of no use afterwards."""
+        self._views.clear()
+        self._calls.clear()
+        self._arena.free()
+        if self._owns_device:
+            self.device.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- feeding -----------------------------------------------------------------------------------
+
+    def _feed(self, images: np.ndarray, labels: np.ndarray | None) -> int:
+        """Check the arrays, copy them into the arena, return how many images there are."""
+        program = self.plan.program
+        images = check_images(images, self.net, self.batch)
+        n = len(images)
+        if labels is not None:
+            if program.labels is None:
+                raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
+            labels = check_labels(labels, n, self.net.classes)
+        if self.debug:
+            self._poison_free(0)
+        tensor = program.image_bytes if images.dtype == np.uint8 else program.images
+        self.device.write(self._view(tensor, n), images)
+        if labels is not None and program.labels is not None:
+            self.device.write(self._view(program.labels, n), labels)
+        return n
+
+    def _skipped(self, images: np.ndarray) -> int:
+        """Ops to leave out at the start: float images need no conversion."""
+        return 0 if np.asarray(images).dtype == np.uint8 else 1
+
+    def _read_loss(self, n: int) -> float:
+        tensor = self.plan.program.loss
+        assert tensor is not None  # labels were given, so there is one
+        return float(self.device.read(self._view(tensor, n))[0])
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def _run(self, n: int, skip: int, *phases: Phase) -> None:
+        """Call the ops of the given phases, in order, for n images."""
+        for step, (op, call) in enumerate(self._bound(n)):
+            if step < skip or op.phase not in phases:
+                continue
+            if self.debug:
+                self._poison_fresh(step)
+            call()
+            if self.debug:
+                self._poison_free(step + 1)
+
+    def _bound(self, n: int) -> list[Call]:
+        """The ops bound to their views for n images; made at the first use of each n."""
+        if n not in self._calls:
+            ops = self.device.ops
+            self._calls[n] = [(op, self._bind(ops[op.name], op, n)) for op in self.plan.program.ops]
+        return self._calls[n]
+
+    def _bind(self, function: Callable[..., None], op: Op, n: int) -> Callable[[], None]:
+        arrays = [None if tensor is None else self._view(tensor, n) for tensor in op.arguments]
+        fixed = {name: value for name, value in op.attributes.items() if not isinstance(value, RunTime)}
+        late = {name: value.name for name, value in op.attributes.items() if isinstance(value, RunTime)}
+        if not late:
+            return lambda: function(*arrays, **fixed)
+        return lambda: function(*arrays, **fixed, **{name: getattr(self, late[name]) for name in late})
+
+    def _view(self, tensor: Tensor, n: int) -> Array:
+        """The tensor's place in the arena, its first n rows where it is batched."""
+        key = (tensor.name, n if tensor.batched else 0)
+        if key not in self._views:
+            shape = (n, *tensor.shape[1:]) if tensor.batched else tensor.shape
+            self._views[key] = self._arena.view(self._offsets[tensor.name], shape, tensor.dtype)
+        return self._views[key]
+
+    # -- poison ------------------------------------------------------------------------------------
+
+    def _poison_fresh(self, step: int) -> None:
+        """Fill what begins to live in this step, unless it takes over bytes that the op still reads."""
+        for planned in self.plan.tensors:
+            fed = step == 0 and planned.tensor.kind == "data"
+            if planned.first == step and not fed and not self._inherits(planned.name) and not planned.kind.persistent:
+                self._arena.fill(planned.offset, planned.nbytes, POISON)
+
+    def _poison_free(self, step: int) -> None:
+        """Fill every byte that no tensor owns in this step."""
+        end = 0
+        for planned in sorted(self.plan.alive(step), key=lambda planned: planned.offset):
+            if planned.offset > end:
+                self._arena.fill(end, planned.offset - end, POISON)
+            end = max(end, planned.offset + planned.nbytes)
+        if end < self.plan.arena_bytes and step < self.plan.steps:
+            self._arena.fill(end, self.plan.arena_bytes - end, POISON)
+
+    def _inherits(self, name: str) -> bool:
+        return name in self.plan.program.takes_over
+
+    # -- parameters --------------------------------------------------------------------------------
+
+    def _initialise(self, seed: int) -> None:
+        """Draw the weights (He et al. 2015: normal, deviation sqrt(2/fan-in)), zero the rest; each from its own stream."""
+        streams = np.random.SeedSequence(seed).spawn(len(self.plan.program.parameters))
+        for parameter, stream in zip(self.plan.program.parameters, streams, strict=True):
+            shape, dtype = parameter.tensor.shape, parameter.tensor.dtype
+            values = np.zeros(shape, dtype)
+            if parameter.deviation:
+                np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
+                values *= parameter.deviation
+            self.device.write(self._view(parameter.tensor, 0), values)
+            for cache in parameter.caches:
+                self.device.write(self._view(cache, 0), np.zeros(shape, dtype))
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """The parameters by name, as NumPy copies; assigning sets them on the device.
+
+    Conv weights are (K, F, F, D), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._tensors = {p.tensor.name: p.tensor for p in model.plan.program.parameters}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._model.device.read(self._model._view(self._find(name), 0))
+
+    def __setitem__(self, name: str, values: np.ndarray) -> None:
+        tensor = self._find(name)
+        values = np.asarray(values)
+        if values.shape != tensor.shape:
+            raise ShapeError(f"{name} has shape {tensor.shape}; got {values.shape}")
+        self._model.device.write(self._model._view(tensor, 0), values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def _find(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise ConfigError(f"{self._model.net.name} has no parameter {name!r}; it has {', '.join(self._tensors)}")
+        return self._tensors[name]
+
+
+def choose_device(name: str) -> str:
+    """ "auto" becomes cuda where a GPU can be opened, else cpu; other names must be known."""
+    if name != "auto":
+        target(name)
+        return name
+    with suppress(DeviceError):
+        open_device("cuda").close()
+        return "cuda"
+    return "cpu"
+
+
+def require_fit(net: Net, plan: Plan, **options: Any) -> None:
+    """Raise BudgetError, naming the batch or the budget that would do, unless the plan fits."""
+    if plan.fits or plan.budget_bytes is None:
+        return
+    largest = fit(net, plan.budget_bytes, **options)
+    raise BudgetError(
+        f"{net.name} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}, "
+        f"{format_bytes(plan.total_bytes - plan.budget_bytes)} more than the budget of {format_bytes(plan.budget_bytes)}; "
+        f"the largest batch that fits is {largest.batch}"
+    )
+
+
+def check_images(images: np.ndarray, net: Net, batch: int) -> np.ndarray:
+    """The images as an array (n, H, W, D), n <= batch, uint8 or finite floats. Raises ShapeError or DataError."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1:] != net.input.shape:
+        wanted = f"(n, {', '.join(map(str, net.input.shape))})"
+        raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}")
+    if not 1 <= len(images) <= batch:
+        raise ShapeError(f"got {len(images)} images; this model was planned for 1 to {batch} at a time")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(f"images must be uint8 or floats; got {images.dtype}")
+    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
+        bad = next(i for i, image in enumerate(images) if not np.isfinite(image).all())
+        raise DataError(f"image {bad} of the batch holds NaN or infinite values")
+    return images
+
+
+def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
+    """The labels as an array (n,) of integers from 0 to classes - 1. Raises ShapeError or DataError."""
+    labels = np.asarray(labels)
+    if labels.shape != (n,):
+        raise ShapeError(f"{n} images need labels of shape ({n},); got {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"labels must be integers; got {labels.dtype}")
+    if labels.min() < 0 or labels.max() >= classes:
+        worst = int(labels.min() if labels.min() < 0 else labels.max())
+        raise DataError(f"label {worst} is out of range; {classes} classes are labelled 0 to {classes - 1}")
+    return labels

@@ -1,0 +1,109 @@
+"""What layers, losses and optimizers emit their ops into: a Builder for the program, an Emitter for one layer of it."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gpunet.program.program import Attribute, Mode, Op, Phase
+from gpunet.program.tensor import Kind, Tensor
+
+
+class Target(Protocol):
+    """What depends on the device and changes the program: how much scratch its algorithms want."""
+
+    @property
+    def name(self) -> str: ...
+
+    def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
+        """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
+        ...
+
+
+@dataclass
+class Builder:
+    """Collects the ops of a program in execution order.
+
+    `scratch_limit_bytes`  most bytes that one im2col matrix may take; the plan's decision, which layers obey
+    """
+
+    batch: int
+    dtype: str
+    mode: Mode
+    target: Target
+    scratch_limit_bytes: int
+    phase: Phase = "forward"
+    ops: list[Op] = field(default_factory=list)
+
+
+@dataclass
+class Emitter:
+    """What one layer sees while it emits: its name, its parameters, and what its forward pass left for its backward.
+
+    `parameters`     by short name ("w", "b"); `gradients` the same, empty when nothing is trained
+    `kept`           the layer's own notes between forward and backward: tensors by any name it likes
+    """
+
+    builder: Builder
+    layer: str
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        return self.builder.batch
+
+    @property
+    def dtype(self) -> str:
+        return self.builder.dtype
+
+    @property
+    def target(self) -> Target:
+        return self.builder.target
+
+    @property
+    def trains(self) -> bool:
+        """Whether a backward pass will follow, so that it pays to remember something for it."""
+        return self.builder.mode == "train"
+
+    @property
+    def scratch_limit_bytes(self) -> int:
+        return self.builder.scratch_limit_bytes
+
+    def tensor(self, name: str, kind: Kind, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+        """A new tensor of this layer with exactly this shape."""
+        return Tensor(f"{self.layer}.{name}", kind, shape, dtype or self.dtype, self.layer)
+
+    def activation(self, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+        """A new activation, `shape` for each image of the batch."""
+        kind = Kind.ACTIVATION
+        return Tensor(f"{self.layer}.{name}", kind, (self.batch, *shape), dtype or self.dtype, self.layer, True)
+
+    def gradient(self, name: str, like: Tensor) -> Tensor:
+        """A new gradient of the activation `like`."""
+        return Tensor(f"{self.layer}.{name}", Kind.GRADIENT, like.shape, like.dtype, self.layer, like.batched)
+
+    def workspace(self, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Tensor | None:
+        """New scratch for one op, or None where the shape holds nothing."""
+        return None if 0 in shape else self.tensor(name, Kind.WORKSPACE, shape, dtype)
+
+    def gemm_workspace(self, name: str, rows: int, columns: int, *, accumulate: bool = False) -> Tensor | None:
+        """New scratch for matrix products of (rows, columns) results, as the target wants it, in values of the net's dtype."""
+        from gpunet.program.tensor import ITEMSIZE
+
+        size = ITEMSIZE[self.dtype]
+        wanted = self.target.gemm_workspace_bytes(rows, columns, size, accumulate=accumulate)
+        return self.workspace(name, (-(-wanted // size),))
+
+    def op(
+        self,
+        name: str,
+        inputs: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        scratch: tuple[Tensor | None, ...] = (),
+        in_place: tuple[tuple[int, int], ...] = (),
+        **attributes: Attribute,
+    ) -> None:
+        """Append one op to the program."""
+        self.builder.ops.append(
+            Op(name, self.layer, self.builder.phase, inputs, outputs, scratch, attributes, in_place)
+        )

@@ -1,0 +1,126 @@
+"""Ops and the program that they form. Steps are half-open: a tensor lives in [first, last)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from gpunet.errors import PlanError
+from gpunet.program.tensor import Tensor
+
+Phase = Literal["forward", "loss", "backward", "update"]
+Mode = Literal["train", "infer"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTime:
+    """An attribute whose number is known only when the step runs, such as the learning rate of a schedule."""
+
+    name: str
+
+
+Attribute = int | float | RunTime
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One call of a device function: `name(*inputs, *outputs, *scratch, **attributes)`.
+
+    `in_place`  pairs (output, input) of positions: that output may take over the bytes of that input, because the
+                function reads every value of it no later than it writes there. Whether it does, `Program.takes_over` says.
+    `scratch`   None where the algorithm that was chosen needs none.
+    """
+
+    name: str
+    layer: str
+    phase: Phase
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    scratch: tuple[Tensor | None, ...] = ()
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    in_place: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def arguments(self) -> tuple[Tensor | None, ...]:
+        return (*self.inputs, *self.outputs, *self.scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A learnt tensor, the gradient that an update reads and how it starts.
+
+    `deviation`  standard deviation of the normal distribution it is drawn from; 0 means all zeros.
+    """
+
+    tensor: Tensor
+    gradient: Tensor | None
+    caches: tuple[Tensor, ...]
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """The steps of one training step, or of one inference, for a batch of at most `batch` images.
+
+    `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float images skip it)
+    `scores, loss, correct`        what the host reads; loss and correct only in a training program
+    `takes_over`                   tensor name -> name of the tensor whose bytes it gets at its first step
+    """
+
+    mode: Mode
+    batch: int
+    dtype: str
+    ops: tuple[Op, ...]
+    parameters: tuple[Parameter, ...]
+    image_bytes: Tensor
+    images: Tensor
+    labels: Tensor | None
+    scores: Tensor
+    loss: Tensor | None = None
+    correct: Tensor | None = None
+    takes_over: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return len(self.ops)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name: persistent ones first, then in the order of first use.
+
+        Raises PlanError if one name stands for two tensors.
+        """
+        found: dict[str, Tensor] = {}
+        persistent = [t for p in self.parameters for t in (p.tensor, *p.caches)]
+        for tensor in [*persistent, *self._fed, *(t for op in self.ops for t in op.arguments if t is not None)]:
+            if found.setdefault(tensor.name, tensor) != tensor:
+                raise PlanError(f"two tensors are called {tensor.name}")
+        return found
+
+    @cached_property
+    def lifetimes(self) -> dict[str, tuple[int, int]]:
+        """[first, last) of every tensor, by name: the steps in which its bytes are its own.
+
+        A tensor that another takes over ends where that other begins.
+        """
+        first: dict[str, int] = {t.name: 0 for t in self._fed}
+        last: dict[str, int] = {t.name: 1 for t in self._fed}
+        for step, op in enumerate(self.ops):
+            for tensor in op.arguments:
+                if tensor is not None:
+                    first.setdefault(tensor.name, step)
+                    last[tensor.name] = step + 1
+        for tensor in (self.scores, self.loss, self.correct):
+            if tensor is not None and (tensor is not self.scores or self.mode == "infer"):
+                last[tensor.name] = self.steps
+        for name, tensor in self.tensors.items():
+            if tensor.kind.persistent:
+                first[name], last[name] = 0, self.steps
+        for heir, giver in self.takes_over.items():
+            last[giver] = first[heir]
+        return {name: (first[name], last[name]) for name in self.tensors}
+
+    @property
+    def _fed(self) -> list[Tensor]:
+        """What the host writes before step 0."""
+        return [t for t in (self.image_bytes, self.images, self.labels) if t is not None]

@@ -1,5 +1,6 @@
 """gpunet trains ConvNets with its own CUDA kernels, in memory that it planned to the byte before the run."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gpunet.errors import (
@@ -17,13 +18,13 @@ from gpunet.layers.fc import FC
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.memory.plan import Plan
-from gpunet.net.config import load
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
 from gpunet.volume import Volume
 
 if TYPE_CHECKING:
     from gpunet.model import Model
+    from gpunet.net.config import load
 
 __version__ = "0.1.0"
 
@@ -51,10 +52,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Model brings NumPy with it, which planning does not need: it is imported when first asked for."""
-    if name == "Model":
-        from gpunet.model import Model
+_LATE = {"Model": "gpunet.model", "load": "gpunet.net.config"}
+"""Names that bring more with them than planning a net needs: imported when first asked for."""
 
-        return Model
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'gpunet' has no attribute {name!r}")

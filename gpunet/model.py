@@ -113,7 +113,9 @@ class Model:
         n = self._feed(images, labels)
         self._run(n, self._skipped(images), "forward", "loss", "backward")
         parameters = self.plan.program.parameters
-        return {p.tensor.name: self.device.read(self._view(p.gradient, n)) for p in parameters if p.gradient is not None}
+        return {
+            p.tensor.name: self.device.read(self._view(p.gradient, n)) for p in parameters if p.gradient is not None
+        }
 
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""
@@ -126,7 +128,9 @@ class Model:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- feeding -----------------------------------------------------------------------------------

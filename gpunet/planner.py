@@ -13,6 +13,7 @@ from gpunet.program.program import Mode, Program
 MAX_BATCH = 2**24
 """The largest batch that is planned; beyond it a figure would be of no use to anyone."""
 
+
 def check_batch(batch: object) -> int:
     """The batch, if it is an integer from 1 to MAX_BATCH. Raises ConfigError otherwise."""
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
@@ -76,4 +77,3 @@ def plan(
         reserve_bytes=where.reserve_bytes if reserve is None else parse_bytes(reserve),
         budget_bytes=None if budget is None else parse_bytes(budget),
     )
-

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gpunet.errors import ConfigError
 from gpunet.layers.bias import emit_bias_backward
-from gpunet.layers.layer import Layer, Weights, of, require_int
+from gpunet.layers.layer import Layer, Weights, of, require_fit, require_int
 from gpunet.program.builder import Emitter
 from gpunet.program.chunks import chunk_rows
 from gpunet.program.tensor import ITEMSIZE, Tensor
@@ -41,6 +41,7 @@ class Conv(Layer):
                 raise ConfigError(f"P = (F - 1)/2 is not whole for F={self.F}; say which P, like P={self.F // 2}")
             object.__setattr__(self, "P", (self.F - 1) // 2)
         require_int("P", self.P, 0)
+        require_fit(self.fit)
 
     @property
     def geometry(self) -> dict[str, int]:
@@ -92,4 +93,3 @@ class Conv(Layer):
         N, H2, W2, _ = y.shape
         rows = chunk_rows(N, H2, W2, emit.scratch_limit_bytes // (length * ITEMSIZE[emit.dtype]))
         return emit.workspace(name, (rows, length))
-

@@ -11,7 +11,7 @@ from typing import ClassVar
 from gpunet.errors import ConfigError
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.volume import FIT_POLICIES, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,12 @@ def require_int(letter: str, value: object, least: int = 1) -> None:
     """Raise ConfigError unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{letter} must be an integer of at least {least}; got {value!r}")
+
+
+def require_fit(fit: object) -> None:
+    """Raise ConfigError unless `fit` is a fit policy, or None: the net's."""
+    if fit is not None and fit not in FIT_POLICIES:
+        raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {fit!r}")
 
 
 def of(tensor: Tensor) -> Volume:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.layers.layer import Layer, of, require_int
+from gpunet.layers.layer import Layer, of, require_fit, require_int
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
 from gpunet.volume import FitPolicy, Volume, window_output
@@ -32,6 +32,7 @@ class MaxPool(Layer):
         require_int("F", self.F)
         require_int("S", self.S)
         require_int("P", self.P, 0)
+        require_fit(self.fit)
         if self.F > 255:
             raise ConfigError(f"F={self.F} is more than a pooling window may have; use F <= 255")
         if self.P >= self.F:

@@ -118,13 +118,21 @@ def _named(layers: Sequence[Layer | tuple[str, Layer] | Node]) -> Iterator[Node]
     counts: dict[str, int] = {}
     before = INPUT
     for item in layers:
-        name, layer = (None, item) if isinstance(item, Layer) else (item.name, item.layer) if isinstance(item, Node) else item
-        if not isinstance(layer, Layer):
-            raise ConfigError(f"{layer!r} is not a layer; a net is made of layers, (name, layer) pairs or nodes")
+        name, layer = _unpacked(item)
         counts[layer.type] = counts.get(layer.type, 0) + 1
         name = name or f"{layer.type}{counts[layer.type]}"
         yield Node(name, layer, item.inputs if isinstance(item, Node) and item.inputs else (before,))
         before = name
+
+
+def _unpacked(item: object) -> tuple[str | None, Layer]:
+    """(name or None, layer) of whatever a net's list may hold."""
+    match item:
+        case Layer():
+            return None, item
+        case Node(name=str(name), layer=Layer() as layer) | (str(name), Layer() as layer):
+            return name, layer
+    raise ConfigError(f"{item!r} is not a layer; a net is made of layers, (name, layer) pairs and nodes")
 
 
 def _with_policy(node: Node, fit: FitPolicy) -> Node:
@@ -139,7 +147,9 @@ def _check_graph(nodes: tuple[Node, ...]) -> None:
     known: dict[str, int] = {INPUT: 0}
     for node in nodes:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name):
-            raise ConfigError(f"{node.name!r} is not a layer name; use letters, digits and _, not starting with a digit")
+            raise ConfigError(
+                f"{node.name!r} is not a layer name; use letters, digits and _, not starting with a digit"
+            )
         if node.name in known:
             raise ConfigError(f"two layers are called {node.name}; give one of them another name")
         for name in node.inputs:

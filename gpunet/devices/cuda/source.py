@@ -3,10 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-import gpunet
 from gpunet.errors import DeviceError
 
-_PACKAGE = Path(gpunet.__file__).parent
+_PACKAGE = Path(__file__).parents[2]
 _PLACES = (_PACKAGE / "kernels", _PACKAGE.parent / "cuda")
 """Where the .cu files are: inside an installed package, beside it in a checkout."""
 
@@ -25,13 +24,14 @@ def kernel_files() -> list[str]:
     return sorted(path.stem for path in kernel_folder().glob("*.cu"))
 
 
-def compose(file: str) -> str:
-    """common.cuh and cuda/`file`.cu as one text.
+def compose(file: str, folder: Path | None = None) -> str:
+    """common.cuh and cuda/`file`.cu, or those of another folder, as one text.
 
     Prepended and not included, because CuPy's cache looks at the text alone and would run stale code after an edit;
     with #line, so that a compiler's messages point into the files.
     """
-    return "".join(_with_line(kernel_folder() / name) for name in ("common.cuh", f"{file}.cu"))
+    folder = folder or kernel_folder()
+    return "".join(_with_line(folder / name) for name in ("common.cuh", f"{file}.cu"))
 
 
 def _with_line(path: Path) -> str:

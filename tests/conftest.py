@@ -1,0 +1,64 @@
+"""What all tests share: the devices and seeded random numbers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunet.devices import open_device
+from gpunet.devices.cuda.device import CudaDevice
+from gpunet.devices.device import Device
+from tests.emulator.driver import ORDERS, EmulatorDriver
+
+ON_GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; run with -m gpu")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU unless -m says otherwise: each of those tests has a twin on the emulator."""
+    if not config.option.markexpr:
+        on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=on_gpu)
+        items[:] = [item for item in items if item not in on_gpu]
+
+
+def make_device(name: str) -> Device:
+    """A device by the name that the fixtures use: cpu, cuda, or emulated with the order of its threads."""
+    if name.startswith("emulated"):
+        return CudaDevice(EmulatorDriver(name.partition("-")[2] or "ascending"))
+    return open_device(name)
+
+
+@pytest.fixture(params=["cpu", "emulated", ON_GPU])
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """Every device in turn."""
+    yield from _opened(request.param)
+
+
+@pytest.fixture(params=["emulated", ON_GPU])
+def cuda_device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """The CUDA device: emulated, and on a GPU."""
+    yield from _opened(request.param)
+
+
+@pytest.fixture(params=[f"emulated-{order}" for order in ORDERS])
+def ordered_device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """The emulated CUDA device with each order of its threads."""
+    yield from _opened(request.param)
+
+
+def _opened(name: str) -> Iterator[Device]:
+    device = make_device(name)
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers; the same ones for a test in every run."""
+    name: Any = request.node.originalname or request.node.name
+    return np.random.default_rng(list(name.encode()))

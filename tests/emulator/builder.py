@@ -1,0 +1,83 @@
+"""Compiles a .cu file for the CPU: the text that NVRTC would get, behind emulator.h, into a shared library."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from gpunet.devices.cuda.source import compose
+
+HEADER = Path(__file__).with_name("emulator.h")
+KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+__launch_bounds__\s*\(([^()]*)\)\s*(\w+)\s*\(')
+"""How every kernel is declared; groups: its launch bounds, its name."""
+REALS = {"float32": "float", "float64": "double"}
+FLAGS = "-std=c++17 -O2 -shared -fPIC -fvisibility=hidden -fno-fast-math -ffp-contract=off -w".split()
+
+
+class BuildError(Exception):
+    """A .cu file that does not compile, or no compiler to do it with; the message is the compiler's."""
+
+
+def build(file: str, real: str, folder: Path | None = None) -> tuple[Path, list[str]]:
+    """The shared library of cuda/`file`.cu (or `folder`'s) for REAL=`real` and the names of its kernels, in its order.
+
+    Compiled once for a text, a header and a compiler, then found in the cache.
+    """
+    source = compose(file, folder)
+    kernels = find_kernels(source)
+    entries = ", ".join(f"EMULATOR_KERNEL({name}, {bounds})" for bounds, name in kernels)
+    text = f'#include "{HEADER}"\n{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
+    command = [*compiler(), *FLAGS, f"-DREAL={REALS[real]}"]
+    key = hashlib.sha256("\0".join([*command, text, HEADER.read_text(encoding="utf-8")]).encode()).hexdigest()[:32]
+    library = _cache() / f"{file}-{real}-{key}.so"
+    if not library.exists():
+        _compile(command, text, library)
+    return library, [name for _, name in kernels]
+
+
+def find_kernels(source: str) -> list[tuple[str, str]]:
+    """Launch bounds and name of every kernel of a text. Raises BuildError for one that is declared in another way."""
+    source = re.sub(r"//[^\n]*|/\*.*?\*/", "", source, flags=re.DOTALL)
+    kernels = KERNEL.findall(source)
+    if len(kernels) != source.count("__global__") or not kernels:
+        raise BuildError(
+            f"{source.count('__global__')} times __global__ but {len(kernels)} kernels: declare each as "
+            'extern "C" __global__ void __launch_bounds__(BLOCK) name(...)'
+        )
+    return kernels
+
+
+@cache
+def compiler() -> tuple[str, ...]:
+    """The command of a C++17 compiler: the one on PATH, else the ziglang wheel's."""
+    for name in ("c++", "g++", "clang++"):
+        if path := shutil.which(name):
+            return (path,)
+    if importlib.util.find_spec("ziglang"):
+        return (sys.executable, "-m", "ziglang", "c++")
+    raise BuildError(
+        'running the kernels on the CPU needs a C++ compiler: install g++ or clang, or "pip install ziglang"'
+    )
+
+
+def _compile(command: list[str], text: str, library: Path) -> None:
+    """Into a temporary name, then renamed: test processes that build the same file at once do not see half of it."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        source, result = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+        source.write_text(text, encoding="utf-8")
+        done = subprocess.run([*command, str(source), "-o", str(result)], capture_output=True, text=True)
+        if done.returncode:
+            raise BuildError(f"{' '.join(command)} cannot compile {library.name}:\n{done.stderr}")
+        os.replace(result, library)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "gpunet" / "emulator"

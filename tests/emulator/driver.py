@@ -1,0 +1,228 @@
+"""The driver of the CUDA device without a GPU: kernels run in emulator.h, matrix products in NumPy, memory is the host's.
+
+It is stricter than a GPU: arguments must have the types of the kernel's parameters, arrays must lie in memory that is
+allocated, a write outside of it, a barrier that not all threads reach and a workspace in use are errors.
+"""
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, cast
+from gpunet.errors import DeviceError
+
+from .builder import build
+
+ORDERS = ("ascending", "descending", "random")
+GUARD_BYTES = 4096
+GUARD = 0xFF
+"""NaN bytes: a kernel that reads just outside of its memory gets NaN, one that writes anything else there is caught."""
+ALIGNMENT = 256
+MIB = 2**20
+
+
+class EmulatorError(AssertionError):
+    """Something that a GPU might have let pass."""
+
+
+class EmulatorDriver(Driver):
+    """Runs threads and blocks in an `order` of ORDERS. `folder`: where the .cu files are, if not in the project's."""
+
+    multiprocessors = 1
+
+    def __init__(
+        self, order: str = "ascending", *, seed: int = 0, folder: Path | None = None, total_bytes: int = 2**40
+    ):
+        self._order = ORDERS.index(order)
+        self._seed = seed
+        self._folder = folder
+        self._total_bytes = total_bytes
+        self._libraries: dict[tuple[str, str], _Library] = {}
+        self._live: dict[int, Allocation] = {}
+        self.launched: list[str] = []
+
+    # ---- memory ----
+
+    def allocate(self, nbytes: int) -> Allocation:
+        free, total = self.memory()
+        if nbytes > free:
+            raise DeviceError(f"the emulated GPU has {free} of {total} bytes free; {nbytes} bytes were asked for")
+        memory = np.empty(nbytes + 2 * GUARD_BYTES + ALIGNMENT, np.uint8)
+        start = GUARD_BYTES + -(memory.ctypes.data + GUARD_BYTES) % ALIGNMENT
+        memory[:start] = memory[start + nbytes :] = GUARD
+        memory[start : start + nbytes] = 0xFF
+        allocation = Allocation(memory.ctypes.data + start, nbytes, memory)
+        self._live[allocation.pointer] = allocation
+        return allocation
+
+    def free(self, allocation: Allocation) -> None:
+        self.check_guards("what ran last")
+        del self._live[allocation.pointer]
+
+    def check_guards(self, suspect: str) -> None:
+        """Raises EmulatorError, naming the suspect, if bytes just outside of an allocation were overwritten."""
+        for allocation in self._live.values():
+            start = allocation.pointer - allocation.owner.ctypes.data
+            for guard in (allocation.owner[:start], allocation.owner[start + allocation.nbytes :]):
+                if not (guard == GUARD).all():
+                    raise EmulatorError(f"{suspect} wrote outside of an allocation of {allocation.nbytes} bytes")
+
+    def _check_lives(self, what: str, pointer: int, nbytes: int) -> None:
+        for live in self._live.values():
+            if live.pointer <= pointer and pointer + nbytes <= live.pointer + live.nbytes:
+                return
+        raise EmulatorError(f"{what}: {nbytes} bytes at {pointer:#x} are not all in memory that is allocated")
+
+    def copy_in(self, pointer: int, values: np.ndarray) -> None:
+        self._bytes("copy_in", pointer, values.nbytes)[:] = values.reshape(-1).view(np.uint8)
+
+    def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        values.reshape(-1).view(np.uint8)[:] = self._bytes("copy_out", pointer, values.nbytes)
+
+    def fill(self, pointer: int, byte: int, nbytes: int) -> None:
+        self._bytes("fill", pointer, nbytes)[:] = byte
+
+    def _bytes(self, what: str, pointer: int, nbytes: int) -> np.ndarray:
+        self._check_lives(what, pointer, nbytes)
+        return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(pointer), np.uint8)
+
+    def memory(self) -> tuple[int, int]:
+        return self._total_bytes - sum(live.nbytes for live in self._live.values()), self._total_bytes
+
+    def synchronize(self) -> None:
+        self.check_guards("what ran last")
+
+    def close(self) -> None:
+        self.check_guards("what ran last")
+        self._live.clear()
+
+    # ---- kernels ----
+
+    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
+        name = f"{file}.{kernel}"
+        library = self._library(file, real.name)
+        library.check(name, kernel, grid, block, arguments, real)
+        for argument in arguments:
+            if isinstance(argument, DeviceArray):
+                self._check_lives(f"an array for {name}", argument.pointer, argument.nbytes)
+        wrong = library.launch(
+            kernel, grid, block, [cast(argument, real) for argument in arguments], self._order, self._seed
+        )
+        self._seed += 1
+        self.launched.append(name)
+        if wrong:
+            raise EmulatorError(f"{name}, {wrong}")
+        self.check_guards(name)
+
+    def _library(self, file: str, real: str) -> "_Library":
+        if (file, real) not in self._libraries:
+            self._libraries[file, real] = _Library(*build(file, real, self._folder))
+        return self._libraries[file, real]
+
+    # ---- matrix products ----
+
+    def gemm(
+        self,
+        trans_a: bool,
+        trans_b: bool,
+        m: int,
+        n: int,
+        k: int,
+        alpha: float,
+        a: DeviceArray,
+        lda: int,
+        b: DeviceArray,
+        ldb: int,
+        beta: float,
+        c: DeviceArray,
+        ldc: int,
+        workspace: DeviceArray | None,
+    ) -> None:
+        spans = [
+            self._span(a, *((k, m) if trans_a else (m, k)), lda),
+            self._span(b, *((n, k) if trans_b else (k, n)), ldb),
+        ]
+        result = self._span(c, m, n, ldc)
+        if workspace is not None:
+            self._scribble(workspace, [a, b, c])
+        for operand in spans:
+            if np.may_share_memory(operand, result):
+                raise EmulatorError("gemm: the result overlaps an operand")
+        left, right = (span.T if trans else span for span, trans in zip(spans, (trans_a, trans_b), strict=True))
+        product = c.dtype.type(alpha) * (left @ right)
+        result[...] = product + c.dtype.type(beta) * result if beta else product
+
+    def _span(self, array: DeviceArray, rows: int, columns: int, leading: int) -> np.ndarray:
+        """The column-major (rows, columns) matrix at the array's address, whatever the array's own shape."""
+        if leading < max(1, rows):
+            raise DeviceError(f"cuBLAS: CUBLAS_STATUS_INVALID_VALUE (leading dimension {leading} of {rows} rows)")
+        count = (columns - 1) * leading + rows if rows and columns else 0
+        memory = self._bytes("gemm", array.pointer, count * array.dtype.itemsize).view(array.dtype)
+        strides = (array.dtype.itemsize, leading * array.dtype.itemsize)
+        return np.lib.stride_tricks.as_strided(memory, (rows, columns), strides)
+
+    def _scribble(self, workspace: DeviceArray, operands: list[DeviceArray]) -> None:
+        """cuBLAS may leave anything there: NaN bytes."""
+        if workspace.pointer % ALIGNMENT:
+            raise DeviceError("cuBLAS: CUBLAS_STATUS_INVALID_VALUE (its workspace is not aligned to 256 bytes)")
+        for operand in operands:
+            if (
+                workspace.pointer < operand.pointer + operand.nbytes
+                and operand.pointer < workspace.pointer + workspace.nbytes
+            ):
+                raise EmulatorError("gemm: the workspace overlaps an operand or the result")
+        self.fill(workspace.pointer, 0xFF, workspace.nbytes)
+
+
+class _Library:
+    """A compiled .cu file."""
+
+    def __init__(self, path: Path, kernels: list[str]):
+        # PyDLL holds the interpreter's lock: a library has one set of threadIdx, shared memory and fibers.
+        self._functions = ctypes.PyDLL(str(path))
+        self._functions.emulator_signature.restype = ctypes.c_char_p
+        self._functions.emulator_launch.restype = ctypes.c_char_p
+        self._functions.emulator_launch.argtypes = (
+            [ctypes.c_int] * 3 + [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_ulonglong]
+        )  # fmt: skip
+        self._index = {name: index for index, name in enumerate(kernels)}
+        self._signatures = {
+            name: self._functions.emulator_signature(index).decode().split() for name, index in self._index.items()
+        }
+        self._most_threads = {name: self._functions.emulator_most_threads(index) for name, index in self._index.items()}
+
+    def check(
+        self, name: str, kernel: str, grid: int, block: int, arguments: tuple[Argument, ...], real: np.dtype
+    ) -> None:
+        """Raises for a kernel that there is not, a launch that CUDA refuses, and arguments that it would misread."""
+        if kernel not in self._index:
+            raise DeviceError(f"there is no kernel {name}; there are {', '.join(self._index)}")
+        if not 1 <= grid < 2**31 or not 1 <= block <= self._most_threads[kernel]:
+            raise DeviceError(
+                f"{name} cannot run on {grid} blocks of {block} threads; its __launch_bounds__ are {self._most_threads[kernel]}"
+            )
+        signature = self._signatures[kernel]
+        if len(arguments) != len(signature):
+            raise EmulatorError(
+                f"{name} takes {len(signature)} arguments ({' '.join(signature)}), not {len(arguments)}"
+            )
+        for position, (argument, parameter) in enumerate(zip(arguments, signature, strict=True)):
+            given = _describe(argument, real)
+            if given != parameter and not (parameter.startswith("p") and (given == "p" or parameter == "pv")):
+                raise EmulatorError(f"{name}, argument {position}: the kernel takes {parameter}, not {given}")
+
+    def launch(self, kernel: str, grid: int, block: int, values: list[np.generic], order: int, seed: int) -> str:
+        """Run it; what went wrong, or nothing."""
+        held = [np.array(value) for value in values]
+        pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
+        return self._functions.emulator_launch(self._index[kernel], grid, block, pointers, order, seed).decode()
+
+
+def _describe(argument: Argument, real: np.dtype) -> str:
+    """As emulator.h describes parameters."""
+    if isinstance(argument, DeviceArray):
+        return f"p{argument.dtype.kind}{argument.dtype.itemsize}"
+    if argument is None:
+        return "p"
+    return "i8" if isinstance(argument, int) else f"f{real.itemsize}"

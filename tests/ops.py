@@ -1,0 +1,98 @@
+"""Runs one op on any device as a plan would, and watches what it writes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpunet.devices.device import Arena, Device
+
+ALIGNMENT = 256
+POISON = 0xFF
+"""NaN bytes, between the tensors too: a read past an end shows in the results, a write of anything else in the bytes."""
+
+Spec = tuple[tuple[int, ...], Any]
+"""A shape and a dtype."""
+
+
+def run_op(
+    device: Device,
+    name: str,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[Spec | np.ndarray],
+    scratch: Sequence[Spec | None] = (),
+    *,
+    in_place: Mapping[int, int] | None = None,
+    **attributes: Any,
+) -> list[np.ndarray]:
+    """Call the op `name` in an arena of the device and return its outputs.
+
+    inputs    written to the arena; the op must leave them as they are
+    outputs   (shape, dtype), poisoned with NaN bytes before the op; or an array that the op changes, e.g. w
+    scratch   (shape, dtype), poisoned, or None as the plan gives where nothing is needed
+    in_place  {output: input}: that output lies where that input does
+
+    Fails if the op writes between its tensors or changes an input that no output shares.
+    """
+    in_place = dict(in_place or {})
+    frame = _Frame(device)
+    given = [frame.add(np.asarray(values)) for values in inputs]
+    made = [given[in_place[i]] if i in in_place else frame.add(out) for i, out in enumerate(outputs)]
+    spare = [None if one is None else frame.add(one) for one in scratch]
+    arrays = frame.place()
+    device.ops[name](*(None if key is None else arrays[key] for key in [*given, *made, *spare]), **attributes)
+    device.synchronize()
+    frame.check_guards(name)
+    for position, (key, values) in enumerate(zip(given, inputs, strict=True)):
+        if key not in made:
+            np.testing.assert_array_equal(device.read(arrays[key]), values, f"{name} changed its input {position}")
+    return [device.read(arrays[key]) for key in made]
+
+
+class _Frame:
+    """Tensors one after another in an arena, guard bytes between them."""
+
+    def __init__(self, device: Device):
+        self._device = device
+        self._tensors: list[Spec | np.ndarray] = []
+        self._holes: list[tuple[int, int]] = []
+        self._arena: Arena
+
+    def add(self, tensor: Spec | np.ndarray) -> int:
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def place(self) -> list[Any]:
+        offsets, offset = [], ALIGNMENT
+        for tensor in self._tensors:
+            offsets.append(offset)
+            end = offset + _nbytes(tensor)
+            offset = -(-end // ALIGNMENT) * ALIGNMENT + ALIGNMENT
+            self._holes.append((end, offset - end))
+        self._holes.append((0, ALIGNMENT))
+        self._arena = self._device.allocate(offset)
+        self._arena.fill(0, offset, POISON)
+        return [self._view(tensor, start) for tensor, start in zip(self._tensors, offsets, strict=True)]
+
+    def _view(self, tensor: Spec | np.ndarray, offset: int) -> Any:
+        shape, dtype = _spec(tensor)
+        view = self._arena.view(offset, shape, dtype.name)
+        if isinstance(tensor, np.ndarray):
+            self._device.write(view, tensor)
+        return view
+
+    def check_guards(self, name: str) -> None:
+        for start, size in self._holes:
+            found = self._device.read(self._arena.view(start, (size,), "uint8"))
+            assert (found == POISON).all(), f"{name} wrote past the end of one of its tensors (arena byte {start})"
+
+
+def _spec(tensor: Spec | np.ndarray) -> tuple[tuple[int, ...], np.dtype]:
+    if isinstance(tensor, np.ndarray):
+        return tensor.shape, tensor.dtype
+    return tuple(tensor[0]), np.dtype(tensor[1])
+
+
+def _nbytes(tensor: Spec | np.ndarray) -> int:
+    shape, dtype = _spec(tensor)
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

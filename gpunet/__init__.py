@@ -20,6 +20,7 @@ from gpunet.layers.relu import ReLU
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
+from gpunet.program.tensor import Kind
 from gpunet.volume import Volume
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "DeviceError",
     "Fit",
     "GpunetError",
+    "Kind",
     "MaxPool",
     "Model",
     "Net",

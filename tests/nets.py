@@ -1,0 +1,48 @@
+"""Nets for tests: fixed ones, and random chains of odd sizes in which every layer fits."""
+
+import numpy as np
+
+from gpunet import FC, Conv, MaxPool, Net, ReLU, ShapeError, Volume
+from gpunet.layers.layer import Layer
+
+
+def vgg16() -> Net:
+    """VGG-16 as the notes list it."""
+    layers: list[Layer] = []
+    for count, K in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        layers += [Conv(K), ReLU()] * count + [MaxPool(2)]
+    return Net("224x224x3", [*layers, FC(4096), ReLU(), FC(4096), ReLU(), FC(1000)], name="vgg16")
+
+
+def small() -> Net:
+    """A chain with every layer kind; H, W, D and the K all different."""
+    layers = [Conv(5), ReLU(), MaxPool(2), Conv(6, F=2, P=0), ReLU(), MaxPool(3, S=2, P=1), FC(7), ReLU(), FC(4)]
+    return Net("10x12x3", layers, name="small", fit="pad")
+
+
+def random_net(rng: np.random.Generator, *, layers: int = 6) -> Net:
+    """A random chain over a random odd-sized input, ending in FC; every fit policy, stride and padding turns up."""
+    fit = str(rng.choice(["pad", "crop"]))
+    volume = Volume(*(int(size) for size in rng.integers(5, 12, 2)), int(rng.integers(1, 4)))
+    chosen: list[Layer] = []
+    at = volume
+    while len(chosen) < layers:
+        layer = _random_layer(rng, fit)
+        try:
+            at = layer.output(at)
+        except ShapeError:
+            layer = ReLU()
+        chosen.append(layer)
+    return Net(volume, [*chosen, FC(int(rng.integers(2, 6)))], name="random", fit=fit)
+
+
+def _random_layer(rng: np.random.Generator, fit: str) -> Layer:
+    F = int(rng.integers(1, 5))
+    S = int(rng.integers(1, 4))
+    match int(rng.integers(4)):
+        case 0 | 1:
+            return Conv(int(rng.integers(1, 6)), F=F, S=S, P=int(rng.integers(0, 3)), fit=fit)
+        case 2:
+            return MaxPool(F, S=S, P=int(rng.integers(0, F)), fit=fit)
+        case _:
+            return ReLU()

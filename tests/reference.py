@@ -1,0 +1,114 @@
+"""A whole net in float64 from the definitions: window by window, no im2col, no plan, no arena.
+
+The judge of Model: scores, mean loss and every gradient of a chain of conv, pool, relu and fc layers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpunet import FC, Conv, MaxPool, Net, ReLU
+
+
+@dataclass
+class Result:
+    """Scores (n, classes), mean loss, gradients by parameter name."""
+
+    scores: np.ndarray
+    loss: float
+    gradients: dict[str, np.ndarray]
+
+
+def run(net: Net, parameters: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray) -> Result:
+    """Forward and backward through `net` with these parameters."""
+    values = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
+    x = images * net.scale + net.shift if images.dtype == np.uint8 else images.astype(np.float64)
+    inputs = []
+    for node in net.nodes:
+        inputs.append(x)
+        x = _forward(node.layer, x, net.volumes[node.name].shape, _own(values, node.name))
+    scores = x.reshape(len(images), -1)
+    loss, dy = _cross_entropy(scores, labels)
+    dy = dy.reshape(x.shape)
+    gradients = {}
+    for node, x in zip(reversed(net.nodes), reversed(inputs), strict=True):
+        dy, dw, db = _backward(node.layer, x, dy, _own(values, node.name))
+        if dw is not None:
+            gradients |= {f"{node.name}.w": dw, f"{node.name}.b": db}
+    return Result(scores, loss, gradients)
+
+
+def _own(values, name):
+    return values.get(f"{name}.w"), values.get(f"{name}.b")
+
+
+def _windows(layer, x, H2, W2):
+    """(h2, w2, top, left, part) for every window, where part is what of it lies inside the input: slices and offsets."""
+    _, H, W, _ = x.shape
+    for h in range(H2):
+        for w in range(W2):
+            top, left = h * layer.S - layer.P, w * layer.S - layer.P
+            rows = slice(max(top, 0), min(top + layer.F, H))
+            columns = slice(max(left, 0), min(left + layer.F, W))
+            yield h, w, top, left, rows, columns
+
+
+def _forward(layer, x, shape, weights):
+    y = np.zeros((len(x), *shape))
+    match layer:
+        case ReLU():
+            return np.where(x > 0, x, 0)
+        case FC():
+            w, b = weights
+            return (x.reshape(len(x), -1) @ w.T + b).reshape(y.shape)
+        case MaxPool():
+            for h, w, _, _, rows, columns in _windows(layer, x, *shape[:2]):
+                y[:, h, w] = x[:, rows, columns].max(axis=(1, 2))
+        case Conv():
+            filters, b = weights
+            for h, w, top, left, rows, columns in _windows(layer, x, *shape[:2]):
+                part = filters[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+                y[:, h, w] = np.einsum("nijd,kijd->nk", x[:, rows, columns], part) + b if part.size else b
+    return y
+
+
+def _cross_entropy(scores, labels):
+    n = len(scores)
+    exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = exponents / exponents.sum(axis=1, keepdims=True)
+    loss = float(-np.log(p[np.arange(n), labels]).mean())
+    p[np.arange(n), labels] -= 1
+    return loss, p / n
+
+
+def _backward(layer, x, dy, weights):
+    dx = np.zeros_like(x)
+    match layer:
+        case ReLU():
+            return dy * (x > 0), None, None
+        case FC():
+            flat, dflat = x.reshape(len(x), -1), dy.reshape(len(x), -1)
+            return (dflat @ weights[0]).reshape(x.shape), dflat.T @ flat, dflat.sum(axis=0)
+        case MaxPool():
+            _pool_backward(layer, x, dy, dx)
+            return dx, None, None
+    filters, _ = weights
+    dw = np.zeros_like(filters)
+    for h, w, top, left, rows, columns in _windows(layer, x, *dy.shape[1:3]):
+        inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+        if inside[0].start >= inside[0].stop or inside[1].start >= inside[1].stop:
+            continue
+        dx[:, rows, columns] += np.einsum("nk,kijd->nijd", dy[:, h, w], filters[:, inside[0], inside[1]])
+        dw[:, inside[0], inside[1]] += np.einsum("nk,nijd->kijd", dy[:, h, w], x[:, rows, columns])
+    return dx, dw, dy.sum(axis=(0, 1, 2))
+
+
+def _pool_backward(layer, x, dy, dx):
+    """The gradient of each window goes to its first maximum, in row-major order."""
+    for h, w, _, _, rows, columns in _windows(layer, x, *dy.shape[1:3]):
+        part = x[:, rows, columns]
+        width = part.shape[2]
+        for n in range(len(x)):
+            for d in range(x.shape[3]):
+                row, column = divmod(int(part[n, :, :, d].argmax()), width)
+                dx[n, rows.start + row, columns.start + column, d] += dy[n, h, w, d]

@@ -1,0 +1,43 @@
+"""The largest batch for a budget: it fits, one more does not."""
+
+import numpy as np
+import pytest
+
+import gpunet
+from gpunet import BudgetError
+from tests.nets import random_net, small, vgg16
+
+
+def test_the_batch_fits_and_one_more_does_not_on_random_nets_and_budgets():
+    rng = np.random.default_rng(11)
+    for _ in range(40):
+        net = random_net(rng, layers=int(rng.integers(1, 8)))
+        options = dict(device=str(rng.choice(["cpu", "cuda"])), optimizer=str(rng.choice(["sgd", "momentum"])))
+        budget = gpunet.plan(net, 1, **options).total_bytes + int(rng.integers(0, 10**6))
+        found = gpunet.fit(net, budget, **options)
+        with_it = gpunet.plan(net, found.batch, budget=budget, **options)
+        with_one_more = gpunet.plan(net, found.batch + 1, budget=budget, **options)
+        assert with_it.fits and not with_one_more.fits
+        assert (found.total_bytes, found.next_total_bytes) == (with_it.total_bytes, with_one_more.total_bytes)
+
+
+def test_a_budget_of_exactly_the_total_fits_and_a_byte_less_does_not():
+    total = gpunet.plan(small(), 17).total_bytes
+    assert gpunet.fit(small(), total).batch == 17
+    assert gpunet.fit(small(), total - 1).batch == 16
+
+
+def test_vgg16_fits_more_images_into_more_memory():
+    batches = [gpunet.fit(vgg16(), budget).batch for budget in ("3GiB", "6GiB", "12GiB")]
+    assert batches == sorted(batches) and batches[0] >= 1
+    assert gpunet.fit(vgg16(), "12GiB", mode="infer").batch > batches[-1]
+
+
+def test_a_budget_too_small_for_one_image_says_which_would_do():
+    with pytest.raises(BudgetError, match="vgg16 does not fit 1 GiB: one image takes") as error:
+        gpunet.fit(vgg16(), "1GiB")
+    assert error.value.exit_code == 1
+    needed = int(str(error.value).split("a budget of ")[1].split()[0])
+    assert gpunet.fit(vgg16(), needed).batch >= 1
+    with pytest.raises(BudgetError):
+        gpunet.fit(vgg16(), needed - 1)

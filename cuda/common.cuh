@@ -1,0 +1,102 @@
+// What every kernel file starts with (this text is put in front of it): the number type, how threads share out the
+// items, packs of values that move as one, and reductions whose order never changes.
+//
+// REAL is float or double, given by the compiler's command line. All arithmetic is done in `real`.
+
+typedef REAL real;
+
+constexpr int BLOCK = 256;                   // threads of a block, in every launch
+constexpr int RESIDENT = 3;                  // blocks that a multiprocessor must have room for: 80 registers a thread, no spills
+constexpr int WIDTH = 16 / sizeof(real);     // values in the widest pack that a thread moves at once, 16 bytes
+constexpr long long SMALL = 1LL << 30;       // below this many values an int holds any index, one grid stride further too
+
+// A thread takes item first_item(), then every item_stride()-th: any grid does all the work.
+__device__ inline long long first_item() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ inline long long item_stride() { return (long long)gridDim.x * blockDim.x; }
+
+__device__ inline long long largest(long long a, long long b) { return a > b ? a : b; }
+
+// COUNT values side by side, loaded and stored by one instruction; the address must be a multiple of its size.
+template <typename T, int COUNT>
+struct alignas(sizeof(T) * COUNT) Pack {
+    T value[COUNT];
+};
+
+template <int COUNT, typename T, typename Index>
+__device__ inline Pack<T, COUNT> load(const T* values, Index pack) {
+    return reinterpret_cast<const Pack<T, COUNT>*>(values)[pack];
+}
+
+template <int COUNT, typename T, typename Index>
+__device__ inline void store(T* values, Index pack, const Pack<T, COUNT>& held) {
+    reinterpret_cast<Pack<T, COUNT>*>(values)[pack] = held;
+}
+
+// Whether all pointers stand at multiples of 16 bytes, so that packs of any type may be used.
+template <typename... T>
+__device__ inline bool aligned(const T*... pointers) {
+    return ((reinterpret_cast<unsigned long long>(pointers) % 16 == 0) && ...);
+}
+
+// Calls function<values of a pack, type of an index>(...), the cheapest that is right: packs need `packable`, 32-bit
+// indices (a 64-bit division costs several times as much) need fewer than SMALL `values` in every tensor.
+#define DISPATCH(function, packable, values, ...)                             \
+    do {                                                                      \
+        const bool small = (values) < SMALL;                                  \
+        if ((packable) && small) function<WIDTH, int>(__VA_ARGS__);           \
+        else if (packable) function<WIDTH, long long>(__VA_ARGS__);           \
+        else if (small) function<1, int>(__VA_ARGS__);                        \
+        else function<1, long long>(__VA_ARGS__);                             \
+    } while (false)
+
+template <int COUNT>
+struct Size {
+    __device__ constexpr operator int() const { return COUNT; }
+};
+
+// Calls body(size, pack) for `count` values that are treated alike: packs of WIDTH where all pointers are aligned, the
+// values that are left one by one. Inside, load<size>(x, pack) gives the pack.
+template <typename Body>
+__device__ inline void elementwise(long long count, bool packable, Body body) {
+    const long long packs = packable ? count / WIDTH : 0;
+    for (long long pack = first_item(); pack < packs; pack += item_stride()) body(Size<WIDTH>(), pack);
+    for (long long item = packs * WIDTH + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
+}
+
+// The windows [first, last) of one axis that cover a position, among those numbered [from, to).
+template <typename Index>
+struct Windows {
+    Index first, last;
+};
+
+// `position` counts from the padded edge: row h stands at h + P.
+template <typename Index>
+__device__ inline Windows<Index> covering(Index position, Index F, Index S, Index from, Index to) {
+    const Index first = position < F ? 0 : (position - F) / S + 1;
+    const Index last = position / S + 1;
+    return {first > from ? first : from, last < to ? last : to};
+}
+
+// Whether `value` is a better maximum than `best`: greater, or the first NaN.
+__device__ inline bool beats(real value, real best) { return value > best || (value != value && best == best); }
+
+// Combines the values of all BLOCK threads whose numbers leave the same remainder by `apart` (1: all of them) in a tree
+// of fixed shape, and gives each thread the result. Every thread of the block must call it; `shared` holds BLOCK values.
+template <typename T, typename Combine>
+__device__ inline T reduce(T value, T* shared, Combine combine, int apart = 1) {
+    const int thread = threadIdx.x;
+    shared[thread] = value;
+    for (int half = BLOCK / 2; half >= apart; half /= 2) {
+        __syncthreads();
+        if (thread < half) shared[thread] = combine(shared[thread], shared[thread + half]);
+    }
+    __syncthreads();
+    const T result = shared[thread % apart];
+    __syncthreads();  // nobody writes `shared` again before all have read
+    return result;
+}
+
+template <typename T>
+__device__ inline T reduce_sum(T value, T* shared, int apart = 1) {
+    return reduce(value, shared, [](T a, T b) { return a + b; }, apart);
+}

@@ -1,0 +1,132 @@
+// Max pooling: each map is downsampled on its own; the switches remember where each maximum was.
+// Source: CS231n "Pooling Layer"; "switches" after Zeiler & Fergus 2014.
+//
+// N images of H x W x D; outputs H2 x W2; windows of F x F at stride S, P positions around the input that never win.
+
+template <int COUNT, typename Index, typename Switch>
+__device__ inline void max_pool_packs(
+    const real* x, real* y, Switch* switches, Index N, Index H, Index W, Index D, Index H2, Index W2, Index F, Index S,
+    Index P
+) {
+    D /= COUNT;
+    for (Index pack = first_item(); pack < N * H2 * W2 * D; pack += item_stride()) {
+        const Index d = pack % D, position = pack / D;
+        const Index j = position % W2, i = position / W2 % H2, n = position / W2 / H2;
+        const Index top = i * S - P, left = j * S - P;
+        Pack<real, COUNT> best = {};
+        Pack<Switch, COUNT> where = {};
+        bool none = true;
+        for (Index h = top > 0 ? top : 0; h < top + F && h < H; ++h) {
+            for (Index w = left > 0 ? left : 0; w < left + F && w < W; ++w) {
+                const auto values = load<COUNT>(x, ((n * H + h) * W + w) * D + d);
+                for (int lane = 0; lane < COUNT; ++lane) {
+                    if (none || beats(values.value[lane], best.value[lane])) {
+                        best.value[lane] = values.value[lane];
+                        where.value[lane] = Switch((h - top) * F + (w - left));
+                    }
+                }
+                none = false;
+            }
+        }
+        store(y, pack, best);
+        if (switches) store(switches, pack, where);
+    }
+}
+
+template <typename Switch>
+__device__ inline void max_pool(
+    const real* x, real* y, Switch* switches, long long N, long long H, long long W, long long D, long long H2,
+    long long W2, long long F, long long S, long long P
+) {
+    const bool packable = D % WIDTH == 0 && aligned(x, y, switches);
+    const long long values = N * D * largest(H * W, H2 * W2);
+    DISPATCH(max_pool_packs, packable, values, x, y, switches, N, H, W, D, H2, W2, F, S, P);
+}
+
+// x         (N, H, W, D)    in
+// y         (N, H2, W2, D)  out; not x
+// switches  (N, H2, W2, D)  uint8, out; row*F + column of the maximum inside its window; F <= 16
+// The first NaN of a window is its maximum, of equals the first. A thread takes a pack of maps of one output position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_forward_u8(
+    const real* __restrict__ x, real* __restrict__ y, unsigned char* __restrict__ switches, long long N, long long H,
+    long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+) {
+    max_pool(x, y, switches, N, H, W, D, H2, W2, F, S, P);
+}
+
+// The same with int32 switches, for larger windows.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_forward_i32(
+    const real* __restrict__ x, real* __restrict__ y, int* __restrict__ switches, long long N, long long H,
+    long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+) {
+    max_pool(x, y, switches, N, H, W, D, H2, W2, F, S, P);
+}
+
+// The same without switches.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_infer(
+    const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
+    long long W2, long long F, long long S, long long P
+) {
+    max_pool(x, y, (unsigned char*)nullptr, N, H, W, D, H2, W2, F, S, P);
+}
+
+template <int COUNT, typename Index, typename Switch>
+__device__ inline void max_pool_backward_packs(
+    const real* dy, const Switch* switches, real* dx, Index N, Index H, Index W, Index D, Index H2, Index W2, Index F,
+    Index S, Index P
+) {
+    D /= COUNT;
+    for (Index pack = first_item(); pack < N * H * W * D; pack += item_stride()) {
+        const Index d = pack % D, position = pack / D;
+        const Index w = position % W, h = position / W % H, n = position / W / H;
+        const Windows<Index> down = covering<Index>(h + P, F, S, 0, H2), across = covering<Index>(w + P, F, S, 0, W2);
+        Pack<real, COUNT> sum = {};
+        for (Index i = down.first; i < down.last; ++i) {
+            for (Index j = across.first; j < across.last; ++j) {
+                const Index window = ((n * H2 + i) * W2 + j) * D + d;
+                const Switch here = Switch((h + P - i * S) * F + (w + P - j * S));
+                const auto where = load<COUNT>(switches, window);
+                const auto gradients = load<COUNT>(dy, window);
+                for (int lane = 0; lane < COUNT; ++lane) {
+                    if (where.value[lane] == here) sum.value[lane] += gradients.value[lane];
+                }
+            }
+        }
+        store(dx, pack, sum);
+    }
+}
+
+template <typename Switch>
+__device__ inline void max_pool_backward(
+    const real* dy, const Switch* switches, real* dx, long long N, long long H, long long W, long long D, long long H2,
+    long long W2, long long F, long long S, long long P
+) {
+    const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
+    const long long values = N * D * largest(H * W, H2 * W2);
+    DISPATCH(max_pool_backward_packs, packable, values, dy, switches, dx, N, H, W, D, H2, W2, F, S, P);
+}
+
+// dy        (N, H2, W2, D)  in
+// switches  (N, H2, W2, D)  uint8, in, as max_pool_forward_u8 wrote them
+// dx        (N, H, W, D)    out; not dy
+// A thread takes a pack of maps of one input position and adds the dy of those windows whose switch points at it, in
+// row-major order; exactly 0 where none does.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_backward_u8(
+    const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ dx, long long N,
+    long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+) {
+    max_pool_backward(dy, switches, dx, N, H, W, D, H2, W2, F, S, P);
+}
+
+// The same with int32 switches.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_backward_i32(
+    const real* __restrict__ dy, const int* __restrict__ switches, real* __restrict__ dx, long long N,
+    long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+) {
+    max_pool_backward(dy, switches, dx, N, H, W, D, H2, W2, F, S, P);
+}

@@ -1,0 +1,28 @@
+"""Biases on CUDA: cuda/bias.cu."""
+
+from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.launch import launch, launch_blocks
+
+__all__ = ["bias_backward"]
+
+MAPS = 32
+"""Maps that one block sums, as MAPS in cuda/bias.cu."""
+
+
+def bias_backward(dy: DeviceArray, db: DeviceArray, partials: DeviceArray, *, block_rows: int) -> None:
+    """db = sum of dy over all positions, by way of partial sums; see gpunet.devices.cpu.bias."""
+    rows, parts = dy.size // db.size, -(-dy.size // (db.size * block_rows))
+    _sum_rows(dy, partials, rows, db.size, block_rows)
+    _sum_rows(partials, db, parts, db.size, parts)
+
+
+def add_bias(b: DeviceArray, y: DeviceArray) -> None:
+    """y += b in every row of y (rows, K); b (K,)."""
+    rows, K = y.shape
+    launch("bias", "add_bias", y.size, b, y, rows, K)
+
+
+def _sum_rows(values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int) -> None:
+    """sums[p] = sum of block_rows rows of values (rows, K)."""
+    blocks = -(-rows // block_rows) * -(-K // MAPS)
+    launch_blocks("bias", "sum_rows", blocks, values, sums, rows, K, block_rows)

@@ -1,0 +1,30 @@
+"""The gradient of biases on the CPU; forward they are part of conv and fc."""
+
+import numpy as np
+
+from gpunet.devices.cpu.threads import share
+
+__all__ = ["bias_backward"]
+
+
+def bias_backward(dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block_rows: int) -> None:
+    """db = sum of dy over all axes but the last, in float32 without losing the small against the large.
+
+    dy        (N, H, W, K)       float32 or float64, in
+    db        (K,)               same dtype, out
+    partials  (>= blocks, K)     same dtype, scratch; blocks = ceil(N*H*W / block_rows), each the sum of block_rows rows
+    Then the blocks are added in pairs, halving their number until one is left: always the same order.
+    Source: CS231n "Backpropagation": a bias feeds every position; Higham 1993, "The accuracy of floating point summation".
+    """
+    rows = dy.reshape(-1, dy.shape[-1])
+    blocks = -(-len(rows) // block_rows)
+
+    def one(block: int, worker: int) -> None:
+        np.add.reduce(rows[block * block_rows : (block + 1) * block_rows], axis=0, out=partials[block])
+
+    share(range(blocks), one)
+    while blocks > 1:
+        pairs = blocks // 2
+        blocks -= pairs
+        np.add(partials[:pairs], partials[blocks : blocks + pairs], out=partials[:pairs])
+    db[...] = partials[0]

@@ -1,0 +1,97 @@
+"""The CPU as a device: an arena of anonymous memory, and the ops of this package on NumPy views of it."""
+
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+import gpunet.devices.cpu as package
+from gpunet.devices.device import Arena, Device, collect_ops
+from gpunet.errors import DeviceError, ShapeError
+
+_WITHOUT_OPS = ("device", "target", "threads", "window")
+
+
+class CpuArena(Arena):
+    """Anonymous memory, page-aligned, in huge pages where the system has them."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self._memory: mmap.mmap | None = _anonymous_memory(nbytes)
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        if self._memory is None:
+            raise DeviceError("an arena was used after its memory was given back")
+        end = offset + prod(shape) * np.dtype(dtype).itemsize
+        if offset < 0 or end > self.nbytes:
+            raise ShapeError(f"bytes {offset} to {end} are not all in an arena of {self.nbytes}")
+        return np.frombuffer(self._memory, dtype, prod(shape), offset).reshape(shape)
+
+    def fill(self, offset: int, nbytes: int, byte: int) -> None:
+        self.view(offset, (nbytes,), "uint8").fill(byte)
+
+    def free(self) -> None:
+        """The system takes the memory back once the last view of it is gone."""
+        self._memory = None
+
+
+class CpuDevice(Device):
+    """Ops run in the caller's thread and return when they are done; `read` and `synchronize` have nothing to wait for."""
+
+    name = "cpu"
+
+    @cached_property
+    def ops(self) -> Mapping[str, Callable[..., None]]:  # type: ignore[override]
+        return collect_ops(package, _WITHOUT_OPS)
+
+    def allocate(self, nbytes: int) -> CpuArena:
+        return CpuArena(nbytes)
+
+    def write(self, array: np.ndarray, values: np.ndarray) -> None:
+        if np.shape(values) != array.shape:
+            raise ShapeError(f"values of shape {np.shape(values)} do not fit an array of shape {array.shape}")
+        np.copyto(array, values, casting="unsafe")
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        return array.copy()
+
+    def synchronize(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def open_device() -> CpuDevice:
+    """The CPU; there always is one."""
+    return CpuDevice()
+
+
+def _anonymous_memory(nbytes: int) -> mmap.mmap:
+    """Zeroed memory of our own; raises DeviceError where the machine has not that much."""
+    has = _physical_bytes()
+    gib = f"{nbytes / 2**30:.2f} GiB ({nbytes} bytes)"
+    if has is not None and nbytes > has:
+        raise DeviceError(f"an arena of {gib} does not fit this machine's {has / 2**30:.2f} GiB; use a smaller batch")
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        memory = mmap.mmap(-1, max(nbytes, 1), **private)  # an empty mapping is refused
+    except (OSError, OverflowError, ValueError) as error:
+        raise DeviceError(f"the system gave no arena of {gib}: {error}; close programs or use a smaller batch") from None
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:  # a kernel built without them: small pages do
+            pass
+    return memory
+
+
+def _physical_bytes() -> int | None:
+    """This machine's memory, None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None

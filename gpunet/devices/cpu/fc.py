@@ -1,0 +1,68 @@
+"""Fully connected layers on the CPU: three BLAS products, each worker making a part of the result.
+
+Source: CS231n "Fully-connected layer"; "Backpropagation, gradients for vectorized operations".
+"""
+
+import numpy as np
+
+from gpunet.devices.cpu.threads import share, split
+
+__all__ = ["fc_backward_input", "fc_backward_weights", "fc_forward"]
+
+
+def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, workspace: np.ndarray | None) -> None:
+    """Every output sees every input: y[n, 0, 0, k] = b[k] + sum of w[k] * x[n].
+
+    x          (N, H, W, D)   float32 or float64, in; flattened H, W, D
+    w          (K, inputs)    same dtype, in; inputs = H*W*D
+    b          (K,)           same dtype, in
+    y          (N, 1, 1, K)   same dtype, out
+    workspace  unused on the CPU
+    Source: CS231n "Fully-connected layer".
+    """
+    inputs, scores = _rows(x), _rows(y)
+
+    def one(part: slice, worker: int) -> None:
+        np.matmul(inputs, w[part].T, out=scores[:, part])
+        np.add(scores[:, part], b[part], out=scores[:, part])
+
+    share(split(len(w)), one)
+
+
+def fc_backward_weights(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, workspace: np.ndarray | None) -> None:
+    """dw[k] = sum over n of dy[n, 0, 0, k] * x[n].
+
+    x          (N, H, W, D)   float32 or float64, in; flattened H, W, D
+    dy         (N, 1, 1, K)   same dtype, in
+    dw         (K, inputs)    same dtype, out; inputs = H*W*D
+    workspace  unused on the CPU
+    Source: CS231n "Backpropagation, gradients for vectorized operations".
+    """
+    inputs, above = _rows(x), _rows(dy).T
+
+    def one(part: slice, worker: int) -> None:
+        np.matmul(above, inputs[:, part], out=dw[:, part])
+
+    share(split(inputs.shape[1]), one)
+
+
+def fc_backward_input(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, workspace: np.ndarray | None) -> None:
+    """dx[n] = sum over k of dy[n, 0, 0, k] * w[k].
+
+    dy         (N, 1, 1, K)   float32 or float64, in
+    w          (K, inputs)    same dtype, in; inputs = H*W*D
+    dx         (N, H, W, D)   same dtype, out; flattened H, W, D
+    workspace  unused on the CPU
+    Source: CS231n "Backpropagation, gradients for vectorized operations".
+    """
+    above, gradients = _rows(dy), _rows(dx)
+
+    def one(part: slice, worker: int) -> None:
+        np.matmul(above, w[:, part], out=gradients[:, part])
+
+    share(split(gradients.shape[1]), one)
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """A view with one row for each image."""
+    return array.reshape(len(array), -1)

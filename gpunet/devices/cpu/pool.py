@@ -1,0 +1,122 @@
+"""Max pooling on the CPU: one pass for each of the F*F positions in a window, over cache-sized blocks of the output.
+
+Source: CS231n "Pooling Layer"; the name "switches" from Zeiler & Fergus 2014.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpunet.devices.cpu.threads import BLOCK, share
+from gpunet.devices.cpu.window import positions
+from gpunet.program.chunks import chunk_rows, chunks
+
+__all__ = ["max_pool_backward", "max_pool_forward", "max_pool_infer"]
+
+Chunk = tuple[int, int, int, int]
+"""Images image0:image1, output rows row0:row1, as `gpunet.program.chunks.chunks` cuts them."""
+
+
+def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Maximum over each F x F window, stride S, P rows and columns around x; remembers where it was.
+
+    x         (N, H, W, D)    float32 or float64, in
+    y         (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
+    switches  (N, H2, W2, D)  uint8 (F <= 16) or int32, out; row*F + column inside the window
+    A NaN in a window is its maximum: the first one. Ties: the first in row-major order. Positions outside x never win; a
+    window of nothing but -inf has the switch of its first position inside x.
+    Source: CS231n "Pooling Layer"; Zeiler & Fergus 2014 for the name.
+    """
+    starts = _first_positions(*y.shape[1:3], F, S, P, switches.dtype)
+
+    def one(chunk: Chunk, worker: int) -> None:
+        image0, image1, row0, row1 = chunk
+        best, where = y[image0:image1, row0:row1], switches[image0:image1, row0:row1]
+        best[...] = -np.inf
+        where[...] = starts[row0:row1, :, None]
+        for number, rows, columns, seen in _positions(x, chunk, best.shape[2], F, S, P):
+            value, old = seen, best[:, rows, columns]
+            wins = np.less_equal(value, old)
+            np.logical_not(wins, out=wins)
+            np.logical_and(wins, np.equal(old, old), out=wins)  # a NaN that came first stays
+            np.copyto(old, value, where=wins)
+            np.copyto(where[:, rows, columns], number, where=wins)
+
+    share(_blocks(y), one)
+
+
+def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Maximum over each F x F window, as max_pool_forward, without remembering where it was.
+
+    x   (N, H, W, D)    float32 or float64, in
+    y   (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
+    A NaN in a window is its maximum. Positions outside x never win.
+    Source: CS231n "Pooling Layer".
+    """
+
+    def one(chunk: Chunk, worker: int) -> None:
+        image0, image1, row0, row1 = chunk
+        best = y[image0:image1, row0:row1]
+        best[...] = -np.inf
+        for _, rows, columns, seen in _positions(x, chunk, best.shape[2], F, S, P):
+            np.maximum(best[:, rows, columns], seen, out=best[:, rows, columns])
+
+    share(_blocks(y), one)
+
+
+def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Each value of dx is the sum of dy over the windows whose maximum it was.
+
+    dy        (N, H2, W2, D)  float32 or float64, in
+    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_forward wrote
+    dx        (N, H, W, D)    same dtype as dy, out; exactly 0 where no switch points
+    Sums run over the windows in row-major order.
+    Source: CS231n "Pooling Layer", "Backpropagation".
+    """
+    N, H2, W2, D = dy.shape
+    rows = chunk_rows(1, H2, W2, max(1, BLOCK // D))
+    images = max(1, BLOCK // (H2 * W2 * D))
+
+    def one(image: int, worker: int) -> None:
+        last = min(image + images, N)
+        dx[image:last] = 0
+        for _, _, row0, row1 in chunks(1, H2, W2, rows):
+            chunk = (image, last, row0, row1)
+            above, where = dy[image:last, row0:row1], switches[image:last, row0:row1]
+            for number, down, across, target in _positions(dx, chunk, W2, F, S, P, backwards=True):
+                chosen = np.equal(where[:, down, across], number)
+                if S >= F:  # windows do not overlap: nothing to add to
+                    np.copyto(target, above[:, down, across], where=chosen)
+                else:
+                    np.add(target, above[:, down, across], out=target, where=chosen)
+
+    share(range(0, N, images), one)
+
+
+def _blocks(y: np.ndarray) -> Iterator[Chunk]:
+    """The output in blocks that stay in a core's cache."""
+    N, H2, W2, D = y.shape
+    return chunks(N, H2, W2, chunk_rows(N, H2, W2, max(1, BLOCK // D)))
+
+
+def _positions(
+    x: np.ndarray, chunk: Chunk, W2: int, F: int, S: int, P: int, *, backwards: bool = False
+) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
+    """For each position in a window: its number, the output rows and columns of the chunk where it lies inside x, and
+    the values of x there, as a view. Backwards, windows meet a value of x in row-major order."""
+    image0, image1, row0, row1 = chunk
+    H, W = x.shape[1:3]
+    for number in reversed(range(F * F)) if backwards else range(F * F):
+        i, j = divmod(number, F)
+        down0, down1 = positions(H, row0, row1, i, S, P)
+        right0, right1 = positions(W, 0, W2, j, S, P)
+        if down1 > down0 and right1 > right0:
+            top, left = down0 * S - P + i, right0 * S - P + j
+            seen = x[image0:image1, top : top + (down1 - down0) * S : S, left : left + (right1 - right0) * S : S]
+            yield number, slice(down0 - row0, down1 - row0), slice(right0, right1), seen
+
+
+def _first_positions(H2: int, W2: int, F: int, S: int, P: int, dtype: np.dtype) -> np.ndarray:
+    """(H2, W2): row*F + column of the first position of each window that lies inside the input."""
+    rows, columns = (np.maximum(0, P - np.arange(size) * S) for size in (H2, W2))
+    return (rows[:, None] * F + columns).astype(dtype)

@@ -1,0 +1,86 @@
+"""Work shared out over the cores: threads of our own, because BLAS and NumPy release the interpreter while they compute.
+
+BLAS's own threads are kept at one meanwhile: they wait for each other by spinning within every single product, which
+costs more than it brings at the sizes of a chunk, and they leave the copying between products to one core.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import chain, islice
+from threading import Lock
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+
+BLOCK = 32768
+"""Values of an elementwise operation done at a time: several arrays of them stay in a core's own cache."""
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def thread_count() -> int:
+    """How many threads compute: as many as BLAS was given (OMP_NUM_THREADS and the like count), else one for each core."""
+    given = [library.num_threads for library in _blas().lib_controllers]
+    return max(given) if given else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    """The threads beside the caller's own."""
+    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="gpunet-cpu")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads do not survive a fork
+
+
+def share(items: Iterable[Item], do: Callable[[Item, int], None], workers: int | None = None) -> None:
+    """Call do(item, worker) once for every item, several at a time, handed out in order to whichever worker is free.
+
+    What is written must depend on the item alone, not on the worker, which only says whose scratch to use:
+    0 <= worker < workers (None: thread_count()). Returns when all is done; raises what `do` raised.
+    """
+    count = min(workers or thread_count(), thread_count())
+    queue = iter(items)
+    first = list(islice(queue, 2))
+    queue = chain(first, queue)
+    lock = Lock()
+    done = object()
+
+    def run(worker: int) -> None:
+        while True:
+            with lock:  # generators cannot be asked by two threads at once
+                item = next(queue, done)
+            if item is done:
+                return
+            do(item, worker)  # type: ignore[arg-type]
+
+    with _blas().limit(limits=1):
+        if count == 1 or len(first) < 2:
+            return run(0)
+        others = [_helpers().submit(run, worker) for worker in range(1, count)]
+        try:
+            run(0)
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
+
+def share_blocks(size: int, do: Callable[[slice, int], None], block: int = BLOCK) -> None:
+    """`share` the range 0..size in slices of `block`."""
+    share((slice(start, min(start + block, size)) for start in range(0, size, block)), do)
+
+
+def split(size: int) -> list[slice]:
+    """The range 0..size as one slice for each worker, cut at multiples of 16 so that BLAS works in whole vectors."""
+    step = -(-size // (16 * thread_count())) * 16
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]

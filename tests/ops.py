@@ -9,7 +9,7 @@ from gpunet.devices.device import Arena, Device
 
 ALIGNMENT = 256
 POISON = 0xFF
-"""NaN bytes, between the tensors too: a read past an end shows in the results, a write of anything else in the bytes."""
+"""NaN bytes, between tensors too: a read past an end shows in the results, a write of anything else in the bytes."""
 
 Spec = tuple[tuple[int, ...], Any]
 """A shape and a dtype."""
@@ -46,7 +46,9 @@ def run_op(
     for position, (key, values) in enumerate(zip(given, inputs, strict=True)):
         if key not in made:
             np.testing.assert_array_equal(device.read(arrays[key]), values, f"{name} changed its input {position}")
-    return [device.read(arrays[key]) for key in made]
+    results = [device.read(arrays[key]) for key in made]
+    frame.free()
+    return results
 
 
 class _Frame:
@@ -85,6 +87,9 @@ class _Frame:
         for start, size in self._holes:
             found = self._device.read(self._arena.view(start, (size,), "uint8"))
             assert (found == POISON).all(), f"{name} wrote past the end of one of its tensors (arena byte {start})"
+
+    def free(self) -> None:
+        self._arena.free()
 
 
 def _spec(tensor: Spec | np.ndarray) -> tuple[tuple[int, ...], np.dtype]:

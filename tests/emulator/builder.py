@@ -17,7 +17,7 @@ HEADER = Path(__file__).with_name("emulator.h")
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+__launch_bounds__\s*\(([^()]*)\)\s*(\w+)\s*\(')
 """How every kernel is declared; groups: its launch bounds, its name."""
 REALS = {"float32": "float", "float64": "double"}
-FLAGS = "-std=c++17 -O2 -shared -fPIC -fvisibility=hidden -fno-fast-math -ffp-contract=off -w".split()
+FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-fast-math", "-ffp-contract=off", "-w"]
 
 
 class BuildError(Exception):

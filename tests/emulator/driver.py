@@ -1,4 +1,4 @@
-"""The driver of the CUDA device without a GPU: kernels run in emulator.h, matrix products in NumPy, memory is the host's.
+"""The driver of the CUDA device without a GPU: kernels run in emulator.h, products in NumPy, memory is the host's.
 
 It is stricter than a GPU: arguments must have the types of the kernel's parameters, arrays must lie in memory that is
 allocated, a write outside of it, a barrier that not all threads reach and a workspace in use are errors.
@@ -85,7 +85,7 @@ class EmulatorDriver(Driver):
 
     def _bytes(self, what: str, pointer: int, nbytes: int) -> np.ndarray:
         self._check_lives(what, pointer, nbytes)
-        return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(pointer), np.uint8)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(pointer))
 
     def memory(self) -> tuple[int, int]:
         return self._total_bytes - sum(live.nbytes for live in self._live.values()), self._total_bytes
@@ -199,9 +199,8 @@ class _Library:
         if kernel not in self._index:
             raise DeviceError(f"there is no kernel {name}; there are {', '.join(self._index)}")
         if not 1 <= grid < 2**31 or not 1 <= block <= self._most_threads[kernel]:
-            raise DeviceError(
-                f"{name} cannot run on {grid} blocks of {block} threads; its __launch_bounds__ are {self._most_threads[kernel]}"
-            )
+            bounds = self._most_threads[kernel]
+            raise DeviceError(f"{name} cannot run on {grid} blocks of {block} threads; __launch_bounds__ are {bounds}")
         signature = self._signatures[kernel]
         if len(arguments) != len(signature):
             raise EmulatorError(
@@ -216,7 +215,8 @@ class _Library:
         """Run it; what went wrong, or nothing."""
         held = [np.array(value) for value in values]
         pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-        return self._functions.emulator_launch(self._index[kernel], grid, block, pointers, order, seed).decode()
+        wrong: bytes = self._functions.emulator_launch(self._index[kernel], grid, block, pointers, order, seed)
+        return wrong.decode()
 
 
 def _describe(argument: Argument, real: np.dtype) -> str:

@@ -1,4 +1,4 @@
-"""What CUDA ops compute on (DeviceArray) and what must stand under them (Driver): CuPy on a GPU, the emulator in the tests."""
+"""What CUDA ops compute on (DeviceArray) and what stands under them (Driver): CuPy on a GPU, the emulator in tests."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -33,10 +33,18 @@ class Driver(ABC):
         """Give the memory back once the work asked for is done."""
 
     @abstractmethod
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype) -> None:
+    def launch(
+        self,
+        file: str,
+        kernel: str,
+        grid: int,
+        block: int,
+        *arguments: "Argument",
+        real: np.dtype,
+    ) -> None:
         """Run `kernel` of cuda/`file`.cu, compiled with REAL=`real`, on `grid` blocks of `block` threads.
 
-        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`; nothing else is taken.
+        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`; no other type does.
         """
 
     @abstractmethod
@@ -59,8 +67,8 @@ class Driver(ABC):
     ) -> None:
         """c = alpha op(a) op(b) + beta c on column-major matrices, as cuBLAS defines it; c is not read where beta is 0.
 
-        op(a) is (m, k), op(b) is (k, n), c is (m, n); float32 or float64, in which it also computes. `workspace`: scratch
-        of cuBLAS, 256-byte aligned.
+        op(a) is (m, k), op(b) is (k, n), c is (m, n); float32 or float64, in which it also computes. `workspace`:
+        scratch of cuBLAS, aligned to 256 bytes.
         """
 
     @abstractmethod
@@ -123,7 +131,12 @@ class DeviceArray:
         if not 0 <= first <= last <= self.shape[0]:
             raise ShapeError(f"rows {first} to {last} are not all in an array of shape {self.shape}")
         row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
-        return DeviceArray(self.pointer + first * row_bytes, (last - first, *self.shape[1:]), self.dtype, self.driver)
+        return DeviceArray(
+            self.pointer + first * row_bytes,
+            (last - first, *self.shape[1:]),
+            self.dtype,
+            self.driver,
+        )
 
 
 Argument = DeviceArray | int | float | None
@@ -143,5 +156,5 @@ def cast(argument: Argument, real: np.dtype) -> np.generic:
     if type(argument) is int:
         return np.int64(argument)
     if type(argument) is float:
-        return real.type(argument)
+        return np.float32(argument) if real == np.float32 else np.float64(argument)
     raise TypeError(f"a kernel takes DeviceArray, int, float or None, not {type(argument).__name__} ({argument!r})")

@@ -8,12 +8,12 @@ import numpy as np
 import gpunet.devices.cuda as package
 from gpunet.devices.cuda.arrays import Allocation, DeviceArray, Driver
 from gpunet.devices.device import Arena, Device, collect_ops
-from gpunet.errors import ShapeError
+from gpunet.errors import DeviceError, ShapeError
 
 STAGING_BYTES = 4 * 2**20
 """Values that must be converted or gathered on their way to the device go through so much host memory at a time."""
 
-_WITHOUT_OPS = ("arrays", "device", "driver", "gemm", "launch", "source", "target")
+_WITHOUT_OPS = ("arrays", "cublas", "device", "driver", "gemm", "launch", "present", "source", "target")
 
 
 class CudaArena(Arena):
@@ -21,21 +21,28 @@ class CudaArena(Arena):
 
     def __init__(self, driver: Driver, nbytes: int):
         self.nbytes = nbytes
-        self.allocation: Allocation = driver.allocate(nbytes)
         self._driver = driver
+        self._allocation: Allocation | None = driver.allocate(nbytes)
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        array = DeviceArray(self.allocation.pointer + offset, tuple(shape), np.dtype(dtype), self._driver)
-        self._check(offset, array.nbytes)
-        return array
+        nbytes = prod(shape) * np.dtype(dtype).itemsize
+        return DeviceArray(self._pointer(offset, nbytes), tuple(shape), np.dtype(dtype), self._driver)
 
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
-        self._check(offset, nbytes)
-        self._driver.fill(self.allocation.pointer + offset, byte, nbytes)
+        self._driver.fill(self._pointer(offset, nbytes), byte, nbytes)
 
-    def _check(self, offset: int, nbytes: int) -> None:
+    def free(self) -> None:
+        if self._allocation is not None:
+            self._driver.free(self._allocation)
+            self._allocation = None
+
+    def _pointer(self, offset: int, nbytes: int) -> int:
+        """The address of `offset`, if nbytes bytes from there are all in the arena."""
+        if self._allocation is None:
+            raise DeviceError("an arena was used after its memory was given back")
         if offset < 0 or offset + nbytes > self.nbytes:
             raise ShapeError(f"bytes {offset} to {offset + nbytes} are not all in an arena of {self.nbytes}")
+        return self._allocation.pointer + offset
 
 
 class CudaDevice(Device):
@@ -88,7 +95,7 @@ class CudaDevice(Device):
 
     def close(self) -> None:
         for arena in self._arenas:
-            self.driver.free(arena.allocation)
+            arena.free()
         self._arenas.clear()
         self.driver.close()
 

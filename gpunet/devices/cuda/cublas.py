@@ -1,0 +1,106 @@
+"""Matrix products of cuBLAS through a handle of our own, with a workspace that we give: no allocation behind the plan.
+
+Called through ctypes, as CuPy refuses its own cuBLAS calls while a stream is captured. Names and numbers are those of
+NVIDIA's cuBLAS documentation.
+"""
+
+import ctypes
+from ctypes import POINTER, byref, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
+from typing import Any
+
+from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.errors import DeviceError
+
+_STATUS = {
+    1: "CUBLAS_STATUS_NOT_INITIALIZED",
+    3: "CUBLAS_STATUS_ALLOC_FAILED",
+    7: "CUBLAS_STATUS_INVALID_VALUE",
+    8: "CUBLAS_STATUS_ARCH_MISMATCH",
+    11: "CUBLAS_STATUS_MAPPING_ERROR",
+    13: "CUBLAS_STATUS_EXECUTION_FAILED",
+    14: "CUBLAS_STATUS_INTERNAL_ERROR",
+    15: "CUBLAS_STATUS_NOT_SUPPORTED",
+    16: "CUBLAS_STATUS_LICENSE_ERROR",
+}
+_DEFAULT_MATH = 0
+"""CUBLAS_DEFAULT_MATH: no less precise than the operands, so no TF32 for float32."""
+
+_REALS = {"float32": ("S", c_float), "float64": ("D", c_double)}
+_MOST_INT32 = 2**31 - 1
+
+
+class Cublas:
+    """A cuBLAS handle on one stream. Raises DeviceError, with cuBLAS's name for it, for whatever goes wrong."""
+
+    def __init__(self, library: ctypes.CDLL, stream: int):
+        self._library = library
+        self._stream = c_void_p(stream)
+        self._handle = c_void_p()
+        self._workspace: tuple[int, int] | None = None
+        self._products = {name: self._find_product(*real) for name, real in _REALS.items()}
+        self._call("cublasCreate_v2", byref(self._handle))
+        self._call("cublasSetMathMode", self._handle, c_int(_DEFAULT_MATH))
+        self._call("cublasSetStream_v2", self._handle, self._stream)
+
+    def gemm(
+        self,
+        trans_a: bool,
+        trans_b: bool,
+        m: int,
+        n: int,
+        k: int,
+        alpha: float,
+        a: DeviceArray,
+        lda: int,
+        b: DeviceArray,
+        ldb: int,
+        beta: float,
+        c: DeviceArray,
+        ldc: int,
+        workspace: DeviceArray | None,
+    ) -> None:
+        """As Driver.gemm."""
+        self._use_workspace(workspace)
+        product, real, index = self._products[c.dtype.name]
+        if index is c_int and max(m, n, k, lda, ldb, ldc) > _MOST_INT32:
+            raise DeviceError(f"a product of {m} x {k} by {k} x {n} needs the 64-bit functions of cuBLAS 12 or newer")
+        status = product(
+            self._handle, int(trans_a), int(trans_b), m, n, k, byref(real(alpha)), a.pointer, lda, b.pointer, ldb,
+            byref(real(beta)), c.pointer, ldc,
+        )  # fmt: skip
+        _check("gemm", status)
+
+    def close(self) -> None:
+        self._call("cublasDestroy_v2", self._handle)
+
+    def _use_workspace(self, workspace: DeviceArray | None) -> None:
+        wanted = None if workspace is None else (workspace.pointer, workspace.nbytes)
+        if wanted == self._workspace:
+            return
+        if wanted is None:  # setting a stream, even the same one, brings back the handle's own workspace
+            self._call("cublasSetStream_v2", self._handle, self._stream)
+        else:
+            pointer, nbytes = wanted
+            self._call("cublasSetWorkspace_v2", self._handle, c_void_p(pointer), c_size_t(nbytes))
+        self._workspace = wanted
+
+    def _find_product(self, letter: str, real: type) -> tuple[Any, type, type]:
+        """The gemm for float32 ("S") or float64 ("D"), its scalar and its index type: 64-bit where cuBLAS has that."""
+        name = f"cublas{letter}gemm_v2"
+        wide = hasattr(self._library, f"{name}_64")
+        index: type = c_int64 if wide else c_int
+        product = getattr(self._library, f"{name}_64" if wide else name)
+        product.argtypes = [
+            c_void_p, c_int, c_int, index, index, index, POINTER(real), c_void_p, index, c_void_p, index,
+            POINTER(real), c_void_p, index,
+        ]  # fmt: skip
+        product.restype = c_int
+        return product, real, index
+
+    def _call(self, name: str, *arguments: object) -> None:
+        _check(name, getattr(self._library, name)(*arguments))
+
+
+def _check(call: str, status: int) -> None:
+    if status:
+        raise DeviceError(f"cuBLAS: {call} returned {_STATUS.get(status, status)}")

@@ -1,7 +1,7 @@
 """Plans that are hard to place and whose optimum is known: a full rectangle of time x bytes, cut into buffers.
 
-Guillotine cuts of one rectangle leave no hole, so its height is the optimum and every step is full to the brim. Long and
-short lives, large and small buffers are mixed, as in the benchmarks of MiniMalloc (Moffitt 2023).
+Guillotine cuts of one rectangle leave no hole, so its height is the optimum and every step is full to the brim. Long
+and short lives, large and small buffers are mixed, as in the benchmarks of MiniMalloc (Moffitt 2023).
 """
 
 from random import Random

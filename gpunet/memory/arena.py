@@ -1,8 +1,7 @@
 """Where each buffer lies in the arena: lifetimes and sizes in, offsets out.
 
-This is dynamic storage allocation, which is strongly NP-hard, so: first-fit into gaps in several orders, and the lowest
-wins. Above the lower bound a search goes on (search.py). Orders after "Efficient Memory Management for Deep Neural Net
-Inference" (Pisarchyk & Lee 2020) and XLA's heap simulator.
+This is dynamic storage allocation, which is strongly NP-hard. So many orders are tried and the lowest arena wins; above
+the lower bound a search goes on from there. All of that is in search.py; here are names, bytes and what may be wrong.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ class Placement:
 
     `height_bytes`       size of the arena, a multiple of the alignment
     `lower_bound_bytes`  most bytes alive at once, each buffer rounded up to the alignment: no placement is lower
-    `order`              what found it: an order of first-fit, or a search
+    `order`              what found it: "skyline by size x life", "first-fit by size", ..., or "search"
     `seconds`            how long that took; no part of equality
     """
 
@@ -57,20 +56,21 @@ def place(
 ) -> Placement:
     """Give every buffer an offset such that no two that are alive in the same step overlap.
 
-    `base`        buffers that outlive the program: one after the other from offset 0, in this order, whatever their steps
+    `base`        buffers that outlive the program: one on the other from offset 0, in this order, whatever their steps
     `alignment`   bytes; every offset is a multiple of it
-    `deadline_s`  how much search to spend where the lower bound is not reached at once. It buys a fixed number of rounds,
-                  about half of what this time holds on a 3 GHz core, so that the same input gives the same offsets; the
-                  clock only stops a machine that is too slow for them.
+    `deadline_s`  how much search to spend where the lower bound is not reached at once. It buys a fixed number of
+                  rounds, half of what this time holds on a 3 GHz core or less, so that the same input gives the same
+                  offsets; the clock only stops a machine that is too slow for them.
     Raises PlanError naming the buffer for a duplicate name, a negative size, or steps that are not first < last.
     """
     started = perf_counter()
     _check([*base, *buffers], alignment)
     offsets, floor = _stack(base, alignment)
-    sizes = [_units(buffer.nbytes, alignment) for buffer in buffers]
-    problem = Problem(sizes, [buffer.first for buffer in buffers], [buffer.last for buffer in buffers])
+    solid = [buffer for buffer in buffers if buffer.nbytes]
+    problem = _problem(solid, alignment)
     found = search(problem, deadline_s)
-    offsets |= {buffer.name: (floor + at) * alignment for buffer, at in zip(buffers, found.offsets, strict=True)}
+    offsets |= {buffer.name: 0 for buffer in buffers if not buffer.nbytes}
+    offsets |= {buffer.name: (floor + at) * alignment for buffer, at in zip(solid, found.offsets, strict=True)}
     return Placement(
         offsets,
         (floor + found.height) * alignment,
@@ -86,9 +86,12 @@ def lower_bound(buffers: Sequence[Buffer], *, base: Sequence[Buffer] = (), align
     Raises PlanError as `place` does.
     """
     _check([*base, *buffers], alignment)
+    return (_stack(base, alignment)[1] + _problem(buffers, alignment).bound) * alignment
+
+
+def _problem(buffers: Sequence[Buffer], alignment: int) -> Problem:
     sizes = [_units(buffer.nbytes, alignment) for buffer in buffers]
-    problem = Problem(sizes, [buffer.first for buffer in buffers], [buffer.last for buffer in buffers])
-    return (_stack(base, alignment)[1] + problem.bound) * alignment
+    return Problem(sizes, [buffer.first for buffer in buffers], [buffer.last for buffer in buffers])
 
 
 def _units(nbytes: int, alignment: int) -> int:
@@ -117,5 +120,5 @@ def _check(buffers: Sequence[Buffer], alignment: int) -> None:
             raise PlanError(f"{buffer.name}: a size of {buffer.nbytes} bytes; it must be 0 or more")
         if buffer.last <= buffer.first:
             raise PlanError(
-                f"{buffer.name}: lives in steps [{buffer.first}, {buffer.last}), which is none; last must be above first"
+                f"{buffer.name}: lives in steps [{buffer.first}, {buffer.last}), which is none; last must be above"
             )

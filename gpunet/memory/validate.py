@@ -25,10 +25,10 @@ class Placed(Protocol):
 
 
 def validate(buffers: Sequence[Placed], offsets: Mapping[str, int], height_bytes: int, alignment: int = 256) -> None:
-    """Raise PlanError unless every buffer lies in [0, height_bytes), aligned, and apart from all that are alive with it.
+    """Raise PlanError unless every buffer lies in [0, height_bytes), aligned, apart from all that are alive with it.
 
-    The message names both buffers, their bytes and their steps. Also wrong: a buffer without an offset, an offset without
-    a buffer, two buffers of one name, a buffer that lives in no step. A buffer of 0 bytes overlaps nothing.
+    The message names both buffers, their bytes and their steps. Also wrong: a buffer without an offset, an offset
+    without a buffer, two buffers of one name, a buffer that lives in no step. A buffer of 0 bytes overlaps nothing.
     """
     _complete(buffers, offsets)
     for buffer in buffers:

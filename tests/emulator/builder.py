@@ -24,16 +24,16 @@ class BuildError(Exception):
     """A .cu file that does not compile, or no compiler to do it with; the message is the compiler's."""
 
 
-def build(file: str, real: str, folder: Path | None = None) -> tuple[Path, list[str]]:
+def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ...] = ()) -> tuple[Path, list[str]]:
     """The shared library of cuda/`file`.cu (or `folder`'s) for REAL=`real` and the names of its kernels, in its order.
 
-    Compiled once for a text, a header and a compiler, then found in the cache.
+    Compiled once for a text, a header, a compiler and its flags, then found in the cache.
     """
     source = compose(file, folder)
     kernels = find_kernels(source)
     entries = ", ".join(f"EMULATOR_KERNEL({name}, {bounds})" for bounds, name in kernels)
     text = f'#include "{HEADER}"\n{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
-    command = [*compiler(), *FLAGS, f"-DREAL={REALS[real]}"]
+    command = [*compiler(), *FLAGS, *flags, f"-DREAL={REALS[real]}"]
     key = hashlib.sha256("\0".join([*command, text, HEADER.read_text(encoding="utf-8")]).encode()).hexdigest()[:32]
     library = _cache() / f"{file}-{real}-{key}.so"
     if not library.exists():

@@ -19,7 +19,6 @@ GUARD_BYTES = 4096
 GUARD = 0xFF
 """NaN bytes: a kernel that reads just outside of its memory gets NaN, one that writes anything else there is caught."""
 ALIGNMENT = 256
-MIB = 2**20
 
 
 class EmulatorError(AssertionError):
@@ -27,16 +26,28 @@ class EmulatorError(AssertionError):
 
 
 class EmulatorDriver(Driver):
-    """Runs threads and blocks in an `order` of ORDERS. `folder`: where the .cu files are, if not in the project's."""
+    """Runs threads and blocks in an `order` of ORDERS, other random ones for each launch and each `seed`.
+
+    folder       where the .cu files are, if not the project's
+    flags        more flags for the compiler
+    total_bytes  how much memory this device pretends to have
+    """
 
     multiprocessors = 1
 
     def __init__(
-        self, order: str = "ascending", *, seed: int = 0, folder: Path | None = None, total_bytes: int = 2**40
+        self,
+        order: str = "ascending",
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        flags: tuple[str, ...] = (),
+        total_bytes: int = 2**40,
     ):
         self._order = ORDERS.index(order)
         self._seed = seed
         self._folder = folder
+        self._flags = flags
         self._total_bytes = total_bytes
         self._libraries: dict[tuple[str, str], _Library] = {}
         self._live: dict[int, Allocation] = {}
@@ -117,7 +128,7 @@ class EmulatorDriver(Driver):
 
     def _library(self, file: str, real: str) -> "_Library":
         if (file, real) not in self._libraries:
-            self._libraries[file, real] = _Library(*build(file, real, self._folder))
+            self._libraries[file, real] = _Library(*build(file, real, self._folder, self._flags))
         return self._libraries[file, real]
 
     # ---- matrix products ----

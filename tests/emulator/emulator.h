@@ -59,7 +59,7 @@ static emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 
 // ---- switching between fibers: by hand on x86-64, through ucontext elsewhere (slower by its system calls) ----------
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__) && !defined(EMULATOR_UCONTEXT)
 extern "C" __attribute__((visibility("hidden"))) void emulator_switch(void** save_stack, void* stack);
 asm(R"(
 .text
@@ -413,7 +413,10 @@ T shuffle_xor(const char* site, unsigned int mask, T value, int lane_mask, int w
     return shuffle(site, mask, value, source >= segment(width) + width ? lane() : source);
 }
 
-inline void synchronize_warp(const char* site, unsigned int mask = 0xFFFFFFFFu) { shuffle(site, mask, 0, lane()); }
+struct WarpBarrier {
+    const char* site;
+    void operator()(unsigned int mask = 0xFFFFFFFFu) const { shuffle(site, mask, 0, lane()); }
+};
 
 template <class T>
 T exchange(T* address, T value) {
@@ -430,7 +433,7 @@ T exchange(T* address, T value) {
 #define __shfl_up_sync(...) emulator::shuffle_up(EMULATOR_SITE("__shfl_up_sync"), __VA_ARGS__)
 #define __shfl_down_sync(...) emulator::shuffle_down(EMULATOR_SITE("__shfl_down_sync"), __VA_ARGS__)
 #define __shfl_xor_sync(...) emulator::shuffle_xor(EMULATOR_SITE("__shfl_xor_sync"), __VA_ARGS__)
-#define __syncwarp(...) emulator::synchronize_warp(EMULATOR_SITE("__syncwarp"), ##__VA_ARGS__)
+#define __syncwarp emulator::WarpBarrier{EMULATOR_SITE("__syncwarp")}
 
 // ---- functions that CUDA has in the global namespace, where <math.h> has them not or not for all types --------------
 

@@ -1,0 +1,5 @@
+"""`python -m gpunet` is `gpunet`."""
+
+from gpunet.cli.app import main
+
+main()

@@ -1,0 +1,50 @@
+"""The `gpunet` program: its commands, and how whatever goes wrong reaches the person who typed."""
+
+from typing import Annotated
+
+import typer
+
+from gpunet.cli.doctor import doctor
+from gpunet.cli.fit import fit
+from gpunet.cli.guard import GuardedGroup, interrupted
+from gpunet.cli.plan import plan
+from gpunet.cli.train import train
+
+app = typer.Typer(
+    cls=GuardedGroup,
+    name="gpunet",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command()(plan)
+app.command()(fit)
+app.command()(train)
+app.command()(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gpunet import __version__
+
+        typer.echo(f"gpunet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gpunet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Train ConvNets with memory planned to the byte: see what a net costs before it runs, then run it in that."""
+
+
+def main() -> None:
+    """Run the program. Exit codes: 0 done, 1 does not fit its memory, 2 a mistake or a limit, 130 stopped by Ctrl-C."""
+    try:
+        app(prog_name="gpunet")
+    except KeyboardInterrupt:  # outside of any command, as in the imports
+        interrupted()

@@ -1,0 +1,65 @@
+"""One clear message and the right exit code for everything that can go wrong in a command; no traceback but for our bugs."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from gpunet.errors import GpunetError
+
+MISTAKE, CTRL_C, CLOSED_PIPE = 2, 130, 141
+
+
+class GuardedGroup(TyperGroup):
+    """Commands whose errors are told by `guarded`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with guarded():
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk or a closed pipe shows here, while there is someone to say so
+        return result
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what is a person's, the machine's or the other program's doing into a message and an exit code."""
+    try:
+        yield
+    except GpunetError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        interrupted()
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(CLOSED_PIPE)
+    except OSError as error:
+        _drop_output()
+        complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        sys.exit(MISTAKE)
+    except MemoryError:
+        complain("this machine has not enough memory for that; use a smaller batch")
+        sys.exit(MISTAKE)
+
+
+def complain(message: str) -> None:
+    """A message for the person who typed, on standard error."""
+    with suppress(OSError):
+        typer.secho("gpunet: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
+        typer.echo(message, err=True)
+
+
+def interrupted() -> NoReturn:
+    """Say that Ctrl-C was heard, and leave."""
+    complain("stopped")
+    sys.exit(CTRL_C)
+
+
+def _drop_output() -> None:
+    """Nothing more is to be written where writing failed: the interpreter would try again when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

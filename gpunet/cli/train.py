@@ -1,0 +1,125 @@
+"""`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpunet.cli import options
+from gpunet.cli.guard import CTRL_C, complain
+from gpunet.errors import GpunetError
+
+if TYPE_CHECKING:
+    from gpunet.data import Dataset
+    from gpunet.memory.plan import Plan
+    from gpunet.net.config import Config
+    from gpunet.optimizers import Optimizer as Rule
+    from gpunet.train.folder import RunFolder
+
+
+def train(
+    net: options.Net,
+    epochs: Annotated[int | None, typer.Option(help="How often every image is seen.", show_default=False)] = None,
+    batch: options.Batch = None,
+    device: Annotated[
+        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
+    ] = options.AnyDevice.auto,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of starting weights and order: the same seed gives the same bits.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run; default: runs/NET-1, -2, ...", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, or an .npz file with images and labels.", show_default=False)
+    ] = None,
+    optimizer: options.Optimizer = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="At the start; the config's schedule changes it.", show_default=False)
+    ] = None,
+) -> None:
+    """Train a net: plan it first, refuse what does not fit, then keep weights and metrics in a folder after every epoch.
+
+    What is not given here comes from the net's config. Exit code 1 if it does not fit, 2 for a mistake or a loss that is
+    no number, 130 after Ctrl-C.
+    """
+    from gpunet.model import Model, choose_device
+    from gpunet.net.config import dump
+    from gpunet.report.as_json import as_text, plan_json
+    from gpunet.train.folder import RunFolder, open_folder
+    from gpunet.train.screen import Screen
+    from gpunet.train.trainer import Trainer
+
+    given = dict(epochs=epochs, batch=batch, seed=seed, data=data, optimizer=optimizer, learning_rate=learning_rate)
+    config = options.read_net(net)
+    config = replace(
+        config, train=replace(config.train, **{key: value for key, value in given.items() if value is not None})
+    )
+    where, rule = choose_device(device), _rule(config)
+    plan = _affordable(config, rule, where, budget)
+    dataset = _dataset(config)
+    told = config.train
+    with Model(
+        config.net, told.batch, where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate
+    ) as model:
+        folder = RunFolder(open_folder(out, config.net.name), dump(config), as_text(plan_json(config.net, plan)) + "\n")
+        screen = Screen()
+        watchers = (folder, screen)
+        trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.schedule, watchers=watchers)
+        typer.echo(f"the run is kept in {folder.path}")
+        with _kept(folder), screen:
+            last = trainer.run()[-1]
+    typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
+
+
+def _rule(config: "Config") -> "Rule":
+    """The optimizer that the config asks for."""
+    from gpunet.optimizers import optimizer
+
+    told = config.train
+    return optimizer(told.optimizer, momentum=told.momentum, weight_decay=told.weight_decay)
+
+
+def _affordable(config: "Config", rule: "Rule", device: str, budget: str | None) -> "Plan":
+    """Plan the run and say what it costs. Raises BudgetError, naming the batch that fits, where it is too much."""
+    from gpunet.doctor import free_bytes
+    from gpunet.model import require_fit
+    from gpunet.planner import plan
+    from gpunet.report.table import cost_line
+
+    limit = free_bytes(device) if budget is None else budget
+    made = plan(config.net, config.train.batch, optimizer=rule, device=device, budget=limit)
+    typer.echo(cost_line(made, free=budget is None))
+    require_fit(config.net, made, optimizer=rule, device=device)
+    return made
+
+
+def _dataset(config: "Config") -> "Dataset":
+    """The data that the config asks for, and a line about them. Raises DataError where the net cannot use them."""
+    from gpunet.data import load
+
+    dataset = load(config.train.data)
+    dataset.require(config.net.input.shape, config.net.classes)
+    typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
+    if dataset.note:
+        typer.echo(dataset.note)
+    return dataset
+
+
+@contextmanager
+def _kept(folder: "RunFolder") -> Iterator[None]:
+    """Whatever stops a run, say what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain(f"stopped; {folder.describe()}")
+        raise typer.Exit(CTRL_C) from None
+    except GpunetError as error:
+        raise type(error)(f"{error}\n{folder.describe()}") from None

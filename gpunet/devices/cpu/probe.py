@@ -1,0 +1,54 @@
+"""What there is of the CPU's memory and libraries."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from gpunet.devices.cpu.threads import thread_count
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes() -> int | None:
+    """Memory that this process can still have: what the system has free, within what its container allows; None if unsaid."""
+    amounts = [amount for amount in (_free_in_system(), _free_in_container()) if amount is not None]
+    return min(amounts, default=None)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def blas() -> str | None:
+    """NumPy's BLAS in words: "openblas 0.3.30, 2 threads"; None where it has none that can be asked."""
+    import numpy  # loads the library that is looked for
+
+    from threadpoolctl import threadpool_info
+
+    for library in threadpool_info():
+        if library["user_api"] == "blas" and numpy.__name__ in library["filepath"]:
+            return f"{library['internal_api']} {library['version']}, {thread_count()} threads"
+    return None
+
+
+def _free_in_system() -> int | None:
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _free_in_container() -> int | None:
+    """What a limit of cgroup v2 leaves; files of the page cache are not counted against it."""
+    with suppress(OSError, ValueError, StopIteration):
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        cache = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return max(0, limit - used + cache)
+    return None

@@ -1,0 +1,107 @@
+"""What there is of GPUs and of the libraries that drive them, asked without opening a GPU."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+
+from gpunet.errors import DeviceError
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+PACKAGES = {
+    "CuPy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
+    "NVRTC": ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu13", "nvidia-cuda-nvrtc-cu12"),
+    "cuBLAS": ("nvidia-cublas", "nvidia-cublas-cu13", "nvidia-cublas-cu12"),
+}
+"""The packages that bring a library, any one of them."""
+
+LIBRARIES = {"NVRTC": "nvrtc", "cuBLAS": "cublas"}
+"""What CUDA's own loader calls them, where they came with a CUDA toolkit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as NVML knows it."""
+
+    name: str
+    compute_capability: str
+    driver: str
+    free_bytes: int
+    total_bytes: int
+
+
+def first_gpu() -> Gpu:
+    """The GPU that a program gets. Raises DeviceError where NVML, the driver or the GPU is missing."""
+    with _nvml() as nvml:
+        handle = _first_handle(nvml)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+        return Gpu(
+            _text(nvml.nvmlDeviceGetName(handle)),
+            f"{major}.{minor}",
+            _text(nvml.nvmlSystemGetDriverVersion()),
+            int(memory.free),
+            int(memory.total),
+        )
+
+
+def free_bytes() -> int | None:
+    """Memory of the first GPU that nobody uses; None where NVML does not say."""
+    with suppress(DeviceError):
+        return first_gpu().free_bytes
+    return None
+
+
+def package_versions(library: str) -> list[str]:
+    """The packages installed that bring CuPy, NVRTC or cuBLAS, each with its version; CuPy must be there but once."""
+    found = []
+    for package in PACKAGES[library]:
+        with suppress(PackageNotFoundError):
+            found.append(f"{version(package)} ({package})")
+    return found
+
+
+def library_path(library: str) -> str | None:
+    """Where CUDA's loader finds NVRTC or cuBLAS that no package brought; None where it does not."""
+    try:
+        from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
+    except ImportError:
+        return None
+    try:
+        return load_nvidia_dynamic_lib(LIBRARIES[library]).abs_path
+    except (DynamicLibNotFoundError, OSError, RuntimeError):
+        return None
+
+
+@contextmanager
+def _nvml() -> Iterator[ModuleType]:
+    """NVML, ready to be asked; its errors become DeviceError."""
+    try:
+        import pynvml
+    except ImportError:
+        raise DeviceError("NVML's Python package is not installed: pip install nvidia-ml-py") from None
+    try:
+        pynvml.nvmlInit()
+        try:
+            yield pynvml
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise DeviceError(f"NVML does not answer ({error})") from None
+
+
+def _first_handle(nvml: ModuleType) -> object:
+    """The first GPU that CUDA_VISIBLE_DEVICES leaves visible, by number or by UUID."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if first.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(first))
+    if not first or first.startswith("-"):
+        raise DeviceError("CUDA_VISIBLE_DEVICES hides all GPUs: unset CUDA_VISIBLE_DEVICES")
+    return nvml.nvmlDeviceGetHandleByUUID(first)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name

@@ -1,0 +1,93 @@
+"""What there is to plan and train with on this machine, and for each thing missing the one command that mends it."""
+
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+
+from gpunet.devices.cpu import probe as cpu
+from gpunet.devices.cuda import probe as cuda
+from gpunet.devices.cuda.present import driver_version, install_command
+from gpunet.errors import DeviceError, GpunetError
+from gpunet.layers.conv import Conv
+from gpunet.layers.fc import FC
+from gpunet.layers.pool import MaxPool
+from gpunet.layers.relu import ReLU
+from gpunet.memory.size import format_bytes
+from gpunet.model import Model
+from gpunet.net.net import Net
+
+DRIVERS = "install the driver for your GPU from https://www.nvidia.com/drivers"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was looked for: what was found, or None and what mends that. `device`: which one needs it."""
+
+    name: str
+    device: str
+    found: str | None
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything; the last two findings say whether each device can train, by having trained a step."""
+    return [*_look_at_cpu(), *_look_at_gpu(), _trains("cpu"), _trains("cuda")]
+
+
+def trains(findings: Sequence[Finding], device: str) -> bool:
+    """Whether a device can train."""
+    return any(finding.name == "a training step" and finding.device == device and finding.found for finding in findings)
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory of a device that nobody uses; None where it cannot be told."""
+    free: int | None = import_module(f"gpunet.devices.{device}.probe").free_bytes()
+    return free
+
+
+def _look_at_cpu() -> Iterator[Finding]:
+    yield Finding("Python", "cpu", f"{platform.python_version()} ({sys.executable})")
+    yield Finding("NumPy", "cpu", np.__version__)
+    yield Finding("BLAS", "cpu", cpu.blas(), 'pip install --force-reinstall "numpy>=2"')
+    free = cpu.free_bytes()
+    memory = "" if free is None else f", {format_bytes(free)} of memory free"
+    yield Finding("CPU", "cpu", f"{cpu.cores()} cores{memory}")
+
+
+def _look_at_gpu() -> Iterator[Finding]:
+    driver = driver_version()
+    found = None if driver is None else f"for CUDA {driver}"
+    try:
+        gpu = cuda.first_gpu()
+    except DeviceError as error:
+        yield Finding("NVIDIA driver", "cuda", found, DRIVERS)
+        mend = str(error).partition(": ")[2] or (DRIVERS if driver is None else "nvidia-smi")
+        yield Finding("GPU", "cuda", None, mend)
+    else:
+        yield Finding("NVIDIA driver", "cuda", f"{gpu.driver}, {found}" if found else gpu.driver)
+        memory = f"{format_bytes(gpu.free_bytes)} of {format_bytes(gpu.total_bytes)} free"
+        yield Finding("GPU", "cuda", f"{gpu.name}, compute capability {gpu.compute_capability}, {memory}")
+    cupy = cuda.package_versions("CuPy")
+    if len(cupy) > 1:
+        yield Finding("CuPy", "cuda", None, f"pip uninstall cupy-cuda12x cupy-cuda13x cupy && {install_command()}")
+    else:
+        yield Finding("CuPy", "cuda", next(iter(cupy), None), install_command())
+    for library in ("NVRTC", "cuBLAS"):
+        versions = cuda.package_versions(library)
+        yield Finding(library, "cuda", next(iter(versions), None) or cuda.library_path(library), install_command())
+
+
+def _trains(device: str) -> Finding:
+    """Train one step of a tiny net that has every kind of layer."""
+    net = Net("4x4x1", [Conv(K=2), ReLU(), MaxPool(), FC(K=2)], name="tiny")
+    images, labels = np.linspace(0, 1, 32, dtype=np.float32).reshape(2, 4, 4, 1), np.array([0, 1])
+    try:
+        with Model(net, batch=2, device=device) as model:
+            loss = model.step(images, labels)
+    except GpunetError as error:
+        return Finding("a training step", device, None, str(error))
+    return Finding("a training step", device, f"loss {loss:.3f}" if np.isfinite(loss) else None, "report this as a bug")

@@ -1,6 +1,7 @@
 """Placement: nothing alive overlaps, ever; the lower bound is reached where it can be; same input, same offsets."""
 
-from itertools import count
+from itertools import count, permutations
+from math import inf
 from random import Random
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from gpunet.errors import PlanError
 from gpunet.memory.arena import Buffer, lower_bound, place
-from gpunet.memory.search import Problem, first_fit, skyline
+from gpunet.memory.exact import reach
+from gpunet.memory.problem import Problem
+from gpunet.memory.search import first_fit, skyline
 from tests.hard_plans import hard_plan
 
 
@@ -140,7 +143,7 @@ def test_lower_bound_is_reached_on_training_steps(layers: int, seed: int) -> Non
         assert placed.height_bytes == placed.lower_bound_bytes
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("cut_into", [50, 200, 400])
 @pytest.mark.usefixtures("still_clock")
 def test_hard_plans_stay_within_a_quarter_of_the_optimum(seed: int, cut_into: int) -> None:
@@ -149,6 +152,31 @@ def test_hard_plans_stay_within_a_quarter_of_the_optimum(seed: int, cut_into: in
     assert placed.lower_bound_bytes == 20_000 * 256
     assert overlaps(buffers, placed.offsets) == []
     assert placed.gap <= 0.25
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=5), st.randoms()
+)
+def test_exact_search_finds_the_optimum_and_no_less(drawn: list[tuple[int, int, int]], random: Random) -> None:
+    """The optimum by brute force: first-fit in all orders, one of which is that of an optimum's offsets."""
+    problem = Problem([d[0] for d in drawn], [d[1] for d in drawn], [d[1] + d[2] for d in drawn])
+    positions = range(len(drawn))
+    optimum = min(max(problem.ends(first_fit(problem, list(order)))) for order in permutations(positions))
+    order = random.sample(positions, len(drawn))
+    offsets = reach(problem, order, optimum, work=10**9, stop=inf)
+    assert offsets is not None
+    assert max(problem.ends(offsets)) == optimum
+    buffers = [Buffer(str(i), size, first, first + life) for i, (size, first, life) in enumerate(drawn)]
+    assert overlaps(buffers, {str(i): at for i, at in enumerate(offsets)}) == []
+    assert reach(problem, order, optimum - 1, work=10**9, stop=inf) is None
+
+
+@pytest.mark.parametrize("cut_into", [50, 60, 70])
+@pytest.mark.usefixtures("still_clock")
+def test_exact_search_fills_a_rectangle_without_a_hole(cut_into: int) -> None:
+    placed = place(hard_plan(20, cut_into))
+    assert placed.gap == 0
 
 
 @pytest.mark.usefixtures("still_clock")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from gpunet.errors import PlanError
-from gpunet.memory.search import Problem, search
+from gpunet.memory.problem import Problem
+from gpunet.memory.search import search
 
 ALIGNMENT = 256
 """Bytes; what cudaMalloc promises, and what vector loads and cuBLAS like."""

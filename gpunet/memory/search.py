@@ -7,61 +7,20 @@ and of the search of MiniMalloc (Moffitt 2023), which places buffers by rising o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from random import Random
 from time import perf_counter
+
+from gpunet.memory.exact import reach
+from gpunet.memory.problem import NOWHERE, Problem
 
 WORK_PER_SECOND = 6_000_000
 """Work (see Problem.work) that a second of deadline buys: a third to half of what CPython 3.11 does on a 3 GHz core."""
 
+EXACT_PART = 4
+"""The exact search gets one part in so many of the work."""
+
 STARTS = 3
-"""Orders that the search starts from; half of its rounds go to these, the other half to the best of them."""
-
-NOWHERE = 1 << 62
-"""Above every offset."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Buffers by position; buffer i takes sizes[i] > 0 units in the steps [firsts[i], lasts[i])."""
-
-    sizes: list[int]
-    firsts: list[int]
-    lasts: list[int]
-
-    @cached_property
-    def bound(self) -> int:
-        """Most units alive at once."""
-        changes: dict[int, int] = {}
-        for size, first, last in zip(self.sizes, self.firsts, self.lasts, strict=True):
-            changes[first] = changes.get(first, 0) + size
-            changes[last] = changes.get(last, 0) - size
-        most = units = 0
-        for step in sorted(changes):
-            units += changes[step]
-            most = max(most, units)
-        return most
-
-    @cached_property
-    def neighbours(self) -> list[list[int]]:
-        """For each buffer, those that are alive in one of its steps."""
-        found: list[list[int]] = [[] for _ in self.sizes]
-        alive: list[int] = []
-        for i in sorted(range(len(self.sizes)), key=self.firsts.__getitem__):
-            alive = [j for j in alive if self.lasts[j] > self.firsts[i]]
-            for j in alive:
-                found[j].append(i)
-            found[i] = alive.copy()
-            alive.append(i)
-        return found
-
-    @cached_property
-    def work(self) -> int:
-        """What one skyline takes, in visits of a neighbour: a minimum over n values takes a quarter of n visits."""
-        return sum(map(len, self.neighbours)) + len(self.sizes) ** 2 // 4 + 1
-
-    def ends(self, offsets: list[int]) -> list[int]:
-        return [at + size for at, size in zip(offsets, self.sizes, strict=True)]
+"""Orders that the rounds start from; half of them go to these, the other half to the best of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +33,7 @@ class Found:
 
 
 def search(problem: Problem, deadline_s: float) -> Found:
-    """The lowest placement found: every order tried, then rounds of changes to the best ones until they are used up.
+    """The lowest placement found: every order, then the exact search for the bound itself, then changes to the best.
 
     Stops at once where the lower bound is reached. The same input gives the same offsets, unless the clock cuts it off.
     """
@@ -94,7 +53,13 @@ def search(problem: Problem, deadline_s: float) -> Found:
         if best.height == problem.bound:
             return best
     assert best is not None
-    return _lower(best, _improve(problem, starts, deadline_s, stop))
+    work = int(max(deadline_s, 0) * WORK_PER_SECOND)
+    starts.sort(key=lambda start: start[0].height)
+    for _, by in starts:
+        offsets = reach(problem, by, problem.bound, work // (EXACT_PART * len(starts)), stop)
+        if offsets is not None:
+            return _found(problem, offsets, "exact search")
+    return _lower(best, _improve(problem, starts[:STARTS], work, stop))
 
 
 def first_fit(problem: Problem, order: list[int]) -> list[int]:
@@ -114,8 +79,8 @@ def first_fit(problem: Problem, order: list[int]) -> list[int]:
 def skyline(problem: Problem, order: list[int], ceiling: int) -> list[int] | None:
     """Offsets when the arena grows from the bottom up; None as soon as it would be higher than `ceiling`.
 
-    Each buffer could lie on top of those placed so far in its steps. One that starts above the lowest end that any could
-    have would leave a hole for it: of all others, the first in `order` is next.
+    Each buffer could lie on top of those placed so far in its steps. One that starts above the lowest end that any
+    could have would leave a hole for that one: of all others, the first in `order` is next.
     """
     sizes, neighbours = problem.sizes, problem.neighbours
     offsets = [0] * len(sizes)
@@ -174,10 +139,9 @@ def _first_fit_orders(problem: Problem) -> Iterator[tuple[str, list[int]]]:
     yield "last step", sorted(positions, key=lambda i: (-lasts[i], -sizes[i]))
 
 
-def _improve(problem: Problem, starts: list[tuple[Found, list[int]]], deadline_s: float, stop: float) -> Found:
-    rounds = int(max(deadline_s, 0) * WORK_PER_SECOND) // problem.work
+def _improve(problem: Problem, starts: list[tuple[Found, list[int]]], work: int, stop: float) -> Found:
+    rounds = work // problem.work
     random = Random(0)
-    starts = sorted(starts, key=lambda start: start[0].height)[:STARTS]
     climbs = [_Climb(problem, order, found, random) for found, order in starts]
     for climb in climbs:
         climb.run(rounds // (2 * len(climbs)), stop)

@@ -1,0 +1,50 @@
+"""The placement problem in numbers alone, as the searches see it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+NOWHERE = 1 << 62
+"""Above every offset."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Buffers by position; buffer i takes sizes[i] > 0 units in the steps [firsts[i], lasts[i])."""
+
+    sizes: list[int]
+    firsts: list[int]
+    lasts: list[int]
+
+    @cached_property
+    def bound(self) -> int:
+        """Most units alive at once."""
+        changes: dict[int, int] = {}
+        for size, first, last in zip(self.sizes, self.firsts, self.lasts, strict=True):
+            changes[first] = changes.get(first, 0) + size
+            changes[last] = changes.get(last, 0) - size
+        most = units = 0
+        for step in sorted(changes):
+            units += changes[step]
+            most = max(most, units)
+        return most
+
+    @cached_property
+    def neighbours(self) -> list[list[int]]:
+        """For each buffer, those that are alive in one of its steps."""
+        found: list[list[int]] = [[] for _ in self.sizes]
+        alive: list[int] = []
+        for i in sorted(range(len(self.sizes)), key=self.firsts.__getitem__):
+            alive = [j for j in alive if self.lasts[j] > self.firsts[i]]
+            for j in alive:
+                found[j].append(i)
+            found[i] = alive.copy()
+            alive.append(i)
+        return found
+
+    @cached_property
+    def work(self) -> int:
+        """What one skyline takes, in visits of a neighbour: a minimum over n values takes a quarter of n visits."""
+        return sum(map(len, self.neighbours)) + len(self.sizes) ** 2 // 4 + 1
+
+    def ends(self, offsets: list[int]) -> list[int]:
+        return [at + size for at, size in zip(offsets, self.sizes, strict=True)]

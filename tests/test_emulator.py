@@ -211,7 +211,9 @@ def test_a_warp_sum_by_shuffles(bench: Callable[..., Bench], rng: np.random.Gene
 
 
 def test_lanes_outside_of_the_mask_need_not_take_part_and_give_nan(bench: Callable[..., Bench]) -> None:
-    b = bench("KERNEL half(real* y) { if (threadIdx.x < 16) y[threadIdx.x] = __shfl_down_sync(0xFFFFu, y[threadIdx.x], 8); }")
+    b = bench(
+        "KERNEL half(real* y) { if (threadIdx.x < 16) y[threadIdx.x] = __shfl_down_sync(0xFFFFu, y[threadIdx.x], 8); }"
+    )
     values = np.arange(32, dtype=np.float32)
     y = b.array(values)
     b.run("half", y, block=32)
@@ -226,7 +228,9 @@ def test_a_shuffle_that_a_lane_of_its_mask_misses_is_an_error(bench: Callable[..
         "KERNEL miss(real* y) { if (threadIdx.x < 16) y[threadIdx.x] = __shfl_down_sync(0xFFFFFFFFu, y[threadIdx.x], 8);\n"
         "else __syncthreads(); }"
     )
-    with pytest.raises(EmulatorError, match=r"try\.miss, block 0.*__shfl_down_sync at try\.cu:1.*__syncthreads at try\.cu:2"):
+    with pytest.raises(
+        EmulatorError, match=r"try\.miss, block 0.*__shfl_down_sync at try\.cu:1.*__syncthreads at try\.cu:2"
+    ):
         b.run("miss", b.array(np.zeros(32, np.float32)), block=32)
 
 
@@ -234,7 +238,9 @@ def test_a_shuffle_that_a_lane_of_its_mask_misses_is_an_error(bench: Callable[..
 
 
 def test_a_barrier_that_some_threads_never_reach_is_an_error(bench: Callable[..., Bench]) -> None:
-    b = bench("KERNEL early(real* y, long long count) {\nif (blockIdx.x == 1 && threadIdx.x < count) return;\n__syncthreads();\n}")
+    b = bench(
+        "KERNEL early(real* y, long long count) {\nif (blockIdx.x == 1 && threadIdx.x < count) return;\n__syncthreads();\n}"
+    )
     with pytest.raises(EmulatorError, match=r"try\.early, block 1: .*threads 0 1 ended; .*2 3.* at try\.cu:3"):
         b.run("early", None, 2, grid=2, block=4)
 

@@ -1,6 +1,6 @@
 """A model: a plan bound to a device. Views into the arena are made once; a step walks the list of ops and allocates nothing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,9 @@ from gpunet.program.tensor import Tensor
 
 POISON = 0xFF
 """Four or eight such bytes are a NaN."""
+
+STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
+"""The phases of a training step."""
 
 Call = tuple[Op, Callable[[], None]]
 
@@ -50,6 +53,7 @@ class Model:
         learning_rate: float = 0.01,
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
+        without: Collection[str] = (),
         debug: bool = False,
     ) -> None:
         self.net = net
@@ -57,7 +61,7 @@ class Model:
         self.debug = debug
         name = device.name if isinstance(device, Device) else choose_device(device)
         options: dict[str, Any] = dict(
-            optimizer=optimizer, mode=mode, dtype=dtype, device=name, scratch_limit=scratch_limit
+            optimizer=optimizer, mode=mode, dtype=dtype, device=name, scratch_limit=scratch_limit, without=without
         )
         self.plan = make_plan(net, batch, budget=budget, **options)
         require_fit(net, self.plan, **options)
@@ -86,7 +90,7 @@ class Model:
         Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
         """
         n = self._feed(images, labels)
-        self._run(n, self._skipped(images), "forward", "loss", "backward", "update")
+        self._run(n, self._skipped(images), *STEP)
         return self._read_loss(n)
 
     def forward(self, images: np.ndarray) -> np.ndarray:
@@ -111,11 +115,13 @@ class Model:
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """The gradient of the mean loss by parameter name, as copies; nothing is updated."""
         n = self._feed(images, labels)
-        self._run(n, self._skipped(images), "forward", "loss", "backward")
-        parameters = self.plan.program.parameters
-        return {
-            p.tensor.name: self.device.read(self._view(p.gradient, n)) for p in parameters if p.gradient is not None
-        }
+        found = {}
+        for op, call in self._walk(n, self._skipped(images), STEP):
+            if op.phase == "update":  # the gradient is complete now, and may be gone at the end of the step
+                found[op.outputs[0].name] = self.device.read(self._view(op.inputs[0], n))
+            else:
+                call()
+        return {name: found[name] for name in self.parameters}
 
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""
@@ -165,14 +171,18 @@ class Model:
 
     def _run(self, n: int, skip: int, *phases: Phase) -> None:
         """Call the ops of the given phases, in order, for n images."""
-        for step, (op, call) in enumerate(self._bound(n)):
-            if step < skip or op.phase not in phases:
-                continue
-            if self.debug:
-                self._poison_fresh(step)
+        for _, call in self._walk(n, skip, phases):
             call()
-            if self.debug:
-                self._poison_free(step + 1)
+
+    def _walk(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[Call]:
+        """The ops of these phases and what calls them, in order; with `debug`, poison is spread before and after each."""
+        for step, (op, call) in enumerate(self._bound(n)):
+            if step >= skip and op.phase in phases:
+                if self.debug:
+                    self._poison_fresh(step)
+                yield op, call
+                if self.debug:
+                    self._poison_free(step + 1)
 
     def _bound(self, n: int) -> list[Call]:
         """The ops bound to their views for n images; made at the first use of each n."""

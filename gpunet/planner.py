@@ -1,5 +1,7 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
+from collections.abc import Collection
+
 from gpunet.compile.lower import lower
 from gpunet.compile.rewrite import rewrite
 from gpunet.devices import target
@@ -22,9 +24,17 @@ def check_batch(batch: object) -> int:
 
 
 def compile_program(
-    net: Net, batch: int, *, optimizer: str | Optimizer, mode: Mode, dtype: str, device: str, scratch_limit: int | None
+    net: Net,
+    batch: int,
+    *,
+    optimizer: str | Optimizer,
+    mode: Mode,
+    dtype: str,
+    device: str,
+    scratch_limit: int,
+    without: Collection[str],
 ) -> Program:
-    """The program of a net as a device will run it, every saving applied."""
+    """The program of a net as a device will run it, every saving applied but those named in `without`."""
     if mode not in ("train", "infer"):
         raise ConfigError(f"the mode must be train or infer; got {mode!r}")
     if dtype not in ("float32", "float64"):
@@ -37,9 +47,9 @@ def compile_program(
         dtype=dtype,
         optimizer=find_optimizer(optimizer),
         target=where,
-        scratch_limit_bytes=where.scratch_limit_bytes if scratch_limit is None else scratch_limit,
+        scratch_limit_bytes=scratch_limit,
     )
-    return rewrite(program)
+    return rewrite(program, without)
 
 
 def plan(
@@ -53,19 +63,21 @@ def plan(
     budget: str | int | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
+    without: Collection[str] = (),
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
     `budget`         like "12GiB"; None: no limit. The plan is made either way, `plan.fits` tells.
     `scratch_limit`  most bytes of one im2col matrix; None: what suits the device
     `reserve`        what the process holds outside the arena; None: the device's stated default
+    `without`        names of the savings of `gpunet.compile.rewrite` to leave out
 
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
     where = target(device)
     limit = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
     program = compile_program(
-        net, batch, optimizer=optimizer, mode=mode, dtype=dtype, device=device, scratch_limit=limit
+        net, batch, optimizer=optimizer, mode=mode, dtype=dtype, device=device, scratch_limit=limit, without=without
     )
     return Plan(
         net=net.name,

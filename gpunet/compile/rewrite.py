@@ -1,11 +1,80 @@
-"""Rewrites that save memory and cost nothing: functions Program -> Program that leave every value as it was, bit for bit."""
+"""Rewrites that save memory and cost nothing: functions Program -> Program that leave every value as it was, bit for bit.
 
-from collections.abc import Callable
+They are applied in the order of REWRITES; each can be left out by name.
+"""
+
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 
-from gpunet.program.program import Program
+from gpunet.errors import ConfigError
+from gpunet.program.program import Op, Program
+from gpunet.program.tensor import Tensor
 
 Rewrite = Callable[[Program], Program]
+
+
+def pool_before_relu(program: Program) -> Program:
+    """relu then max-pool becomes max-pool then relu, so that the large volume before the pool dies at once.
+
+    The values are the same, as max and max(0, x) commute; so are the gradients: where the maximum of a window is above zero it
+    is in the same place, and where it is not, ReLU's backward gives zero to all of the window in either order.
+    """
+    ops = list(program.ops)
+    for step, relu in enumerate(ops):
+        if relu.name == "relu_forward":
+            pool = next((op for op in ops if op.name.startswith("max_pool_") and relu.outputs[0] in op.inputs), None)
+            backward = [op for op in ops if op.phase == "backward" and relu.outputs[0] in op.inputs]
+            readers = [op for op in ops if relu.outputs[0] in op.inputs]
+            if (
+                pool is not None
+                and len(readers) == 1 + len(backward)
+                and all(op.name == "relu_backward" for op in backward)
+            ):
+                _swap_forward(ops, step, ops.index(pool))
+                if backward:
+                    _swap_backward(ops, pool, backward[0])
+    return replace(program, ops=tuple(ops))
+
+
+def _swap_forward(ops: list[Op], relu_step: int, pool_step: int) -> None:
+    """x -relu-> y -pool-> z  becomes  x -pool-> m -relu-> z."""
+    relu, pool = ops[relu_step], ops[pool_step]
+    (x,), (z, *switches) = relu.inputs, pool.outputs
+    maximum = replace(z, name=f"{z.layer}.max")
+    ops[relu_step] = replace(pool, inputs=(x,), outputs=(maximum, *switches))
+    ops[pool_step] = replace(relu, inputs=(maximum,), outputs=(z,))
+
+
+def _swap_backward(ops: list[Op], pool: Op, relu_backward: Op) -> None:
+    """dz -pool-> dy -relu-> dx  becomes  dz -relu-> dm -pool-> dx."""
+    z, switches = pool.outputs
+    pool_step, pool_backward = next((i, op) for i, op in enumerate(ops) if switches in op.inputs)
+    (dz, _), (dx,) = pool_backward.inputs, relu_backward.outputs
+    dm = replace(dz, name=f"{z.layer}.dmax", layer=z.layer)
+    relu_step = ops.index(relu_backward)
+    ops[pool_step] = replace(relu_backward, inputs=(dz, z), outputs=(dm,))
+    ops[relu_step] = replace(pool_backward, inputs=(dm, switches), outputs=(dx,))
+
+
+def small_switches(program: Program) -> Program:
+    """Pool switches become one byte wherever the window has at most 256 places."""
+
+    def smaller(op: Op) -> Iterable[Tensor]:
+        if op.name == "max_pool_forward" and int(op.attributes["F"]) ** 2 <= 256:  # type: ignore[arg-type]
+            yield op.outputs[1]
+
+    return _replaced(program, {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)})
+
+
+def early_updates(program: Program) -> Program:
+    """Every parameter is updated as soon as nothing reads it any more in this step, so that its gradient dies at once."""
+    ops = [op for op in program.ops if op.phase != "update"]
+    for update in (op for op in program.ops if op.phase == "update"):
+        needed = {t.name for t in (*update.inputs, *update.outputs)}
+        ready = max(step for step, op in enumerate(ops) if needed & {t.name for t in op.arguments if t is not None})
+        ops.insert(ready + 1, update)
+    return replace(program, ops=tuple(ops))
 
 
 def in_place(program: Program) -> Program:
@@ -35,12 +104,33 @@ def in_place(program: Program) -> Program:
     return replace(program, takes_over={**program.takes_over, **takes_over})
 
 
-REWRITES: dict[str, Rewrite] = {"in_place": in_place}
-"""Every rewrite by name, in the order in which they are applied."""
+REWRITES: dict[str, Rewrite] = {
+    "pool-before-relu": pool_before_relu,
+    "small-switches": small_switches,
+    "early-updates": early_updates,
+    "in-place": in_place,
+}
+"""Every rewrite by name, in the order in which they are applied: in-place last, for it looks at who reads what when."""
 
 
-def rewrite(program: Program) -> Program:
-    """Apply all rewrites."""
-    for apply in REWRITES.values():
-        program = apply(program)
+def rewrite(program: Program, without: Collection[str] = ()) -> Program:
+    """Apply all rewrites but those named in `without`. Raises ConfigError for a name there is not."""
+    for name in without:
+        if name not in REWRITES:
+            close = get_close_matches(name, REWRITES, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(REWRITES)}"
+            raise ConfigError(f"there is no rewrite {name!r} to leave out{hint}")
+    for name, apply in REWRITES.items():
+        if name not in without:
+            program = apply(program)
     return program
+
+
+def _replaced(program: Program, tensors: dict[str, Tensor]) -> Program:
+    """The program with every tensor of a name in `tensors` exchanged for that one."""
+
+    def new(found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensors.get(tensor.name, tensor) for tensor in found)
+
+    ops = tuple(replace(op, inputs=new(op.inputs), outputs=new(op.outputs)) for op in program.ops)
+    return replace(program, ops=ops)

@@ -44,11 +44,6 @@ class MaxPool(Layer):
         assert self.S is not None  # set in __post_init__
         return {"F": self.F, "S": self.S, "P": self.P}
 
-    @property
-    def switch_dtype(self) -> str:
-        """The smallest unsigned type that holds row*F + column."""
-        return "uint8" if self.F <= 16 else "int32"
-
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
         return window_output(volume, volume.D, **self.geometry, fit=self.fit or "error")
@@ -60,7 +55,7 @@ class MaxPool(Layer):
         if not emit.trains:
             emit.op("max_pool_infer", (x,), (y,), **self.geometry)
             return y
-        switches = emit.activation("switches", volume.shape, self.switch_dtype)
+        switches = emit.activation("switches", volume.shape, "int32")
         emit.op("max_pool_forward", (x,), (y, switches), **self.geometry)
         emit.kept.update(x=x, switches=switches)
         return y

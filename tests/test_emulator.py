@@ -1,5 +1,6 @@
 """The emulator: it runs kernels as CUDA defines them, and it catches what a GPU would let pass."""
 
+import importlib.util
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -51,7 +52,7 @@ KERNEL block_sum(const real* x, real* sums, long long count) {  // a tree: one b
     __shared__ real part[BLOCK];
     const int thread = threadIdx.x;
     real sum = 0;
-    for (long long i = (long long)blockIdx.x * BLOCK + thread; i < count; i += (long long)gridDim.x * BLOCK) sum += x[i];
+    for (long long i = blockIdx.x * BLOCK + thread; i < count; i += gridDim.x * BLOCK) sum += x[i];
     part[thread] = sum;
     for (int half = BLOCK / 2; half > 0; half /= 2) {
         __syncthreads();
@@ -105,7 +106,7 @@ def test_fibers_without_hand_written_switching_give_the_same(
         sums = b.array(np.zeros(3, np.float32))
         b.run("block_sum", b.array(x), sums, x.size, grid=3)
         results.append(b.read(sums))
-    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -225,11 +226,12 @@ def test_lanes_outside_of_the_mask_need_not_take_part_and_give_nan(bench: Callab
 
 def test_a_shuffle_that_a_lane_of_its_mask_misses_is_an_error(bench: Callable[..., Bench]) -> None:
     b = bench(
-        "KERNEL miss(real* y) { if (threadIdx.x < 16) y[threadIdx.x] = __shfl_down_sync(0xFFFFFFFFu, y[threadIdx.x], 8);\n"
+        "KERNEL miss(real* y) { const int i = threadIdx.x;\n"
+        "if (i < 16) y[i] = __shfl_down_sync(0xFFFFFFFFu, y[i], 8);\n"
         "else __syncthreads(); }"
     )
     with pytest.raises(
-        EmulatorError, match=r"try\.miss, block 0.*__shfl_down_sync at try\.cu:1.*__syncthreads at try\.cu:2"
+        EmulatorError, match=r"try\.miss, block 0.*__shfl_down_sync at try\.cu:2.*__syncthreads at try\.cu:3"
     ):
         b.run("miss", b.array(np.zeros(32, np.float32)), block=32)
 
@@ -239,7 +241,9 @@ def test_a_shuffle_that_a_lane_of_its_mask_misses_is_an_error(bench: Callable[..
 
 def test_a_barrier_that_some_threads_never_reach_is_an_error(bench: Callable[..., Bench]) -> None:
     b = bench(
-        "KERNEL early(real* y, long long count) {\nif (blockIdx.x == 1 && threadIdx.x < count) return;\n__syncthreads();\n}"
+        "KERNEL early(real* y, long long count) {\n"
+        "if (blockIdx.x == 1 && threadIdx.x < count) return;\n"
+        "__syncthreads();\n}"
     )
     with pytest.raises(EmulatorError, match=r"try\.early, block 1: .*threads 0 1 ended; .*2 3.* at try\.cu:3"):
         b.run("early", None, 2, grid=2, block=4)
@@ -266,7 +270,7 @@ def test_shared_memory_nobody_wrote_is_nan_in_every_block(bench: Callable[..., B
     assert np.isnan(b.read(y)[:, :-1]).all()
 
 
-WRONG_ARGUMENTS = {
+WRONG_ARGUMENTS: dict[str, tuple[Callable[[DeviceArray], tuple[Any, ...]], str]] = {
     "a float for a long long": (lambda y: (y, 1.0, 1.0), "argument 1: the kernel takes i8, not f4"),
     "an int for a real": (lambda y: (y, 1, 1), "argument 2: the kernel takes f4, not i8"),
     "a number for a pointer": (lambda y: (1, 1, 1.0), "argument 0: the kernel takes pf4, not i8"),
@@ -354,7 +358,12 @@ def test_a_text_is_compiled_once_and_a_changed_one_again(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     compiled = []
     run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: (compiled.append(a), run(*a, **k))[1])
+
+    def counted(command: list[str], **options: Any) -> Any:
+        compiled.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", counted)
     bench("KERNEL nothing(real* y) {}").run("nothing", None)
     bench("KERNEL nothing(real* y) {}").run("nothing", None)
     assert len(compiled) == 1
@@ -371,8 +380,8 @@ def test_without_a_compiler_the_message_says_how_to_get_one(monkeypatch: pytest.
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name == "clang++" else None)
     assert find() == ("/bin/clang++",)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(builder.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert find()[1:] == ("-m", "ziglang", "c++")
-    monkeypatch.setattr(builder.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BuildError, match="pip install ziglang"):
         find()

@@ -1,0 +1,214 @@
+"""Random calls of every op: odd sizes, every fit policy, scratch larger than needed. One list for all tests of the devices."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpunet.devices import open_device
+from gpunet.devices.device import Device
+from gpunet.errors import ShapeError
+from gpunet.program.chunks import chunk_rows
+from gpunet.volume import output_size
+from tests.ops import Spec, run_op
+
+OPS = sorted(open_device("cpu").ops)
+"""Every op; one without a case here fails the tests that go through them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an op, as `run_op` takes it.
+
+    spent    how many outputs, the first ones, hold nothing afterwards
+    aliases  the ways in which outputs may lie where inputs do: {output: input}
+    """
+
+    op: str
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[Spec | np.ndarray, ...]
+    scratch: tuple[Spec | None, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+    spent: int = 0
+    aliases: tuple[dict[int, int], ...] = ()
+
+    def run(self, device: Device, in_place: dict[int, int] | None = None) -> list[np.ndarray]:
+        """The outputs."""
+        run = run_op(device, self.op, self.inputs, self.outputs, self.scratch, in_place=in_place, **self.attributes)
+        return run[self.spent :]
+
+
+class Draw:
+    """Draws cases. `whole`: all values are small whole numbers, so that every order of adding them gives the same bits."""
+
+    def __init__(self, rng: np.random.Generator, dtype: Any = np.float32, *, whole: bool = False):
+        self.rng, self.dtype, self.whole = rng, np.dtype(dtype), whole
+
+    def case(self, op: str) -> Case:
+        """A random case of this op."""
+        return getattr(self, f"_{op}")()
+
+    # ---- values and sizes ----
+
+    def values(self, *shape: int) -> np.ndarray:
+        if self.whole:
+            return self.rng.integers(-3, 4, shape).astype(self.dtype)
+        return self.rng.normal(size=shape).astype(self.dtype)
+
+    def size(self, least: int, most: int) -> int:
+        return int(self.rng.integers(least, most + 1))
+
+    def depth(self) -> int:
+        """Half of the time a multiple of four: a GPU then moves four values at once."""
+        return int(self.rng.choice([self.size(1, 9), 4 * self.size(1, 3)]))
+
+    def volume(self) -> tuple[int, int, int, int]:
+        """N, H, W, D, all different."""
+        while len(set(shape := (self.size(2, 5), self.size(3, 12), self.size(3, 12), self.depth()))) < 4:
+            pass
+        return shape
+
+    def window(self, H: int, W: int, *, most_padding: int | None = None) -> tuple[dict[str, int], int, int]:
+        """F, S and P that fit into H x W under the policies "pad" and "crop", and H2, W2."""
+        fit = self.rng.choice(["pad", "crop"])
+        while True:
+            F, S = self.size(1, 5), self.size(1, 6)
+            P = self.size(0, F - 1 if most_padding is None else most_padding)
+            try:
+                return {"F": F, "S": S, "P": P}, output_size(H, F, S, P, fit), output_size(W, F, S, P, fit)
+            except ShapeError:
+                continue
+
+    # ---- conv ----
+
+    def _conv(self) -> tuple[np.ndarray, ...]:
+        N, H, W, D = self.volume()
+        self.geometry, H2, W2 = self.window(H, W, most_padding=4)
+        F, K = self.geometry["F"], self.depth()
+        rows = chunk_rows(N + 2, H2, W2, self.size(1, (N + 2) * H2 * W2))
+        self.scratch = (((rows, F * F * D), self.dtype), ((max(64, K * F * F * D),), self.dtype))
+        return self.values(N, H, W, D), self.values(K, F, F, D), self.values(K), self.values(N, H2, W2, K)
+
+    def _conv_forward(self) -> Case:
+        x, w, b, y = self._conv()
+        return Case("conv_forward", (x, w, b), ((y.shape, self.dtype),), self.scratch, self.geometry)
+
+    def _conv_backward_weights(self) -> Case:
+        x, w, _, dy = self._conv()
+        return Case("conv_backward_weights", (x, dy), ((w.shape, self.dtype),), self.scratch, self.geometry)
+
+    def _conv_backward_input(self) -> Case:
+        x, w, _, dy = self._conv()
+        return Case("conv_backward_input", (dy, w), ((x.shape, self.dtype),), self.scratch, self.geometry)
+
+    # ---- fc and bias ----
+
+    def _fc(self) -> tuple[np.ndarray, ...]:
+        N, H, W, D = self.volume()
+        K = self.depth()
+        self.scratch = (((64,), self.dtype),)
+        return self.values(N, H, W, D), self.values(K, H * W * D), self.values(K), self.values(N, 1, 1, K)
+
+    def _fc_forward(self) -> Case:
+        x, w, b, y = self._fc()
+        return Case("fc_forward", (x, w, b), ((y.shape, self.dtype),), self.scratch)
+
+    def _fc_backward_weights(self) -> Case:
+        x, w, _, dy = self._fc()
+        return Case("fc_backward_weights", (x, dy), ((w.shape, self.dtype),), self.scratch)
+
+    def _fc_backward_input(self) -> Case:
+        x, w, _, dy = self._fc()
+        return Case("fc_backward_input", (dy, w), ((x.shape, self.dtype),), self.scratch)
+
+    def _bias_backward(self) -> Case:
+        N, H, W, _ = self.volume()
+        K, block_rows = self.size(1, 70), self.size(1, 40)
+        partials = -(-(N + 2) * H * W // block_rows), K
+        dy = self.values(N, H, W, K)
+        return Case(
+            "bias_backward", (dy,), (((K,), self.dtype),), ((partials, self.dtype),), {"block_rows": block_rows}
+        )
+
+    # ---- pool ----
+
+    def _pool(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x with ties, NaN and infinities; dy; switches that point anywhere in their windows."""
+        N, H, W, D = self.volume()
+        self.geometry, H2, W2 = self.window(H, W)
+        x = np.round(self.values(N, H, W, D), 0 if self.rng.random() < 0.5 else 7)
+        if not self.whole:
+            special = self.rng.choice([np.nan, -np.inf, np.inf], x.shape).astype(self.dtype)
+            x = np.where(self.rng.random(x.shape) < 0.1, special, x)
+        type_of_switch = np.uint8 if self.rng.random() < 0.7 else np.int32
+        switches = self.rng.integers(0, self.geometry["F"] ** 2, (N, H2, W2, D)).astype(type_of_switch)
+        return x, self.values(N, H2, W2, D), switches
+
+    def _max_pool_forward(self) -> Case:
+        x, y, switches = self._pool()
+        outputs = (y.shape, self.dtype), (y.shape, switches.dtype)
+        return Case("max_pool_forward", (x,), outputs, attributes=self.geometry)
+
+    def _max_pool_infer(self) -> Case:
+        x, y, _ = self._pool()
+        return Case("max_pool_infer", (x,), ((y.shape, self.dtype),), attributes=self.geometry)
+
+    def _max_pool_backward(self) -> Case:
+        x, dy, switches = self._pool()
+        return Case("max_pool_backward", (dy, switches), ((x.shape, self.dtype),), attributes=self.geometry)
+
+    # ---- elementwise ----
+
+    def _relu(self) -> np.ndarray:
+        x = self.values(*self.volume())
+        return np.where(self.rng.random(x.shape) < 0.1, np.array([0, np.nan], self.dtype)[self.size(0, 1)], x)
+
+    def _relu_forward(self) -> Case:
+        x = self._relu()
+        return Case("relu_forward", (x,), ((x.shape, self.dtype),), aliases=({0: 0},))
+
+    def _relu_backward(self) -> Case:
+        y = np.maximum(self._relu(), 0)
+        return Case("relu_backward", (self.values(*y.shape), y), ((y.shape, self.dtype),), aliases=({0: 0}, {0: 1}))
+
+    def _image_to_float(self) -> Case:
+        x = self.rng.integers(0, 256, self.volume()).astype(np.uint8)
+        return Case("image_to_float", (x,), ((x.shape, self.dtype),), attributes={"scale": 1 / 64, "shift": -2.0})
+
+    def _sgd_update(self) -> Case:
+        shape = self.volume()
+        rates = {"learning_rate": 0.25, "weight_decay": 0.5}
+        return Case("sgd_update", (), (self.values(*shape), self.values(*shape)), attributes=rates, spent=1)
+
+    def _momentum_update(self) -> Case:
+        shape = self.volume()
+        rates = {"learning_rate": 0.25, "momentum": 0.75, "weight_decay": 0.5}
+        return Case("momentum_update", (), tuple(self.values(*shape) for _ in range(3)), attributes=rates, spent=1)
+
+    # ---- softmax ----
+
+    def _softmax(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores, half of the time with ties; labels, half of them one of the best."""
+        N, K = self.size(1, 9), self.size(1, 600)
+        scores = 20 * self.values(N, K)
+        if self.rng.random() < 0.5:
+            scores = np.round(scores / 20)
+        best = [self.rng.choice(np.flatnonzero(row == row.max())) for row in scores]
+        labels = np.where(self.rng.random(N) < 0.5, best, self.rng.integers(0, K, N))
+        return scores.reshape(N, 1, 1, K), labels.astype(np.int32)
+
+    def _softmax_forward(self) -> Case:
+        scores, labels = self._softmax()
+        N = len(labels)
+        outputs = (scores.shape, self.dtype), ((N,), self.dtype), ((N,), np.int32)
+        return Case("softmax_forward", (scores, labels), outputs, aliases=({0: 0},))
+
+    def _softmax_mean(self) -> Case:
+        N = self.size(1, 900)
+        hits = self.rng.integers(0, 2, N).astype(np.int32)
+        return Case("softmax_mean", (np.abs(self.values(N)), hits), (((1,), self.dtype), ((1,), np.int32)))
+
+    def _softmax_backward(self) -> Case:
+        scores, labels = self._softmax()
+        probabilities = (np.abs(scores) / 100).astype(self.dtype)
+        return Case("softmax_backward", (probabilities, labels), ((scores.shape, self.dtype),), aliases=({0: 0},))

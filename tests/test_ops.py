@@ -1,0 +1,52 @@
+"""The two devices offer the same ops: same names, in files of the same names, with the same parameters."""
+
+import inspect
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gpunet.devices import open_device
+from gpunet.devices.cuda.device import CudaDevice
+from tests.emulator.driver import EmulatorDriver
+from tests.op_cases import OPS, Draw
+
+CPU = open_device("cpu").ops
+CUDA = CudaDevice(EmulatorDriver()).ops
+
+
+def test_both_devices_have_the_same_ops() -> None:
+    assert set(CPU) == set(CUDA) == set(OPS)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_has_the_same_parameters_and_file_on_both_devices(op: str) -> None:
+    assert _parameters(CPU[op]) == _parameters(CUDA[op])
+    assert _file(CPU[op]) == _file(CUDA[op])
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_arrays_come_by_position_and_numbers_by_keyword(op: str) -> None:
+    numbers = {name for name, kind in _parameters(CPU[op]) if kind is inspect.Parameter.KEYWORD_ONLY}
+    hints = inspect.get_annotations(CPU[op], eval_str=True)
+    assert numbers == {name for name, hint in hints.items() if hint in (int, float)}
+    assert hints["return"] is None
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_cuda_agrees_with_the_cpu_on_random_cases(op: str, rng: np.random.Generator) -> None:
+    cpu, cuda = open_device("cpu"), CudaDevice(EmulatorDriver())
+    for dtype, tolerance in [(np.float32, 1e-5), (np.float64, 1e-13)] * 8:
+        case = Draw(rng, dtype).case(op)
+        for expected, found in zip(case.run(cpu), case.run(cuda), strict=True):
+            finite = np.abs(expected[np.isfinite(expected)])
+            scale = finite.max(initial=1) if expected.dtype == dtype else 0
+            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=str(case.attributes))
+
+
+def _parameters(op: Callable[..., None]) -> list[tuple[str, object]]:
+    return [(parameter.name, parameter.kind) for parameter in inspect.signature(op).parameters.values()]
+
+
+def _file(op: Callable[..., None]) -> str:
+    return op.__module__.rpartition(".")[2]

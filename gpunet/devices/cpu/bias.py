@@ -14,7 +14,8 @@ def bias_backward(dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block
     db        (K,)               same dtype, out
     partials  (>= blocks, K)     same dtype, scratch; blocks = ceil(N*H*W / block_rows), each the sum of block_rows rows
     Then the blocks are added in pairs, halving their number until one is left: always the same order.
-    Source: CS231n "Backpropagation": a bias feeds every position; Higham 1993, "The accuracy of floating point summation".
+    Source: CS231n "Backpropagation": a bias feeds every position; pairs after
+    Higham 1993, "The accuracy of floating point summation".
     """
     rows = dy.reshape(-1, dy.shape[-1])
     blocks = -(-len(rows) // block_rows)

@@ -191,7 +191,9 @@ def _im2col(
         part = part[:, seen0 - row0 : seen1 - row0]
         top = seen0 * S - P + i
         if part.size and inner1 > inner0:
-            part[:, :, inner0:inner1] = _runs(x, image0, top, inner0 * S - P, a, (*part.shape[:2], inner1 - inner0, b - a), S)
+            part[:, :, inner0:inner1] = _runs(
+                x, image0, top, inner0 * S - P, a, (*part.shape[:2], inner1 - inner0, b - a), S
+            )
         for j in (*range(inner0), *range(inner1, W2)) if part.size else ():
             left = j * S - P
             c = min(max(a, -left * D), b)
@@ -216,9 +218,7 @@ def _runs(
     return np.ndarray(shape, x.dtype, x, offset, tuple(stride * x.itemsize for stride in strides))
 
 
-def _add_columns(
-    matrix: np.ndarray, dx: np.ndarray, row0: int, row1: int, W2: int, F: int, S: int, P: int
-) -> None:
+def _add_columns(matrix: np.ndarray, dx: np.ndarray, row0: int, row1: int, W2: int, F: int, S: int, P: int) -> None:
     """Add the gradient of an im2col matrix, output rows row0:row1 of all images of dx, to what it was copied from."""
     N, H, W, D = dx.shape
     windows = matrix.reshape(N, row1 - row0, W2, F, F, D)

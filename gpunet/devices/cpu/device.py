@@ -1,18 +1,19 @@
 """The CPU as a device: an arena of anonymous memory, and the ops of this package on NumPy views of it."""
 
 import mmap
-import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from math import prod
 
 import numpy as np
 
 import gpunet.devices.cpu as package
+from gpunet.devices.cpu.probe import free_bytes
 from gpunet.devices.device import Arena, Device, collect_ops
 from gpunet.errors import DeviceError, ShapeError
 
-_WITHOUT_OPS = ("device", "target", "threads", "window")
+_WITHOUT_OPS = ("device", "probe", "select", "target", "threads", "window")
 
 
 class CpuArena(Arena):
@@ -39,12 +40,12 @@ class CpuArena(Arena):
 
 
 class CpuDevice(Device):
-    """Ops run in the caller's thread and return when they are done; `read` and `synchronize` have nothing to wait for."""
+    """Ops return when they are done, so `read` and `synchronize` have nothing to wait for."""
 
     name = "cpu"
 
     @cached_property
-    def ops(self) -> Mapping[str, Callable[..., None]]:  # type: ignore[override]
+    def ops(self) -> Mapping[str, Callable[..., None]]:
         return collect_ops(package, _WITHOUT_OPS)
 
     def allocate(self, nbytes: int) -> CpuArena:
@@ -71,27 +72,21 @@ def open_device() -> CpuDevice:
 
 
 def _anonymous_memory(nbytes: int) -> mmap.mmap:
-    """Zeroed memory of our own; raises DeviceError where the machine has not that much."""
-    has = _physical_bytes()
+    """Zeroed memory of our own. Raises DeviceError where there is not that much."""
+    free = free_bytes()
     gib = f"{nbytes / 2**30:.2f} GiB ({nbytes} bytes)"
-    if has is not None and nbytes > has:
-        raise DeviceError(f"an arena of {gib} does not fit this machine's {has / 2**30:.2f} GiB; use a smaller batch")
+    if free is not None and nbytes > free:  # the system would promise it, and kill the process where it is used
+        raise DeviceError(
+            f"an arena of {gib} does not fit the {free / 2**30:.2f} GiB that are free; use a smaller batch"
+        )
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     try:
         memory = mmap.mmap(-1, max(nbytes, 1), **private)  # an empty mapping is refused
     except (OSError, OverflowError, ValueError) as error:
-        raise DeviceError(f"the system gave no arena of {gib}: {error}; close programs or use a smaller batch") from None
+        raise DeviceError(
+            f"the system gave no arena of {gib}: {error}; close programs or use a smaller batch"
+        ) from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with suppress(OSError):  # a kernel built without them: small pages do
             memory.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:  # a kernel built without them: small pages do
-            pass
     return memory
-
-
-def _physical_bytes() -> int | None:
-    """This machine's memory, None where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None

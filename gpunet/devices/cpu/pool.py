@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import BLOCK, share
 from gpunet.devices.cpu.window import positions
 from gpunet.program.chunks import chunk_rows, chunks
@@ -23,11 +24,11 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
     x         (N, H, W, D)    float32 or float64, in
     y         (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
     switches  (N, H2, W2, D)  uint8 (F <= 16) or int32, out; row*F + column inside the window
-    A NaN in a window is its maximum: the first one. Ties: the first in row-major order. Positions outside x never win; a
-    window of nothing but -inf has the switch of its first position inside x.
+    A NaN in a window is its maximum: the first one. Ties: the first in row-major order. Positions outside x never win;
+    a window of nothing but -inf has the switch of its first position inside x.
     Source: CS231n "Pooling Layer"; Zeiler & Fergus 2014 for the name.
     """
-    starts = _first_positions(*y.shape[1:3], F, S, P, switches.dtype)
+    starts = _first_positions(y.shape[1], y.shape[2], F, S, P, switches.dtype)
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
@@ -35,12 +36,14 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
         best[...] = -np.inf
         where[...] = starts[row0:row1, :, None]
         for number, rows, columns, seen in _positions(x, chunk, best.shape[2], F, S, P):
-            value, old = seen, best[:, rows, columns]
-            wins = np.less_equal(value, old)
-            np.logical_not(wins, out=wins)
-            np.logical_and(wins, np.equal(old, old), out=wins)  # a NaN that came first stays
-            np.copyto(old, value, where=wins)
-            np.copyto(where[:, rows, columns], number, where=wins)
+            old, switch = best[:, rows, columns], where[:, rows, columns]
+            stays = np.less_equal(seen, old)
+            wins = np.equal(old, old)  # a NaN that came first stays
+            np.greater(wins, stays, out=wins)
+            np.maximum(old, seen, out=old)
+            np.maximum(
+                switch, np.multiply(wins, number, dtype=switch.dtype), out=switch
+            )  # numbers grow from pass to pass
 
     share(_blocks(y), one)
 
@@ -86,9 +89,11 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
             for number, down, across, target in _positions(dx, chunk, W2, F, S, P, backwards=True):
                 chosen = np.equal(where[:, down, across], number)
                 if S >= F:  # windows do not overlap: nothing to add to
-                    np.copyto(target, above[:, down, across], where=chosen)
-                else:
-                    np.add(target, above[:, down, across], out=target, where=chosen)
+                    select(above[:, down, across], chosen, target)
+                    continue
+                gradients = np.empty(chosen.shape, dx.dtype)
+                select(above[:, down, across], chosen, gradients)
+                np.add(target, gradients, out=target)
 
     share(range(0, N, images), one)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share_blocks
 
 __all__ = ["relu_backward", "relu_forward"]
@@ -35,9 +36,8 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     above, output, target = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
 
     def one(block: slice, worker: int) -> None:
-        off = np.less_equal(output[block], 0)
-        if dx is not dy:
-            np.copyto(target[block], above[block])
-        np.copyto(target[block], 0, where=off)
+        passed = np.less_equal(output[block], 0)
+        np.logical_not(passed, out=passed)  # so that a NaN passes
+        select(above[block], passed, target[block])
 
     share_blocks(above.size, one)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy on the CPU, a few rows at a time. Source: CS231n "Linear classification", softmax classifier."""
+"""Softmax cross-entropy on the CPU, a few rows at a time. Source: CS231n "Softmax classifier"."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def softmax_forward(
     scores         (N, 1, 1, C)   float32 or float64, in
     labels         (N,)           int32, in; 0 <= label < C
     probabilities  (N, 1, 1, C)   same dtype, out; exp(score) over the row's sum; may be scores
-    losses         (N,)           same dtype, out; -log(probability of the label), finite where that is too small to hold
+    losses         (N,)           same dtype, out; -log(probability of the label), finite even where that underflows
     hits           (N,)           int32, out; 1 where the label's score is the row's first maximum, else 0
     The row's maximum is subtracted first, so finite scores never overflow. A NaN score makes its row's outputs NaN.
     Source: CS231n "Softmax classifier", "Practical issues: Numeric stability".

@@ -8,7 +8,7 @@ class CpuTarget(DeviceTarget):
 
     name = "cpu"
     reserve_bytes = 64 * MIB
-    scratch_limit_bytes = 4 * MIB
+    scratch_limit_bytes = 8 * MIB
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """NumPy cannot add a product to what is there, so it makes the product first: room for all of it."""

@@ -1,4 +1,4 @@
-"""Work shared out over the cores: threads of our own, because BLAS and NumPy release the interpreter while they compute.
+"""Work shared out over the cores: threads of our own, as BLAS and NumPy release the interpreter while they compute.
 
 BLAS's own threads are kept at one meanwhile: they wait for each other by spinning within every single product, which
 costs more than it brings at the sizes of a chunk, and they leave the copying between products to one core.
@@ -27,9 +27,9 @@ def _blas() -> ThreadpoolController:
 
 @cache
 def thread_count() -> int:
-    """How many threads compute: as many as BLAS was given (OMP_NUM_THREADS and the like count), else one for each core."""
+    """How many threads compute: as many as BLAS was given (OMP_NUM_THREADS counts), else one a core."""
     given = [library.num_threads for library in _blas().lib_controllers]
-    return max(given) if given else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(given, default=os.cpu_count() or 1)
 
 
 @cache

@@ -1,0 +1,156 @@
+"""What every op must give, in float64, from its definition: plain loops over images, positions and filters."""
+
+from collections.abc import Iterator
+from math import exp, isnan, log
+
+import numpy as np
+
+
+def seen(size: int, position: int, F: int, S: int, P: int) -> Iterator[tuple[int, int]]:
+    """(offset in the window, index in the input) of what a window at `position` sees of an axis of `size`."""
+    for offset in range(F):
+        index = position * S - P + offset
+        if 0 <= index < size:
+            yield offset, index
+
+
+def conv_forward(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray, H2: int, W2: int, *, F: int, S: int, P: int
+) -> np.ndarray:
+    x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
+    N, H, W, _ = x.shape
+    y = np.empty((N, H2, W2, len(w)))
+    for n, h, v, k in np.ndindex(*y.shape):
+        total = b[k]
+        for i, row in seen(H, h, F, S, P):
+            for j, column in seen(W, v, F, S, P):
+                total += sum(x[n, row, column] * w[k, i, j])
+        y[n, h, v, k] = total
+    return y
+
+
+def conv_backward(
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, *, F: int, S: int, P: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """dx and dw: each product x*w of the forward sum sends dy to both its factors."""
+    x, w, dy = (np.asarray(a, np.float64) for a in (x, w, dy))
+    H, W = x.shape[1:3]
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for n, h, v, k in np.ndindex(*dy.shape):
+        for i, row in seen(H, h, F, S, P):
+            for j, column in seen(W, v, F, S, P):
+                dx[n, row, column] += w[k, i, j] * dy[n, h, v, k]
+                dw[k, i, j] += x[n, row, column] * dy[n, h, v, k]
+    return dx, dw
+
+
+def max_pool(x: np.ndarray, H2: int, W2: int, *, F: int, S: int, P: int) -> tuple[np.ndarray, np.ndarray]:
+    """y and switches."""
+    x = np.asarray(x, np.float64)
+    N, H, W, D = x.shape
+    y, switches = np.empty((N, H2, W2, D)), np.empty((N, H2, W2, D), int)
+    for n, h, v, d in np.ndindex(*y.shape):
+        window = [
+            (x[n, row, column, d], i * F + j) for i, row in seen(H, h, F, S, P) for j, column in seen(W, v, F, S, P)
+        ]
+        best, where = window[0]
+        for value, number in window[1:]:
+            if not isnan(best) and (isnan(value) or value > best):
+                best, where = value, number
+        y[n, h, v, d], switches[n, h, v, d] = best, where
+    return y, switches
+
+
+def max_pool_backward(
+    dy: np.ndarray, switches: np.ndarray, shape: tuple[int, ...], *, F: int, S: int, P: int
+) -> np.ndarray:
+    dx = np.zeros(shape)
+    for n, h, v, d in np.ndindex(*dy.shape):
+        i, j = divmod(int(switches[n, h, v, d]), F)
+        dx[n, h * S - P + i, v * S - P + j, d] += float(dy[n, h, v, d])
+    return dx
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    values = [value if isnan(value) or value > 0 else 0.0 for value in x.reshape(-1).tolist()]
+    return np.array(values).reshape(x.shape)
+
+
+def relu_backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    pairs = zip(dy.reshape(-1).tolist(), y.reshape(-1).tolist(), strict=True)
+    return np.array([above if value > 0 or isnan(value) else 0.0 for above, value in pairs]).reshape(dy.shape)
+
+
+def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
+    y = np.empty((len(x), 1, 1, len(w)))
+    for n, k in np.ndindex(len(x), len(w)):
+        y[n, 0, 0, k] = b[k] + sum(x[n].reshape(-1) * w[k])
+    return y
+
+
+def fc_backward(x: np.ndarray, w: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """dx and dw."""
+    x, w, dy = (np.asarray(a, np.float64) for a in (x, w, dy))
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for n, k in np.ndindex(len(x), len(w)):
+        dx[n] += dy[n, 0, 0, k] * w[k].reshape(x.shape[1:])
+        dw[k] += dy[n, 0, 0, k] * x[n].reshape(-1)
+    return dx, dw
+
+
+def bias_backward(dy: np.ndarray) -> np.ndarray:
+    db = np.zeros(dy.shape[-1])
+    for row in np.asarray(dy, np.float64).reshape(-1, dy.shape[-1]):
+        db += row
+    return db
+
+
+def softmax(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities, losses and hits."""
+    rows = np.asarray(scores, np.float64).reshape(len(labels), -1)
+    p, losses, hits = np.empty_like(rows), np.empty(len(rows)), np.zeros(len(rows), int)
+    for n, row in enumerate(rows.tolist()):
+        highest = max(row)
+        exponents = [exp(score - highest) for score in row]
+        p[n] = [value / sum(exponents) for value in exponents]
+        losses[n] = log(sum(exponents)) + highest - row[labels[n]]
+        hits[n] = row.index(highest) == labels[n]
+    return p.reshape(scores.shape), losses, hits
+
+
+def softmax_backward(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The gradient of the mean loss with respect to the scores."""
+    p = softmax(scores, labels)[0]
+    for n, label in enumerate(labels):
+        p[n, 0, 0, label] -= 1
+    return p / len(labels)
+
+
+def numeric_gradient(loss, at: np.ndarray, *, step: float = 1e-6) -> np.ndarray:
+    """Central differences of loss(at), one value of `at` at a time; at is float64 and left as it was."""
+    gradient = np.empty_like(at)
+    for index in np.ndindex(*at.shape):
+        value = at[index]
+        at[index] = value + step
+        above = loss(at)
+        at[index] = value - step
+        gradient[index] = (above - loss(at)) / (2 * step)
+        at[index] = value
+    return gradient
+
+
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
+"""Largest error of an op against float64 loops, relative to the largest value."""
+
+
+def assert_near(found: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:
+    """Same shape, NaN and infinities in the same places, and finite values as near as the dtype allows."""
+    assert found.shape == expected.shape
+    limit = TOLERANCE[found.dtype] if tolerance is None else tolerance
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    if finite.any():
+        error = np.abs(found[finite] - expected[finite]).max()
+        largest = max(np.abs(expected[finite]).max(), 1e-30)
+        assert error <= limit * largest, f"off by {error:.3g}; the largest value is {largest:.3g}"

@@ -1,0 +1,48 @@
+"""The gradient of biases: a sum over many rows that loses nothing."""
+
+import numpy as np
+import pytest
+
+from tests import oracle
+from tests.ops import run_op
+
+
+def backward(device, dy, block_rows, spare=0):
+    rows, K = dy.size // dy.shape[-1], dy.shape[-1]
+    partials = (-(-rows // block_rows) + spare, K), dy.dtype
+    (db,) = run_op(device, "bias_backward", [dy], [((K,), dy.dtype)], [partials], block_rows=block_rows)
+    return db
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 5, 7, 4), (1, 1, 1, 6), (5, 1, 1, 1), (2, 9, 8, 131)])
+@pytest.mark.parametrize("block_rows", [1, 4, 105, 512])
+def test_it_is_the_sum_over_images_and_positions(device, rng, shape, block_rows, dtype):
+    dy = rng.standard_normal(shape).astype(dtype)
+    oracle.assert_near(backward(device, dy, block_rows), oracle.bias_backward(dy))
+
+
+def test_a_smaller_batch_in_the_scratch_of_a_larger_one(device, rng):
+    dy = rng.standard_normal((2, 5, 3, 4))
+    oracle.assert_near(backward(device, dy, 8, spare=9), oracle.bias_backward(dy))
+
+
+def test_small_values_are_not_lost_beside_a_large_sum(device):
+    """131,072 times 0.1 in float32: added one by one to a running sum this is off by more than 1e-4."""
+    dy = np.full((2, 256, 256, 2), 0.1, np.float32)
+    expected = dy.size / 2 * float(np.float32(0.1))
+    assert abs(np.cumsum(dy[..., 0], dtype=np.float32)[-1] - expected) > 1e-4 * expected
+    np.testing.assert_allclose(backward(device, dy, 512), expected, rtol=1e-5)
+
+
+def test_nan_and_infinity_are_seen(device, rng):
+    dy = rng.standard_normal((3, 4, 5, 3)).astype(np.float32)
+    dy[2, 1, 0, 1], dy[0, 3, 4, 2] = np.nan, np.inf
+    db = backward(device, dy, 7)
+    np.testing.assert_array_equal(db[1:], [np.nan, np.inf])
+    assert np.isfinite(db[0])
+
+
+def test_twice_the_same_bits(device, rng):
+    dy = rng.standard_normal((7, 13, 11, 5)).astype(np.float32)
+    np.testing.assert_array_equal(backward(device, dy, 64), backward(device, dy, 64))

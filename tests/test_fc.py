@@ -1,0 +1,84 @@
+"""Fully connected layers against float64 loops, numeric gradients, PyTorch and the equal convolution."""
+
+import numpy as np
+import pytest
+import torch
+
+from gpunet.devices import target
+from tests import oracle
+from tests.ops import run_op
+
+DTYPES = [np.float32, np.float64]
+SHAPES = [(3, 2, 5, 4, 7), (1, 1, 1, 9, 1), (5, 4, 3, 2, 37), (4, 1, 1, 70, 3)]
+"""N, H, W, D, K."""
+
+
+class Case:
+    def __init__(self, rng, shape, dtype=np.float64):
+        *volume, K = shape
+        self.dtype = np.dtype(dtype)
+        self.x = rng.standard_normal(volume).astype(dtype)
+        self.w = rng.standard_normal((K, self.x[0].size)).astype(dtype)
+        self.b = rng.standard_normal(K).astype(dtype)
+        self.dy = rng.standard_normal((volume[0], 1, 1, K)).astype(dtype)
+
+    def forward(self, device):
+        return self._run(device, "fc_forward", (self.x, self.w, self.b), self.dy.shape)
+
+    def backward_weights(self, device):
+        return self._run(device, "fc_backward_weights", (self.x, self.dy), self.w.shape)
+
+    def backward_input(self, device):
+        return self._run(device, "fc_backward_input", (self.dy, self.w), self.x.shape)
+
+    def _run(self, device, name, inputs, shape):
+        nbytes = target(device.name).gemm_workspace_bytes(*self.w.shape, self.dtype.itemsize, accumulate=False)
+        workspace = ((nbytes // self.dtype.itemsize,), self.dtype) if nbytes else None
+        (result,) = run_op(device, name, inputs, [(shape, self.dtype)], [workspace])
+        return result
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward_and_both_gradients_are_those_of_the_loops(device, rng, shape, dtype):
+    case = Case(rng, shape, dtype)
+    dx, dw = oracle.fc_backward(case.x, case.w, case.dy)
+    oracle.assert_near(case.forward(device), oracle.fc_forward(case.x, case.w, case.b))
+    oracle.assert_near(case.backward_weights(device), dw)
+    oracle.assert_near(case.backward_input(device), dx)
+
+
+def test_gradients_are_the_slopes_of_the_forward_pass(device, rng):
+    case = Case(rng, (2, 2, 1, 3, 4))
+
+    def loss(_):
+        return float((case.forward(device) * case.dy).sum())
+
+    oracle.assert_near(case.backward_weights(device), oracle.numeric_gradient(loss, case.w), 1e-7)
+    oracle.assert_near(case.backward_input(device), oracle.numeric_gradient(loss, case.x), 1e-7)
+
+
+def test_pytorch_agrees(device, rng):
+    case = Case(rng, (6, 3, 2, 5, 11), np.float32)
+    x = torch.tensor(case.x.reshape(6, -1), requires_grad=True)
+    w = torch.tensor(case.w, requires_grad=True)
+    y = torch.nn.functional.linear(x, w, torch.tensor(case.b))
+    y.backward(torch.tensor(case.dy.reshape(6, -1)))
+    oracle.assert_near(case.forward(device), y.detach().numpy().reshape(case.dy.shape), 1e-4)
+    oracle.assert_near(case.backward_weights(device), w.grad.numpy(), 1e-4)
+    oracle.assert_near(case.backward_input(device), x.grad.numpy().reshape(case.x.shape), 1e-4)
+
+
+def test_it_is_the_convolution_whose_window_is_the_whole_volume(device, rng):
+    N, F, D, K = 3, 4, 5, 6
+    case = Case(rng, (N, F, F, D, K))
+    filters = case.w.reshape(K, F, F, D)
+    (y,) = run_op(
+        device,
+        "conv_forward",
+        [case.x, filters, case.b],
+        [((N, 1, 1, K), case.dtype)],
+        [((N, F * F * D), case.dtype), ((64,), case.dtype)],
+        **{"F": F, "S": 1, "P": 0},
+    )
+    oracle.assert_near(case.forward(device), y)

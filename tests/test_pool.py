@@ -1,0 +1,119 @@
+"""Max pooling against float64 loops, numeric gradients and PyTorch; ties, NaN and windows of nothing but -inf."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests import oracle
+from tests.geometries import COMMON, Geometry
+from tests.ops import run_op
+
+DTYPES = [np.float32, np.float64]
+LARGE = Geometry(19, 18, F=17, S=1, P=3)  # switches no longer fit into one byte
+GEOMETRIES = [*(geometry for geometry in COMMON if geometry.P < geometry.F), LARGE]
+
+
+def forward(device, x, geometry):
+    """y and switches."""
+    shape = (len(x), geometry.H2, geometry.W2, x.shape[3])
+    switch = np.uint8 if geometry.F <= 16 else np.int32
+    return run_op(device, "max_pool_forward", [x], [(shape, x.dtype), (shape, switch)], **geometry.numbers)
+
+
+def infer(device, x, geometry):
+    shape = (len(x), geometry.H2, geometry.W2, x.shape[3])
+    (y,) = run_op(device, "max_pool_infer", [x], [(shape, x.dtype)], **geometry.numbers)
+    return y
+
+
+def backward(device, dy, switches, geometry):
+    shape = (len(dy), geometry.H, geometry.W, dy.shape[3])
+    (dx,) = run_op(device, "max_pool_backward", [dy, switches], [(shape, dy.dtype)], **geometry.numbers)
+    return dx
+
+
+def check(device, x, geometry):
+    """Forward, with and without switches, is exactly what the loops give."""
+    expected, where = oracle.max_pool(x, geometry.H2, geometry.W2, **geometry.numbers)
+    y, switches = forward(device, x, geometry)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(switches, where)
+    np.testing.assert_array_equal(infer(device, x, geometry), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_maxima_switches_and_gradients_are_those_of_the_loops(device, rng, geometry, dtype):
+    N, D = (2, 1) if geometry is LARGE else (3, 4)
+    x = rng.standard_normal((N, geometry.H, geometry.W, D)).astype(dtype)
+    check(device, x, geometry)
+    _, switches = forward(device, x, geometry)
+    dy = rng.standard_normal(switches.shape).astype(dtype)
+    expected = oracle.max_pool_backward(dy, switches, x.shape, **geometry.numbers)
+    dx = backward(device, dy, switches, geometry)
+    oracle.assert_near(dx, expected)
+    assert (dx[expected == 0] == 0).all()
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_of_equal_values_the_first_wins(device, rng, geometry):
+    check(device, rng.integers(0, 3, (2, geometry.H, geometry.W, 3)).astype(np.float32), geometry)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_the_first_nan_of_a_window_is_its_maximum(device, rng, geometry):
+    x = rng.standard_normal((2, geometry.H, geometry.W, 3)).astype(np.float32)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[rng.random(x.shape) < 0.1] = np.inf
+    check(device, x, geometry)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_a_window_of_nothing_but_minus_infinity_points_at_its_first_position_inside(device, rng, geometry):
+    x = np.full((2, geometry.H, geometry.W, 3), -np.inf, np.float32)
+    x[..., 2] = rng.standard_normal(x.shape[:3])
+    check(device, x, geometry)
+
+
+def test_a_gradient_that_is_nan_or_infinite_stays_where_its_switch_points(device, rng):
+    for geometry in (Geometry(8, 6, F=2, S=2, P=0), Geometry(9, 7, F=3, S=2, P=0)):
+        x = rng.standard_normal((2, geometry.H, geometry.W, 3)).astype(np.float32)
+        _, switches = forward(device, x, geometry)
+        dy = rng.standard_normal(switches.shape).astype(np.float32)
+        dy[0, 1, 1, 0], dy[1, 0, 2, 2] = np.nan, -np.inf
+        expected = oracle.max_pool_backward(dy, switches, x.shape, **geometry.numbers)
+        oracle.assert_near(backward(device, dy, switches, geometry), expected)
+
+
+def test_gradients_are_the_slopes_of_the_forward_pass(device, rng):
+    geometry = Geometry(5, 6, F=3, S=2, P=1, fit="pad")
+    x = rng.permutation(5 * 6 * 2).reshape(1, 5, 6, 2).astype(np.float64)  # no two values near each other
+    y, switches = forward(device, x, geometry)
+    dy = rng.standard_normal(y.shape)
+    expected = oracle.numeric_gradient(lambda x: float((infer(device, x, geometry) * dy).sum()), x, step=1e-3)
+    oracle.assert_near(backward(device, dy, switches, geometry), expected, 1e-9)
+
+
+@pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g.fit == "error" and 2 * g.P <= g.F], ids=str)
+def test_pytorch_agrees(device, rng, geometry):
+    values = rng.standard_normal((2, geometry.H, geometry.W, 3)).astype(np.float32)
+    x = torch.tensor(values.transpose(0, 3, 1, 2), requires_grad=True)
+    y = torch.nn.functional.max_pool2d(x, geometry.F, geometry.S, geometry.P)
+    found, switches = forward(device, values, geometry)
+    dy = rng.standard_normal(found.shape).astype(np.float32)
+    y.backward(torch.tensor(dy).permute(0, 3, 1, 2))
+    np.testing.assert_array_equal(found, y.detach().numpy().transpose(0, 2, 3, 1))
+    oracle.assert_near(backward(device, dy, switches, geometry), x.grad.numpy().transpose(0, 2, 3, 1), 1e-4)
+
+
+def test_many_blocks_and_a_row_longer_than_a_block(device, rng):
+    for shape in ((5, 20, 18, 40), (1, 4, 6, 9000)):
+        geometry = Geometry(*shape[1:3], F=2, S=2, P=0)
+        x = rng.standard_normal(shape).astype(np.float32)
+        N, H, W, D = shape
+        windows = x.reshape(N, H // 2, 2, W // 2, 2, D).transpose(0, 1, 3, 5, 2, 4).reshape(N, H // 2, W // 2, D, 4)
+        y, switches = forward(device, x, geometry)
+        np.testing.assert_array_equal(y, windows.max(axis=4))
+        np.testing.assert_array_equal(switches, windows.argmax(axis=4))
+        dx = backward(device, y, switches, geometry)
+        np.testing.assert_array_equal(dx, np.where(x == y.repeat(2, axis=1).repeat(2, axis=2), x, 0))

@@ -1,6 +1,8 @@
 """What may stand in a field of a layer or in a setting of a run, read from the types of its dataclass.
 
-The notation and the config both check values here, so that a new layer or a new setting is a dataclass and nothing else.
+The notation and the config both check values here: a new layer or a new setting is a dataclass and nothing else. A type
+is int, float, bool, str, a Literal of words, one of these with a rule, like `Annotated[int, Range(1, 100)]`, or
+alternatives of them; `None` among them means that the field may be left out, since no text can say it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,31 +11,71 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from gpunet.net.words import listed, shown
+from gpunet.net.words import nearest, shown
 
 MOST_DIGITS = 9
-"""Digits of an integer where its type gives no range."""
+"""Digits of a number where its type gives no range."""
+
+_WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which numbers are allowed, ends included unless `open`: `Annotated[int, Range(1, 100)]`."""
+    """Which numbers are allowed: both ends included, but for those named in `open`."""
 
     least: float
     most: float
-    open: Literal["", "least", "most"] = ""
+    open: tuple[Literal["least", "most"], ...] = ()
 
-    def holds(self, number: int | float) -> bool:
+    def holds(self, number: Any) -> bool:
         """Whether `number` lies inside; NaN does not."""
-        above = number > self.least if self.open == "least" else number >= self.least
-        return above and (number < self.most if self.open == "most" else number <= self.most)
+        above = number > self.least if "least" in self.open else number >= self.least
+        return bool(above and (number < self.most if "most" in self.open else number <= self.most))
 
-    def __str__(self) -> str:
-        least = f"above {self.least:,}" if self.open == "least" else f"from {self.least:,}"
-        return f"{least} {'to below' if self.open == 'most' else 'to'} {self.most:,}"
+    def described(self, base: type) -> str:
+        if "least" in self.open:
+            return f"{_WORDS[base]} above {self.least:,}, at most {self.most:,}"
+        return f"{_WORDS[base]} from {self.least:,} to {'below ' * ('most' in self.open)}{self.most:,}"
 
 
-ANY = Range(-(10**MOST_DIGITS) + 1, 10**MOST_DIGITS - 1)
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Which words are allowed."""
+
+    words: tuple[str, ...]
+
+    def holds(self, word: Any) -> bool:
+        return word in self.words
+
+    def described(self, base: type) -> str:
+        return f"one of {', '.join(self.words)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A text of one line, at most `most` characters of it."""
+
+    most: int
+
+    def holds(self, text: Any) -> bool:
+        return 0 < len(text) <= self.most and text.isprintable()
+
+    def described(self, base: type) -> str:
+        return f"one line of 1 to {self.most} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Any value of the type, numbers of at most nine digits: what a size can be, and nothing that explodes."""
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str | bool) or abs(value) < 10**MOST_DIGITS
+
+    def described(self, base: type) -> str:
+        return f"{_WORDS[base]} of at most {MOST_DIGITS} digits" if base is int else _WORDS[base]
+
+
+Rule = Range | OneOf | Line | Anything
 
 
 @cache
@@ -54,18 +96,38 @@ def missing(owner: type, given: Iterable[str]) -> list[str]:
 
 def problem(owner: type, name: str, value: object) -> str | None:
     """Why `value` cannot stand in the field `name` of a dataclass, or None if it can."""
-    kind = types_of(owner)[name]
-    return None if _admits(kind, value) else f"{name} must be {_described(kind)}; got {shown(value)}"
+    rules = _rules(types_of(owner)[name])
+    if any(_is(base, value) and rule.holds(value) for base, rule in rules):
+        return None
+    words = [word for _, rule in rules if isinstance(rule, OneOf) for word in rule.words]
+    wanted = " or ".join(rule.described(base) for base, rule in rules)
+    return f"{name} must be {wanted}; got {shown(value)}{nearest(value, words) if isinstance(value, str) else ''}"
 
 
 def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with integers made floats where the field is one, lists made tuples; they have passed `problem`."""
-    types = types_of(owner)
+    """`values`, which have passed `problem`, with integers made floats where the field holds floats alone."""
+    floats = {name for name, kind in types_of(owner).items() if {base for base, _ in _rules(kind)} == {float}}
+    return {name: float(value) if name in floats else value for name, value in values.items()}
 
-    def convert(name: str, value: Any) -> Any:
-        if isinstance(value, list):
-            return tuple(value)
-        whole = isinstance(value, int) and not any(isinstance(kind, type) and kind is int for kind in _plain(types[name]))
-        return float(value) if whole and not isinstance(value, bool) else value
 
-    return {name: convert(name, value) for name, value in values.items()}
+@cache
+def _rules(kind: Any) -> tuple[tuple[type, Rule], ...]:
+    """The alternatives of a type: what the value must be, and which of those values."""
+    alternatives = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(_rule(one) for one in alternatives if one is not NoneType)
+
+
+def _rule(kind: Any) -> tuple[type, Rule]:
+    if get_origin(kind) is Literal:
+        return str, OneOf(get_args(kind))
+    if get_origin(kind) is Annotated:
+        base, rule = get_args(kind)
+        return base, rule
+    return kind, Anything()
+
+
+def _is(base: type, value: object) -> bool:
+    """Whether `value` is of type `base`; an integer is a number too, a bool is neither."""
+    if isinstance(value, bool):
+        return base is bool
+    return isinstance(value, int | float if base is float else base)

@@ -10,9 +10,9 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean WORD?' with the most similar of `words` (case does not count), or '' where none is similar."""
     from difflib import get_close_matches  # only after a mistake
 
-    by_lower = {known.lower(): known for known in words}
     if len(word) > 40:  # no known word is as long, and comparing takes quadratic time
         return ""
+    by_lower = {known.lower(): known for known in words}
     close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
@@ -29,13 +29,20 @@ def shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to print integers of thousands of digits
         return f"an integer of {value.bit_length()} bits"
-    text = repr(value[:60] if isinstance(value, str | list) else value)
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    text = repr(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def line_of(text: str, at: int) -> int:
     """The number, from 1, of the line of `text` that holds position `at`."""
     return text.count("\n", 0, at) + 1
+
+
+def printable(text: str) -> str:
+    """The text with a blank for each character that a terminal would not show."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def quoted(text: str, at: int) -> str:
@@ -46,5 +53,4 @@ def quoted(text: str, at: int) -> str:
     start = max(first, at - WIDTH * 2 // 3) if last - first > WIDTH else first
     stop = min(last, start + WIDTH)
     before, after = "..." * (start > first), "..." * (stop < last)
-    line = "".join(character if character.isprintable() else " " for character in text[start:stop])
-    return f"    {before}{line.rstrip()}{after}\n    {' ' * (len(before) + at - start)}^"
+    return f"    {before}{printable(text[start:stop]).rstrip()}{after}\n    {' ' * (len(before) + at - start)}^"

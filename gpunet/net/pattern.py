@@ -1,0 +1,282 @@
+"""The arrow notation of the notes, `INPUT[32x32x3] -> [CONV3-64 -> RELU]*2 -> POOL2 -> FC-10`, read into layers.
+
+    pattern   = [ INPUT [ "[" volume "]" ] "->" ] sequence
+    sequence  = item { "->" item }
+    item      = repeat | layer
+    repeat    = "[" sequence "]" [ "*" times ]
+    layer     = word[number] [ "-" count ] [ "(" option { "," option } ")" ] [ "as" name ]
+    option    = field "=" value
+
+White space and lines are free; `#` begins a comment that ends with its line. Words, numbers, counts and options are
+those of the layer classes: nothing here knows a layer. A recursive descent parser, one method for each rule, linear in
+the length of the text. Source of the notation: CS231n "ConvNet Architectures", layer patterns.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+from gpunet.errors import GpunetError
+from gpunet.layers import layer_types
+from gpunet.layers.layer import Layer
+from gpunet.net.fields import converted, missing, problem, types_of
+from gpunet.net.net import INPUT, Node
+from gpunet.net.tokens import Token, Tokens
+from gpunet.net.words import listed, nearest, shown
+from gpunet.volume import Volume
+
+MOST_LAYERS = 10_000
+MOST_NESTED = 50
+MOST_NAME = 100
+START = "INPUT"
+_VOLUME = re.compile(r"[^\]]*")
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """A layer, and its name where it has one."""
+
+    layer: Layer
+    name: str | None = None
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A sequence, so many times; `size` layers in all."""
+
+    body: "tuple[One | Repeat, ...]"
+    times: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a text says: the input volume, if it does, and the layers: as written (`tree`), one by one (`items`, with
+    the name of each that has one), and as a Net takes them (`layers`)."""
+
+    input: Volume | None
+    tree: tuple[One | Repeat, ...]
+
+    @cached_property
+    def items(self) -> tuple[tuple[str | None, Layer], ...]:
+        return tuple(_unrolled(self.tree))
+
+    @property
+    def layers(self) -> list[Layer | tuple[str, Layer] | Node]:
+        return [(name, layer) if name else layer for name, layer in self.items]
+
+
+def parse(text: str) -> Pattern:
+    """Read the arrow notation.
+
+    Raises ConfigError: what is wrong and what would be right, then the line with a caret under the place.
+    """
+    return _Parser(text).pattern()
+
+
+def _unrolled(tree: tuple[One | Repeat, ...]) -> list[tuple[str | None, Layer]]:
+    """The layers of a tree in order, repeats written out."""
+    items: list[tuple[str | None, Layer]] = []
+    for item in tree:
+        items += [(item.name, item.layer)] if isinstance(item, One) else _unrolled(item.body) * item.times
+    return items
+
+
+class _Parser(Tokens):
+    """`token` is the next one; each rule's method takes what belongs to it and leaves the rest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.layers = {layer.word: layer for layer in layer_types()}
+        self.depth = 0
+        self.names: dict[str, int] = {}  # in the order of the text, with their places
+
+    def pattern(self) -> Pattern:
+        volume = self._input()
+        tree, _ = self._sequence()
+        if self.token.text == "]":
+            self.fail("this ] closes nothing; remove it or open a [ before")
+        if self.token.kind != "end":
+            self.fail(f"expected -> or the end, found {self.token}; layers are joined by ->")
+        return Pattern(volume, tree)
+
+    def _input(self) -> Volume | None:
+        if self.token.text != START:
+            return None
+        self.advance()
+        volume = None
+        if self.token.text == "[":
+            volume = self._volume(self.token.at + 1)
+            self.advance()
+        if self.token.kind != "arrow":
+            self.fail(f"expected -> and a layer after {START}, found {self.token}; write {START}[32x32x3] -> ...")
+        self.advance()
+        return volume
+
+    def _volume(self, at: int) -> Volume:
+        """The volume between the bracket before `at` and the next one, which becomes the token."""
+        inside = _VOLUME.match(self.text, at)
+        assert inside  # it may be empty, but it always matches
+        if inside.end() == len(self.text):
+            self.fail(f"this [ is not closed; write {START}[32x32x3]")
+        try:
+            volume = Volume.parse(inside[0] if len(inside[0]) < 100 else f"{inside[0][:100]}...")
+        except GpunetError as error:
+            self.fail(str(error), at)
+        self.token = Token("sign", "]", inside.end())
+        return volume
+
+    def _sequence(self) -> tuple[tuple[One | Repeat, ...], int]:
+        """Items joined by arrows, and how many layers they are."""
+        items: list[One | Repeat] = []
+        size = 0
+        while True:
+            at = self.token.at
+            items.append(self._item())
+            size += items[-1].size
+            self._check_size(size, at)
+            if self.token.kind != "arrow":
+                return tuple(items), size
+            self.advance()
+
+    def _item(self) -> One | Repeat:
+        if self.token.text == "[":
+            return self._repeat()
+        if self.token.kind == "word":
+            return self._layer()
+        self.fail(f"expected a layer or [, found {self.token}")
+
+    def _repeat(self) -> Repeat:
+        opening, named = self.token.at, len(self.names)
+        self.depth += 1
+        if self.depth > MOST_NESTED:
+            self.fail(f"brackets are nested more than {MOST_NESTED} deep; write fewer, larger groups")
+        self.advance()
+        body, size = self._sequence()
+        if self.token.kind == "end":
+            self.fail("this [ is not closed; put a ] behind its last layer", opening)
+        if self.token.text != "]":
+            self.fail(f"expected -> or ], found {self.token}")
+        self.advance()
+        self.depth -= 1
+        times = self._times(size) if self.token.text == "*" else 1
+        if times > 1 and len(self.names) > named:
+            name, at = list(self.names.items())[named]
+            self.fail(
+                f"{name} would name {times} layers, since its group is repeated; remove the name or the *{times}", at
+            )
+        return Repeat(body, times, size * times)
+
+    def _times(self, size: int) -> int:
+        self.advance()
+        at = self.token.at
+        times = self.integer("how often the group is repeated", "[...]*2")
+        if times < 1:
+            self.fail(f"a group is repeated at least once; got *{times}; leave it out if it is not wanted", at)
+        self._check_size(size * times, at)
+        return times
+
+    def _layer(self) -> One:
+        head = self.token
+        word = head.text.rstrip("0123456789")
+        if word not in self.layers:
+            self._unknown(head, word)
+        kind = self.layers[word]
+        values: dict[str, Any] = {}
+        if number := head.text[len(word) :]:
+            self._number(kind, values, Token("number", number, head.at + len(word)))
+        self.advance()
+        if self.token.text == "-":
+            self._count(kind, values)
+        if self.token.text == "(":
+            self._options(kind, values)
+        layer = self._built(kind, values, head)
+        return One(layer, self._name() if self.token.text == "as" else None)
+
+    def _number(self, kind: type[Layer], values: dict[str, Any], token: Token) -> None:
+        if kind.number is None:
+            self.fail(f"{kind.word} takes no number behind it; write {_example(kind)}", token.at)
+        values[kind.number] = self.value_of(token)
+
+    def _count(self, kind: type[Layer], values: dict[str, Any]) -> None:
+        if kind.count is None:
+            self.fail(f"{kind.word} takes no -number; write {_example(kind)}")
+        self.advance()
+        values[kind.count] = self.integer(f"{kind.count} of {kind.word}", _example(kind))
+
+    def _options(self, kind: type[Layer], values: dict[str, Any]) -> None:
+        known = types_of(kind)
+        while self.token.text in ("(", ","):
+            self.advance()
+            option = self.token
+            if option.text not in known:
+                has = f"it has {listed(known)}" if known else "it has none"
+                self.fail(f"{kind.word} has no option {option}; {has}{nearest(option.text, known)}")
+            if option.text in values:
+                self.fail(f"{option.text} is said twice; it is already {shown(values[option.text])}")
+            self.advance()
+            if self.token.text != "=":
+                self.fail(f"expected = and a value for {option.text}, found {self.token}")
+            self.advance()
+            at = self.token.at
+            values[option.text] = self._value(option.text)
+            if wrong := problem(kind, option.text, values[option.text]):
+                self.fail(wrong, at)
+        if self.token.text != ")":
+            self.fail(f"expected a comma or the ) that ends the options, found {self.token}")
+        self.advance()
+
+    def _value(self, option: str) -> Any:
+        """The value of an option: a number, perhaps negative, or a word, perhaps quoted."""
+        negative = self.token.text == "-"
+        if negative:
+            self.advance()
+        token = self.token
+        if token.kind == "number":
+            value = self.value_of(token)
+            self.advance()
+            return -value if negative else value
+        if negative or token.kind not in ("word", "string"):
+            self.fail(f"expected a value for {option}, found {token}")
+        self.advance()
+        return {"true": True, "false": False}.get(token.text, token.text.strip("'\""))
+
+    def _built(self, kind: type[Layer], values: dict[str, Any], head: Token) -> Layer:
+        if without := missing(kind, values):
+            self.fail(f"{kind.word} needs {listed(without)}; write {_example(kind)}", head.at)
+        try:
+            return kind(**converted(kind, values))
+        except GpunetError as error:
+            self.fail(f"{head.text}: {error}", head.at)
+
+    def _name(self) -> str:
+        self.advance()
+        token = self.token
+        if token.kind != "word":
+            self.fail(f"expected a name after as, found {token}; a name is letters, digits and _")
+        if token.text == INPUT:
+            self.fail(f"{INPUT} is the name of the net's own input; choose another")
+        if len(token.text) > MOST_NAME:
+            self.fail(f"this name is too long; use at most {MOST_NAME} characters")
+        if token.text in self.names:
+            self.fail(f"two layers are called {token.text}; give one of them another name")
+        self.names[token.text] = token.at
+        self.advance()
+        return token.text
+
+    def _unknown(self, head: Token, word: str) -> NoReturn:
+        if head.text.upper().startswith(START):
+            self.fail(f"{START} comes first, and once, with its volume in brackets: {START}[32x32x3] -> ...")
+        hint = nearest(word, self.layers) or f"; there are {listed(self.layers)}"
+        self.fail(f"{shown(head.text)[1:-1]} is not a layer{hint}")
+
+    def _check_size(self, size: int, at: int) -> None:
+        if size > MOST_LAYERS:
+            self.fail(f"this makes {size:,} layers; a net has at most {MOST_LAYERS:,}", at)
+
+
+def _example(kind: type[Layer]) -> str:
+    """How a layer is written: CONV3-64, FC-64, POOL2, RELU."""
+    return kind.word + ("3" if kind.number else "") + ("-64" if kind.count else "")

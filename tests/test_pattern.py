@@ -1,0 +1,293 @@
+"""The arrow notation: what it reads, what it refuses and where it puts the caret."""
+
+from datetime import timedelta
+from time import perf_counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpunet.errors import ConfigError
+from gpunet.layers import layer_types
+from gpunet.layers.conv import Conv
+from gpunet.layers.fc import FC
+from gpunet.layers.layer import Layer
+from gpunet.layers.pool import MaxPool
+from gpunet.layers.relu import ReLU
+from gpunet.net.fields import types_of
+from gpunet.net.net import Net
+from gpunet.net.pattern import MOST_LAYERS, MOST_NESTED, One, Repeat, parse
+from gpunet.volume import Volume
+
+NOTES = "INPUT[32x32x3] -> [CONV3-64 -> RELU]*2 -> POOL2 -> [FC-128 -> RELU] -> FC-10"
+
+
+def layers(text: str) -> list[Layer]:
+    return [layer for _, layer in parse(text).items]
+
+
+def test_the_pattern_of_the_notes_is_read() -> None:
+    pattern = parse(NOTES)
+    assert pattern.input == Volume(32, 32, 3)
+    conv = Conv(K=64, F=3, S=1, P=1)
+    assert [layer for _, layer in pattern.items] == [
+        *(conv, ReLU(), conv, ReLU(), MaxPool(F=2, S=2)),
+        *(FC(128), ReLU(), FC(10)),
+    ]
+    assert Net(pattern.input, pattern.layers).volumes["pool1"] == Volume(16, 16, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CONV3-64", [Conv(K=64, F=3, S=1, P=1)]),
+        ("CONV-7", [Conv(K=7)]),
+        ("CONV(K=7)", [Conv(K=7)]),
+        ("CONV5(K=7, S=2)", [Conv(K=7, F=5, S=2, P=2)]),
+        ("CONV1-12", [Conv(K=12, F=1, P=0)]),
+        ("CONV11-96(S=4, P=0)", [Conv(K=96, F=11, S=4, P=0)]),
+        ("CONV003-0064", [Conv(K=64)]),
+        ("CONV3-64(fit=pad)", [Conv(K=64, fit="pad")]),
+        ("CONV3-64(fit='crop',P=2)", [Conv(K=64, P=2, fit="crop")]),
+        ('CONV3-64(fit="pad")', [Conv(K=64, fit="pad")]),
+        ("POOL", [MaxPool(F=2, S=2)]),
+        ("POOL2", [MaxPool(F=2, S=2)]),
+        ("POOL3(S=2)", [MaxPool(F=3, S=2)]),
+        ("POOL( F = 3 , S = 2 , P = 1 )", [MaxPool(F=3, S=2, P=1)]),
+        ("FC-10", [FC(10)]),
+        ("RELU", [ReLU()]),
+        ("RELU->RELU", [ReLU(), ReLU()]),
+        ("[RELU]", [ReLU()]),
+        ("[RELU]*1", [ReLU()]),
+        ("[RELU] * 3", [ReLU()] * 3),
+        ("[[FC-1]*2 -> RELU]*2 -> FC-3", [FC(1), FC(1), ReLU(), FC(1), FC(1), ReLU(), FC(3)]),
+        ("\n CONV3 \t# three by three\n -  9 # maps\n\n->#x\nRELU#", [Conv(K=9), ReLU()]),
+        ("FC\n-\n9 # maps # and more\n->#x\nRELU#", [FC(9), ReLU()]),
+        ("FC-9\r\n->\xa0RELU\r\n", [FC(9), ReLU()]),
+        (f"[RELU]*{MOST_LAYERS}", [ReLU()] * MOST_LAYERS),
+        ("[" * MOST_NESTED + "RELU" + "]" * MOST_NESTED, [ReLU()]),
+        (" -> ".join(["[RELU]"] * 60), [ReLU()] * 60),
+    ],
+)
+def test_layers_are_read(text: str, expected: list[Layer]) -> None:
+    assert layers(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "volume"),
+    [
+        ("INPUT[5x7x3] -> RELU", Volume(5, 7, 3)),
+        ("INPUT [ 5 X 7\nx 3 ]\n-> RELU", Volume(5, 7, 3)),
+        ("# a net\nINPUT[5x7x3]->RELU", Volume(5, 7, 3)),
+        ("INPUT -> RELU", None),
+        ("RELU", None),
+    ],
+)
+def test_the_input_volume_is_read_where_it_is_said(text: str, volume: Volume | None) -> None:
+    assert parse(text).input == volume
+
+
+def test_layers_can_be_named() -> None:
+    items = parse("CONV3-6(S=1)as stem -> RELU -> [POOL2 as p_1]*1 -> FC-3 as _x9").items
+    assert [name for name, _ in items] == ["stem", None, "p_1", "_x9"]
+
+
+def test_the_tree_keeps_what_was_written() -> None:
+    inner = Repeat((One(ReLU()),), 3, 3)
+    assert parse("FC-2 -> [[RELU]*3 -> FC-4]*2").tree == (One(FC(2)), Repeat((inner, One(FC(4))), 2, 8))
+
+
+def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
+    values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad"}
+    for kind in layer_types():
+        chosen = {field: values[field] for field in types_of(kind)}
+        options = ", ".join(f"{field}={value}" for field, value in chosen.items())
+        assert layers(f"{kind.word}({options})" if options else kind.word) == [kind(**chosen)]
+
+
+# The place of the caret is marked with ¦.
+BAD = [
+    ("¦", "expected a layer or [, found the end"),
+    ("¦   # nothing", "found the end"),
+    ("INPUT¦", "write INPUT[32x32x3] -> ..."),
+    ("INPUT[3x3x3]¦", "expected -> and a layer"),
+    ("INPUT[3x3x3] ¦RELU", "expected -> and a layer after INPUT, found 'RELU'"),
+    ("INPUT[¦3x3] -> RELU", "like 32x32x3"),
+    ("INPUT[¦0x3x3] -> RELU", "H >= 1"),
+    ("INPUT[¦3x9999999999x3] -> RELU", "like 32x32x3"),
+    ("INPUT¦[3x3x3 -> RELU", "not closed"),
+    ("RELU -> ¦INPUT[3x3x3] -> RELU", "INPUT comes first"),
+    ("¦INPUT32x32x3 -> RELU", "INPUT[32x32x3]"),
+    ("¦input[3x3x3] -> RELU", "INPUT comes first"),
+    ("INPUT[8x8x1] -> ¦CNOV3-64", "CNOV3 is not a layer; did you mean CONV?"),
+    ("¦conv3-64", "conv3 is not a layer; did you mean CONV?"),
+    ("¦relu", "did you mean RELU?"),
+    ("¦XYZZY", "XYZZY is not a layer; there are CONV, FC"),
+    ("¦CONV3", "CONV needs K; write CONV3-64"),
+    ("¦FC", "FC needs K; write FC-64"),
+    ("FC¦10", "FC takes no number behind it; write FC-64"),
+    ("RELU¦2", "write RELU"),
+    ("POOL2¦-3", "POOL takes no -number; write POOL3"),
+    ("CONV3-¦", "expected a number, K of CONV, found the end; write CONV3-64"),
+    ("CONV3-64¦x2", "expected -> or the end, found 'x2'"),
+    ("FC-¦6.5", "K of FC must be an integer; got 6.5"),
+    ("¦FC-0", "K must be an integer of at least 1; got 0"),
+    ("FC-¦1234567890", "at most 9 digits"),
+    ("CONV¦1234567890-3", "at most 9 digits"),
+    ("¦CONV2-4", "say which P, like P=1"),
+    ("POOL2(¦T=3)", "POOL has no option 'T'; it has F, S, P and fit"),
+    ("CONV3-64(¦Fit=pad)", "did you mean fit?"),
+    ("CONV3-64(¦s=2)", "did you mean S?"),
+    ("CONV3-64(¦)", "has no option ')'"),
+    ("RELU(¦S=2)", "RELU has no option 'S'; it has none"),
+    ("CONV3-64(S¦)", "expected = and a value for S, found ')'"),
+    ("CONV3-64(S=¦)", "expected a value for S, found ')'"),
+    ("CONV3-64(S=-¦x)", "expected a value for S, found 'x'"),
+    ("CONV3-64(S=¦two)", "S must be an integer of at most 9 digits; got 'two'"),
+    ("CONV3-64(S=¦2.0)", "S must be an integer of at most 9 digits; got 2.0"),
+    ("CONV3-64(S=¦true)", "S must be an integer of at most 9 digits; got true"),
+    ("CONV3-64(fit=¦pda)", "fit must be one of error, pad, crop; got 'pda'; did you mean pad?"),
+    ("CONV3-64(¦F=5)", "F is said twice; it is already 3"),
+    ("POOL(S=2, ¦S=2)", "S is said twice"),
+    ("CONV3-64(S=2 ¦P=1)", "expected a comma or the )"),
+    ("CONV3-64(S=2¦", "expected a comma or the ) that ends the options, found the end"),
+    ("¦CONV3-64(P=-1)", "P must be an integer of at least 0; got -1"),
+    ("¦[RELU", "this [ is not closed"),
+    ("[RELU -> ¦[RELU", "this [ is not closed"),
+    ("[RELU ¦RELU]", "expected -> or ], found 'RELU'"),
+    ("[¦]", "expected a layer or [, found ']'"),
+    ("[RELU -> ¦]", "expected a layer or [, found ']'"),
+    ("RELU¦]", "this ] closes nothing"),
+    ("RELU ->¦", "found the end"),
+    ("RELU ->¦   # and then?", "found the end"),
+    ("¦-> RELU", "found '->'"),
+    ("RELU -> ¦-> RELU", "found '->'"),
+    ("RELU ¦RELU", "expected -> or the end, found 'RELU'; layers are joined by ->"),
+    ("RELU ¦→ RELU", "write ->"),
+    ("FC¦\u201364", "write -"),
+    ("RELU ¦$", "'$' means nothing here"),
+    ("[RELU]*¦0", "at least once"),
+    ("[RELU]*¦-1", "expected a number, how often"),
+    ("[RELU]*¦N", "write [...]*2"),
+    ("[RELU]*¦1.5", "must be an integer"),
+    ("[RELU]*2¦*2", "expected -> or the end, found '*'"),
+    ("RELU¦*2", "expected -> or the end"),
+    ("[RELU]*¦10001", "this makes 10,001 layers; a net has at most 10,000"),
+    ("[[RELU]*101]*¦100", "this makes 10,100 layers"),
+    ("[RELU]*9000 -> ¦[RELU]*1001", "this makes 10,001 layers"),
+    ("[" * MOST_NESTED + "¦[RELU", "more than 50 deep"),
+    ("RELU as¦", "expected a name after as, found the end"),
+    ("RELU as ¦3", "expected a name after as, found '3'"),
+    ("RELU as ¦input", "the net's own input"),
+    ("RELU as a -> FC-3 as ¦a", "two layers are called a"),
+    (f"RELU as ¦{'a' * 101}", "at most 100 characters"),
+    ("[RELU -> FC-3 as ¦stem]*2", "stem would name 2 layers"),
+    ("[[RELU as ¦stem]*1 -> FC-3 as x]*7", "remove the name or the *7"),
+    ("RELU as a ¦b", "expected -> or the end"),
+]
+
+
+@pytest.mark.parametrize(("marked", "said"), BAD)
+def test_mistakes_are_quoted_with_a_caret_under_the_place(marked: str, said: str) -> None:
+    text = marked.replace("¦", "")
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    reason, line, caret = str(caught.value).split("\n")
+    column, place = marked.index("¦"), caret.index("^")
+    assert said in reason
+    if len(text) <= 100:
+        assert (line, place) == (f"    {text}".rstrip() or "    ", 4 + column)
+    else:
+        assert line[place:].startswith(text[column : column + 20])
+
+
+def test_the_line_of_a_mistake_is_named_and_quoted_alone() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("INPUT[8x8x1] -> # image\n  [CONV3-4 ->\n\tRLEU]*2\n -> FC-10")
+    assert str(caught.value) == "line 3: RLEU is not a layer; did you mean RELU?\n     RLEU]*2\n     ^"
+
+
+def test_a_long_line_is_cut_around_the_caret() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("RELU -> " * 100 + "RLEU" + " -> RELU" * 100)
+    _, line, caret = str(caught.value).split("\n")
+    assert len(line) <= 120
+    assert line[caret.index("^") :].startswith("RLEU -> RELU")
+    assert line.startswith("    ...") and line.endswith("...")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RELU -> " * 130_000,
+        "[RELU] -> " * 100_000,
+        "[" * 1_000_000,
+        "[RELU -> " * 100_000,
+        "1" * 1_000_000,
+        "a1" * 500_000,
+        "A" * 1_000_000,
+        "RELU as " + "a" * 1_000_000,
+        "FC-" + "9" * 1_000_000,
+        "FC-1(K=" + "9" * 1_000_000 + "." + "9" * 9,
+        " " * 1_000_000,
+        "#" * 1_000_000,
+        "# \n" * 300_000 + "x",
+        "'" * 1_000_000,
+        "INPUT[" + "1" * 1_000_000 + "]",
+        "INPUT[" * 200_000,
+        "RELU(" * 200_000,
+        "[[[[RELU]*10000]*10000]*10000]*10000",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_hostile_texts_are_refused_in_linear_time(text: str) -> None:
+    start = perf_counter()
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert perf_counter() - start < 4
+    assert len(str(caught.value)) < 500
+
+
+PIECES = (
+    *(
+        "INPUT[8x8x1]",
+        "->",
+        "[",
+        "]",
+        "*",
+        "*2",
+        "(",
+        ")",
+        ",",
+        "=",
+        "-",
+        "as",
+        "#",
+        "\n",
+        " ",
+        "{",
+        "}",
+        "|",
+        "+",
+        "→",
+    ),
+    *("CONV", "CONV3-64", "POOL2", "RELU", "FC-10", "stem", "S", "fit", "pad", "'", '"', "3", "0", "10000", "1e9", "é"),
+)
+
+
+@settings(max_examples=1000, deadline=timedelta(seconds=2))
+@given(st.one_of(st.text(max_size=80), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
+def test_any_text_is_read_or_refused_with_a_config_error(text: str) -> None:
+    try:
+        assert parse(text).items
+    except ConfigError as error:
+        assert "^" in str(error)
+
+
+@settings(max_examples=1000, deadline=timedelta(seconds=2))
+@given(st.integers(0, len(NOTES)), st.integers(0, 6), st.one_of(st.sampled_from(PIECES), st.text(max_size=3)))
+def test_a_mutated_pattern_is_read_or_refused_with_a_config_error(at: int, cut: int, piece: str) -> None:
+    try:
+        assert parse(NOTES[:at] + piece + NOTES[at + cut :]).items
+    except ConfigError as error:
+        assert "^" in str(error)

@@ -1,0 +1,156 @@
+"""Configs: a net and how to train it, in TOML that is read strictly; and what `gpunet.load` finds.
+
+    title = "..."              name = "..."            source = "where the net comes from"
+    input = "32x32x3"          scale = 0.0039          shift = 0.0            fit = "error"
+    net = "[CONV3-64 -> RELU]*2 -> FC-10"
+    [[layer]]                  instead of net: type, perhaps name and inputs, and the layer's fields
+    [train]                    the fields of TrainConfig
+
+Every key that is unknown, of the wrong type or out of range is reported, all at once, each with its line.
+"""
+
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from gpunet import resources
+from gpunet.errors import ConfigError, GpunetError
+from gpunet.net.document import Document
+from gpunet.net.fields import Line, OneOf, Range, problem, types_of
+from gpunet.net.net import Net
+from gpunet.net.pattern import MOST_NAME, START, parse
+from gpunet.net.reader import checked, read_layers, read_settings
+from gpunet.net.words import listed, nearest, printable, shown
+from gpunet.optimizers import OPTIMIZERS
+
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a net is trained.
+
+    `data`           the name of a data set
+    `momentum`       used by optimizers that have one
+    `weight_decay`   times each parameter is added to its gradient
+    `schedule`       of the learning rate over all steps: "constant", or "cosine", half a wave down to 0
+
+    Raises ConfigError naming every field that is out of range.
+    """
+
+    data: Annotated[str, Line(1000)] = "digits"
+    epochs: Annotated[int, Range(1, 1_000_000)] = 10
+    batch: Annotated[int, Range(1, 2**31 - 1)] = 64
+    optimizer: Annotated[str, OneOf(tuple(OPTIMIZERS))] = "momentum"
+    learning_rate: Annotated[float, Range(0, 1_000_000, open=("least",))] = 0.01
+    momentum: Annotated[float, Range(0, 1, open=("most",))] = 0.9
+    weight_decay: Annotated[float, Range(0, 1_000_000)] = 0.0
+    schedule: Schedule = "constant"
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        wrong = [problem(type(self), entry.name, getattr(self, entry.name)) for entry in fields(self)]
+        if any(wrong):
+            raise ConfigError("; ".join(filter(None, wrong)))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A net, how to train it, what it is called in full and where it comes from."""
+
+    net: Net
+    train: TrainConfig = TrainConfig()
+    title: str = ""
+    source: str = ""
+
+
+def load(what: str | os.PathLike[str]) -> Net:
+    """The net of a shipped config ("vgg16"), of a TOML file, or of a pattern ("INPUT[32x32x3] -> FC-10").
+
+    Raises ConfigError or ShapeError, which say what is wrong and where.
+    """
+    return load_config(what).net
+
+
+def load_config(what: str | os.PathLike[str]) -> Config:
+    """Like `load`, with how to train the net; a pattern is trained as TrainConfig() says.
+
+    A text that is no shipped name is a path if it ends in .toml, a pattern if it has an arrow or begins with INPUT, and
+    a path again if it has a separator or exists.
+    """
+    if not isinstance(what, str | os.PathLike):
+        raise ConfigError(f"a net is a shipped name, a path or a pattern; got {shown(what)}")
+    text = os.fspath(what)
+    shipped = resources.config_names()
+    if isinstance(what, str) and text in shipped:
+        return _read(resources.config_path(text))
+    if isinstance(what, str) and not text.endswith(".toml"):
+        if "->" in text or re.match(rf"\s*{START}\s*(\[|$)", text):
+            return _from_pattern(text)
+        if not _is_path(text):
+            raise ConfigError(
+                f"there is no net called {shown(text)}{nearest(text, shipped)}\n"
+                f"shipped nets: {listed(shipped)}; or give the path of a .toml file, or a pattern like "
+                f"'{START}[32x32x3] -> FC-10'"
+            )
+    return _read(Path(text))
+
+
+def dump(config: Config) -> str:
+    """A config as TOML with everything said, each layer with name, inputs and fields. Loading it gives an equal one."""
+    import tomli_w  # only where a config is written
+
+    net = config.net
+    top = {key: value for key in ("title", "source") if (value := getattr(config, key))}
+    plain = {"name": net.name, "input": str(net.input), "fit": net.fit, "scale": net.scale, "shift": net.shift}
+    layers = [
+        {"type": node.layer.type, "name": node.name, "inputs": list(node.inputs)}
+        | {key: value for key, value in asdict(node.layer).items() if value is not None}
+        for node in net.nodes
+    ]
+    text = tomli_w.dumps(top | plain | {"train": asdict(config.train), "layer": layers})
+    return re.sub(r'\[\n((?: +"\w+",\n)+)\]', lambda names: f"[{' '.join(names[1].split())[:-1]}]", text)  # on one line
+
+
+def _is_path(text: str) -> bool:
+    if any(separator in text for separator in (os.sep, os.altsep) if separator):
+        return True
+    try:
+        return text != "" and Path(text).exists()
+    except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
+        return False
+
+
+def _from_pattern(text: str) -> Config:
+    pattern = parse(text)
+    if pattern.input is None:
+        raise ConfigError(f"the input volume is not said; begin with {START}[32x32x3] -> ...")
+    return Config(Net(pattern.input, pattern.layers))
+
+
+def _read(path: Path) -> Config:
+    """The config of a file. Raises ConfigError with everything that is wrong in it, each with its line."""
+    document = Document(path)
+    settings = read_settings(document)
+    volume, layers = read_layers(document, settings)
+    train = _train(document)
+    document.check()
+    name = settings.name or printable(path.stem)[:MOST_NAME]
+    try:
+        net = Net(volume, layers, name=name, fit=settings.fit, scale=settings.scale, shift=settings.shift)
+    except GpunetError as error:
+        raise type(error)(f"{document.file}: {error}") from None
+    return Config(net, train, settings.title, settings.source)
+
+
+def _train(document: Document) -> TrainConfig:
+    table = document.values.get("train", {})
+    if not isinstance(table, dict):
+        document.wrong(("train",), f"train must be a table, [train]; got {shown(table)}")
+        return TrainConfig()
+    for key in table:
+        if key not in types_of(TrainConfig):
+            document.unknown(("train", key), "[train]", types_of(TrainConfig))
+    return TrainConfig(**checked(document, ("train",), table, TrainConfig))

@@ -1,0 +1,169 @@
+"""From a TOML document to an input volume and layers; what is wrong on the way is noted in the document."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from gpunet.errors import GpunetError
+from gpunet.layers import layer_types
+from gpunet.layers.layer import Layer
+from gpunet.net.document import Document
+from gpunet.net.fields import Line, converted, missing, problem, types_of
+from gpunet.net.net import INPUT, Node
+from gpunet.net.pattern import MOST_LAYERS, MOST_NAME, START, parse
+from gpunet.net.tokens import PatternError
+from gpunet.net.toml_lines import Path
+from gpunet.net.words import listed, nearest, shown
+from gpunet.volume import FitPolicy, Volume
+
+Layers = list[Layer | tuple[str, Layer] | Node]
+NOWHERE = Volume(1, 1, 1)
+"""Stands for a volume that was not said or is wrong; the document then has a problem."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The plain keys of a config; `layer` and `train` are its tables."""
+
+    title: Annotated[str, Line(1000)] = ""
+    source: Annotated[str, Line(1000)] = ""
+    name: Annotated[str, Line(MOST_NAME)] = ""
+    input: str = ""
+    net: str = ""
+    fit: FitPolicy = "error"
+    scale: float = 1 / 255
+    shift: float = 0.0
+
+
+def read_settings(document: Document) -> Settings:
+    """The plain keys; keys that a config does not have are noted."""
+    known = [*types_of(Settings), "layer", "train"]
+    for key in document.values:
+        if key not in known:
+            document.unknown((key,), "a config", known)
+    return Settings(**checked(document, (), document.values, Settings))
+
+
+def checked(document: Document, path: Path, table: dict[str, Any], owner: type) -> dict[str, Any]:
+    """Those values of `table` that can stand in their fields of `owner`, a dataclass; the others are noted."""
+    good = {}
+    for key in types_of(owner):
+        if key in table:
+            if wrong := problem(owner, key, table[key]):
+                document.wrong((*path, key), wrong)
+            else:
+                good[key] = table[key]
+    return converted(owner, good)
+
+
+def read_layers(document: Document, settings: Settings) -> tuple[Volume, Layers]:
+    """The input volume and the layers, said as a pattern or in tables."""
+    values = document.values
+    if "net" in values and "layer" in values:
+        document.wrong(("layer",), "net and [[layer]] both say the layers; keep one of them")
+    if "net" not in values and "layer" not in values:
+        document.wrong((), 'the layers are not said; write net = "CONV3-64 -> ..." or [[layer]] tables')
+    said, layers = _pattern(document, settings.net) if isinstance(values.get("net"), str) else (None, [])
+    layers = [*layers, *_tables(document, values.get("layer", []))]
+    return _volume(document, settings.input, said), layers
+
+
+def _volume(document: Document, text: str, said: Volume | None) -> Volume:
+    """The volume of `input` or of the pattern; both may say it, if they agree."""
+    if "input" not in document.values and said is None:
+        document.wrong((), 'the input volume is not said; write input = "32x32x3"')
+    if not isinstance(document.values.get("input"), str):
+        return said or NOWHERE
+    try:
+        volume = Volume.parse(text if len(text) < 100 else f"{text[:100]}...")
+    except GpunetError as error:
+        document.wrong(("input",), str(error))
+        return NOWHERE
+    if said is not None and said is not NOWHERE and said != volume:
+        document.wrong(("input",), f"input is {volume} but net says {START}[{said}]; keep one of them")
+    return volume
+
+
+def _pattern(document: Document, text: str) -> tuple[Volume | None, Layers]:
+    try:
+        pattern = parse(text)
+    except PatternError as error:
+        line = document.line_in(("net",), text, error.line)
+        document.wrong(("net",), f"{error.reason}\n{error.quote}", line)
+        return NOWHERE, []
+    return pattern.input, pattern.layers
+
+
+def _tables(document: Document, tables: Any) -> Iterator[Node]:
+    """The layers of [[layer]] tables."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        document.wrong(("layer",), "layer must be an array of tables; write [[layer]] before each")
+        return
+    if len(tables) > MOST_LAYERS:
+        document.wrong(("layer", MOST_LAYERS), f"a net has at most {MOST_LAYERS:,} layers; got {len(tables):,}")
+        return
+    kinds = {kind.type: kind for kind in layer_types()}
+    names: set[str] = set()
+    for index, table in enumerate(tables):
+        path = ("layer", index)
+        kind = kinds.get(table["type"]) if isinstance(table.get("type"), str) else None
+        if kind is None:
+            document.wrong((*path, "type"), _no_type(table.get("type"), list(kinds)))
+        layer = _layer(document, path, table, kind) if kind else None
+        name, inputs = _name(document, path, table, names), _inputs(document, path, table)
+        if layer:
+            yield Node(name, layer, inputs)
+
+
+def _no_type(said: object, known: list[str]) -> str:
+    if said is None:
+        return f"this layer needs a type; there are {listed(known)}"
+    hint = nearest(said, known) if isinstance(said, str) else ""
+    return f"there is no layer type {shown(said)}{hint or f'; there are {listed(known)}'}"
+
+
+def _layer(document: Document, path: Path, table: dict[str, Any], kind: type[Layer]) -> Layer | None:
+    """The layer of one table, or None where it cannot be made."""
+    known = [*types_of(kind), "type", "name", "inputs"]
+    for key in table:
+        if key not in known:
+            document.unknown((*path, key), f"a {kind.type} layer", known)
+    values = checked(document, path, table, kind)
+    if without := missing(kind, table):
+        document.wrong(path, f"this {kind.type} layer needs {listed(without)}")
+    if missing(kind, values):
+        return None
+    try:
+        return kind(**values)
+    except GpunetError as error:
+        field = re.match(r"\w*", str(error))
+        document.wrong((*path, field[0] if field else ""), str(error))
+        return None
+
+
+def _name(document: Document, path: Path, table: dict[str, Any], names: set[str]) -> str:
+    """The name that a table gives its layer, or "" where it leaves that to the net."""
+    name = table.get("name", "")
+    if "name" not in table:
+        return ""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > MOST_NAME:
+        rule = f"letters, digits and _, not a digit first, at most {MOST_NAME} characters"
+        document.wrong((*path, "name"), f"{shown(name)} is not a layer name; use {rule}")
+        return ""
+    if name == INPUT or name in names:
+        what = "the name of the net's own input" if name == INPUT else "the name of an earlier layer too"
+        document.wrong((*path, "name"), f"{name} is {what}; choose another")
+    names.add(name)
+    return name
+
+
+def _inputs(document: Document, path: Path, table: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the layers that a table's layer takes, or () for the one before."""
+    inputs = table.get("inputs")
+    if inputs is None:
+        return ()
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(name, str) for name in inputs):
+        document.wrong((*path, "inputs"), 'inputs must be a list of layer names, like ["conv1"]')
+        return ()
+    return tuple(inputs)

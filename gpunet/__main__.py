@@ -1,5 +1,5 @@
 """`python -m gpunet` is `gpunet`."""
 
-from gpunet.cli.app import main
+from gpunet.cli import main
 
 main()

@@ -22,6 +22,9 @@ from gpunet.net.net import Net
 
 DRIVERS = "install the driver for your GPU from https://www.nvidia.com/drivers"
 
+STEP = "a training step"
+"""The last thing that is looked at: whether all that was found works together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -40,7 +43,7 @@ def examine() -> list[Finding]:
 
 def trains(findings: Sequence[Finding], device: str) -> bool:
     """Whether a device can train."""
-    return any(finding.name == "a training step" and finding.device == device and finding.found for finding in findings)
+    return any(finding.name == STEP and finding.device == device and finding.found for finding in findings)
 
 
 def free_bytes(device: str) -> int | None:
@@ -89,5 +92,5 @@ def _trains(device: str) -> Finding:
         with Model(net, batch=2, device=device) as model:
             loss = model.step(images, labels)
     except GpunetError as error:
-        return Finding("a training step", device, None, str(error))
-    return Finding("a training step", device, f"loss {loss:.3f}" if np.isfinite(loss) else None, "report this as a bug")
+        return Finding(STEP, device, None, str(error))
+    return Finding(STEP, device, f"loss {loss:.3f}" if np.isfinite(loss) else None, "report this as a bug")

@@ -6,7 +6,7 @@ import typer
 
 from gpunet.cli.doctor import doctor
 from gpunet.cli.fit import fit
-from gpunet.cli.guard import GuardedGroup, interrupted
+from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.plan import plan
 from gpunet.cli.train import train
 
@@ -41,10 +41,3 @@ def gpunet(
 ) -> None:
     """Train ConvNets with memory planned to the byte: see what a net costs before it runs, then run it in that."""
 
-
-def main() -> None:
-    """Run the program. Exit codes: 0 done, 1 does not fit its memory, 2 a mistake or a limit, 130 stopped by Ctrl-C."""
-    try:
-        app(prog_name="gpunet")
-    except KeyboardInterrupt:  # outside of any command, as in the imports
-        interrupted()

@@ -28,7 +28,8 @@ def fit(
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
     from gpunet.errors import BudgetError
-    from gpunet.fit import Fit, fit as find_largest
+    from gpunet.fit import Fit
+    from gpunet.fit import fit as find_largest
     from gpunet.memory.size import parse_bytes
     from gpunet.planner import plan as make_plan
 

@@ -17,6 +17,10 @@ MISTAKE, CTRL_C, CLOSED_PIPE = 2, 130, 141
 class GuardedGroup(TyperGroup):
     """Commands whose errors are told by `guarded`."""
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with guarded():  # --help and --version print here
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
         with guarded():
             result = super().invoke(ctx)
@@ -39,7 +43,8 @@ def guarded() -> Iterator[None]:
         sys.exit(CLOSED_PIPE)
     except OSError as error:
         _drop_output()
-        complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
+        complain(f"{what}: {error.strerror or error}")
         sys.exit(MISTAKE)
     except MemoryError:
         complain("this machine has not enough memory for that; use a smaller batch")

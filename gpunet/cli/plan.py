@@ -1,6 +1,5 @@
 """`gpunet plan`: what a net costs, layer by layer, and whether it fits."""
 
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -40,11 +39,13 @@ def plan(
         budget = CUDA_BUDGET
     settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch)
     made = make_plan(config.net, config.train.batch if batch is None else batch, budget=budget, **settings)
-    largest = None
+    largest, way_out = None, ""
     if not made.fits and made.budget_bytes is not None:
-        largest = 0
-        with suppress(BudgetError):
+        try:
             largest = find_largest(config.net, made.budget_bytes, **settings).batch
+            way_out = f"the largest batch that fits is {largest}"
+        except BudgetError as error:
+            largest, way_out = 0, str(error)
     if json:
         from gpunet.report.as_json import as_text, plan_json
 
@@ -53,6 +54,6 @@ def plan(
         from gpunet.report.console import show
         from gpunet.report.table import plan_parts, verdict
 
-        show(*plan_parts(config.net, made, verdict(made, largest)))
+        show(*plan_parts(config.net, made, verdict(made, way_out)))
     if not made.fits:
         raise typer.Exit(1)

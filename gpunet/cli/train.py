@@ -1,10 +1,11 @@
 """`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,15 +58,14 @@ def train(
     from gpunet.train.screen import Screen
     from gpunet.train.trainer import Trainer
 
-    given = dict(epochs=epochs, batch=batch, seed=seed, data=data, optimizer=optimizer, learning_rate=learning_rate)
+    given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
+    given["learning_rate"] = learning_rate
     config = options.read_net(net)
-    config = replace(
-        config, train=replace(config.train, **{key: value for key, value in given.items() if value is not None})
-    )
+    told = replace(config.train, **{name: value for name, value in given.items() if value is not None})
+    config = replace(config, train=told)
     where, rule = choose_device(device), _rule(config)
     plan = _affordable(config, rule, where, budget)
     dataset = _dataset(config)
-    told = config.train
     with Model(
         config.net, told.batch, where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate
     ) as model:
@@ -116,6 +116,8 @@ def _dataset(config: "Config") -> "Dataset":
 @contextmanager
 def _kept(folder: "RunFolder") -> Iterator[None]:
     """Whatever stops a run, say what is left of it."""
+    # NumPy's warnings of overflow say less than the trainer, which stops at a loss that is no number.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
     try:
         yield
     except KeyboardInterrupt:

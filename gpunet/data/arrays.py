@@ -21,10 +21,10 @@ def load_npz(path: str | Path) -> Dataset:
     """
     path = Path(path)
     arrays = read_npz(path)
-    _require(path, arrays, "images", "labels")
+    tested = "test_images" in arrays or "test_labels" in arrays
+    _require(path, arrays, "images", "labels", *(("test_images", "test_labels") if tested else ()))
     try:
-        if "test_images" in arrays or "test_labels" in arrays:
-            _require(path, arrays, "test_images", "test_labels")
+        if tested:
             test = _split(arrays, "test_")
             return Dataset(path.name, _split(arrays, ""), test)
         return _last_fifth(path.name, _split(arrays, ""))
@@ -36,9 +36,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of an .npz file by name. Raises DataError for whatever is wrong with the file."""
     try:
         with path.open("rb") as file:
+            _check_beginning(path, file.read(6))
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} holds a single array; {WAY_OUT}")
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
@@ -47,7 +47,16 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except MemoryError:
         raise DataError(f"{path} says that it holds more than there is memory for") from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{path} is damaged or no .npz file of plain arrays ({error}); {WAY_OUT}") from None
+        raise DataError(f"{path} is cut short, damaged, or holds more than plain arrays ({error})") from None
+
+
+def _check_beginning(path: Path, beginning: bytes) -> None:
+    if beginning == b"\x93NUMPY":
+        raise DataError(f"{path} holds a single array; {WAY_OUT}")
+    if not beginning:
+        raise DataError(f"{path} is empty; {WAY_OUT}")
+    if not beginning.startswith(b"PK"):
+        raise DataError(f"{path} is no .npz file; {WAY_OUT}")
 
 
 def _require(path: Path, arrays: dict[str, np.ndarray], *names: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from gpunet.doctor import Finding, trains
+from gpunet.doctor import STEP, Finding, trains
 
 
 def doctor_parts(findings: Sequence[Finding]) -> list[Table | str]:
@@ -22,8 +22,8 @@ def _table(findings: Sequence[Finding], device: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for finding in findings:
         if finding.device == device:
-            state, words = ("", finding.found) if finding.found else ("missing: ", finding.mend)
-            table.add_row(f"  {finding.name}", Text(f"{state}{words}"))
+            lacking = "not possible" if finding.name == STEP else "missing"
+            table.add_row(f"  {finding.name}", Text(finding.found or f"{lacking}: {finding.mend}"))
     return table
 
 

@@ -14,6 +14,9 @@ from gpunet.report.rows import Row, layer_rows, loss_row
 
 LEARNT = (Kind.PARAMETER, Kind.PARAMETER_GRADIENT, Kind.OPTIMIZER_CACHE)
 NOTHING = "-"
+NOTE = """\
+Each row counts what its layer makes at any time of the step; gradients are those of its input; -: nothing, or in
+the bytes of another. Not all of it is alive at once: the totals are more than the peak (for scratch, the largest)."""
 
 
 def plan_parts(net: Net, plan: Plan, verdict: str) -> list[Table | str]:
@@ -23,8 +26,7 @@ def plan_parts(net: Net, plan: Plan, verdict: str) -> list[Table | str]:
         "",
         layer_table(net, plan),
         "",
-        "Each row counts what its layer makes at any time of the step (gradients: of its input; -: nothing, or in the bytes\n"
-        "of another). Not all of it is alive at once, so the totals above are more than the peak. Scratch: the largest.",
+        NOTE,
         "",
         kind_table(plan),
         "",
@@ -126,25 +128,17 @@ def fit_table(fits: Sequence[Fit]) -> Table:
 
 def cost_line(plan: Plan, *, free: bool = False) -> str:
     """What a plan costs, in one line; `free`: its budget is what nobody else uses."""
-    most = sorted(plan.by_kind.items(), key=lambda item: -item[1])[:2]
-    parts = ", ".join(f"{kind.replace('_', ' ')} {format_bytes(count)}" for kind, count in most)
     budget = "" if plan.budget_bytes is None else f" of {format_bytes(plan.budget_bytes)}{' free' if free else ''}"
-    return (
-        f"{_headline(plan)}: {format_bytes(plan.total_bytes)}{budget} "
-        f"(arena {format_bytes(plan.arena_bytes)}, most of it {parts}; reserve {format_bytes(plan.reserve_bytes)})"
-    )
+    parts = f"arena {format_bytes(plan.arena_bytes)} + reserve {format_bytes(plan.reserve_bytes)}"
+    return f"{_headline(plan)}: {format_bytes(plan.total_bytes)}{budget} ({parts})"
 
 
-def verdict(plan: Plan, largest_batch: int | None = None) -> str:
-    """Whether a plan fits its budget and by how much; `largest_batch` is the one that would, 0 for none."""
+def verdict(plan: Plan, way_out: str = "") -> str:
+    """Whether a plan fits its budget and by how much; `way_out` is what would fit."""
     if plan.budget_bytes is None:
-        return f"{plan.net} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}; no budget was given"
+        return f"takes {format_bytes(plan.total_bytes)}; no budget was given"
     spare = plan.budget_bytes - plan.total_bytes
-    if plan.fits:
-        return f"fits, {format_bytes(spare)} to spare"
-    if not largest_batch:
-        return f"does not fit by {format_bytes(-spare)}, and not even one image would"
-    return f"does not fit by {format_bytes(-spare)}; the largest batch that fits is {largest_batch}"
+    return f"fits, {format_bytes(spare)} to spare" if spare >= 0 else f"does not fit by {format_bytes(-spare)}; {way_out}"
 
 
 def _headline(plan: Plan) -> str:

@@ -5,7 +5,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.trainer import Progress, Trainer, Watcher
@@ -20,9 +21,8 @@ class Screen(Watcher):
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
-                MofNCompleteColumn(),
                 TextColumn("{task.fields[measured]}"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=True),
                 TextColumn("left"),
                 console=Console(highlight=False),
                 transient=True,

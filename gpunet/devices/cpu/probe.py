@@ -25,7 +25,6 @@ def cores() -> int:
 def blas() -> str | None:
     """NumPy's BLAS in words: "openblas 0.3.30, 2 threads"; None where it has none that can be asked."""
     import numpy  # loads the library that is looked for
-
     from threadpoolctl import threadpool_info
 
     for library in threadpool_info():

@@ -40,4 +40,3 @@ def gpunet(
     ] = False,
 ) -> None:
     """Train ConvNets with memory planned to the byte: see what a net costs before it runs, then run it in that."""
-

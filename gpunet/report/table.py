@@ -138,7 +138,9 @@ def verdict(plan: Plan, way_out: str = "") -> str:
     if plan.budget_bytes is None:
         return f"takes {format_bytes(plan.total_bytes)}; no budget was given"
     spare = plan.budget_bytes - plan.total_bytes
-    return f"fits, {format_bytes(spare)} to spare" if spare >= 0 else f"does not fit by {format_bytes(-spare)}; {way_out}"
+    return (
+        f"fits, {format_bytes(spare)} to spare" if spare >= 0 else f"does not fit by {format_bytes(-spare)}; {way_out}"
+    )
 
 
 def _headline(plan: Plan) -> str:

@@ -292,8 +292,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ConfigError, match=r"cannot read .*Not a directory"):
         load(written(tmp_path, "") / "x.toml")
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
     with pytest.raises(ConfigError, match=r"cannot read .*loop"):
-        (tmp_path / "loop.toml").symlink_to("loop.toml")
         load(tmp_path / "loop.toml")
     for name in ("\0.toml", f"{'a' * 5000}.toml", "\udcff.toml"):
         with pytest.raises(ConfigError) as caught:
@@ -528,9 +528,10 @@ def test_a_mutated_config_is_read_or_refused_with_a_clear_error(
         text = text[:at] + piece + text[at + cut :]
     path = written(tmp_path_factory.getbasetemp(), text.encode("utf-8", "surrogatepass"), "fuzz.toml")
     try:
-        assert load(path).nodes
+        refused = "" if load(path).nodes else "read as nothing"
     except (ConfigError, ShapeError) as error:
-        assert "fuzz.toml" in str(error)
+        refused = str(error)
+    assert not refused or "fuzz.toml" in refused
 
 
 @settings(max_examples=500, deadline=timedelta(seconds=2))

@@ -144,9 +144,9 @@ class _Parser(Tokens):
     def _item(self) -> One | Repeat:
         if self.token.text == "[":
             return self._repeat()
-        if self.token.kind == "word":
-            return self._layer()
-        self.fail(f"expected a layer or [, found {self.token}")
+        if self.token.kind != "word":
+            self.fail(f"expected a layer or [, found {self.token}")
+        return self._layer()
 
     def _repeat(self) -> Repeat:
         opening, named = self.token.at, len(self.names)

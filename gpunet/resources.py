@@ -5,27 +5,30 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parent
 
 
-def folder(name: str) -> Path:
-    """The folder "configs" or "cuda": inside the installed package, else beside it in the checkout."""
-    installed = _PACKAGE / f"_{name}"
-    return installed if installed.is_dir() else _PACKAGE.parent / name
-
-
 def config_names() -> list[str]:
     """The names of the shipped configs, in alphabetical order."""
-    return sorted(path.stem for path in folder("configs").glob("*.toml"))
+    return sorted(path.stem for path in _folder("configs").glob("*.toml"))
 
 
 def config_path(name: str) -> Path:
-    """Where the shipped config `name` lies."""
-    return folder("configs") / f"{name}.toml"
+    """Where the shipped config `name` lies, or would lie if there were one."""
+    return _folder("configs") / f"{name}.toml"
 
 
 def kernel_source(file: str) -> str:
-    """The text of a file of kernels, like "pool.cu"."""
-    return (folder("cuda") / file).read_text(encoding="utf-8")
+    """The text of a CUDA source, `file` with its ending: "pool.cu"."""
+    return (_folder("cuda") / file).read_text("utf-8")
 
 
 def data_path(name: str) -> Path:
-    """Where the bundled data file `name` lies, like "digits.npz"."""
+    """Where the bundled data file `name` lies."""
     return _PACKAGE / "data" / name
+
+
+def _folder(name: str) -> Path:
+    """cuda/ or configs/ of the checkout that this package stands in, else what the wheel carries of it.
+
+    The checkout comes first, so that an edit is never hidden by the copy of an older installation.
+    """
+    beside = _PACKAGE.parent
+    return beside / name if (beside / "pyproject.toml").is_file() else _PACKAGE / f"_{name}"

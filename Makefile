@@ -1,0 +1,53 @@
+# Needs nothing but make and Python 3.11 or newer. Each stamp in .venv says that a step is done; a change of
+# pyproject.toml repeats the installs.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+# the emulator compiles the kernels for the CPU: without a compiler on the PATH, the one in the ziglang wheel does it
+COMPILER := $(shell command -v c++ || command -v g++ || command -v clang++)
+comma := ,
+TEST_EXTRAS := test$(if $(COMPILER),,$(comma)zig)
+
+.PHONY: test test-all check demo mutants
+
+test: $(VENV)/.test
+	$(PYTEST) -n $(JOBS)
+
+test-all: $(VENV)/.test
+	$(PYTEST) -n $(JOBS) -m "not gpu"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST) -q tests/test_imports.py
+
+demo: $(VENV)/.package
+	$(BIN)/gpunet plan vgg16 --batch 64
+	$(BIN)/gpunet train vgg_digits
+
+mutants: $(VENV)/.test
+	$(BIN)/python tests/mutants.py
+
+$(VENV)/.created:
+	$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit('gpunet needs Python 3.11 or newer, this is ' + sys.version.split()[0] + ': make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.package: pyproject.toml $(VENV)/.created
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.package
+	$(PIP) -e ".[$(TEST_EXTRAS)]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) -e ".[dev]"
+	touch $@

@@ -37,7 +37,7 @@ def doctor_parts(findings: "Sequence[Finding]") -> list["Table | str"]:
     """The findings and what they mean, ready to show."""
     from gpunet.doctor import trains
 
-    parts: list["Table | str"] = []
+    parts: list[Table | str] = []
     for device, title in (("cpu", "CPU"), ("cuda", "GPU")):
         can = trains(findings, device)
         parts += [f"{title}: {'can train' if can else 'cannot train'}", _table(findings, device), ""]

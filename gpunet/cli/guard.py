@@ -1,4 +1,4 @@
-"""One clear message and the right exit code for everything that can go wrong in a command; no traceback but for our bugs."""
+"""One clear message and the right exit code for whatever goes wrong in a command; tracebacks for our own bugs alone."""
 
 import os
 import sys

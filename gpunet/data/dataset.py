@@ -38,7 +38,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run learns from and what it is tested on. `note`: what a reader of the results should know of the split."""
+    """What a run learns from and is tested on. `note`: what a reader of the results should know of the split."""
 
     name: str
     train: Split
@@ -48,12 +48,12 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:
             raise DataError(
-                f"{self.name}: images to learn from are {_by(self.train.shape)}, those to test on {_by(self.test.shape)}; "
-                "both must have the same height, width and depth"
+                f"{self.name}: images to learn from are {_by(self.train.shape)}, those to test on "
+                f"{_by(self.test.shape)}; both must have the same height, width and depth"
             )
 
     def require(self, shape: tuple[int, int, int], classes: int) -> None:
-        """Raise DataError unless a net that takes images of `shape` = (H, W, D) and tells `classes` apart can use this."""
+        """Raise DataError unless a net that takes images of `shape` (H, W, D) and tells `classes` apart can use it."""
         if self.train.shape != shape:
             raise DataError(
                 f"{self.name} holds images of {_by(self.train.shape)}; the net takes {_by(shape)}; "

@@ -12,7 +12,7 @@ from gpunet.report.rows import Row, layer_rows, loss_row
 
 
 def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict[str, Any]:
-    """All of a plan. `largest_batch`: the one that fits the budget, where this plan does not and someone looked for it."""
+    """All of a plan. `largest_batch`: the one that fits the budget, where this plan does not; None where it does."""
     op = plan.program.ops[plan.peak_step]
     loss = loss_row(net, plan)
     return {

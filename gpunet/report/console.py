@@ -10,7 +10,7 @@ PIPE_WIDTH = 400
 
 
 def show(*parts: RenderableType) -> None:
-    """Print tables and lines to standard output. Where the screen is narrower than a table its lines run on: no figure is cut."""
+    """Print tables and lines to standard output. Where the screen is too narrow lines run on: no figure is cut."""
     for part in parts:
         print(part if isinstance(part, str) else _rendered(part))
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what it was told, what it planned, what it measured and what it learnt. Never a half-written file."""
+"""The folder of a run: what it was told, planned, measured and learnt. Never a half-written file."""
 
 import re
 from itertools import count

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 class EpochMetrics:
     """One row of metrics.csv.
 
-    Losses are means over images, accuracies fractions of images. Those of training are taken batch by batch, each before
-    its update, while the net learns; those of the test afterwards. `images_per_second` is of training alone,
-    `learning_rate` that of the epoch's last step, `seconds` the whole epoch.
+    Losses are means over images, accuracies fractions of images. Those of training are taken batch by batch, each
+    before its update, while the net learns; those of the test afterwards. `images_per_second` is of training alone,
+    `learning_rate` that of the epoch's last step, `seconds` those of the whole epoch.
     """
 
     epoch: int
@@ -47,7 +47,7 @@ class Mean:
 
 
 def as_csv(rows: Iterable[EpochMetrics]) -> str:
-    """The rows under a header. Floats are written so that they read back as the same bits, speeds to the millisecond."""
+    """The rows under a header. Floats read back as the same bits; speeds and times are rounded."""
     lines = [",".join(field.name for field in fields(EpochMetrics))]
     for row in rows:
         values = asdict(row) | {"images_per_second": round(row.images_per_second, 1), "seconds": round(row.seconds, 3)}

@@ -50,8 +50,8 @@ class Watcher:
 class Trainer:
     """Trains `model` on `data` for `epochs` epochs.
 
-    `schedule` kind and first learning rate as in Schedule; the order of the images depends on `seed` and the epoch alone.
-    With the same seed for the model, the same bits come out on the same machine.
+    `schedule` as in Schedule, from the model's learning rate on. The order of the images depends on `seed` and the
+    epoch alone: with the same seed for the model, the same bits come out on the same machine.
     Raises DataError where the data do not suit the net.
     """
 

@@ -33,7 +33,7 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def restore_weights(model: Model, path: Path) -> None:
-    """Set all parameters of a model from a file. Raises DataError, changing nothing, where they are not the model's own."""
+    """Set all parameters of a model from a file. Raises DataError, changing nothing, where they are another net's."""
     loaded = load_weights(path)
     shapes = {p.tensor.name: p.tensor.shape for p in model.plan.program.parameters}
     wrong = [

@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_bytes() -> int | None:
-    """Memory that this process can still have: what the system has free, within what its container allows; None if unsaid."""
+    """Memory that this process can still have, in the system and within its container's limit; None if nobody says."""
     amounts = [amount for amount in (_free_in_system(), _free_in_container()) if amount is not None]
     return min(amounts, default=None)
 

@@ -71,9 +71,10 @@ def library_path(library: str) -> str | None:
     except ImportError:
         return None
     try:
-        return load_nvidia_dynamic_lib(LIBRARIES[library]).abs_path
+        path: str | None = load_nvidia_dynamic_lib(LIBRARIES[library]).abs_path
     except (DynamicLibNotFoundError, OSError, RuntimeError):
         return None
+    return path
 
 
 @contextmanager

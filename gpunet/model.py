@@ -11,13 +11,13 @@ from gpunet.devices import open_device, target
 from gpunet.devices.device import Array, Device
 from gpunet.errors import BudgetError, ConfigError, DataError, DeviceError, ShapeError
 from gpunet.fit import fit
-from gpunet.memory.plan import Plan
+from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
-from gpunet.optimizers import Optimizer
+from gpunet.optimizers import LEARNING_RATE, Optimizer
 from gpunet.planner import plan as make_plan
-from gpunet.program.program import Mode, Op, Phase, RunTime
-from gpunet.program.tensor import Tensor
+from gpunet.program.program import Mode, Op, Phase, RunTime, Turn
+from gpunet.program.tensor import Kind, Tensor
 
 POISON = 0xFF
 """Four or eight such bytes are a NaN."""
@@ -25,7 +25,7 @@ POISON = 0xFF
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
 
-Call = tuple[Op, Callable[[], None]]
+Call = tuple[Turn, Callable[[], None]]
 
 
 class Model:
@@ -69,7 +69,7 @@ class Model:
         self.device = device if isinstance(device, Device) else open_device(name)
         self._arena = self.device.allocate(self.plan.arena_bytes)
         self._offsets = {planned.name: planned.offset for planned in self.plan.tensors}
-        self._views: dict[tuple[str, int], Array] = {}
+        self._views: dict[tuple[str, int, int], Array] = {}
         self._calls: dict[int, list[Call]] = {}
         self.parameters = Parameters(self)
         if debug:
@@ -97,7 +97,7 @@ class Model:
         """The scores (n, classes) of n <= batch images."""
         n = self._feed(images, None)
         self._run(n, self._skipped(images), "forward")
-        return self.device.read(self._view(self.plan.program.scores, n)).reshape(n, self.net.classes)
+        return self.device.read(self._view(self.plan.program.scores, 0, n)).reshape(n, self.net.classes)
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
         """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
@@ -110,7 +110,7 @@ class Model:
         """How many labels had the highest score in the last step or evaluation."""
         tensor = self.plan.program.correct
         assert tensor is not None  # a training program has one
-        return int(self.device.read(self._view(tensor, self.batch))[0])
+        return int(self.device.read(self._view(tensor))[0])
 
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """The gradient of the mean loss by parameter name, as copies; nothing is updated."""
@@ -118,7 +118,7 @@ class Model:
         found = {}
         for op, call in self._walk(n, self._skipped(images), STEP):
             if op.phase == "update":  # the gradient is complete now, and may be gone at the end of the step
-                found[op.outputs[0].name] = self.device.read(self._view(op.inputs[0], n))
+                found[op.outputs[0].name] = self.device.read(self._view(op.inputs[0]))
             else:
                 call()
         return {name: found[name] for name in self.parameters}
@@ -153,9 +153,9 @@ class Model:
         if self.debug:
             self._poison_free(0)
         tensor = program.image_bytes if images.dtype == np.uint8 else program.images
-        self.device.write(self._view(tensor, n), images)
+        self.device.write(self._view(tensor, 0, n), images)
         if labels is not None and program.labels is not None:
-            self.device.write(self._view(program.labels, n), labels)
+            self.device.write(self._view(program.labels, 0, n), labels)
         return n
 
     def _skipped(self, images: np.ndarray) -> int:
@@ -165,7 +165,7 @@ class Model:
     def _read_loss(self, n: int) -> float:
         tensor = self.plan.program.loss
         assert tensor is not None  # labels were given, so there is one
-        return float(self.device.read(self._view(tensor, n))[0])
+        return float(self.device.read(self._view(tensor))[0])
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -174,47 +174,74 @@ class Model:
         for _, call in self._walk(n, skip, phases):
             call()
 
-    def _walk(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[Call]:
+    def _walk(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Callable[[], None]]]:
         """The ops of these phases and what calls them, in order; with `debug`, poison is spread before and after each."""
-        for step, (op, call) in enumerate(self._bound(n)):
-            if step >= skip and op.phase in phases:
+        ops = self.plan.program.ops
+        for turn, call in self._bound(n):
+            op = ops[turn.step]
+            if turn.step >= skip and op.phase in phases:
                 if self.debug:
-                    self._poison_fresh(step)
+                    self._poison_fresh(turn)
                 yield op, call
                 if self.debug:
-                    self._poison_free(step + 1)
+                    self._poison_after(turn)
 
     def _bound(self, n: int) -> list[Call]:
-        """The ops bound to their views for n images; made at the first use of each n."""
+        """What a run over n images calls, bound to its views; made at the first use of each n."""
         if n not in self._calls:
-            ops = self.device.ops
-            self._calls[n] = [(op, self._bind(ops[op.name], op, n)) for op in self.plan.program.ops]
+            self._calls[n] = [(turn, self._bind(turn, n)) for turn in self.plan.program.turns(n)]
         return self._calls[n]
 
-    def _bind(self, function: Callable[..., None], op: Op, n: int) -> Callable[[], None]:
-        arrays = [None if tensor is None else self._view(tensor, n) for tensor in op.arguments]
-        fixed = {name: value for name, value in op.attributes.items() if not isinstance(value, RunTime)}
-        late = {name: value.name for name, value in op.attributes.items() if isinstance(value, RunTime)}
+    def _bind(self, turn: Turn, n: int) -> Callable[[], None]:
+        op = self.plan.program.ops[turn.step]
+        function = self.device.ops[op.name]
+        arrays = [None if tensor is None else self._view(tensor, turn.first, turn.last) for tensor in op.arguments]
+        known = {"images": n, "accumulate": int(turn.round > 0)}
+        late = {name for name, value in op.attributes.items() if value == LEARNING_RATE}
+        fixed = {
+            name: known[value.name] if isinstance(value, RunTime) else value
+            for name, value in op.attributes.items()
+            if name not in late
+        }
         if not late:
             return lambda: function(*arrays, **fixed)
-        return lambda: function(*arrays, **fixed, **{name: getattr(self, late[name]) for name in late})
+        return lambda: function(*arrays, **fixed, **dict.fromkeys(late, self.learning_rate))
 
-    def _view(self, tensor: Tensor, n: int) -> Array:
-        """The tensor's place in the arena, its first n rows where it is batched."""
-        key = (tensor.name, n if tensor.batched else 0)
+    def _view(self, tensor: Tensor, first: int = 0, last: int = 0) -> Array:
+        """The tensor's place in the arena; of a batched one, what the images [first, last) of the batch use."""
+        offset = self._offsets[tensor.name]
+        if not tensor.batched:
+            first = last = 0
+        key = (tensor.name, first, last)
         if key not in self._views:
-            shape = (n, *tensor.shape[1:]) if tensor.batched else tensor.shape
-            self._views[key] = self._arena.view(self._offsets[tensor.name], shape, tensor.dtype)
+            shape = tensor.shape
+            if tensor.batched:
+                shape = (last - first, *tensor.shape[1:])
+                if tensor.shape[0] == self.batch:  # a tensor of a loop holds one round only
+                    offset += first * (tensor.nbytes // tensor.shape[0])
+            self._views[key] = self._arena.view(offset, shape, tensor.dtype)
         return self._views[key]
 
     # -- poison ------------------------------------------------------------------------------------
 
-    def _poison_fresh(self, step: int) -> None:
-        """Fill what begins to live in this step, unless it takes over bytes that the op still reads."""
+    def _poison_fresh(self, turn: Turn) -> None:
+        """Fill what begins to live in this turn, unless it takes over bytes that the op still reads."""
         for planned in self.plan.tensors:
-            fed = step == 0 and planned.tensor.kind == "data"
-            if planned.first == step and not fed and not self._inherits(planned.name) and not planned.kind.persistent:
+            known = planned.kind.persistent or planned.kind is Kind.DATA or planned.name in self.plan.program.takes_over
+            again = turn.round > 0 and not self._within_round(planned, turn)
+            if planned.first == turn.step and not known and not again:
                 self._arena.fill(planned.offset, planned.nbytes, POISON)
+
+    def _within_round(self, planned: PlannedTensor, turn: Turn) -> bool:
+        """Whether a tensor of a loop is used afresh in each of its rounds."""
+        loop = self.plan.program.loop_at(turn.step)
+        return loop is not None and (planned.first > loop.first or planned.last < loop.last)
+
+    def _poison_after(self, turn: Turn) -> None:
+        """Fill what is free after this turn; at the end of a round that is what is free at the start of the next."""
+        loop = self.plan.program.loop_at(turn.step)
+        ends = loop is not None and turn.step == loop.last - 1
+        self._poison_free(loop.first if loop and ends and turn.more else turn.step + 1)
 
     def _poison_free(self, step: int) -> None:
         """Fill every byte that no tensor owns in this step."""
@@ -225,9 +252,6 @@ class Model:
             end = max(end, planned.offset + planned.nbytes)
         if end < self.plan.arena_bytes and step < self.plan.steps:
             self._arena.fill(end, self.plan.arena_bytes - end, POISON)
-
-    def _inherits(self, name: str) -> bool:
-        return name in self.plan.program.takes_over
 
     # -- parameters --------------------------------------------------------------------------------
 
@@ -240,9 +264,9 @@ class Model:
             if parameter.deviation:
                 np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
                 values *= parameter.deviation
-            self.device.write(self._view(parameter.tensor, 0), values)
+            self.device.write(self._view(parameter.tensor), values)
             for cache in parameter.caches:
-                self.device.write(self._view(cache, 0), np.zeros(shape, dtype))
+                self.device.write(self._view(cache), np.zeros(shape, dtype))
 
 
 class Parameters(Mapping[str, np.ndarray]):
@@ -256,14 +280,14 @@ class Parameters(Mapping[str, np.ndarray]):
         self._tensors = {p.tensor.name: p.tensor for p in model.plan.program.parameters}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._model.device.read(self._model._view(self._find(name), 0))
+        return self._model.device.read(self._model._view(self._find(name)))
 
     def __setitem__(self, name: str, values: np.ndarray) -> None:
         tensor = self._find(name)
         values = np.asarray(values)
         if values.shape != tensor.shape:
             raise ShapeError(f"{name} has shape {tensor.shape}; got {values.shape}")
-        self._model.device.write(self._model._view(tensor, 0), values)
+        self._model.device.write(self._model._view(tensor), values)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

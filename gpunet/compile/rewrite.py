@@ -68,13 +68,23 @@ def small_switches(program: Program) -> Program:
 
 
 def early_updates(program: Program) -> Program:
-    """Every parameter is updated as soon as nothing reads it any more in this step, so that its gradient dies at once."""
-    ops = [op for op in program.ops if op.phase != "update"]
+    """Every parameter is updated as soon as nothing reads it any more in this step, so that its gradient dies at once.
+
+    Where a loop adds a gradient up, that is after the loop.
+    """
+    body = [op for op in program.ops if op.phase != "update"]
+    due: dict[int, list[Op]] = {}
     for update in (op for op in program.ops if op.phase == "update"):
         needed = {t.name for t in (*update.inputs, *update.outputs)}
-        ready = max(step for step, op in enumerate(ops) if needed & {t.name for t in op.arguments if t is not None})
-        ops.insert(ready + 1, update)
-    return replace(program, ops=tuple(ops))
+        ready = max(step for step, op in enumerate(body) if needed & {t.name for t in op.arguments if t is not None})
+        loop = program.loop_at(ready)
+        due.setdefault(loop.last - 1 if loop else ready, []).append(update)
+    ops = [op for step, one in enumerate(body) for op in (one, *due.get(step, ()))]
+    loops = []
+    for loop in program.loops:
+        before = sum(len(updates) for step, updates in due.items() if step < loop.first)
+        loops.append(replace(loop, first=loop.first + before, last=loop.last + before))
+    return replace(program, ops=tuple(ops), loops=tuple(loops))
 
 
 def in_place(program: Program) -> Program:
@@ -96,6 +106,9 @@ def in_place(program: Program) -> Program:
     for step, op in enumerate(program.ops):
         for written, read in op.in_place:
             heir, giver = op.outputs[written], op.inputs[read]
+            loop = program.loop_at(step)
+            if loop and not heir.shape[0] == giver.shape[0] == loop.images:
+                continue  # the giver is still to be read in later rounds
             free = giver.name not in given | kept and last_reader[giver.name] == step and not giver.kind.persistent
             fits = heir.nbytes == giver.nbytes and heir.dtype == giver.dtype and first_writer[heir.name] == step
             if free and fits and heir.name not in takes_over:

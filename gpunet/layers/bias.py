@@ -1,5 +1,7 @@
 """Biases: one number for each map, shared by all positions. Forward they are part of conv and fc; backward stands here."""
 
+from math import prod
+
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
 
@@ -10,8 +12,5 @@ BLOCK_ROWS = 512
 def emit_bias_backward(emit: Emitter, dy: Tensor, db: Tensor) -> None:
     """db = sum of dy over all axes but the last: partial sums of 512 rows, then their sum, always in the same order."""
     *positions, K = dy.shape
-    rows = 1
-    for extent in positions:
-        rows *= extent
-    partials = emit.workspace("db_partials", (-(-rows // BLOCK_ROWS), K))
+    partials = emit.workspace("db_partials", (-(-prod(positions) // BLOCK_ROWS), K))
     emit.op("bias_backward", (dy,), (db,), (partials,), block_rows=BLOCK_ROWS)

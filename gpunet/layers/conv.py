@@ -4,6 +4,7 @@ Source: CS231n "Convolutional Layer" and "Implementation as Matrix Multiplicatio
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
@@ -11,7 +12,7 @@ from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_fit, require_int
 from gpunet.program.builder import Emitter
 from gpunet.program.chunks import chunk_rows
-from gpunet.program.tensor import ITEMSIZE, Tensor
+from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
 from gpunet.volume import FitPolicy, Volume, window_output
 
 
@@ -63,9 +64,8 @@ class Conv(Layer):
         w, b = emit.parameters["w"], emit.parameters["b"]
         y = emit.activation("y", self.output(of(x)).shape)
         columns = self._columns(emit, x, y, "columns")
-        assert columns is not None
         workspace = emit.gemm_workspace("gemm", columns.shape[0], self.K)
-        emit.op("conv_forward", (x, w, b), (y,), (columns, workspace), **self.geometry)
+        emit.op("conv_forward", (x, w, b), (y,), (columns, workspace), flops=self._flops(y, columns), **self.geometry)
         emit.kept["x"] = x
         return y
 
@@ -73,23 +73,34 @@ class Conv(Layer):
         x, w = emit.kept["x"], emit.parameters["w"]
         dw, db = emit.gradients["w"], emit.gradients["b"]
         columns = self._columns(emit, x, dy, "dw_columns")
-        assert columns is not None
         several = columns.shape[0] < dy.shape[0] * dy.shape[1] * dy.shape[2]
         workspace = emit.gemm_workspace("dw_gemm", self.K, columns.shape[1], accumulate=several)
-        emit.op("conv_backward_weights", (x, dy), (dw,), (columns, workspace), **self.geometry)
+        emit.op(
+            "conv_backward_weights",
+            (x, dy),
+            (dw,),
+            (columns, workspace),
+            flops=self._flops(dy, columns),
+            **self.geometry,
+        )
         emit_bias_backward(emit, dy, db)
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)
         columns = self._columns(emit, x, dy, "dx_columns")
-        assert columns is not None
         workspace = emit.gemm_workspace("dx_gemm", *columns.shape)
-        emit.op("conv_backward_input", (dy, w), (dx,), (columns, workspace), **self.geometry)
+        emit.op(
+            "conv_backward_input", (dy, w), (dx,), (columns, workspace), flops=self._flops(dy, columns), **self.geometry
+        )
         return (dx,)
 
-    def _columns(self, emit: Emitter, x: Tensor, y: Tensor, name: str) -> Tensor | None:
+    def _flops(self, y: Tensor, columns: Tensor) -> int:
+        """Each output is a product of two vectors as long as a row of columns: one multiplication and one addition a value."""
+        return 2 * prod(y.shape) * columns.shape[1]
+
+    def _columns(self, emit: Emitter, x: Tensor, y: Tensor, name: str) -> Tensor:
         """The im2col matrix for as many output positions at a time as the scratch limit allows."""
         length = self.F * self.F * x.shape[3]
         N, H2, W2, _ = y.shape
         rows = chunk_rows(N, H2, W2, emit.scratch_limit_bytes // (length * ITEMSIZE[emit.dtype]))
-        return emit.workspace(name, (rows, length))
+        return emit.tensor(name, Kind.WORKSPACE, (rows, length))

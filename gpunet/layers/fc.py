@@ -1,6 +1,7 @@
 """Fully connected layer: every output sees every input. Source: CS231n "Fully-connected layer"."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from gpunet.layers.bias import emit_bias_backward
@@ -34,7 +35,7 @@ class FC(Layer):
         (x,) = inputs
         y = emit.activation("y", (1, 1, self.K))
         workspace = emit.gemm_workspace("gemm", emit.batch, self.K)
-        emit.op("fc_forward", (x, emit.parameters["w"], emit.parameters["b"]), (y,), (workspace,))
+        emit.op("fc_forward", (x, emit.parameters["w"], emit.parameters["b"]), (y,), (workspace,), flops=self._flops(x))
         emit.kept["x"] = x
         return y
 
@@ -42,10 +43,15 @@ class FC(Layer):
         x, w = emit.kept["x"], emit.parameters["w"]
         values = of(x).values
         workspace = emit.gemm_workspace("dw_gemm", self.K, values)
-        emit.op("fc_backward_weights", (x, dy), (emit.gradients["w"],), (workspace,))
+        emit.op("fc_backward_weights", (x, dy), (emit.gradients["w"],), (workspace,), flops=self._flops(x))
         emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)
-        emit.op("fc_backward_input", (dy, w), (dx,), (emit.gemm_workspace("dx_gemm", emit.batch, values),))
+        workspace = emit.gemm_workspace("dx_gemm", emit.batch, values)
+        emit.op("fc_backward_input", (dy, w), (dx,), (workspace,), flops=self._flops(x))
         return (dx,)
+
+    def _flops(self, x: Tensor) -> int:
+        """One multiplication and one addition for each weight and image."""
+        return 2 * self.K * prod(x.shape)

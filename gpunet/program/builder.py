@@ -101,9 +101,9 @@ class Emitter:
         outputs: tuple[Tensor, ...],
         scratch: tuple[Tensor | None, ...] = (),
         in_place: tuple[tuple[int, int], ...] = (),
+        flops: int = 0,
         **attributes: Attribute,
     ) -> None:
         """Append one op to the program."""
-        self.builder.ops.append(
-            Op(name, self.layer, self.builder.phase, inputs, outputs, scratch, attributes, in_place)
-        )
+        phase = self.builder.phase
+        self.builder.ops.append(Op(name, self.layer, phase, inputs, outputs, scratch, attributes, in_place, flops))

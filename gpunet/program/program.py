@@ -1,6 +1,6 @@
 """Ops and the program that they form. Steps are half-open: a tensor lives in [first, last)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -14,7 +14,10 @@ Mode = Literal["train", "infer"]
 
 @dataclass(frozen=True, slots=True)
 class RunTime:
-    """An attribute whose number is known only when the step runs, such as the learning rate of a schedule."""
+    """An attribute whose number is known only when the step runs.
+
+    "learning_rate", which schedules change; "images", how many the batch has; "accumulate", 1 from the second round of a loop on.
+    """
 
     name: str
 
@@ -28,6 +31,7 @@ class Op:
 
     `in_place`  pairs (output, input) of positions: that output may take over the bytes of that input, because the
                 function reads every value of it no later than it writes there. Whether it does, `Program.takes_over` says.
+    `flops`     multiplications and additions of its matrix products, for the whole batch; what else it does is small beside them
     `scratch`   None where the algorithm that was chosen needs none.
     """
 
@@ -39,10 +43,38 @@ class Op:
     scratch: tuple[Tensor | None, ...] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     in_place: tuple[tuple[int, int], ...] = ()
+    flops: int = 0
 
     @property
     def arguments(self) -> tuple[Tensor | None, ...]:
         return (*self.inputs, *self.outputs, *self.scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The steps [first, last) run in rounds, each for the next `images` images of the batch.
+
+    In a loop, batched tensors of `images` rows hold one round and are used afresh in the next; those of the whole batch are
+    used `images` rows at a time.
+    """
+
+    first: int
+    last: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One call of an op in a run: for the images [first, last) of the batch, in this round of its loop (0 outside loops).
+
+    `more`  whether another round of the loop follows
+    """
+
+    step: int
+    first: int
+    last: int
+    round: int = 0
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +97,7 @@ class Program:
     `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float images skip it)
     `scores, loss, correct`        what the host reads; loss and correct only in a training program
     `takes_over`                   tensor name -> name of the tensor whose bytes it gets at its first step
+    `loops`                        ranges of steps that run in rounds, in order, none within another
     """
 
     mode: Mode
@@ -79,6 +112,7 @@ class Program:
     loss: Tensor | None = None
     correct: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
+    loops: tuple[Loop, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -113,12 +147,40 @@ class Program:
         for tensor in (self.scores, self.loss, self.correct):
             if tensor is not None and (tensor is not self.scores or self.mode == "infer"):
                 last[tensor.name] = self.steps
+        for loop in self.loops:
+            for name in self._across(loop, first, last):
+                first[name], last[name] = min(first[name], loop.first), max(last[name], loop.last)
         for name, tensor in self.tensors.items():
             if tensor.kind.persistent:
                 first[name], last[name] = 0, self.steps
         for heir, giver in self.takes_over.items():
             last[giver] = first[heir]
         return {name: (first[name], last[name]) for name in self.tensors}
+
+    def loop_at(self, step: int) -> Loop | None:
+        """The loop that a step belongs to."""
+        return next((loop for loop in self.loops if loop.first <= step < loop.last), None)
+
+    def turns(self, images: int) -> Iterator[Turn]:
+        """What a run over so many images calls, in order: every step once, but the steps of a loop once a round."""
+        step = 0
+        for loop in self.loops:
+            yield from (Turn(one, 0, images) for one in range(step, loop.first))
+            for round, first in enumerate(range(0, images, loop.images)):
+                last = min(first + loop.images, images)
+                for step in range(loop.first, loop.last):
+                    yield Turn(step, first, last, round, last < images)
+            step = loop.last
+        yield from (Turn(one, 0, images) for one in range(step, self.steps))
+
+    def _across(self, loop: Loop, first: Mapping[str, int], last: Mapping[str, int]) -> set[str]:
+        """What a loop uses that does not begin and end within each of its rounds."""
+        used = {t for op in self.ops[loop.first : loop.last] for t in op.arguments if t is not None}
+        return {
+            t.name
+            for t in used
+            if first[t.name] < loop.first or last[t.name] > loop.last or (t.batched and t.shape[0] > loop.images)
+        }
 
     @property
     def _fed(self) -> list[Tensor]:

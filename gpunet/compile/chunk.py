@@ -1,0 +1,92 @@
+"""Running a part of the net for some images at a time: the first layers, forward and backward, or the whole step.
+
+The first layers have the largest volumes, so what they need only in passing (inputs and outputs of an op, gradients,
+recomputed activations) is made for a few images at a time. Running the whole step so is a micro-batch: the gradients are added up.
+Sums of gradients are then taken in another order, so they agree to rounding, not in every bit.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gpunet.errors import PlanError
+from gpunet.program.program import Loop, Op, Program, RunTime
+from gpunet.program.tensor import Kind, Tensor
+
+ACCUMULATE = RunTime("accumulate")
+
+
+def cut_points(program: Program) -> list[str]:
+    """Names of the activations at which the forward pass can be cut in two: nothing else crosses from before to behind.
+
+    In the order in which they are made; the scores are not among them.
+    """
+    forward = [op for op in program.ops if op.phase == "forward"]
+    last_reader = {t.name: step for step, op in enumerate(forward) for t in op.inputs}
+    open_until: dict[str, int] = {}
+    found = []
+    for step, op in enumerate(forward[:-1]):
+        open_until.update({t.name: last_reader[t.name] for t in op.outputs if t.name in last_reader})
+        crossing = [name for name, last in open_until.items() if last > step]
+        if len(crossing) == 1 and crossing[0] in {t.name for t in op.outputs if t.kind is Kind.ACTIVATION}:
+            found.append(crossing[0])
+    return found
+
+
+def run_in_chunks(program: Program, cut: str, images: int) -> Program:
+    """Make the activation `cut`, and what backward does behind it, `images` images at a time: two loops.
+
+    `cut` must be one of cut_points(program). Raises PlanError otherwise. Updates come after the loops.
+    """
+    if cut not in cut_points(program):
+        raise PlanError(f"the net cannot be cut at {cut}")
+    ops = _updates_last(program.ops)
+    end = 1 + next(step for step, op in enumerate(ops) if cut in {t.name for t in op.outputs})
+    layers = {op.layer for op in ops[:end]}
+    backward = [step for step, op in enumerate(ops) if op.phase == "backward" and op.layer in layers]
+    loops = [Loop(0, end, images)]
+    if backward:
+        if backward != list(range(backward[0], backward[-1] + 1)):
+            raise PlanError(f"what runs backward behind {cut} does not stand together")
+        loops.append(Loop(backward[0], backward[-1] + 1, images))
+    return _in_loops(replace(program, ops=ops), loops)
+
+
+def run_in_micro_batches(program: Program, images: int) -> Program:
+    """Run forward, loss and backward for `images` images at a time and add up the gradients; then update once."""
+    ops = list(_updates_last(program.ops))
+    mean = next((op for op in ops if op.name == "softmax_mean"), None)
+    if mean is not None:  # the mean loss is known only when all images have been through
+        ops.remove(mean)
+        ops.insert(next((step for step, op in enumerate(ops) if op.phase == "update"), len(ops)), mean)
+        return _in_loops(replace(program, ops=tuple(ops)), [Loop(0, ops.index(mean), images)])
+    return _in_loops(program, [Loop(0, len(ops), images)])
+
+
+def _updates_last(ops: Iterable[Op]) -> tuple[Op, ...]:
+    return tuple(sorted(ops, key=lambda op: op.phase == "update"))
+
+
+def _in_loops(program: Program, loops: list[Loop]) -> Program:
+    """Shrink what lives within one loop to its images, and let sums over images go on from round to round."""
+    ops = list(program.ops)
+    fixed = {t.name for t in (program.image_bytes, program.images, program.labels, program.scores) if t is not None}
+    for loop in loops:
+        outside = {t.name for op in [*ops[: loop.first], *ops[loop.last :]] for t in op.arguments if t is not None}
+        for step in range(loop.first, loop.last):
+            ops[step] = _for_rounds(ops[step], loop.images, outside | fixed)
+    return replace(program, ops=tuple(ops), loops=tuple(loops))
+
+
+def _for_rounds(op: Op, images: int, whole: set[str]) -> Op:
+    def shrunk(tensor: Tensor) -> Tensor:
+        if not tensor.batched or tensor.name in whole or tensor.shape[0] <= images:
+            return tensor
+        return replace(tensor, shape=(images, *tensor.shape[1:]))
+
+    attributes = {**op.attributes, "accumulate": ACCUMULATE} if "accumulate" in op.attributes else op.attributes
+    return replace(
+        op,
+        inputs=tuple(shrunk(t) for t in op.inputs),
+        outputs=tuple(shrunk(t) for t in op.outputs),
+        attributes=attributes,
+    )

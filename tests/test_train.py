@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from gpunet import Model, Net, load
@@ -217,6 +218,8 @@ def test_a_run_folder_holds_config_plan_metrics_and_the_weights_of_the_last_epoc
     assert (tmp_path / "metrics.csv").read_text() == as_csv(trainer.rows)
     stored = load_file(tmp_path / "weights.safetensors")
     assert {name: values.tobytes() for name, values in stored.items()} == weights
+    with safe_open(tmp_path / "weights.safetensors", "np") as file:
+        assert json.loads(file.metadata()["gpunet"]) == {"net": net.name, "epoch": 3}
     assert keep.saved_epoch == 3 and "weights after epoch 3" in keep.describe()
 
 

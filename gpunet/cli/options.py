@@ -40,9 +40,7 @@ class AnyDevice(StrEnum):
     cuda = "cuda"
 
 
-NET_HELP = (
-    "A shipped net (vgg16, vgg_cifar, vgg_digits), a .toml file, or a pattern: 'INPUT[[32x32x3]] -> CONV3-64 -> FC-10'."
-)
+NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
 
 Net = Annotated[str, typer.Argument(metavar="NET", help=NET_HELP, show_default=False)]
 Batch = Annotated[

@@ -48,8 +48,9 @@ def train(
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep weights and metrics in a folder after every epoch.
 
-    What is not given here comes from the net's config. Exit code 1 if it does not fit, 2 for a mistake or a loss that
-    is no number, 130 after Ctrl-C.
+    What is not given here comes from the net's config.
+
+    Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C.
     """
     from gpunet.model import Model, choose_device
     from gpunet.net.config import dump

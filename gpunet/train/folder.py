@@ -30,7 +30,7 @@ class RunFolder(Watcher):
             files.write_whole(self.path / name, text)
 
     def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
-        about = {"net": trainer.model.net.name, "epoch": str(metrics.epoch), "format": "gpunet"}
+        about: dict[str, str | int] = {"net": trainer.model.net.name, "epoch": metrics.epoch}
         save_weights(self.path / WEIGHTS, trainer.model.parameters, about)
         self.saved_epoch = metrics.epoch
         files.write_whole(self.path / METRICS, as_csv(trainer.rows))

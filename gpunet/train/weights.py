@@ -1,5 +1,6 @@
 """Weights in a safetensors file: names and shapes as in `Model.parameters`, and nothing that could run."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from gpunet.files import write_whole
 from gpunet.model import Model
 
 
-def save_weights(path: Path, parameters: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """Write the parameters, and `about` as the file's metadata. Raises DataError where that is not possible."""
+def save_weights(path: Path, parameters: Mapping[str, np.ndarray], about: Mapping[str, str | int]) -> None:
+    """Write the parameters, and `about` in the file's metadata. Raises DataError where that is not possible."""
     from safetensors.numpy import save
 
-    write_whole(path, save(dict(parameters), metadata=dict(about)))
+    # A single entry: several are stored in a new order each time, and the same run would not give the same bytes.
+    write_whole(path, save(dict(parameters), metadata={"gpunet": json.dumps(about)}))
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

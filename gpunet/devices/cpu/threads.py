@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads do not survive a fork
 
 
-def share(items: Iterable[Item], do: Callable[[Item, int], None], workers: int | None = None) -> None:
+def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int | None = None) -> None:
     """Call do(item, worker) once for every item, several at a time, handed out in order to whichever worker is free.
 
     What is written must depend on the item alone, not on the worker, which only says whose scratch to use:
@@ -64,9 +64,8 @@ def share(items: Iterable[Item], do: Callable[[Item, int], None], workers: int |
             do(item, worker)  # type: ignore[arg-type]
 
     with _blas().limit(limits=1):
-        if count == 1 or len(first) < 2:
-            return run(0)
-        others = [_helpers().submit(run, worker) for worker in range(1, count)]
+        several = count if len(first) > 1 else 1  # the caller does a single item alone
+        others = [_helpers().submit(run, worker) for worker in range(1, several)]
         try:
             run(0)
         finally:
@@ -75,12 +74,12 @@ def share(items: Iterable[Item], do: Callable[[Item, int], None], workers: int |
             other.result()
 
 
-def share_blocks(size: int, do: Callable[[slice, int], None], block: int = BLOCK) -> None:
+def share_blocks(size: int, do: Callable[[slice, int], object], block: int = BLOCK) -> None:
     """`share` the range 0..size in slices of `block`."""
     share((slice(start, min(start + block, size)) for start in range(0, size, block)), do)
 
 
 def split(size: int) -> list[slice]:
     """The range 0..size as one slice for each worker, cut at multiples of 16 so that BLAS works in whole vectors."""
-    step = -(-size // (16 * thread_count())) * 16
+    step = max(1, -(-size // (16 * thread_count()))) * 16
     return [slice(start, min(start + step, size)) for start in range(0, size, step)]

@@ -1,0 +1,30 @@
+"""The benchmark of a training step: what it writes, and that it notices contenders that compute different things."""
+
+import json
+
+import pytest
+
+from bench import step
+
+ARGUMENTS = ["--net", "INPUT[8x6x3] -> CONV3-4 -> RELU -> POOL2 -> FC-5", "--batch", "3", "--seconds", "0.01"]
+
+
+def test_it_prints_the_two_times_and_writes_them_with_their_setting(tmp_path, capsys):
+    path = tmp_path / "deep" / "step.json"
+    assert step.main([*ARGUMENTS, "--json", str(path)]) == 0
+    written = json.loads(path.read_text())
+    assert [len(times) for times in written["milliseconds"].values()] == [5, 5]
+    assert written["ratio"] == pytest.approx(written["torch_ms"] / written["gpunet_ms"])
+    assert written["batch"] == 3
+    assert {"cpu", "threads", "numpy", "torch", "blas", "date", "command"} <= written["environment"].keys()
+    printed = capsys.readouterr().out
+    for figure in (f"{written['gpunet_ms']:.1f} ms", f"{written['torch_ms']:.1f} ms", f"{written['ratio']:.2f}"):
+        assert figure in printed
+
+
+def test_contenders_whose_losses_differ_are_not_compared(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "step.json"
+    monkeypatch.setattr(step.TorchTrainer, "step", lambda self, images, labels: 0.5)
+    assert step.main([*ARGUMENTS, "--json", str(path)]) == 1
+    assert not path.exists()
+    assert "PyTorch's 0.5; they do not compute the same" in capsys.readouterr().err

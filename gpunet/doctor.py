@@ -76,7 +76,7 @@ def _look_at_gpu() -> Iterator[Finding]:
         yield Finding("GPU", "cuda", f"{gpu.name}, compute capability {gpu.compute_capability}, {memory}")
     cupy = cuda.package_versions("CuPy")
     if len(cupy) > 1:
-        yield Finding("CuPy", "cuda", None, f"pip uninstall cupy-cuda12x cupy-cuda13x cupy && {install_command()}")
+        yield Finding("CuPy", "cuda", None, f"pip uninstall -y cupy-cuda12x cupy-cuda13x cupy && {install_command()}")
     else:
         yield Finding("CuPy", "cuda", next(iter(cupy), None), install_command())
     for library in ("NVRTC", "cuBLAS"):

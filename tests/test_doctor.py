@@ -1,0 +1,249 @@
+"""`gpunet doctor`: what is found, what is missing and how it is mended, on machines with and without a GPU."""
+
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gpunet.cli.app import app
+from gpunet.devices import open_device
+from gpunet.devices.cpu import probe as cpu
+from gpunet.devices.cuda import probe as cuda
+from gpunet.doctor import STEP, Finding, examine, free_bytes, trains
+from gpunet.errors import DeviceError
+from tests.conftest import make_device
+
+GIB = 2**30
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def found(name: str, device: str = "cuda") -> Finding:
+    return next(finding for finding in examine() if (finding.name, finding.device) == (name, device))
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with nothing for a GPU."""
+    monkeypatch.setattr("gpunet.doctor.driver_version", lambda: None)
+    monkeypatch.setattr("gpunet.devices.cuda.present.driver_version", lambda: None)
+    monkeypatch.setattr(cuda, "version", absent)
+    monkeypatch.setattr(cuda, "library_path", lambda library: None)
+    monkeypatch.setattr(cuda, "first_gpu", no_gpu)
+
+
+def absent(package: str) -> str:
+    raise PackageNotFoundError(package)
+
+
+def no_gpu() -> cuda.Gpu:
+    raise DeviceError("NVML does not answer (Driver Not Loaded)")
+
+
+class Nvml(ModuleType):
+    """Two GPUs as NVML tells of them."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, fails: str = "") -> None:
+        super().__init__("pynvml")
+        self.fails = fails
+        self.open = 0
+
+    def nvmlInit(self) -> None:
+        if self.fails == "init":
+            raise self.NVMLError("Driver Not Loaded")
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        if index > 1:
+            raise self.NVMLError("Invalid Argument")
+        return f"card {index}"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return f"card {uuid}"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+        return SimpleNamespace(free=3 * GIB, total=8 * GIB)
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:
+        return 8, 6
+
+    def nvmlDeviceGetName(self, handle: str) -> bytes:
+        return handle.encode()
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.65"
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    module = Nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return module
+
+
+# -- a machine without a GPU -----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_machine_without_a_gpu_is_well_and_told_one_command_for_each_thing_missing() -> None:
+    result = run()
+    assert result.exit_code == 0
+    text = result.stdout
+    assert text.startswith("CPU: can train") and "GPU: cannot train" in text
+    for name in ("NVIDIA driver", "GPU"):
+        assert f"{name}  " in text and "install the driver for your GPU from https://www.nvidia.com/drivers" in text
+    for name in ("CuPy", "NVRTC", "cuBLAS"):
+        line = next(line for line in text.splitlines() if line.startswith(f"  {name}"))
+        assert line.endswith('missing: pip install "gpunet[cuda13]"')
+
+
+@pytest.mark.usefixtures("bare")
+def test_json_has_the_same_findings() -> None:
+    result = run("--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["cpu_trains"] is True and report["cuda_trains"] is False
+    by_name = {(row["device"], row["name"]): row for row in report["findings"]}
+    assert by_name["cuda", "CuPy"] == {
+        "name": "CuPy",
+        "device": "cuda",
+        "found": None,
+        "mend": 'pip install "gpunet[cuda13]"',
+    }
+    assert by_name["cpu", "NumPy"]["mend"] is None and by_name["cpu", "NumPy"]["found"]
+    assert all(row["found"] or row["mend"] for row in report["findings"])
+
+
+def test_a_cpu_that_cannot_train_is_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise DeviceError("the CPU is on fire: buy another")
+
+    monkeypatch.setattr("gpunet.model.open_device", broken)
+    result = run()
+    assert result.exit_code == 2
+    assert "CPU: cannot train" in result.stdout and "not possible: the CPU is on fire: buy another" in result.stdout
+
+
+def test_the_cpu_of_this_machine_trains_and_its_parts_are_named() -> None:
+    findings = examine()
+    assert trains(findings, "cpu")
+    by_name = {finding.name: finding.found for finding in findings if finding.device == "cpu"}
+    assert all(by_name.values())
+    assert "openblas" in str(by_name["BLAS"]).lower() or "mkl" in str(by_name["BLAS"]).lower()
+
+
+# -- a machine with one ----------------------------------------------------------------------------
+
+
+def test_a_gpu_is_described_as_nvml_knows_it(nvml: Nvml) -> None:
+    assert cuda.first_gpu() == cuda.Gpu("card 0", "8.6", "580.65", 3 * GIB, 8 * GIB)
+    assert free_bytes("cuda") == 3 * GIB
+    assert found("GPU").found == "card 0, compute capability 8.6, 3 GiB of 8 GiB free"
+    assert str(found("NVIDIA driver").found).startswith("580.65")
+    assert nvml.open == 0
+
+
+@pytest.mark.parametrize(("visible", "name"), [("1", "card 1"), ("1,0", "card 1"), ("GPU-ab-12", "card GPU-ab-12")])
+def test_the_gpu_is_the_one_that_programs_see(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str, name: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert cuda.first_gpu().name == name
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_are_mended_by_showing_them(nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert found("GPU").mend == "unset CUDA_VISIBLE_DEVICES"
+    assert free_bytes("cuda") is None and nvml.open == 0
+
+
+def test_nvml_that_is_missing_or_fails_is_said(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(DeviceError, match="Invalid Argument"):
+        cuda.first_gpu()
+    nvml.fails = "init"
+    with pytest.raises(DeviceError, match="Driver Not Loaded"):
+        cuda.first_gpu()
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert found("GPU").mend == "pip install nvidia-ml-py"
+
+
+@pytest.mark.usefixtures("bare")
+def test_packages_are_found_with_their_versions_and_two_cupys_are_one_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"cupy-cuda12x": "14.1", "nvidia-cuda-nvrtc-cu12": "12.9"}
+    monkeypatch.setattr(cuda, "version", lambda package: there[package] if package in there else absent(package))
+    assert found("CuPy").found == "14.1 (cupy-cuda12x)"
+    assert found("NVRTC").found == "12.9 (nvidia-cuda-nvrtc-cu12)"
+    there["cupy-cuda13x"] = "14.2"
+    assert found("CuPy").found is None and found("CuPy").mend.startswith("pip uninstall -y cupy-cuda12x cupy-cuda13x")
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_library_of_a_cuda_toolkit_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "library_path", {"NVRTC": "/opt/libnvrtc.so", "cuBLAS": None}.get)
+    assert found("NVRTC").found == "/opt/libnvrtc.so"
+    assert found("cuBLAS").found is None
+
+
+def test_a_gpu_can_train_when_it_has_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "gpunet.model.open_device", lambda name: make_device("emulated") if name == "cuda" else open_device(name)
+    )
+    findings = examine()
+    assert trains(findings, "cuda")
+    steps = [finding.found for finding in findings if finding.name == STEP]
+    assert len(steps) == 2 and steps[0] == steps[1]  # the same loss on both
+
+
+@pytest.mark.gpu
+def test_everything_is_found_on_a_machine_with_a_gpu() -> None:
+    findings = examine()
+    assert trains(findings, "cuda"), findings
+    assert all(finding.found for finding in findings), findings
+    device = make_device("cuda")
+    _, total = device.driver.memory()  # type: ignore[attr-defined]
+    device.close()
+    assert cuda.first_gpu().total_bytes == pytest.approx(total, rel=0.05)
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def test_free_memory_is_what_the_system_has_within_the_limit_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "CGROUP", tmp_path)
+    system = cpu.free_bytes()
+    assert system is not None and system > 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("500\n")
+    (tmp_path / "memory.stat").write_text("anon 100\ninactive_file 40\n")
+    assert cpu.free_bytes() == pytest.approx(system, rel=0.2)
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert cpu.free_bytes() == 1000 - 500 + 40
+    (tmp_path / "memory.current").write_text("1200\n")
+    assert cpu.free_bytes() == 0
+
+
+def test_devices_answer_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: dict[str, Callable[[], int]] = {"cpu": lambda: 5, "cuda": lambda: 7}
+    monkeypatch.setattr(cpu, "free_bytes", numbers["cpu"])
+    monkeypatch.setattr(cuda, "free_bytes", numbers["cuda"])
+    assert (free_bytes("cpu"), free_bytes("cuda")) == (5, 7)

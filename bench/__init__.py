@@ -1,0 +1,1 @@
+"""What is fast and what is small: scripts that measure, and their results."""

@@ -1,0 +1,266 @@
+"""The kernels that are timed, at the sizes that VGG-16 has them, each with what PyTorch does in its place."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from math import prod
+from typing import Any
+
+from gpunet.devices.cuda.bias import add_bias
+from gpunet.devices.cuda.launch import launch
+from gpunet.layers.bias import BLOCK_ROWS
+
+from .kernel import Kernel, Sizes, Spec, nbytes_of
+from .timing import Call
+
+F, S, P = 3, 1, 1
+"""VGG's windows."""
+
+
+def kernels(sizes: Sizes) -> Iterator[Kernel]:
+    """Every case, in the order of a training step."""
+    yield image(sizes)
+    yield im2col(sizes)
+    yield bias(sizes)
+    yield relu(sizes)
+    yield relu_backward(sizes)
+    yield pool(sizes)
+    yield pool_backward(sizes)
+    yield softmax(sizes)
+    yield bias_backward(sizes)
+    yield col2im(sizes)
+    yield momentum(sizes)
+
+
+def image(sizes: Sizes) -> Kernel:
+    shape = (8 * sizes.N, sizes.side, sizes.side, 3)  # eight batches, so that the cache does not hold them
+    return Kernel(
+        "image_to_float",
+        {"x": (shape, "uint8")},
+        {"y": (shape, "float32")},
+        lambda ops, t: ops["image_to_float"](t["x"], t["y"], scale=1 / 255, shift=0.0),
+        lambda torch, t: {"mul": lambda: torch.mul(t["x"], 1 / 255)},
+        "y",
+        5 * prod(shape),
+    )
+
+
+def relu(sizes: Sizes) -> Kernel:
+    x = _maps(sizes)
+    return Kernel(
+        "relu_forward, in place",
+        {"x": x},
+        {},
+        lambda ops, t: ops["relu_forward"](t["x"], t["x"]),
+        lambda torch, t: {"relu_": lambda: torch.relu_(t["x"])},
+        "x",
+        2 * nbytes_of(x),
+    )
+
+
+def relu_backward(sizes: Sizes) -> Kernel:
+    x = _maps(sizes)
+    return Kernel(
+        "relu_backward",
+        {"dy": x, "y": x},
+        {"dx": x},
+        lambda ops, t: ops["relu_backward"](t["dy"], t["y"], t["dx"]),
+        lambda torch, t: {"threshold_backward": lambda: torch.ops.aten.threshold_backward(t["dy"], t["y"], 0)},
+        "dx",
+        3 * nbytes_of(x),
+    )
+
+
+def pool(sizes: Sizes) -> Kernel:
+    x, y = _maps(sizes), _pooled(sizes)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        def forward(x: Any) -> Any:
+            return torch.nn.functional.max_pool2d(x, 2, return_indices=True)[0]
+
+        return {name: partial(forward, x) for name, x in _layouts(t["x"])}
+
+    return Kernel(
+        "max_pool_forward",
+        {"x": x},
+        {"y": y, "switches": (y[0], "uint8")},
+        lambda ops, t: ops["max_pool_forward"](t["x"], t["y"], t["switches"], F=2, S=2, P=0),
+        peers,
+        "y",
+        nbytes_of(x) + nbytes_of(y) + prod(y[0]),
+        _to_nhwc,
+    )
+
+
+def pool_backward(sizes: Sizes) -> Kernel:
+    x, y = _maps(sizes), _pooled(sizes)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        backward = torch.ops.aten.max_pool2d_with_indices_backward
+        calls: dict[str, Call] = {}
+        for name, dy in _layouts(t["dy"]):
+            (N, D, H2, W2), like = dy.shape, {"device": dy.device}
+            x = torch.empty((N, D, 2 * H2, 2 * W2), **like).contiguous(memory_format=_format(torch, dy))
+            switch = t["switches"].permute(0, 3, 1, 2).long()
+            row, column = (torch.arange(H2, **like) * 2).view(-1, 1), torch.arange(W2, **like) * 2
+            indices = (row + switch // 2) * 2 * W2 + column + switch % 2  # PyTorch counts positions in the whole map
+            indices = indices.contiguous(memory_format=_format(torch, dy))
+            calls[name] = partial(backward, dy, x, [2, 2], [2, 2], [0, 0], [1, 1], False, indices)
+        return calls
+
+    return Kernel(
+        "max_pool_backward",
+        {"dy": y, "switches": (y[0], "uint8")},
+        {"dx": x},
+        lambda ops, t: ops["max_pool_backward"](t["dy"], t["switches"], t["dx"], F=2, S=2, P=0),
+        peers,
+        "dx",
+        nbytes_of(x) + nbytes_of(y) + prod(y[0]),
+        _to_nhwc,
+        below=4,
+    )
+
+
+def im2col(sizes: Sizes) -> Kernel:
+    x, columns = _unfolded(sizes)
+    (n, H, W, D), _ = x
+
+    def call(_: Mapping[str, Any], t: Mapping[str, Any]) -> None:
+        launch("conv", "im2col", t["columns"].size, t["x"], t["columns"], H, W, D, W, F, S, P, 0, n, 0, H)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        unfold = torch.nn.functional.unfold
+        return {f"unfold {name}": partial(unfold, x, F, padding=P) for name, x in _layouts(t["x"])}
+
+    def ours(result: Any) -> Any:
+        return result.view(n, D, F * F, H * W).permute(0, 3, 2, 1).reshape(-1, F * F * D)
+
+    return Kernel(
+        "im2col", {"x": x}, {"columns": columns}, call, peers, "columns", nbytes_of(x) + nbytes_of(columns), ours
+    )
+
+
+def col2im(sizes: Sizes) -> Kernel:
+    x, columns = _unfolded(sizes)
+    (n, H, W, D), _ = x
+
+    def call(_: Mapping[str, Any], t: Mapping[str, Any]) -> None:
+        numbers = H, W, D, W, F, S, P, 0, n, 0, H
+        launch("conv", "col2im", t["dx"].size, t["columns"], t["dx"], *numbers, 0, 0, H)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        folded = t["columns"].view(n, H * W, F * F, D).permute(0, 3, 2, 1).reshape(n, -1, H * W).contiguous()
+        return {"fold": lambda: torch.nn.functional.fold(folded, (H, W), F, padding=P)}
+
+    return Kernel(
+        "col2im",
+        {"columns": columns},
+        {"dx": x},
+        call,
+        peers,
+        "dx",
+        nbytes_of(x) + nbytes_of(columns),
+        _to_nhwc,
+    )
+
+
+def bias(sizes: Sizes) -> Kernel:
+    (shape, dtype), K = _maps(sizes), sizes.D
+    y = ((prod(shape[:3]), K), dtype)
+    return Kernel(
+        "add_bias",
+        {"y": y, "b": ((K,), dtype)},
+        {},
+        lambda _, t: add_bias(t["b"], t["y"]),
+        lambda _, t: {"add_": lambda: t["y"].add_(t["b"])},
+        "y",
+        2 * nbytes_of(y),
+    )
+
+
+def bias_backward(sizes: Sizes) -> Kernel:
+    dy, K = _maps(sizes), sizes.D
+    partials = -(-prod(dy[0][:3]) // BLOCK_ROWS)
+    return Kernel(
+        "bias_backward",
+        {"dy": dy},
+        {"db": ((K,), "float32"), "partials": ((partials, K), "float32")},
+        lambda ops, t: ops["bias_backward"](t["dy"], t["db"], t["partials"], block_rows=BLOCK_ROWS),
+        lambda _, t: {f"sum {name}": partial(dy.sum, (0, 2, 3)) for name, dy in _layouts(t["dy"])},
+        "db",
+        nbytes_of(dy),
+    )
+
+
+def softmax(sizes: Sizes) -> Kernel:
+    N = sizes.N
+    scores = ((N, 1, 1, sizes.classes), "float32")
+    return Kernel(
+        "softmax_forward",
+        {"scores": scores, "labels": ((N,), "int32")},
+        {"probabilities": scores, "losses": ((N,), "float32"), "hits": ((N,), "int32")},
+        lambda ops, t: ops["softmax_forward"](t["scores"], t["labels"], t["probabilities"], t["losses"], t["hits"]),
+        lambda torch, t: {"softmax": lambda: torch.softmax(t["scores"], 3)},
+        "probabilities",
+        2 * nbytes_of(scores),
+        below=sizes.classes,
+    )
+
+
+def momentum(sizes: Sizes) -> Kernel:
+    w = ((sizes.weights,), "float32")
+    rates = {"learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        def update(optimizer: Any, w: Any) -> Any:
+            optimizer.step()
+            return w.detach()
+
+        calls: dict[str, Call] = {}
+        for way in ("foreach", "fused"):
+            w = torch.nn.Parameter(t["w"].clone())
+            w.grad = t["dw"]
+            optimizer = torch.optim.SGD([w], lr=1e-3, momentum=0.9, weight_decay=5e-4, **{way: True})
+            calls[f"SGD {way}"] = partial(update, optimizer, w)
+        return calls
+
+    return Kernel(
+        "momentum_update",
+        {"dw": w, "w": w, "v": w},
+        {},
+        lambda ops, t: ops["momentum_update"](t["dw"], t["w"], t["v"], **rates),
+        peers,
+        "w",
+        5 * nbytes_of(w),
+        zeros=("v",),
+    )
+
+
+def _maps(sizes: Sizes) -> Spec:
+    """The output of VGG's first convolution."""
+    return (sizes.N, sizes.side, sizes.side, sizes.D), "float32"
+
+
+def _pooled(sizes: Sizes) -> Spec:
+    return (sizes.N, sizes.side // 2, sizes.side // 2, sizes.D), "float32"
+
+
+def _unfolded(sizes: Sizes) -> tuple[Spec, Spec]:
+    """x of an eighth of the images, at least one, and its im2col matrix: all of them would take nine times x."""
+    n = max(1, sizes.N // 8)
+    x = (n, sizes.side, sizes.side, sizes.D)
+    return (x, "float32"), ((prod(x[:3]), F * F * sizes.D), "float32")
+
+
+def _to_nhwc(result: Any) -> Any:
+    return result.permute(0, 2, 3, 1)
+
+
+def _layouts(nhwc: Any) -> list[tuple[str, Any]]:
+    """The same values as PyTorch keeps them: contiguous (N, D, H, W), and channels_last."""
+    last = nhwc.permute(0, 3, 1, 2)
+    return [("NCHW", last.contiguous()), ("channels_last", last)]
+
+
+def _format(torch: Any, tensor: Any) -> Any:
+    last = torch.channels_last
+    return last if tensor.is_contiguous(memory_format=last) else torch.contiguous_format

@@ -1,0 +1,150 @@
+"""Where a training step spends its time: milliseconds of every op, and of the convolutions beside cuDNN's."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from gpunet.layers.conv import Conv
+from gpunet.model import Model
+from gpunet.net.net import Net, Node
+from gpunet.planner import plan
+
+from .nets import LEARNING_RATE, Case, as_floats, marked_step, random_batch
+from .peer import set_tf32
+from .setting import Setting
+from .table import Table, number
+from .timing import medians, race
+
+TITLE = "time by layer"
+SECONDS = 75
+NEEDS = ("cupy",)
+
+CASES = (Case("vgg_cifar", 64), Case("vgg16", 32))
+STEPS = 10
+TOP = 15
+
+PEER_OPS = {"conv_forward": "forward", "conv_backward_weights": "dw", "conv_backward_input": "dx"}
+
+
+def run(setting: Setting, cases: Sequence[Case] = CASES, steps: int = STEPS, peer_seconds: float = 0.15) -> None:
+    """Time the ops of each case that there is room for."""
+    for case in cases:
+        if setting.quick and case.net == "vgg16":
+            setting.findings.skip(f"{case.name}: left out of a quick run")
+            continue
+        net = case.load()
+        if not setting.goes(case.name, plan(net, case.batch, device=setting.device.name).arena_bytes):
+            continue
+        ops = measure(setting, net, case.batch, steps)
+        row: dict[str, Any] = {"case": case.name, "batch": case.batch, "ops": ops}
+        row["step_ms"] = sum(op["ms"] for op in ops)
+        row["peer_conv_ms"] = peer_convolutions(setting, net, case.batch, peer_seconds)
+        setting.findings.append("cases", row)
+
+
+def measure(setting: Setting, net: Net, batch: int, steps: int) -> list[dict[str, Any]]:
+    """The median milliseconds of every op of a training step on float images, in order."""
+    images, labels = random_batch(net, batch)
+    images = as_floats(net, images)
+    with Model(net, batch, setting.device, learning_rate=LEARNING_RATE) as model:
+        taken: list[list[float]] = []
+        for step in range(steps + 2):
+            marks = marked_step(model, setting.clock, images, labels, each=True)
+            times = [setting.clock.milliseconds(*pair) for pair in pairwise(marks)]
+            if step >= 2:  # the first ones compile kernels and wake libraries up
+                taken.append(times)
+        ops = model.plan.program.ops[-len(taken[0]) :]
+    return [
+        {"layer": op.layer, "op": op.name, "phase": op.phase, "ms": median(times)}
+        for op, times in zip(ops, zip(*taken, strict=True), strict=True)
+    ]
+
+
+def peer_convolutions(setting: Setting, net: Net, batch: int, seconds: float) -> dict[str, dict[str, float]]:
+    """{layer: {"forward", "dw", "dx": milliseconds}} of PyTorch's convolutions; empty where it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        setting.findings.skip(f"{net.name}: no convolutions to compare with, PyTorch is not installed")
+        return {}
+    set_tf32(False)
+    torch.backends.cudnn.benchmark = True
+    found: dict[str, dict[str, float]] = {}
+    for node in net.nodes:
+        (volume,) = net.inputs(node)
+        output = net.volumes[node.name]
+        room = 4 * 4 * batch * (volume.values + output.values)
+        if isinstance(node.layer, Conv) and setting.goes(f"{node.name} of PyTorch", room):
+            found[node.name] = _peer_convolution(setting, net, node, batch, seconds)
+    if setting.peer == "cuda":
+        torch.cuda.empty_cache()
+    return found
+
+
+def _peer_convolution(setting: Setting, net: Net, node: Node, batch: int, seconds: float) -> dict[str, float]:
+    """One convolution of PyTorch, forward and its two gradients, each on its own."""
+    import torch
+
+    assert isinstance(node.layer, Conv)
+    (volume,), output = net.inputs(node), net.volumes[node.name]
+    K, F, S, P = node.layer.K, node.layer.F, node.layer.S, node.layer.P or 0
+    x = torch.randn(batch, volume.D, volume.H, volume.W, device=setting.peer)
+    dy = torch.randn(batch, output.D, output.H, output.W, device=setting.peer)
+    w, b = torch.randn(K, volume.D, F, F, device=setting.peer), torch.randn(K, device=setting.peer)
+    backward = torch.ops.aten.convolution_backward
+    fixed = ([K], [S, S], [P, P], [1, 1], False, [0, 0], 1)
+    contenders = {
+        "forward": lambda: torch.nn.functional.conv2d(x, w, b, S, P),
+        "dw": lambda: backward(dy, x, w, *fixed, [False, True, False]),
+        "dx": lambda: backward(dy, x, w, *fixed, [True, False, False]),
+    }
+    if "input" in node.inputs:
+        del contenders["dx"]  # images need no gradient
+    clock = setting.peer_clock
+    return medians(race({name: (clock, call) for name, call in contenders.items()}, seconds=seconds))
+
+
+def tables(values: dict[str, Any]) -> list[Table]:
+    found = []
+    for case in values.get("cases", ()):
+        found += [_top(case), _by_op(case)]
+        if case["peer_conv_ms"]:
+            found.append(_convolutions(case))
+    return found
+
+
+def _top(case: dict[str, Any]) -> Table:
+    """The ops that take longest."""
+    ops = sorted(case["ops"], key=lambda op: -op["ms"])[:TOP]
+    lines = [(op["layer"], op["op"], number(op["ms"]), f"{op['ms'] / case['step_ms']:.1%}") for op in ops]
+    title = f"{case['case']}: the {len(lines)} ops that take longest of {number(case['step_ms'])} ms"
+    return Table(title, ("layer", "op", "ms", "share"), lines, left=2)
+
+
+def _by_op(case: dict[str, Any]) -> Table:
+    """The sum over all layers, by op."""
+    totals: dict[str, float] = {}
+    for op in case["ops"]:
+        totals[op["op"]] = totals.get(op["op"], 0.0) + op["ms"]
+    ranked = sorted(totals.items(), key=lambda item: -item[1])
+    lines = [(name, number(ms), f"{ms / case['step_ms']:.1%}") for name, ms in ranked]
+    return Table(f"{case['case']}: by op", ("op", "ms", "share"), lines)
+
+
+def _convolutions(case: dict[str, Any]) -> Table:
+    """Forward, dw and dx of each convolution on both sides, and of all."""
+    ours = {(op["layer"], PEER_OPS[op["op"]]): op["ms"] for op in case["ops"] if op["op"] in PEER_OPS}
+    lines = []
+    for layer, peers in [*case["peer_conv_ms"].items()]:
+        cells = [
+            f"{number(ours[layer, what])} / {number(peers[what])}" if what in peers else "-"
+            for what in PEER_OPS.values()
+        ]
+        ratio = sum(peers.values()) / sum(ours[layer, what] for what in peers)
+        lines.append((layer, *cells, f"{ratio:.2f}"))
+    total = sum(sum(peers.values()) for peers in case["peer_conv_ms"].values())
+    own = sum(ours[layer, what] for layer, peers in case["peer_conv_ms"].items() for what in peers)
+    lines.append(("all", "", "", f"{number(own)} / {number(total)}", f"{total / own:.2f}"))
+    columns = ("convolution", *(f"{what}: gpunet / PyTorch ms" for what in PEER_OPS.values()), "ratio")
+    return Table(f"{case['case']}: convolutions beside cuDNN, float32 without TF32", columns, lines)

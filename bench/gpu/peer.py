@@ -1,0 +1,110 @@
+"""PyTorch as the peer: the same net with the same weights, for the same data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpunet.layers.conv import Conv
+from gpunet.layers.fc import FC
+from gpunet.layers.pool import MaxPool
+from gpunet.layers.relu import ReLU
+from gpunet.net.net import Net
+
+
+def torch_net(net: Net, parameters: Mapping[str, np.ndarray]) -> Any:
+    """A torch.nn.Sequential that computes what the net does; images come to it as (N, D, H, W).
+
+    `parameters`  by gpunet's names and in its shapes. Raises NotImplementedError for a net that is no chain of layers
+    whose windows fit their volumes.
+    """
+    import torch
+
+    modules: list[Any] = []
+    for node in net.nodes:
+        (volume,) = net.inputs(node)
+        match node.layer:
+            case Conv(K=K, F=F, S=S, P=P):
+                _require_whole(node.name, volume.shape[:2], F, S, P or 0)
+                modules.append(torch.nn.Conv2d(volume.D, K, F, S, P or 0))
+                weights = parameters[f"{node.name}.w"].transpose(0, 3, 1, 2)
+            case MaxPool(F=F, S=S, P=P):
+                _require_whole(node.name, volume.shape[:2], F, S or F, P)
+                modules.append(torch.nn.MaxPool2d(F, S, P))
+                continue
+            case ReLU():
+                modules.append(torch.nn.ReLU(inplace=True))
+                continue
+            case FC(K=K):
+                if not any(isinstance(module, torch.nn.Flatten) for module in modules):
+                    modules.append(torch.nn.Flatten())
+                modules.append(torch.nn.Linear(volume.values, K))
+                # gpunet flattens an image as H, W, D and PyTorch as D, H, W
+                weights = parameters[f"{node.name}.w"].reshape(K, *volume.shape).transpose(0, 3, 1, 2).reshape(K, -1)
+            case other:
+                raise NotImplementedError(f"{node.name}: no peer for {other}")
+        with torch.no_grad():
+            modules[-1].weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)))
+            modules[-1].bias.copy_(torch.from_numpy(parameters[f"{node.name}.b"]))
+    return torch.nn.Sequential(*modules)
+
+
+def _require_whole(name: str, sides: tuple[int, ...], F: int, S: int, P: int) -> None:
+    if any((side - F + 2 * P) % S for side in sides):
+        raise NotImplementedError(f"{name}: windows that do not fit their volume have no peer")
+
+
+def set_tf32(allowed: bool) -> None:
+    """Whether PyTorch may round the operands of float32 products to 10 bits, in cuBLAS and in cuDNN."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+class TorchTrainer:
+    """Training steps of the peer, as one would write them: SGD with momentum, cuDNN free to try its algorithms.
+
+    `peer`           PyTorch's name of the device
+    `channels_last`  the memory layout that cuDNN likes best for some types
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        parameters: Mapping[str, np.ndarray],
+        peer: str,
+        *,
+        learning_rate: float,
+        momentum: float = 0.9,
+        channels_last: bool = False,
+    ) -> None:
+        import torch
+
+        torch.backends.cudnn.benchmark = True
+        self._torch = torch
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._peer = peer
+        self._scale = net.scale
+        self._model = torch_net(net, parameters).to(peer).to(memory_format=self._format)
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=learning_rate, momentum=momentum)
+
+    def load(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+        """Images (n, H, W, D), uint8 or float, and labels, on the device, as the net takes them."""
+        torch = self._torch
+        moved = torch.from_numpy(images).to(self._peer).permute(0, 3, 1, 2)
+        if images.dtype == np.uint8:
+            moved = moved.float().mul_(self._scale)
+        return moved.contiguous(memory_format=self._format), torch.from_numpy(labels).to(self._peer).long()
+
+    def step(self, images: Any, labels: Any) -> Any:
+        """One training step on tensors of the device; the loss, not waited for."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._torch.nn.functional.cross_entropy(self._model(images), labels)
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def step_from_host(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """One training step on the host's arrays; the loss as a number."""
+        return float(self.step(*self.load(images, labels)))

@@ -1,0 +1,291 @@
+"""The sections of the bench for a GPU, on the emulated device with PyTorch on the CPU as the peer."""
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gpunet
+from bench.gpu import agreement, kernels, layers, memory, products, steps
+from bench.gpu.findings import Findings
+from bench.gpu.kernel import Sizes
+from bench.gpu.nets import Case, as_floats, random_batch
+from bench.gpu.peer import torch_net
+from bench.gpu.setting import Setting
+from gpunet import FC, Conv, MaxPool, Model, Net, ReLU
+from gpunet.data.dataset import Dataset, Split
+from gpunet.devices.cuda.device import CudaDevice
+from gpunet.net.config import Config, TrainConfig
+from tests.conftest import make_device
+from tests.emulator.driver import EmulatorDriver
+
+SIZES = Sizes(N=2, side=6, D=4, classes=5, weights=37)
+
+
+def tiny() -> Net:
+    return Net("8x6x3", [Conv(4), ReLU(), MaxPool(2), Conv(5), ReLU(), FC(7), ReLU(), FC(3)], name="tiny")
+
+
+@pytest.fixture
+def setting(tmp_path):
+    made = Setting(Findings(tmp_path / "findings.json"), open=lambda: make_device("emulated"), peer="cpu")
+    yield made
+    made.close()
+
+
+def on_disk(setting: Setting) -> dict[str, Any]:
+    """What another process would find."""
+    assert setting.findings.path is not None
+    return json.loads(setting.findings.path.read_text())
+
+
+def break_op(setting: Setting, monkeypatch: pytest.MonkeyPatch, name: str, function: Any) -> None:
+    """Let an op of the device do something else."""
+    monkeypatch.setattr(setting.device, "_ops", {**setting.device.ops, name: function})
+
+
+# -- nets and peers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", ["vgg_digits", "14x10x3 -> conv", "two fc"])
+def test_the_peer_computes_the_same_scores(net):
+    nets = {
+        "14x10x3 -> conv": lambda: Net("15x11x3", [Conv(6, F=5, S=2, P=2), ReLU(), MaxPool(2, S=2), Conv(4, F=2, P=0)]),
+        "two fc": tiny,
+    }
+    made = nets[net]() if net in nets else gpunet.load(net)
+    images, _ = random_batch(made, 4)
+    with Model(made, 4, "cpu", seed=2) as model:
+        scores = model.forward(as_floats(made, images))
+        peer = torch_net(made, model.parameters)
+    found = peer(torch.from_numpy(as_floats(made, images)).permute(0, 3, 1, 2))
+    if found.ndim == 4:
+        found = found.permute(0, 2, 3, 1).reshape(4, -1)
+    np.testing.assert_allclose(found.detach().numpy(), scores, rtol=1e-4, atol=1e-4 * np.abs(scores).max())
+
+
+def test_a_net_whose_windows_hang_over_has_no_peer():
+    net = Net("9x9x2", [MaxPool(2), FC(3)], fit="pad")
+    with Model(net, 1, "cpu") as model, pytest.raises(NotImplementedError, match="pool1"):
+        torch_net(net, model.parameters)
+
+
+# -- sections -------------------------------------------------------------------------------------
+
+
+def test_steps_beside_pytorch(setting):
+    steps.run(setting, [Case(tiny(), 3)], seconds=0.05)
+    (row,) = on_disk(setting)["values"]["cases"]
+    assert row["case"] == "tiny batch 3"
+    names = [
+        "gpunet",
+        "gpunet from host",
+        "PyTorch",
+        "PyTorch from host",
+        *(f"PyTorch {way}" for way in steps.VARIANTS),
+    ]
+    assert list(row["milliseconds"]) == names
+    assert all(row["fastest"][name] <= ms for name, ms in row["milliseconds"].items())
+    assert row["ratio"] == row["milliseconds"]["PyTorch"] / row["milliseconds"]["gpunet"]
+    assert row["first_losses"][0] == pytest.approx(row["first_losses"][1], rel=1e-4)
+    assert not setting.findings.failures
+    speed, others, peaks = steps.tables(on_disk(setting)["values"])
+    assert [line[:2] for line in speed.rows] == [("tiny batch 3", "on the device"), ("tiny batch 3", "from host")]
+    assert len(others.rows[0]) == len(others.columns)
+    assert peaks.rows[0][1] != "-" and peaks.rows[0][2] == "-"
+
+
+def test_a_step_that_computes_something_else_than_pytorch_is_a_failure(setting, monkeypatch):
+    monkeypatch.setattr(steps, "as_floats", lambda net, images: as_floats(net, images) * 2)
+    monkeypatch.setattr(steps.TorchTrainer, "step_from_host", lambda self, images, labels: 0.5)
+    steps.run(setting, [Case(tiny(), 2)], seconds=0.01)
+    assert "PyTorch's is 0.5" in setting.findings.failures[0]
+
+
+def test_a_case_takes_a_smaller_batch_where_memory_is_short_and_is_left_out_where_that_does_not_help(tmp_path):
+    net = tiny()
+
+    def needed(batch: int) -> int:
+        return int((1 + steps.PEER_FACTOR) * gpunet.plan(net, batch).arena_bytes)
+
+    for batch, total in ((8, needed(8)), (None, needed(8) - 1)):
+        setting = Setting(open=lambda total=total: _device_with(total), peer="cpu")
+        steps.run(setting, [Case(net, 64), Case(net, 32)], seconds=0.01)
+        rows = setting.findings.values.get("cases", [])
+        assert [row["batch"] for row in rows] == ([batch] if batch else [])
+        assert bool(setting.findings.skipped) == (batch is None)
+
+
+def _device_with(total: int) -> Any:
+    return CudaDevice(EmulatorDriver(total_bytes=total))
+
+
+def test_nothing_is_begun_when_time_is_up(setting):
+    setting.ends_at = time.monotonic()
+    layers.run(setting, [Case(tiny(), 2)])
+    assert on_disk(setting)["skipped"] == ["tiny batch 2: no time left"]
+    assert "cases" not in setting.findings.values
+
+
+def test_time_by_layer(setting):
+    layers.run(setting, [Case(tiny(), 3)], steps=2, peer_seconds=0.001)
+    (case,) = on_disk(setting)["values"]["cases"]
+    program = gpunet.plan(tiny(), 3).program
+    assert [(op["layer"], op["op"]) for op in case["ops"]] == [(op.layer, op.name) for op in program.ops[1:]]
+    assert all(op["ms"] > 0 for op in case["ops"])
+    assert {layer: set(times) for layer, times in case["peer_conv_ms"].items()} == {
+        "conv1": {"forward", "dw"},
+        "conv2": {"forward", "dw", "dx"},
+    }
+    top, by_op, convolutions = layers.tables(on_disk(setting)["values"])
+    assert len(top.rows) == layers.TOP
+    assert sum(float(row[2].rstrip("%")) for row in by_op.rows) == pytest.approx(100, abs=1)
+    assert [row[0] for row in convolutions.rows] == ["conv1", "conv2", "all"]
+
+
+def test_kernels_and_products_beside_pytorch(setting):
+    chosen = [
+        products.Product("plain", 3, 4, 5),
+        products.Product("b transposed", 6, 5, 3, transpose_b=True),
+        products.Product("a transposed", 2, 7, 4, transpose_a=True),
+    ]
+    kernels.run(setting, SIZES, chosen, seconds=0, copy_bytes=4000)
+    values = on_disk(setting)["values"]
+    assert not setting.findings.failures
+    assert not setting.findings.skipped
+    named = {row["kernel"].partition(",")[0] for row in values["kernels"]}
+    assert named >= {"relu_forward", "max_pool_forward", "max_pool_backward", "im2col", "col2im", "bias_backward"}
+    assert named >= {"softmax_forward", "momentum_update", "image_to_float", "add_bias", "relu_backward"}
+    relu = next(row for row in values["kernels"] if row["kernel"] == "relu_backward")
+    assert relu["nbytes"] == 3 * 4 * 2 * 6 * 6 * 4
+    assert relu["gb_per_s"] == pytest.approx(relu["nbytes"] / (relu["ms"] * 1e6))
+    assert [row["product"] for row in values["products"]] == [product.name for product in chosen]
+    shown, multiplied = kernels.tables(values)
+    assert len(shown.rows) == len(values["kernels"])
+    assert all(len(row) == len(multiplied.columns) for row in multiplied.rows)
+
+
+@pytest.mark.parametrize(
+    "op, kernel",
+    [
+        ("relu_backward", "relu_backward"),
+        ("max_pool_forward", "max_pool_forward"),
+        ("momentum_update", "momentum_update"),
+        ("softmax_forward", "softmax_forward"),
+        ("image_to_float", "image_to_float"),
+    ],
+)
+def test_a_kernel_that_does_nothing_is_a_failure(setting, monkeypatch, op, kernel):
+    monkeypatch.setattr(kernels, "kernels", _only(kernel))
+    break_op(setting, monkeypatch, op, lambda *arrays, **numbers: None)
+    kernels.run(setting, SIZES, [], seconds=0, copy_bytes=4000)
+    assert [message.partition(":")[0] for message in setting.findings.failures] == [kernel]
+
+
+def _only(name: str) -> Any:
+    all_of_them = kernels.kernels
+    return lambda sizes: [kernel for kernel in all_of_them(sizes) if kernel.name == name]
+
+
+def test_a_wrong_product_is_a_failure(setting, monkeypatch):
+    right = products.matmul
+    monkeypatch.setattr(products, "matmul", lambda a, b, c, **ways: right(b, a, c, **ways))
+    products.measure_products(setting, [products.Product("p", 4, 4, 4)], seconds=0)
+    assert "p: the product differs" in setting.findings.failures[0]
+
+
+def test_the_products_are_those_that_vgg16s_plan_runs():
+    """Rows and lengths of the im2col matrices of the plan itself."""
+    tensors = {planned.name: planned.tensor.shape for planned in gpunet.plan(gpunet.load("vgg16"), 32).tensors}
+    made = {product.name: product for product in products.products(32)}
+    for theirs, ours in (("conv1_1", "conv1"), ("conv2_2", "conv4"), ("conv4_2", "conv9"), ("conv5_1", "conv11")):
+        forward = made[f"{theirs} forward"]
+        weights = made[f"{theirs} dw"]
+        assert tensors[f"{ours}.columns"] == (forward.M, forward.K)
+        assert (weights.K, weights.N) == (forward.M, forward.K)
+        assert tensors[f"{ours}.w"][0] == weights.M == forward.N
+    assert made["fc6 forward"].shapes[1] == tensors["fc1.w"]
+
+
+class FakeMeter:
+    """What a GPU would show: a context, then the arenas that the device has, and `growth` bytes more at each look."""
+
+    def __init__(self, setting: Setting, context: int, growth: int = 0, pool: int = 0) -> None:
+        self.setting, self.context, self.growth, self.pool = setting, context, growth, pool
+        self.looks = 0
+
+    def __call__(self) -> dict[str, int]:
+        self.looks += 1
+        used = 1000
+        if "device" in vars(self.setting):
+            free, total = self.setting.device.driver.memory()
+            used += self.context + total - free
+        return {"device": used + self.growth * self.looks, "pool": self.pool * self.looks}
+
+
+def test_memory_planned_against_measured(setting):
+    memory.run(setting, [Case(tiny(), 3), Case(tiny(), 7)], FakeMeter(setting, 300 * 2**20))
+    values = on_disk(setting)["values"]
+    assert values["baseline"] == {"device": 1000, "pool": 0}
+    for row, batch in zip(values["cases"], (3, 7), strict=True):
+        plan = gpunet.plan(tiny(), batch)
+        assert (row["arena_bytes"], row["planned_bytes"]) == (plan.arena_bytes, plan.total_bytes)
+        assert row["measured_reserve_bytes"] == 300 * 2**20
+        assert row["pool_growth_bytes"] == row["growth_bytes"] == row["left_bytes"] == 0
+    assert not setting.findings.failures
+    (table,) = memory.tables(values)
+    assert table.rows[0][2] == "300 MiB"
+
+
+@pytest.mark.parametrize(
+    "meter, words",
+    [
+        (dict(context=600 * 2**20), "the stated reserve of 512 MiB is too small, 600 MiB were measured"),
+        (dict(context=0, growth=5), "grew by"),
+        (dict(context=0, pool=3), "CuPy's pool grew by"),
+    ],
+)
+def test_memory_that_is_not_as_planned_is_a_failure(setting, meter, words):
+    memory.run(setting, [Case(tiny(), 3)], FakeMeter(setting, **meter))
+    assert any(words in message for message in setting.findings.failures)
+
+
+def small_digits(images: int = 40) -> Dataset:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 17, (images, 8, 8, 1), np.uint8)
+    labels = (pixels[:, :, :4].sum((1, 2, 3)) > pixels[:, :, 4:].sum((1, 2, 3))).astype(np.int32)
+    return Dataset("halves", Split(pixels, labels), Split(pixels[:10], labels[:10]))
+
+
+def small_config() -> Config:
+    net = Net("8x8x1", [Conv(4), ReLU(), MaxPool(2), FC(2)], name="halves", scale=0.125, shift=-1.0)
+    return Config(net, TrainConfig(epochs=2, batch=16))
+
+
+def test_agreement_of_cpu_and_gpu(setting):
+    agreement.run(setting, small_digits(), small_config(), least_accuracy=0.0)
+    values = on_disk(setting)["values"]
+    assert [len(curve) for curve in values["losses"].values()] == [3, 3]
+    assert values["loss_difference"] < 1e-5
+    assert values["same_bits_twice"] is True
+    assert values["training"]["epochs"] == 2
+    assert not setting.findings.failures
+    assert len(agreement.tables(values)[0].rows) == 4
+
+
+def test_a_loss_that_strays_bits_that_change_and_a_poor_accuracy_are_failures(setting, monkeypatch):
+    right = setting.device.ops["momentum_update"]
+    calls = []
+
+    def drifting(*arrays: Any, learning_rate: float, **numbers: float) -> None:
+        calls.append(1)
+        right(*arrays, learning_rate=learning_rate * (1 + 0.5 * len(calls)), **numbers)
+
+    break_op(setting, monkeypatch, "momentum_update", drifting)
+    agreement.run(setting, small_digits(), small_config(), least_accuracy=1.01)
+    found = setting.findings.failures
+    assert len(found) == 3
+    assert "differ from the CPU's" in found[0] and "different bits" in found[1] and "at least 101%" in found[2]

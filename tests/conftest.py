@@ -1,6 +1,7 @@
 """What all tests share: the devices and seeded random numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,10 @@ import pytest
 from gpunet.devices import open_device
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.device import Device
+from tests.emulator.bench import Bench
 from tests.emulator.driver import ORDERS, EmulatorDriver
 
 ON_GPU = pytest.param("cuda", marks=pytest.mark.gpu)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; run with -m gpu")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a GPU unless -m says otherwise: each of those tests has a twin on the emulator."""
-    if not config.option.markexpr:
-        on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-        config.hook.pytest_deselected(items=on_gpu)
-        items[:] = [item for item in items if item not in on_gpu]
 
 
 def make_device(name: str) -> Device:
@@ -62,3 +52,9 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers; the same ones for a test in every run."""
     name: Any = request.node.originalname or request.node.name
     return np.random.default_rng(list(name.encode()))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Callable[..., Bench]:
+    """Makes a bench for the kernels of a text; see Bench."""
+    return lambda kernels, order="ascending", **options: Bench(tmp_path, kernels, order, **options)

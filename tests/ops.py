@@ -51,6 +51,18 @@ def run_op(
     return results
 
 
+def put(device: Device, values: np.ndarray) -> Any:
+    """The values in an arena of their own."""
+    array = device.allocate(max(1, values.nbytes)).view(0, values.shape, values.dtype.name)
+    device.write(array, values)
+    return array
+
+
+def new(device: Device, shape: tuple[int, ...], dtype: Any) -> Any:
+    """NaN bytes in an arena of their own."""
+    return put(device, np.full(np.prod(shape) * np.dtype(dtype).itemsize, 0xFF, np.uint8).view(dtype).reshape(shape))
+
+
 class _Frame:
     """Tensors one after another in an arena, guard bytes between them."""
 

@@ -1,4 +1,4 @@
-"""The emulator: it runs kernels as CUDA defines them, and it catches what a GPU would let pass."""
+"""The emulator runs kernels as CUDA defines them, and builds them once."""
 
 import importlib.util
 import shutil
@@ -10,42 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.errors import DeviceError
 from tests.emulator import builder
+from tests.emulator.bench import COMMON, Bench
 from tests.emulator.builder import BuildError
-from tests.emulator.driver import ORDERS, EmulatorDriver, EmulatorError
-
-COMMON = "typedef REAL real;\nconstexpr int BLOCK = 128;\n"
-KERNEL = 'extern "C" __global__ void __launch_bounds__(BLOCK) '
-
-
-class Bench:
-    """Kernels of one file and the arrays that they run on."""
-
-    def __init__(self, folder: Path, kernels: str, order: str = "ascending", **options: Any):
-        (folder / "common.cuh").write_text(COMMON)
-        (folder / "try.cu").write_text(kernels.replace("KERNEL", KERNEL))
-        self.driver = EmulatorDriver(order, folder=folder, **options)
-
-    def array(self, values: np.ndarray) -> DeviceArray:
-        memory = self.driver.allocate(values.nbytes)
-        self.driver.copy_in(memory.pointer, np.ascontiguousarray(values))
-        return DeviceArray(memory.pointer, values.shape, values.dtype, self.driver)
-
-    def run(self, kernel: str, *arguments: Any, grid: int = 1, block: int = 128, real: type = np.float32) -> None:
-        self.driver.launch("try", kernel, grid, block, *arguments, real=np.dtype(real))
-
-    def read(self, array: DeviceArray) -> np.ndarray:
-        values = np.empty(array.shape, array.dtype)
-        self.driver.copy_out(array.pointer, values)
-        return values
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Callable[..., Bench]:
-    return lambda kernels, order="ascending", **options: Bench(tmp_path, kernels, order, **options)
-
+from tests.emulator.driver import ORDERS, EmulatorDriver
 
 SUM = """
 KERNEL block_sum(const real* x, real* sums, long long count) {  // a tree: one barrier for each halving
@@ -172,30 +141,35 @@ def test_threads_go_on_after_a_barrier_in_the_order_asked_for(bench: Callable[..
 
 # ---- warps ----
 
-SHUFFLES = {
-    "__shfl_down_sync(mask, v, 3)": lambda lane, width: np.where(lane % width + 3 < width, lane + 3, lane),
-    "__shfl_up_sync(mask, v, 3)": lambda lane, width: np.where(lane % width >= 3, lane - 3, lane),
-    "__shfl_xor_sync(mask, v, 5)": lambda lane, width: lane ^ 5,
-    "__shfl_sync(mask, v, 6)": lambda lane, width: lane // width * width + 6,
+SHUFFLES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "down": lambda lane, width: np.where(lane % width + 3 < width, lane + 3, lane),
+    "up": lambda lane, width: np.where(lane % width >= 3, lane - 3, lane),
+    "xor": lambda lane, width: lane ^ 5,
+    "": lambda lane, width: lane // width * width + 3 % width,
 }
+"""From which lane a value comes, by kind of shuffle; all move by 3 or to lane 3, xor flips the bits of 5."""
+
+
+def shuffle_kernels() -> str:
+    """A kernel for each kind and width."""
+    return "\n".join(
+        f"KERNEL {kind or 'to'}_{width}(real* y) {{ const real v = y[threadIdx.x]; y[threadIdx.x] ="
+        f" __shfl_{kind}{'_' if kind else ''}sync(0xFFFFFFFFu, v, {5 if kind == 'xor' else 3}, {width}); }}"
+        for kind in SHUFFLES
+        for width in (32, 8)
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("call", SHUFFLES)
-@pytest.mark.parametrize("width", [32, 8])
-def test_shuffles_move_values_between_lanes(
-    bench: Callable[..., Bench], rng: np.random.Generator, call: str, width: int, order: str
-) -> None:
-    b = bench(
-        "KERNEL shuffle(real* y) { const unsigned mask = 0xFFFFFFFFu; const real v = y[threadIdx.x];"
-        f"y[threadIdx.x] = {call[:-1]}, {width}); }}",
-        order,
-    )
+def test_shuffles_move_values_between_lanes(bench: Callable[..., Bench], rng: np.random.Generator, order: str) -> None:
+    b = bench(shuffle_kernels(), order)
     values = rng.normal(size=96)
-    y = b.array(values)
-    b.run("shuffle", y, block=96, real=np.float64)
-    lane = np.arange(96)
-    np.testing.assert_array_equal(b.read(y), values[SHUFFLES[call](lane % 32, width) + lane // 32 * 32])
+    thread = np.arange(96)
+    for kind, source in SHUFFLES.items():
+        for width in (32, 8):
+            y = b.array(values)
+            b.run(f"{kind or 'to'}_{width}", y, block=96, real=np.float64)
+            np.testing.assert_array_equal(b.read(y), values[source(thread % 32, width) + thread // 32 * 32], kind)
 
 
 def test_a_warp_sum_by_shuffles(bench: Callable[..., Bench], rng: np.random.Generator) -> None:
@@ -222,117 +196,6 @@ def test_lanes_outside_of_the_mask_need_not_take_part_and_give_nan(bench: Callab
     np.testing.assert_array_equal(found[:8], values[8:16])
     assert np.isnan(found[8:16]).all()
     np.testing.assert_array_equal(found[16:], values[16:])
-
-
-def test_a_shuffle_that_a_lane_of_its_mask_misses_is_an_error(bench: Callable[..., Bench]) -> None:
-    b = bench(
-        "KERNEL miss(real* y) { const int i = threadIdx.x;\n"
-        "if (i < 16) y[i] = __shfl_down_sync(0xFFFFFFFFu, y[i], 8);\n"
-        "else __syncthreads(); }"
-    )
-    with pytest.raises(
-        EmulatorError, match=r"try\.miss, block 0.*__shfl_down_sync at try\.cu:2.*__syncthreads at try\.cu:3"
-    ):
-        b.run("miss", b.array(np.zeros(32, np.float32)), block=32)
-
-
-# ---- what is caught ----
-
-
-def test_a_barrier_that_some_threads_never_reach_is_an_error(bench: Callable[..., Bench]) -> None:
-    b = bench(
-        "KERNEL early(real* y, long long count) {\n"
-        "if (blockIdx.x == 1 && threadIdx.x < count) return;\n"
-        "__syncthreads();\n}"
-    )
-    with pytest.raises(EmulatorError, match=r"try\.early, block 1: .*threads 0 1 ended; .*2 3.* at try\.cu:3"):
-        b.run("early", None, 2, grid=2, block=4)
-
-
-def test_waiting_at_different_barriers_is_an_error(bench: Callable[..., Bench]) -> None:
-    b = bench("KERNEL two(long long count) {\nif (threadIdx.x < count)\n__syncthreads();\nelse\n__syncthreads();\n}")
-    with pytest.raises(EmulatorError, match=r"threads 0 1 2 wait for .*:3; threads 3 4 wait for .*:5"):
-        b.run("two", 3, block=5)
-    b.run("two", 5, block=5)
-
-
-def test_shared_memory_nobody_wrote_is_nan_in_every_block(bench: Callable[..., Bench]) -> None:
-    """So a missing barrier shows: the neighbour's value is not there yet."""
-    b = bench(
-        """KERNEL neighbour(real* y) {
-            __shared__ real held[BLOCK];
-            held[threadIdx.x] = 1;
-            y[blockIdx.x * blockDim.x + threadIdx.x] = held[(threadIdx.x + 1) % blockDim.x];
-        }"""
-    )
-    y = b.array(np.zeros((3, 64), np.float32))
-    b.run("neighbour", y, grid=3, block=64)
-    assert np.isnan(b.read(y)[:, :-1]).all()
-
-
-WRONG_ARGUMENTS: dict[str, tuple[Callable[[DeviceArray], tuple[Any, ...]], str]] = {
-    "a float for a long long": (lambda y: (y, 1.0, 1.0), "argument 1: the kernel takes i8, not f4"),
-    "an int for a real": (lambda y: (y, 1, 1), "argument 2: the kernel takes f4, not i8"),
-    "a number for a pointer": (lambda y: (1, 1, 1.0), "argument 0: the kernel takes pf4, not i8"),
-    "too few": (lambda y: (y, 1), "takes 3 arguments"),
-    "too many": (lambda y: (y, 1, 1.0, 1), "takes 3 arguments"),
-    "another dtype": (
-        lambda y: (DeviceArray(y.pointer, (1,), np.dtype(np.float64), y.driver), 1, 1.0),
-        "argument 0: the kernel takes pf4, not pf8",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_ARGUMENTS)
-def test_arguments_that_a_gpu_would_misread_are_errors(bench: Callable[..., Bench], case: str) -> None:
-    b = bench("KERNEL take(real* y, long long count, real a) { if (threadIdx.x < count) y[threadIdx.x] = a; }")
-    y = b.array(np.zeros(2, np.float32))
-    arguments, message = WRONG_ARGUMENTS[case]
-    with pytest.raises(EmulatorError, match=message):
-        b.run("take", *arguments(y), block=2)
-    b.run("take", y, 2, 3.0, block=2)
-    np.testing.assert_array_equal(b.read(y), [3, 3])
-
-
-def test_a_launch_that_cuda_refuses_is_an_error(bench: Callable[..., Bench]) -> None:
-    b = bench("KERNEL nothing(real* y) {}")
-    for grid, block in ((1, 129), (0, 1), (1, 0), (2**31, 1)):
-        with pytest.raises(DeviceError, match="__launch_bounds__ are 128"):
-            b.run("nothing", None, grid=grid, block=block)
-    with pytest.raises(DeviceError, match="no kernel try.something; there are nothing"):
-        b.run("something", None)
-
-
-@pytest.mark.parametrize("index", [-1, 5])
-def test_a_write_outside_of_an_allocation_is_an_error(bench: Callable[..., Bench], index: int) -> None:
-    b = bench("KERNEL stray(real* y, long long index) { y[index] = 0; }")
-    y = b.array(np.zeros(5, np.float32))
-    b.run("stray", y, 4, block=1)
-    with pytest.raises(EmulatorError, match=r"try\.stray wrote outside of an allocation of 20 bytes"):
-        b.run("stray", y, index, block=1)
-
-
-def test_arrays_outside_of_allocated_memory_are_errors(bench: Callable[..., Bench]) -> None:
-    b = bench("KERNEL nothing(real* y) {}")
-    memory = b.driver.allocate(64)
-    inside = DeviceArray(memory.pointer, (16,), np.dtype(np.float32), b.driver)
-    b.run("nothing", inside)
-    with pytest.raises(EmulatorError, match="not all in memory that is allocated"):
-        b.run("nothing", DeviceArray(memory.pointer, (17,), np.dtype(np.float32), b.driver))
-    b.driver.free(memory)
-    for use in (lambda: b.run("nothing", inside), lambda: b.read(inside), lambda: b.driver.fill(inside.pointer, 0, 1)):
-        with pytest.raises(EmulatorError, match="not all in memory that is allocated"):
-            use()
-
-
-def test_memory_runs_out_as_on_a_gpu(bench: Callable[..., Bench]) -> None:
-    driver = EmulatorDriver(total_bytes=1000)
-    first = driver.allocate(600)
-    with pytest.raises(DeviceError, match="400 of 1000 bytes free; 401"):
-        driver.allocate(401)
-    driver.free(first)
-    assert driver.memory() == (1000, 1000)
-    assert driver.allocate(1000).pointer % 256 == 0
 
 
 # ---- building ----

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpunet.devices.cuda.source import compose
 
-HEADER = Path(__file__).with_name("emulator.h")
+FOLDER = Path(__file__).parent
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+__launch_bounds__\s*\(([^()]*)\)\s*(\w+)\s*\(')
 """How every kernel is declared; groups: its launch bounds, its name."""
 REALS = {"float32": "float", "float64": "double"}
@@ -32,9 +32,10 @@ def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ..
     source = compose(file, folder)
     kernels = find_kernels(source)
     entries = ", ".join(f"EMULATOR_KERNEL({name}, {bounds})" for bounds, name in kernels)
-    text = f'#include "{HEADER}"\n{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
+    text = f'#include "{FOLDER / "emulator.h"}"\n{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
     command = [*compiler(), *FLAGS, *flags, f"-DREAL={REALS[real]}"]
-    key = hashlib.sha256("\0".join([*command, text, HEADER.read_text(encoding="utf-8")]).encode()).hexdigest()[:32]
+    headers = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.h"))]
+    key = hashlib.sha256("\0".join([*command, text, *headers]).encode()).hexdigest()[:32]
     library = _cache() / f"{file}-{real}-{key}.so"
     if not library.exists():
         _compile(command, text, library)

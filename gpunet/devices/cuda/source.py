@@ -6,8 +6,8 @@ from pathlib import Path
 from gpunet.errors import DeviceError
 
 _PACKAGE = Path(__file__).parents[2]
-_PLACES = (_PACKAGE / "kernels", _PACKAGE.parent / "cuda")
-"""Where the .cu files are: inside an installed package, beside it in a checkout."""
+_PLACES = (_PACKAGE.parent / "cuda", _PACKAGE / "_cuda")
+"""Where the .cu files are: beside the package in a checkout, inside it once installed."""
 
 
 @cache

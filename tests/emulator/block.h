@@ -1,0 +1,241 @@
+// Runs the blocks of a launch: the threads of a block one after another, each to its end or to its next barrier.
+//
+// Kernels without barriers need one fiber for all threads of a block; a thread that waits at a barrier keeps its fiber
+// and the rest go on in another one.
+#pragma once
+
+#include <string.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fibers.h"
+
+namespace emulator {
+
+struct Index {
+    unsigned int x = 0, y = 0, z = 0;
+};
+
+enum class State { unstarted, running, at_block_barrier, at_warp_barrier, released, ended };
+
+struct Thread {
+    State state;
+    const char* site;          // where it waits
+    Fiber* fiber;              // in which it waits
+    unsigned int mask;         // lanes that it waits for at a warp barrier
+    int source;                // lane whose value it wants from a shuffle
+    unsigned long long value;  // what it gives to a shuffle, then what it gets
+};
+
+constexpr int WARP = 32;
+constexpr int MOST_THREADS = 1024;
+
+}  // namespace emulator
+
+static emulator::Index threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulator {
+
+struct Kernel {
+    const char* name;
+    void (*invoke)(void** arguments);
+    std::string signature;
+    int most_threads;
+};
+
+// ---- the block that runs ---------------------------------------------------------------------------------------
+
+static struct {
+    const Kernel* kernel;
+    void** arguments;
+    int threads;
+    int next;                 // of `order`, the first thread that has not started
+    std::vector<int> order;   // in which threads start and go on
+    Thread thread[MOST_THREADS];
+    int current;              // thread
+    Fiber* running;
+    Context scheduler;
+    std::vector<Fiber*> idle;
+} block;
+
+__attribute__((section("emulator_shared"), used)) static char shared_memory_exists[16];
+extern "C" __attribute__((visibility("hidden"))) char __start_emulator_shared[];
+extern "C" __attribute__((visibility("hidden"))) char __stop_emulator_shared[];
+
+inline void enter(int thread) {
+    block.current = thread;
+    block.thread[thread].state = State::running;
+    threadIdx.x = static_cast<unsigned int>(thread);
+}
+
+// What every fiber does: start threads while there are any. A thread that waited ends in the fiber where it waited.
+inline void run_threads() {
+    for (;;) {
+        while (block.next < block.threads) {
+            enter(block.order[block.next++]);
+            block.kernel->invoke(block.arguments);
+            block.thread[block.current].state = State::ended;
+        }
+        Fiber* self = block.running;
+        block.idle.push_back(self);
+        self->context.switch_to(block.scheduler);
+    }
+}
+
+inline void resume(Fiber* fiber) {
+    block.running = fiber;
+    block.scheduler.switch_to(fiber->context);
+}
+
+inline Fiber* idle_fiber() {
+    if (block.idle.empty()) return new_fiber(run_threads);
+    Fiber* fiber = block.idle.back();
+    block.idle.pop_back();
+    return fiber;
+}
+
+__attribute__((noinline)) inline Thread& wait(State state, const char* site) {
+    Thread& thread = block.thread[block.current];
+    thread.state = state;
+    thread.site = site;
+    thread.fiber = block.running;
+    thread.fiber->context.switch_to(block.scheduler);
+    return thread;
+}
+
+// ---- who may go on -----------------------------------------------------------------------------------------------
+
+inline bool same_warp_barrier(const Thread& one, const Thread& other) {
+    return other.state == State::at_warp_barrier && other.mask == one.mask && !strcmp(other.site, one.site);
+}
+
+// Whether all lanes that `first`'s thread waits for wait with it. Threads that ended, or that there are not, do not count.
+inline bool warp_complete(int warp, const Thread& first) {
+    for (int lane = 0; lane < WARP && warp + lane < block.threads; ++lane) {
+        const Thread& other = block.thread[warp + lane];
+        if (first.mask >> lane & 1 && other.state != State::ended && !same_warp_barrier(first, other)) return false;
+    }
+    return true;
+}
+
+// Hands each lane the value that it asked for; NaN bytes where its source takes no part.
+inline void release_warp(int warp, const Thread& model) {
+    const Thread first = model;
+    unsigned long long given[WARP];
+    bool takes_part[WARP];
+    for (int lane = 0; lane < WARP; ++lane) {
+        takes_part[lane] = warp + lane < block.threads && same_warp_barrier(first, block.thread[warp + lane]);
+        given[lane] = takes_part[lane] ? block.thread[warp + lane].value : ~0ull;
+    }
+    for (int lane = 0; lane < WARP; ++lane) {
+        if (!takes_part[lane]) continue;
+        Thread& thread = block.thread[warp + lane];
+        thread.value = given[thread.source];
+        thread.state = State::released;
+    }
+}
+
+inline bool release_warps() {
+    bool released = false;
+    for (int thread = 0; thread < block.threads; ++thread) {
+        const int warp = thread / WARP * WARP;
+        if (block.thread[thread].state == State::at_warp_barrier && warp_complete(warp, block.thread[thread])) {
+            release_warp(warp, block.thread[thread]);
+            released = true;
+        }
+    }
+    return released;
+}
+
+inline bool release_block() {
+    for (int thread = 0; thread < block.threads; ++thread) {
+        if (block.thread[thread].state != State::at_block_barrier) return false;
+        if (strcmp(block.thread[thread].site, block.thread[0].site)) return false;
+    }
+    for (int thread = 0; thread < block.threads; ++thread) block.thread[thread].state = State::released;
+    return true;
+}
+
+inline std::string where_threads_are() {
+    std::vector<std::pair<std::string, std::string>> groups;
+    for (int thread = 0; thread < block.threads; ++thread) {
+        const Thread& one = block.thread[thread];
+        const std::string place = one.state == State::ended ? "ended" : std::string("wait for ") + one.site;
+        size_t group = 0;
+        while (group < groups.size() && groups[group].first != place) ++group;
+        if (group == groups.size()) groups.push_back({place, ""});
+        groups[group].second += " " + std::to_string(thread);
+    }
+    std::string text;
+    for (auto& group : groups) {
+        if (group.second.size() > 60) group.second = group.second.substr(0, group.second.rfind(' ', 60)) + " ...";
+        text += (text.empty() ? "threads" : "; threads") + group.second + " " + group.first;
+    }
+    return text;
+}
+
+// ---- a launch ----------------------------------------------------------------------------------------------------
+
+enum class Order { ascending, descending, random };
+
+struct Shuffler {
+    unsigned long long state;
+
+    unsigned long long next() {  // splitmix64
+        unsigned long long z = state += 0x9E3779B97F4A7C15ull;
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
+        z = (z ^ z >> 27) * 0x94D049BB133111EBull;
+        return z ^ z >> 31;
+    }
+
+    void arrange(std::vector<int>& items, Order order) {
+        const int count = static_cast<int>(items.size());
+        for (int item = 0; item < count; ++item) items[item] = order == Order::descending ? count - 1 - item : item;
+        if (order != Order::random) return;
+        for (int item = count - 1; item > 0; --item) std::swap(items[item], items[next() % (item + 1)]);
+    }
+};
+
+// Runs one block; what is wrong with it, or nothing.
+inline std::string run_block(Order order, Shuffler& shuffler) {
+    asm volatile("" ::"r"(shared_memory_exists));  // else some linkers drop the section that nothing else refers to
+    memset(__start_emulator_shared, 0xFF, __stop_emulator_shared - __start_emulator_shared);
+    for (int thread = 0; thread < block.threads; ++thread) block.thread[thread].state = State::unstarted;
+    shuffler.arrange(block.order, order);
+    block.next = 0;
+    while (block.next < block.threads) resume(idle_fiber());
+    for (;;) {
+        bool all_ended = true;
+        for (int thread = 0; thread < block.threads; ++thread) all_ended &= block.thread[thread].state == State::ended;
+        if (all_ended) return "";
+        if (!release_warps() && !release_block()) return where_threads_are();
+        shuffler.arrange(block.order, order);
+        for (int thread : block.order) {
+            if (block.thread[thread].state != State::released) continue;
+            enter(thread);
+            resume(block.thread[thread].fiber);
+        }
+    }
+}
+
+inline std::string launch(const Kernel& kernel, int grid, int threads, void** arguments, Order order, uint64_t seed) {
+    Shuffler shuffler{seed};
+    std::vector<int> blocks(grid);
+    shuffler.arrange(blocks, order);
+    block.kernel = &kernel;
+    block.arguments = arguments;
+    block.threads = threads;
+    block.order.resize(threads);
+    gridDim = {static_cast<unsigned int>(grid), 1, 1};
+    blockDim = {static_cast<unsigned int>(threads), 1, 1};
+    for (int index : blocks) {
+        blockIdx.x = static_cast<unsigned int>(index);
+        const std::string wrong = run_block(order, shuffler);
+        if (!wrong.empty()) return "block " + std::to_string(index) + ": not all threads reach a barrier: " + wrong;
+    }
+    return "";
+}
+
+}  // namespace emulator

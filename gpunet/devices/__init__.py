@@ -4,11 +4,12 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
+# Now, so that the module is no longer set as `target` of this package once the function has that name.
+from gpunet.devices.target import DeviceTarget
 from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpunet.devices.device import Device
-    from gpunet.devices.target import DeviceTarget
 
 
 def device_names() -> list[str]:
@@ -16,9 +17,10 @@ def device_names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__) if module.ispkg)
 
 
-def target(name: str) -> "DeviceTarget":
+def target(name: str) -> DeviceTarget:
     """What planning for a device needs to know; never opens it. Raises ConfigError for a name there is not."""
-    return import_module(f"{__name__}.{_known(name)}.target").TARGET
+    found: DeviceTarget = import_module(f"{__name__}.{_known(name)}.target").TARGET
+    return found
 
 
 def open_device(name: str) -> "Device":

@@ -1,0 +1,97 @@
+"""The documents tell the truth: their examples run and print what they show, and name everything that is public."""
+
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import gpunet
+from gpunet.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["docs/api.md", "docs/training.md"]
+FLAGS = doctest.ELLIPSIS
+
+
+def blocks(text: str) -> list[tuple[str, str, int]]:
+    """(language, content, line) of every fenced block."""
+    return [
+        (found[1], found[2], text.count("\n", 0, found.start(2)))
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def run_python(content: str, names: dict[str, object], where: str, line: int) -> None:
+    """Run the examples of a block; they share `names` with those before."""
+    test = doctest.DocTestParser().get_doctest(content, names, where, where, line)
+    assert test.examples or ">>>" not in content
+    output: list[str] = []
+    result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=output.append, clear_globs=False)
+    assert result.failed == 0, "".join(output)
+    names |= test.globs
+
+
+def run_console(content: str) -> None:
+    """Run `$ gpunet ...` and compare with the lines below it; "..." stands for anything."""
+    command, _, shown = content.removeprefix("$ ").partition("\n")
+    program, *arguments = shlex.split(command)
+    assert program == "gpunet", command
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    pattern = re.escape(shown.strip()).replace(re.escape("..."), "(?s:.*)")
+    assert re.fullmatch(pattern, result.output.strip()), result.output
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_examples_run_and_print_what_they_show(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    found = blocks((ROOT / document).read_text("utf-8"))
+    assert any(language == "python" for language, _, _ in found)
+    for language, content, line in found:
+        if language == "python":
+            run_python(content, names, document, line)
+        elif language == "console":
+            run_console(content)
+
+
+def test_a_wrong_example_is_seen() -> None:
+    with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2"):
+        run_python(">>> 1 + 1\n3\n", {}, "here", 0)
+    with pytest.raises(AssertionError):
+        run_console("$ gpunet --version\ngpunet 9.9.9\n")
+
+
+def test_the_api_page_names_everything_public() -> None:
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    code = "".join(content for language, content, _ in blocks(page) if language == "python")
+    missing = [name for name in gpunet.__all__ if not re.search(rf"\b{name}\b", code)]
+    assert not missing, f"docs/api.md has no example of {', '.join(missing)}"
+
+
+def test_links_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        page = (ROOT / document).read_text("utf-8")
+        headings = {
+            re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)", page, re.M)
+        }
+        for target in re.findall(r"\]\(([^)]+)\)", page):
+            if target.startswith("#"):
+                assert target[1:] in headings, f"{document}: {target}"
+            elif "://" not in target:
+                assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
+
+
+def test_a_plan_before_the_first_model_does_not_stand_in_its_way() -> None:
+    """In a fresh interpreter: here, other tests have imported everything."""
+    code = (
+        "import gpunet; net = gpunet.load('INPUT[3x3x1] -> FC-2'); gpunet.plan(net, 1, device='cpu')\n"
+        "gpunet.Model(net, 1, device='cpu').close(); print('well')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "well\n", done.stderr

@@ -1,17 +1,12 @@
-"""Memory and arguments of the CUDA device; and what its driver says where something is missing."""
+"""Memory and arguments of the CUDA device."""
 
-import sys
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda import driver as driver_module
-from gpunet.devices.cuda import present
 from gpunet.devices.cuda.arrays import DeviceArray, cast
 from gpunet.devices.cuda.device import STAGING_BYTES, CudaDevice
-from gpunet.devices.cuda.driver import CupyDriver
 from gpunet.devices.cuda.launch import BLOCK, BLOCKS_PER_MULTIPROCESSOR, launch
 from gpunet.devices.cuda.source import kernel_folder
 from gpunet.errors import DeviceError, ShapeError
@@ -153,77 +148,3 @@ def test_rows_and_shapes_of_an_array_are_checked() -> None:
     for shape in ((5, 5), (-1, 5), (-1, -1), (-4, -6)):
         with pytest.raises(ShapeError, match="cannot become"):
             array.reshape(*shape)
-
-
-# ---- where something is missing ----
-
-
-def test_without_a_driver_or_with_an_old_one_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for version, message in ((None, "no NVIDIA driver .*--device cpu"), (11, "knows CUDA 11 and 12 is needed")):
-        monkeypatch.setattr(present, "driver_version", lambda version=version: version)
-        with pytest.raises(DeviceError, match=message):
-            CupyDriver()
-
-
-@pytest.mark.parametrize("version, extra", [(12, "cuda12"), (13, "cuda13"), (14, "cuda13")])
-def test_without_cupy_the_message_has_the_command(monkeypatch: pytest.MonkeyPatch, version: int, extra: str) -> None:
-    monkeypatch.setattr(present, "driver_version", lambda: version)
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(DeviceError, match=rf'CuPy cannot be imported .*pip install "gpunet\[{extra}\]"'):
-        CupyDriver()
-
-
-class CudaError(RuntimeError):
-    """As CuPy's: with a status."""
-
-    def __init__(self, status: int):
-        super().__init__(f"cudaError{status}")
-        self.status = status
-
-
-def fake_cupy(**runtime: Any) -> SimpleNamespace:
-    """A CuPy whose runtime answers as told."""
-    errors = SimpleNamespace(CUDARuntimeError=CudaError, getDevice=lambda: 0, **runtime)
-    return SimpleNamespace(cuda=SimpleNamespace(runtime=errors, driver=SimpleNamespace(CUDADriverError=CudaError)))
-
-
-@pytest.mark.parametrize(
-    "status, message",
-    [(35, r'newer CUDA than the 12 .*pip install "gpunet\[cuda12\]"'), (100, "shows no GPU"), (999, "cudaError999")],
-)
-def test_a_gpu_that_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch, status: int, message: str) -> None:
-    def refuse(device: int) -> dict[str, int]:
-        raise CudaError(status)
-
-    monkeypatch.setattr(present, "driver_version", lambda: 12)
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(getDeviceProperties=refuse))
-    with pytest.raises(DeviceError, match=message):
-        CupyDriver()
-
-
-def test_a_gpu_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(present, "driver_version", lambda: 13)
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(getDeviceProperties=lambda device: {"major": 6, "minor": 1}))
-    with pytest.raises(DeviceError, match=r"compute capability 6\.1 and 7\.5 is needed"):
-        CupyDriver()
-
-
-def test_the_driver_of_this_machine_is_asked() -> None:
-    """Either there is one, whose CUDA release is a small number, or nobody opens a GPU here."""
-    version = present.driver_version()
-    if version is None:
-        with pytest.raises(DeviceError, match="no NVIDIA driver"):
-            CupyDriver()
-    else:
-        assert 9 < version < 100
-
-
-def test_a_missing_cublas_has_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cuda import pathfinder
-
-    def missing(name: str) -> None:
-        raise pathfinder.DynamicLibNotFoundError("libcublas.so")
-
-    monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", missing)
-    with pytest.raises(DeviceError, match=r"cuBLAS is not installed: pip install"):
-        driver_module._load_cublas()

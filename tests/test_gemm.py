@@ -17,6 +17,7 @@ from tests.ops import new, put
 Real = type[np.floating[Any]]
 REALS: tuple[Real, ...] = (np.float32, np.float64)
 WORKSPACE_BYTES = 2**20
+HANDLE = 99
 
 
 @pytest.mark.parametrize("real", REALS)
@@ -123,6 +124,8 @@ class FakeCublas:
 
     def _function(self, name: str, status: int) -> Any:
         def call(*arguments: Any) -> int:
+            if name == "cublasCreate_v2":
+                arguments[0]._obj.value = HANDLE
             self.calls.append((name, *(getattr(a, "value", a) for a in arguments)))
             return status
 
@@ -144,9 +147,10 @@ def test_cublas_gets_the_arguments_in_its_order() -> None:
     assert library.named("cublasSetStream_v2")[0][2] == 77
     product(cublas, real=np.float64)
     (call,) = library.named("cublasDgemm_v2_64")
-    assert [call[2:7], call[8:12], call[13:]] == [(1, 0, 4, 2, 3), (4096, 5, 4096, 6), (4096, 7)]
+    assert [call[1:7], call[8:12], call[13:]] == [(HANDLE, 1, 0, 4, 2, 3), (4096, 5, 4096, 6), (4096, 7)]
     cublas.close()
-    assert library.calls[-1][0] == "cublasDestroy_v2"
+    cublas.close()
+    assert library.named("cublasDestroy_v2") == [("cublasDestroy_v2", HANDLE)]
 
 
 def test_cublas_gets_a_workspace_when_it_changes() -> None:

@@ -71,7 +71,9 @@ class Cublas:
         _check("gemm", status)
 
     def close(self) -> None:
-        self._call("cublasDestroy_v2", self._handle)
+        if self._handle:
+            self._call("cublasDestroy_v2", self._handle)
+            self._handle = c_void_p()
 
     def _use_workspace(self, workspace: DeviceArray | None) -> None:
         wanted = None if workspace is None else (workspace.pointer, workspace.nbytes)

@@ -1,0 +1,253 @@
+"""The driver of a GPU on a CuPy that notes what is asked of it; and what it says where something is missing."""
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunet.devices.cuda import driver as driver_module
+from gpunet.devices.cuda import present
+from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.driver import CupyDriver, compile_options
+from gpunet.devices.cuda.source import compose
+from gpunet.errors import DeviceError
+
+STREAM = 77
+
+
+class CudaError(RuntimeError):
+    """As CuPy's: with a status."""
+
+    def __init__(self, status: int):
+        super().__init__(f"cudaError{status}")
+        self.status = status
+
+
+class CompileError(Exception):
+    """As CuPy's: what the compiler said."""
+
+
+class FakeStream:
+    """Knows whether it is the current one."""
+
+    ptr = STREAM
+
+    def __init__(self, non_blocking: bool):
+        assert non_blocking
+        self.current = self.synchronized = False
+
+    def __enter__(self) -> None:
+        self.current = True
+
+    def __exit__(self, *error: object) -> None:
+        self.current = False
+
+    def synchronize(self) -> None:
+        self.synchronized = True
+
+
+class FakeCupy(SimpleNamespace):
+    """As much of CuPy as the driver uses. `notes`: what was asked for; `broken`: the statuses that calls end with."""
+
+    def __init__(self, **broken: int):
+        self.notes: list[tuple[Any, ...]] = []
+        self.properties = {"major": 8, "minor": 6, "multiProcessorCount": 28}
+        names = ("malloc", "free", "memcpyAsync", "memsetAsync", "memGetInfo", "getDevice", "getDeviceProperties")
+        answers = {
+            "malloc": 4096,
+            "memGetInfo": (3 * 2**30, 12 * 2**30),
+            "getDevice": 0,
+            "getDeviceProperties": self.properties,
+        }
+        runtime = {name: self._call(name, answers.get(name), broken.get(name)) for name in names}
+        self.cuda = SimpleNamespace(
+            runtime=SimpleNamespace(CUDARuntimeError=CudaError, memcpyHostToDevice=1, memcpyDeviceToHost=2, **runtime),
+            driver=SimpleNamespace(CUDADriverError=CudaError),
+            compiler=SimpleNamespace(CompileException=CompileError),
+            Stream=self._open_stream,
+        )
+        self.compile_error: Exception | None = None
+
+    def _open_stream(self, non_blocking: bool) -> FakeStream:
+        self.stream = FakeStream(non_blocking)
+        return self.stream
+
+    def _call(self, name: str, answer: Any, status: int | None) -> Any:
+        def call(*arguments: Any) -> Any:
+            self.notes.append((name, *arguments))
+            if status is not None:
+                raise CudaError(status)
+            return answer
+
+        return call
+
+    def RawModule(self, code: str, options: tuple[str, ...], backend: str) -> SimpleNamespace:
+        def compile_now() -> None:
+            self.notes.append(("compile", code, options, backend))
+            if self.compile_error:
+                raise self.compile_error
+
+        def get_function(name: str) -> Any:
+            return lambda grid, block, arguments: self.notes.append((name, grid, block, arguments, self.stream.current))
+
+        return SimpleNamespace(compile=compile_now, get_function=get_function)
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [note[1:] for note in self.notes if note[0] == name]
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> FakeCupy:
+    return install(monkeypatch, FakeCupy())
+
+
+def install(monkeypatch: pytest.MonkeyPatch, cupy: FakeCupy) -> FakeCupy:
+    """Put it in CuPy's place, with a driver of CUDA 12 and any cuBLAS."""
+    monkeypatch.setattr(present, "driver_version", lambda: 12)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(driver_module, "_load_cublas", lambda: None)
+    monkeypatch.setattr(
+        driver_module, "Cublas", lambda library, stream: SimpleNamespace(close=lambda: None, stream=stream)
+    )
+    return cupy
+
+
+# ---- what is asked of CuPy ----
+
+
+def test_the_gpu_is_opened_with_a_stream_of_its_own(fake_cupy: FakeCupy) -> None:
+    driver = CupyDriver()
+    assert driver.multiprocessors == 28
+    assert driver._cublas.stream == STREAM
+    assert driver.memory() == (3 * 2**30, 12 * 2**30)
+
+
+def test_a_kernel_is_compiled_once_and_launched_on_the_stream_with_arguments_cast(fake_cupy: FakeCupy) -> None:
+    driver = CupyDriver()
+    x = DeviceArray(4096, (3,), np.dtype(np.float32), driver)
+    for _ in range(2):
+        driver.launch("relu", "relu_forward", 5, 256, x, None, 3, 0.5, real=np.dtype(np.float32))
+    driver.launch("relu", "relu_backward", 5, 256, x, real=np.dtype(np.float32))
+    assert fake_cupy.named("compile") == [(compose("relu"), compile_options("float32"), "nvrtc")]
+    launched = fake_cupy.named("relu_forward")
+    assert len(launched) == 2
+    grid, block, arguments, on_stream = launched[0]
+    assert (grid, block, on_stream) == ((5,), (256,), True)
+    assert [value.dtype.name for value in arguments] == ["uint64", "uint64", "int64", "float32"]
+    assert list(arguments) == [4096, 0, 3, 0.5]
+    driver.launch("relu", "relu_forward", 5, 256, x, real=np.dtype(np.float64))
+    assert fake_cupy.named("compile")[1][1] == compile_options("float64")
+
+
+def test_copies_and_fills_go_through_the_stream_and_reads_wait_for_it(fake_cupy: FakeCupy) -> None:
+    driver = CupyDriver()
+    values = np.arange(5, dtype=np.float32)
+    driver.fill(8192, 0xFF, 20)
+    driver.copy_in(4096, values)
+    assert not fake_cupy.stream.synchronized
+    driver.copy_out(4096, values)
+    assert fake_cupy.stream.synchronized
+    assert fake_cupy.named("memsetAsync") == [(8192, 0xFF, 20, STREAM)]
+    host = values.ctypes.data
+    assert fake_cupy.named("memcpyAsync") == [(4096, host, 20, 1, STREAM), (host, 4096, 20, 2, STREAM)]
+
+
+def test_memory_is_given_back_when_the_work_is_done(fake_cupy: FakeCupy) -> None:
+    driver = CupyDriver()
+    memory = driver.allocate(1000)
+    assert (memory.pointer, memory.nbytes) == (4096, 1000)
+    driver.free(memory)
+    assert fake_cupy.stream.synchronized
+    assert fake_cupy.named("free") == [(4096,)]
+
+
+# ---- what goes wrong on a GPU ----
+
+
+def test_too_little_memory_says_what_is_free_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeCupy(malloc=2))
+    with pytest.raises(
+        DeviceError, match=rf"3\.00 of 12\.00 GiB free \({3 * 2**30} bytes\) and 4\.00 GiB .*gpunet fit"
+    ):
+        CupyDriver().allocate(2**32)
+
+
+def test_errors_of_cuda_say_what_was_being_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeCupy(malloc=700, memcpyAsync=700, memsetAsync=700))
+    driver = CupyDriver()
+    values = np.zeros(3)
+    for action, message in (
+        (lambda: driver.allocate(16), "allocate 16 bytes: cudaError700"),
+        (lambda: driver.copy_in(4096, values), "take values: cudaError700"),
+        (lambda: driver.copy_out(4096, values), "give values: cudaError700"),
+        (lambda: driver.fill(4096, 0, 1), "fill memory: cudaError700"),
+    ):
+        with pytest.raises(DeviceError, match=message):
+            action()
+
+
+@pytest.mark.parametrize("error", [CompileError("relu.cu(3): error"), RuntimeError("libnvrtc.so cannot be loaded")])
+def test_a_kernel_that_cannot_be_compiled_is_named(fake_cupy: FakeCupy, error: Exception) -> None:
+    fake_cupy.compile_error = error
+    driver = CupyDriver()
+    with pytest.raises(DeviceError, match=r"relu\.cu cannot be compiled .*") as caught:
+        driver.launch("relu", "relu_forward", 1, 1, real=np.dtype(np.float32))
+    assert str(error) in str(caught.value)
+    assert 'pip install "gpunet[cuda12]"' in str(caught.value)
+
+
+# ---- where something is missing ----
+
+
+def test_without_a_driver_or_with_an_old_one_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, message in ((None, "no NVIDIA driver .*--device cpu"), (11, "knows CUDA 11 and 12 is needed")):
+        monkeypatch.setattr(present, "driver_version", lambda version=version: version)
+        with pytest.raises(DeviceError, match=message):
+            CupyDriver()
+
+
+@pytest.mark.parametrize("version, extra", [(12, "cuda12"), (13, "cuda13"), (14, "cuda13")])
+def test_without_cupy_the_message_has_the_command(monkeypatch: pytest.MonkeyPatch, version: int, extra: str) -> None:
+    monkeypatch.setattr(present, "driver_version", lambda: version)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceError, match=rf'CuPy cannot be imported .*pip install "gpunet\[{extra}\]"'):
+        CupyDriver()
+
+
+@pytest.mark.parametrize(
+    "status, message",
+    [(35, r'newer CUDA than the 12 .*pip install "gpunet\[cuda12\]"'), (100, "shows no GPU"), (999, "cudaError999")],
+)
+def test_a_gpu_that_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch, status: int, message: str) -> None:
+    install(monkeypatch, FakeCupy(getDeviceProperties=status))
+    with pytest.raises(DeviceError, match=message):
+        CupyDriver()
+
+
+def test_a_gpu_that_is_too_old_is_named(fake_cupy: FakeCupy) -> None:
+    fake_cupy.properties.update(major=6, minor=1)
+    with pytest.raises(DeviceError, match=r"compute capability 6\.1 and 7\.5 is needed"):
+        CupyDriver()
+
+
+def test_the_driver_of_this_machine_is_asked() -> None:
+    """Either there is one, whose CUDA release is a small number, or nobody opens a GPU here."""
+    version = present.driver_version()
+    if version is None:
+        with pytest.raises(DeviceError, match="no NVIDIA driver"):
+            CupyDriver()
+    else:
+        assert 9 < version < 100
+
+
+def test_a_missing_cublas_has_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cuda import pathfinder
+
+    def missing(name: str) -> None:
+        raise pathfinder.DynamicLibNotFoundError("libcublas.so")
+
+    monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", missing)
+    with pytest.raises(DeviceError, match=r"cuBLAS is not installed: pip install"):
+        driver_module._load_cublas()

@@ -74,7 +74,7 @@ def conv_backward_weights(
     dw         (K, F, F, D)        same dtype, out
     columns    (rows, F*F*D)       same dtype, scratch; cut as `gpunet.program.chunks.chunks` says
     workspace  (>= K*F*F*D,)       same dtype, scratch for a product that is added to dw; None where one chunk is all
-    No output may alias an input. The same chunks give the same bits, whatever the number of threads.
+    No output may alias an input. The same chunks on as many threads give the same bits.
     Source: CS231n "Implementation as Matrix Multiplication".
     """
     N, H2, W2, K = dy.shape
@@ -120,7 +120,7 @@ def conv_backward_input(
     dx         (N, H, W, D)        same dtype, out; exactly 0 where no window looked
     columns    (rows, F*F*D)       same dtype, scratch: the gradient of the im2col matrix of a chunk
     workspace  unused on the CPU
-    No output may alias an input. Every value of dx is summed in the same order, whatever the number of threads.
+    No output may alias an input. The same scratch and as many threads give the same bits.
     Source: CS231n "Convolutional Layer"; the adjoint of im2col.
     """
     N, H2, W2, K = dy.shape

@@ -35,9 +35,8 @@ PACKAGES = {
     "pynvml": "nvidia-ml-py",
     "pytest": "pytest",
     "hypothesis": "hypothesis",
-    "rich": "rich",
 }
-"""Modules that sections need, and what pip calls them. Without rich the tables are plain."""
+"""Modules that sections need, and what pip calls them."""
 
 REQUIRED = ("numpy", "cupy")
 
@@ -143,17 +142,17 @@ def run_section(name: str, path: Path, quick: bool, seconds: float) -> None:
     setting.close()
 
 
-def summary(run: Run, *, plain: bool) -> int:
+def summary(run: Run) -> int:
     """Print the tables, then what failed and what was left out; the exit code."""
     from bench.gpu import section
-    from bench.gpu.table import Table, show
+    from bench.gpu.table import Table, as_text
 
     print()
     for name, found in run.sections.items():
         for table in section(name).tables(found.get("values", {})):
-            show(table, plain=plain)
+            print(as_text(table))
     rows = [(section(name).TITLE, found["status"], f"{found['seconds']:.0f}") for name, found in run.sections.items()]
-    show(Table(f"Sections, {run.results['seconds']:.0f} s in all", ("section", "status", "seconds"), rows), plain=plain)
+    print(as_text(Table(f"Sections, {run.results['seconds']:.0f} s in all", ("section", "status", "seconds"), rows)))
     for kind, title in (("skipped", "left out"), ("failures", "FAILED")):
         for name, found in run.sections.items():
             for message in found.get(kind, ()):
@@ -178,7 +177,6 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="leave out the large nets: about 3 minutes")
     parser.add_argument("--only", action="append", choices=SECTIONS[1:], help="run this section only; may be repeated")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time for everything (default: %(default)s)")
-    parser.add_argument("--plain", action="store_true", help="tables as plain text")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.minutes < 24 * 60:
@@ -218,7 +216,7 @@ def measure(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was found is in {run.out}", file=sys.stderr)
         return INTERRUPTED
-    return summary(run, plain=options.plain)
+    return summary(run)
 
 
 if __name__ == "__main__":

@@ -268,12 +268,14 @@ def small_config() -> Config:
 def test_agreement_of_cpu_and_gpu(setting):
     agreement.run(setting, small_digits(), small_config(), least_accuracy=0.0)
     values = on_disk(setting)["values"]
-    assert [len(curve) for curve in values["losses"].values()] == [3, 3]
-    assert values["loss_difference"] < 1e-5
+    assert [row["dtype"] for row in values["losses"]] == ["float64", "float32"]
+    for row, bound in zip(values["losses"], (1e-12, 1e-5), strict=True):
+        assert len(row["gpu"]) == len(row["cpu"]) == 3
+        assert row["difference"] == row["difference_over_the_epoch"] < bound
     assert values["same_bits_twice"] is True
     assert values["training"]["epochs"] == 2
     assert not setting.findings.failures
-    assert len(agreement.tables(values)[0].rows) == 4
+    assert len(agreement.tables(values)[0].rows) == 7
 
 
 def test_a_loss_that_strays_bits_that_change_and_a_poor_accuracy_are_failures(setting, monkeypatch):
@@ -287,5 +289,6 @@ def test_a_loss_that_strays_bits_that_change_and_a_poor_accuracy_are_failures(se
     break_op(setting, monkeypatch, "momentum_update", drifting)
     agreement.run(setting, small_digits(), small_config(), least_accuracy=1.01)
     found = setting.findings.failures
-    assert len(found) == 3
-    assert "differ from the CPU's" in found[0] and "different bits" in found[1] and "at least 101%" in found[2]
+    words = ("float64 differ from the CPU's", "float32 differ from", "different bits", "at least 101%")
+    assert len(found) == len(words)
+    assert all(word in message for word, message in zip(words, found, strict=True))

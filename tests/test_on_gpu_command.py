@@ -15,7 +15,7 @@ from bench.gpu import SECTIONS, gpu_tests, sanitizer, section, tiny_steps
 from bench.gpu.findings import Findings
 from bench.gpu.processes import ROOT, TIMED_OUT, run_command
 from bench.gpu.setting import Setting
-from bench.gpu.table import Table, as_text, number, show
+from bench.gpu.table import Table, as_text, number
 from bench.gpu.timing import HostClock, race
 from tests.conftest import make_device
 
@@ -242,7 +242,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, **special: dict[str, Any]) -> list[str
 def test_a_good_run_ends_with_0_and_every_section_in_the_file(monkeypatch, tmp_path, capsys):
     ran = stub(monkeypatch)
     out = tmp_path / "deep" / "results.json"
-    assert on_gpu.main(["--out", str(out), "--plain"]) == 0
+    assert on_gpu.main(["--out", str(out)]) == 0
     assert ran == list(SECTIONS)
     assert list(json.loads(out.read_text())["sections"]) == list(SECTIONS)
     shown = capsys.readouterr().out
@@ -252,7 +252,7 @@ def test_a_good_run_ends_with_0_and_every_section_in_the_file(monkeypatch, tmp_p
 
 def test_a_failed_section_ends_it_with_1_and_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
     ran = stub(monkeypatch, steps={"status": "failed", "failures": ["vgg16: too slow"]}, memory={"skipped": ["vgg16"]})
-    assert on_gpu.main(["--out", str(tmp_path / "x.json"), "--plain"]) == 1
+    assert on_gpu.main(["--out", str(tmp_path / "x.json")]) == 1
     assert ran == list(SECTIONS)
     shown = capsys.readouterr().out
     assert "FAILED: training steps beside PyTorch: vgg16: too slow" in shown
@@ -264,7 +264,7 @@ def test_one_section_can_be_chosen_and_a_missing_package_leaves_one_out(monkeypa
     found = on_gpu.importlib.util.find_spec
     monkeypatch.setattr(on_gpu.importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
     out = tmp_path / "x.json"
-    assert on_gpu.main(["--out", str(out), "--only", "steps", "--only", "layers", "--plain"]) == 0
+    assert on_gpu.main(["--out", str(out), "--only", "steps", "--only", "layers"]) == 0
     assert ran == ["environment", "layers"]
     assert json.loads(out.read_text())["sections"]["steps"]["skipped"] == ["not installed: torch"]
     assert "left out: training steps beside PyTorch: not installed: torch" in capsys.readouterr().out
@@ -274,7 +274,7 @@ def test_when_time_is_up_the_rest_is_left_out(monkeypatch, tmp_path):
     ran = stub(monkeypatch)
     out = tmp_path / "x.json"
     monkeypatch.setattr(on_gpu, "LEAST_SECONDS", 60.0)
-    on_gpu.main(["--out", str(out), "--minutes", "0.5", "--plain"])
+    on_gpu.main(["--out", str(out), "--minutes", "0.5"])
     assert ran == ["environment"]
     assert json.loads(out.read_text())["sections"]["sanitizer"]["skipped"] == ["no time left"]
 
@@ -311,7 +311,7 @@ def test_numbers_have_three_digits(value, text):
     assert number(value) == text
 
 
-def test_tables_show_every_cell(capsys):
+def test_tables_show_every_cell():
     table = Table("a title", ("name", "ms"), [("first", "1.5"), ("the second", 22)], ("a note",))
     assert as_text(table).splitlines() == [
         "a title",
@@ -321,8 +321,6 @@ def test_tables_show_every_cell(capsys):
         "  the second   22",
         "  a note",
     ]
-    show(table, plain=True)
-    assert capsys.readouterr().out.startswith("a title\n")
 
 
 def test_the_readme_names_every_section():

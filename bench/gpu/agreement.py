@@ -21,8 +21,12 @@ SECONDS = 90
 NEEDS = ("cupy",)
 
 CONFIG = "vgg_digits"
-TOLERANCE = 1e-3
-"""Largest difference of the curve of losses, as a part of it: rounding differs, and that grows from step to step."""
+BOUNDS: dict[str, tuple[float, int | None]] = {"float64": (1e-9, None), "float32": (1e-3, 5)}
+"""By dtype: largest difference of the curve of losses, as a part of it, and over how many steps (None: the epoch).
+
+Rounding differs and training makes differences grow. Two CPU runs that differ only in where the im2col matrix is cut
+agree to 1e-15 in float64; in float32 to 2e-5 after 5 steps, and after 90 they are up to 2 % apart, depending on the seed.
+"""
 
 LEAST_ACCURACY = 0.93
 
@@ -43,22 +47,14 @@ def run(
     config: Config | None = None,
     least_accuracy: float = LEAST_ACCURACY,
 ) -> None:
-    """One epoch on both devices, another on the GPU for its bits, and a whole training on the GPU."""
+    """An epoch on both devices in both dtypes, two on the GPU for their bits, and a whole training on the GPU."""
     findings = setting.findings
     data = data or digits()
     config = config or load_config(CONFIG)
-    losses, weights = train(config, data, setting.device, epochs=1)
-    cpu = open_device("cpu")
-    expected, _ = train(config, data, cpu, epochs=1)
-    cpu.close()
-    gap = float(np.max(np.abs(np.subtract(losses, expected)) / np.abs(expected)))
-    findings.note("losses", {setting.device.name: losses, "cpu": expected})
-    findings.note("loss_difference", gap)
-    findings.require(
-        gap <= TOLERANCE, f"the losses of an epoch differ from the CPU's by up to {gap:.2g} of their value"
-    )
-    again, weights_again = train(config, data, setting.device, epochs=1)
-    same = losses == again and all(np.array_equal(weights[name], weights_again[name]) for name in weights)
+    for dtype in BOUNDS:
+        compare(setting, config, data, dtype)
+    (curve, weights), (curve_again, weights_again) = (train(config, data, setting.device, "float32") for _ in range(2))
+    same = curve == curve_again and all(map(np.array_equal, weights, weights_again))
     findings.note("same_bits_twice", same)
     findings.require(same, "the same seed trained twice on the GPU gave different bits")
     if setting.quick:
@@ -72,12 +68,30 @@ def run(
     )
 
 
-def train(config: Config, data: Dataset, device: Device, *, epochs: int) -> tuple[list[float], dict[str, np.ndarray]]:
-    """(mean loss so far after each step, the weights afterwards) of a training with the config's settings."""
+def compare(setting: Setting, config: Config, data: Dataset, dtype: str) -> None:
+    """The curve of losses over an epoch, beside the CPU's."""
+    found, _ = train(config, data, setting.device, dtype)
+    cpu = open_device("cpu")
+    expected, _ = train(config, data, cpu, dtype)
+    cpu.close()
+    gaps = np.abs(np.subtract(found, expected)) / np.abs(expected)
+    bound, steps = BOUNDS[dtype]
+    difference = float(gaps[:steps].max())
+    row = {"dtype": dtype, "gpu": found, "cpu": expected, "bound": bound, "steps": len(gaps[:steps])}
+    row |= {"difference": difference, "difference_over_the_epoch": float(gaps.max())}
+    setting.findings.append("losses", row)
+    setting.findings.require(
+        difference <= bound,
+        f"the losses in {dtype} differ from the CPU's by up to {difference:.2g} of their value; {bound} is allowed",
+    )
+
+
+def train(config: Config, data: Dataset, device: Device, dtype: str) -> tuple[list[float], list[np.ndarray]]:
+    """(mean loss so far after each step, the weights afterwards) of an epoch with the config's settings."""
     watcher = Losses()
-    with _model(config, device) as model:
-        _trainer(config, model, data, epochs, watcher).run()
-        return watcher.curve, dict(model.parameters)
+    with _model(config, device, dtype) as model:
+        _trainer(config, model, data, 1, watcher).run()
+        return watcher.curve, list(model.parameters.values())
 
 
 def measure_accuracy(setting: Setting, config: Config, data: Dataset) -> dict[str, Any]:
@@ -96,7 +110,7 @@ def measure_accuracy(setting: Setting, config: Config, data: Dataset) -> dict[st
     }
 
 
-def _model(config: Config, device: Device) -> Model:
+def _model(config: Config, device: Device, dtype: str = "float32") -> Model:
     settings = config.train
     kind = optimizer(settings.optimizer, momentum=settings.momentum, weight_decay=settings.weight_decay)
     return Model(
@@ -104,6 +118,7 @@ def _model(config: Config, device: Device) -> Model:
         settings.batch,
         device,
         optimizer=kind,
+        dtype=dtype,
         seed=settings.seed,
         learning_rate=settings.learning_rate,
     )
@@ -116,13 +131,10 @@ def _trainer(config: Config, model: Model, data: Dataset, epochs: int, *watchers
 
 def tables(values: dict[str, Any]) -> list[Table]:
     rows: list[tuple[str, object]] = []
-    if "loss_difference" in values:
-        rows.append(
-            (
-                "largest difference of a loss to the CPU's in one epoch, as a part of it",
-                f"{values['loss_difference']:.2g}",
-            )
-        )
+    for row in values.get("losses", ()):
+        what = f"losses in {row['dtype']}, largest difference to the CPU's as a part of them"
+        rows.append((f"{what}, {row['steps']} steps", f"{row['difference']:.1e}"))
+        rows.append((f"{what}, the epoch of {len(row['cpu'])} steps", f"{row['difference_over_the_epoch']:.1e}"))
     if "same_bits_twice" in values:
         rows.append(("the same seed twice gives the same bits", "yes" if values["same_bits_twice"] else "NO"))
     if row := values.get("training"):

@@ -1,4 +1,4 @@
-"""Tables of results: through rich where it is installed, as plain text where it is not."""
+"""Tables of results as plain text: they need no package and read the same on a screen, in a pipe and in a log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,28 +24,6 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:.1e}"
     decimals = max(0, digits - 1 - floor(log10(abs(value)))) if value else 0
     return f"{value:,.{decimals}f}"
-
-
-def show(table: Table, *, plain: bool = False) -> None:
-    """Print a table."""
-    try:
-        if plain:
-            raise ImportError
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table as RichTable
-    except ImportError:
-        print(as_text(table))
-        return
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for position, column in enumerate(table.columns):
-        shown.add_column(column, justify="left" if position < table.left else "right")
-    for row in table.rows:
-        shown.add_row(*map(str, row))
-    console = Console()
-    console.print(shown if console.is_terminal else as_text(table), markup=False, highlight=False, soft_wrap=True)
-    for note in table.notes if console.is_terminal else ():
-        console.print(f"  {note}", markup=False, highlight=False)
 
 
 def as_text(table: Table) -> str:

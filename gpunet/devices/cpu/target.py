@@ -4,7 +4,7 @@ from gpunet.devices.target import MIB, DeviceTarget
 
 
 class CpuTarget(DeviceTarget):
-    """The interpreter and NumPy take about 64 MiB; an im2col matrix pays while each core's share stays near its caches."""
+    """The interpreter and NumPy take about 64 MiB; an im2col matrix pays while it stays near the caches."""
 
     name = "cpu"
     reserve_bytes = 64 * MIB

@@ -1,4 +1,4 @@
-"""The bench for a GPU as a command: other programs that it runs, its processes, exit codes, tables and clocks."""
+"""The bench for a GPU as a command: the programs that it runs, its processes, its exit codes and its file."""
 
 import json
 import os
@@ -15,8 +15,6 @@ from bench.gpu import SECTIONS, gpu_tests, sanitizer, section, tiny_steps
 from bench.gpu.findings import Findings
 from bench.gpu.processes import ROOT, TIMED_OUT, run_command
 from bench.gpu.setting import Setting
-from bench.gpu.table import Table, as_text, number
-from bench.gpu.timing import HostClock, race
 from tests.conftest import make_device
 
 
@@ -285,42 +283,6 @@ def test_wrong_options_are_refused(arguments, capsys):
         on_gpu.main(arguments)
     assert ended.value.code == 2
     assert arguments[0] in capsys.readouterr().err
-
-
-# -- timing and tables ----------------------------------------------------------------------------
-
-
-def test_contenders_take_turns(monkeypatch):
-    order: list[str] = []
-    clock = HostClock(lambda: None)
-
-    def contender(name: str) -> Any:
-        return clock, lambda: (order.append(name), time.sleep(0.003))
-
-    times = race({"a": contender("a"), "b": contender("b")}, seconds=0.0, rounds=(3, 5))
-    assert order == ["a", "a", "b", "b", *["a", "b"] * 3]
-    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
-    assert all(3 <= ms < 50 for ms in times["a"])
-
-
-@pytest.mark.parametrize(
-    "value, text",
-    [(None, "-"), (0.0, "0"), (1.23456, "1.23"), (0.012345, "0.0123"), (1234.5, "1,234"), (4.2e-6, "4.2e-06")],
-)
-def test_numbers_have_three_digits(value, text):
-    assert number(value) == text
-
-
-def test_tables_show_every_cell():
-    table = Table("a title", ("name", "ms"), [("first", "1.5"), ("the second", 22)], ("a note",))
-    assert as_text(table).splitlines() == [
-        "a title",
-        "  name         ms",
-        "  ----------  ---",
-        "  first       1.5",
-        "  the second   22",
-        "  a note",
-    ]
 
 
 def test_the_readme_names_every_section():

@@ -25,7 +25,7 @@ BOUNDS: dict[str, tuple[float, int | None]] = {"float64": (1e-9, None), "float32
 """By dtype: largest difference of the curve of losses, as a part of it, and over how many steps (None: the epoch).
 
 Rounding differs and training makes differences grow. Two CPU runs that differ only in where the im2col matrix is cut
-agree to 1e-15 in float64; in float32 to 2e-5 after 5 steps, and after 90 they are up to 2 % apart, depending on the seed.
+agree to 1e-15 in float64; in float32 to 2e-5 after 5 steps, and after 90 they are up to 2 % apart, by the seed.
 """
 
 LEAST_ACCURACY = 0.93

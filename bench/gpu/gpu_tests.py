@@ -19,6 +19,9 @@ NEEDS = ("cupy", "pytest", "hypothesis")
 
 TAIL_LINES = 60
 
+OPTIONS = ("-W", "default", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors")
+"""Warnings are errors in the project's own tests; here another version of a library may warn, results count."""
+
 
 def run(setting: Setting, *arguments: str) -> None:
     """Run pytest; note how many passed and failed, which, and the end of its output if any did.
@@ -29,7 +32,16 @@ def run(setting: Setting, *arguments: str) -> None:
     chosen = arguments or ("tests", "-m", "gpu")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.xml"
-        options = ("-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", f"--junitxml={path}")
+        # a warning that another version of a library gives is an error in the project's own tests; here results count
+        options = (
+            "-W",
+            "default",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--continue-on-collection-errors",
+            f"--junitxml={path}",
+        )
         command = [sys.executable, "-m", "pytest", *chosen, *options]
         code, output = run_command(command, setting.ends_at - time.monotonic())
         report = read_report(path)

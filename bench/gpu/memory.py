@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Self
 
@@ -136,9 +137,10 @@ class Nvml:
 
     def __call__(self) -> dict[str, int]:
         used = {"device": int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used), "pool": pool_bytes()}
-        for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
-            if process.pid == os.getpid() and process.usedGpuMemory is not None:
-                used["process"] = int(process.usedGpuMemory)
+        with suppress(self._nvml.NVMLError):  # not every driver tells who uses what
+            for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
+                if process.pid == os.getpid() and process.usedGpuMemory is not None:
+                    used["process"] = int(process.usedGpuMemory)
         return used
 
 

@@ -22,12 +22,13 @@ add_bias(const real* __restrict__ b, real* __restrict__ y, long long rows, long 
 constexpr int MAPS = 32;             // neighbouring maps that a block sums: its warps read whole cache lines
 
 // values  (rows, K)                        in
-// sums    (ceil(rows / block_rows), K)     out; not values
+// sums    (ceil(rows / block_rows), K)     out; where accumulate is 1, in and out: added to; not values
 // sums[p] = sum of rows p*block_rows up to (p+1)*block_rows. A block takes 32 maps of one p: each of its threads adds
 // every 8th row of one map, then the 8 sums of a map are added in a fixed tree.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 sum_rows(
-    const real* __restrict__ values, real* __restrict__ sums, long long rows, long long K, long long block_rows
+    const real* __restrict__ values, real* __restrict__ sums, long long rows, long long K, long long block_rows,
+    long long accumulate
 ) {
     __shared__ real shared[BLOCK];
     const long long tiles = (K + MAPS - 1) / MAPS, parts = (rows + block_rows - 1) / block_rows;
@@ -40,6 +41,6 @@ sum_rows(
             for (long long row = part * block_rows + lane; row < last; row += BLOCK / MAPS) sum += values[row * K + k];
         }
         sum = reduce_sum(sum, shared, MAPS);
-        if (lane == 0 && k < K) sums[part * K + k] = sum;
+        if (lane == 0 && k < K) sums[part * K + k] = accumulate ? sums[part * K + k] + sum : sum;
     }
 }

@@ -63,6 +63,11 @@ __device__ inline void elementwise(long long count, bool packable, Body body) {
     for (long long item = packs * WIDTH + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
 }
 
+// How far positions and offsets of windows reach from an image of H x W x D, and the stride itself.
+__device__ inline long long reach(long long H, long long W, long long D, long long S, long long P) {
+    return S + (largest(H, W) + 2 * P) * D;
+}
+
 // The windows [first, last) of one axis that cover a position, among those numbered [from, to).
 template <typename Index>
 struct Windows {

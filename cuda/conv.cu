@@ -33,8 +33,8 @@ im2col(
     long long F, long long S, long long P, long long image0, long long images, long long row0, long long rows
 ) {
     x += image0 * H * W * D;
-    const long long values = images * D * largest(H * W, rows * W2 * F * F);
     const bool packable = D % WIDTH == 0 && aligned(x, columns);
+    const long long values = largest(images * D * largest(H * W, rows * W2 * F * F), reach(H, W, D, S, P));
     DISPATCH(im2col_packs, packable, values, x, columns, H, W, D, W2, F, S, P, images, row0, rows);
 }
 
@@ -77,8 +77,8 @@ col2im(
     long long first, long long fresh, long long last
 ) {
     dx += image0 * H * W * D;
-    const long long values = images * D * largest(H * W, rows * W2 * F * F);
     const bool packable = D % WIDTH == 0 && aligned(columns, dx);
+    const long long values = largest(images * D * largest(H * W, rows * W2 * F * F), reach(H, W, D, S, P));
     DISPATCH(
         col2im_packs, packable, values, columns, dx, H, W, D, W2, F, S, P, images, row0, rows, first, fresh, last
     );

@@ -105,7 +105,7 @@ __device__ inline void max_pool_backward(
     long long W2, long long F, long long S, long long P
 ) {
     const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
-    const long long values = N * D * largest(H * W, H2 * W2);
+    const long long values = largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));
     DISPATCH(max_pool_backward_packs, packable, values, dy, switches, dx, N, H, W, D, H2, W2, F, S, P);
 }
 

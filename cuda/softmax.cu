@@ -74,12 +74,15 @@ softmax_mean(
 // probabilities  (N, K)  in
 // labels         (N,)    int32, in
 // dx             (N, K)  out; may be probabilities
-// dx = (probabilities - 1 at the label) / N, the gradient of the mean loss. A block takes a row, a thread every 256th class.
+// dx = (probabilities - 1 at the label) / images, the gradient of the mean loss of so many images, of which these are N. A
+// block takes a row, a thread every 256th class.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-softmax_backward(const real* probabilities, const int* __restrict__ labels, real* dx, long long N, long long K) {
+softmax_backward(
+    const real* probabilities, const int* __restrict__ labels, real* dx, long long N, long long K, long long images
+) {
     for (long long n = blockIdx.x; n < N; n += gridDim.x) {
         for (long long k = threadIdx.x; k < K; k += BLOCK) {
-            dx[n * K + k] = (probabilities[n * K + k] - real(k == labels[n] ? 1 : 0)) / real(N);
+            dx[n * K + k] = (probabilities[n * K + k] - real(k == labels[n] ? 1 : 0)) / real(images);
         }
     }
 }

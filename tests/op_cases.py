@@ -1,4 +1,4 @@
-"""Random calls of every op: odd sizes, every fit policy, scratch larger than needed. One list for all tests of the devices."""
+"""Random calls of every op: odd sizes, every fit policy, scratch larger than needed."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +39,7 @@ class Case:
 
 
 class Draw:
-    """Draws cases. `whole`: all values are small whole numbers, so that every order of adding them gives the same bits."""
+    """Draws cases. `whole`: values are small whole numbers, so that every order of adding them gives the same bits."""
 
     def __init__(self, rng: np.random.Generator, dtype: Any = np.float32, *, whole: bool = False):
         self.rng, self.dtype, self.whole = rng, np.dtype(dtype), whole

@@ -17,6 +17,7 @@ from gpunet.program.chunks import chunk_rows
 from gpunet.volume import output_size
 from tests.emulator.driver import GUARD, GUARD_BYTES, ORDERS, EmulatorDriver
 from tests.op_cases import OPS, Draw
+from tests.ops import run_op
 
 # ---- the same bits, whatever the order of the threads and the size of the grid ----
 
@@ -79,6 +80,48 @@ def test_elementwise_kernels_do_every_value_and_no_other(shift: int, count: int,
     driver.close()
 
 
+@pytest.mark.parametrize("K", [1, 3, 4, 8])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_biases_are_added_to_every_value_and_no_other(shift: int, K: int, rng: np.random.Generator) -> None:
+    rows = 67
+    driver = EmulatorDriver()
+    before, biases = rng.normal(size=rows * K + 9).astype(np.float32), rng.normal(size=K).astype(np.float32)
+    whole, b = _array(driver, before.shape, np.float32, before), _array(driver, (K,), np.float32, biases)
+    add_bias(b, whole.rows(shift, shift + rows * K).reshape(rows, K))
+    expected = before.copy()
+    expected[shift : shift + rows * K] += np.tile(biases, rows)
+    np.testing.assert_array_equal(_read(whole), expected)
+    driver.close()
+
+
+TWICE = """
+// values  (2, BLOCK)  in
+// sums    (2, BLOCK)  out; each thread's sums of both rows
+extern "C" __global__ void __launch_bounds__(BLOCK)
+sum_twice(const real* values, real* sums) {
+    __shared__ real shared[BLOCK];
+    sums[threadIdx.x] = reduce_sum(values[threadIdx.x], shared);
+    sums[BLOCK + threadIdx.x] = reduce_sum(values[BLOCK + threadIdx.x], shared);
+}
+"""
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_reduction_may_follow_another_in_the_same_shared_memory(
+    order: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    (tmp_path / "common.cuh").write_bytes((kernel_folder() / "common.cuh").read_bytes())
+    (tmp_path / "twice.cu").write_text(TWICE)
+    driver = EmulatorDriver(order, folder=tmp_path)
+    values = rng.integers(-9, 10, (2, BLOCK)).astype(np.float32)
+    sums = _array(driver, (2, BLOCK), np.float32)
+    driver.launch(
+        "twice", "sum_twice", 1, BLOCK, _array(driver, values.shape, np.float32, values), sums, real=sums.dtype
+    )
+    np.testing.assert_array_equal(_read(sums), np.repeat(values.sum(axis=1, keepdims=True), BLOCK, axis=1))
+    driver.close()
+
+
 # ---- the same values, however the im2col matrix is cut ----
 
 
@@ -113,6 +156,36 @@ def test_chunks_of_images_or_of_rows_change_nothing(seed: int) -> None:
         for whole, cut in zip(expected, _run_conv(driver, case, chunk_rows(N, H2, W2, most)), strict=True):
             np.testing.assert_array_equal(cut, whole, err_msg=f"{most} rows, {case['geometry']}")
     driver.close()
+
+
+def test_strides_and_paddings_may_be_larger_than_an_int(rng: np.random.Generator) -> None:
+    draw = Draw(rng, whole=True)
+    x, w, b = draw.values(2, 5, 6, 4), draw.values(3, 3, 3, 4), draw.values(3)
+    for S, P, y_size in ((2**32, 0, 1), (2**33, 2**32, 1), (2**32, 2**31, 2)):
+        dy = draw.values(2, y_size, y_size, 3)
+        case = {"x": x, "w": w, "b": b, "dy": dy, "geometry": {"F": 3, "S": S, "P": P}}
+        y, dw, dx = _run_conv(EmulatorDriver(), case, 2 * y_size * y_size)
+        seen = x[:, :3, :3] if P == 0 else np.zeros((2, 3, 3, 4))  # windows stand at the first corner, or beside x
+        np.testing.assert_array_equal(y[:, 0, 0], np.einsum("nijd,kijd->nk", seen, w) + b)
+        np.testing.assert_array_equal(dw, np.einsum("nijd,nk->kijd", seen, dy[:, 0, 0]))
+        corner = np.einsum("nk,kijd->nijd", dy[:, 0, 0], w) if P == 0 else 0
+        np.testing.assert_array_equal(dx[:, :3, :3], corner + np.zeros_like(seen))
+        assert not dx[:, 3:].any() and not dx[:, :, 3:].any()
+
+
+@pytest.mark.parametrize("D", [3, 4])
+def test_a_pool_may_stride_farther_than_an_int(D: int, rng: np.random.Generator) -> None:
+    x, dy = (Draw(rng).values(*shape) for shape in ((2, 5, 6, D), (2, 1, 1, D)))
+    geometry = {"F": 2, "S": 2**32, "P": 0}
+    y, switches = run_op(_device(), "max_pool_forward", [x], [(dy.shape, np.float32), (dy.shape, np.uint8)], **geometry)
+    corner = x[:, :2, :2].reshape(2, 4, D)
+    np.testing.assert_array_equal(y.reshape(2, D), corner.max(axis=1))
+    np.testing.assert_array_equal(switches.reshape(2, D), corner.argmax(axis=1))
+    (dx,) = run_op(_device(), "max_pool_backward", [dy, switches], [(x.shape, np.float32)], **geometry)
+    expected = np.where(np.arange(4)[:, None] == switches.reshape(2, 1, D), dy.reshape(2, 1, D), 0)
+    np.testing.assert_array_equal(dx[:, :2, :2].reshape(2, 4, D), expected)
+    assert not dx[:, 2:].any()
+    assert not dx[:, :, 2:].any()
 
 
 def test_a_matrix_is_transposed_exactly_by_its_inverse(rng: np.random.Generator) -> None:

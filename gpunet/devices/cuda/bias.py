@@ -9,11 +9,13 @@ MAPS = 32
 """Maps that one block sums, as MAPS in cuda/bias.cu."""
 
 
-def bias_backward(dy: DeviceArray, db: DeviceArray, partials: DeviceArray, *, block_rows: int) -> None:
+def bias_backward(
+    dy: DeviceArray, db: DeviceArray, partials: DeviceArray, *, block_rows: int, accumulate: int = 0
+) -> None:
     """db = sum of dy over all positions, by way of partial sums; see gpunet.devices.cpu.bias."""
     rows, parts = dy.size // db.size, -(-dy.size // (db.size * block_rows))
     _sum_rows(dy, partials, rows, db.size, block_rows)
-    _sum_rows(partials, db, parts, db.size, parts)
+    _sum_rows(partials, db, parts, db.size, parts, accumulate)
 
 
 def add_bias(b: DeviceArray, y: DeviceArray) -> None:
@@ -22,7 +24,9 @@ def add_bias(b: DeviceArray, y: DeviceArray) -> None:
     launch("bias", "add_bias", y.size, b, y, rows, K)
 
 
-def _sum_rows(values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int) -> None:
-    """sums[p] = sum of block_rows rows of values (rows, K)."""
+def _sum_rows(
+    values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int, accumulate: int = 0
+) -> None:
+    """sums[p] = sum of block_rows rows of values (rows, K); += where accumulate is 1."""
     blocks = -(-rows // block_rows) * -(-K // MAPS)
-    launch_blocks("bias", "sum_rows", blocks, values, sums, rows, K, block_rows)
+    launch_blocks("bias", "sum_rows", blocks, values, sums, rows, K, block_rows, accumulate)

@@ -1,4 +1,4 @@
-"""Convolution on CUDA: im2col and its inverse from cuda/conv.cu, matrix products from cuBLAS, one chunk after the other."""
+"""Convolution on CUDA: im2col and its inverse from cuda/conv.cu, matrix products from cuBLAS, chunk by chunk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,20 +43,15 @@ def conv_backward_weights(
     F: int,
     S: int,
     P: int,
+    accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
     gradient = dw.reshape(dw.shape[0], -1)
     for index, chunk in enumerate(_chunks(x, dy, columns, F, S, P)):
         chunk.im2col(x)
         part = chunk.rows_of(dy)
-        matmul(
-            part,
-            chunk.columns,
-            gradient,
-            transpose_a=True,
-            accumulate=index > 0,
-            workspace=workspace,
-        )
+        add = bool(accumulate) or index > 0
+        matmul(part, chunk.columns, gradient, transpose_a=True, accumulate=add, workspace=workspace)
 
 
 def conv_backward_input(
@@ -103,35 +98,15 @@ class _Chunk:
         launch("conv", "im2col", self.columns.size, x, self.columns, *self._numbers(x))
 
     def col2im(self, dx: DeviceArray) -> None:
-        """Add the columns to where their windows stand in dx (N, H, W, D); rows that no earlier chunk wrote are overwritten."""
+        """Add the columns to where their windows stand in dx (N, H, W, D); overwrite what no earlier chunk wrote."""
         first = self._edge(self.row0 * self.S) if self.row0 else 0
         fresh, last = self._written(self.row0), self._written(self.row1)
         values = (self.image1 - self.image0) * (last - first) * dx.shape[2] * dx.shape[3]
-        launch(
-            "conv",
-            "col2im",
-            values,
-            self.columns,
-            dx,
-            *self._numbers(dx),
-            first,
-            fresh,
-            last,
-        )
+        launch("conv", "col2im", values, self.columns, dx, *self._numbers(dx), first, fresh, last)
 
     def _numbers(self, x: DeviceArray) -> tuple[int, ...]:
         images, rows = self.image1 - self.image0, self.row1 - self.row0
-        return (
-            *x.shape[1:],
-            self.W2,
-            self.F,
-            self.S,
-            self.P,
-            self.image0,
-            images,
-            self.row0,
-            rows,
-        )
+        return (*x.shape[1:], self.W2, self.F, self.S, self.P, self.image0, images, self.row0, rows)
 
     def _written(self, row: int) -> int:
         """Input rows of an image that are written once the output rows before `row` are done.

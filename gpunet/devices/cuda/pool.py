@@ -8,18 +8,7 @@ __all__ = ["max_pool_backward", "max_pool_forward", "max_pool_infer"]
 
 def max_pool_forward(x: DeviceArray, y: DeviceArray, switches: DeviceArray, *, F: int, S: int, P: int) -> None:
     """Maximum over each window, and where it was; see gpunet.devices.cpu.pool."""
-    launch(
-        "pool",
-        f"max_pool_forward_{_name(switches)}",
-        y.size,
-        x,
-        y,
-        switches,
-        *_sizes(x, y),
-        F,
-        S,
-        P,
-    )
+    launch("pool", f"max_pool_forward_{_name(switches)}", y.size, x, y, switches, *_sizes(x, y), F, S, P)
 
 
 def max_pool_infer(x: DeviceArray, y: DeviceArray, *, F: int, S: int, P: int) -> None:
@@ -29,18 +18,7 @@ def max_pool_infer(x: DeviceArray, y: DeviceArray, *, F: int, S: int, P: int) ->
 
 def max_pool_backward(dy: DeviceArray, switches: DeviceArray, dx: DeviceArray, *, F: int, S: int, P: int) -> None:
     """dy goes where the switches point; see gpunet.devices.cpu.pool."""
-    launch(
-        "pool",
-        f"max_pool_backward_{_name(switches)}",
-        dx.size,
-        dy,
-        switches,
-        dx,
-        *_sizes(dx, dy),
-        F,
-        S,
-        P,
-    )
+    launch("pool", f"max_pool_backward_{_name(switches)}", dx.size, dy, switches, dx, *_sizes(dx, dy), F, S, P)
 
 
 def _sizes(x: DeviceArray, y: DeviceArray) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.launch import launch
 
-__all__ = ["relu_backward", "relu_forward"]
+__all__ = ["relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
 
 
 def relu_forward(x: DeviceArray, y: DeviceArray) -> None:
@@ -14,3 +14,15 @@ def relu_forward(x: DeviceArray, y: DeviceArray) -> None:
 def relu_backward(dy: DeviceArray, y: DeviceArray, dx: DeviceArray) -> None:
     """dx = dy where y > 0, else 0; see gpunet.devices.cpu.relu."""
     launch("relu", "relu_backward", dy.size, dy, y, dx, dy.size)
+
+
+def relu_mask(y: DeviceArray, mask: DeviceArray) -> None:
+    """A bit for each value, 1 where relu_backward lets gradients pass; see gpunet.devices.cpu.relu."""
+    N = mask.shape[0]
+    launch("relu", "relu_mask", mask.size, y, mask, N, y.size // N)
+
+
+def relu_backward_masked(dy: DeviceArray, mask: DeviceArray, dx: DeviceArray) -> None:
+    """dx = dy where the mask has a 1, else 0; see gpunet.devices.cpu.relu."""
+    N = mask.shape[0]
+    launch("relu", "relu_backward_masked", mask.size, dy, mask, dx, N, dy.size // N)

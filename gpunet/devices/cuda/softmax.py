@@ -7,22 +7,11 @@ __all__ = ["softmax_backward", "softmax_forward", "softmax_mean"]
 
 
 def softmax_forward(
-    scores: DeviceArray,
-    labels: DeviceArray,
-    probabilities: DeviceArray,
-    losses: DeviceArray,
-    hits: DeviceArray,
+    scores: DeviceArray, labels: DeviceArray, probabilities: DeviceArray, losses: DeviceArray, hits: DeviceArray
 ) -> None:
-    """Probabilities, -log(probability of the label) and whether it has the highest score; see gpunet.devices.cpu.softmax."""
+    """Probabilities, -log(probability of the label), whether its score is the best; see gpunet.devices.cpu.softmax."""
     arrays = scores, labels, probabilities, losses, hits
-    launch_blocks(
-        "softmax",
-        "softmax_forward",
-        labels.size,
-        *arrays,
-        labels.size,
-        scores.size // labels.size,
-    )
+    launch_blocks("softmax", "softmax_forward", labels.size, *arrays, labels.size, scores.size // labels.size)
 
 
 def softmax_mean(losses: DeviceArray, hits: DeviceArray, loss: DeviceArray, correct: DeviceArray) -> None:
@@ -30,16 +19,10 @@ def softmax_mean(losses: DeviceArray, hits: DeviceArray, loss: DeviceArray, corr
     launch_blocks("softmax", "softmax_mean", 1, losses, hits, loss, correct, losses.size)
 
 
-def softmax_backward(probabilities: DeviceArray, labels: DeviceArray, dx: DeviceArray) -> None:
-    """dx = (probabilities - 1 at the label) / N; see gpunet.devices.cpu.softmax."""
-    K = probabilities.size // labels.size
-    launch_blocks(
-        "softmax",
-        "softmax_backward",
-        labels.size,
-        probabilities,
-        labels,
-        dx,
-        labels.size,
-        K,
-    )
+def softmax_backward(
+    probabilities: DeviceArray, labels: DeviceArray, dx: DeviceArray, *, images: int = 0
+) -> None:
+    """dx = (probabilities - 1 at the label) / images; see gpunet.devices.cpu.softmax."""
+    N = labels.size
+    numbers = N, probabilities.size // N, images or N
+    launch_blocks("softmax", "softmax_backward", N, probabilities, labels, dx, *numbers)

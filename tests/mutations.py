@@ -1,0 +1,318 @@
+"""The mutants: changes of the kernels that the tests must notice. `tests/mutants.py` tries them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FAMILIES = ("bias", "conv", "fc", "image", "pool", "relu", "softmax", "update")
+
+USERS = {
+    "items": ("relu", "update"),
+    "elementwise": ("image", "relu", "update"),
+    "covering": ("conv", "pool"),
+    "beats": ("pool", "softmax"),
+    "reduce": ("bias", "softmax"),
+    "add_bias": ("conv", "fc"),
+}
+"""Who uses what stands in one file and is used from others, or a part of common.cuh: enough of them to tell."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` becomes `new` in cuda/`file`; `kernel` says what it breaks: a kernel, or a part of common.cuh."""
+
+    kernel: str
+    name: str
+    file: str
+    old: str
+    new: str
+
+    def apply(self, folder: Path) -> None:
+        """Change the copy in `folder`. Raises ValueError where the text does not occur exactly once."""
+        path = folder / self.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file} has {text.count(self.old)} times, not once: {self.old}")
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+    @property
+    def matters_to(self) -> tuple[str, ...]:
+        """The files of ops that use what is broken."""
+        return USERS.get(self.kernel, (self.file.partition(".")[0],))
+
+    def __str__(self) -> str:
+        return f"{self.kernel}: {self.name}"
+
+
+def _of(file: str, kernel: str, *changes: tuple[str, str, str]) -> list[Mutant]:
+    return [Mutant(kernel, name, file, old, new) for name, old, new in changes]
+
+
+COMMON = [
+    *_of(
+        "common.cuh",
+        "items",
+        ("the block is forgotten", "(long long)blockIdx.x * blockDim.x + threadIdx.x", "threadIdx.x"),
+        ("32-bit item", "(long long)blockIdx.x * blockDim.x + threadIdx.x", "blockIdx.x * blockDim.x + threadIdx.x"),
+        ("the stride forgets the grid", "(long long)gridDim.x * blockDim.x", "blockDim.x"),
+        ("the stride is too long", "(long long)gridDim.x * blockDim.x", "(long long)gridDim.x * blockDim.x + 1"),
+        ("ints for huge tensors", "SMALL = 1LL << 30", "SMALL = 1LL << 40"),
+    ),
+    *_of(
+        "common.cuh",
+        "elementwise",
+        ("one pack too many", "packable ? count / WIDTH : 0", "packable ? count / WIDTH + 1 : 0"),
+        ("one pack too few", "pack < packs; pack +=", "pack < packs - 1; pack +="),
+        ("no tail", "item < count; item +=", "item < packs * WIDTH; item +="),
+        ("tail guard off by one", "item < count; item +=", "item <= count; item +="),
+        ("tail starts late", "packs * WIDTH + first_item()", "packs * WIDTH + 1 + first_item()"),
+        ("packs at any address", "% 16 == 0) && ...", "% 4 == 0) && ..."),
+    ),
+    *_of(
+        "common.cuh",
+        "covering",
+        ("first window off by one", "(position - F) / S + 1;", "(position - F) / S;"),
+        ("first window of the edge", "position < F ? 0", "position <= F ? 0"),
+        ("last window off by one", "position / S + 1;\n    return", "position / S;\n    return"),
+        ("windows behind the last", "last < to ? last : to", "last"),
+        ("windows before the first", "first > from ? first : from", "first"),
+    ),
+    *_of(
+        "common.cuh",
+        "beats",
+        ("NaN loses", "return value > best || (value != value && best == best);", "return value > best;"),
+        ("the last of equals wins", "return value > best ||", "return value >= best ||"),
+        ("the last NaN wins", "value != value && best == best", "value != value"),
+    ),
+    *_of(
+        "common.cuh",
+        "reduce",
+        ("half of the threads", "int half = BLOCK / 2", "int half = BLOCK / 4"),
+        ("one step short", "half >= apart", "half > apart"),
+        (
+            "no barrier between steps",
+            "        __syncthreads();\n        if (thread < half)",
+            "        if (thread < half)",
+        ),
+        ("no barrier before the result", "    __syncthreads();\n    const T result", "    const T result"),
+        ("no barrier behind the result", "    __syncthreads();  // nobody", "    // nobody"),
+        (
+            "a barrier for some threads",
+            "__syncthreads();\n        if (thread < half)",
+            "if (thread >= half) continue;\n        __syncthreads();\n        if (thread < half)",
+        ),
+        ("one result for all groups", "shared[thread % apart]", "shared[0]"),
+    ),
+]
+
+ELEMENTWISE = [
+    *_of(
+        "image.cu",
+        "image_to_float",
+        ("the last byte is left out", "elementwise(count,", "elementwise(count - 1,"),
+        ("the shift is subtracted", "* scale + shift;", "* scale - shift;"),
+        ("no scale", "* scale + shift;", "+ shift;"),
+    ),
+    *_of(
+        "relu.cu",
+        "relu_forward",
+        ("NaN becomes 0", "if (values.value[lane] <= real(0))", "if (!(values.value[lane] > real(0)))"),
+        ("small values are cut", "values.value[lane] <= real(0)", "values.value[lane] <= real(0.01)"),
+        ("the last value is left out", "elementwise(count, aligned(x, y)", "elementwise(count - 1, aligned(x, y)"),
+    ),
+    *_of(
+        "relu.cu",
+        "relu_backward",
+        ("0 lets gradients through", "outputs.value[lane] <= real(0)", "outputs.value[lane] < real(0)"),
+        ("NaN stops gradients", "if (outputs.value[lane] <= real(0))", "if (!(outputs.value[lane] > real(0)))"),
+        ("looks at the gradient", "if (outputs.value[lane] <= real(0))", "if (gradients.value[lane] <= real(0))"),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dy, y, dx)",
+            "elementwise(count - 1, aligned(dy, y, dx)",
+        ),
+    ),
+    *_of(
+        "update.cu",
+        "sgd_update",
+        ("weights grow", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] += learning_rate * g;"),
+        ("no learning rate", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] -= g;"),
+        ("the last value is left out", "elementwise(count, aligned(dw, w),", "elementwise(count - 1, aligned(dw, w),"),
+    ),
+    *_of(
+        "update.cu",
+        "momentum_update",
+        ("no momentum", "momentum * velocities.value[lane] + g", "velocities.value[lane] + g"),
+        ("the velocity is not kept", "        store(v, pack, velocities);\n", ""),
+        ("the gradient alone", "learning_rate * velocities.value[lane]", "learning_rate * g"),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dw, w, v)",
+            "elementwise(count - 1, aligned(dw, w, v)",
+        ),
+    ),
+]
+
+BIAS = [
+    *_of(
+        "bias.cu",
+        "add_bias",
+        ("tail guard off by one", "pack < rows * K;", "pack <= rows * K;"),
+        ("the bias of the row", "pack % K)", "pack / K % K)"),
+        ("packs across rows", "K % WIDTH == 0 && aligned(b, y)", "aligned(b, y)"),
+        ("biases replace", "values.value[lane] += biases", "values.value[lane] = biases"),
+    ),
+    *_of(
+        "bias.cu",
+        "sum_rows",
+        ("rows behind the last", "after < rows ? after : rows", "after"),
+        ("the rest of the rows is left out", "(rows + block_rows - 1) / block_rows", "rows / block_rows"),
+        ("a tile is left out", "tile < parts * tiles;", "tile < parts * tiles - 1;"),
+        ("all threads add the same rows", "part * block_rows + lane;", "part * block_rows;"),
+        ("a row of eight is left out", "row += BLOCK / MAPS", "row += BLOCK / MAPS + 1"),
+        ("maps behind the last", "if (lane == 0 && k < K) sums", "if (lane == 0) sums"),
+        ("partial sums overlap", "sums[part * K + k]", "sums[part + k]"),
+    ),
+]
+
+SOFTMAX = [
+    *_of(
+        "softmax.cu",
+        "softmax_forward",
+        ("the last of equals is a hit", "|| a.k < b.k", "|| a.k > b.k"),
+        ("any of equals is a hit", "hits[n] = best.k == labels[n]", "hits[n] = best.value == label_score"),
+        ("no shift", "sum += exp(row[k] - best.value)", "sum += exp(row[k])"),
+        ("the loss is not shifted", "log(sum) - (label_score - best.value)", "log(sum) - label_score"),
+        ("the label is read late", "log(sum) - (label_score -", "log(sum) - (row[labels[n]] -"),
+        ("probabilities do not sum to 1", "exp(row[k] - best.value) / sum;", "exp(row[k] - best.value);"),
+        ("a class is left out of the sum", "k < K; k += BLOCK) sum +=", "k < K - 1; k += BLOCK) sum +="),
+        ("a class is left out of the maximum", "k < K; k += BLOCK) best =", "k < K - 1; k += BLOCK) best ="),
+        ("a class behind the last", "k < K; k += BLOCK) probabilities", "k <= K; k += BLOCK) probabilities"),
+    ),
+    *_of(
+        "softmax.cu",
+        "softmax_mean",
+        ("the last loss is left out", "n < N; n += BLOCK", "n < N - 1; n += BLOCK"),
+        ("mean of a block", "sum / real(N)", "sum / real(BLOCK)"),
+        ("losses for hits", "count += hits[n]", "count += losses[n] > 0"),
+    ),
+    *_of(
+        "softmax.cu",
+        "softmax_backward",
+        ("not a mean", "? 1 : 0)) / real(N)", "? 1 : 0))"),
+        ("the label of another row", "k == labels[n] ? 1", "k == labels[0] ? 1"),
+        (
+            "the last class is left out",
+            "k < K; k += BLOCK) {\n            dx",
+            "k < K - 1; k += BLOCK) {\n            dx",
+        ),
+    ),
+]
+
+POOL = [
+    *_of(
+        "pool.cu",
+        "max_pool_forward",
+        ("tail guard off by one", "pack < N * H2 * W2 * D;", "pack <= N * H2 * W2 * D;"),
+        ("the last pack is left out", "pack < N * H2 * W2 * D;", "pack < N * H2 * W2 * D - 1;"),
+        ("rows above the input", "top > 0 ? top : 0", "top"),
+        ("columns left of the input", "left > 0 ? left : 0", "left"),
+        ("rows below the input", "h < top + F && h < H;", "h < top + F;"),
+        ("columns right of the input", "w < left + F && w < W;", "w < left + F;"),
+        ("a window too small", "w < left + F && w < W;", "w < left + F - 1 && w < W;"),
+        ("no padding", "top = i * S - P,", "top = i * S,"),
+        ("a stride of F", "left = j * S - P;", "left = j * F - P;"),
+        ("switches count from the edge", "Switch((h - top) * F", "Switch(h * F"),
+        ("switches with another stride", "Switch((h - top) * F", "Switch((h - top) * W"),
+        ("-inf never wins", "none || beats", "beats"),
+        ("the last always wins", "                none = false;\n", ""),
+        ("packs across positions", "D % WIDTH == 0 && aligned(x, y, switches)", "aligned(x, y, switches)"),
+        (
+            "ints for many inputs",
+            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(max_pool_packs",
+            "1;\n    DISPATCH(max_pool_packs",
+        ),
+    ),
+    *_of("pool.cu", "max_pool_infer", ("writes switches", "if (switches) store(", "store(")),
+    *_of(
+        "pool.cu",
+        "max_pool_backward",
+        ("tail guard off by one", "pack < N * H * W * D;", "pack <= N * H * W * D;"),
+        ("every window counts", "if (where.value[lane] == here) sum", "sum"),
+        ("no padding", "down = covering<Index>(h + P,", "down = covering<Index>(h,"),
+        ("windows below the last", "covering<Index>(h + P, F, S, 0, H2)", "covering<Index>(h + P, F, S, 0, H2 + 1)"),
+        ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
+        ("switches with another stride", "(h + P - i * S) * F + (w", "(h + P - i * S) * S + (w"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(dy, switches, dx)", "aligned(dy, switches, dx)"),
+        (
+            "ints for many inputs",
+            "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));\n    DISPATCH(max_pool_backward",
+            "reach(H, W, D, S, P);\n    DISPATCH(max_pool_backward",
+        ),
+        (
+            "ints for long strides",
+            "reach(H, W, D, S, P));\n    DISPATCH(max_pool_backward",
+            "0);\n    DISPATCH(max_pool_backward",
+        ),
+    ),
+]
+
+CONV = [
+    *_of(
+        "conv.cu",
+        "im2col",
+        ("tail guard off by one", "pack < images * rows * W2 * F * span;", "pack <= images * rows * W2 * F * span;"),
+        (
+            "the last pack is left out",
+            "pack < images * rows * W2 * F * span;",
+            "pack < images * rows * W2 * F * span - 1;",
+        ),
+        ("rows above the input", "inside = 0 <= h &&", "inside ="),
+        ("rows below the input", "h < H && 0 <= offset", "0 <= offset"),
+        ("one row below the input", "h < H && 0 <= offset", "h <= H && 0 <= offset"),
+        ("columns left of the input", "0 <= offset && offset < W * D", "offset < W * D"),
+        ("columns right of the input", "0 <= offset && offset < W * D", "0 <= offset"),
+        ("the first row of the chunk is 0", "i = row0 + position", "i = position"),
+        ("no padding", "h = i * S - P + f_row", "h = i * S + f_row"),
+        ("no stride", "(j * S - P) * D", "(j - P) * D"),
+        ("the first image of the chunk is 0", "    x += image0 * H * W * D;\n", ""),
+        ("32-bit first image", "    x += image0 * H * W * D;", "    x += (int)(image0 * H * W * D);"),
+        (
+            "nothing where zeros belong",
+            "store(columns, pack, values);",
+            "if (inside) store(columns, pack, values);",
+        ),
+        ("packs across positions", "D % WIDTH == 0 && aligned(x, columns)", "aligned(x, columns)"),
+        (
+            "ints for long strides",
+            "reach(H, W, D, S, P));\n    DISPATCH(im2col",
+            "0);\n    DISPATCH(im2col",
+        ),
+    ),
+    *_of(
+        "conv.cu",
+        "col2im",
+        ("tail guard off by one", "pack < images * height * W * D;", "pack <= images * height * W * D;"),
+        ("earlier chunks are forgotten", "        if (h < fresh) sum = load<COUNT>(dx, here);\n", ""),
+        ("adds to what was never written", "if (h < fresh) sum", "if (h <= fresh) sum"),
+        ("rows of the chunk start at 0", "h = first + position", "h = position"),
+        ("a row of windows is left out", "row0, row0 + rows);", "row0, row0 + rows - 1);"),
+        (
+            "windows of other chunks",
+            "covering<Index>(h + P, F, S, row0, row0 + rows)",
+            "covering<Index>(h + P, F, S, 0, row0 + rows)",
+        ),
+        ("windows count from the image", "(n * rows + i - row0) * W2 + j", "(n * rows + i) * W2 + j"),
+        ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
+        ("a window transposed", "(h + P - i * S) * F + (w + P - j * S)", "(w + P - j * S) * F + (h + P - i * S)"),
+        ("the first image of the chunk is 0", "    dx += image0 * H * W * D;\n", ""),
+        ("32-bit first image", "dx += image0 * H * W * D;", "dx += (int)(image0 * H * W * D);"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(columns, dx)", "aligned(columns, dx)"),
+        (
+            "ints for long strides",
+            "reach(H, W, D, S, P));\n    DISPATCH(\n        col2im",
+            "0);\n    DISPATCH(\n        col2im",
+        ),
+    ),
+]
+
+MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *SOFTMAX, *POOL, *CONV]

@@ -81,6 +81,16 @@ def relu_backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([above if value > 0 or isnan(value) else 0.0 for above, value in pairs]).reshape(dy.shape)
 
 
+def relu_mask(y: np.ndarray) -> np.ndarray:
+    """A bit for each value of an image, the first in the lowest bit of a byte."""
+    mask = np.zeros((len(y), -(-y[0].size // 8)), np.uint8)
+    for n, image in enumerate(y):
+        for i, value in enumerate(image.reshape(-1).tolist()):
+            if value > 0 or isnan(value):
+                mask[n, i // 8] |= 1 << i % 8
+    return mask
+
+
 def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
     y = np.empty((len(x), 1, 1, len(w)))

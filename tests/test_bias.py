@@ -7,10 +7,12 @@ from tests import oracle
 from tests.ops import run_op
 
 
-def backward(device, dy, block_rows, spare=0):
+def backward(device, dy, block_rows, spare=0, onto=None):
+    """db, or its sum with `onto`."""
     rows, K = dy.size // dy.shape[-1], dy.shape[-1]
     partials = (-(-rows // block_rows) + spare, K), dy.dtype
-    (db,) = run_op(device, "bias_backward", [dy], [((K,), dy.dtype)], [partials], block_rows=block_rows)
+    db, more = (((K,), dy.dtype), {}) if onto is None else (onto, {"accumulate": 1})
+    (db,) = run_op(device, "bias_backward", [dy], [db], [partials], block_rows=block_rows, **more)
     return db
 
 
@@ -25,6 +27,18 @@ def test_it_is_the_sum_over_images_and_positions(device, rng, shape, block_rows,
 def test_a_smaller_batch_in_the_scratch_of_a_larger_one(device, rng):
     dy = rng.standard_normal((2, 5, 3, 4))
     oracle.assert_near(backward(device, dy, 8, spare=9), oracle.bias_backward(dy))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("block_rows", [3, 512])
+def test_rounds_are_added_up_one_after_the_other(device, rng, dtype, block_rows):
+    dy = rng.standard_normal((6, 5, 7, 37)).astype(dtype)
+    parts = [backward(device, part, block_rows) for part in (dy[:3], dy[3:5], dy[5:])]
+    db = parts[0]
+    for part in (dy[3:5], dy[5:]):
+        db = backward(device, part, block_rows, onto=db)
+    np.testing.assert_array_equal(db, parts[0] + parts[1] + parts[2])
+    oracle.assert_near(db, oracle.bias_backward(dy))
 
 
 def test_small_values_are_not_lost_beside_a_large_sum(device):

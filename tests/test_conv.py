@@ -31,17 +31,20 @@ class Case:
     def forward(self, device):
         return self._run(device, "conv_forward", (self.x, self.w, self.b), self.dy.shape)
 
-    def backward_weights(self, device):
-        return self._run(device, "conv_backward_weights", (self.x, self.dy), self.w.shape)
+    def backward_weights(self, device, images=slice(None), onto=None):
+        """dw of some images, or its sum with `onto`."""
+        inputs = self.x[images], self.dy[images]
+        return self._run(device, "conv_backward_weights", inputs, self.w.shape, onto)
 
     def backward_input(self, device):
         return self._run(device, "conv_backward_input", (self.dy, self.w), self.x.shape)
 
-    def _run(self, device, name, inputs, shape):
+    def _run(self, device, name, inputs, shape, onto=None):
         (K, L), size = (len(self.w), self.columns[0][1]), self.dtype.itemsize
         nbytes = target(device.name).gemm_workspace_bytes(K, L, size, accumulate=name == "conv_backward_weights")
         workspace = ((-(-nbytes // size),), self.dtype) if nbytes else None
-        (result,) = run_op(device, name, inputs, [(shape, self.dtype)], [self.columns, workspace], **self.numbers)
+        output, more = ((shape, self.dtype), {}) if onto is None else (onto, {"accumulate": 1})
+        (result,) = run_op(device, name, inputs, [output], [self.columns, workspace], **self.numbers, **more)
         return result
 
 
@@ -66,6 +69,18 @@ def test_chunks_of_any_size_and_odd_depths_change_nothing(device, rng, rows, D, 
     oracle.assert_near(case.forward(device), y)
     oracle.assert_near(case.backward_weights(device), dw)
     oracle.assert_near(case.backward_input(device), dx)
+
+
+@pytest.mark.parametrize("rows", ["batch", "image", "two rows", "row"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounds_are_added_up_one_after_the_other(device, rng, rows, dtype):
+    case = Case(rng, Geometry(7, 6, F=3, S=1, P=1), dtype, N=5, D=3, K=17, rows=rows)
+    first, last = slice(0, 3), slice(3, 5)
+    dw = case.backward_weights(device, first)
+    whole = case.backward_weights(device, last, onto=dw)
+    oracle.assert_near(whole, oracle.conv_backward(case.x, case.w, case.dy, **case.numbers)[1])
+    if rows == "batch":  # a round is one chunk
+        np.testing.assert_array_equal(whole, dw + case.backward_weights(device, last))
 
 
 def test_a_smaller_batch_in_the_scratch_of_a_larger_one(device, rng):

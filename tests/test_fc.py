@@ -25,16 +25,20 @@ class Case:
     def forward(self, device):
         return self._run(device, "fc_forward", (self.x, self.w, self.b), self.dy.shape)
 
-    def backward_weights(self, device):
-        return self._run(device, "fc_backward_weights", (self.x, self.dy), self.w.shape)
+    def backward_weights(self, device, images=slice(None), onto=None):
+        """dw of some images, or its sum with `onto`."""
+        inputs = self.x[images], self.dy[images]
+        return self._run(device, "fc_backward_weights", inputs, self.w.shape, onto)
 
     def backward_input(self, device):
         return self._run(device, "fc_backward_input", (self.dy, self.w), self.x.shape)
 
-    def _run(self, device, name, inputs, shape):
-        nbytes = target(device.name).gemm_workspace_bytes(*self.w.shape, self.dtype.itemsize, accumulate=False)
+    def _run(self, device, name, inputs, shape, onto=None):
+        adds = onto is not None
+        nbytes = target(device.name).gemm_workspace_bytes(*self.w.shape, self.dtype.itemsize, accumulate=adds)
         workspace = ((nbytes // self.dtype.itemsize,), self.dtype) if nbytes else None
-        (result,) = run_op(device, name, inputs, [(shape, self.dtype)], [workspace])
+        output, more = (onto, {"accumulate": 1}) if adds else ((shape, self.dtype), {})
+        (result,) = run_op(device, name, inputs, [output], [workspace], **more)
         return result
 
 
@@ -46,6 +50,15 @@ def test_forward_and_both_gradients_are_those_of_the_loops(device, rng, shape, d
     oracle.assert_near(case.forward(device), oracle.fc_forward(case.x, case.w, case.b))
     oracle.assert_near(case.backward_weights(device), dw)
     oracle.assert_near(case.backward_input(device), dx)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounds_are_added_up_one_after_the_other(device, rng, dtype):
+    case = Case(rng, (5, 4, 3, 2, 37), dtype)
+    first, last = slice(0, 3), slice(3, 5)
+    whole = case.backward_weights(device, last, onto=case.backward_weights(device, first))
+    np.testing.assert_array_equal(whole, case.backward_weights(device, first) + case.backward_weights(device, last))
+    oracle.assert_near(whole, oracle.fc_backward(case.x, case.w, case.dy)[1])
 
 
 def test_gradients_are_the_slopes_of_the_forward_pass(device, rng):

@@ -28,9 +28,9 @@ def mean(device, losses, hits):
     return run_op(device, "softmax_mean", [losses, hits], [((1,), losses.dtype), ((1,), np.int32)])
 
 
-def backward(device, probabilities, labels, in_place=None):
+def backward(device, probabilities, labels, in_place=None, **numbers):
     outputs = [(probabilities.shape, probabilities.dtype)]
-    (dx,) = run_op(device, "softmax_backward", [probabilities, labels], outputs, in_place=in_place)
+    (dx,) = run_op(device, "softmax_backward", [probabilities, labels], outputs, in_place=in_place, **numbers)
     return dx
 
 
@@ -88,6 +88,15 @@ def test_gradients_are_the_slopes_of_the_mean_loss(device, rng):
 
     dx = backward(device, forward(device, scores, labels)[0], labels)
     oracle.assert_near(dx, oracle.numeric_gradient(loss, scores), 1e-7)
+
+
+def test_rounds_of_a_batch_have_the_gradients_of_the_whole(device, rng):
+    scores, labels = draw(rng, 70, 10, np.float32)
+    p = forward(device, scores, labels)[0]
+    whole = backward(device, p, labels)
+    for first, last in ((0, 33), (33, 66), (66, 70)):
+        part = backward(device, p[first:last], labels[first:last], images=70)
+        np.testing.assert_array_equal(part, whole[first:last])
 
 
 def test_pytorch_agrees(device, rng):

@@ -1,4 +1,4 @@
-"""Biases: one number for each map, shared by all positions. Forward they are part of conv and fc; backward stands here."""
+"""Biases, one number for each map. Forward they are part of conv and fc; backward stands here."""
 
 from math import prod
 
@@ -13,4 +13,4 @@ def emit_bias_backward(emit: Emitter, dy: Tensor, db: Tensor) -> None:
     """db = sum of dy over all axes but the last: partial sums of 512 rows, then their sum, always in the same order."""
     *positions, K = dy.shape
     partials = emit.workspace("db_partials", (-(-prod(positions) // BLOCK_ROWS), K))
-    emit.op("bias_backward", (dy,), (db,), (partials,), block_rows=BLOCK_ROWS)
+    emit.op("bias_backward", (dy,), (db,), (partials,), block_rows=BLOCK_ROWS, accumulate=0)

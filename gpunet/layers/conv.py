@@ -74,13 +74,14 @@ class Conv(Layer):
         dw, db = emit.gradients["w"], emit.gradients["b"]
         columns = self._columns(emit, x, dy, "dw_columns")
         several = columns.shape[0] < dy.shape[0] * dy.shape[1] * dy.shape[2]
-        workspace = emit.gemm_workspace("dw_gemm", self.K, columns.shape[1], accumulate=several)
+        workspace = emit.gemm_workspace("dw_gemm", self.K, columns.shape[1], accumulate=several or emit.accumulates)
         emit.op(
             "conv_backward_weights",
             (x, dy),
             (dw,),
             (columns, workspace),
             flops=self._flops(dy, columns),
+            accumulate=0,
             **self.geometry,
         )
         emit_bias_backward(emit, dy, db)
@@ -95,7 +96,7 @@ class Conv(Layer):
         return (dx,)
 
     def _flops(self, y: Tensor, columns: Tensor) -> int:
-        """Each output is a product of two vectors as long as a row of columns: one multiplication and one addition a value."""
+        """Each output is a product of two vectors as long as a row of columns: two operations a value."""
         return 2 * prod(y.shape) * columns.shape[1]
 
     def _columns(self, emit: Emitter, x: Tensor, y: Tensor, name: str) -> Tensor:

@@ -42,8 +42,9 @@ class FC(Layer):
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
         x, w = emit.kept["x"], emit.parameters["w"]
         values = of(x).values
-        workspace = emit.gemm_workspace("dw_gemm", self.K, values)
-        emit.op("fc_backward_weights", (x, dy), (emit.gradients["w"],), (workspace,), flops=self._flops(x))
+        workspace = emit.gemm_workspace("dw_gemm", self.K, values, accumulate=emit.accumulates)
+        dw, flops = emit.gradients["w"], self._flops(x)
+        emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, accumulate=0)
         emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()

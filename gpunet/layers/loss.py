@@ -1,15 +1,16 @@
-"""Losses: what turns scores and labels into one number to make small. Source: CS231n "Linear classification", softmax."""
+"""Losses: scores and labels into one number to make small. Source: CS231n "Linear classification", softmax."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.program.builder import Emitter
+from gpunet.program.program import RunTime
 from gpunet.program.tensor import Kind, Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class LossTensors:
-    """What the host reads of a loss: its mean over the batch (1,), and how many labels had the highest score (1,) int32."""
+    """What the host reads: the mean over the batch (1,), and how many labels had the highest score (1,) int32."""
 
     loss: Tensor
     correct: Tensor
@@ -37,5 +38,5 @@ class SoftmaxCrossEntropy:
         """Emit the gradient of the mean loss with respect to the scores; it may take over the probabilities."""
         probabilities, labels = emit.kept["probabilities"], emit.kept["labels"]
         dx = emit.gradient("dx", probabilities)
-        emit.op("softmax_backward", (probabilities, labels), (dx,), in_place=((0, 0),))
+        emit.op("softmax_backward", (probabilities, labels), (dx,), in_place=((0, 0),), images=RunTime("images"))
         return dx

@@ -23,6 +23,7 @@ class Builder:
     """Collects the ops of a program in execution order.
 
     `scratch_limit_bytes`  most bytes that one im2col matrix may take; the plan's decision, which layers obey
+    `accumulates`          gradients will be added up over rounds
     """
 
     batch: int
@@ -30,6 +31,7 @@ class Builder:
     mode: Mode
     target: Target
     scratch_limit_bytes: int
+    accumulates: bool = False
     phase: Phase = "forward"
     ops: list[Op] = field(default_factory=list)
 
@@ -69,6 +71,11 @@ class Emitter:
     def scratch_limit_bytes(self) -> int:
         return self.builder.scratch_limit_bytes
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether products may be added to gradients that are there already."""
+        return self.builder.accumulates
+
     def tensor(self, name: str, kind: Kind, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """A new tensor of this layer with exactly this shape."""
         return Tensor(f"{self.layer}.{name}", kind, shape, dtype or self.dtype, self.layer)
@@ -87,7 +94,7 @@ class Emitter:
         return None if 0 in shape else self.tensor(name, Kind.WORKSPACE, shape, dtype)
 
     def gemm_workspace(self, name: str, rows: int, columns: int, *, accumulate: bool = False) -> Tensor | None:
-        """New scratch for matrix products of (rows, columns) results, as the target wants it, in values of the net's dtype."""
+        """New scratch for matrix products of (rows, columns), as the target wants it, in values of the net's dtype."""
         from gpunet.program.tensor import ITEMSIZE
 
         size = ITEMSIZE[self.dtype]

@@ -7,11 +7,13 @@ from gpunet.devices.cpu.threads import share
 __all__ = ["bias_backward"]
 
 
-def bias_backward(dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block_rows: int) -> None:
+def bias_backward(
+    dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block_rows: int, accumulate: int = 0
+) -> None:
     """db = sum of dy over all axes but the last, in float32 without losing the small against the large.
 
     dy        (N, H, W, K)       float32 or float64, in
-    db        (K,)               same dtype, out
+    db        (K,)               same dtype, out; where accumulate is 1, in and out: the sum is added to it
     partials  (>= blocks, K)     same dtype, scratch; blocks = ceil(N*H*W / block_rows), each the sum of block_rows rows
     Then the blocks are added in pairs, halving their number until one is left: always the same order.
     Source: CS231n "Backpropagation": a bias feeds every position; pairs after
@@ -28,4 +30,7 @@ def bias_backward(dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block
         pairs = blocks // 2
         blocks -= pairs
         np.add(partials[:pairs], partials[blocks : blocks + pairs], out=partials[:pairs])
-    db[...] = partials[0]
+    if accumulate:
+        np.add(db, partials[0], out=db)
+    else:
+        db[...] = partials[0]

@@ -66,14 +66,16 @@ def conv_backward_weights(
     F: int,
     S: int,
     P: int,
+    accumulate: int = 0,
 ) -> None:
     """The gradient of the filters: dw = sum over chunks, in order, of dy^T times im2col(x).
 
     x          (N, H, W, D)        float32 or float64, in
     dy         (N, H2, W2, K)      same dtype, in
-    dw         (K, F, F, D)        same dtype, out
+    dw         (K, F, F, D)        same dtype, out; where accumulate is 1, in and out: the chunks are added to it
     columns    (rows, F*F*D)       same dtype, scratch; cut as `gpunet.program.chunks.chunks` says
     workspace  (>= K*F*F*D,)       same dtype, scratch for a product that is added to dw; None where one chunk is all
+                                   and nothing is accumulated
     No output may alias an input. The same chunks on as many threads give the same bits.
     Source: CS231n "Implementation as Matrix Multiplication".
     """
@@ -91,10 +93,10 @@ def conv_backward_weights(
             out = dy[image0:image1, row0:row1].reshape(-1, K)
             matrix = tile[: len(out)]
             _im2col(x, matrix, chunk, W2, first, last, F, S, P)
-            if number == 0:
+            if number == 0 and not accumulate:
                 np.matmul(out.T, matrix, out=total)
                 continue
-            assert workspace is not None  # the plan gives it wherever there are several chunks
+            assert workspace is not None  # the plan gives it wherever something is added up
             product = workspace[K * first : K * last].reshape(K, last - first)
             np.matmul(out.T, matrix, out=product)
             np.add(total, product, out=total)

@@ -29,19 +29,28 @@ def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, works
     share(split(len(w)), one)
 
 
-def fc_backward_weights(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, workspace: np.ndarray | None) -> None:
+def fc_backward_weights(
+    x: np.ndarray, dy: np.ndarray, dw: np.ndarray, workspace: np.ndarray | None, *, accumulate: int = 0
+) -> None:
     """dw[k] = sum over n of dy[n, 0, 0, k] * x[n].
 
     x          (N, H, W, D)   float32 or float64, in; flattened H, W, D
     dy         (N, 1, 1, K)   same dtype, in
-    dw         (K, inputs)    same dtype, out; inputs = H*W*D
-    workspace  unused on the CPU
+    dw         (K, inputs)    same dtype, out; inputs = H*W*D; where accumulate is 1, in and out: the sum is added to it
+    workspace  (>= K*inputs,) same dtype, scratch for the sum where accumulate is 1; else unused on the CPU
     Source: CS231n "Backpropagation, gradients for vectorized operations".
     """
     inputs, above = _rows(x), _rows(dy).T
 
     def one(part: slice, worker: int) -> None:
-        np.matmul(above, inputs[:, part], out=dw[:, part])
+        if not accumulate:
+            np.matmul(above, inputs[:, part], out=dw[:, part])
+            return
+        assert workspace is not None  # the plan gives it wherever gradients are added up
+        K, (first, last, _) = len(dw), part.indices(dw.shape[1])
+        product = workspace[K * first : K * last].reshape(K, last - first)
+        np.matmul(above, inputs[:, part], out=product)
+        np.add(dw[:, part], product, out=dw[:, part])
 
     share(split(inputs.shape[1]), one)
 

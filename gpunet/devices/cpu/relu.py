@@ -1,11 +1,16 @@
 """ReLU on the CPU. Source: CS231n "Layers used to build ConvNets"."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import share_blocks
+from gpunet.devices.cpu.threads import BLOCK, share, share_blocks
 
-__all__ = ["relu_backward", "relu_forward"]
+__all__ = ["relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
+
+_Tile = tuple[slice, slice, slice]
+"""Images, values of each of them, and the bytes of a mask that hold their bits."""
 
 
 def relu_forward(x: np.ndarray, y: np.ndarray) -> None:
@@ -41,3 +46,58 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
         select(above[block], passed, target[block])
 
     share_blocks(above.size, one)
+
+
+def relu_mask(y: np.ndarray, mask: np.ndarray) -> None:
+    """Where relu_backward lets gradients pass, a bit for each value: all that it needs to know of y.
+
+    y     (N, H, W, D)             float32 or float64, in: what relu_forward wrote
+    mask  (N, ceil(H*W*D / 8))     uint8, out; the values of an image in C order, lowest bit first: 1 where y is
+                                   positive or NaN. Bits behind the last value of an image are 0.
+    Source: Jain et al. 2018, "Gist: efficient data encoding for deep neural network training", binarize.
+    """
+    rows = _rows(y, mask)
+    outputs, masks = y.reshape(rows, -1), mask.reshape(rows, -1)
+
+    def one(tile: _Tile, worker: int) -> None:
+        images, values, octets = tile
+        passed = np.less_equal(outputs[images, values], 0)
+        np.logical_not(passed, out=passed)  # so that a NaN passes
+        masks[images, octets] = np.packbits(passed, axis=1, bitorder="little")
+
+    share(_tiles(*outputs.shape), one)
+
+
+def relu_backward_masked(dy: np.ndarray, mask: np.ndarray, dx: np.ndarray) -> None:
+    """dx = dy where the mask has a 1, else exactly +0: bit for bit what relu_backward gives.
+
+    dy    (N, H, W, D)             float32 or float64, in
+    mask  (N, ceil(H*W*D / 8))     uint8, in: what relu_mask wrote
+    dx    (N, H, W, D)             same dtype as dy, out; may be dy
+    Source: CS231n "Backpropagation": max routes the gradient.
+    """
+    rows = _rows(dy, mask)
+    above, masks, target = dy.reshape(rows, -1), mask.reshape(rows, -1), dx.reshape(rows, -1)
+
+    def one(tile: _Tile, worker: int) -> None:
+        images, values, octets = tile
+        gradients = above[images, values]
+        passed = np.unpackbits(masks[images, octets], axis=1, count=gradients.shape[1], bitorder="little")
+        select(gradients, passed.view(bool), target[images, values])
+
+    share(_tiles(*above.shape), one)
+
+
+def _rows(values: np.ndarray, mask: np.ndarray) -> int:
+    """One for each image; where no bits are left over, all images are one row."""
+    return 1 if values.size == 8 * mask.size else len(mask)
+
+
+def _tiles(rows: int, columns: int) -> Iterator[_Tile]:
+    """About BLOCK values at a time: parts of a row, or several short rows."""
+    width = min(columns, BLOCK)
+    height = max(1, BLOCK // columns)
+    for row in range(0, rows, height):
+        for column in range(0, columns, width):
+            last = min(column + width, columns)
+            yield slice(row, row + height), slice(column, last), slice(column // 8, -(-last // 8))

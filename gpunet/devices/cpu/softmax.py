@@ -48,18 +48,19 @@ def softmax_mean(losses: np.ndarray, hits: np.ndarray, loss: np.ndarray, correct
     correct[0] = np.add.reduce(hits)
 
 
-def softmax_backward(probabilities: np.ndarray, labels: np.ndarray, dx: np.ndarray) -> None:
-    """The gradient of the mean loss: dx = (p - onehot(label)) / N.
+def softmax_backward(probabilities: np.ndarray, labels: np.ndarray, dx: np.ndarray, *, images: int = 0) -> None:
+    """The gradient of the mean loss: dx = (p - onehot(label)) / images.
 
     probabilities  (N, 1, 1, C)   float32 or float64, in
     labels         (N,)           int32, in; 0 <= label < C
     dx             (N, 1, 1, C)   same dtype, out; may be probabilities
+    images         of the whole batch, where these are only some of it; 0: N
     Source: CS231n "Putting it together: Minimal Neural Network Case Study".
     """
     classes = dx.shape[-1]
     rows, gradients = probabilities.reshape(-1, classes), dx.reshape(-1, classes)
-    count = len(rows)
-    for start in range(0, count, ROWS):
+    count = images or len(rows)
+    for start in range(0, len(rows), ROWS):
         block = slice(start, start + ROWS)
         out, label = gradients[block], labels[block]
         np.copyto(out, rows[block])

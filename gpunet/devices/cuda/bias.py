@@ -24,9 +24,7 @@ def add_bias(b: DeviceArray, y: DeviceArray) -> None:
     launch("bias", "add_bias", y.size, b, y, rows, K)
 
 
-def _sum_rows(
-    values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int, accumulate: int = 0
-) -> None:
+def _sum_rows(values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int, accumulate: int = 0) -> None:
     """sums[p] = sum of block_rows rows of values (rows, K); += where accumulate is 1."""
     blocks = -(-rows // block_rows) * -(-K // MAPS)
     launch_blocks("bias", "sum_rows", blocks, values, sums, rows, K, block_rows, accumulate)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gpunet import Fit, Net, Plan, load, plan
+from gpunet.memory.size import format_bytes
 from gpunet.program.tensor import Kind
 from gpunet.report import console
 from gpunet.report.as_json import as_text, fit_json, plan_json
@@ -147,6 +148,22 @@ def test_the_table_of_vgg16_shows_the_notes_rows(vgg: Net, one: Plan, capsys: py
     assert conv2[3:5] == ["12.25", "MiB"]  # 3,211,264 floats
     assert any(line.startswith("total") and "138,357,544" in line for line in lines)
     assert not any("…" in line or line != line.rstrip() for line in lines)
+
+
+def test_the_totals_of_the_table_are_sums_but_the_largest_for_scratch(
+    vgg: Net, one: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row.values() for row in one.by_layer.values()]
+    total = next(line for line in text_of(capsys, *plan_parts(vgg, one, "")) if line.startswith("total"))
+    data, activation, gradient, parameter, parameter_gradient, cache, workspace = (
+        [list(row)[column] for row in rows] for column in range(7)
+    )
+    assert re.split(r"  +", total)[2:] == [
+        format_bytes(sum(data) + sum(activation)),
+        format_bytes(sum(gradient)),
+        format_bytes(sum(parameter) + sum(parameter_gradient) + sum(cache)),
+        format_bytes(max(workspace)),
+    ]
 
 
 def test_the_sums_say_what_the_plan_says(vgg: Net, capsys: pytest.CaptureFixture[str]) -> None:

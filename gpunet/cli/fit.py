@@ -41,7 +41,7 @@ def fit(
             found.append(find_largest(config.net, budget_bytes, **settings))
         except BudgetError as error:
             misfits.append(str(error))
-            found.append(Fit(budget_bytes, 0, 0, make_plan(config.net, 1, **settings).total_bytes))
+            found.append(Fit(budget_bytes, 0, 0, make_plan(config.net, 1, budget=budget_bytes, **settings).total_bytes))
     if json:
         from gpunet.report.as_json import as_text, fit_json
 

@@ -65,12 +65,19 @@ def train(
     told = replace(config.train, **{name: value for name, value in given.items() if value is not None})
     config = replace(config, train=told)
     where, rule = choose_device(device), _rule(config)
-    plan = _affordable(config, rule, where, budget)
+    limit = _affordable(config, rule, where, budget).budget_bytes
     dataset = _dataset(config)
     with Model(
-        config.net, told.batch, where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate
+        config.net,
+        told.batch,
+        where,
+        optimizer=rule,
+        seed=told.seed,
+        learning_rate=told.learning_rate,
+        budget=limit,
     ) as model:
-        folder = RunFolder(open_folder(out, config.net.name), dump(config), as_text(plan_json(config.net, plan)) + "\n")
+        planned = as_text(plan_json(config.net, model.plan)) + "\n"
+        folder = RunFolder(open_folder(out, config.net.name), dump(config), planned)
         screen = Screen()
         watchers = (folder, screen)
         trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.schedule, watchers=watchers)

@@ -97,14 +97,14 @@ def test_plan_for_inference(run: Run) -> None:
 
 
 def test_a_plan_that_does_not_fit_names_the_largest_batch_that_does(run: Run) -> None:
-    result = run("plan", "vgg_digits", "--batch", 4000, "--budget", "600MiB")
+    result = run("plan", "vgg_digits", "--batch", 2000000, "--budget", "600MiB")
     assert result.exit_code == 1
     words = re.fullmatch(r"does not fit by (.*); the largest batch that fits is (\d+)", result.stdout.splitlines()[-1])
     assert words
     largest = int(words[2])
     assert run("plan", "vgg_digits", "--batch", largest, "--budget", "600MiB").exit_code == 0
     assert run("plan", "vgg_digits", "--batch", largest + 1, "--budget", "600MiB").exit_code == 1
-    found = run("plan", "vgg_digits", "--batch", 4000, "--budget", "600MiB", "--json")
+    found = run("plan", "vgg_digits", "--batch", 2000000, "--budget", "600MiB", "--json")
     assert found.exit_code == 1
     assert json.loads(found.stdout)["largest_batch"] == largest and json.loads(found.stdout)["fits"] is False
 

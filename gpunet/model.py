@@ -1,4 +1,4 @@
-"""A model: a plan bound to a device. Views into the arena are made once; a step walks the list of ops and allocates nothing."""
+"""A model: a plan bound to a device. Views are made once; a step walks the list of ops and allocates nothing."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from gpunet.choose import MAX_COST
 from gpunet.devices import open_device, target
 from gpunet.devices.device import Array, Device
 from gpunet.errors import BudgetError, ConfigError, DataError, DeviceError, ShapeError
@@ -15,6 +16,7 @@ from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
 from gpunet.optimizers import LEARNING_RATE, Optimizer
+from gpunet.planner import WAYS
 from gpunet.planner import plan as make_plan
 from gpunet.program.program import Mode, Op, Phase, RunTime, Turn
 from gpunet.program.tensor import Kind, Tensor
@@ -34,10 +36,11 @@ class Model:
     `batch`   the most images of one step; fewer run in the same arena
     `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
     `seed`    draws the starting weights: the same seed gives the same bits
-    `budget`  like "6GiB": refuse to start above it
+    `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
     `debug`   fill what is fresh or free with NaN before every op; results must not change
 
-    Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too little memory.
+    Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too
+    little memory.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Model:
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
         without: Collection[str] = (),
+        max_cost: float = MAX_COST,
+        ways: Collection[str] = WAYS,
         debug: bool = False,
     ) -> None:
         self.net = net
@@ -61,7 +66,14 @@ class Model:
         self.debug = debug
         name = device.name if isinstance(device, Device) else choose_device(device)
         options: dict[str, Any] = dict(
-            optimizer=optimizer, mode=mode, dtype=dtype, device=name, scratch_limit=scratch_limit, without=without
+            optimizer=optimizer,
+            mode=mode,
+            dtype=dtype,
+            device=name,
+            scratch_limit=scratch_limit,
+            without=without,
+            max_cost=max_cost,
+            ways=ways,
         )
         self.plan = make_plan(net, batch, budget=budget, **options)
         require_fit(net, self.plan, **options)
@@ -175,7 +187,7 @@ class Model:
             call()
 
     def _walk(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Callable[[], None]]]:
-        """The ops of these phases and what calls them, in order; with `debug`, poison is spread before and after each."""
+        """The ops of these phases and what calls them, in order; with `debug`, poison goes before and after each."""
         ops = self.plan.program.ops
         for turn, call in self._bound(n):
             op = ops[turn.step]
@@ -256,7 +268,7 @@ class Model:
     # -- parameters --------------------------------------------------------------------------------
 
     def _initialise(self, seed: int) -> None:
-        """Draw the weights (He et al. 2015: normal, deviation sqrt(2/fan-in)), zero the rest; each from its own stream."""
+        """Draw the weights (He et al. 2015: normal, deviation sqrt(2/fan-in)), each from its stream; zero the rest."""
         streams = np.random.SeedSequence(seed).spawn(len(self.plan.program.parameters))
         for parameter, stream in zip(self.plan.program.parameters, streams, strict=True):
             shape, dtype = parameter.tensor.shape, parameter.tensor.dtype
@@ -319,7 +331,8 @@ def require_fit(net: Net, plan: Plan, **options: Any) -> None:
     largest = fit(net, plan.budget_bytes, **options)
     raise BudgetError(
         f"{net.name} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}, "
-        f"{format_bytes(plan.total_bytes - plan.budget_bytes)} more than the budget of {format_bytes(plan.budget_bytes)}; "
+        f"{format_bytes(plan.total_bytes - plan.budget_bytes)} more than the budget of "
+        f"{format_bytes(plan.budget_bytes)}; "
         f"the largest batch that fits is {largest.batch}"
     )
 

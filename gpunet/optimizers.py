@@ -27,7 +27,7 @@ class Optimizer:
     def emit(self, emit: Emitter, dw: Tensor, w: Tensor, caches: tuple[Tensor, ...]) -> None:
         """Emit the update of one parameter from its gradient, which it may use as scratch."""
         numbers: dict[str, Attribute] = {field.name: getattr(self, field.name) for field in fields(self)}
-        emit.op(f"{self.name}_update", (dw,), (w, *caches), learning_rate=LEARNING_RATE, **numbers)
+        emit.op(f"{self.name}_update", (dw,), (w, *caches), attributes={"learning_rate": LEARNING_RATE, **numbers})
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,29 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
+from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
-from gpunet.compile.rewrite import rewrite
+from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
 from gpunet.errors import ConfigError
+from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net
-from gpunet.optimizers import Optimizer, optimizer as find_optimizer
+from gpunet.optimizers import Optimizer
+from gpunet.optimizers import optimizer as find_optimizer
 from gpunet.program.program import Mode, Program
 
 MAX_BATCH = 2**24
 """The largest batch that is planned; beyond it a figure would be of no use to anyone."""
+
+WAYS = ("recompute", "chunks")
+"""What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
+
+PLACEMENTS = 3
+"""How often ways are chosen again, with less room, because what they chose could not be placed within the budget."""
 
 
 def check_batch(batch: object) -> int:
@@ -21,35 +31,6 @@ def check_batch(batch: object) -> int:
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
         raise ConfigError(f"the batch must be an integer from 1 to {MAX_BATCH:,}; got {batch!r}")
     return batch
-
-
-def compile_program(
-    net: Net,
-    batch: int,
-    *,
-    optimizer: str | Optimizer,
-    mode: Mode,
-    dtype: str,
-    device: str,
-    scratch_limit: int,
-    without: Collection[str],
-) -> Program:
-    """The program of a net as a device will run it, every saving applied but those named in `without`."""
-    if mode not in ("train", "infer"):
-        raise ConfigError(f"the mode must be train or infer; got {mode!r}")
-    if dtype not in ("float32", "float64"):
-        raise ConfigError(f"the dtype must be float32 or float64; got {dtype!r}")
-    where = target(device)
-    program = lower(
-        net,
-        batch=check_batch(batch),
-        mode=mode,
-        dtype=dtype,
-        optimizer=find_optimizer(optimizer),
-        target=where,
-        scratch_limit_bytes=scratch_limit,
-    )
-    return rewrite(program, without)
 
 
 def plan(
@@ -64,28 +45,152 @@ def plan(
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
+    max_cost: float = MAX_COST,
+    ways: Collection[str] = WAYS,
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
-    `budget`         like "12GiB"; None: no limit. The plan is made either way, `plan.fits` tells.
-    `scratch_limit`  most bytes of one im2col matrix; None: what suits the device
+    `budget`         like "12GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
+                     `plan.fits` tells.
+    `scratch_limit`  most bytes of one im2col matrix; None: what suits the device, less where memory is short
     `reserve`        what the process holds outside the arena; None: the device's stated default
-    `without`        names of the savings of `gpunet.compile.rewrite` to leave out
+    `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
+    `max_cost`       extra FLOPs that fitting may cost, as a fraction of the step's; 0: the free savings alone
+    `ways`           what may be done at a cost: "recompute", "chunks", "micro-batches"
 
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
-    where = target(device)
-    limit = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
-    program = compile_program(
-        net, batch, optimizer=optimizer, mode=mode, dtype=dtype, device=device, scratch_limit=limit, without=without
+    made = plan_within(
+        net,
+        batch,
+        optimizer=optimizer,
+        mode=mode,
+        dtype=dtype,
+        device=device,
+        budget=budget,
+        scratch_limit=scratch_limit,
+        reserve=reserve,
+        without=without,
+        max_cost=max_cost,
+        ways=ways,
+        smallest=True,
     )
+    assert made is not None  # the smallest is made where nothing fits
+    return made
+
+
+def plan_within(
+    net: Net,
+    batch: int,
+    *,
+    optimizer: str | Optimizer = "momentum",
+    mode: Mode = "train",
+    dtype: str = "float32",
+    device: str = "cuda",
+    budget: str | int | None = None,
+    scratch_limit: str | int | None = None,
+    reserve: str | int | None = None,
+    without: Collection[str] = (),
+    max_cost: float = MAX_COST,
+    ways: Collection[str] = WAYS,
+    smallest: bool = False,
+) -> Plan | None:
+    """As `plan`; where nothing fits, None, or with `smallest` the plan that comes nearest."""
+    where = target(device)
+    reserve_bytes = where.reserve_bytes if reserve is None else parse_bytes(reserve)
+    budget_bytes = None if budget is None else parse_bytes(budget)
+    scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
+    compiler = _Compiler(net, check_batch(batch), find_optimizer(optimizer), mode, dtype, device, tuple(without))
+    compiler.check()
+    allowed = _check_ways(ways, max_cost)
+    limit = None if budget_bytes is None else budget_bytes - reserve_bytes
+    found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, smallest)
+    if found is None:
+        return None
+    choice, placement = found
     return Plan(
         net=net.name,
         device=device,
-        optimizer=find_optimizer(optimizer).name,
-        program=program,
-        placement=arrange(program, alignment=where.alignment),
-        scratch_limit_bytes=limit,
-        reserve_bytes=where.reserve_bytes if reserve is None else parse_bytes(reserve),
-        budget_bytes=None if budget is None else parse_bytes(budget),
+        optimizer=compiler.optimizer.name,
+        program=choice.program,
+        placement=placement,
+        reserve_bytes=reserve_bytes,
+        budget_bytes=budget_bytes,
+        scratch_limit_bytes=choice.ways.scratch_limit_bytes,
+        ways=choice.ways,
+        extra_flops_fraction=choice.extra,
     )
+
+
+def _placed(
+    compiler: "_Compiler",
+    alignment: int,
+    scratch_bytes: int,
+    limit: int | None,
+    max_cost: float,
+    allowed: tuple[str, ...],
+    smallest: bool,
+) -> tuple[Choice, Placement] | None:
+    """A choice and where it lies: within the limit, or the smallest there is, or None."""
+    if limit is None:
+        plain = Ways(scratch_bytes)
+        program = compiler.compile(plain)
+        return Choice(plain, program, 0.0), arrange(program, alignment=alignment)
+    room = limit
+    for _ in range(PLACEMENTS):
+        chooser = Chooser(compiler.compile, compiler.batch, scratch_bytes, room, max_cost, allowed)
+        choice = chooser.choose()
+        if choice is None:
+            break
+        placement = arrange(choice.program, alignment=alignment)
+        if placement.height_bytes <= limit:
+            return choice, placement
+        room -= placement.height_bytes - placement.lower_bound_bytes
+    if not smallest:
+        return None
+    choice = chooser.smallest()
+    return choice, arrange(choice.program, alignment=alignment)
+
+
+def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:
+    known = (*WAYS, "micro-batches")
+    for name in ways:
+        if name not in known:
+            raise ConfigError(f"there is no way {name!r} to make a batch fit; there are {', '.join(known)}")
+    if not 0 <= max_cost <= 10:
+        raise ConfigError(f"the cost must be a fraction of the FLOPs from 0 to 10, like 0.03; got {max_cost!r}")
+    return tuple(ways)
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    """Everything about a program that is settled before it is made to fit."""
+
+    net: Net
+    batch: int
+    optimizer: Optimizer
+    mode: Mode
+    dtype: str
+    device: str
+    without: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise ConfigError for options that make no sense."""
+        if self.mode not in ("train", "infer"):
+            raise ConfigError(f"the mode must be train or infer; got {self.mode!r}")
+        if self.dtype not in ("float32", "float64"):
+            raise ConfigError(f"the dtype must be float32 or float64; got {self.dtype!r}")
+
+    def compile(self, ways: Ways) -> Program:
+        """The program as the device will run it, made to fit in these ways."""
+        program = lower(
+            self.net,
+            batch=self.batch,
+            mode=self.mode,
+            dtype=self.dtype,
+            optimizer=self.optimizer,
+            target=target(self.device),
+            scratch_limit_bytes=ways.scratch_limit_bytes,
+            accumulates=ways.rounds,
+        )
+        return apply(program, ways, self.without)

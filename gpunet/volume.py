@@ -1,4 +1,4 @@
-"""Volumes (height, width, depth) and the output-size rule of the notes, (W - F + 2P)/S + 1, with its three fit policies."""
+"""Volumes (height, width, depth) and the notes' output size, (W - F + 2P)/S + 1, with its three fit policies."""
 
 import re
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> 
     """How many positions a window of extent F takes along an axis of `size`, at stride S with P zeros on both sides.
 
     (size - F + 2P)/S + 1 where that is whole. Where it is not: "error" raises, "crop" leaves the last rows unseen
-    (rounds down), "pad" adds zeros behind the last row until one more window fits (rounds up, as Caffe's pooling does; a
-    window that would start in the padding is dropped).
+    (rounds down), "pad" adds zeros behind the last row until one more window fits (rounds up, as Caffe's pooling
+    does; a window that would start in the padding is dropped).
 
     Raises ShapeError when the window is larger than the padded input, or under "error" when it does not fit.
     Source: CS231n "Convolutional Layer"; W=10, F=3, P=0, S=2 gives 4.5.
@@ -67,7 +67,8 @@ def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> 
     room = size - F + 2 * P
     if room < 0:
         raise ShapeError(
-            f"F={F} is larger than the input of {size} with P={P} on both sides; use F <= {size + 2 * P} or P >= {-(-(F - size) // 2)}"
+            f"F={F} is larger than the input of {size} with P={P} on both sides; "
+            f"use F <= {size + 2 * P} or P >= {-(-(F - size) // 2)}"
         )
     whole, rest = divmod(room, S)
     if rest == 0 or fit == "crop":

@@ -16,6 +16,7 @@ RANKS = [
     ["layers", "optimizers", "memory", "devices"],
     ["net"],
     ["compile"],
+    ["choose"],
     ["planner"],
     ["fit"],
     ["model", "data"],

@@ -1,8 +1,8 @@
 """Running a part of the net for some images at a time: the first layers, forward and backward, or the whole step.
 
 The first layers have the largest volumes, so what they need only in passing (inputs and outputs of an op, gradients,
-recomputed activations) is made for a few images at a time. Running the whole step so is a micro-batch: the gradients are added up.
-Sums of gradients are then taken in another order, so they agree to rounding, not in every bit.
+recomputed activations) is made for a few images at a time. Running the whole step so is a micro-batch: the gradients
+are added up. Sums of gradients are then taken in another order, so they agree to rounding, not in every bit.
 """
 
 from collections.abc import Iterable
@@ -42,12 +42,11 @@ def run_in_chunks(program: Program, cut: str, images: int) -> Program:
     ops = _updates_last(program.ops)
     end = 1 + next(step for step, op in enumerate(ops) if cut in {t.name for t in op.outputs})
     layers = {op.layer for op in ops[:end]}
-    backward = [step for step, op in enumerate(ops) if op.phase == "backward" and op.layer in layers]
-    loops = [Loop(0, end, images)]
-    if backward:
-        if backward != list(range(backward[0], backward[-1] + 1)):
-            raise PlanError(f"what runs backward behind {cut} does not stand together")
-        loops.append(Loop(backward[0], backward[-1] + 1, images))
+    last = sum(op.phase != "update" for op in ops)
+    first = last
+    while ops[first - 1].phase == "backward" and ops[first - 1].layer in layers:
+        first -= 1
+    loops = [Loop(0, end, images)] + ([Loop(first, last, images)] if first < last else [])
     return _in_loops(replace(program, ops=ops), loops)
 
 

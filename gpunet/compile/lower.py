@@ -1,11 +1,11 @@
-"""Net -> Program: every layer emits its ops, forward in order, then the loss, then backward in reverse, then the updates."""
+"""Net -> Program: every layer emits its ops, forward in order, the loss, backward in reverse, the updates."""
 
 from dataclasses import dataclass
 
 from gpunet.net.net import INPUT, Net, Node
 from gpunet.optimizers import Optimizer, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
-from gpunet.program.program import Mode, Parameter, Program
+from gpunet.program.program import Attribute, Mode, Parameter, Program
 from gpunet.program.tensor import Kind, Tensor
 
 
@@ -19,13 +19,22 @@ class _Feed:
 
 
 def lower(
-    net: Net, *, batch: int, mode: Mode, dtype: str, optimizer: Optimizer, target: Target, scratch_limit_bytes: int
+    net: Net,
+    *,
+    batch: int,
+    mode: Mode,
+    dtype: str,
+    optimizer: Optimizer,
+    target: Target,
+    scratch_limit_bytes: int,
+    accumulates: bool = False,
 ) -> Program:
     """The program of one training step ("train") or one forward pass ("infer") over at most `batch` images.
 
+    `accumulates`  gradients will be added up over rounds, so their products need room to be added from
     Nothing is shared or saved yet: that is what rewrites are for.
     """
-    builder = Builder(batch, dtype, mode, target, scratch_limit_bytes)
+    builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
     feed = _emit_input(net, builder)
     parameters = [p for node in net.nodes for p in _parameters(net, node, mode, dtype, optimizer)]
     emitters = {node.name: _emitter(builder, node, parameters) for node in net.nodes}
@@ -63,12 +72,13 @@ def _emit_input(net: Net, builder: Builder) -> _Feed:
     image_bytes = Tensor(f"{INPUT}.bytes", Kind.DATA, shape, "uint8", INPUT, True)
     images = Tensor(f"{INPUT}.images", Kind.DATA, shape, builder.dtype, INPUT, True)
     labels = Tensor(f"{INPUT}.labels", Kind.DATA, (builder.batch,), "int32", INPUT, True)
-    Emitter(builder, INPUT).op("image_to_float", (image_bytes,), (images,), scale=net.scale, shift=net.shift)
+    pixels: dict[str, Attribute] = {"scale": net.scale, "shift": net.shift}
+    Emitter(builder, INPUT).op("image_to_float", (image_bytes,), (images,), attributes=pixels)
     return _Feed(image_bytes, images, labels if builder.mode == "train" else None)
 
 
 def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimizer) -> list[Parameter]:
-    """The parameters of a node; in training with their gradients and the optimizer's caches. He et al. 2015 starts them."""
+    """The parameters of a node; in training with gradients and caches. They start as in He et al. 2015."""
     found = []
     for weights in net.weights(node):
         name = f"{node.name}.{weights.name}"

@@ -1,7 +1,7 @@
-"""Recomputation: drop activations after the forward pass and make them again, from what is kept, when backward wants them.
+"""Recomputation: drop activations after the forward pass and make them again when backward wants them.
 
-Which ones pay is chosen in `choose`; here a program is rewritten once that is known. Recomputed values, and so all gradients,
-are the same bits. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
+Which ones pay is chosen in `choose`; here a program is rewritten once that is known. Recomputed values, and so all
+gradients, are the same bits. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
 """
 
 from collections.abc import Collection

@@ -1,15 +1,16 @@
-"""Rewrites that save memory and cost nothing: functions Program -> Program that leave every value as it was, bit for bit.
+"""Savings that cost nothing: functions Program -> Program that leave every value as it was, bit for bit.
 
 They are applied in the order of REWRITES; each can be left out by name.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from math import prod
 
 from gpunet.errors import ConfigError
 from gpunet.program.program import Op, Program
-from gpunet.program.tensor import Tensor
+from gpunet.program.tensor import Kind, Tensor
 
 Rewrite = Callable[[Program], Program]
 
@@ -17,8 +18,9 @@ Rewrite = Callable[[Program], Program]
 def pool_before_relu(program: Program) -> Program:
     """relu then max-pool becomes max-pool then relu, so that the large volume before the pool dies at once.
 
-    The values are the same, as max and max(0, x) commute; so are the gradients: where the maximum of a window is above zero it
-    is in the same place, and where it is not, ReLU's backward gives zero to all of the window in either order.
+    The values are the same, as max and max(0, x) commute; so are the gradients: where the maximum of a window is
+    above zero it is in the same place, and where it is not, ReLU's backward gives zero to all of the window in either
+    order.
     """
     ops = list(program.ops)
     for step, relu in enumerate(ops):
@@ -67,6 +69,38 @@ def small_switches(program: Program) -> Program:
     return _replaced(program, {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)})
 
 
+def relu_masks(program: Program) -> Program:
+    """Once its other readers are done, one bit for each value of a ReLU's output stands for it: that is all its backward needs.
+
+    The output then is gone while the gradient with respect to it is made, which is as large. Nothing is done where that
+    would bring nothing: no op runs between its last other reader and the backward of the ReLU, or a loop holds it anyway.
+    """
+    ops = list(program.ops)
+    masks: dict[int, list[Op]] = {}
+    for step, relu in enumerate(ops):
+        if relu.name == "relu_backward":
+            dy, y = relu.inputs
+            reader = max((s for s, op in enumerate(ops) if s != step and y in op.inputs), default=-1)
+            if 0 <= reader < step - 1 and ops[reader].phase == "backward" and not _held(program, y, reader, step):
+                mask = _mask(relu, y)
+                masks[reader] = [Op("relu_mask", relu.layer, "backward", (y,), (mask,))]
+                ops[step] = replace(relu, name="relu_backward_masked", inputs=(dy, mask), in_place=((0, 0),))
+    return _inserted(replace(program, ops=tuple(ops)), masks)
+
+
+def _held(program: Program, y: Tensor, reader: int, step: int) -> bool:
+    """Whether y lives to the end of a loop that both steps are in, as it is there for more images than a round's."""
+    loop = program.loop_at(step)
+    return loop is not None and loop is program.loop_at(reader) and y.shape[0] > loop.images
+
+
+def _mask(relu: Op, y: Tensor) -> Tensor:
+    """A bit for each value of y, whole bytes for each image."""
+    images, *volume = y.shape
+    shape = images, -(-prod(volume) // 8)
+    return Tensor(f"{y.name}.mask", Kind.ACTIVATION, shape, "uint8", relu.layer, y.batched)
+
+
 def early_updates(program: Program) -> Program:
     """Every parameter is updated as soon as nothing reads it any more in this step, so that its gradient dies at once.
 
@@ -79,12 +113,18 @@ def early_updates(program: Program) -> Program:
         ready = max(step for step, op in enumerate(body) if needed & {t.name for t in op.arguments if t is not None})
         loop = program.loop_at(ready)
         due.setdefault(loop.last - 1 if loop else ready, []).append(update)
-    ops = [op for step, one in enumerate(body) for op in (one, *due.get(step, ()))]
-    loops = []
-    for loop in program.loops:
-        before = sum(len(updates) for step, updates in due.items() if step < loop.first)
-        loops.append(replace(loop, first=loop.first + before, last=loop.last + before))
-    return replace(program, ops=tuple(ops), loops=tuple(loops))
+    return _inserted(replace(program, ops=tuple(body)), due)
+
+
+def _inserted(program: Program, after: Mapping[int, Sequence[Op]]) -> Program:
+    """The program with these ops behind those steps; what comes behind the last step of a loop is not in it."""
+
+    def moved(step: int) -> int:
+        return step + sum(len(ops) for before, ops in after.items() if before < step)
+
+    ops = tuple(op for step, one in enumerate(program.ops) for op in (one, *after.get(step, ())))
+    loops = tuple(replace(loop, first=moved(loop.first), last=moved(loop.last - 1) + 1) for loop in program.loops)
+    return replace(program, ops=ops, loops=loops)
 
 
 def in_place(program: Program) -> Program:
@@ -120,21 +160,27 @@ def in_place(program: Program) -> Program:
 REWRITES: dict[str, Rewrite] = {
     "pool-before-relu": pool_before_relu,
     "small-switches": small_switches,
+    "relu-masks": relu_masks,
     "early-updates": early_updates,
     "in-place": in_place,
 }
 """Every rewrite by name, in the order in which they are applied: in-place last, for it looks at who reads what when."""
 
 
-def rewrite(program: Program, without: Collection[str] = ()) -> Program:
-    """Apply all rewrites but those named in `without`. Raises ConfigError for a name there is not."""
+def rewrite(
+    program: Program, without: Collection[str] = (), *, only: Collection[str] = (), skip: Collection[str] = ()
+) -> Program:
+    """Apply all rewrites, or `only` some, but those in `skip` and those that the user wants left out, `without`.
+
+    Raises ConfigError for a name in `without` that there is not.
+    """
     for name in without:
         if name not in REWRITES:
             close = get_close_matches(name, REWRITES, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(REWRITES)}"
             raise ConfigError(f"there is no rewrite {name!r} to leave out{hint}")
     for name, apply in REWRITES.items():
-        if name not in without:
+        if name in (only or REWRITES) and name not in {*without, *skip}:
             program = apply(program)
     return program
 

@@ -25,7 +25,8 @@ def target(name: str) -> DeviceTarget:
 
 def open_device(name: str) -> "Device":
     """Open the device `name`. Raises DeviceError, saying what is missing, where it cannot be opened."""
-    return import_module(f"{__name__}.{_known(name)}.device").open_device()
+    device: Device = import_module(f"{__name__}.{_known(name)}.device").open_device()
+    return device
 
 
 def _known(name: str) -> str:

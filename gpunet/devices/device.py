@@ -1,4 +1,4 @@
-"""What a device must offer: an arena to place tensors in, the ops by name, and a way in and out for arrays of the host."""
+"""What a device must offer: an arena to place tensors in, the ops by name, a way in and out for host arrays."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 Array = Any
-"""What a device's ops compute on: numpy.ndarray on the CPU, DeviceArray on CUDA. Has .shape, .dtype (as NumPy's) and .size."""
+"""What ops compute on: numpy.ndarray on the CPU, DeviceArray on CUDA; .shape, .dtype and .size as NumPy's."""
 
 
 class Arena(ABC):
@@ -43,7 +43,7 @@ class Device(ABC):
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Arena:
-        """An arena of exactly nbytes, its base aligned to 256 bytes. Raises DeviceError where there is not that much."""
+        """Exactly nbytes, the base aligned to 256 bytes. Raises DeviceError where there is not that much."""
 
     @abstractmethod
     def write(self, array: Array, values: np.ndarray) -> None:
@@ -63,7 +63,7 @@ class Device(ABC):
 
 
 def collect_ops(package: ModuleType, without: Iterable[str] = ("device", "target")) -> dict[str, Callable[..., None]]:
-    """The functions that the modules of a device's package name in `__all__`, by name: a new op file needs no registry."""
+    """The functions that a device's modules name in `__all__`, by name: a new op file needs no registry."""
     ops: dict[str, Callable[..., None]] = {}
     for module in iter_modules(package.__path__):
         if module.name not in without:

@@ -13,4 +13,4 @@ def emit_bias_backward(emit: Emitter, dy: Tensor, db: Tensor) -> None:
     """db = sum of dy over all axes but the last: partial sums of 512 rows, then their sum, always in the same order."""
     *positions, K = dy.shape
     partials = emit.workspace("db_partials", (-(-prod(positions) // BLOCK_ROWS), K))
-    emit.op("bias_backward", (dy,), (db,), (partials,), block_rows=BLOCK_ROWS, accumulate=0)
+    emit.op("bias_backward", (dy,), (db,), (partials,), attributes={"block_rows": BLOCK_ROWS, "accumulate": 0})

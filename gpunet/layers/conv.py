@@ -65,7 +65,14 @@ class Conv(Layer):
         y = emit.activation("y", self.output(of(x)).shape)
         columns = self._columns(emit, x, y, "columns")
         workspace = emit.gemm_workspace("gemm", columns.shape[0], self.K)
-        emit.op("conv_forward", (x, w, b), (y,), (columns, workspace), flops=self._flops(y, columns), **self.geometry)
+        emit.op(
+            "conv_forward",
+            (x, w, b),
+            (y,),
+            (columns, workspace),
+            flops=self._flops(y, columns),
+            attributes=self.geometry,
+        )
         emit.kept["x"] = x
         return y
 
@@ -81,8 +88,7 @@ class Conv(Layer):
             (dw,),
             (columns, workspace),
             flops=self._flops(dy, columns),
-            accumulate=0,
-            **self.geometry,
+            attributes={**self.geometry, "accumulate": 0},
         )
         emit_bias_backward(emit, dy, db)
         if not needs_dx:
@@ -91,7 +97,12 @@ class Conv(Layer):
         columns = self._columns(emit, x, dy, "dx_columns")
         workspace = emit.gemm_workspace("dx_gemm", *columns.shape)
         emit.op(
-            "conv_backward_input", (dy, w), (dx,), (columns, workspace), flops=self._flops(dy, columns), **self.geometry
+            "conv_backward_input",
+            (dy, w),
+            (dx,),
+            (columns, workspace),
+            flops=self._flops(dy, columns),
+            attributes=self.geometry,
         )
         return (dx,)
 

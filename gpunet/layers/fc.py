@@ -44,7 +44,7 @@ class FC(Layer):
         values = of(x).values
         workspace = emit.gemm_workspace("dw_gemm", self.K, values, accumulate=emit.accumulates)
         dw, flops = emit.gradients["w"], self._flops(x)
-        emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, accumulate=0)
+        emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, attributes={"accumulate": 0})
         emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()

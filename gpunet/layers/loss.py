@@ -38,5 +38,11 @@ class SoftmaxCrossEntropy:
         """Emit the gradient of the mean loss with respect to the scores; it may take over the probabilities."""
         probabilities, labels = emit.kept["probabilities"], emit.kept["labels"]
         dx = emit.gradient("dx", probabilities)
-        emit.op("softmax_backward", (probabilities, labels), (dx,), in_place=((0, 0),), images=RunTime("images"))
+        emit.op(
+            "softmax_backward",
+            (probabilities, labels),
+            (dx,),
+            in_place=((0, 0),),
+            attributes={"images": RunTime("images")},
+        )
         return dx

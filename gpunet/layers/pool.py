@@ -1,4 +1,4 @@
-"""Pooling: each map is downsampled on its own. Source: CS231n "Pooling Layer"; "switches" after Zeiler & Fergus 2014."""
+"""Pooling: each map is downsampled by itself. Source: CS231n "Pooling Layer"; "switches": Zeiler & Fergus 2014."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -53,10 +53,10 @@ class MaxPool(Layer):
         volume = self.output(of(x))
         y = emit.activation("y", volume.shape)
         if not emit.trains:
-            emit.op("max_pool_infer", (x,), (y,), **self.geometry)
+            emit.op("max_pool_infer", (x,), (y,), attributes=self.geometry)
             return y
         switches = emit.activation("switches", volume.shape, "int32")
-        emit.op("max_pool_forward", (x,), (y, switches), **self.geometry)
+        emit.op("max_pool_forward", (x,), (y, switches), attributes=self.geometry)
         emit.kept.update(x=x, switches=switches)
         return y
 
@@ -64,5 +64,5 @@ class MaxPool(Layer):
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", emit.kept["x"])
-        emit.op("max_pool_backward", (dy, emit.kept["switches"]), (dx,), **self.geometry)
+        emit.op("max_pool_backward", (dy, emit.kept["switches"]), (dx,), attributes=self.geometry)
         return (dx,)

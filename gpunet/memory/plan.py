@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from typing import Any
 
 from gpunet.memory.arena import Buffer, Placement, place
 from gpunet.memory.validate import validate
@@ -45,6 +47,8 @@ class Plan:
     `reserve_bytes`      what the process holds outside the arena
     `budget_bytes`       what there is, or None where nobody said
     `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
+    `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
+    `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
     """
 
     net: str
@@ -52,9 +56,11 @@ class Plan:
     optimizer: str
     program: Program
     placement: Placement
-    scratch_limit_bytes: int
     reserve_bytes: int
     budget_bytes: int | None = None
+    scratch_limit_bytes: int = 0
+    ways: Any = None
+    extra_flops_fraction: float = 0.0
 
     @property
     def mode(self) -> str:
@@ -108,11 +114,7 @@ class Plan:
         for planned in self.tensors:
             change[planned.first] += planned.nbytes
             change[planned.last] -= planned.nbytes
-        live, total = [], 0
-        for step in range(self.steps):
-            total += change[step]
-            live.append(total)
-        return tuple(live)
+        return tuple(accumulate(change[:-1]))
 
     @property
     def peak_step(self) -> int:
@@ -161,14 +163,26 @@ def arrange(program: Program, *, alignment: int = 256) -> Placement:
     return placement
 
 
+def live_bytes(program: Program, *, alignment: int = 256) -> list[int]:
+    """Bytes alive in each step, every tensor rounded up to the alignment; the largest bounds any placement."""
+    base, moving = buffers(program)
+    change = [0] * (program.steps + 1)
+    for buffer in [*base, *moving]:
+        size = -(-buffer.nbytes // alignment) * alignment
+        change[buffer.first] += size
+        change[buffer.last] -= size
+    return list(accumulate(change[:-1]))
+
+
 def buffers(program: Program) -> tuple[list[Buffer], list[Buffer]]:
-    """(persistent, others): one Buffer for each tensor that is not handed another's bytes, alive as long as its last heir."""
+    """(persistent, others): one Buffer for each tensor that takes over no other's bytes, until its last heir dies."""
     lifetimes = program.lifetimes
     storage = _storage(program)
-    last = {}
+    last: dict[str, int] = {}
     for name, root in storage.items():
         last[root] = max(last.get(root, 0), lifetimes[name][1])
-    base, moving = [], []
+    base: list[Buffer] = []
+    moving: list[Buffer] = []
     for name, tensor in program.tensors.items():
         if storage[name] == name:
             buffer = Buffer(name, tensor.nbytes, lifetimes[name][0], last[name])

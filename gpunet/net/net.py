@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.layer import Layer, Weights
@@ -26,8 +27,8 @@ class Net:
     """Named layers over an input volume; the last layer's output holds the scores.
 
     `input`   the volume of one image, as a Volume or like "32x32x3"
-    `layers`  in order, each a Layer (numbered by its type: conv1, conv2, ...), a pair (name, Layer), or a Node that also
-              says what it takes; Layers and pairs take the output of the one before
+    `layers`  in order, each a Layer (numbered by its type: conv1, conv2, ...), a pair (name, Layer), or a Node that
+              also says what it takes; Layers and pairs take the output of the one before
     `name`    what plans and reports call the net
     `fit`     what a window that does not fit its volume does, where the layer does not say: "error", "pad" or "crop"
     `scale, shift`  a uint8 pixel p enters the net as p*scale + shift; float images enter as they are
@@ -101,7 +102,8 @@ class Net:
     __hash__ = None  # type: ignore[assignment]  # compared by value, never a key
 
     def __repr__(self) -> str:
-        return f"<Net {self.name}: {self.input} -> {self.output}, {len(self.nodes)} layers, {self.parameters:,} parameters>"
+        size = f"{len(self.nodes)} layers, {self.parameters:,} parameters"
+        return f"<Net {self.name}: {self.input} -> {self.output}, {size}>"
 
     def _volumes(self) -> dict[str, Volume]:
         volumes = {INPUT: self.input}
@@ -137,13 +139,14 @@ def _unpacked(item: object) -> tuple[str | None, Layer]:
 
 def _with_policy(node: Node, fit: FitPolicy) -> Node:
     """The node with the net's fit policy where its layer follows that."""
-    if any(field.name == "fit" for field in fields(node.layer)) and getattr(node.layer, "fit") is None:
-        return replace(node, layer=replace(node.layer, fit=fit))
+    if any(field.name == "fit" for field in fields(node.layer)) and vars(node.layer)["fit"] is None:
+        settings: dict[str, Any] = {"fit": fit}
+        return replace(node, layer=replace(node.layer, **settings))
     return node
 
 
 def _check_graph(nodes: tuple[Node, ...]) -> None:
-    """Raise ConfigError unless names are sound and unique, inputs come before, and every output but the last is taken."""
+    """Raise ConfigError unless names are sound and unique, inputs come before, and all outputs are taken."""
     known: dict[str, int] = {INPUT: 0}
     for node in nodes:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name):

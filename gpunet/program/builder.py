@@ -1,5 +1,6 @@
 """What layers, losses and optimizers emit their ops into: a Builder for the program, an Emitter for one layer of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,10 +108,13 @@ class Emitter:
         inputs: tuple[Tensor, ...],
         outputs: tuple[Tensor, ...],
         scratch: tuple[Tensor | None, ...] = (),
+        *,
+        attributes: Mapping[str, Attribute] | None = None,
         in_place: tuple[tuple[int, int], ...] = (),
         flops: int = 0,
-        **attributes: Attribute,
     ) -> None:
         """Append one op to the program."""
-        phase = self.builder.phase
-        self.builder.ops.append(Op(name, self.layer, phase, inputs, outputs, scratch, attributes, in_place, flops))
+        known = attributes or {}
+        self.builder.ops.append(
+            Op(name, self.layer, self.builder.phase, inputs, outputs, scratch, known, in_place, flops)
+        )

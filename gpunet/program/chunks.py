@@ -1,7 +1,7 @@
 """How an im2col matrix is cut: many whole images at a time, or some output rows of one image.
 
-The planner sizes the matrix with `chunk_rows`; the devices walk it with `chunks`. Both devices cut alike, so both add up
-weight gradients in the same order.
+The planner sizes the matrix with `chunk_rows`; the devices walk it with `chunks`. Both devices cut alike, so both add
+up weight gradients in the same order.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,8 @@ Mode = Literal["train", "infer"]
 class RunTime:
     """An attribute whose number is known only when the step runs.
 
-    "learning_rate", which schedules change; "images", how many the batch has; "accumulate", 1 from the second round of a loop on.
+    "learning_rate", which schedules change; "images", how many the batch has; "accumulate", 1 from the second round
+    of a loop on.
     """
 
     name: str
@@ -30,8 +31,10 @@ class Op:
     """One call of a device function: `name(*inputs, *outputs, *scratch, **attributes)`.
 
     `in_place`  pairs (output, input) of positions: that output may take over the bytes of that input, because the
-                function reads every value of it no later than it writes there. Whether it does, `Program.takes_over` says.
-    `flops`     multiplications and additions of its matrix products, for the whole batch; what else it does is small beside them
+                function reads every value of it no later than it writes there. Whether it does, `Program.takes_over`
+                says.
+    `flops`     multiplications and additions of its matrix products, for the whole batch; what else it does is small
+                beside them
     `scratch`   None where the algorithm that was chosen needs none.
     """
 
@@ -54,8 +57,8 @@ class Op:
 class Loop:
     """The steps [first, last) run in rounds, each for the next `images` images of the batch.
 
-    In a loop, batched tensors of `images` rows hold one round and are used afresh in the next; those of the whole batch are
-    used `images` rows at a time.
+    In a loop, batched tensors of `images` rows hold one round and are used afresh in the next; those of the whole
+    batch are used `images` rows at a time.
     """
 
     first: int
@@ -65,7 +68,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One call of an op in a run: for the images [first, last) of the batch, in this round of its loop (0 outside loops).
+    """One call of an op in a run: for the images [first, last) of the batch, in this round of its loop.
 
     `more`  whether another round of the loop follows
     """
@@ -94,7 +97,8 @@ class Parameter:
 class Program:
     """The steps of one training step, or of one inference, for a batch of at most `batch` images.
 
-    `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float images skip it)
+    `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float
+                                   images skip it)
     `scores, loss, correct`        what the host reads; loss and correct only in a training program
     `takes_over`                   tensor name -> name of the tensor whose bytes it gets at its first step
     `loops`                        ranges of steps that run in rounds, in order, none within another

@@ -4,7 +4,7 @@ from gpunet.devices.target import MIB, DeviceTarget
 
 
 class CudaTarget(DeviceTarget):
-    """512 MiB for the CUDA context and loaded kernels where nobody has measured it; cuBLAS gets 8 MiB for each product."""
+    """512 MiB for the CUDA context and loaded kernels where nobody has measured it; 8 MiB for cuBLAS."""
 
     name = "cuda"
     reserve_bytes = 512 * MIB

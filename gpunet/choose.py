@@ -1,0 +1,185 @@
+"""Choosing the ways in which a batch fits its budget: the cheapest that does, in extra FLOPs.
+
+In this order: the free savings alone; a smaller im2col scratch; recomputation; the first layers in chunks of images,
+with
+recomputation; micro-batches. Each is compiled and bounded as it would run, and tightened until what is placed fits.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from gpunet.compile.checkpoints import cheapest, links
+from gpunet.compile.chunk import cut_points
+from gpunet.compile.recompute import extra_flops, saved
+from gpunet.compile.ways import Ways
+from gpunet.memory.arena import lower_bound
+from gpunet.memory.plan import buffers, live_bytes
+from gpunet.program.program import Program
+
+MAX_COST = 0.03
+"""Extra FLOPs that recomputation may take by itself, as a fraction of the step's."""
+
+MIB = 2**20
+
+SCRATCH_DIVISORS = (4, 16, 64)
+"""By what the device's own scratch limit is divided, one after the other, where memory is short."""
+
+CHUNK_BYTES = 256 * MIB
+"""What a round of a chunk should take in passing: enough images to keep a GPU busy."""
+
+TRIES = 4
+"""How often a choice is tightened before it is given up."""
+
+Compile = Callable[[Ways], Program]
+"""Makes the finished program for some ways, all else being settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Ways, the program they make, and its extra FLOPs as a fraction of a plain step's."""
+
+    ways: Ways
+    program: Program
+    extra: float
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Looks for the cheapest ways under `limit_bytes` of arena.
+
+    `compile`      makes a program
+    `batch`        images
+    `scratch`      the device's scratch limit, bytes
+    `max_cost`     extra FLOPs allowed, as a fraction; 0: the free savings and a smaller scratch alone
+    `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches"
+    """
+
+    compile: Compile
+    batch: int
+    scratch: int
+    limit_bytes: int
+    max_cost: float = MAX_COST
+    allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
+
+    def choose(self) -> Choice | None:
+        """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
+        options = chain(self._options(Ways(self.scratch)), (self.smallest() for _ in range(1)))
+        return next((option for option in options if bound(option.program) <= self.limit_bytes), None)
+
+    def smallest(self) -> Choice:
+        """The choice that needs the fewest bytes, whatever its cost up to max_cost: what to show where nothing fits."""
+        plain = Ways([self.scratch, *self._smaller_scratch()][-1])
+        best = Choice(plain, self.compile(plain), 0.0)
+        if self.max_cost > 0:
+            for ways in self._shapes(plain, best.program):
+                best = self._smaller(ways, best)
+            if "micro-batches" in self.allowed and self.batch > 1 and best.program.mode == "train":
+                best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: bound(option.program))
+        return best
+
+    def _options(self, plain: Ways) -> Iterator[Choice]:
+        """What to try, the cheapest first."""
+        free = Choice(plain, self.compile(plain), 0.0)
+        yield free
+        over = bound(free.program) - self.limit_bytes
+        smaller = [replace(plain, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
+        if (
+            over <= 2 * self.scratch
+        ):  # what less scratch can bring: each op has one im2col matrix, two live next to each other
+            yield from (Choice(ways, self.compile(ways), 0.0) for ways in smaller)
+        if self.max_cost > 0:
+            for ways in (plain, *smaller[1:2]):
+                yield from sorted(self._recomputations(ways), key=lambda choice: choice.extra)
+            if "micro-batches" in self.allowed and free.program.mode == "train":
+                yield from self._micro_batches(plain)
+
+    def _smaller_scratch(self) -> list[int]:
+        """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
+        return [limit for limit in (self.scratch // divisor for divisor in SCRATCH_DIVISORS) if limit >= MIB]
+
+    def _recomputations(self, plain: Ways) -> Iterator[Choice]:
+        """The cheapest recomputation, without chunks and with the first layers up to each fall in volume in chunks."""
+        choices = (self._recompute(ways) for ways in self._shapes(plain, self.compile(plain)))
+        return (choice for choice in choices if choice is not None)
+
+    def _shapes(self, plain: Ways, program: Program) -> list[Ways]:
+        """The ways to run what is recomputed: in one go, or the first layers in chunks."""
+        shapes = [plain] if "recompute" in self.allowed and program.mode == "train" else []
+        if "chunks" in self.allowed:
+            shapes += [replace(plain, cut=cut, chunk=images) for cut, images in self._cuts(program)]
+        return shapes
+
+    def _recompute(self, ways: Ways) -> Choice | None:
+        """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do."""
+        program = self.compile(ways)
+        live = live_bytes(program)
+        if max(live) <= self.limit_bytes:
+            return Choice(ways, program, 0.0)
+        if program.mode == "infer":
+            return None  # nothing is saved, so nothing can be dropped
+        parts = links(program, live)
+        total = sum(op.flops for op in program.ops)
+        limit = self.limit_bytes
+        for _ in range(TRIES):
+            dropped = cheapest(parts, limit, self._most_flops(total))
+            if dropped is None:
+                return None
+            chosen = self.compile(replace(ways, dropped=dropped))
+            over = bound(chosen) - self.limit_bytes
+            if over <= 0:
+                return Choice(replace(ways, dropped=dropped), chosen, extra_flops(chosen) / total)
+            limit -= over
+        return None
+
+    def _smaller(self, ways: Ways, best: Choice) -> Choice:
+        """These ways with what must be dropped for the lowest limit that can be held, if it is below the best's."""
+        program = self.compile(ways)
+        if program.mode == "infer":
+            return min(best, Choice(ways, program, 0.0), key=lambda option: bound(option.program))
+        live = live_bytes(program)
+        parts, total = links(program, live), sum(op.flops for op in program.ops)
+        most = self._most_flops(total)
+        possible = min(bound(best.program) - 1, max(live))
+        dropped = cheapest(parts, possible, most)
+        if dropped is None:
+            return best
+        impossible = 0
+        while possible - impossible > possible // 128:
+            middle = (impossible + possible) // 2
+            found = cheapest(parts, middle, most)
+            impossible, possible = (middle, possible) if found is None else (impossible, middle)
+            dropped = dropped if found is None else found
+        chosen = self.compile(replace(ways, dropped=dropped))
+        made = Choice(replace(ways, dropped=dropped), chosen, extra_flops(chosen) / total)
+        return min(best, made, key=lambda option: bound(option.program))
+
+    def _most_flops(self, total: int) -> int:
+        return int(self.max_cost * total) if "recompute" in self.allowed else 0
+
+    def _cuts(self, program: Program) -> Iterator[tuple[str, int]]:
+        """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
+        made = {t.name: t for op in program.ops for t in op.outputs}
+        kept = saved(program) if program.mode == "train" else {name: made[name] for name in cut_points(program)}
+        largest = before = 0
+        for name in (name for name in cut_points(program) if name in kept):
+            size = kept[name].nbytes // self.batch
+            largest = max(largest, size)
+            if size < before:
+                images = max(1, min(CHUNK_BYTES // (3 * largest), self.batch // 2))
+                yield name, 1 << (images.bit_length() - 1)
+            before = size
+
+    def _micro_batches(self, plain: Ways) -> Iterator[Choice]:
+        """As few rounds as possible, from two on."""
+        images = self.batch
+        while images > 1:
+            images = -(-images // 2)
+            ways = replace(plain, micro_batch=images)
+            yield Choice(ways, self.compile(ways), 0.0)
+
+
+def bound(program: Program) -> int:
+    """Most bytes of a program alive at once, each tensor rounded up to the alignment: no placement takes less."""
+    base, moving = buffers(program)
+    return lower_bound(moving, base=base)

@@ -1,0 +1,52 @@
+"""The ways in which a program is made to fit, and what they cost: a value that a plan carries and shows."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gpunet.compile.chunk import run_in_chunks, run_in_micro_batches
+from gpunet.compile.recompute import recompute
+from gpunet.compile.rewrite import rewrite
+from gpunet.program.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a batch is made to fit beyond the savings that are free.
+
+    `scratch_limit_bytes`  most bytes of one im2col matrix
+    `dropped`              activations that are made a second time in backward
+    `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
+    `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
+    """
+
+    scratch_limit_bytes: int
+    dropped: tuple[str, ...] = ()
+    cut: str = ""
+    chunk: int = 0
+    micro_batch: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The kinds of way that are used, for people; empty where all savings are free."""
+        used = {"recompute": self.dropped, "chunks": self.chunk, "micro-batches": self.micro_batch}
+        return tuple(name for name, value in used.items() if value)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether gradients are added up over rounds."""
+        return bool(self.chunk or self.micro_batch)
+
+
+BEFORE = ("pool-before-relu", "small-switches")
+"""Free savings that come before the ways: they change which activations are saved at all."""
+
+
+def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
+    """The program with all free savings but `without`, and these ways."""
+    program = rewrite(program, without, only=BEFORE)
+    program = recompute(program, ways.dropped)
+    if ways.micro_batch:
+        program = run_in_micro_batches(program, ways.micro_batch)
+    elif ways.chunk:
+        program = run_in_chunks(program, ways.cut, ways.chunk)
+    return rewrite(program, without, skip=BEFORE)

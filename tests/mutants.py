@@ -1,7 +1,7 @@
 """Breaks each kernel on purpose, in a copy, and shows that the tests notice: `python tests/mutants.py [NAME ...]`.
 
 The mutants stand in `tests/mutations.py`. The tests of a mutant's kernel run on the emulator with the changed copy.
-Exit code 1 if a mutant survives, or if the text that it changes is not there any more.
+Exit code 1 if a mutant survives, if it does not compile, or if the text that it changes is not there any more.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.mutations import FAMILIES, MUTANTS, Mutant
+from tests.with_kernels import NOT_COMPILED
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "cuda"
@@ -25,6 +26,9 @@ TIMEOUT_SECONDS = 300
 def main(names: list[str]) -> int:
     """Try the mutants, or those whose kernel or name contains one of `names`; print a table; 0 if all are caught."""
     chosen = [mutant for mutant in MUTANTS if not names or any(name in str(mutant) for name in names)]
+    if not chosen:
+        print(f"no mutant has any of these in its name: {', '.join(names)}")
+        return 1
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # compiled once for all mutants that leave a file alone
@@ -34,7 +38,7 @@ def main(names: list[str]) -> int:
             return 1
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             verdicts = list(pool.map(lambda mutant: _try(mutant, Path(folder)), chosen))
-    lost = [verdict for verdict in verdicts if verdict in (SURVIVED, NOT_THERE)]
+    lost = [verdict for verdict in verdicts if verdict in (SURVIVED, NOT_THERE, NOT_COMPILED)]
     print(f"{len(verdicts) - len(lost)} of {len(verdicts)} mutants caught in {time.perf_counter() - start:.0f} s")
     return 1 if lost else 0
 

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-FAMILIES = ("bias", "conv", "fc", "image", "pool", "relu", "softmax", "update")
+from gpunet.devices.cuda.source import kernel_files
+
+FAMILIES = ("fc", *kernel_files())
+"""The files of ops, each with tests of its own."""
 
 USERS = {
     "items": ("relu", "update"),
@@ -122,7 +125,11 @@ ELEMENTWISE = [
     *_of(
         "relu.cu",
         "relu_backward",
-        ("0 lets gradients through", "outputs.value[lane] <= real(0)", "outputs.value[lane] < real(0)"),
+        (
+            "0 lets gradients through",
+            "if (outputs.value[lane] <= real(0)) grad",
+            "if (outputs.value[lane] < real(0)) grad",
+        ),
         ("NaN stops gradients", "if (outputs.value[lane] <= real(0))", "if (!(outputs.value[lane] > real(0)))"),
         ("looks at the gradient", "if (outputs.value[lane] <= real(0))", "if (gradients.value[lane] <= real(0))"),
         (
@@ -130,6 +137,32 @@ ELEMENTWISE = [
             "elementwise(count, aligned(dy, y, dx)",
             "elementwise(count - 1, aligned(dy, y, dx)",
         ),
+    ),
+    *_of(
+        "relu.cu",
+        "relu_mask",
+        ("NaN has no bit", "if (!(outputs.value[lane] <= real(0))) bits", "if (outputs.value[lane] > real(0)) bits"),
+        ("bits in the other order", "1u << (bit + lane)", "0x80u >> (bit + lane)"),
+        (
+            "values of the next image",
+            "if (in_image + bit >= values) break;\n            const auto outputs",
+            "const auto outputs",
+        ),
+        ("packs across images", "values % WIDTH == 0 && aligned(y)", "aligned(y)"),
+        ("ints for huge tensors", "images * values, y, mask", "1, y, mask"),
+    ),
+    *_of(
+        "relu.cu",
+        "relu_backward_masked",
+        ("every gradient passes", "if (!(bits >> (bit + lane) & 1)) gradients", "if (false) gradients"),
+        ("bits of another pack", "bits >> (bit + lane) & 1", "bits >> lane & 1"),
+        (
+            "values of the next image",
+            "if (in_image + bit >= values) break;\n            auto gradients",
+            "auto gradients",
+        ),
+        ("packs across images", "values % WIDTH == 0 && aligned(dy, dx)", "aligned(dy, dx)"),
+        ("ints for huge tensors", "images * values, dy, mask", "1, dy, mask"),
     ),
     *_of(
         "update.cu",
@@ -170,7 +203,8 @@ BIAS = [
         ("all threads add the same rows", "part * block_rows + lane;", "part * block_rows;"),
         ("a row of eight is left out", "row += BLOCK / MAPS", "row += BLOCK / MAPS + 1"),
         ("maps behind the last", "if (lane == 0 && k < K) sums", "if (lane == 0) sums"),
-        ("partial sums overlap", "sums[part * K + k]", "sums[part + k]"),
+        ("partial sums overlap", "k < K) sums[part * K + k]", "k < K) sums[part + k]"),
+        ("earlier sums are forgotten", "accumulate ? sums[part * K + k] + sum : sum", "sum"),
     ),
 ]
 
@@ -198,7 +232,8 @@ SOFTMAX = [
     *_of(
         "softmax.cu",
         "softmax_backward",
-        ("not a mean", "? 1 : 0)) / real(N)", "? 1 : 0))"),
+        ("not a mean", "? 1 : 0)) / real(images)", "? 1 : 0))"),
+        ("mean of a part of the batch", "/ real(images)", "/ real(N)"),
         ("the label of another row", "k == labels[n] ? 1", "k == labels[0] ? 1"),
         (
             "the last class is left out",

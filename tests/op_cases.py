@@ -95,7 +95,8 @@ class Draw:
 
     def _conv_backward_weights(self) -> Case:
         x, w, _, dy = self._conv()
-        return Case("conv_backward_weights", (x, dy), ((w.shape, self.dtype),), self.scratch, self.geometry)
+        dw, accumulate = self._sum(w.shape)
+        return Case("conv_backward_weights", (x, dy), (dw,), self.scratch, {**self.geometry, **accumulate})
 
     def _conv_backward_input(self) -> Case:
         x, w, _, dy = self._conv()
@@ -106,7 +107,7 @@ class Draw:
     def _fc(self) -> tuple[np.ndarray, ...]:
         N, H, W, D = self.volume()
         K = self.depth()
-        self.scratch = (((64,), self.dtype),)
+        self.scratch = (((max(64, K * H * W * D),), self.dtype),)
         return self.values(N, H, W, D), self.values(K, H * W * D), self.values(K), self.values(N, 1, 1, K)
 
     def _fc_forward(self) -> Case:
@@ -115,7 +116,8 @@ class Draw:
 
     def _fc_backward_weights(self) -> Case:
         x, w, _, dy = self._fc()
-        return Case("fc_backward_weights", (x, dy), ((w.shape, self.dtype),), self.scratch)
+        dw, accumulate = self._sum(w.shape)
+        return Case("fc_backward_weights", (x, dy), (dw,), self.scratch, accumulate)
 
     def _fc_backward_input(self) -> Case:
         x, w, _, dy = self._fc()
@@ -125,10 +127,15 @@ class Draw:
         N, H, W, _ = self.volume()
         K, block_rows = self.size(1, 70), self.size(1, 40)
         partials = -(-(N + 2) * H * W // block_rows), K
-        dy = self.values(N, H, W, K)
-        return Case(
-            "bias_backward", (dy,), (((K,), self.dtype),), ((partials, self.dtype),), {"block_rows": block_rows}
-        )
+        db, accumulate = self._sum((K,))
+        attributes = {"block_rows": block_rows, **accumulate}
+        return Case("bias_backward", (self.values(N, H, W, K),), (db,), ((partials, self.dtype),), attributes)
+
+    def _sum(self, shape: tuple[int, ...]) -> tuple[Spec | np.ndarray, dict[str, int]]:
+        """A gradient: half of the time one to which is added."""
+        if self.rng.random() < 0.5:
+            return (shape, self.dtype), {}
+        return self.values(*shape), {"accumulate": 1}
 
     # ---- pool ----
 
@@ -171,6 +178,18 @@ class Draw:
         y = np.maximum(self._relu(), 0)
         return Case("relu_backward", (self.values(*y.shape), y), ((y.shape, self.dtype),), aliases=({0: 0}, {0: 1}))
 
+    def _mask(self, y: np.ndarray) -> Spec:
+        return (len(y), -(-y[0].size // 8)), np.uint8
+
+    def _relu_mask(self) -> Case:
+        y = np.maximum(self._relu(), 0)
+        return Case("relu_mask", (y,), (self._mask(y),))
+
+    def _relu_backward_masked(self) -> Case:
+        dy = self.values(*self.volume())
+        mask = self.rng.integers(0, 256, self._mask(dy)[0]).astype(np.uint8)
+        return Case("relu_backward_masked", (dy, mask), ((dy.shape, self.dtype),), aliases=({0: 0},))
+
     def _image_to_float(self) -> Case:
         x = self.rng.integers(0, 256, self.volume()).astype(np.uint8)
         return Case("image_to_float", (x,), ((x.shape, self.dtype),), attributes={"scale": 1 / 64, "shift": -2.0})
@@ -210,5 +229,6 @@ class Draw:
 
     def _softmax_backward(self) -> Case:
         scores, labels = self._softmax()
-        probabilities = (np.abs(scores) / 100).astype(self.dtype)
-        return Case("softmax_backward", (probabilities, labels), ((scores.shape, self.dtype),), aliases=({0: 0},))
+        p = (np.abs(scores) / 100).astype(self.dtype)
+        images = {"images": self.size(1, 99)} if self.rng.random() < 0.5 else {}
+        return Case("softmax_backward", (p, labels), ((p.shape, self.dtype),), (), images, aliases=({0: 0},))

@@ -1,21 +1,19 @@
-"""The kernels of cuda/*.cu, run on the CPU: orders of threads, sizes of grids, chunks, misaligned and huge tensors."""
+"""The kernels of cuda/*.cu, run on the CPU: orders of threads, sizes of grids, chunks, addresses without packs."""
 
-import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda import conv, image, pool, relu, update
-from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray
+from gpunet.devices.cuda import conv, relu, update
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.cuda.launch import BLOCK
 from gpunet.devices.cuda.source import kernel_folder
 from gpunet.program.chunks import chunk_rows
-from gpunet.volume import output_size
-from tests.emulator.driver import GUARD, GUARD_BYTES, ORDERS, EmulatorDriver
+from tests.device_arrays import new_array, read
+from tests.emulator.driver import ORDERS, EmulatorDriver
 from tests.op_cases import OPS, Draw
 from tests.ops import run_op
 
@@ -51,11 +49,11 @@ def test_a_grid_of_more_than_65535_blocks_does_all_the_work(rng: np.random.Gener
     count = 65_536 * BLOCK + 3
     driver = EmulatorDriver()
     driver.multiprocessors = 10**6
-    x, y = (_array(driver, (count,), np.float32) for _ in range(2))
+    x, y = (new_array(driver, (count,), np.float32) for _ in range(2))
     values = rng.normal(size=count).astype(np.float32)
     driver.copy_in(x.pointer, values)
     relu.relu_forward(x, y)
-    np.testing.assert_array_equal(_read(y), np.maximum(values, 0))
+    np.testing.assert_array_equal(read(y), np.maximum(values, 0))
     driver.close()
 
 
@@ -64,7 +62,7 @@ def test_a_grid_of_more_than_65535_blocks_does_all_the_work(rng: np.random.Gener
 def test_elementwise_kernels_do_every_value_and_no_other(shift: int, count: int, rng: np.random.Generator) -> None:
     """Counts around the sizes of packs and blocks; arrays at addresses where packs cannot be used."""
     driver = EmulatorDriver()
-    whole = [_array(driver, (count + 9,), np.float32) for _ in range(3)]
+    whole = [new_array(driver, (count + 9,), np.float32) for _ in range(3)]
     before = [rng.normal(size=count + 9).astype(np.float32) for _ in whole]
     for array, values in zip(whole, before, strict=True):
         driver.copy_in(array.pointer, values)
@@ -76,7 +74,7 @@ def test_elementwise_kernels_do_every_value_and_no_other(shift: int, count: int,
     expected[2][inside] = np.float32(0.25) * before[2][inside] + g
     expected[1][inside] -= np.float32(0.5) * expected[2][inside]
     for array, values in zip(whole, expected, strict=True):
-        np.testing.assert_allclose(_read(array), values, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(read(array), values, rtol=1e-6, atol=1e-6)
     driver.close()
 
 
@@ -86,11 +84,11 @@ def test_biases_are_added_to_every_value_and_no_other(shift: int, K: int, rng: n
     rows = 67
     driver = EmulatorDriver()
     before, biases = rng.normal(size=rows * K + 9).astype(np.float32), rng.normal(size=K).astype(np.float32)
-    whole, b = _array(driver, before.shape, np.float32, before), _array(driver, (K,), np.float32, biases)
+    whole, b = new_array(driver, before.shape, np.float32, before), new_array(driver, (K,), np.float32, biases)
     add_bias(b, whole.rows(shift, shift + rows * K).reshape(rows, K))
     expected = before.copy()
     expected[shift : shift + rows * K] += np.tile(biases, rows)
-    np.testing.assert_array_equal(_read(whole), expected)
+    np.testing.assert_array_equal(read(whole), expected)
     driver.close()
 
 
@@ -114,11 +112,11 @@ def test_a_reduction_may_follow_another_in_the_same_shared_memory(
     (tmp_path / "twice.cu").write_text(TWICE)
     driver = EmulatorDriver(order, folder=tmp_path)
     values = rng.integers(-9, 10, (2, BLOCK)).astype(np.float32)
-    sums = _array(driver, (2, BLOCK), np.float32)
+    sums = new_array(driver, (2, BLOCK), np.float32)
     driver.launch(
-        "twice", "sum_twice", 1, BLOCK, _array(driver, values.shape, np.float32, values), sums, real=sums.dtype
+        "twice", "sum_twice", 1, BLOCK, new_array(driver, values.shape, np.float32, values), sums, real=sums.dtype
     )
-    np.testing.assert_array_equal(_read(sums), np.repeat(values.sum(axis=1, keepdims=True), BLOCK, axis=1))
+    np.testing.assert_array_equal(read(sums), np.repeat(values.sum(axis=1, keepdims=True), BLOCK, axis=1))
     driver.close()
 
 
@@ -137,13 +135,13 @@ def _conv_case(rng: np.random.Generator) -> dict[str, Any]:
 
 def _run_conv(driver: EmulatorDriver, case: dict[str, Any], rows: int) -> list[np.ndarray]:
     """y, dw and dx with an im2col matrix of `rows` rows."""
-    x, w, b, dy = (_array(driver, case[name].shape, np.float32, case[name]) for name in ("x", "w", "b", "dy"))
-    y, dw, dx = (_array(driver, like.shape, np.float32) for like in (dy, w, x))
-    columns = _array(driver, (rows, w.size // w.shape[0]), np.float32)
+    x, w, b, dy = (new_array(driver, case[name].shape, np.float32, case[name]) for name in ("x", "w", "b", "dy"))
+    y, dw, dx = (new_array(driver, like.shape, np.float32) for like in (dy, w, x))
+    columns = new_array(driver, (rows, w.size // w.shape[0]), np.float32)
     conv.conv_forward(x, w, b, y, columns, None, **case["geometry"])
     conv.conv_backward_weights(x, dy, dw, columns, None, **case["geometry"])
     conv.conv_backward_input(dy, w, dx, columns, None, **case["geometry"])
-    return [_read(array) for array in (y, dw, dx)]
+    return [read(array) for array in (y, dw, dx)]
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -197,164 +195,11 @@ def test_a_matrix_is_transposed_exactly_by_its_inverse(rng: np.random.Generator)
         F, S, P = (geometry[letter] for letter in "FSP")
         driver = EmulatorDriver()
         x, c = draw.values(N, H, W, D), draw.values(N * H2 * W2, F * F * D)
-        columns = _array(driver, c.shape, np.float32)
+        columns = new_array(driver, c.shape, np.float32)
         numbers = H, W, D, W2, F, S, P, 0, N, 0, H2
         real = np.dtype(np.float32)
-        driver.launch("conv", "im2col", 3, BLOCK, _array(driver, x.shape, real, x), columns, *numbers, real=real)
-        dx = _array(driver, x.shape, real)
-        driver.launch("conv", "col2im", 3, BLOCK, _array(driver, c.shape, real, c), dx, *numbers, 0, 0, H, real=real)
-        assert (_read(columns) * c).sum() == (x * _read(dx)).sum()
+        driver.launch("conv", "im2col", 3, BLOCK, new_array(driver, x.shape, real, x), columns, *numbers, real=real)
+        dx = new_array(driver, x.shape, real)
+        driver.launch("conv", "col2im", 3, BLOCK, new_array(driver, c.shape, real, c), dx, *numbers, 0, 0, H, real=real)
+        assert (read(columns) * c).sum() == (x * read(dx)).sum()
         driver.close()
-
-
-# ---- tensors of more than 2**32 values ----
-
-HUGE = 2**32 + 2**20
-"""Values: neither int nor unsigned int counts so far. Memory that is asked for but, save for the pages touched, never
-given."""
-
-
-class SparseDriver(EmulatorDriver):
-    """Runs one block of a grid of `grid`, on zeros that take no memory until they are written.
-
-    Kernels read blockIdx and gridDim; in a copy of the kernels these are said to be those of that block.
-    """
-
-    def __init__(self, folder: Path, *, grid: int, block: int):
-        lines = [
-            f"#define gridDim (emulator::Index{{{grid}u, 1, 1}})",
-            f"#define blockIdx (emulator::Index{{{block}u, 0, 0}})",
-        ]
-        for path in kernel_folder().iterdir():
-            text = path.read_text(encoding="utf-8")
-            head = "\n".join(lines) + "\n" if path.name == "common.cuh" else ""
-            (folder / path.name).write_text(head + text, encoding="utf-8")
-        super().__init__(folder=folder, total_bytes=2**50)
-
-    def allocate(self, nbytes: int) -> Allocation:
-        total = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE + 2 * GUARD_BYTES
-        reserve = 0x4000  # MAP_NORESERVE of Linux
-        area = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | reserve)
-        memory = np.frombuffer(area, np.uint8)
-        memory[:GUARD_BYTES] = memory[GUARD_BYTES + nbytes :] = GUARD
-        allocation = Allocation(memory.ctypes.data + GUARD_BYTES, nbytes, memory)
-        self._live[allocation.pointer] = allocation
-        return allocation
-
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
-        super().launch(file, kernel, 1, block, *arguments, real=real)
-
-
-def _last_block(folder: Path, items: int) -> SparseDriver:
-    """A grid with a thread for each item, of which the last block runs."""
-    grid = -(-items // BLOCK)
-    return SparseDriver(folder, grid=grid, block=grid - 1)
-
-
-@pytest.mark.parametrize("packs", [True, False])
-def test_elementwise_kernels_reach_the_end_of_a_huge_tensor(tmp_path: Path, packs: bool) -> None:
-    count = HUGE if packs else HUGE - 1
-    shift = 0 if packs else 1
-    driver = _last_block(tmp_path, count // 4 if packs else count)
-    x, y = (_array(driver, (HUGE,), np.float32).rows(shift, HUGE) for _ in range(2))
-    end = np.arange(-64, 64, dtype=np.float32)
-    driver.copy_in(x.rows(count - 128, count).pointer, end)
-    relu.relu_forward(x, y)
-    np.testing.assert_array_equal(_read(y.rows(count - 128, count)), np.maximum(end, 0))
-    driver.copy_in(y.rows(count - 128, count).pointer, end)
-    update.sgd_update(x, y, learning_rate=0.5, weight_decay=0.0)
-    np.testing.assert_array_equal(_read(y.rows(count - 128, count)), end / 2)
-    assert not _read(y.rows(0, 2**20)).any()  # an index that wrapped around would have come down here
-    driver.close()
-
-
-def test_bytes_of_a_huge_batch_become_floats(tmp_path: Path) -> None:
-    driver = _last_block(tmp_path, HUGE // 4)
-    x, y = _array(driver, (HUGE,), np.uint8), _array(driver, (HUGE,), np.float32)
-    driver.copy_in(x.rows(HUGE - 128, HUGE).pointer, np.arange(128, dtype=np.uint8))
-    image.image_to_float(x, y, scale=0.5, shift=1.0)
-    np.testing.assert_array_equal(_read(y.rows(HUGE - 128, HUGE)), np.arange(128) / 2 + 1)
-    driver.close()
-
-
-@pytest.mark.parametrize("K", [7, 8])
-def test_biases_reach_the_end_of_a_huge_tensor(tmp_path: Path, K: int) -> None:
-    rows = HUGE // K
-    driver = _last_block(tmp_path, rows * K // (4 if K % 4 == 0 else 1))
-    y, b = _array(driver, (rows, K), np.float32), _array(driver, (K,), np.float32, np.arange(K, dtype=np.float32))
-    add_bias(b, y)
-    np.testing.assert_array_equal(_read(y.rows(rows - 9, rows)), np.tile(np.arange(K), (9, 1)))
-    assert not _read(y.rows(0, 2**17)).any()
-    driver.close()
-
-
-@pytest.mark.parametrize("D", [3, 4])
-def test_windows_of_the_last_image_of_a_huge_batch(tmp_path: Path, D: int, rng: np.random.Generator) -> None:
-    """im2col reads and col2im writes behind 2**32 values; the matrix itself is small."""
-    H, W, F, S, P = 9, 7, 3, 2, 1
-    H2, W2 = output_size(H, F, S, P), output_size(W, F, S, P)
-    N = HUGE // (H * W * D)
-    driver = SparseDriver(tmp_path, grid=1, block=0)
-    x, dx = (_array(driver, (N, H, W, D), np.float32) for _ in range(2))
-    columns = _array(driver, (H2 * W2, F * F * D), np.float32)
-    values = rng.normal(size=(H, W, D)).astype(np.float32)
-    driver.copy_in(x.rows(N - 1, N).pointer, values)
-    numbers = H, W, D, W2, F, S, P, N - 1, 1, 0, H2
-    driver.launch("conv", "im2col", 1, BLOCK, x, columns, *numbers, real=x.dtype)
-    padded = np.pad(values, ((P, P), (P, P), (0, 0)))
-    windows = [padded[i * S : i * S + F, j * S : j * S + F].reshape(-1) for i in range(H2) for j in range(W2)]
-    np.testing.assert_array_equal(_read(columns), windows)
-    driver.launch("conv", "col2im", 1, BLOCK, columns, dx, *numbers, 0, 0, H, real=x.dtype)
-    seen = np.array([[_windows(h, H2) * _windows(w, W2) for w in range(W)] for h in range(H)])
-    np.testing.assert_allclose(_read(dx.rows(N - 1, N))[0], values * seen[:, :, None], rtol=1e-6)
-    driver.close()
-
-
-def _windows(position: int, count: int, F: int = 3, S: int = 2, P: int = 1) -> int:
-    """How many of `count` windows of an axis cover a position."""
-    return sum(0 <= position + P - window * S < F for window in range(count))
-
-
-@pytest.mark.parametrize("D", [3, 4])
-@pytest.mark.parametrize("switch_type", [np.uint8, np.int32])
-def test_pools_reach_the_end_of_a_huge_tensor(tmp_path: Path, D: int, switch_type: Any) -> None:
-    H, W, F = 6, 4, 2
-    N = HUGE // (H * W * D) * F * F
-    values = N * (H // F) * (W // F) * D
-    assert values > 2**32
-    (tmp_path / "forward").mkdir()
-    (tmp_path / "backward").mkdir()
-    driver = _last_block(tmp_path / "forward", values // (4 if D == 4 else 1))
-    x, dx = (_array(driver, (N, H, W, D), np.float32) for _ in range(2))
-    y = _array(driver, (N, H // F, W // F, D), np.float32)
-    switches = _array(driver, y.shape, switch_type)
-    last = np.zeros((H, W, D), np.float32)
-    last[1::2, ::2] = 1 + np.arange((H // F) * (W // F) * D).reshape(H // F, W // F, D)  # below, left: switch 2
-    driver.copy_in(x.rows(N - 1, N).pointer, last)
-    pool.max_pool_forward(x, y, switches, F=F, S=F, P=0)
-    np.testing.assert_array_equal(_read(y.rows(N - 1, N))[0], last[1::2, ::2])
-    np.testing.assert_array_equal(_read(switches.rows(N - 1, N)), 2)
-    backward = _last_block(tmp_path / "backward", N * H * W * D // (4 if D == 4 else 1))
-    backward._live = driver._live
-    dx, y, switches = (DeviceArray(a.pointer, a.shape, a.dtype, backward) for a in (dx, y, switches))
-    pool.max_pool_backward(y, switches, dx, F=F, S=F, P=0)
-    np.testing.assert_array_equal(_read(dx.rows(N - 1, N))[0], last)
-    driver.close()
-
-
-# ---- arrays ----
-
-
-def _array(driver: EmulatorDriver, shape: tuple[int, ...], dtype: Any, values: np.ndarray | None = None) -> DeviceArray:
-    """A new array: NaN bytes (zeros on the sparse driver), or these values."""
-    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    array = DeviceArray(driver.allocate(nbytes).pointer, shape, np.dtype(dtype), driver)
-    if values is not None:
-        driver.copy_in(array.pointer, np.ascontiguousarray(values))
-    return array
-
-
-def _read(array: DeviceArray) -> np.ndarray:
-    values = np.empty(array.shape, array.dtype)
-    array.driver.copy_out(array.pointer, values)
-    return values

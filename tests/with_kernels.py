@@ -10,9 +10,11 @@ import pytest
 
 from gpunet.devices import open_device
 from gpunet.devices.cuda import source
+from tests.emulator.builder import BuildError
 
 TESTS = Path(__file__).parent
 OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not gpu and not slow"]
+NOT_COMPILED = "DOES NOT COMPILE"
 
 
 class Run:
@@ -33,7 +35,8 @@ class Run:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self._report.exists():
-            self._report.write_text(report.nodeid.removeprefix("tests/"), encoding="utf-8")
+            name = NOT_COMPILED if BuildError.__name__ in report.longreprtext else report.nodeid.removeprefix("tests/")
+            self._report.write_text(name, encoding="utf-8")
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:
@@ -45,7 +48,7 @@ def main(folder: str, report: str, *files: str) -> int:
     """First the tests that go through all ops, which are quick, then those of each file; the first exit code but 0."""
     source.kernel_folder = lambda: Path(folder)
     plugin = Run(Path(report), list(files))
-    for names in (("ops", "kernels"), files):
+    for names in (("ops", "kernels", "huge"), files):
         if code := pytest.main([*OPTIONS, *(str(TESTS / f"test_{name}.py") for name in names)], plugins=[plugin]):
             return int(code)
     return 0

@@ -1,0 +1,165 @@
+"""The kernels on tensors of more than 2**32 values: one block of a grid that large, on memory that is never touched."""
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunet.devices.cuda import image, pool, relu, update
+from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray
+from gpunet.devices.cuda.bias import add_bias
+from gpunet.devices.cuda.launch import BLOCK
+from gpunet.devices.cuda.source import kernel_folder
+from gpunet.volume import output_size
+from tests.device_arrays import new_array, read
+from tests.emulator.driver import GUARD, GUARD_BYTES, EmulatorDriver
+
+HUGE = 2**32 + 2**20
+"""Values: neither int nor unsigned int counts so far. Memory that is asked for but, save for the pages touched, never
+given."""
+
+
+class SparseDriver(EmulatorDriver):
+    """Runs one block of a grid of `grid`, on zeros that take no memory until they are written.
+
+    Kernels read blockIdx and gridDim; in a copy of the kernels these are said to be those of that block.
+    """
+
+    def __init__(self, folder: Path, *, grid: int, block: int):
+        lines = [
+            f"#define gridDim (emulator::Index{{{grid}u, 1, 1}})",
+            f"#define blockIdx (emulator::Index{{{block}u, 0, 0}})",
+        ]
+        for path in kernel_folder().iterdir():
+            text = path.read_text(encoding="utf-8")
+            head = "\n".join(lines) + "\n" if path.name == "common.cuh" else ""
+            (folder / path.name).write_text(head + text, encoding="utf-8")
+        super().__init__(folder=folder, total_bytes=2**50)
+
+    def allocate(self, nbytes: int) -> Allocation:
+        total = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE + 2 * GUARD_BYTES
+        reserve = 0x4000  # MAP_NORESERVE of Linux
+        area = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | reserve)
+        memory = np.frombuffer(area, np.uint8)
+        memory[:GUARD_BYTES] = memory[GUARD_BYTES + nbytes :] = GUARD
+        allocation = Allocation(memory.ctypes.data + GUARD_BYTES, nbytes, memory)
+        self._live[allocation.pointer] = allocation
+        return allocation
+
+    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
+        super().launch(file, kernel, 1, block, *arguments, real=real)
+
+
+def _last_block(folder: Path, items: int) -> SparseDriver:
+    """A grid with a thread for each item, of which the last block runs."""
+    grid = -(-items // BLOCK)
+    return SparseDriver(folder, grid=grid, block=grid - 1)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_elementwise_kernels_reach_the_end_of_a_huge_tensor(tmp_path: Path, packs: bool) -> None:
+    count = HUGE if packs else HUGE - 1
+    shift = 0 if packs else 1
+    driver = _last_block(tmp_path, count // 4 if packs else count)
+    x, y = (new_array(driver, (HUGE,), np.float32).rows(shift, HUGE) for _ in range(2))
+    end = np.arange(-64, 64, dtype=np.float32)
+    driver.copy_in(x.rows(count - 128, count).pointer, end)
+    relu.relu_forward(x, y)
+    np.testing.assert_array_equal(read(y.rows(count - 128, count)), np.maximum(end, 0))
+    driver.copy_in(y.rows(count - 128, count).pointer, end)
+    update.sgd_update(x, y, learning_rate=0.5, weight_decay=0.0)
+    np.testing.assert_array_equal(read(y.rows(count - 128, count)), end / 2)
+    assert not read(y.rows(0, 2**20)).any()  # an index that wrapped around would have come down here
+    driver.close()
+
+
+def test_bytes_of_a_huge_batch_become_floats(tmp_path: Path) -> None:
+    driver = _last_block(tmp_path, HUGE // 4)
+    x, y = new_array(driver, (HUGE,), np.uint8), new_array(driver, (HUGE,), np.float32)
+    driver.copy_in(x.rows(HUGE - 128, HUGE).pointer, np.arange(128, dtype=np.uint8))
+    image.image_to_float(x, y, scale=0.5, shift=1.0)
+    np.testing.assert_array_equal(read(y.rows(HUGE - 128, HUGE)), np.arange(128) / 2 + 1)
+    driver.close()
+
+
+@pytest.mark.parametrize("values", [24, 29])
+def test_masks_reach_the_end_of_a_huge_tensor(tmp_path: Path, values: int) -> None:
+    images = HUGE // values
+    driver = _last_block(tmp_path, images * -(-values // 8))
+    y, dx = (new_array(driver, (images, values), np.float32) for _ in range(2))
+    mask = new_array(driver, (images, -(-values // 8)), np.uint8)
+    end = np.resize(np.array([1, 0, np.nan, 2, 0], np.float32), (5, values))
+    driver.copy_in(y.rows(images - 5, images).pointer, end)
+    relu.relu_mask(y, mask)
+    bits = read(mask.rows(images - 5, images))
+    np.testing.assert_array_equal(bits, np.packbits(~(end <= 0), axis=1, bitorder="little"))
+    relu.relu_backward_masked(y, mask, dx)
+    np.testing.assert_array_equal(read(dx.rows(images - 5, images)), end)
+    driver.close()
+
+
+@pytest.mark.parametrize("K", [7, 8])
+def test_biases_reach_the_end_of_a_huge_tensor(tmp_path: Path, K: int) -> None:
+    rows = HUGE // K
+    driver = _last_block(tmp_path, rows * K // (4 if K % 4 == 0 else 1))
+    y, b = new_array(driver, (rows, K), np.float32), new_array(driver, (K,), np.float32, np.arange(K, dtype=np.float32))
+    add_bias(b, y)
+    np.testing.assert_array_equal(read(y.rows(rows - 9, rows)), np.tile(np.arange(K), (9, 1)))
+    assert not read(y.rows(0, 2**17)).any()
+    driver.close()
+
+
+@pytest.mark.parametrize("D", [3, 4])
+def test_windows_of_the_last_image_of_a_huge_batch(tmp_path: Path, D: int, rng: np.random.Generator) -> None:
+    """im2col reads and col2im writes behind 2**32 values; the matrix itself is small."""
+    H, W, F, S, P = 9, 7, 3, 2, 1
+    H2, W2 = output_size(H, F, S, P), output_size(W, F, S, P)
+    N = HUGE // (H * W * D)
+    driver = SparseDriver(tmp_path, grid=1, block=0)
+    x, dx = (new_array(driver, (N, H, W, D), np.float32) for _ in range(2))
+    columns = new_array(driver, (H2 * W2, F * F * D), np.float32)
+    values = rng.normal(size=(H, W, D)).astype(np.float32)
+    driver.copy_in(x.rows(N - 1, N).pointer, values)
+    numbers = H, W, D, W2, F, S, P, N - 1, 1, 0, H2
+    driver.launch("conv", "im2col", 1, BLOCK, x, columns, *numbers, real=x.dtype)
+    padded = np.pad(values, ((P, P), (P, P), (0, 0)))
+    windows = [padded[i * S : i * S + F, j * S : j * S + F].reshape(-1) for i in range(H2) for j in range(W2)]
+    np.testing.assert_array_equal(read(columns), windows)
+    driver.launch("conv", "col2im", 1, BLOCK, columns, dx, *numbers, 0, 0, H, real=x.dtype)
+    seen = np.array([[_windows(h, H2) * _windows(w, W2) for w in range(W)] for h in range(H)])
+    np.testing.assert_allclose(read(dx.rows(N - 1, N))[0], values * seen[:, :, None], rtol=1e-6)
+    driver.close()
+
+
+def _windows(position: int, count: int, F: int = 3, S: int = 2, P: int = 1) -> int:
+    """How many of `count` windows of an axis cover a position."""
+    return sum(0 <= position + P - window * S < F for window in range(count))
+
+
+@pytest.mark.parametrize("D", [3, 4])
+@pytest.mark.parametrize("switch_type", [np.uint8, np.int32])
+def test_pools_reach_the_end_of_a_huge_tensor(tmp_path: Path, D: int, switch_type: Any) -> None:
+    H, W, F = 6, 4, 2
+    N = HUGE // (H * W * D) * F * F
+    values = N * (H // F) * (W // F) * D
+    assert values > 2**32
+    (tmp_path / "forward").mkdir()
+    (tmp_path / "backward").mkdir()
+    driver = _last_block(tmp_path / "forward", values // (4 if D == 4 else 1))
+    x, dx = (new_array(driver, (N, H, W, D), np.float32) for _ in range(2))
+    y = new_array(driver, (N, H // F, W // F, D), np.float32)
+    switches = new_array(driver, y.shape, switch_type)
+    last = np.zeros((H, W, D), np.float32)
+    last[1::2, ::2] = 1 + np.arange((H // F) * (W // F) * D).reshape(H // F, W // F, D)  # below, left: switch 2
+    driver.copy_in(x.rows(N - 1, N).pointer, last)
+    pool.max_pool_forward(x, y, switches, F=F, S=F, P=0)
+    np.testing.assert_array_equal(read(y.rows(N - 1, N))[0], last[1::2, ::2])
+    np.testing.assert_array_equal(read(switches.rows(N - 1, N)), 2)
+    backward = _last_block(tmp_path / "backward", N * H * W * D // (4 if D == 4 else 1))
+    backward._live = driver._live
+    dx, y, switches = (DeviceArray(a.pointer, a.shape, a.dtype, backward) for a in (dx, y, switches))
+    pool.max_pool_backward(y, switches, dx, F=F, S=F, P=0)
+    np.testing.assert_array_equal(read(dx.rows(N - 1, N))[0], last)
+    driver.close()

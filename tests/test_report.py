@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import prod
 from typing import Any
 
 import pytest
@@ -85,7 +86,9 @@ def test_activations_of_one_image_are_outputs_and_one_byte_switches_and_no_copie
     learnt = sum(count for _, count, parameters in VGG16 if parameters)
     assert by_type["pool"] == 4 * pooled + pooled  # float32 and uint8
     assert by_type["conv"] + by_type["fc"] == 4 * learnt
-    assert by_type["relu"] == 0
+    for row in rows:
+        if row["type"] == "relu":  # in place: at most a bit for each value
+            assert row["activation_bytes"] <= -(-prod(row["output"]) // 8)
     assert rows[0]["data_bytes"] == 150_528 * (4 + 1) + 4  # floats, pixels and a label
 
 

@@ -70,10 +70,10 @@ def small_switches(program: Program) -> Program:
 
 
 def relu_masks(program: Program) -> Program:
-    """Once its other readers are done, one bit for each value of a ReLU's output stands for it: that is all its backward needs.
+    """Behind its last other reader, a ReLU's output becomes one bit for each value, all that ReLU's backward needs.
 
-    The output then is gone while the gradient with respect to it is made, which is as large. Nothing is done where that
-    would bring nothing: no op runs between its last other reader and the backward of the ReLU, or a loop holds it anyway.
+    So it is gone while the gradient with respect to it is made, which is as large. Nothing is done where that would
+    bring nothing: where ReLU's backward follows that reader at once, or a loop holds the output anyway.
     """
     ops = list(program.ops)
     masks: dict[int, list[Op]] = {}

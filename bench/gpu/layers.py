@@ -9,12 +9,13 @@ from gpunet.layers.conv import Conv
 from gpunet.model import Model
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
+from gpunet.program.program import Op
 
-from .nets import LEARNING_RATE, Case, as_floats, marked_step, random_batch
+from .nets import LEARNING_RATE, Case, as_floats, random_batch, run_step
 from .peer import set_tf32
 from .setting import Setting
 from .table import Table, number
-from .timing import medians, race
+from .timing import Clock, medians, race
 
 TITLE = "time by layer"
 SECONDS = 75
@@ -44,21 +45,34 @@ def run(setting: Setting, cases: Sequence[Case] = CASES, steps: int = STEPS, pee
 
 
 def measure(setting: Setting, net: Net, batch: int, steps: int) -> list[dict[str, Any]]:
-    """The median milliseconds of every op of a training step on float images, in order."""
+    """The median milliseconds of every op of a training step on float images, in order.
+
+    What runs in rounds, for some images after the others, counts as one op with the sum of its rounds.
+    """
     images, labels = random_batch(net, batch)
     images = as_floats(net, images)
     with Model(net, batch, setting.device, learning_rate=LEARNING_RATE) as model:
-        taken: list[list[float]] = []
-        for step in range(steps + 2):
-            marks = marked_step(model, setting.clock, images, labels, each=True)
-            times = [setting.clock.milliseconds(*pair) for pair in pairwise(marks)]
-            if step >= 2:  # the first ones compile kernels and wake libraries up
-                taken.append(times)
-        ops = model.plan.program.ops[-len(taken[0]) :]
+        taken = [
+            _times(setting.clock, *run_step(model, setting.clock, images, labels, each=True)) for _ in range(steps + 2)
+        ]
+    measured = taken[2:]  # the first ones compile kernels and wake libraries up
     return [
-        {"layer": op.layer, "op": op.name, "phase": op.phase, "ms": median(times)}
-        for op, times in zip(ops, zip(*taken, strict=True), strict=True)
+        {"layer": layer, "op": name, "phase": phase, "ms": median(times[layer, name, phase] for times in measured)}
+        for layer, name, phase in measured[0]
     ]
+
+
+_Key = tuple[str, str, str]
+"""Layer, op and phase."""
+
+
+def _times(clock: Clock, ops: Sequence[Op], marks: Sequence[Any]) -> dict[_Key, float]:
+    """Milliseconds by op."""
+    sums: dict[_Key, float] = {}
+    for op, pair in zip(ops, pairwise(marks), strict=True):
+        key = op.layer, op.name, op.phase
+        sums[key] = sums.get(key, 0.0) + clock.milliseconds(*pair)
+    return sums
 
 
 def peer_convolutions(setting: Setting, net: Net, batch: int, seconds: float) -> dict[str, dict[str, float]]:
@@ -72,10 +86,11 @@ def peer_convolutions(setting: Setting, net: Net, batch: int, seconds: float) ->
     torch.backends.cudnn.benchmark = True
     found: dict[str, dict[str, float]] = {}
     for node in net.nodes:
+        if not isinstance(node.layer, Conv):
+            continue
         (volume,) = net.inputs(node)
-        output = net.volumes[node.name]
-        room = 4 * 4 * batch * (volume.values + output.values)
-        if isinstance(node.layer, Conv) and setting.goes(f"{node.name} of PyTorch", room):
+        room = 4 * 4 * batch * (volume.values + net.volumes[node.name].values)
+        if setting.goes(f"{node.name} of PyTorch", room):
             found[node.name] = _peer_convolution(setting, net, node, batch, seconds)
     if setting.peer == "cuda":
         torch.cuda.empty_cache()
@@ -134,7 +149,11 @@ def _by_op(case: dict[str, Any]) -> Table:
 
 def _convolutions(case: dict[str, Any]) -> Table:
     """Forward, dw and dx of each convolution on both sides, and of all."""
-    ours = {(op["layer"], PEER_OPS[op["op"]]): op["ms"] for op in case["ops"] if op["op"] in PEER_OPS}
+    ours: dict[tuple[str, str], float] = {}
+    for op in case["ops"]:
+        if op["op"] in PEER_OPS:
+            key = op["layer"], PEER_OPS[op["op"]]
+            ours[key] = ours.get(key, 0.0) + op["ms"]
     lines = []
     for layer, peers in [*case["peer_conv_ms"].items()]:
         cells = [

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.model import Model
+from gpunet.model import STEP, Model
 from gpunet.net.config import load
 from gpunet.net.net import Net
+from gpunet.program.program import Op
 
 from .timing import Clock
 
@@ -47,16 +48,18 @@ def as_floats(net: Net, images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) * np.float32(net.scale) + np.float32(net.shift)
 
 
-def marked_step(model: Model, clock: Clock, images: np.ndarray, labels: np.ndarray, *, each: bool) -> list[Any]:
-    """One training step whose arrays are on the device before the first mark: [mark, ..., mark].
+def run_step(
+    model: Model, clock: Clock, images: np.ndarray, labels: np.ndarray, *, each: bool
+) -> tuple[list[Op], list[Any]]:
+    """One training step whose arrays are on the device before the first mark: (the ops that ran, the marks).
 
-    `each`  a mark after each op, in the order of the plan's program; else only one at the end
+    `each`  a mark after each op too, so that there is one mark more than ops; else one before all and one after
     """
     n = model._feed(images, labels)
-    skipped = model._skipped(images)
-    marks = [clock.mark()]
-    for _, call in model._bound(n)[skipped:]:
+    ops, marks = [], [clock.mark()]
+    for op, call in model._walk(n, model._skipped(images), STEP):
         call()
+        ops.append(op)
         if each:
             marks.append(clock.mark())
-    return marks if each else [*marks, clock.mark()]
+    return ops, marks if each else [*marks, clock.mark()]

@@ -10,7 +10,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.model import Model
 from gpunet.planner import plan
 
-from .nets import LEARNING_RATE, Case, as_floats, marked_step, random_batch
+from .nets import LEARNING_RATE, Case, as_floats, random_batch, run_step
 from .peer import TorchTrainer, set_tf32
 from .setting import Setting
 from .table import Table, number
@@ -117,7 +117,7 @@ def _ours(setting: Setting, model: Model, images: np.ndarray, labels: np.ndarray
     host = HostClock(setting.device.synchronize)
 
     def on_device() -> float:
-        first, last = marked_step(model, setting.clock, floats, labels, each=False)
+        _, (first, last) = run_step(model, setting.clock, floats, labels, each=False)
         return setting.clock.milliseconds(first, last)
 
     def from_host() -> float:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,13 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gpunet import FC, Conv, MaxPool, Net, ReLU
+from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.model import Model
+from gpunet.planner import plan
+
+BATCH = 5
 
 
 def net() -> Net:
@@ -31,18 +36,28 @@ def net() -> Net:
     return Net("13x18x3", layers, name="tiny", fit="pad")
 
 
+def ways_to_run() -> list[dict[str, Any]]:
+    """Options of models: cut and whole im2col, both optimizers and dtypes, free savings or none, a tight budget."""
+    smallest = plan(net(), BATCH, budget=1).total_bytes
+    return [
+        dict(optimizer="momentum", dtype="float32", scratch_limit=16_000),
+        dict(optimizer="sgd", dtype="float64", without=tuple(REWRITES)),
+        dict(optimizer="momentum", dtype="float32", budget=smallest),
+    ]
+
+
 def steps(device: Device) -> list[float]:
-    """Losses of steps with uint8 and float images, whole and partial batches, cut and whole im2col, both optimizers."""
+    """Losses of steps with uint8 and float images, whole and partial batches, in all of these ways; and a score."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (5, *net().input.shape), np.uint8)
-    labels = rng.integers(0, net().classes, 5, np.int32)
+    images = rng.integers(0, 256, (BATCH, *net().input.shape), np.uint8)
+    labels = rng.integers(0, net().classes, BATCH, np.int32)
     losses = []
-    for optimizer, dtype, limit in (("momentum", "float32", 16_000), ("sgd", "float64", None)):
-        with Model(net(), 5, device, optimizer=optimizer, dtype=dtype, scratch_limit=limit) as model:
+    for options in ways_to_run():
+        with Model(net(), BATCH, device, **options) as model:
             losses.append(model.step(images, labels))
             losses.append(model.step(images.astype(np.float32) / 255, labels))
             losses.append(model.step(images[:2], labels[:2]))
-    with Model(net(), 5, device, mode="infer") as model:
+    with Model(net(), BATCH, device, mode="infer") as model:
         losses.append(float(model.forward(images).sum()))
     return losses
 

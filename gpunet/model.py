@@ -7,10 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from gpunet.batch import check_images, check_labels
 from gpunet.choose import MAX_COST
 from gpunet.devices import open_device, target
 from gpunet.devices.device import Array, Device
-from gpunet.errors import BudgetError, ConfigError, DataError, DeviceError, ShapeError
+from gpunet.errors import BudgetError, ConfigError, DeviceError, ShapeError
 from gpunet.fit import fit
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.memory.size import format_bytes
@@ -37,6 +38,7 @@ class Model:
     `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
     `seed`    draws the starting weights: the same seed gives the same bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
+    `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
     `debug`   fill what is fresh or free with NaN before every op; results must not change
 
     Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too
@@ -59,6 +61,7 @@ class Model:
         without: Collection[str] = (),
         max_cost: float = MAX_COST,
         ways: Collection[str] = WAYS,
+        plan: Plan | None = None,
         debug: bool = False,
     ) -> None:
         self.net = net
@@ -75,8 +78,7 @@ class Model:
             max_cost=max_cost,
             ways=ways,
         )
-        self.plan = make_plan(net, batch, budget=budget, **options)
-        require_fit(net, self.plan, **options)
+        self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
         self._owns_device = not isinstance(device, Device)
         self.device = device if isinstance(device, Device) else open_device(name)
         self._arena = self.device.allocate(self.plan.arena_bytes)
@@ -324,10 +326,13 @@ def choose_device(name: str) -> str:
     return "cpu"
 
 
-def require_fit(net: Net, plan: Plan, **options: Any) -> None:
-    """Raise BudgetError, naming the batch or the budget that would do, unless the plan fits."""
+def require_fit(net: Net, plan: Plan, **options: Any) -> Plan:
+    """The plan, if it fits its budget. Raises BudgetError, naming the batch that would, where it does not.
+
+    `options`  those of `gpunet.plan` that the plan was made with, budget and batch aside
+    """
     if plan.fits or plan.budget_bytes is None:
-        return
+        return plan
     largest = fit(net, plan.budget_bytes, **options)
     raise BudgetError(
         f"{net.name} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}, "
@@ -335,34 +340,3 @@ def require_fit(net: Net, plan: Plan, **options: Any) -> None:
         f"{format_bytes(plan.budget_bytes)}; "
         f"the largest batch that fits is {largest.batch}"
     )
-
-
-def check_images(images: np.ndarray, net: Net, batch: int) -> np.ndarray:
-    """The images as an array (n, H, W, D), n <= batch, uint8 or finite floats. Raises ShapeError or DataError."""
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1:] != net.input.shape:
-        wanted = f"(n, {', '.join(map(str, net.input.shape))})"
-        raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}")
-    if not 1 <= len(images) <= batch:
-        raise ShapeError(f"got {len(images)} images; this model was planned for 1 to {batch} at a time")
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype.kind != "f":
-        raise DataError(f"images must be uint8 or floats; got {images.dtype}")
-    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
-        bad = next(i for i, image in enumerate(images) if not np.isfinite(image).all())
-        raise DataError(f"image {bad} of the batch holds NaN or infinite values")
-    return images
-
-
-def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
-    """The labels as an array (n,) of integers from 0 to classes - 1. Raises ShapeError or DataError."""
-    labels = np.asarray(labels)
-    if labels.shape != (n,):
-        raise ShapeError(f"{n} images need labels of shape ({n},); got {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"labels must be integers; got {labels.dtype}")
-    if labels.min() < 0 or labels.max() >= classes:
-        worst = int(labels.min() if labels.min() < 0 else labels.max())
-        raise DataError(f"label {worst} is out of range; {classes} classes are labelled 0 to {classes - 1}")
-    return labels

@@ -1,0 +1,37 @@
+"""Batches as people hand them over: NumPy arrays, checked before a byte of them is copied to a device."""
+
+import numpy as np
+
+from gpunet.errors import DataError, ShapeError
+from gpunet.net.net import Net
+
+
+def check_images(images: np.ndarray, net: Net, batch: int) -> np.ndarray:
+    """The images as an array (n, H, W, D), n <= batch, uint8 or finite floats. Raises ShapeError or DataError."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1:] != net.input.shape:
+        wanted = f"(n, {', '.join(map(str, net.input.shape))})"
+        raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}")
+    if not 1 <= len(images) <= batch:
+        raise ShapeError(f"got {len(images)} images; this model was planned for 1 to {batch} at a time")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(f"images must be uint8 or floats; got {images.dtype}")
+    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
+        bad = next(i for i, image in enumerate(images) if not np.isfinite(image).all())
+        raise DataError(f"image {bad} of the batch holds NaN or infinite values")
+    return images
+
+
+def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
+    """The labels as an array (n,) of integers from 0 to classes - 1. Raises ShapeError or DataError."""
+    labels = np.asarray(labels)
+    if labels.shape != (n,):
+        raise ShapeError(f"{n} images need labels of shape ({n},); got {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"labels must be integers; got {labels.dtype}")
+    if labels.min() < 0 or labels.max() >= classes:
+        worst = int(labels.min() if labels.min() < 0 else labels.max())
+        raise DataError(f"label {worst} is out of range; {classes} classes are labelled 0 to {classes - 1}")
+    return labels

@@ -72,6 +72,14 @@ def results(model: Model, batch: Batch) -> tuple[np.ndarray, tuple[float, int], 
     return scores, model.evaluate(batch.floats, batch.labels), model.gradients(batch.floats, batch.labels)
 
 
+def set_biases(model: Model) -> None:
+    """Biases start at zero, which would hide a wrong one."""
+    rng = np.random.default_rng(1)
+    for name in model.parameters:
+        if name.endswith(".b"):
+            model.parameters[name] = rng.standard_normal(model.parameters[name].shape)
+
+
 def bits(model: Model) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in model.parameters.items()}
 
@@ -86,8 +94,10 @@ def test_scores_losses_and_gradients_are_those_of_the_cpu(where, name, n, dtype,
     # sums over thousands of values in another order, ten layers deep
     bound = BOUNDS[dtype] * (10 if name == "vgg_cifar" else 1)
     with Model(net, n, cpu_device, dtype=dtype, seed=3) as model:
+        set_biases(model)
         scores, (loss, correct), gradients = results(model, batch)
     with Model(net, n, device, dtype=dtype, seed=3, scratch_limit=limit) as model:
+        set_biases(model)
         found_scores, (found_loss, found_correct), found_gradients = results(model, batch)
     close(found_scores, scores, bound)
     close([found_loss], [loss], bound)

@@ -19,9 +19,7 @@ def softmax_mean(losses: DeviceArray, hits: DeviceArray, loss: DeviceArray, corr
     launch_blocks("softmax", "softmax_mean", 1, losses, hits, loss, correct, losses.size)
 
 
-def softmax_backward(
-    probabilities: DeviceArray, labels: DeviceArray, dx: DeviceArray, *, images: int = 0
-) -> None:
+def softmax_backward(probabilities: DeviceArray, labels: DeviceArray, dx: DeviceArray, *, images: int = 0) -> None:
     """dx = (probabilities - 1 at the label) / images; see gpunet.devices.cpu.softmax."""
     N = labels.size
     numbers = N, probabilities.size // N, images or N

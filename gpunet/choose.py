@@ -72,7 +72,7 @@ class Chooser:
         plain = Ways([self.scratch, *self._smaller_scratch()][-1])
         best = Choice(plain, self.compile(plain), 0.0)
         if self.max_cost > 0:
-            for ways in self._shapes(plain, best.program):
+            for ways in self._shapes(plain, best.program, CHUNK_BYTES):
                 best = self._smaller(ways, best)
             if "micro-batches" in self.allowed and self.batch > 1 and best.program.mode == "train":
                 best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: bound(option.program))
@@ -89,8 +89,8 @@ class Chooser:
         ):  # what less scratch can bring: each op has one im2col matrix, two live next to each other
             yield from (Choice(ways, self.compile(ways), 0.0) for ways in smaller)
         if self.max_cost > 0:
-            for ways in (plain, *smaller[1:2]):
-                yield from sorted(self._recomputations(ways), key=lambda choice: choice.extra)
+            for ways, fraction in ((plain, 1), *((ways, 8) for ways in smaller[1:2])):
+                yield from sorted(self._recomputations(ways, fraction), key=lambda choice: choice.extra)
             if "micro-batches" in self.allowed and free.program.mode == "train":
                 yield from self._micro_batches(plain)
 
@@ -98,16 +98,16 @@ class Chooser:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
         return [limit for limit in (self.scratch // divisor for divisor in SCRATCH_DIVISORS) if limit >= MIB]
 
-    def _recomputations(self, plain: Ways) -> Iterator[Choice]:
+    def _recomputations(self, plain: Ways, fraction: int) -> Iterator[Choice]:
         """The cheapest recomputation, without chunks and with the first layers up to each fall in volume in chunks."""
-        choices = (self._recompute(ways) for ways in self._shapes(plain, self.compile(plain)))
+        choices = (self._recompute(ways) for ways in self._shapes(plain, self.compile(plain), fraction))
         return (choice for choice in choices if choice is not None)
 
-    def _shapes(self, plain: Ways, program: Program) -> list[Ways]:
-        """The ways to run what is recomputed: in one go, or the first layers in chunks."""
+    def _shapes(self, plain: Ways, program: Program, fraction: int) -> list[Ways]:
+        """The ways to run what is recomputed: in one go, or the first layers in chunks of that fraction."""
         shapes = [plain] if "recompute" in self.allowed and program.mode == "train" else []
         if "chunks" in self.allowed:
-            shapes += [replace(plain, cut=cut, chunk=images) for cut, images in self._cuts(program)]
+            shapes += [replace(plain, cut=cut, chunk=images) for cut, images in self._cuts(program, fraction)]
         return shapes
 
     def _recompute(self, ways: Ways) -> Choice | None:
@@ -157,7 +157,7 @@ class Chooser:
     def _most_flops(self, total: int) -> int:
         return int(self.max_cost * total) if "recompute" in self.allowed else 0
 
-    def _cuts(self, program: Program) -> Iterator[tuple[str, int]]:
+    def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
         made = {t.name: t for op in program.ops for t in op.outputs}
         kept = saved(program) if program.mode == "train" else {name: made[name] for name in cut_points(program)}
@@ -166,7 +166,7 @@ class Chooser:
             size = kept[name].nbytes // self.batch
             largest = max(largest, size)
             if size < before:
-                images = max(1, min(CHUNK_BYTES // (3 * largest), self.batch // 2))
+                images = max(1, min(CHUNK_BYTES // (3 * largest), self.batch // 2) // fraction)
                 yield name, 1 << (images.bit_length() - 1)
             before = size
 

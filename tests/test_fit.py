@@ -21,10 +21,11 @@ def test_the_batch_fits_and_one_more_does_not_on_random_nets_and_budgets():
         assert (found.total_bytes, found.next_total_bytes) == (with_it.total_bytes, with_one_more.total_bytes)
 
 
-def test_a_budget_of_exactly_the_total_fits_and_a_byte_less_does_not():
-    total = gpunet.plan(small(), 17).total_bytes
-    assert gpunet.fit(small(), total).batch == 17
-    assert gpunet.fit(small(), total - 1).batch == 16
+def test_the_totals_that_are_named_are_budgets_that_hold_those_batches():
+    for net, budget in ((small(), "521MiB"), (vgg16(), "4GiB")):
+        found = gpunet.fit(net, budget)
+        assert gpunet.fit(net, found.total_bytes).batch == found.batch
+        assert gpunet.fit(net, found.next_total_bytes).batch >= found.batch + 1
 
 
 def test_vgg16_fits_more_images_into_more_memory():

@@ -16,6 +16,11 @@ __device__ inline long long item_stride() { return (long long)gridDim.x * blockD
 
 __device__ inline long long largest(long long a, long long b) { return a > b ? a : b; }
 
+// Where a pack stands. The emulator has its own definition: it refuses, as a GPU does, what is no multiple of a pack.
+#ifndef PACK_AT
+#define PACK_AT(...) (__VA_ARGS__)
+#endif
+
 // COUNT values side by side, loaded and stored by one instruction; the address must be a multiple of its size.
 template <typename T, int COUNT>
 struct alignas(sizeof(T) * COUNT) Pack {
@@ -24,12 +29,12 @@ struct alignas(sizeof(T) * COUNT) Pack {
 
 template <int COUNT, typename T, typename Index>
 __device__ inline Pack<T, COUNT> load(const T* values, Index pack) {
-    return reinterpret_cast<const Pack<T, COUNT>*>(values)[pack];
+    return *PACK_AT(reinterpret_cast<const Pack<T, COUNT>*>(values) + pack);
 }
 
 template <int COUNT, typename T, typename Index>
 __device__ inline void store(T* values, Index pack, const Pack<T, COUNT>& held) {
-    reinterpret_cast<Pack<T, COUNT>*>(values)[pack] = held;
+    *PACK_AT(reinterpret_cast<Pack<T, COUNT>*>(values) + pack) = held;
 }
 
 // Whether all pointers stand at multiples of 16 bytes, so that packs of any type may be used.

@@ -121,6 +121,8 @@ ELEMENTWISE = [
         ("NaN becomes 0", "if (values.value[lane] <= real(0))", "if (!(values.value[lane] > real(0)))"),
         ("small values are cut", "values.value[lane] <= real(0)", "values.value[lane] <= real(0.01)"),
         ("the last value is left out", "elementwise(count, aligned(x, y)", "elementwise(count - 1, aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
     ),
     *_of(
         "relu.cu",
@@ -149,6 +151,8 @@ ELEMENTWISE = [
             "const auto outputs",
         ),
         ("packs across images", "values % WIDTH == 0 && aligned(y)", "aligned(y)"),
+        ("packs at any address", "values % WIDTH == 0 && aligned(y)", "values % WIDTH == 0"),
+        ("bits behind the last value", "unsigned int bits = 0;", "unsigned int bits = 0x80;"),
         ("ints for huge tensors", "images * values, y, mask", "1, y, mask"),
     ),
     *_of(
@@ -162,6 +166,8 @@ ELEMENTWISE = [
             "auto gradients",
         ),
         ("packs across images", "values % WIDTH == 0 && aligned(dy, dx)", "aligned(dy, dx)"),
+        ("packs at any address in", "0 && aligned(dy, dx)", "0 && aligned(dx)"),
+        ("packs at any address out", "0 && aligned(dy, dx)", "0 && aligned(dy)"),
         ("ints for huge tensors", "images * values, dy, mask", "1, dy, mask"),
     ),
     *_of(
@@ -192,6 +198,8 @@ BIAS = [
         ("tail guard off by one", "pack < rows * K;", "pack <= rows * K;"),
         ("the bias of the row", "pack % K)", "pack / K % K)"),
         ("packs across rows", "K % WIDTH == 0 && aligned(b, y)", "aligned(b, y)"),
+        ("packs at any address in", "aligned(b, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(b, y)", "aligned(b)"),
         ("biases replace", "values.value[lane] += biases", "values.value[lane] = biases"),
     ),
     *_of(
@@ -317,6 +325,7 @@ CONV = [
             "if (inside) store(columns, pack, values);",
         ),
         ("packs across positions", "D % WIDTH == 0 && aligned(x, columns)", "aligned(x, columns)"),
+        ("packs at any address", "aligned(x, columns)", "aligned(columns)"),
         (
             "ints for long strides",
             "reach(H, W, D, S, P));\n    DISPATCH(im2col",
@@ -342,6 +351,7 @@ CONV = [
         ("the first image of the chunk is 0", "    dx += image0 * H * W * D;\n", ""),
         ("32-bit first image", "dx += image0 * H * W * D;", "dx += (int)(image0 * H * W * D);"),
         ("packs across positions", "D % WIDTH == 0 && aligned(columns, dx)", "aligned(columns, dx)"),
+        ("packs at any address", "aligned(columns, dx)", "aligned(columns)"),
         (
             "ints for long strides",
             "reach(H, W, D, S, P));\n    DISPATCH(\n        col2im",

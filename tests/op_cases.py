@@ -32,9 +32,12 @@ class Case:
     spent: int = 0
     aliases: tuple[dict[int, int], ...] = ()
 
-    def run(self, device: Device, in_place: dict[int, int] | None = None) -> list[np.ndarray]:
-        """The outputs."""
-        run = run_op(device, self.op, self.inputs, self.outputs, self.scratch, in_place=in_place, **self.attributes)
+    def run(
+        self, device: Device, in_place: dict[int, int] | None = None, behind: dict[int, int] | None = None
+    ) -> list[np.ndarray]:
+        """The outputs; `in_place` and `behind` as `run_op` takes them."""
+        places = {"in_place": in_place, "behind": behind}
+        run = run_op(device, self.op, self.inputs, self.outputs, self.scratch, **places, **self.attributes)
         return run[self.spent :]
 
 

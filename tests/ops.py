@@ -23,6 +23,7 @@ def run_op(
     scratch: Sequence[Spec | None] = (),
     *,
     in_place: Mapping[int, int] | None = None,
+    behind: Mapping[int, int] | None = None,
     **attributes: Any,
 ) -> list[np.ndarray]:
     """Call the op `name` in an arena of the device and return its outputs.
@@ -31,13 +32,17 @@ def run_op(
     outputs   (shape, dtype), poisoned with NaN bytes before the op; or an array that the op changes, e.g. w
     scratch   (shape, dtype), poisoned, or None as the plan gives where nothing is needed
     in_place  {output: input}: that output lies where that input does
+    behind    {position among inputs and outputs: values}: it begins so many values behind an aligned address
 
     Fails if the op writes between its tensors or changes an input that no output shares.
     """
     in_place = dict(in_place or {})
     frame = _Frame(device)
-    given = [frame.add(np.asarray(values)) for values in inputs]
-    made = [given[in_place[i]] if i in in_place else frame.add(out) for i, out in enumerate(outputs)]
+    after = [(behind or {}).get(i, 0) for i in range(len(inputs) + len(outputs))]
+    given = [frame.add(np.asarray(values), after[i]) for i, values in enumerate(inputs)]
+    made = [
+        given[in_place[i]] if i in in_place else frame.add(out, after[len(inputs) + i]) for i, out in enumerate(outputs)
+    ]
     spare = [None if one is None else frame.add(one) for one in scratch]
     arrays = frame.place()
     device.ops[name](*(None if key is None else arrays[key] for key in [*given, *made, *spare]), **attributes)
@@ -68,25 +73,26 @@ class _Frame:
 
     def __init__(self, device: Device):
         self._device = device
-        self._tensors: list[Spec | np.ndarray] = []
+        self._tensors: list[tuple[Spec | np.ndarray, int]] = []
         self._holes: list[tuple[int, int]] = []
         self._arena: Arena
 
-    def add(self, tensor: Spec | np.ndarray) -> int:
-        self._tensors.append(tensor)
+    def add(self, tensor: Spec | np.ndarray, behind: int = 0) -> int:
+        self._tensors.append((tensor, behind))
         return len(self._tensors) - 1
 
     def place(self) -> list[Any]:
-        offsets, offset = [], ALIGNMENT
-        for tensor in self._tensors:
-            offsets.append(offset)
-            end = offset + _nbytes(tensor)
-            offset = -(-end // ALIGNMENT) * ALIGNMENT + ALIGNMENT
-            self._holes.append((end, offset - end))
-        self._holes.append((0, ALIGNMENT))
-        self._arena = self._device.allocate(offset)
-        self._arena.fill(0, offset, POISON)
-        return [self._view(tensor, start) for tensor, start in zip(self._tensors, offsets, strict=True)]
+        starts, end = [], 0
+        for tensor, behind in self._tensors:
+            start = _aligned(end) + ALIGNMENT + behind * _spec(tensor)[1].itemsize
+            self._holes.append((end, start - end))
+            starts.append(start)
+            end = start + _nbytes(tensor)
+        total = _aligned(end) + ALIGNMENT
+        self._holes.append((end, total - end))
+        self._arena = self._device.allocate(total)
+        self._arena.fill(0, total, POISON)
+        return [self._view(tensor, start) for (tensor, _), start in zip(self._tensors, starts, strict=True)]
 
     def _view(self, tensor: Spec | np.ndarray, offset: int) -> Any:
         shape, dtype = _spec(tensor)
@@ -102,6 +108,10 @@ class _Frame:
 
     def free(self) -> None:
         self._arena.free()
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
 def _spec(tensor: Spec | np.ndarray) -> tuple[tuple[int, ...], np.dtype]:

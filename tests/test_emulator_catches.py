@@ -55,6 +55,23 @@ def test_shared_memory_nobody_wrote_is_nan_in_every_block(bench: Callable[..., B
     assert np.isnan(b.read(y)[:, :-1]).all()
 
 
+def test_a_pack_between_packs_is_an_error(bench: Callable[..., Bench]) -> None:
+    b = bench(
+        """struct alignas(16) Four { float value[4]; };
+        KERNEL copy(const float* x, float* y) {
+            const int i = threadIdx.x;
+            *PACK_AT(reinterpret_cast<Four*>(y) + i) = *PACK_AT(reinterpret_cast<const Four*>(x) + i);
+        }"""
+    )
+    values = np.arange(12, dtype=np.float32)
+    x, y = b.array(values), b.array(np.zeros(12, np.float32))
+    b.run("copy", x, y, block=3)
+    np.testing.assert_array_equal(b.read(y), values)
+    for places in ((x.rows(1, 12), y), (x, y.rows(1, 12))):
+        with pytest.raises(EmulatorError, match=r"try\.copy, block 0: thread 0 moves 16 bytes at once 4 bytes behind"):
+            b.run("copy", *places, block=2)
+
+
 WRONG_ARGUMENTS: dict[str, tuple[Callable[[DeviceArray], tuple[Any, ...]], str]] = {
     "a float for a long long": (lambda y: (y, 1.0, 1.0), "argument 1: the kernel takes i8, not f4"),
     "an int for a real": (lambda y: (y, 1, 1), "argument 2: the kernel takes f4, not i8"),

@@ -8,6 +8,7 @@ import pytest
 
 from gpunet.devices import open_device
 from gpunet.devices.cuda.device import CudaDevice
+from gpunet.devices.device import Device
 from tests.emulator.driver import EmulatorDriver
 from tests.op_cases import OPS, Draw
 
@@ -42,6 +43,18 @@ def test_cuda_agrees_with_the_cpu_on_random_cases(op: str, rng: np.random.Genera
             finite = np.abs(expected[np.isfinite(expected)])
             scale = finite.max(initial=1) if expected.dtype == dtype else 0
             np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=str(case.attributes))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_arrays_may_begin_behind_any_value(device: Device, op: str, rng: np.random.Generator) -> None:
+    """As some images of a larger batch do: a GPU moves several values at once only from some addresses."""
+    for dtype in (np.float32, np.float64) * 3:
+        case = Draw(rng, dtype, whole=True).case(op)
+        aligned = [values.tobytes() for values in case.run(device)]
+        count = len(case.inputs) + len(case.outputs)
+        for places in [{i: 1} for i in range(count)] + [dict.fromkeys(range(count), values) for values in (1, 2, 3)]:
+            for in_place in (None, *case.aliases):
+                assert [values.tobytes() for values in case.run(device, in_place, places)] == aligned, places
 
 
 def _parameters(op: Callable[..., None]) -> list[tuple[str, object]]:

@@ -55,6 +55,7 @@ static struct {
     std::vector<int> order;   // in which threads start and go on
     Thread thread[MOST_THREADS];
     int current;              // thread
+    std::string misaligned;   // the first move of a pack that a GPU would refuse
     Fiber* running;
     Context scheduler;
     std::vector<Fiber*> idle;
@@ -228,12 +229,15 @@ inline std::string launch(const Kernel& kernel, int grid, int threads, void** ar
     block.arguments = arguments;
     block.threads = threads;
     block.order.resize(threads);
+    block.misaligned.clear();
     gridDim = {static_cast<unsigned int>(grid), 1, 1};
     blockDim = {static_cast<unsigned int>(threads), 1, 1};
     for (int index : blocks) {
         blockIdx.x = static_cast<unsigned int>(index);
         const std::string wrong = run_block(order, shuffler);
-        if (!wrong.empty()) return "block " + std::to_string(index) + ": not all threads reach a barrier: " + wrong;
+        const std::string place = "block " + std::to_string(index) + ": ";
+        if (!wrong.empty()) return place + "not all threads reach a barrier: " + wrong;
+        if (!block.misaligned.empty()) return place + block.misaligned;
     }
     return "";
 }

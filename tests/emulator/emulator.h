@@ -1,7 +1,7 @@
 // Runs the .cu files of this project on a CPU: put before their text, it makes them plain C++17.
 //
-// What a GPU would forgive or hide is an error here: a barrier that not all threads of a block reach, a read of shared
-// memory that nobody wrote (it holds NaN bytes). __shared__ works in functions that are no templates and not inline.
+// What a GPU would forgive or hide is an error here: a barrier that not all threads of a block reach, a pack at an address
+// between packs, a read of shared memory that nobody wrote (it holds NaN bytes). __shared__ works in functions that are no templates and not inline.
 #pragma once
 
 #include <math.h>
@@ -21,6 +21,8 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __shared__ static __attribute__((section("emulator_shared")))
+
+#define PACK_AT(...) emulator::pack_at(__VA_ARGS__)
 
 #define EMULATOR_TEXT_(x) #x
 #define EMULATOR_TEXT(x) EMULATOR_TEXT_(x)
@@ -61,6 +63,24 @@ void call(void (*kernel)(P...), void** arguments) {
 }
 
 constexpr int first(int most_threads, int = 0, int = 0) { return most_threads; }
+
+// ---- packs ---------------------------------------------------------------------------------------------------------
+
+// The address of a pack, which one instruction moves. Where it is no multiple of the pack's size the launch fails, and
+// until then the thread goes on with NaN bytes.
+template <class P>
+P* pack_at(P* address) {
+    unsigned long long number = reinterpret_cast<unsigned long long>(address);
+    asm("" : "+r"(number));  // else the compiler might take it for granted that packs are where they must be
+    if (number % sizeof(P) == 0) return address;
+    if (block.misaligned.empty()) {
+        block.misaligned = "thread " + std::to_string(block.current) + " moves " + std::to_string(sizeof(P)) +
+                           " bytes at once " + std::to_string(number % sizeof(P)) + " bytes behind a multiple of that";
+    }
+    static std::remove_const_t<P> nowhere;
+    memset(static_cast<void*>(&nowhere), 0xFF, sizeof(P));
+    return &nowhere;
+}
 
 // ---- warps ---------------------------------------------------------------------------------------------------------
 

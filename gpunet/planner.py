@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
 from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
@@ -137,8 +138,9 @@ def _placed(
         program = compiler.compile(plain)
         return Choice(plain, program, 0.0), arrange(program, alignment=alignment)
     room = limit
+    compiled = cache(compiler.compile)  # the same ways come up again and again in a search
     for _ in range(PLACEMENTS):
-        chooser = Chooser(compiler.compile, compiler.batch, scratch_bytes, room, max_cost, allowed)
+        chooser = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed)
         choice = chooser.choose()
         if choice is None:
             break

@@ -107,10 +107,10 @@ def early_updates(program: Program) -> Program:
     Where a loop adds a gradient up, that is after the loop.
     """
     body = [op for op in program.ops if op.phase != "update"]
+    last_use = {t.name: step for step, op in enumerate(body) for t in op.arguments if t is not None}
     due: dict[int, list[Op]] = {}
     for update in (op for op in program.ops if op.phase == "update"):
-        needed = {t.name for t in (*update.inputs, *update.outputs)}
-        ready = max(step for step, op in enumerate(body) if needed & {t.name for t in op.arguments if t is not None})
+        ready = max(last_use[t.name] for t in (*update.inputs, *update.outputs) if t.name in last_use)
         loop = program.loop_at(ready)
         due.setdefault(loop.last - 1 if loop else ready, []).append(update)
     return _inserted(replace(program, ops=tuple(body)), due)

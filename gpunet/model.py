@@ -137,6 +137,14 @@ class Model:
                 call()
         return {name: found[name] for name in self.parameters}
 
+    def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
+        """A training step in the caller's hands: (op, what runs it), each to be called once, in order.
+
+        The arrays are on the device when this returns. An op that runs in rounds comes once for each.
+        """
+        n = self._feed(images, labels)
+        return self._walk(n, self._skipped(images), STEP)
+
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""
         self._views.clear()

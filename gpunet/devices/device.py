@@ -58,6 +58,14 @@ class Device(ABC):
         """Wait until all that was asked for is done."""
 
     @abstractmethod
+    def mark(self) -> Any:
+        """A point in time behind everything that was asked for so far; does not wait for it."""
+
+    @abstractmethod
+    def milliseconds(self, first: Any, last: Any) -> float:
+        """From one mark to a later one; waits for it."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give back what the device holds; its arrays are of no use afterwards."""
 

@@ -6,6 +6,7 @@ allocated, a write outside of it, a barrier that not all threads reach and a wor
 
 import ctypes
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -103,6 +104,12 @@ class EmulatorDriver(Driver):
 
     def synchronize(self) -> None:
         self.check_guards("what ran last")
+
+    def event(self) -> float:
+        return perf_counter()
+
+    def elapsed_ms(self, first: float, last: float) -> float:
+        return (last - first) * 1e3
 
     def close(self) -> None:
         self.check_guards("what ran last")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from math import prod
+from time import perf_counter
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from gpunet.devices.cpu.probe import free_bytes
 from gpunet.devices.device import Arena, Device, collect_ops
 from gpunet.errors import DeviceError, ShapeError
 
-_WITHOUT_OPS = ("device", "probe", "select", "target", "threads", "window")
+_WITHOUT_OPS = ("device", "meter", "probe", "select", "target", "threads", "window")
 
 
 class CpuArena(Arena):
@@ -61,6 +62,12 @@ class CpuDevice(Device):
 
     def synchronize(self) -> None:
         return
+
+    def mark(self) -> float:
+        return perf_counter()
+
+    def milliseconds(self, first: float, last: float) -> float:
+        return (last - first) * 1e3
 
     def close(self) -> None:
         return

@@ -88,6 +88,14 @@ class Driver(ABC):
         """Wait until all that was asked for is done. Raises DeviceError for what went wrong in it."""
 
     @abstractmethod
+    def event(self) -> Any:
+        """A point in time behind everything that was asked for so far; does not wait for it."""
+
+    @abstractmethod
+    def elapsed_ms(self, first: Any, last: Any) -> float:
+        """Milliseconds from one event to a later one; waits for it."""
+
+    @abstractmethod
     def memory(self) -> tuple[int, int]:
         """Bytes of the device that are free, and that there are."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +93,12 @@ class CudaDevice(Device):
 
     def synchronize(self) -> None:
         self.driver.synchronize()
+
+    def mark(self) -> Any:
+        return self.driver.event()
+
+    def milliseconds(self, first: Any, last: Any) -> float:
+        return self.driver.elapsed_ms(first, last)
 
     def close(self) -> None:
         for arena in self._arenas:

@@ -1,6 +1,7 @@
 """The driver of a real GPU, through CuPy. The only file that uses CuPy, and only once a GPU is opened."""
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -100,6 +101,17 @@ class CupyDriver(Driver):
         with self._reporting("finish its work"):
             self._stream.synchronize()
 
+    def event(self) -> Any:
+        with self._reporting("record an event"):
+            event = self._cupy.cuda.Event()
+            event.record(self._stream)
+        return event
+
+    def elapsed_ms(self, first: Any, last: Any) -> float:
+        with self._reporting("finish its work"):
+            last.synchronize()
+            return float(self._cupy.cuda.get_elapsed_time(first, last))
+
     def close(self) -> None:
         self.synchronize()
         self._cublas.close()
@@ -148,6 +160,13 @@ class CupyDriver(Driver):
         workspace: DeviceArray | None,
     ) -> None:
         self._cublas.gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, workspace)
+
+
+def pool_bytes() -> int:
+    """What CuPy's own pool holds of GPU memory; nothing before CuPy is imported, which asking does not do."""
+    if "cupy" not in sys.modules:
+        return 0
+    return int(_import_cupy().get_default_memory_pool().total_bytes())
 
 
 def _import_cupy() -> Any:

@@ -21,13 +21,12 @@ from gpunet.memory.plan import Plan
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
 from gpunet.program.tensor import Kind
+from gpunet.version import __version__ as __version__
 from gpunet.volume import Volume
 
 if TYPE_CHECKING:
     from gpunet.model import Model
     from gpunet.net.config import load
-
-__version__ = "0.1.0"
 
 __all__ = [
     "FC",

@@ -8,6 +8,7 @@ from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
+from gpunet.devices.target import Reserve
 from gpunet.errors import ConfigError
 from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
@@ -54,7 +55,7 @@ def plan(
     `budget`         like "12GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.
     `scratch_limit`  most bytes of one im2col matrix; None: what suits the device, less where memory is short
-    `reserve`        what the process holds outside the arena; None: the device's stated default
+    `reserve`        what the process holds outside the arena; None: as measured on this machine, else as stated
     `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
     `max_cost`       extra FLOPs that fitting may cost, as a fraction of the step's; 0: the free savings alone
     `ways`           what may be done at a cost: "recompute", "chunks", "micro-batches"
@@ -98,13 +99,13 @@ def plan_within(
 ) -> Plan | None:
     """As `plan`; where nothing fits, None, or with `smallest` the plan that comes nearest."""
     where = target(device)
-    reserve_bytes = where.reserve_bytes if reserve is None else parse_bytes(reserve)
+    held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
     budget_bytes = None if budget is None else parse_bytes(budget)
     scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
     compiler = _Compiler(net, check_batch(batch), find_optimizer(optimizer), mode, dtype, device, tuple(without))
     compiler.check()
     allowed = _check_ways(ways, max_cost)
-    limit = None if budget_bytes is None else budget_bytes - reserve_bytes
+    limit = None if budget_bytes is None else budget_bytes - held.nbytes
     found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, smallest)
     if found is None:
         return None
@@ -115,7 +116,8 @@ def plan_within(
         optimizer=compiler.optimizer.name,
         program=choice.program,
         placement=placement,
-        reserve_bytes=reserve_bytes,
+        reserve_bytes=held.nbytes,
+        reserve_source=held.source,
         budget_bytes=budget_bytes,
         scratch_limit_bytes=choice.ways.scratch_limit_bytes,
         ways=choice.ways,

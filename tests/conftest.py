@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpunet import cache
 from gpunet.devices import open_device
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.device import Device
@@ -21,6 +22,14 @@ def make_device(name: str) -> Device:
     if name.startswith("emulated"):
         return CudaDevice(EmulatorDriver(name.partition("-")[2] or "ascending"))
     return open_device(name)
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for each test: no figure may depend on what was measured on this machine before."""
+    path = tmp_path_factory.mktemp("cache") / "gpunet"
+    monkeypatch.setenv(cache.FOLDER_VARIABLE, str(path))
+    return path
 
 
 @pytest.fixture(params=["cpu", "emulated", ON_GPU])

@@ -11,15 +11,17 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
-    ["errors"],
+    ["errors", "version"],
     ["volume", "program", "resources", "files"],
+    ["cache"],
     ["layers", "optimizers", "memory", "devices"],
     ["net"],
     ["compile"],
     ["choose"],
     ["planner"],
-    ["fit"],
+    ["fit", "batch"],
     ["model", "data"],
+    ["profile"],
     ["train", "report", "doctor"],
     ["cli"],
     ["__init__", "__main__"],  # the public face

@@ -1,9 +1,18 @@
 """What the planner needs to know of a device without opening it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What the process holds outside the arena, in bytes, and how that is known, in words."""
+
+    nbytes: int
+    source: str = "stated, not measured"
 
 
 class DeviceTarget(ABC):
@@ -17,6 +26,14 @@ class DeviceTarget(ABC):
     alignment: ClassVar[int] = 256
     reserve_bytes: ClassVar[int]
     scratch_limit_bytes: ClassVar[int]
+
+    def reserve(self) -> Reserve:
+        """The reserve of this machine where it was measured, else the stated one."""
+        return Reserve(self.reserve_bytes)
+
+    @abstractmethod
+    def hardware(self) -> str | None:
+        """What a measurement holds for: this machine's CPU, or GPU and driver; None where there is none."""
 
     @abstractmethod
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:

@@ -44,7 +44,7 @@ class Plan:
 
     `arena_bytes`        one allocation that holds every tensor
     `lower_bound_bytes`  most bytes alive at once: no placement can be smaller
-    `reserve_bytes`      what the process holds outside the arena
+    `reserve_bytes`      what the process holds outside the arena; `reserve_source` says how that is known
     `budget_bytes`       what there is, or None where nobody said
     `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
     `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
@@ -61,6 +61,7 @@ class Plan:
     scratch_limit_bytes: int = 0
     ways: Any = None
     extra_flops_fraction: float = 0.0
+    reserve_source: str = "stated, not measured"
 
     @property
     def mode(self) -> str:

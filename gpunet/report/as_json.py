@@ -34,6 +34,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         "arena_bytes": plan.arena_bytes,
         "lower_bound_bytes": plan.lower_bound_bytes,
         "reserve_bytes": plan.reserve_bytes,
+        "reserve_source": plan.reserve_source,
         "total_bytes": plan.total_bytes,
         "budget_bytes": plan.budget_bytes,
         "fits": plan.fits,

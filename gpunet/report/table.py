@@ -97,7 +97,7 @@ def sum_table(plan: Plan) -> Table:
     lines = [
         ("lower bound", plan.lower_bound_bytes, "the most that is alive at once, rounded up to 256 bytes a tensor"),
         ("arena", plan.arena_bytes, f"one allocation for all tensors, {above} the lower bound"),
-        ("reserve", plan.reserve_bytes, f"what {_around(plan.device)} takes outside the arena: stated, not measured"),
+        ("reserve", plan.reserve_bytes, f"what {_around(plan.device)} takes outside the arena: {plan.reserve_source}"),
         ("total", plan.total_bytes, "arena + reserve"),
     ]
     if plan.budget_bytes is not None:

@@ -1,7 +1,9 @@
 """What there is of the CPU's memory and libraries."""
 
 import os
+import platform
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from gpunet.devices.cpu.threads import thread_count
@@ -20,6 +22,15 @@ def free_bytes() -> int | None:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def model() -> str:
+    """What the CPU calls itself."""
+    with suppress(OSError), Path("/proc/cpuinfo").open() as file:
+        for line in islice(file, 64):  # the first core's
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def blas() -> str | None:

@@ -10,6 +10,11 @@ class CpuTarget(DeviceTarget):
     reserve_bytes = 64 * MIB
     scratch_limit_bytes = 8 * MIB
 
+    def hardware(self) -> str:
+        from gpunet.devices.cpu.probe import cores, model
+
+        return f"{model()}, {cores()} cores"
+
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """NumPy cannot add a product to what is there, so it makes the product first: room for all of it."""
         return rows * columns * itemsize if accumulate else 0

@@ -1,0 +1,65 @@
+"""The reserve as it was measured: what a process takes of this GPU, with this driver, outside its arena."""
+
+from functools import cache as remembered
+
+from gpunet import cache
+from gpunet.devices.cuda.present import driver_version
+from gpunet.devices.target import Reserve
+from gpunet.errors import DeviceError
+from gpunet.version import __version__
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+FILE = "reserves.json"
+
+
+@remembered
+def hardware() -> str | None:
+    """This machine's first GPU and its driver, e.g. "NVIDIA H200, driver 580.65"; None where there is none.
+
+    NVML is asked only where there is a driver, and once.
+    """
+    if driver_version() is None:
+        return None
+    from gpunet.devices.cuda.probe import first_gpu
+
+    try:
+        gpu = first_gpu()
+    except DeviceError:
+        return None
+    return f"{gpu.name}, driver {gpu.driver}"
+
+
+def measured() -> Reserve | None:
+    """The reserve of this machine's GPU; None where it was not measured, or not with this driver and this gpunet."""
+    kept = cache.read(FILE)
+    if not kept:  # without a measurement there is no need to know the GPU
+        return None
+    name = hardware()
+    entry = kept.get(_key(name)) if name else None
+    if entry is None:
+        return None
+    nbytes = entry.get("reserve_bytes") if isinstance(entry, dict) else None
+    if type(nbytes) is not int or nbytes <= 0:
+        cache.ignore(cache.folder() / FILE, f"the reserve of {name} is {nbytes!r}")
+        return None
+    return Reserve(nbytes, f"measured on {name}")
+
+
+def keep(nbytes: int) -> Reserve | None:
+    """Keep a measurement for later plans; the largest counts, as nets differ in the kernels that they load.
+
+    Returns the reserve that plans now use; None where there is no GPU to keep it for. Raises DataError where the cache
+    cannot be written.
+    """
+    name = hardware()
+    if name is None or nbytes <= 0:
+        return None
+    before = measured()
+    if before is None or nbytes > before.nbytes:
+        cache.put(FILE, _key(name), {"reserve_bytes": nbytes})
+    return measured()
+
+
+def _key(name: str) -> str:
+    return f"{name}, gpunet {__version__}"

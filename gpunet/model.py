@@ -16,7 +16,7 @@ from gpunet.fit import fit
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
-from gpunet.optimizers import LEARNING_RATE, Optimizer
+from gpunet.optimizers import Optimizer
 from gpunet.planner import WAYS
 from gpunet.planner import plan as make_plan
 from gpunet.program.program import Mode, Op, Phase, RunTime, Turn
@@ -66,6 +66,7 @@ class Model:
     ) -> None:
         self.net = net
         self.learning_rate = learning_rate
+        self.steps = 0  # taken so far; set it to go on from where another run stopped
         self.debug = debug
         name = device.name if isinstance(device, Device) else choose_device(device)
         options: dict[str, Any] = dict(
@@ -105,6 +106,7 @@ class Model:
         """
         n = self._feed(images, labels)
         self._run(n, self._skipped(images), *STEP)
+        self.steps += 1
         return self._read_loss(n)
 
     def forward(self, images: np.ndarray) -> np.ndarray:
@@ -219,15 +221,19 @@ class Model:
         function = self.device.ops[op.name]
         arrays = [None if tensor is None else self._view(tensor, turn.first, turn.last) for tensor in op.arguments]
         known = {"images": n, "accumulate": int(turn.round > 0)}
-        late = {name for name, value in op.attributes.items() if value == LEARNING_RATE}
-        fixed = {
-            name: known[value.name] if isinstance(value, RunTime) else value
-            for name, value in op.attributes.items()
-            if name not in late
-        }
+        fixed, late = {}, {}
+        for name, value in op.attributes.items():
+            if isinstance(value, RunTime) and value.name not in known:
+                late[name] = value.name
+            else:
+                fixed[name] = known[value.name] if isinstance(value, RunTime) else value
         if not late:
             return lambda: function(*arrays, **fixed)
-        return lambda: function(*arrays, **fixed, **dict.fromkeys(late, self.learning_rate))
+        return lambda: function(*arrays, **fixed, **{name: self._now(what) for name, what in late.items()})
+
+    def _now(self, what: str) -> float:
+        """The number that a RunTime which changes from step to step stands for."""
+        return self.steps + 1 if what == "step" else self.learning_rate
 
     def _view(self, tensor: Tensor, first: int = 0, last: int = 0) -> Array:
         """The tensor's place in the arena; of a batched one, what the images [first, last) of the batch use."""

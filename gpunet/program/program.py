@@ -16,8 +16,8 @@ Mode = Literal["train", "infer"]
 class RunTime:
     """An attribute whose number is known only when the step runs.
 
-    "learning_rate", which schedules change; "images", how many the batch has; "accumulate", 1 from the second round
-    of a loop on.
+    "learning_rate", which schedules change; "step", how many the model has taken with this one, 1 for the first;
+    "images", how many the batch has; "accumulate", 1 from the second round of a loop on.
     """
 
     name: str

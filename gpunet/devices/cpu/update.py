@@ -1,28 +1,42 @@
-"""Optimizer updates on the CPU. Source: CS231n "Parameter updates"; the definitions are PyTorch's."""
+"""Optimizer updates on the CPU. Source: CS231n "Parameter updates"; the definitions are those of torch.optim.
+
+In every op
+    dw      (...)  float32 or float64, in; holds no gradient afterwards
+    w       (...)  same shape and dtype, in and out
+    caches  (...)  same shape and dtype, in and out; all zeros before the first step
+and all work is done block by block, with one block of scratch for each worker.
+"""
+
+from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 
-from gpunet.devices.cpu.threads import share_blocks
+from gpunet.devices.cpu.threads import BLOCK, share_blocks
 
-__all__ = ["momentum_update", "sgd_update"]
+__all__ = [
+    "adagrad_update",
+    "adam_update",
+    "adamw_update",
+    "momentum_update",
+    "nesterov_update",
+    "rmsprop_update",
+    "sgd_update",
+]
 
 
 def sgd_update(dw: np.ndarray, w: np.ndarray, *, learning_rate: float, weight_decay: float) -> None:
     """g = dw + weight_decay*w; w -= learning_rate*g.
 
-    dw  (...)   float32 or float64, in; holds no gradient afterwards
-    w   (...)   same shape and dtype, in and out
     Source: CS231n "SGD"; weight decay is added to the gradient, as torch.optim.SGD does.
     """
-    gradients, weights = dw.reshape(-1), w.reshape(-1)
 
-    def one(block: slice, worker: int) -> None:
-        step, weight = gradients[block], weights[block]
-        _decay(step, weight, weight_decay)
-        np.multiply(step, learning_rate, out=step)
-        np.subtract(weight, step, out=weight)
+    def one(g: np.ndarray, weight: np.ndarray, spare: np.ndarray) -> None:
+        _decay(g, weight, weight_decay, spare)
+        np.multiply(g, learning_rate, out=g)
+        np.subtract(weight, g, out=weight)
 
-    share_blocks(weights.size, one)
+    _by_blocks(one, dw, w)
 
 
 def momentum_update(
@@ -30,25 +44,199 @@ def momentum_update(
 ) -> None:
     """g = dw + weight_decay*w; v = momentum*v + g; w -= learning_rate*v.
 
-    dw  (...)   float32 or float64, in; holds no gradient afterwards
-    w   (...)   same shape and dtype, in and out
-    v   (...)   same shape and dtype, in and out: the velocity, all zeros before the first step
-    Source: CS231n "Momentum update", with the learning rate outside v, as torch.optim.SGD has it.
+    v  the velocity
+    Source: CS231n "Momentum update", with the learning rate outside v, as torch.optim.SGD has it. The notes and Caffe
+    have it inside, v = momentum*v + learning_rate*g: the same weights as long as the learning rate stays the same;
+    after a change theirs goes on for a while at the old one.
     """
-    gradients, weights, velocities = dw.reshape(-1), w.reshape(-1), v.reshape(-1)
 
-    def one(block: slice, worker: int) -> None:
-        step, weight, velocity = gradients[block], weights[block], velocities[block]
-        _decay(step, weight, weight_decay)
+    def one(g: np.ndarray, weight: np.ndarray, velocity: np.ndarray, spare: np.ndarray) -> None:
+        _decay(g, weight, weight_decay, spare)
         np.multiply(velocity, momentum, out=velocity)
-        np.add(velocity, step, out=velocity)
-        np.multiply(velocity, learning_rate, out=step)
-        np.subtract(weight, step, out=weight)
+        np.add(velocity, g, out=velocity)
+        np.multiply(velocity, learning_rate, out=g)
+        np.subtract(weight, g, out=weight)
 
-    share_blocks(weights.size, one)
+    _by_blocks(one, dw, w, v)
 
 
-def _decay(gradient: np.ndarray, weight: np.ndarray, weight_decay: float) -> None:
-    """gradient += weight_decay*weight, for one block."""
+def nesterov_update(
+    dw: np.ndarray, w: np.ndarray, v: np.ndarray, *, learning_rate: float, momentum: float, weight_decay: float
+) -> None:
+    """g = dw + weight_decay*w; v = momentum*v + g; w -= learning_rate*(g + momentum*v).
+
+    v  the velocity
+    Source: CS231n "Nesterov Momentum", as torch.optim.SGD(nesterov=True) has it: w stands where the velocity will have
+    carried it, so that the gradient is the one Nesterov 1983 asks for ahead of the step (Sutskever et al. 2013,
+    rewritten by Bengio et al. 2013). The notes and Caffe have the learning rate inside v; see momentum_update.
+    """
+
+    def one(g: np.ndarray, weight: np.ndarray, velocity: np.ndarray, spare: np.ndarray) -> None:
+        _decay(g, weight, weight_decay, spare)
+        np.multiply(velocity, momentum, out=velocity)
+        np.add(velocity, g, out=velocity)
+        np.multiply(velocity, momentum, out=spare)
+        np.add(g, spare, out=g)
+        np.multiply(g, learning_rate, out=g)
+        np.subtract(weight, g, out=weight)
+
+    _by_blocks(one, dw, w, v)
+
+
+def adagrad_update(
+    dw: np.ndarray, w: np.ndarray, squares: np.ndarray, *, learning_rate: float, weight_decay: float, eps: float
+) -> None:
+    """g = dw + weight_decay*w; squares += g*g; w -= learning_rate*g / (sqrt(squares) + eps).
+
+    squares  the sum of all squared gradients so far
+    Source: CS231n "Adagrad"; Duchi et al. 2011, whose delta is eps. As torch.optim.Adagrad, without its decay of the
+    learning rate, which a schedule does. Caffe's is the same with another eps, 1e-8.
+    """
+
+    def one(g: np.ndarray, weight: np.ndarray, total: np.ndarray, spare: np.ndarray) -> None:
+        _decay(g, weight, weight_decay, spare)
+        np.multiply(g, g, out=spare)
+        np.add(total, spare, out=total)
+        _divide(g, total, 1, eps, spare)
+        np.multiply(g, learning_rate, out=g)
+        np.subtract(weight, g, out=weight)
+
+    _by_blocks(one, dw, w, squares)
+
+
+def rmsprop_update(
+    dw: np.ndarray,
+    w: np.ndarray,
+    squares: np.ndarray,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    alpha: float,
+    eps: float,
+) -> None:
+    """g = dw + weight_decay*w; squares = alpha*squares + (1-alpha)*g*g; w -= learning_rate*g / (sqrt(squares) + eps).
+
+    squares  the running mean of squared gradients
+    Source: CS231n "RMSprop"; Tieleman & Hinton 2012, lecture 6e, which has alpha = 0.9 and no eps. As
+    torch.optim.RMSprop, not centered, without momentum; Caffe's is the same; TensorFlow adds eps inside the root.
+    """
+
+    def one(g: np.ndarray, weight: np.ndarray, mean: np.ndarray, spare: np.ndarray) -> None:
+        _decay(g, weight, weight_decay, spare)
+        _follow_squares(mean, g, alpha, spare)
+        _divide(g, mean, 1, eps, spare)
+        np.multiply(g, learning_rate, out=g)
+        np.subtract(weight, g, out=weight)
+
+    _by_blocks(one, dw, w, squares)
+
+
+def adam_update(
+    dw: np.ndarray,
+    w: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    learning_rate: float,
+    step: int,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """w -= learning_rate*mean / (sqrt(mean square) + eps), means of g = dw + weight_decay*w that forget.
+
+    m     m = beta1*m + (1-beta1)*g;    mean = m / (1 - beta1**step)
+    v     v = beta2*v + (1-beta2)*g*g;  mean square = v / (1 - beta2**step)
+    step  which one it is, 1 for the first: the divisions make up for caches that begin at zero
+    Source: CS231n "Adam"; Kingma & Ba 2015, algorithm 1, as torch.optim.Adam has it. Caffe does as the end of the
+    paper's section 2 proposes: it adds eps to sqrt(v) before the correction, which in the first steps makes it larger.
+    """
+    take = _adam(learning_rate, step, beta1, beta2, eps)
+
+    def one(g: np.ndarray, weight: np.ndarray, first: np.ndarray, second: np.ndarray, spare: np.ndarray) -> None:
+        _decay(g, weight, weight_decay, spare)
+        take(g, weight, first, second, spare)
+
+    _by_blocks(one, dw, w, m, v)
+
+
+def adamw_update(
+    dw: np.ndarray,
+    w: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    learning_rate: float,
+    step: int,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """w *= 1 - learning_rate*weight_decay, then as adam_update, of g = dw.
+
+    Source: Loshchilov & Hutter 2019, as torch.optim.AdamW has it. In the paper's algorithm 2 the decay is multiplied by
+    the schedule alone and not by the learning rate at its start: its lambda is PyTorch's weight_decay times that.
+    """
+    take = _adam(learning_rate, step, beta1, beta2, eps)
+
+    def one(g: np.ndarray, weight: np.ndarray, first: np.ndarray, second: np.ndarray, spare: np.ndarray) -> None:
+        np.multiply(weight, 1 - learning_rate * weight_decay, out=weight)
+        take(g, weight, first, second, spare)
+
+    _by_blocks(one, dw, w, m, v)
+
+
+def _by_blocks(one: Callable[..., None], *arrays: np.ndarray) -> None:
+    """Call one(*blocks, spare) for every block of the arrays; `spare` is scratch of the same size."""
+    flat = [array.reshape(-1) for array in arrays]
+    spares: dict[int, np.ndarray] = {}
+
+    def work(block: slice, worker: int) -> None:
+        if worker not in spares:
+            spares[worker] = np.empty(min(BLOCK, flat[0].size), flat[0].dtype)
+        one(*(array[block] for array in flat), spares[worker][: block.stop - block.start])
+
+    share_blocks(flat[0].size, work)
+
+
+def _decay(g: np.ndarray, weight: np.ndarray, weight_decay: float, spare: np.ndarray) -> None:
+    """g += weight_decay*weight, for one block."""
     if weight_decay:
-        np.add(gradient, weight * weight_decay, out=gradient)
+        np.multiply(weight, weight_decay, out=spare)
+        np.add(g, spare, out=g)
+
+
+def _follow_squares(mean: np.ndarray, g: np.ndarray, keep: float, spare: np.ndarray) -> None:
+    """mean = keep*mean + (1-keep)*g*g, for one block."""
+    np.multiply(mean, keep, out=mean)
+    np.multiply(g, 1 - keep, out=spare)
+    np.multiply(spare, g, out=spare)
+    np.add(mean, spare, out=mean)
+
+
+def _divide(g: np.ndarray, squares: np.ndarray, scale: float, eps: float, spare: np.ndarray) -> None:
+    """g /= sqrt(squares)/scale + eps, for one block."""
+    np.sqrt(squares, out=spare)
+    if scale != 1:
+        np.divide(spare, scale, out=spare)
+    np.add(spare, eps, out=spare)
+    np.divide(g, spare, out=g)
+
+
+def _adam(learning_rate: float, step: int, beta1: float, beta2: float, eps: float) -> Callable[..., None]:
+    """Adam's step for one block, without weight decay."""
+    rate, scale = learning_rate / (1 - beta1**step), sqrt(1 - beta2**step)
+
+    def take(g: np.ndarray, weight: np.ndarray, m: np.ndarray, v: np.ndarray, spare: np.ndarray) -> None:
+        _follow_squares(v, g, beta2, spare)
+        np.subtract(g, m, out=spare)
+        np.multiply(spare, 1 - beta1, out=spare)
+        np.add(m, spare, out=m)
+        np.copyto(g, m)
+        _divide(g, v, scale, eps, spare)
+        np.multiply(g, rate, out=g)
+        np.subtract(weight, g, out=weight)
+
+    return take

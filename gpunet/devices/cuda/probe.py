@@ -35,14 +35,14 @@ class Gpu:
 
 def first_gpu() -> Gpu:
     """The GPU that a program gets. Raises DeviceError where NVML, the driver or the GPU is missing."""
-    with _nvml() as nvml:
-        handle = _first_handle(nvml)
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    with nvml() as library:
+        handle = first_handle(library)
+        memory = library.nvmlDeviceGetMemoryInfo(handle)
+        major, minor = library.nvmlDeviceGetCudaComputeCapability(handle)
         return Gpu(
-            _text(nvml.nvmlDeviceGetName(handle)),
+            _text(library.nvmlDeviceGetName(handle)),
             f"{major}.{minor}",
-            _text(nvml.nvmlSystemGetDriverVersion()),
+            _text(library.nvmlSystemGetDriverVersion()),
             int(memory.free),
             int(memory.total),
         )
@@ -78,7 +78,7 @@ def library_path(library: str) -> str | None:
 
 
 @contextmanager
-def _nvml() -> Iterator[ModuleType]:
+def nvml() -> Iterator[ModuleType]:
     """NVML, ready to be asked; its errors become DeviceError."""
     try:
         import pynvml
@@ -94,14 +94,14 @@ def _nvml() -> Iterator[ModuleType]:
         raise DeviceError(f"NVML does not answer ({error})") from None
 
 
-def _first_handle(nvml: ModuleType) -> object:
+def first_handle(library: ModuleType) -> object:
     """The first GPU that CUDA_VISIBLE_DEVICES leaves visible, by number or by UUID."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if first.isdigit():
-        return nvml.nvmlDeviceGetHandleByIndex(int(first))
+        return library.nvmlDeviceGetHandleByIndex(int(first))
     if not first or first.startswith("-"):
         raise DeviceError("CUDA_VISIBLE_DEVICES hides all GPUs: unset CUDA_VISIBLE_DEVICES")
-    return nvml.nvmlDeviceGetHandleByUUID(first)
+    return library.nvmlDeviceGetHandleByUUID(first)
 
 
 def _text(name: str | bytes) -> str:

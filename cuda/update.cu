@@ -1,9 +1,55 @@
-// Parameter updates. Weight decay is added to the gradient: g = dw + weight_decay * w.
-// Source: CS231n "Parameter updates"; momentum as PyTorch defines it (the learning rate is not inside the velocity).
+// Parameter updates. Weight decay is added to the gradient: g = dw + weight_decay * w; in adamw_update alone it is not.
+// Source: CS231n "Parameter updates"; the definitions are those of torch.optim, see gpunet/devices/cpu/update.py.
+//
+// In every kernel, of `count` values each,
+//   dw      (count,)  in
+//   w       (count,)  in and out
+//   caches  (count,)  in and out, zeros before the first step: v, squares or m
+// None may alias another. A thread takes a pack of neighbouring values.
 
-// dw      (count,)  in
-// w       (count,)  in and out
-// w -= learning_rate * g. A thread takes a pack of neighbouring values.
+// Calls rule(g, w, cache) with references to `w` and `cache` for every value; g includes the weight decay.
+template <typename Rule>
+__device__ inline void with_cache(
+    const real* dw, real* w, real* cache, long long count, real weight_decay, Rule rule
+) {
+    elementwise(count, aligned(dw, w, cache), [=](auto size, long long pack) {
+        const auto gradients = load<size>(dw, pack);
+        auto weights = load<size>(w, pack);
+        auto caches = load<size>(cache, pack);
+        for (int lane = 0; lane < size; ++lane) {
+            const real g = gradients.value[lane] + weight_decay * weights.value[lane];
+            rule(g, weights.value[lane], caches.value[lane]);
+        }
+        store(cache, pack, caches);
+        store(w, pack, weights);
+    });
+}
+
+// w = keep * w, then Adam's step of g = dw + weight_decay * w.
+// rate: the learning rate over 1 - beta1**step; scale: the root of 1 - beta2**step; rest1, rest2: 1 - beta1, 1 - beta2.
+__device__ inline void adam(
+    const real* dw, real* w, real* m, real* v, long long count,
+    real rate, real scale, real weight_decay, real keep, real rest1, real beta2, real rest2, real eps
+) {
+    elementwise(count, aligned(dw, w, m, v), [=](auto size, long long pack) {
+        const auto gradients = load<size>(dw, pack);
+        auto weights = load<size>(w, pack);
+        auto means = load<size>(m, pack);
+        auto squares = load<size>(v, pack);
+        for (int lane = 0; lane < size; ++lane) {
+            const real g = gradients.value[lane] + weight_decay * weights.value[lane];
+            means.value[lane] += rest1 * (g - means.value[lane]);
+            squares.value[lane] = beta2 * squares.value[lane] + rest2 * g * g;
+            const real step = means.value[lane] / (sqrt(squares.value[lane]) / scale + eps);
+            weights.value[lane] = keep * weights.value[lane] - rate * step;
+        }
+        store(m, pack, means);
+        store(v, pack, squares);
+        store(w, pack, weights);
+    });
+}
+
+// w -= learning_rate * g
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 sgd_update(const real* __restrict__ dw, real* __restrict__ w, long long count, real learning_rate, real weight_decay) {
     elementwise(count, aligned(dw, w), [=](auto size, long long pack) {
@@ -17,25 +63,68 @@ sgd_update(const real* __restrict__ dw, real* __restrict__ w, long long count, r
     });
 }
 
-// dw      (count,)  in
-// w       (count,)  in and out
-// v       (count,)  velocity, in and out
-// v = momentum * v + g; w -= learning_rate * v. A thread takes a pack of neighbouring values.
+// v = momentum * v + g; w -= learning_rate * v
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 momentum_update(
     const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ v, long long count,
     real learning_rate, real momentum, real weight_decay
 ) {
-    elementwise(count, aligned(dw, w, v), [=](auto size, long long pack) {
-        const auto gradients = load<size>(dw, pack);
-        auto weights = load<size>(w, pack);
-        auto velocities = load<size>(v, pack);
-        for (int lane = 0; lane < size; ++lane) {
-            const real g = gradients.value[lane] + weight_decay * weights.value[lane];
-            velocities.value[lane] = momentum * velocities.value[lane] + g;
-            weights.value[lane] -= learning_rate * velocities.value[lane];
-        }
-        store(v, pack, velocities);
-        store(w, pack, weights);
+    with_cache(dw, w, v, count, weight_decay, [=](real g, real& weight, real& velocity) {
+        velocity = momentum * velocity + g;
+        weight -= learning_rate * velocity;
     });
+}
+
+// v = momentum * v + g; w -= learning_rate * (g + momentum * v)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+nesterov_update(
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ v, long long count,
+    real learning_rate, real momentum, real weight_decay
+) {
+    with_cache(dw, w, v, count, weight_decay, [=](real g, real& weight, real& velocity) {
+        velocity = momentum * velocity + g;
+        weight -= learning_rate * (g + momentum * velocity);
+    });
+}
+
+// squares += g * g; w -= learning_rate * g / (sqrt(squares) + eps)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+adagrad_update(
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ squares, long long count,
+    real learning_rate, real weight_decay, real eps
+) {
+    with_cache(dw, w, squares, count, weight_decay, [=](real g, real& weight, real& total) {
+        total += g * g;
+        weight -= learning_rate * (g / (sqrt(total) + eps));
+    });
+}
+
+// squares = alpha * squares + rest * g * g; w -= learning_rate * g / (sqrt(squares) + eps); rest: 1 - alpha
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+rmsprop_update(
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ squares, long long count,
+    real learning_rate, real weight_decay, real alpha, real rest, real eps
+) {
+    with_cache(dw, w, squares, count, weight_decay, [=](real g, real& weight, real& mean) {
+        mean = alpha * mean + rest * g * g;
+        weight -= learning_rate * (g / (sqrt(mean) + eps));
+    });
+}
+
+// Adam's step; the numbers are those of adam() above.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+adam_update(
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ m, real* __restrict__ v, long long count,
+    real rate, real scale, real weight_decay, real rest1, real beta2, real rest2, real eps
+) {
+    adam(dw, w, m, v, count, rate, scale, weight_decay, real(1), rest1, beta2, rest2, eps);
+}
+
+// Adam's step of dw alone, after w = keep * w: keep is 1 - learning_rate * weight_decay.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+adamw_update(
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ m, real* __restrict__ v, long long count,
+    real rate, real scale, real keep, real rest1, real beta2, real rest2, real eps
+) {
+    adam(dw, w, m, v, count, rate, scale, real(0), keep, rest1, beta2, rest2, eps);
 }

@@ -1,6 +1,13 @@
-"""Optimizers: how many caches a parameter needs, and the op that updates it. Source: CS231n "Parameter updates"."""
+"""Optimizers: how many caches a parameter needs, and the op that updates it. Source: CS231n "Parameter updates".
 
+A new optimizer is a class here and its op in the `update` room; a setting of a new name also gets a field in
+gpunet.net.config.TrainConfig. The formulas are torch.optim's; where papers and Caffe differ is said with the ops, in
+gpunet/devices/cpu/update.py.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from math import inf
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
@@ -9,25 +16,48 @@ from gpunet.program.program import Attribute, RunTime
 from gpunet.program.tensor import Kind, Tensor
 
 LEARNING_RATE = RunTime("learning_rate")
+STEP = RunTime("step")
+
+LIMITS: dict[str, tuple[float, float]] = {"weight_decay": (0, inf), "eps": (1e-30, inf)}
+"""Where settings lie, the upper end not included; others from 0 to below 1.
+
+An eps that a float32 rounds to 0 would divide 0 by 0 wherever a gradient is 0.
+"""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base of all optimizers.
+    """Base of all optimizers; the fields are the settings. Raises ConfigError for one that is out of range.
 
     `name`    what configs and `--optimizer` call it
-    `caches`  names of the tensors, each as large as the parameter, that it keeps between steps
+    `caches`  names of the tensors, each as large as the parameter and zero at the start, that it keeps between steps
+    `counts`  whether its op takes the number of the step
     """
 
     weight_decay: float = 0.0
 
     name: ClassVar[str]
     caches: ClassVar[tuple[str, ...]] = ()
+    counts: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in self.settings():
+            value = getattr(self, name)
+            least, most = LIMITS.get(name, (0, 1))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < most:
+                above = f"{least:g} or more" if most == inf else f"from {least:g} to below {most:g}"
+                raise ConfigError(f"{self.name}: {name} must be a number, {above}; got {value!r}")
+
+    @classmethod
+    def settings(cls) -> tuple[str, ...]:
+        """The names of what can be set."""
+        return tuple(field.name for field in fields(cls))
 
     def emit(self, emit: Emitter, dw: Tensor, w: Tensor, caches: tuple[Tensor, ...]) -> None:
         """Emit the update of one parameter from its gradient, which it may use as scratch."""
-        numbers: dict[str, Attribute] = {field.name: getattr(self, field.name) for field in fields(self)}
-        emit.op(f"{self.name}_update", (dw,), (w, *caches), attributes={"learning_rate": LEARNING_RATE, **numbers})
+        numbers: dict[str, Attribute] = {name: getattr(self, name) for name in self.settings()}
+        late = {"learning_rate": LEARNING_RATE} | ({"step": STEP} if self.counts else {})
+        emit.op(f"{self.name}_update", (dw,), (w, *caches), attributes={**late, **numbers})
 
 
 @dataclass(frozen=True)
@@ -47,21 +77,91 @@ class Momentum(Optimizer):
     caches: ClassVar[tuple[str, ...]] = ("v",)
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (SGD, Momentum)}
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """g = dw + weight_decay * w;  v = momentum * v + g;  w -= learning_rate * (g + momentum * v)."""
+
+    momentum: float = 0.9
+
+    name: ClassVar[str] = "nesterov"
+    caches: ClassVar[tuple[str, ...]] = ("v",)
 
 
-def optimizer(what: str | Optimizer, **settings: float) -> Optimizer:
-    """The optimizer called `what` with those of the settings that it knows; an Optimizer is returned as it is.
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """g = dw + weight_decay * w;  squares += g * g;  w -= learning_rate * g / (sqrt(squares) + eps)."""
 
-    Raises ConfigError for a name there is not.
+    eps: float = 1e-10
+
+    name: ClassVar[str] = "adagrad"
+    caches: ClassVar[tuple[str, ...]] = ("squares",)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """As Adagrad, with a mean that forgets: squares = alpha * squares + (1 - alpha) * g * g."""
+
+    alpha: float = 0.99
+    eps: float = 1e-8
+
+    name: ClassVar[str] = "rmsprop"
+    caches: ClassVar[tuple[str, ...]] = ("squares",)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """w -= learning_rate * mean / (sqrt(mean square) + eps), of the gradients g = dw + weight_decay * w.
+
+    m = beta1 * m + (1 - beta1) * g and v = beta2 * v + (1 - beta2) * g * g begin at zero; divided by 1 - beta**step
+    they are the means.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    name: ClassVar[str] = "adam"
+    caches: ClassVar[tuple[str, ...]] = ("m", "v")
+    counts: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """w *= 1 - learning_rate * weight_decay, then as Adam of dw alone: the decay is not divided by the mean square."""
+
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    name: ClassVar[str] = "adamw"
+    caches: ClassVar[tuple[str, ...]] = ("m", "v")
+    counts: ClassVar[bool] = True
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in Optimizer.__subclasses__()}
+"""Every optimizer of this file by its name."""
+
+
+def optimizer(what: str | Optimizer, **settings: float | None) -> Optimizer:
+    """The optimizer called `what` with these settings; one that is None is left as it is. An Optimizer is returned.
+
+    Raises ConfigError for a name there is not, for a setting that this optimizer does not have or is out of range.
     """
     if isinstance(what, Optimizer):
         return what
     if what not in OPTIMIZERS:
         raise ConfigError(f"there is no optimizer {what!r}; there are {', '.join(OPTIMIZERS)}")
-    kind = OPTIMIZERS[what]
-    known = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in settings.items() if name in known})
+    said = {name: value for name, value in settings.items() if value is not None}
+    for wrong in strangers(what, said).values():
+        raise ConfigError(wrong)
+    return OPTIMIZERS[what](**said)
+
+
+def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:
+    """Those of the settings that the optimizer called `name` does not have, each with the words that say so."""
+    known = OPTIMIZERS[name].settings()
+    return {one: f"{name} has no {one}; it has {', '.join(known)}" for one in settings if one not in known}
 
 
 def cache_tensors(kind: Optimizer, layer: str, parameter: Tensor) -> tuple[Tensor, ...]:

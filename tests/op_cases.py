@@ -197,15 +197,36 @@ class Draw:
         x = self.rng.integers(0, 256, self.volume()).astype(np.uint8)
         return Case("image_to_float", (x,), ((x.shape, self.dtype),), attributes={"scale": 1 / 64, "shift": -2.0})
 
-    def _sgd_update(self) -> Case:
+    def _update(self, op: str, caches: int, **numbers: float) -> Case:
         shape = self.volume()
-        rates = {"learning_rate": 0.25, "weight_decay": 0.5}
-        return Case("sgd_update", (), (self.values(*shape), self.values(*shape)), attributes=rates, spent=1)
+        rates = {"learning_rate": 0.25, "weight_decay": 0.5, **numbers}
+        found = [self.values(*shape) for _ in range(2 + caches)]
+        if "eps" in numbers:
+            found[-1] = np.abs(found[-1])  # squares
+        return Case(op, (), tuple(found), attributes=rates, spent=1)
+
+    def _sgd_update(self) -> Case:
+        return self._update("sgd_update", 0)
 
     def _momentum_update(self) -> Case:
-        shape = self.volume()
-        rates = {"learning_rate": 0.25, "momentum": 0.75, "weight_decay": 0.5}
-        return Case("momentum_update", (), tuple(self.values(*shape) for _ in range(3)), attributes=rates, spent=1)
+        return self._update("momentum_update", 1, momentum=0.75)
+
+    def _nesterov_update(self) -> Case:
+        return self._update("nesterov_update", 1, momentum=0.75)
+
+    def _adagrad_update(self) -> Case:
+        return self._update("adagrad_update", 1, eps=0.125)
+
+    def _rmsprop_update(self) -> Case:
+        return self._update("rmsprop_update", 1, alpha=0.75, eps=0.125)
+
+    def _adam_update(self) -> Case:
+        step = self.size(1, 9)
+        return self._update("adam_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
+
+    def _adamw_update(self) -> Case:
+        step = self.size(1, 9)
+        return self._update("adamw_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
 
     # ---- softmax ----
 

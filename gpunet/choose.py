@@ -69,7 +69,7 @@ class Chooser:
 
     def smallest(self) -> Choice:
         """The choice that needs the fewest bytes, whatever its cost up to max_cost: what to show where nothing fits."""
-        plain = Ways([self.scratch, *self._smaller_scratch()][-1])
+        plain = Ways([self.scratch, *self._smaller_scratch()][-1], late=True)
         best = Choice(plain, self.compile(plain), 0.0)
         if self.max_cost > 0:
             for ways in self._shapes(plain, best.program, CHUNK_BYTES):
@@ -80,13 +80,14 @@ class Chooser:
 
     def _options(self, plain: Ways) -> Iterator[Choice]:
         """What to try, the cheapest first."""
+        yield Choice(plain, self.compile(plain), 0.0)
+        plain = replace(plain, late=True)
         free = Choice(plain, self.compile(plain), 0.0)
         yield free
-        over = bound(free.program) - self.limit_bytes
         smaller = [replace(plain, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
         if (
-            over <= 2 * self.scratch
-        ):  # what less scratch can bring: each op has one im2col matrix, two live next to each other
+            bound(free.program) - self.limit_bytes <= self.scratch
+        ):  # an op has one im2col matrix: less cannot bring more
             yield from (Choice(ways, self.compile(ways), 0.0) for ways in smaller)
         if self.max_cost > 0:
             for ways, fraction in ((plain, 1), *((ways, 8) for ways in smaller[1:2])):

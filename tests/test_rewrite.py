@@ -12,6 +12,7 @@ from gpunet.compile.lower import lower
 from gpunet.compile.recompute import recompute
 from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.devices import target
+from gpunet.memory.plan import live_bytes
 from gpunet.optimizers import Momentum
 from tests.nets import random_net, small, vgg16
 
@@ -38,7 +39,8 @@ def test_every_subset_of_the_rewrites_gives_the_same_bits(device, seed):
     rng = np.random.default_rng(40 + seed)
     net = small() if seed == 0 else random_net(rng, layers=8)
     plain = train(net, device, tuple(REWRITES))
-    for without in SUBSETS:
+    singles = [without for without in SUBSETS if len(without) in (0, 1, len(REWRITES) - 1)]
+    for without in SUBSETS if seed == 0 else singles:
         assert train(net, device, without) == plain, without
 
 
@@ -48,8 +50,17 @@ def test_each_rewrite_lowers_the_peak_of_a_net_that_has_what_it_is_for(name):
     nets = {"in-place": [*first, gpunet.FC(2)], "relu-masks": [*first, gpunet.Conv(2), gpunet.FC(2)]}
     net = Net("32x32x3", nets[name]) if name in nets else vgg16()
     others = tuple(other for other in REWRITES if other != name)
-    with_it, nothing = (gpunet.plan(net, 16, device="cpu", without=without) for without in (others, REWRITES))
-    assert with_it.lower_bound_bytes < nothing.lower_bound_bytes
+    program = lower(
+        net,
+        batch=16,
+        mode="train",
+        dtype="float32",
+        optimizer=Momentum(),
+        target=target("cpu"),
+        scratch_limit_bytes=2**20,
+    )
+    with_it, nothing = (max(live_bytes(rewrite(program, without))) for without in (others, REWRITES))
+    assert with_it < nothing
 
 
 def test_all_together_reach_what_a_static_plan_can_reach():
@@ -161,5 +172,7 @@ def test_switches_take_one_byte_up_to_windows_of_256_places():
 def test_an_unknown_rewrite_is_refused_with_a_hint():
     with pytest.raises(ConfigError, match="no rewrite 'pool-before-rellu' to leave out; did you mean pool-before-relu"):
         gpunet.plan(small(), 2, without=["pool-before-rellu"])
-    with pytest.raises(ConfigError, match="there are pool-before-relu, small-switches, relu-masks, early-updates,"):
+    with pytest.raises(
+        ConfigError, match="there are pool-before-relu, small-switches, relu-masks, late-gradients, early-"
+    ):
         gpunet.plan(small(), 2, without=["xyz"])

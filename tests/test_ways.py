@@ -85,6 +85,15 @@ def test_what_is_made_again_is_the_same_bits(device, seed):
             assert found[1][name].tobytes() == value.tobytes(), (dropped, name)
 
 
+def test_late_gradients_change_no_bit_and_lower_the_peak_of_a_net_with_a_large_last_layer(device):
+    net = Net("9x7x2", [Conv(4), ReLU(), gpunet.FC(60), ReLU(), gpunet.FC(4)])
+    plain, late = (train(net, device, Ways(LIMIT, late=late), 5) for late in (False, True))
+    assert late[0].tolist() == plain[0].tolist()
+    assert all(late[1][name].tobytes() == value.tobytes() for name, value in plain[1].items())
+    peaks = [planned(net, 5, "cpu", Ways(LIMIT, late=late)).lower_bound_bytes for late in (False, True)]
+    assert peaks[1] < peaks[0]
+
+
 @pytest.mark.parametrize("images", [1, 2, 3, 4])
 def test_chunks_of_images_agree_to_rounding_at_every_cut(device, images):
     net = small()

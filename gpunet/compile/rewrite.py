@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from math import prod
 
 from gpunet.errors import ConfigError
+from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
 from gpunet.program.tensor import Kind, Tensor
 
@@ -101,6 +102,27 @@ def _mask(relu: Op, y: Tensor) -> Tensor:
     return Tensor(f"{y.name}.mask", Kind.ACTIVATION, shape, "uint8", relu.layer, y.batched)
 
 
+def late_gradients(program: Program) -> Program:
+    """The gradients of weights that are larger than what they are made from wait for the end of the backward pass.
+
+    A fully connected layer behind large volumes is the case: its gradient would be alive while all activations still
+    are, its input and the gradient of its output are small beside it. Done only where it lowers the peak.
+    """
+    waiting = {
+        step
+        for step, op in enumerate(program.ops)
+        if op.name.endswith("_backward_weights")
+        and program.loop_at(step) is None
+        and sum(t.nbytes for t in op.outputs) > sum(t.nbytes for t in op.inputs)
+    }
+    if not waiting:
+        return program
+    last = max(step for step, op in enumerate(program.ops) if op.phase == "backward")
+    moved = [program.ops[step] for step in sorted(waiting)]
+    late = _removed(_inserted(program, {last: moved}), waiting)
+    return min(program, late, key=lambda one: max(live_bytes(in_place(early_updates(one)))))
+
+
 def early_updates(program: Program) -> Program:
     """Every parameter is updated as soon as nothing reads it any more in this step, so that its gradient dies at once.
 
@@ -124,6 +146,17 @@ def _inserted(program: Program, after: Mapping[int, Sequence[Op]]) -> Program:
 
     ops = tuple(op for step, one in enumerate(program.ops) for op in (one, *after.get(step, ())))
     loops = tuple(replace(loop, first=moved(loop.first), last=moved(loop.last - 1) + 1) for loop in program.loops)
+    return replace(program, ops=ops, loops=loops)
+
+
+def _removed(program: Program, steps: Collection[int]) -> Program:
+    """The program without these steps, none of them in a loop."""
+
+    def moved(step: int) -> int:
+        return step - sum(gone < step for gone in steps)
+
+    ops = tuple(op for step, op in enumerate(program.ops) if step not in steps)
+    loops = tuple(replace(loop, first=moved(loop.first), last=moved(loop.last)) for loop in program.loops)
     return replace(program, ops=ops, loops=loops)
 
 
@@ -161,6 +194,7 @@ REWRITES: dict[str, Rewrite] = {
     "pool-before-relu": pool_before_relu,
     "small-switches": small_switches,
     "relu-masks": relu_masks,
+    "late-gradients": late_gradients,
     "early-updates": early_updates,
     "in-place": in_place,
 }

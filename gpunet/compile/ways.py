@@ -17,6 +17,8 @@ class Ways:
     `dropped`              activations that are made a second time in backward
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
+    `late`                 large gradients of weights may wait for the end of the backward pass; costs nothing, but only
+                           pays where memory is short: it lowers the peak of small batches, not its slope
     """
 
     scratch_limit_bytes: int
@@ -24,6 +26,7 @@ class Ways:
     cut: str = ""
     chunk: int = 0
     micro_batch: int = 0
+    late: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,4 +52,4 @@ def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Progra
         program = run_in_micro_batches(program, ways.micro_batch)
     elif ways.chunk:
         program = run_in_chunks(program, ways.cut, ways.chunk)
-    return rewrite(program, without, skip=BEFORE)
+    return rewrite(program, without, skip=BEFORE if ways.late else (*BEFORE, "late-gradients"))

@@ -8,6 +8,7 @@ from gpunet.cli.doctor import doctor
 from gpunet.cli.fit import fit
 from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.plan import plan
+from gpunet.cli.profile import profile
 from gpunet.cli.train import train
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(fit)
 app.command()(train)
+app.command()(profile)
 app.command()(doctor)
 
 

@@ -21,6 +21,7 @@ def fit(
     dtype: options.DtypeOption = options.Dtype.float32,
     device: options.Device = options.DeviceName.cuda,
     scratch: options.Scratch = None,
+    reserve: options.Reserve = None,
     json: options.Json = False,
 ) -> None:
     """Find the largest batch for each budget, exactly: it fits, one image more does not.
@@ -34,7 +35,7 @@ def fit(
     from gpunet.planner import plan as make_plan
 
     config = options.read_net(net)
-    settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch)
+    settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
     found, misfits = [], []
     for budget_bytes in [parse_bytes(text) for text in budget]:
         try:

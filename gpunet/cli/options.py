@@ -58,6 +58,14 @@ Scratch = Annotated[
     str | None,
     typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 4MiB for cpu.", show_default=False),
 ]
+Reserve = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory kept for what is outside the arena; default: as gpunet profile measured it on this GPU, else "
+        "512MiB for cuda, 64MiB for cpu.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 
@@ -71,7 +79,13 @@ def read_net(text: str) -> "Config":
 
 
 def plan_settings(
-    config: "Config", optimizer: str | None, mode: ModeName, dtype: Dtype, device: DeviceName, scratch: str | None
+    config: "Config",
+    optimizer: str | None,
+    mode: ModeName,
+    dtype: Dtype,
+    device: DeviceName,
+    scratch: str | None,
+    reserve: str | None = None,
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
     return {
@@ -80,4 +94,5 @@ def plan_settings(
         "dtype": str(dtype),
         "device": str(device),
         "scratch_limit": scratch,
+        "reserve": reserve,
     }

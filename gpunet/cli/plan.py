@@ -24,6 +24,7 @@ def plan(
     ] = None,
     device: options.Device = options.DeviceName.cuda,
     scratch: options.Scratch = None,
+    reserve: options.Reserve = None,
     json: options.Json = False,
 ) -> None:
     """Show what a net costs, layer by layer, to the byte, and whether it fits.
@@ -37,7 +38,7 @@ def plan(
     config = options.read_net(net)
     if budget is None and device == "cuda":
         budget = CUDA_BUDGET
-    settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch)
+    settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
     made = make_plan(config.net, config.train.batch if batch is None else batch, budget=budget, **settings)
     largest, way_out = None, ""
     if not made.fits and made.budget_bytes is not None:

@@ -22,7 +22,7 @@ the bytes of another. Not all of it is alive at once: the totals are more than t
 def plan_parts(net: Net, plan: Plan, verdict: str) -> list[Table | str]:
     """A plan, ready to show: what was asked, the layers, the peak by kind, the sums and the verdict."""
     return [
-        _headline(plan),
+        headline(plan),
         "",
         layer_table(net, plan),
         "",
@@ -130,7 +130,7 @@ def cost_line(plan: Plan, *, free: bool = False) -> str:
     """What a plan costs, in one line; `free`: its budget is what nobody else uses."""
     budget = "" if plan.budget_bytes is None else f" of {format_bytes(plan.budget_bytes)}{' free' if free else ''}"
     parts = f"arena {format_bytes(plan.arena_bytes)} + reserve {format_bytes(plan.reserve_bytes)}"
-    return f"{_headline(plan)}: {format_bytes(plan.total_bytes)}{budget} ({parts})"
+    return f"{headline(plan)}: {format_bytes(plan.total_bytes)}{budget} ({parts})"
 
 
 def verdict(plan: Plan, way_out: str = "") -> str:
@@ -143,7 +143,8 @@ def verdict(plan: Plan, way_out: str = "") -> str:
     )
 
 
-def _headline(plan: Plan) -> str:
+def headline(plan: Plan) -> str:
+    """What was asked for, in one line."""
     what = f"training with {plan.optimizer}" if plan.mode == "train" else "inference"
     return f"{plan.net}, {what}, batch {plan.batch:,}, {plan.dtype}, on {plan.device}"
 

@@ -1,0 +1,97 @@
+"""`gpunet profile`: what a training step takes, layer by layer, and its memory beside the plan."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpunet.cache import FOLDER_VARIABLE
+from gpunet.cli import options
+from gpunet.cli.guard import complain
+from gpunet.errors import DataError
+
+if TYPE_CHECKING:
+    from gpunet.profile.measure import Profile
+
+
+def profile(
+    net: options.Net,
+    batch: options.Batch = None,
+    steps: Annotated[int, typer.Option(help="Steps that are timed whole, and as many op by op.")] = 20,
+    device: Annotated[
+        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
+    ] = options.AnyDevice.auto,
+    budget: Annotated[
+        str | None, typer.Option(help="Memory it may take, like 6GiB; default: no limit.", show_default=False)
+    ] = None,
+    reserve: options.Reserve = None,
+    optimizer: options.Optimizer = None,
+    dtype: options.DtypeOption = options.Dtype.float32,
+    json: options.Json = False,
+) -> None:
+    """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
+
+    What it measures is kept in the user's cache folder: later plans for this GPU use its reserve, and gpunet fit
+    predicts images a second of this net.
+
+    Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
+    """
+    from gpunet.profile.measure import profile as measure
+
+    config = options.read_net(net)
+    with _bar(steps) as advance:
+        made = measure(
+            config.net,
+            config.train.batch if batch is None else batch,
+            str(device),
+            steps=steps,
+            watch=advance,
+            budget=budget,
+            reserve=reserve,
+            optimizer=config.train.optimizer if optimizer is None else optimizer,
+            dtype=str(dtype),
+        )
+    if json:
+        from gpunet.report.as_json import as_text
+        from gpunet.report.profile_json import profile_json
+
+        typer.echo(as_text(profile_json(made)))
+    else:
+        from gpunet.report.console import show
+        from gpunet.report.profile_table import profile_parts
+
+        show(*profile_parts(made))
+    for line in _kept(made):
+        typer.echo(line, err=json)
+
+
+@contextmanager
+def _bar(steps: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal; gives what tells it how many steps are done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("steps", total=max(steps, 1))
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _kept(made: "Profile") -> list[str]:
+    """Keep what was measured; a line for each thing that was."""
+    from gpunet.memory.size import format_bytes
+    from gpunet.profile.keep import keep, keep_reserve
+
+    lines = []
+    try:
+        if path := keep(made):
+            lines.append(f"kept in {path}: gpunet fit predicts images/s of this net")
+        if held := keep_reserve(made):
+            lines.append(f"plans for this GPU now reserve {format_bytes(held.nbytes)}, {held.source}")
+    except DataError as error:
+        complain(f"{error}; nothing was kept for later plans (set {FOLDER_VARIABLE} to another folder)")
+    return lines

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.errors import ConfigError
+from gpunet.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config
@@ -49,7 +50,9 @@ Batch = Annotated[
 ]
 Optimizer = Annotated[
     str | None,
-    typer.Option(help="sgd or momentum; default: what the net's config says, else momentum.", show_default=False),
+    typer.Option(
+        help=f"{', '.join(OPTIMIZERS)}; default: what the net's config says, else momentum.", show_default=False
+    ),
 ]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
@@ -66,6 +69,24 @@ Reserve = Annotated[
         show_default=False,
     ),
 ]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Leave a free saving out, like relu-masks; may be given several times."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        help="Extra FLOPs that fitting a budget may cost, as a fraction; 0: the free savings alone. Default: 0.03.",
+        show_default=False,
+    ),
+]
+MicroBatches = Annotated[
+    bool,
+    typer.Option(
+        "--micro-batches/--no-micro-batches",
+        help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 
@@ -79,13 +100,7 @@ def read_net(text: str) -> "Config":
 
 
 def plan_settings(
-    config: "Config",
-    optimizer: str | None,
-    mode: ModeName,
-    dtype: Dtype,
-    device: DeviceName,
-    scratch: str | None,
-    reserve: str | None = None,
+    config: "Config", optimizer: str | None, mode: ModeName, dtype: Dtype, device: DeviceName, scratch: str | None
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
     return {
@@ -94,5 +109,28 @@ def plan_settings(
         "dtype": str(dtype),
         "device": str(device),
         "scratch_limit": scratch,
-        "reserve": reserve,
+    }
+
+
+def fit_settings(
+    without: list[str] | None, max_cost: float | None, micro_batches: bool, *, mode: str = "train", budget: bool = True
+) -> dict[str, Any]:
+    """What may be done to fit, from the options of the command line; `budget`: whether there is one.
+
+    Raises ConfigError for options that contradict each other.
+    """
+    from gpunet.choose import MAX_COST
+    from gpunet.planner import WAYS
+
+    if micro_batches and max_cost == 0:
+        raise ConfigError("--max-cost 0 allows the free savings alone, so leave out --micro-batches, or allow more")
+    if micro_batches and mode == "infer":
+        raise ConfigError("--micro-batches adds up gradients, and --mode infer makes none: leave one of them out")
+    if not budget and (micro_batches or max_cost is not None):
+        option = "--micro-batches" if micro_batches else "--max-cost"
+        raise ConfigError(f"{option} says what may be done to fit a budget: give one, like --budget 4GiB")
+    return {
+        "without": tuple(without or ()),
+        "max_cost": MAX_COST if max_cost is None else max_cost,
+        "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
     }

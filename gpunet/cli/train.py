@@ -62,9 +62,9 @@ def train(
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
     given["learning_rate"] = learning_rate
     config = options.read_net(net)
-    told = replace(config.train, **{name: value for name, value in given.items() if value is not None})
+    told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     config = replace(config, train=told)
-    where, rule = choose_device(device), _rule(config)
+    where, rule = choose_device(device), told.rule
     limit = _affordable(config, rule, where, budget).budget_bytes
     dataset = _dataset(config)
     with Model(
@@ -85,14 +85,6 @@ def train(
         with _kept(folder), screen:
             last = trainer.run()[-1]
     typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
-
-
-def _rule(config: "Config") -> "Rule":
-    """The optimizer that the config asks for."""
-    from gpunet.optimizers import optimizer
-
-    told = config.train
-    return optimizer(told.optimizer, momentum=told.momentum, weight_decay=told.weight_decay)
 
 
 def _affordable(config: "Config", rule: "Rule", device: str, budget: str | None) -> "Plan":

@@ -19,6 +19,7 @@ RANKS = [
     ["compile"],
     ["choose"],
     ["planner"],
+    ["predict"],
     ["fit", "batch"],
     ["model", "data"],
     ["profile"],

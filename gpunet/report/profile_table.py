@@ -70,7 +70,9 @@ def step_table(profile: Profile) -> Table:
     table = _plain()
     flops = rate(sum(op.flops for op in profile.ops), profile.step_ms)
     speed = f"{profile.images_per_second:,.1f} images/s, {number(flops)} GFLOP/s; median of {profile.steps} steps"
-    rest = "copying the batch in, starting ops, reading the loss; less what timing each op costs"
+    rest = "copying the batch in, starting ops, reading the loss"
+    if profile.rest_ms < 0:
+        rest = "the steps that were timed op by op were slower than the whole ones"
     table.add_row("ops", f"{number(profile.ops_ms)} ms", "all of the above")
     table.add_row("rest", f"{number(profile.rest_ms)} ms", rest)
     table.add_row("whole step", f"{number(profile.step_ms)} ms", speed)

@@ -1,4 +1,7 @@
-"""What a profile says of other plans of the same net: milliseconds by op, kept in the cache, and added up anew."""
+"""What a profile says of other plans of the same net: milliseconds by op, kept in the cache, and added up anew.
+
+`gpunet.profile` measures them; here is what planning wants of them, which opens no device.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

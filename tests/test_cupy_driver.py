@@ -202,7 +202,7 @@ def test_work_that_failed_is_told_by_the_event_behind_it(fake_cupy: FakeCupy) ->
 
     fake_cupy.cuda.Event, fake_cupy.cuda.get_elapsed_time = FakeEvent, broken
     driver = CupyDriver()
-    with pytest.raises(DeviceError, match="finish its work.*700"):
+    with pytest.raises(DeviceError, match=r"finish its work.*700"):
         driver.elapsed_ms(driver.event(), driver.event())
 
 

@@ -100,7 +100,13 @@ def read_net(text: str) -> "Config":
 
 
 def plan_settings(
-    config: "Config", optimizer: str | None, mode: ModeName, dtype: Dtype, device: DeviceName, scratch: str | None
+    config: "Config",
+    optimizer: str | None,
+    mode: ModeName,
+    dtype: Dtype,
+    device: DeviceName,
+    scratch: str | None,
+    reserve: str | None,
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
     return {
@@ -109,6 +115,7 @@ def plan_settings(
         "dtype": str(dtype),
         "device": str(device),
         "scratch_limit": scratch,
+        "reserve": reserve,
     }
 
 

@@ -223,7 +223,6 @@ ELEMENTWISE = [
         "rmsprop_update",
         ("forgets nothing", "alpha * mean + rest", "mean + rest"),
         ("the other way round", "alpha * mean + rest", "rest * mean + alpha"),
-        ("the rest of a rounded alpha", "alpha * mean + rest * g", "alpha * mean + (1 - alpha) * g"),
         ("no root", "sqrt(mean) + eps", "mean + eps"),
         ("eps inside the root", "sqrt(mean) + eps", "sqrt(mean + eps)"),
     ),

@@ -90,6 +90,18 @@ PEERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
+KEPT = {
+    "sgd": [],
+    "momentum": ["momentum_buffer"],
+    "nesterov": ["momentum_buffer"],
+    "adagrad": ["sum"],
+    "rmsprop": ["square_avg"],
+    "adam": ["exp_avg", "exp_avg_sq"],
+    "adamw": ["exp_avg", "exp_avg_sq"],
+}
+"""What PyTorch calls our caches."""
+
+
 @pytest.mark.parametrize("decay", [{}, {"weight_decay": 0.02}])
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
 @EVERY
@@ -108,7 +120,9 @@ def test_pytorch_takes_the_same_hundred_steps(device, rng, name, dtype, toleranc
         peer.step()
         state = update(device, rule, dw, state, rate, step)
         if step in (1, 2, 10, 100):
-            oracle.assert_near(state[0], theirs.detach().numpy(), tolerance)
+            kept = [peer.state[theirs][cache].numpy() for cache in KEPT[name]]
+            for mine, other in zip(state, [theirs.detach().numpy(), *kept], strict=True):
+                oracle.assert_near(mine, other, tolerance)
 
 
 @EVERY

@@ -34,8 +34,10 @@ def test_plans_use_the_reserve_that_was_measured_on_this_gpu(gpu) -> None:
     assert planned() == (300 * MIB, f"measured on {GPU}")
     assert planned(reserve="400MiB") == (400 * MIB, "as given")
     assert gpunet.plan(blocks(), 3, device="cpu").reserve_source == "stated, not measured"
-    made = gpunet.plan(blocks(), 3, device="cuda", budget=gpunet.plan(blocks(), 3).arena_bytes + 300 * MIB)
-    assert made.fits and made.extra_flops_fraction == 0
+    free = gpunet.plan(blocks(), 3)
+    made = gpunet.plan(blocks(), 3, budget=free.arena_bytes + 300 * MIB)
+    assert made.fits and made.ways == free.ways
+    assert gpunet.plan(blocks(), 3, budget=free.arena_bytes + 300 * MIB - 1).ways != free.ways
     for name in ("Card 5, driver 581.0", "Card 6, driver 580.65", None):
         gpu(name)
         assert planned() == STATED

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from gpunet.devices import target
 from gpunet.devices.device import Device
 from gpunet.memory.plan import Plan
 from gpunet.predict import Kept, KeptOp, as_entry, file_name, load, op_key, predicted_images_per_second, scales
-from gpunet.profile.keep import keep
+from gpunet.profile.keep import keep, summary
 from gpunet.profile.measure import profile
-from gpunet.program.program import Program
+from gpunet.program.program import Loop, Program
 from tests.nets import BLOCKS, blocks, tight_plan
 
 BATCH = 7
@@ -75,6 +76,18 @@ def test_what_is_made_again_and_rounds_count_as_often_as_they_run() -> None:
     rounds = gpunet.plan(blocks(), 11, device="cpu", budget=1, ways=("micro-batches",))
     assert rounds.program.loops and not any(name.endswith(".again") for name in rounds.program.tensors)
     assert predicted_images_per_second(blocks(), rounds) == pytest.approx(expected(rounds, kept))
+
+
+def test_what_belongs_to_no_image_counts_once_for_each_round() -> None:
+    made = gpunet.plan(blocks(), BATCH, device="cpu")
+    kept = known(made.program, BATCH)
+    put(kept, made)
+    looped = replace(made, program=replace(made.program, loops=(Loop(0, made.steps, 3),)))
+    assert predicted_images_per_second(blocks(), looped) == pytest.approx(expected(looped, kept))
+    measured = profile(blocks(), BATCH, "cpu", steps=1)
+    thrice = replace(measured, ops=tuple(replace(op, calls=3) for op in measured.ops))
+    for key, op in summary(measured).ops.items():
+        assert summary(thrice).ops[key].ms == pytest.approx(op.ms if op.images else op.ms / 3)
 
 
 def test_an_op_takes_what_it_took_with_most_nearly_as_many_images() -> None:

@@ -76,6 +76,8 @@ def test_each_op_gets_the_median_of_what_all_its_rounds_took(monkeypatch: pytest
         assert time_.ms == 2 * sum(clock.worth(time_.op.name, number) for number in numbers)
         assert time_.calls == len(numbers)
         assert time_.images == max(turns[number].last - turns[number].first for number in numbers)
+    conv = next(time_ for time_ in times if time_.op.name == "conv_forward" and time_.op.layer == "conv2")
+    assert conv.nbytes == 4 * (BATCH * 2 * 16 * 12 * 8 + conv.calls * (8 * 9 * 8 + 8))
     assert any(time_.calls > 1 for time_ in times) == any(time_.again for time_ in times) == (way == "tight")
 
 
@@ -104,9 +106,12 @@ def test_a_device_tells_the_milliseconds_between_marks(device: Device) -> None:
     assert device.milliseconds(second, device.mark()) >= 0
 
 
-def test_a_profile_adds_up(device: Device) -> None:
+@pytest.mark.parametrize("way", ["plain", "tight"])
+def test_a_profile_adds_up(device: Device, way: str) -> None:
     seen: list[int] = []
-    made = profile(blocks(), BATCH, device, steps=2, watch=seen.append)
+    budget = tight_plan(blocks(), BATCH, device.name).total_bytes if way == "tight" else None
+    made = profile(blocks(), BATCH, device, steps=2, watch=seen.append, budget=budget, max_cost=1.0)
+    assert any(op.again for op in made.ops) == (way == "tight")
     assert seen == [1, 2] and made.plan.device == device.name
     assert made.images_per_second == pytest.approx(BATCH / made.step_ms * 1000)
     assert made.ops_ms + made.rest_ms == pytest.approx(made.step_ms)
@@ -122,7 +127,7 @@ def test_a_profile_adds_up(device: Device) -> None:
     assert conv["update_ms"] == pytest.approx(sum(op["ms"] for op in ops if op["name"] == "momentum_update"))
     assert conv["gb_per_s"] == pytest.approx(sum(op["nbytes"] for op in ops) / sum(op["ms"] for op in ops) / 1e6)
     products = [op for op in ops if op["name"].startswith("conv_")]
-    flops = 3 * 2 * BATCH * 16 * 12 * 8 * 9 * 8
+    flops = len(products) * 2 * BATCH * 16 * 12 * 8 * 9 * 8
     assert conv["gflop_per_s"] == pytest.approx(flops / sum(op["ms"] for op in products) / 1e6)
     json.dumps(report)
 

@@ -48,6 +48,7 @@ def train(
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = False,
+    reserve: options.Reserve = None,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep weights and metrics in a folder after every epoch.
 
@@ -68,7 +69,8 @@ def train(
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     config = replace(config, train=told)
     where, rule = choose_device(device), told.rule
-    made = _affordable(config, rule, where, budget, options.fit_settings(without, max_cost, micro_batches))
+    settings = options.fit_settings(without, max_cost, micro_batches) | {"reserve": reserve}
+    made = _affordable(config, rule, where, budget, settings)
     dataset = _dataset(config)
     model = Model(config.net, device=where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate, plan=made)
     with model:

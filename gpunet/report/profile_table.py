@@ -10,6 +10,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.profile.measure import Profile
 from gpunet.report.profile_rows import ProfileRow, profile_rows, rate
 from gpunet.report.table import NOTHING, headline
+from gpunet.report.ways import describe, needed
 
 NOTE = """\
 planned: all that the layer makes at any time of the step. GB/s: every input and output of an op once, in 10**9 bytes;
@@ -22,6 +23,7 @@ def profile_parts(profile: Profile) -> list[Table | str]:
     """A profile, ready to show."""
     return [
         f"{headline(profile.plan)}: {profile.hardware or 'an unknown machine'}",
+        *([f"to fit: {describe(profile.plan)}"] if needed(profile.plan) else []),
         "",
         op_table(profile),
         "",

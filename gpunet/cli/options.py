@@ -59,7 +59,7 @@ DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and 
 Device = Annotated[DeviceName, typer.Option(help="Where it is to run; no GPU is needed to plan for one.")]
 Scratch = Annotated[
     str | None,
-    typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 4MiB for cpu.", show_default=False),
+    typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 8MiB for cpu.", show_default=False),
 ]
 Reserve = Annotated[
     str | None,

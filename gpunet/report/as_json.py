@@ -99,7 +99,9 @@ def _rung(rung: Rung) -> dict[str, Any]:
 
 
 def _ways(plan: Plan) -> dict[str, Any]:
-    """`dropped`: activations that are made again; `cut`, `chunk`: up to which one, how many images at a time."""
+    """`dropped`: activations that are made again; `cut`, `chunk`: up to which one, how many images at a time;
+    `micro_batch`: images of a round of the whole step; `late`: large gradients may wait for the end of backward.
+    """
     ways = plan.ways
     return {
         "names": list(ways.names),
@@ -107,6 +109,7 @@ def _ways(plan: Plan) -> dict[str, Any]:
         "cut": ways.cut,
         "chunk": ways.chunk,
         "micro_batch": ways.micro_batch,
+        "late": ways.late,
         "scratch_limit_bytes": ways.scratch_limit_bytes,
     }
 

@@ -101,13 +101,20 @@ def draw(plan: Plan) -> "Figure":
 
 
 def _title(figure: "Figure", plan: Plan, left: float) -> None:
-    figure.text(left, 0.972, headline(plan), fontsize=17, fontweight="bold", color=INK, va="center")
     gap = f"{plan.placement.gap:.2%} above the lower bound" if plan.placement.gap else "exactly the lower bound"
     arena = f"arena {format_bytes(plan.arena_bytes)} ({gap})"
     line = f"{arena} + reserve {format_bytes(plan.reserve_bytes)}; {verdict(plan).rstrip('; ')}"
-    figure.text(left, 0.942, line, fontsize=12, color=INK, va="center")
+    texts = [
+        figure.text(left, 0.972, headline(plan), fontsize=17, fontweight="bold", color=INK, va="center"),
+        figure.text(left, 0.942, line, fontsize=12, color=INK, va="center"),
+    ]
     if plan.budget_bytes is not None:
-        figure.text(left, 0.916, f"to fit: {describe(plan)}", fontsize=12, color=PALE, va="center")
+        texts.append(figure.text(left, 0.916, f"to fit: {describe(plan)}", fontsize=12, color=PALE, va="center"))
+    room = WIDTH * (1 - 1.5 * left)
+    for text in texts:
+        wide = text.get_window_extent().width
+        if wide > room:
+            text.set_fontsize(float(text.get_fontsize()) * room / wide)
 
 
 def _draw_bytes(axes: "Axes", plan: Plan, unit: str, size: int) -> None:

@@ -29,7 +29,7 @@ def bits(model: Model) -> dict[str, bytes]:
 
 def caches_of(model: Model) -> dict[str, np.ndarray]:
     tensors = [cache for parameter in model.plan.program.parameters for cache in parameter.caches]
-    return {tensor.name: model.device.read(model._view(tensor)) for tensor in tensors}
+    return {tensor.name: model.device.read(model._bound.view(tensor)) for tensor in tensors}
 
 
 def test_every_optimizer_is_found_by_its_name():
@@ -210,7 +210,7 @@ def _copy(source: Model, to: Model) -> None:
     """Weights and caches."""
     for parameter in source.plan.program.parameters:
         for tensor in (parameter.tensor, *parameter.caches):
-            to.device.write(to._view(tensor), source.device.read(source._view(tensor)))
+            to.device.write(to._bound.view(tensor), source.device.read(source._bound.view(tensor)))
 
 
 def test_an_optimizer_of_ones_own_needs_a_name_and_an_op(rng):

@@ -1,7 +1,8 @@
 """Choosing the ways in which a batch fits its budget: the cheapest that does, in extra FLOPs.
 
 In this order: the free savings alone; a smaller im2col scratch; recomputation, with the first layers in chunks of
-images or not; the same with less scratch and smaller chunks; micro-batches. Each is compiled and bounded as it would run, and tightened until what is placed fits.
+images or not; the same with less scratch and smaller chunks; micro-batches. Each is compiled and bounded as it would
+run, and tightened until what is placed fits.
 """
 
 from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from gpunet.devices import target
 from gpunet.memory.plan import live_bytes
 from gpunet.optimizers import Momentum
 from gpunet.program.program import Program
-from tests.nets import random_net, small, vgg16
+from tests.nets import random_net, vgg16
 
 PLENTY = 10**12
 
@@ -106,6 +106,8 @@ def test_the_cheapest_choice_is_that_of_brute_force(seed):
             dropped, inner = as_choice(chain, found)
             peak, flops = priced(chain, dropped, inner)
             assert (flops, peak <= limit) == (wanted, True), (chain, limit, found)
+            assert cheapest(chain, limit, wanted) is not None
+            assert wanted == 0 or cheapest(chain, limit, wanted - 1) is None
     assert outcomes == {"none", "free", "paid"}
 
 
@@ -295,6 +297,14 @@ def test_a_dropped_checkpoint_lowers_the_bound_of_vgg16():
     assert peaks[1] < peaks[0]
 
 
-def test_small_has_links_for_every_layer_that_saves():
-    program = lowered(small())
-    assert [link.checkpoint for link in links(program, live_bytes(program))][-1] == ""
+def test_the_bytes_of_a_loop_count_for_the_link_behind_it():
+    """What is dropped within a loop is gone from all of that loop only when it is over, so nothing there gets less."""
+    net = Net("7x5x3", [layer for K in (5, 6, 7) for layer in (Conv(K), ReLU())] + [FC(4)])
+    chunked = run_in_chunks(lowered(net), "relu2.y", 2)
+    live = live_bytes(chunked)
+    found = links(chunked, live)
+    assert [link.checkpoint for link in found] == ["relu1.y", "relu2.y", "relu3.y", ""]
+    forward, backward = chunked.loops
+    assert (found[0].forward_bytes, found[1].forward_bytes) == (0, 0)
+    assert found[2].forward_bytes >= max(live[forward.first : forward.last])
+    assert found[2].backward_bytes >= max(live[backward.first : backward.last])

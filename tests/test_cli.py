@@ -391,6 +391,57 @@ def test_train_refuses_what_the_machine_has_no_memory_for(run: Run, monkeypatch:
     assert f"of {format_bytes(free)} free" in result.stdout
 
 
+def test_what_is_free_changes_a_run_only_where_it_must_and_is_kept_then(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = gpunet.load("vgg_digits")
+    batch = gpunet.fit(net, "100MiB", device="cpu", max_cost=0, ways=()).batch + 40
+    made = gpunet.plan(net, batch, device="cpu")
+    free = [made.total_bytes, 64 * GIB, 100 * 2**20, 64 * GIB]
+    monkeypatch.setattr("gpunet.devices.cpu.probe.free_bytes", lambda: free.pop(0))
+    options = ("--device", "cpu", "--epochs", 1)
+    results = [run("train", "vgg_digits", *options, "--batch", batch, "--out", name) for name in "abc"]
+    results.append(run("train", "c/config.toml", "--device", "cpu", "--out", "d"))
+    assert [result.exit_code for result in results] == [0] * 4, results[-1].output
+    told = ["config.toml keeps as budget" in result.stdout for result in results]
+    assert told == [False, False, True, False]
+    kept = [load_config(tmp_path / name / "config.toml").train.budget for name in "abcd"]
+    assert kept == [None, None, 100 * 2**20, 100 * 2**20]
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in "abcd"]
+    ways = [(plan["ways"], plan["budget_bytes"], plan["arena_bytes"]) for plan in plans]
+    assert ways[0] == ways[1] != ways[2] == ways[3]
+    assert ways[0][0]["names"] == [] != ways[2][0]["names"]
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "abcd"]
+    assert weights[0] == weights[1] and weights[2] == weights[3]
+
+
+def test_a_budget_in_the_config_is_kept_to_and_one_given_replaces_it(run: Run, tmp_path: Path) -> None:
+    config = 'net = "INPUT[8x8x1] -> FC-10"\n[train]\nepochs = 1\nbudget = "10MiB"\n'
+    (tmp_path / "small.toml").write_text(config)
+    said(run("train", "small.toml", "--device", "cpu"), 1, "does not fit 10 MiB")
+    assert run("train", "small.toml", "--device", "cpu", "--budget", "1GiB", "--out", "a").exit_code == 0
+    assert load_config(tmp_path / "a/config.toml").train.budget == "1GiB"
+
+
+def test_free_memory_is_asked_before_a_gpu_is_opened_to_choose_the_device(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def free_bytes() -> int:
+        asked.append("free")
+        return GIB
+
+    def choose(name: str) -> str:
+        asked.append("open")
+        return "cpu"
+
+    monkeypatch.setattr("gpunet.devices.cuda.probe.free_bytes", free_bytes)
+    monkeypatch.setattr("gpunet.model.choose_device", choose)
+    assert run("train", TINY, "--epochs", 1).exit_code == 0
+    assert asked[:2] == ["free", "open"]
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(run: Run, tmp_path: Path) -> None:
     result = run("train", "vgg_digits", "--device", "cpu", "--learning-rate", "1000", "--out", "a")
     said(result, 2, "the loss became", "in epoch 1, step ", "try a smaller learning rate", "a holds no weights")
@@ -479,7 +530,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("train vgg_digits --learning-rate 0", "learning_rate must be"),
         ("train vgg_digits --learning-rate nan", "learning_rate must be"),
         ("train vgg_digits --optimizer adamm", "optimizer"),
-        ("train vgg_digits --budget '12 apples'", "cannot read '12 apples'"),
+        ("train vgg_digits --budget '12 apples'", "budget must be an amount of memory like 6GiB; got '12 apples'"),
         ("train vgg_digits --device cpu --data nowhere.npz", "there is no file nowhere.npz"),
         ("train vgg_digits --device cpu --data cifar", "no data set called 'cifar'"),
         ("train vgg_cifar --device cpu --data digits", "digits holds images of 8x8x1; the net takes 32x32x3"),

@@ -634,6 +634,15 @@ def test_help_that_nobody_reads_ends_quietly(arguments: list[str], folder: Path)
     assert errors == "" and process.returncode == 141
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--version", "plan vgg16", "doctor", f"train '{TINY}' --device cpu"])
+def test_an_output_that_is_closed_from_the_start_is_as_one_that_nobody_reads(arguments: str, folder: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m gpunet {arguments} >&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, shell=True, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    assert result.stderr == "" and result.returncode == 141
+    assert not (folder / "runs").exists()
+
+
 def test_ctrl_c_in_the_middle_of_training_keeps_the_epochs_before(folder: Path) -> None:
     process = start("train", TINY, "--epochs", "5000", "--device", "cpu", "--out", "stopped", folder=folder)
     assert process.stdout and process.stderr

@@ -15,7 +15,7 @@ from gpunet.choose import MAX_COST
 from gpunet.devices import open_device, target
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
-from gpunet.fit import fit
+from gpunet.fitter import fit
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net

@@ -1,9 +1,10 @@
 """Every kernel compiles for every GPU generation that we support, without a GPU, and keeps its values in registers."""
 
 import re
+import sys
+from typing import Any
 
 import pytest
-from cupy.cuda import nvrtc
 
 from gpunet.devices.cuda.driver import REALS, compile_options
 from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
@@ -19,8 +20,18 @@ REPORT = re.compile(
 """What ptxas says of each kernel."""
 
 
+def find_nvrtc() -> Any:
+    """CuPy's NVRTC, which needs no GPU."""
+    try:
+        from cupy.cuda import nvrtc
+    except ImportError as error:
+        pytest.fail(f'the kernels cannot be compiled ({error}): pip install -e ".[nvrtc]", or cuda12 or cuda13')
+    return nvrtc
+
+
 def compile_kernels(source: str, capability: str, real: str) -> tuple[bytes, str]:
     """The machine code of a text and the log of NVRTC and ptxas; fails with that log."""
+    nvrtc = find_nvrtc()
     program = nvrtc.createProgram(source, "kernels.cu", (), ())
     options = (*compile_options(real), *ADDED_BY_CUPY, f"-arch=sm_{capability}", "--ptxas-options=-v")
     try:
@@ -65,6 +76,12 @@ def test_messages_point_into_the_files(file: str) -> None:
     line = len((kernel_folder() / f"{file}.cu").read_text(encoding="utf-8").splitlines())
     with pytest.raises(pytest.fail.Exception, match=rf"{file}\.cu\({line + 3}\): error"):
         compile_kernels(source, "80", "float32")
+
+
+def test_without_cupy_the_command_that_brings_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy.cuda", None)
+    with pytest.raises(pytest.fail.Exception, match=r'pip install -e "\.\[nvrtc\]"'):
+        compile_kernels("", "80", "float32")
 
 
 def test_two_files_never_share_the_name_of_a_kernel() -> None:

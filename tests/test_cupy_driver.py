@@ -1,6 +1,7 @@
 """The driver of a GPU on a CuPy that notes what is asked of it; and what it says where something is missing."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -287,27 +288,33 @@ def test_the_driver_of_this_machine_is_asked() -> None:
         assert 9 < version < 100
 
 
-@pytest.mark.parametrize("kind", ["DynamicLibNotFoundError", "OSError", "RuntimeError"])
-def test_a_cublas_that_is_missing_or_broken_has_its_command(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    from cuda import pathfinder
+def install_pathfinder(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], Any]) -> None:
+    """Put `load` in the place of what finds CUDA's libraries for CuPy."""
+    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=load)
+    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(pathfinder=pathfinder))
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", pathfinder)
 
-    error = getattr(pathfinder, kind, None) or {"OSError": OSError, "RuntimeError": RuntimeError}[kind]
 
+class DynamicLibNotFoundError(RuntimeError):
+    """As the pathfinder's."""
+
+
+@pytest.mark.parametrize("kind", [DynamicLibNotFoundError, OSError, RuntimeError])
+def test_a_cublas_that_is_missing_or_broken_has_its_command(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def missing(name: str) -> None:
-        raise error("libcublas.so: file too short")
+        raise kind("libcublas.so: file too short")
 
-    monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", missing)
+    install_pathfinder(monkeypatch, missing)
     with pytest.raises(DeviceError, match=r"cuBLAS cannot be loaded \(libcublas.so: file too short\): pip install"):
         driver_module._load_cublas()
 
 
 def test_a_file_that_is_no_cublas_has_the_command_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from cuda import pathfinder
-
     (tmp_path / "libcublas.so").write_text("no library")
-    monkeypatch.setattr(
-        pathfinder, "load_nvidia_dynamic_lib", lambda name: SimpleNamespace(abs_path=str(tmp_path / "libcublas.so"))
-    )
+    found = SimpleNamespace(abs_path=str(tmp_path / "libcublas.so"))
+    install_pathfinder(monkeypatch, lambda name: found)
     with pytest.raises(DeviceError, match=r"cuBLAS cannot be loaded .*pip install"):
         driver_module._load_cublas()
 

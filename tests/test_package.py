@@ -1,8 +1,10 @@
 """What is built carries all that is needed: a wheel unpacked far from the checkout plans nets and finds its kernels."""
 
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -74,6 +76,25 @@ def test_the_unpacked_wheel_plans_and_finds_its_files(built: Path, tmp_path: Pat
 def test_a_checkout_uses_its_own_files(tmp_path: Path) -> None:
     code = "from gpunet import resources; print(resources.config_path('vgg16'))"
     assert run(ROOT, code).strip() == str(ROOT / "configs" / "vgg16.toml")
+
+
+def packages(extra: str) -> set[str]:
+    """The packages that an extra brings, without versions, through other extras too."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found: set[str] = set()
+    for requirement in extras[extra]:
+        name, inner = re.match(r"([\w-]+)(?:\[(\w+)\])?", requirement).groups()
+        found |= packages(inner) if name == "gpunet" else {name}
+    return found
+
+
+def test_an_extra_that_goes_with_every_gpu_brings_no_cupy_of_its_own() -> None:
+    for extra in ("test", "dev", "plot", "zig"):
+        assert not {name for name in packages(extra) if "cupy" in name or "nvrtc" in name}
+    for extra in ("cuda12", "cuda13", "nvrtc"):
+        assert len([name for name in packages(extra) if name.startswith("cupy")]) == 1
+    assert packages("dev") >= packages("test") >= packages("plot")
+    assert "TEST_EXTRAS := test$(comma)nvrtc" in (ROOT / "Makefile").read_text()
 
 
 def test_the_version_is_said_once(built: Path) -> None:

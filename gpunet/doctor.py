@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cuda import probe as cuda
-from gpunet.devices.cuda.present import driver_version, install_command
+from gpunet.devices.cuda.present import driver_command, driver_version, install_command
 from gpunet.errors import DeviceError, GpunetError
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
@@ -20,7 +20,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.model import Model
 from gpunet.net.net import Net
 
-DRIVERS = "install the driver for your GPU from https://www.nvidia.com/drivers"
+REPORT = "gpunet doctor --json"
 
 STEP = "a training step"
 """The last thing that is looked at: whether all that was found works together."""
@@ -67,8 +67,8 @@ def _look_at_gpu() -> Iterator[Finding]:
     try:
         gpu = cuda.first_gpu()
     except DeviceError as error:
-        yield Finding("NVIDIA driver", "cuda", found, DRIVERS)
-        mend = str(error).partition(": ")[2] or (DRIVERS if driver is None else "nvidia-smi")
+        yield Finding("NVIDIA driver", "cuda", found, driver_command())
+        mend = str(error).partition(": ")[2] or (driver_command() if driver is None else "nvidia-smi")
         yield Finding("GPU", "cuda", None, mend)
     else:
         yield Finding("NVIDIA driver", "cuda", f"{gpu.driver}, {found}" if found else gpu.driver)
@@ -94,4 +94,6 @@ def _trains(device: str) -> Finding:
             loss = model.step(images, labels)
     except GpunetError as error:
         return Finding(STEP, device, None, str(error))
-    return Finding(STEP, device, f"loss {loss:.3f}" if np.isfinite(loss) else None, "report this as a bug")
+    if not np.isfinite(loss):
+        return Finding(STEP, device, None, f"the loss is {loss}, a bug: report it with what this prints: {REPORT}")
+    return Finding(STEP, device, f"loss {loss:.3f}")

@@ -35,6 +35,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with nothing for a GPU."""
     monkeypatch.setattr("gpunet.doctor.driver_version", lambda: None)
     monkeypatch.setattr("gpunet.devices.cuda.present.driver_version", lambda: None)
+    monkeypatch.setattr(present, "which", lambda command: None)
     monkeypatch.setattr(cuda, "version", absent)
     monkeypatch.setattr(cuda, "library_path", lambda library: None)
     monkeypatch.setattr(cuda, "first_gpu", no_gpu)
@@ -143,6 +144,22 @@ def test_a_machine_without_a_gpu_is_well_and_told_one_command_for_each_thing_mis
     for name in ("CuPy", "NVRTC", "cuBLAS"):
         line = next(line for line in text.splitlines() if line.startswith(f"  {name}"))
         assert line.endswith('missing: pip install "gpunet[cuda13]"')
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_system_that_has_a_command_for_the_driver_is_told_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(present, "which", {"ubuntu-drivers": "/usr/bin/ubuntu-drivers"}.get)
+    assert found("NVIDIA driver").mend == found("GPU").mend == "sudo ubuntu-drivers install"
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_step_whose_loss_is_no_number_is_a_bug_with_the_command_for_its_report(
+    monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    monkeypatch.setattr("gpunet.model.Model.step", lambda *arguments: loss)
+    finding = found(STEP, "cpu")
+    assert finding.found is None and not trains([finding], "cpu")
+    assert finding.mend == f"the loss is {loss}, a bug: report it with what this prints: gpunet doctor --json"
 
 
 @pytest.mark.usefixtures("bare")

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from shutil import which
 
 from gpunet.errors import DeviceError
 
@@ -52,6 +53,13 @@ def _driver() -> ctypes.CDLL:
 def install_command() -> str:
     """What installs CuPy with the CUDA libraries that suit the driver of this machine."""
     return f'pip install "gpunet[cuda{12 if driver_version() == 12 else 13}]"'
+
+
+def driver_command() -> str:
+    """What installs the NVIDIA driver: a command where this system has one, else where to find it."""
+    if which("ubuntu-drivers"):
+        return "sudo ubuntu-drivers install"
+    return f"install the driver for your GPU from {DRIVERS}"
 
 
 def check_driver() -> None:

@@ -13,8 +13,10 @@ from gpunet.errors import (
     ShapeError,
 )
 from gpunet.fit import Fit, fit
+from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
+from gpunet.layers.l2_pool import L2Pool
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.memory.plan import Plan
@@ -30,14 +32,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FC",
+    "AvgPool",
     "BudgetError",
     "ConfigError",
     "Conv",
     "DataError",
     "DeviceError",
     "Fit",
+    "GlobalAvgPool",
     "GpunetError",
     "Kind",
+    "L2Pool",
     "MaxPool",
     "Model",
     "Net",

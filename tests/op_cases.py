@@ -167,6 +167,24 @@ class Draw:
         x, dy, switches = self._pool()
         return Case("max_pool_backward", (dy, switches), ((x.shape, self.dtype),), attributes=self.geometry)
 
+    def _average_pool_forward(self) -> Case:
+        x, y, _ = self._pool()
+        return Case("average_pool_forward", (x,), ((y.shape, self.dtype),), attributes=self.geometry)
+
+    def _average_pool_backward(self) -> Case:
+        x, dy, _ = self._pool()
+        return Case("average_pool_backward", (dy,), ((x.shape, self.dtype),), attributes=self.geometry)
+
+    def _l2_pool_forward(self) -> Case:
+        x, y, _ = self._pool()
+        return Case("l2_pool_forward", (x,), ((y.shape, self.dtype),), attributes=self.geometry)
+
+    def _l2_pool_backward(self) -> Case:
+        """Any lengths will do; some are 0."""
+        x, dy, _ = self._pool()
+        y = np.abs(np.round(2 * self.values(*dy.shape)))
+        return Case("l2_pool_backward", (dy, x, y), ((x.shape, self.dtype),), attributes=self.geometry)
+
     # ---- elementwise ----
 
     def _relu(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What every op must give, in float64, from its definition: plain loops over images, positions and filters."""
 
 from collections.abc import Iterator
-from math import exp, isnan, log
+from math import exp, isnan, log, sqrt
 
 import numpy as np
 
@@ -68,6 +68,45 @@ def max_pool_backward(
     for n, h, v, d in np.ndindex(*dy.shape):
         i, j = divmod(int(switches[n, h, v, d]), F)
         dx[n, h * S - P + i, v * S - P + j, d] += float(dy[n, h, v, d])
+    return dx
+
+
+def windows(
+    shape: tuple[int, ...], H: int, W: int, *, F: int, S: int, P: int
+) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """(index in y, indices in x of what that window sees) for every value of a y of this shape."""
+    for n, h, v, d in np.ndindex(*shape):
+        rows, columns = list(seen(H, h, F, S, P)), list(seen(W, v, F, S, P))
+        yield (n, h, v, d), [(n, row, column, d) for _, row in rows for _, column in columns]
+
+
+def average_pool(x: np.ndarray, H2: int, W2: int, **geometry: int) -> np.ndarray:
+    y = np.empty((len(x), H2, W2, x.shape[3]))
+    for at, places in windows(y.shape, *x.shape[1:3], **geometry):
+        y[at] = sum(float(x[place]) for place in places) / len(places)
+    return y
+
+
+def average_pool_backward(dy: np.ndarray, shape: tuple[int, ...], **geometry: int) -> np.ndarray:
+    dx = np.zeros(shape)
+    for at, places in windows(dy.shape, *shape[1:3], **geometry):
+        for place in places:
+            dx[place] += float(dy[at]) / len(places)
+    return dx
+
+
+def l2_pool(x: np.ndarray, H2: int, W2: int, **geometry: int) -> np.ndarray:
+    y = np.empty((len(x), H2, W2, x.shape[3]))
+    for at, places in windows(y.shape, *x.shape[1:3], **geometry):
+        y[at] = sqrt(sum(float(x[place]) ** 2 for place in places))
+    return y
+
+
+def l2_pool_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, **geometry: int) -> np.ndarray:
+    dx = np.zeros(x.shape)
+    for at, places in windows(dy.shape, *x.shape[1:3], **geometry):
+        for place in places:
+            dx[place] += float(dy[at]) * float(x[place]) / float(y[at]) if y[at] else 0
     return dx
 
 

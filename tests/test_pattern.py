@@ -122,7 +122,7 @@ BAD = [
     ("INPUT[8x8x1] -> ¦CNOV3-64", "CNOV3 is not a layer; did you mean CONV?"),
     ("¦conv3-64", "conv3 is not a layer; did you mean CONV?"),
     ("¦relu", "did you mean RELU?"),
-    ("¦XYZZY", "XYZZY is not a layer; there are CONV, FC"),
+    ("¦XYZZY", "XYZZY is not a layer; there are "),
     ("¦CONV3", "CONV needs K; write CONV3-64"),
     ("¦FC", "FC needs K; write FC-64"),
     ("FC¦10", "FC takes no number behind it; write FC-64"),

@@ -1,6 +1,7 @@
 """All layers, found by walking this package: a new layer is a new file, and nothing here changes."""
 
 from importlib import import_module
+from inspect import isabstract
 from pkgutil import iter_modules
 
 from gpunet.layers.layer import Layer
@@ -11,6 +12,6 @@ def layer_types() -> tuple[type[Layer], ...]:
     found = {}
     for module in iter_modules(__path__):
         for value in vars(import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, Layer) and value is not Layer:
+            if isinstance(value, type) and issubclass(value, Layer) and not isabstract(value):
                 found[value.type] = value
     return tuple(found[name] for name in sorted(found))

@@ -17,8 +17,10 @@ from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.layers.l2_pool import L2Pool
+from gpunet.layers.leaky_relu import LeakyReLU
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
+from gpunet.layers.squash import Sigmoid, Tanh
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
@@ -43,6 +45,7 @@ __all__ = [
     "GpunetError",
     "Kind",
     "L2Pool",
+    "LeakyReLU",
     "MaxPool",
     "Model",
     "Net",
@@ -51,6 +54,8 @@ __all__ = [
     "PlanError",
     "ReLU",
     "ShapeError",
+    "Sigmoid",
+    "Tanh",
     "Volume",
     "fit",
     "load",

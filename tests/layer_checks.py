@@ -83,6 +83,25 @@ def check_net(net: Net, device: Device) -> None:
     check_savings(net, device)
 
 
+def check_only_given_images(
+    device: Device, op: str, inputs: list[np.ndarray], like: np.ndarray, **numbers: int
+) -> None:
+    """On the first images of arrays that go on behind them, the op writes those of its output and nothing else."""
+    given = [*inputs, np.full_like(like, 7)]
+    arenas = [device.allocate(values.nbytes) for values in given]
+    arrays = [arena.view(0, values.shape, values.dtype.name) for arena, values in zip(arenas, given, strict=True)]
+    for array, values in zip(arrays, given, strict=True):
+        device.write(array, values)
+    parts = [
+        arena.view(0, (len(values) - 1, *values.shape[1:]), values.dtype.name)
+        for arena, values in zip(arenas, given, strict=True)
+    ]
+    device.ops[op](*parts, **numbers)
+    found = device.read(arrays[-1])
+    assert (found[-1] == 7).all()
+    assert (found[:-1] != 7).all()
+
+
 def check_words(pattern: str, net: Net, folder: Path) -> None:
     """The arrow notation says this net, and so does the config that is written of it."""
     config = load_config(pattern)

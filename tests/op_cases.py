@@ -199,6 +199,34 @@ class Draw:
         y = np.maximum(self._relu(), 0)
         return Case("relu_backward", (self.values(*y.shape), y), ((y.shape, self.dtype),), aliases=({0: 0}, {0: 1}))
 
+    def _slope(self, op: str, y: np.ndarray, **numbers: float) -> Case:
+        """The backward op of a layer that looks at its output."""
+        inputs = self.values(*y.shape), y.astype(self.dtype)
+        return Case(op, inputs, ((y.shape, self.dtype),), attributes=numbers, aliases=({0: 0}, {0: 1}))
+
+    def _leaky_relu_forward(self) -> Case:
+        x, alpha = self._relu(), 1 / 2 ** self.size(1, 5)
+        return Case(
+            "leaky_relu_forward", (x,), ((x.shape, self.dtype),), attributes={"alpha": alpha}, aliases=({0: 0},)
+        )
+
+    def _leaky_relu_backward(self) -> Case:
+        return self._slope("leaky_relu_backward", self._relu(), alpha=1 / 2 ** self.size(1, 5))
+
+    def _sigmoid_forward(self) -> Case:
+        x = 9 * self._relu()
+        return Case("sigmoid_forward", (x,), ((x.shape, self.dtype),), aliases=({0: 0},))
+
+    def _sigmoid_backward(self) -> Case:
+        return self._slope("sigmoid_backward", 1 / (1 + np.exp(-self._relu())))
+
+    def _tanh_forward(self) -> Case:
+        x = self._relu()
+        return Case("tanh_forward", (x,), ((x.shape, self.dtype),), aliases=({0: 0},))
+
+    def _tanh_backward(self) -> Case:
+        return self._slope("tanh_backward", np.tanh(self._relu()))
+
     def _mask(self, y: np.ndarray) -> Spec:
         return (len(y), -(-y[0].size // 8)), np.uint8
 

@@ -130,6 +130,21 @@ def relu_mask(y: np.ndarray) -> np.ndarray:
     return mask
 
 
+def leaky_relu(x: np.ndarray, alpha: float) -> np.ndarray:
+    return np.array([v if isnan(v) or v > 0 else alpha * v for v in x.reshape(-1).tolist()]).reshape(x.shape)
+
+
+def leaky_relu_backward(dy: np.ndarray, y: np.ndarray, alpha: float) -> np.ndarray:
+    pairs = zip(dy.reshape(-1).tolist(), y.reshape(-1).tolist(), strict=True)
+    return np.array([above if value > 0 or isnan(value) else alpha * above for above, value in pairs]).reshape(dy.shape)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.array([1 / (1 + exp(-v)) if v > 0 else exp(v) / (1 + exp(v)) for v in x.reshape(-1).tolist()]).reshape(
+        x.shape
+    )
+
+
 def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
     y = np.empty((len(x), 1, 1, len(w)))

@@ -7,7 +7,7 @@ import torch
 from gpunet import FC, AvgPool, ConfigError, Conv, GlobalAvgPool, Net, Volume
 from tests import oracle
 from tests.geometries import COMMON, Geometry
-from tests.layer_checks import check_net, check_words
+from tests.layer_checks import check_net, check_only_given_images, check_words
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -88,6 +88,13 @@ def test_a_stride_may_be_longer_than_an_int(device, rng, D):
     (dx,) = run_op(device, "average_pool_backward", [dy], [((2, 5, 6, D), np.float32)], F=2, S=2**32, P=0)
     np.testing.assert_array_equal(dx[:, :2, :2], np.broadcast_to(dy / 4, (2, 2, 2, D)))
     assert not dx[:, 2:].any() and not dx[:, :, 2:].any()
+
+
+@pytest.mark.parametrize("D", [3, 4])
+def test_images_behind_the_last_are_left_alone(device, rng, D):
+    x, y = rng.standard_normal((3, 6, 4, D)), rng.standard_normal((3, 3, 2, D))
+    check_only_given_images(device, "average_pool_forward", [x], y, F=2, S=2, P=0)
+    check_only_given_images(device, "average_pool_backward", [y], x, F=2, S=2, P=0)
 
 
 def test_nets_with_averages_learn(device):

@@ -7,7 +7,7 @@ import torch
 from gpunet import FC, Conv, L2Pool, Net
 from tests import oracle
 from tests.geometries import COMMON, Geometry
-from tests.layer_checks import check_net, check_words
+from tests.layer_checks import check_net, check_only_given_images, check_words
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -80,6 +80,13 @@ def test_a_stride_may_be_longer_than_an_int(device, rng, D):
     (dx,) = run_op(device, "l2_pool_backward", [dy, x, y], [(x.shape, np.float32)], F=2, S=2**32, P=0)
     np.testing.assert_array_equal(dx[:, :2, :2], x[:, :2, :2])
     assert not dx[:, 2:].any() and not dx[:, :, 2:].any()
+
+
+@pytest.mark.parametrize("D", [3, 4])
+def test_images_behind_the_last_are_left_alone(device, rng, D):
+    x, y = rng.standard_normal((3, 6, 4, D)), 1 + rng.random((3, 3, 2, D))
+    check_only_given_images(device, "l2_pool_forward", [x], y, F=2, S=2, P=0)
+    check_only_given_images(device, "l2_pool_backward", [y, x, y], x, F=2, S=2, P=0)
 
 
 def test_nets_with_lengths_learn(device):

@@ -99,6 +99,7 @@ def test_the_tree_keeps_what_was_written() -> None:
 
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
     values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad"}
+    values |= {"alpha": 0.25, "p": 0.75, "n": 3, "beta": 0.5, "k": 1.5, "over": "map"}
     for kind in layer_types():
         chosen = {field: values[field] for field in types_of(kind)}
         options = ", ".join(f"{field}={value}" for field, value in chosen.items())

@@ -6,9 +6,15 @@ from gpunet.errors import DataError, ShapeError
 from gpunet.net.net import Net
 
 
-def check_images(images: np.ndarray, net: Net, batch: int) -> np.ndarray:
-    """The images as an array (n, H, W, D), n <= batch, uint8 or finite floats. Raises ShapeError or DataError."""
-    images = np.asarray(images)
+def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.ndarray:
+    """The images as an array (n, H, W, D), n <= batch, uint8 or floats that are finite in the net's dtype.
+
+    Raises ShapeError or DataError.
+    """
+    try:
+        images = np.asarray(images)
+    except ValueError as error:
+        raise ShapeError(f"images must be one array (n, H, W, D): {error}") from None
     if images.ndim != 4 or images.shape[1:] != net.input.shape:
         wanted = f"(n, {', '.join(map(str, net.input.shape))})"
         raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}")
@@ -18,9 +24,10 @@ def check_images(images: np.ndarray, net: Net, batch: int) -> np.ndarray:
         return images
     if images.dtype.kind != "f":
         raise DataError(f"images must be uint8 or floats; got {images.dtype}")
-    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
-        bad = next(i for i, image in enumerate(images) if not np.isfinite(image).all())
-        raise DataError(f"image {bad} of the batch holds NaN or infinite values")
+    most = np.finfo(dtype).max
+    if not (-most <= images.min() and images.max() <= most):  # false for NaN, too
+        bad = next(i for i, image in enumerate(images) if not (-most <= image.min() and image.max() <= most))
+        raise DataError(f"image {bad} of the batch holds NaN, or values that are infinite in {dtype}")
     return images
 
 

@@ -2,12 +2,10 @@
 
 import json
 import os
-from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from gpunet.errors import DataError
-from gpunet.files import write_whole
 
 FOLDER_VARIABLE = "GPUNET_CACHE"
 """Environment variable: another folder, where the home folder cannot be written to or is shared."""
@@ -44,6 +42,8 @@ def read(name: str) -> dict[str, Any]:
 
 def ignore(path: Path, reason: str) -> None:
     """Say, once for each file, that it is of no use."""
+    from logging import getLogger
+
     if path not in _told:
         _told.add(path)
         getLogger("gpunet").warning("gpunet: %s is damaged and ignored (%s); delete it", path, reason)
@@ -54,6 +54,8 @@ def put(name: str, key: str, value: Any) -> Path:
 
     Raises DataError where it cannot be written.
     """
+    from gpunet.files import write_whole
+
     path = folder() / name
     entries = {**read(name), key: value}
     try:

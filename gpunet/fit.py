@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from gpunet.errors import BudgetError
@@ -9,9 +10,15 @@ from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
 from gpunet.planner import MAX_BATCH, WAYS, plan, plan_within
+from gpunet.predict import predicted_images_per_second
+
+ALL_WAYS = (*WAYS, "micro-batches")
 
 LADDER: tuple[tuple[str, ...], ...] = ((), ("recompute",), ("recompute", "chunks"), ("micro-batches",))
 """The rungs, by what they may use beyond the free savings."""
+
+INFER_LADDER: tuple[tuple[str, ...], ...] = ((), ("chunks",))
+"""Where nothing is kept for a backward pass, nothing can be made again, and no gradients are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,7 @@ class Rung:
     """The largest batch for a budget in some ways, () for the free savings alone; `total_bytes`: arena and reserve.
 
     `batch` is 0 and `total_bytes` None where not even one image fits; next_total_bytes is what one more would take.
+    `ways` may be used, `used` are. `images_per_second` is None where no profile tells it.
     """
 
     ways: tuple[str, ...]
@@ -26,6 +34,8 @@ class Rung:
     total_bytes: int | None
     next_total_bytes: int
     extra_flops_fraction: float
+    used: tuple[str, ...] = ()
+    images_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,15 @@ class Fit:
     extra_flops_fraction: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a budget holds: `chosen`, the rung of the ways that were allowed, and the whole ladder with it."""
+
+    budget_bytes: int
+    chosen: Rung
+    ladder: tuple[Rung, ...]
+
+
 def fit(net: Net, budget: str | int, **options: Any) -> Fit:
     """The largest batch of `net` that fits the budget; options are those of `gpunet.plan`.
 
@@ -47,51 +66,86 @@ def fit(net: Net, budget: str | int, **options: Any) -> Fit:
     budget_bytes = parse_bytes(budget)
     found = _largest(net, budget_bytes, options)
     if found.total_bytes is None:
-        raise _too_small(net, budget_bytes, options)
+        raise too_small(net, budget_bytes, **options)
     return Fit(budget_bytes, found.batch, found.total_bytes, found.next_total_bytes, found.extra_flops_fraction)
 
 
 def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
     """The largest batch in each way, from the free savings alone to micro-batches; options are those of `gpunet.plan`.
 
-    `ways` among the options limits the rungs; with max_cost=0, or for inference, there is the free one alone.
+    `ways` among the options limits the rungs; with max_cost=0 there is the free one alone.
     """
-    allowed: Collection[str] = options.pop("ways", (*WAYS, "micro-batches"))
-    free_only = options.get("max_cost", 1) == 0 or options.get("mode", "train") == "infer"
-    rungs = [rung for rung in LADDER if set(rung) <= set(allowed) and not (free_only and rung)]
-    return [_largest(net, parse_bytes(budget), {**options, "ways": rung}) for rung in rungs]
+    allowed: Collection[str] = options.pop("ways", ALL_WAYS)
+    steps = INFER_LADDER if options.get("mode") == "infer" else LADDER
+    free_only = options.get("max_cost", 1) == 0
+    rungs: list[Rung] = []
+    for ways in steps:
+        if set(ways) <= set(allowed) and not (free_only and ways):
+            start = rungs[-1].batch if rungs else 1
+            rungs.append(_largest(net, parse_bytes(budget), {**options, "ways": ways}, start=start))
+    return rungs
 
 
-def _largest(net: Net, budget_bytes: int, options: dict[str, Any]) -> Rung:
-    """Doubling, then halving the distance between a batch that fits and one that does not."""
-    best: Plan | None = None
-
-    def fits(batch: int) -> bool:
-        nonlocal best
-        made = plan_within(net, batch, budget=budget_bytes, **options)
-        best = made or best
-        return made is not None
-
-    ways = tuple(options.get("ways", WAYS))
-    most, too_many = 0, 1
-    while too_many <= MAX_BATCH and fits(too_many):
-        most, too_many = too_many, 2 * too_many
-    too_many = min(too_many, MAX_BATCH + 1)
-    while too_many - most > 1:
-        middle = (most + too_many) // 2
-        most, too_many = (middle, too_many) if fits(middle) else (most, middle)
-    following = plan(net, min(most + 1, MAX_BATCH), budget=budget_bytes, **options).total_bytes
-    if best is None:
-        return Rung(ways, 0, None, following, 0.0)
-    return Rung(ways, most, best.total_bytes, following, best.extra_flops_fraction)
+def survey(net: Net, budget: str | int, **options: Any) -> Survey:
+    """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
+    rungs = ladder(net, budget, **{**options, "ways": ALL_WAYS})
+    possible = {way for rung in rungs for way in rung.ways}
+    allowed = tuple(way for way in options.get("ways", WAYS) if way in possible)
+    chosen = next((rung for rung in rungs if set(rung.ways) == set(allowed)), None)
+    if chosen is None:
+        start = max(rung.batch for rung in rungs)
+        chosen = _largest(net, parse_bytes(budget), {**options, "ways": allowed}, start=start)
+        rungs.append(chosen)
+    return Survey(parse_bytes(budget), chosen, tuple(rungs))
 
 
-def _too_small(net: Net, budget_bytes: int, options: dict[str, Any]) -> BudgetError:
-    """Says what one image takes, and the tensor that takes most of it."""
-    one = plan(net, 1, budget=budget_bytes, **options)
+def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
+    """What to raise where not one image fits: the tensor that takes most, and the smallest budget that would do."""
+    one = plan(net, 1, budget=budget, **options)
+    while (less := plan_within(net, 1, budget=one.total_bytes - 1, **options)) is not None:
+        one = less
     largest = max(one.alive(one.peak_step), key=lambda planned: planned.nbytes)
     return BudgetError(
-        f"{net.name} does not fit {format_bytes(budget_bytes)}: one image takes {format_bytes(one.total_bytes)} "
-        f"({format_bytes(one.reserve_bytes)} of it reserve, {format_bytes(largest.nbytes)} for {largest.name}); "
-        f"a budget of {one.total_bytes} bytes would hold it"
+        f"{net.name} does not fit {format_bytes(parse_bytes(budget))}: one image takes "
+        f"{format_bytes(one.total_bytes)} ({format_bytes(one.reserve_bytes)} of it reserve, "
+        f"{format_bytes(largest.nbytes)} for {largest.name}); a budget of {one.total_bytes} bytes would hold it"
     )
+
+
+def _largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int = 1) -> Rung:
+    """Try what the last try lets expect, from `start` on, until a batch fits and one image more does not.
+
+    Every third try halves the distance between what fits and what does not, in case expectations mislead.
+    """
+    fits: Plan | None = None
+    over: Plan | None = None
+    most, too_many, batch = 0, MAX_BATCH + 1, max(start, 1)
+    for tries in count(1):
+        made = plan(net, batch, budget=budget_bytes, **options)
+        if made.fits:
+            most, fits = batch, made
+        else:
+            too_many, over = batch, made
+        if too_many - most <= 1:
+            break
+        batch = _expected(made) if tries % 3 else _between(most, too_many)
+        batch = min(max(batch, most + 1), too_many - 1)
+    ways = tuple(options.get("ways", WAYS))
+    if fits is None:
+        return Rung(ways, 0, None, made.total_bytes, 0.0)
+    following = (over or fits).total_bytes  # nothing is planned beyond MAX_BATCH
+    speed = predicted_images_per_second(net, fits)
+    return Rung(ways, most, fits.total_bytes, following, fits.extra_flops_fraction, fits.ways.names, speed)
+
+
+def _expected(made: Plan) -> int:
+    """The batch that the budget would hold if all went on as in this plan."""
+    assert made.budget_bytes is not None
+    alive = [planned.tensor for planned in made.alive(made.peak_step)]
+    image_bytes = sum(t.nbytes for t in alive if t.batched and t.shape[0] == made.batch) // made.batch
+    return made.batch + (made.budget_bytes - made.total_bytes) // max(image_bytes, 1)
+
+
+def _between(most: int, too_many: int) -> int:
+    """Halfway, or twice as much where nothing is known to be too much."""
+    return 2 * most if too_many > MAX_BATCH else (most + too_many) // 2

@@ -9,6 +9,7 @@ import pytest
 
 from gpunet import cache
 from gpunet.devices import open_device
+from gpunet.devices.cuda import reserve
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.device import Device
 from tests.emulator.bench import Bench
@@ -67,3 +68,18 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 def bench(tmp_path: Path) -> Callable[..., Bench]:
     """Makes a bench for the kernels of a text; see Bench."""
     return lambda kernels, order="ascending", **options: Bench(tmp_path, kernels, order, **options)
+
+
+GPU = "Card 5, driver 580.65"
+"""A GPU that is not there."""
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Puts that GPU into this machine, for what is asked of its name alone; calling it puts in another, or none."""
+
+    def put(name: str | None) -> None:
+        monkeypatch.setattr(reserve, "hardware", lambda: name)
+
+    put(GPU)
+    return put

@@ -2,8 +2,12 @@
 
 import numpy as np
 
-from gpunet import FC, Conv, MaxPool, Net, ReLU, ShapeError, Volume
+import gpunet
+from gpunet import FC, Conv, MaxPool, Net, Plan, ReLU, ShapeError, Volume
 from gpunet.layers.layer import Layer
+
+BLOCKS = "INPUT[16x12x3] -> [CONV3-8 -> RELU]*2 -> POOL2 -> [CONV3-6 -> RELU]*2 -> POOL2 -> FC-7 -> RELU -> FC-5"
+"""Two blocks of a little VGG."""
 
 
 def vgg16() -> Net:
@@ -18,6 +22,17 @@ def small() -> Net:
     """A chain with every layer kind; H, W, D and the K all different."""
     layers = [Conv(5), ReLU(), MaxPool(2), Conv(6, F=2, P=0), ReLU(), MaxPool(3, S=2, P=1), FC(7), ReLU(), FC(4)]
     return Net("10x12x3", layers, name="small", fit="pad")
+
+
+def blocks() -> Net:
+    return gpunet.load(BLOCKS)
+
+
+def tight_plan(net: Net, batch: int, device: str) -> Plan:
+    """A plan that makes activations again and runs the first layers one image at a time."""
+    made = gpunet.plan(net, batch, device=device, budget=1, max_cost=1.0)
+    assert made.program.loops and any(name.endswith(".again") for name in made.program.tensors)
+    return made
 
 
 def random_net(rng: np.random.Generator, *, layers: int = 6) -> Net:

@@ -12,13 +12,14 @@ import gpunet
 from bench.gpu import agreement, kernels, layers, memory, products, steps
 from bench.gpu.findings import Findings
 from bench.gpu.kernel import Sizes
-from bench.gpu.nets import Case, as_floats, random_batch
+from bench.gpu.nets import Case, as_floats
 from bench.gpu.peer import torch_net
 from bench.gpu.setting import Setting
 from gpunet import FC, Conv, MaxPool, Model, Net, ReLU
 from gpunet.data.dataset import Dataset, Split
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.net.config import Config, TrainConfig
+from gpunet.profile.steps import random_batch
 from tests.conftest import make_device
 from tests.emulator.driver import EmulatorDriver
 

@@ -1,111 +1,30 @@
-"""What the sections of the bench measure with: clocks, races, the meter of a GPU's memory, findings and tables."""
+"""What the sections of the bench measure with: clocks, races, findings and tables."""
 
 import json
-import os
-import sys
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.gpu import environment, memory
+from bench.gpu import environment
 from bench.gpu.findings import Findings, write_json
+from bench.gpu.setting import Setting
 from bench.gpu.table import Table, as_text, number
-from bench.gpu.timing import EventClock, HostClock, device_clock, race, timed
+from bench.gpu.timing import HostClock, race, timed
 from tests.conftest import make_device
 
 
-class FakeEvent:
-    """An event of a GPU that counts the time in half milliseconds, one more at each record."""
-
-    time = 0.0
-
-    def __init__(self) -> None:
-        self.at: float | None = None
-        self.waited = False
-
-    def record(self, stream: Any) -> None:
-        assert stream == "the driver's stream"
-        FakeEvent.time += 0.5
-        self.at = FakeEvent.time
-
-    def synchronize(self) -> None:
-        self.waited = True
-
-
-def elapsed(first: FakeEvent, last: FakeEvent) -> float:
-    assert last.waited, "CUDA refuses to tell the time between events that are not done"
-    assert first.at is not None and last.at is not None
-    return last.at - first.at
-
-
-def test_where_the_device_has_a_stream_events_on_it_tell_the_time(monkeypatch):
-    fake = SimpleNamespace(cuda=SimpleNamespace(Event=FakeEvent, get_elapsed_time=elapsed))
-    monkeypatch.setitem(sys.modules, "cupy", fake)
-    device: Any = SimpleNamespace(driver=SimpleNamespace(_stream="the driver's stream"))
-    clock = device_clock(device)
-    assert isinstance(clock, EventClock)
-    assert timed(clock, lambda: None) == 0.5
-    assert timed(clock, lambda: None, 5) == 0.1
-
-
-def test_elsewhere_the_host_waits_and_tells_it():
-    device = make_device("emulated")
+def test_the_host_waits_for_the_device_and_tells_the_time():
     waited: list[int] = []
-    clock = HostClock(lambda: waited.append(1))
-    assert isinstance(device_clock(device), HostClock)
-    assert 20 <= timed(clock, lambda: time.sleep(0.02)) < 1000
+    assert 20 <= timed(HostClock(lambda: waited.append(1)), lambda: time.sleep(0.02)) < 1000
     assert len(waited) == 2
-    device.close()
 
 
-@pytest.fixture
-def pynvml(monkeypatch):
-    """NVML as a GPU would show it; `used` by process id, None where the driver does not tell."""
-    made = SimpleNamespace(used={os.getpid(): 700, 1: 50}, asked=[], NVMLError=KeyError)
-    made.nvmlInit = lambda: None
-    made.nvmlDeviceGetHandleByIndex = lambda index: made.asked.append(index) or "handle"
-    made.nvmlDeviceGetMemoryInfo = lambda handle: SimpleNamespace(used=1000)
-
-    def processes(handle: str) -> list[Any]:
-        if made.used is None:
-            raise made.NVMLError("not supported")
-        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in made.used.items()]
-
-    made.nvmlDeviceGetComputeRunningProcesses = processes
-    monkeypatch.setitem(sys.modules, "pynvml", made)
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    return made
-
-
-def test_the_meter_tells_the_gpus_use_and_this_processs_where_nvml_does(pynvml):
-    meter = memory.Nvml()
-    assert meter() == {"device": 1000, "pool": 0, "process": 700}
-    pynvml.used[os.getpid()] = None
-    assert meter() == {"device": 1000, "pool": 0}
-    pynvml.used = None
-    assert meter() == {"device": 1000, "pool": 0}
-    assert "cupy" not in sys.modules, "looking must not start what is to be measured"
-
-
-@pytest.mark.parametrize("visible, index", [(None, 0), ("", 0), ("3,1", 3), ("GPU-5d3a", 0)])
-def test_the_meter_looks_at_the_gpu_that_cuda_shows_first(pynvml, monkeypatch, visible, index):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    memory.Nvml()
-    assert pynvml.asked == [index]
-
-
-def test_the_peak_is_seen_between_two_looks():
-    use = {"device": 5}
-    with memory.Peak(lambda: dict(use)) as peak:
-        use["device"] = 90
-        time.sleep(0.1)
-        use["device"] = 7
-        time.sleep(0.02)
-    assert peak.bytes == {"device": 90}
+def test_a_device_tells_the_time_by_itself():
+    setting = Setting(open=lambda: make_device("emulated"))
+    assert 20 <= timed(setting.clock, lambda: time.sleep(0.02)) < 1000
+    assert 4 <= timed(setting.clock, lambda: time.sleep(0.004), 3) < 20
+    setting.close()
 
 
 def test_what_cannot_be_asked_stands_there_as_its_reason():

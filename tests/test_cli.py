@@ -22,6 +22,8 @@ from gpunet.cli.app import app
 from gpunet.data import digits
 from gpunet.errors import DeviceError
 from gpunet.memory.size import format_bytes
+from gpunet.net.config import load_config
+from gpunet.optimizers import OPTIMIZERS
 from gpunet.train.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
@@ -204,6 +206,17 @@ def test_train_learns_from_arrays_in_a_file(run: Run, tmp_path: Path, rng: np.ra
     assert result.exit_code == 0, result.output
     assert "mine.npz: 32 images to learn from, 8 to test on" in result.stdout
     assert "last fifth, 8 of 40" in result.stdout
+
+
+def test_another_optimizer_leaves_the_settings_behind_that_it_does_not_have(run: Run, tmp_path: Path) -> None:
+    net = 'net = "INPUT[8x8x1] -> FC-10"\n[train]\nepochs = 1\nmomentum = 0.5\nweight_decay = 0.125\n'
+    (tmp_path / "net.toml").write_text(net)
+    assert run("train", "net.toml", "--device", "cpu", "--optimizer", "adam", "--out", "a").exit_code == 0
+    train = load_config(tmp_path / "a/config.toml").train
+    assert (train.optimizer, train.momentum, train.weight_decay) == ("adam", None, 0.125)
+    assert (train.beta1, train.beta2, train.eps) == (0.9, 0.999, 1e-8)
+    for name in OPTIMIZERS:
+        assert name in run("train", "--help").stdout
 
 
 def test_train_refuses_what_does_not_fit_and_names_the_batch_that_does(run: Run, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +22,7 @@ from gpunet.net.config import Config, TrainConfig, dump, load, load_config
 from gpunet.net.net import Net, Node
 from gpunet.net.toml_lines import lines_of
 from gpunet.net.words import listed
+from gpunet.optimizers import OPTIMIZERS
 from gpunet.volume import Volume
 
 
@@ -53,7 +54,7 @@ net = "CONV3-4(S=2, fit=crop) as first -> RELU -> POOL2 -> FC-5"
 data = "some"
 epochs = 3
 batch = 7
-optimizer = "sgd"
+optimizer = "nesterov"
 learning_rate = 1
 momentum = 0.5
 weight_decay = 0.25
@@ -64,7 +65,9 @@ seed = 11
 
 def test_a_config_says_a_net_and_its_training(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, GOOD))
-    assert config.train == TrainConfig("some", 3, 7, "sgd", 1.0, 0.5, 0.25, "cosine", 11)
+    assert config.train == TrainConfig(
+        "some", 3, 7, "nesterov", 1.0, momentum=0.5, weight_decay=0.25, schedule="cosine", seed=11
+    )
     assert (config.title, config.source) == ("A net", "nowhere")
     net = config.net
     assert (net.name, net.input, net.scale, net.shift, net.fit) == ("mine", Volume(9, 7, 3), 2.0, -0.5, "pad")
@@ -143,13 +146,14 @@ y = 1
         "line 12: [train] has no key 'epoch'; did you mean epochs?",
         "line 13: batch must be an integer from 1 to 2,147,483,647; got 0",
         "line 14: schedule must be one of constant, cosine; got 'cosin'; did you mean cosine?",
-        "line 15: optimizer must be one of sgd, momentum; got 'momentun'; did you mean momentum?",
+        "line 15: optimizer must be one of sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw; got 'momentun';"
+        " did you mean momentum?",
         "line 16: learning_rate must be a number above 0, at most 1,000,000; got -1",
         "line 17: momentum must be a number from 0 to below 1; got 1.0",
         "line 18: seed must be an integer from 0 to 4,294,967,295; got true",
         "line 19: weight_decay must be a number from 0 to 1,000,000; got nan",
         "line 20: [train] has no key 'x'; it has data, epochs, batch, optimizer, learning_rate, momentum, weight_decay,"
-        " schedule and seed",
+        " alpha, beta1, beta2, eps, schedule and seed",
         "line 22: a config has no key 'trian'; did you mean train?",
     ]
 
@@ -349,6 +353,65 @@ def test_train_settings_out_of_range_are_all_named() -> None:
     assert [part.split()[0] for part in told if "must be" in part] == ["epochs", "batch", "learning_rate", "seed"]
     with pytest.raises(ConfigError, match="epochs"):
         replace(TrainConfig(), epochs=1.5)  # type: ignore[arg-type]
+
+
+def training(folder: Path, text: str) -> TrainConfig:
+    return load_config(written(folder, f'net = "INPUT[3x3x1] -> FC-2"\n[train]\n{text}')).train
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_config_sets_every_setting_of_its_optimizer(tmp_path: Path, name: str) -> None:
+    said = {setting: 0.125 * (1 + place) for place, setting in enumerate(OPTIMIZERS[name].settings())}
+    train = training(tmp_path, "\n".join([f'optimizer = "{name}"', *(f"{key} = {said[key]}" for key in said)]))
+    assert train.rule == OPTIMIZERS[name](**said)
+    assert asdict(train.rule) == said
+    assert training(tmp_path, f'optimizer = "{name}"').rule == OPTIMIZERS[name]()
+
+
+def test_settings_that_the_optimizer_does_not_have_are_told_with_those_it_has(tmp_path: Path) -> None:
+    text = 'net = "INPUT[3x3x1] -> FC-2"\n[train]\nbeta1 = 0.5\nmomentum = 0.9\noptimizer = "sgd"\nepochs = 0'
+    assert mistakes(tmp_path, text) == [
+        "has 3 mistakes:",
+        "line 3: sgd has no beta1; it has weight_decay",
+        "line 4: sgd has no momentum; it has weight_decay",
+        "line 6: epochs must be an integer from 1 to 1,000,000; got 0",
+    ]
+    text = 'net = "INPUT[3x3x1] -> FC-2"\n[train]\nalpha = 0.5\n'  # the default is momentum
+    assert mistakes(tmp_path, text) == ["line 3: momentum has no alpha; it has weight_decay, momentum"]
+    with pytest.raises(ConfigError, match="rmsprop has no beta2; it has weight_decay, alpha, eps"):
+        TrainConfig(optimizer="rmsprop", beta2=0.5)
+    text = 'net = "INPUT[3x3x1] -> FC-2"\n[train]\nbeta1 = 1.0\neps = 0\noptimizer = "adam"'
+    assert mistakes(tmp_path, text) == [
+        "has 2 mistakes:",
+        "line 3: beta1 must be a number from 0 to below 1; got 1.0",
+        "line 4: eps must be a number from 1e-30 to 1; got 0",
+    ]
+
+
+def test_only_adamw_decays_weights_where_nobody_says_so(tmp_path: Path) -> None:
+    found = {name: training(tmp_path, f'optimizer = "{name}"').rule.weight_decay for name in OPTIMIZERS}
+    assert found == {**dict.fromkeys(OPTIMIZERS, 0.0), "adamw": 0.01}
+    assert training(tmp_path, 'optimizer = "adamw"\nweight_decay = 0').rule.weight_decay == 0.0
+
+
+def test_another_optimizer_leaves_behind_the_settings_that_it_does_not_have() -> None:
+    train = TrainConfig(optimizer="adam", beta1=0.5, eps=0.25, weight_decay=0.125, epochs=3)
+    assert train.changed(optimizer="rmsprop", batch=2) == TrainConfig(
+        optimizer="rmsprop", eps=0.25, weight_decay=0.125, epochs=3, batch=2
+    )
+    assert train.changed(learning_rate=0.5) == replace(train, learning_rate=0.5)
+    with pytest.raises(ConfigError, match="optimizer must be one of"):
+        train.changed(optimizer="adamm")
+    with pytest.raises(ConfigError, match="sgd has no beta2"):
+        train.changed(optimizer="sgd", beta2=0.5)
+
+
+def test_a_settled_config_says_every_setting_of_its_optimizer(tmp_path: Path) -> None:
+    train = TrainConfig(optimizer="adamw", beta1=0.5).settled()
+    assert (train.weight_decay, train.beta1, train.beta2, train.eps) == (0.01, 0.5, 0.999, 1e-8)
+    assert (train.momentum, train.alpha) == (None, None)
+    config = Config(load("INPUT[3x3x1] -> FC-2"), train)
+    assert load_config(written(tmp_path, dump(config))) == config
 
 
 # Shipped configs.

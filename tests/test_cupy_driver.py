@@ -163,6 +163,49 @@ def test_memory_is_given_back_when_the_work_is_done(fake_cupy: FakeCupy) -> None
     assert fake_cupy.named("free") == [(4096,)]
 
 
+class FakeEvent:
+    """An event that counts the time in half milliseconds, one more at each record."""
+
+    time = 0.0
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        self.waited = False
+
+    def record(self, stream: FakeStream) -> None:
+        assert stream.ptr == STREAM
+        FakeEvent.time += 0.5
+        self.at = FakeEvent.time
+
+    def synchronize(self) -> None:
+        self.waited = True
+
+
+def elapsed(first: FakeEvent, last: FakeEvent) -> float:
+    assert last.waited, "CUDA refuses to tell the time between events that are not done"
+    assert first.at is not None and last.at is not None
+    return last.at - first.at
+
+
+def test_events_on_the_stream_tell_the_time_and_only_the_later_one_is_waited_for(fake_cupy: FakeCupy) -> None:
+    fake_cupy.cuda.Event, fake_cupy.cuda.get_elapsed_time = FakeEvent, elapsed
+    driver = CupyDriver()
+    events = [driver.event() for _ in range(4)]
+    assert not any(event.waited for event in events)
+    assert driver.elapsed_ms(events[0], events[3]) == 1.5
+    assert [event.waited for event in events] == [False, False, False, True]
+
+
+def test_work_that_failed_is_told_by_the_event_behind_it(fake_cupy: FakeCupy) -> None:
+    def broken(first: FakeEvent, last: FakeEvent) -> float:
+        raise CudaError(700)
+
+    fake_cupy.cuda.Event, fake_cupy.cuda.get_elapsed_time = FakeEvent, broken
+    driver = CupyDriver()
+    with pytest.raises(DeviceError, match=r"finish its work.*700"):
+        driver.elapsed_ms(driver.event(), driver.event())
+
+
 # ---- what goes wrong on a GPU ----
 
 

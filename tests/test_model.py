@@ -249,7 +249,7 @@ def test_a_step_allocates_no_array_that_grows_with_the_batch(cpu_device):
 def test_used_bytes_are_the_planned_bytes(device):
     for mode in ("train", "infer"):
         model = Model(small(), batch=3, device=device, mode=mode)
-        assert model._arena.nbytes == model.plan.arena_bytes
+        assert model.arena_bytes == model.plan.arena_bytes
         assert max(t.offset + -(-t.nbytes // 256) * 256 for t in model.plan.tensors) == model.plan.arena_bytes
 
 
@@ -274,6 +274,9 @@ def test_inference_gives_the_scores_of_the_training_program(device):
         (np.zeros((5, 10, 12, 3)), [0] * 5, ShapeError, "got 5 images; this model was planned for 1 to 3"),
         (np.zeros((0, 10, 12, 3)), [], ShapeError, "got 0 images"),
         (np.full((2, 10, 12, 3), np.nan), [0, 1], DataError, "image 0 of the batch holds NaN"),
+        (np.full((2, 10, 12, 3), 1e300), [0, 1], DataError, "or values that are infinite in float32"),
+        ([[1, 2], [3]], [0, 1], ShapeError, "images must be one array"),
+        (np.zeros((2, 10, 12, 3)), None, ShapeError, r"2 images need labels of shape \(2,\); got \(\)"),
         (np.zeros((2, 10, 12, 3), complex), [0, 1], DataError, "uint8 or floats; got complex128"),
         (np.zeros((2, 10, 12, 3), np.int64), [0, 1], DataError, "uint8 or floats; got int64"),
     ],
@@ -282,7 +285,7 @@ def test_arrays_that_cannot_be_used_are_refused_and_change_nothing(cpu_device, i
     model = Model(small(), batch=3, device=cpu_device)
     before = {name: value.tobytes() for name, value in model.parameters.items()}
     with pytest.raises(error, match=words):
-        model.step(images, np.array(labels))
+        model.step(images, labels if labels is None else np.array(labels))
     assert {name: value.tobytes() for name, value in model.parameters.items()} == before
 
 
@@ -304,8 +307,26 @@ def test_parameters_are_copies_and_assigning_sets_them(device):
     assert model.parameters["fc2.b"].tolist() == [1, 2, 3, 4]
     with pytest.raises(ShapeError, match=r"fc2\.b has shape \(4,\); got \(5,\)"):
         model.parameters["fc2.b"] = np.zeros(5)
-    with pytest.raises(ConfigError, match=r"no parameter 'fc9\.w'; it has conv1\.w"):
+    with pytest.raises(ConfigError, match=r"^small has no parameter 'fc9\.w'; it has conv1\.w"):
         model.parameters["fc9.w"]
+    assert "fc9.w" not in model.parameters
+    assert model.parameters.get("fc9.w") is None
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, None])
+def test_a_seed_that_is_none_is_refused(cpu_device, seed):
+    with pytest.raises(ConfigError, match="the seed must be an integer of at least 0"):
+        Model(small(), batch=2, device=cpu_device, seed=seed)
+
+
+def test_labels_are_missed_wherever_a_loss_is_asked_for(cpu_device):
+    model = Model(small(), batch=2, device=cpu_device)
+    images = np.zeros((2, 10, 12, 3), np.float32)
+    for ask in (model.step, model.evaluate, model.gradients, model.calls):
+        with pytest.raises(ShapeError, match="2 images need labels"):
+            ask(images, None)
+    with pytest.raises(ConfigError, match="mode='infer'"):
+        _ = Model(small(), batch=2, device=cpu_device, mode="infer").correct
 
 
 def test_a_budget_too_small_is_refused_naming_the_batch_that_fits(cpu_device):

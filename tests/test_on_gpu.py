@@ -16,6 +16,7 @@ from bench.gpu import tiny_steps
 from gpunet import FC, Conv, MaxPool, Model, Net, ReLU
 from gpunet.devices.cuda.arrays import Allocation
 from gpunet.devices.device import Device
+from gpunet.optimizers import OPTIMIZERS
 from tests.conftest import ON_GPU, make_device
 from tests.nets import small
 
@@ -133,7 +134,7 @@ def test_pixels_and_the_floats_they_stand_for_give_the_same_step(cuda_device, rn
         close(got, wanted, 1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_same_seed_gives_the_same_bits_poisoned_or_not(cuda_device, optimizer, rng):
     net = tiny_steps.net()
     batches = [batch_for(net, n, rng) for n in (5, 5, 2)]

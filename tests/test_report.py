@@ -1,5 +1,6 @@
 """What the tables and the JSON of plans and fits say, against the notes' figures and the plan itself."""
 
+import io
 import json
 import re
 from math import prod
@@ -7,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from gpunet import Fit, Net, Plan, load, plan
+from gpunet import Net, Plan, load, plan
+from gpunet.fit import Rung, Survey
 from gpunet.memory.size import format_bytes
 from gpunet.program.tensor import Kind
 from gpunet.report import console
 from gpunet.report.as_json import as_text, fit_json, plan_json
-from gpunet.report.table import cost_line, fit_table, plan_parts, verdict
+from gpunet.report.table import cost_line, fit_parts, plan_parts, verdict
+from gpunet.report.timeline import HEIGHT, sparkline, timeline_parts
+from gpunet.report.ways import describe, format_flops, how, needed
 
 MIB = 2**20
 
@@ -44,6 +48,20 @@ def vgg() -> Net:
 def one(vgg: Net) -> Plan:
     """One image, for a GPU of 12 GiB."""
     return plan(vgg, 1, budget="12GiB")
+
+
+@pytest.fixture(scope="module")
+def tight(vgg: Net) -> Plan:
+    """256 images within 8.5 GB, which takes more than free savings."""
+    return plan(vgg, 256, budget="8.5GB")
+
+
+@pytest.fixture(scope="module")
+def rounds() -> Plan:
+    """A step that runs in rounds."""
+    net = load("vgg_digits")
+    free = plan(net, 300, device="cpu")
+    return plan(net, 300, device="cpu", budget=free.total_bytes - free.arena_bytes // 3, ways=["micro-batches"])
 
 
 def text_of(capsys: pytest.CaptureFixture[str], *parts: Any) -> list[str]:
@@ -130,11 +148,63 @@ def test_json_of_inference_has_neither_loss_nor_gradients() -> None:
     assert found["kinds"]["gradient"] == found["kinds"]["optimizer_cache"] == 0
 
 
-def test_json_of_a_budget_that_holds_no_image_has_no_batch() -> None:
-    assert fit_json([Fit(100, 3, 90, 101), Fit(5, 0, 0, 70)]) == [
-        {"budget_bytes": 100, "batch": 3, "total_bytes": 90, "next_total_bytes": 101},
-        {"budget_bytes": 5, "batch": 0, "total_bytes": None, "next_total_bytes": 70},
+FREE = Rung((), 3, 90, 101, 0.0)
+AGAIN = Rung(("recompute",), 5, 95, 105, 0.0125, ("recompute",), 123.4)
+NOTHING_FITS = Rung((), 0, None, 70, 0.0)
+
+
+def test_json_of_fits_is_the_chosen_rung_with_its_ladder() -> None:
+    found = fit_json([Survey(100, AGAIN, (FREE, AGAIN)), Survey(5, NOTHING_FITS, (NOTHING_FITS,))])
+    chosen, nothing = found
+    assert {key: value for key, value in chosen.items() if key not in ("budget_bytes", "ladder")} == {
+        "ways": ["recompute"],
+        "used": ["recompute"],
+        "batch": 5,
+        "total_bytes": 95,
+        "next_total_bytes": 105,
+        "extra_flops_fraction": 0.0125,
+        "images_per_second": 123.4,
+    }
+    assert [rung["batch"] for rung in chosen["ladder"]] == [3, 5] and chosen["budget_bytes"] == 100
+    assert chosen["ladder"][0]["ways"] == [] and chosen["ladder"][0]["images_per_second"] is None
+    assert (nothing["batch"], nothing["total_bytes"], nothing["next_total_bytes"]) == (0, None, 70)
+    assert json.loads(as_text(found)) == found
+
+
+def test_json_says_what_was_done_to_fit(vgg: Net, tight: Plan) -> None:
+    found = plan_json(vgg, tight)
+    ways = found["ways"]
+    assert ways["names"] == ["recompute", "chunks"] and ways["cut"] == "pool1.y" and ways["micro_batch"] == 0
+    assert ways["scratch_limit_bytes"] == found["scratch_limit_bytes"]
+    makers = {name: [op for op in tight.program.ops if name + ".again" in {t.name for t in op.outputs}] for name in
+              ways["dropped"]}  # fmt: skip
+    assert makers and all(len(ops) == 1 for ops in makers.values())
+    plain = plan(vgg, 256)
+    flops = sum(op.flops for op in plain.program.ops)
+    assert found["flops"] == flops + round(found["extra_flops_fraction"] * flops)
+    assert 0 < found["extra_flops_fraction"] <= 0.03
+    assert found["loops"] == [
+        {"first": loop.first, "last": loop.last, "images": ways["chunk"]} for loop in tight.program.loops
     ]
+    again = {row["name"] for row in found["layers"] if row["made_again"]}
+    assert again == {"conv1", "relu1"}
+    inside = {row["name"] for row in found["layers"] if row["images_per_round"] == ways["chunk"]}
+    assert inside == {"input", "conv1", "relu1", "conv2", "relu2", "pool1"}
+    assert {row["images_per_round"] for row in found["layers"] if row["name"] not in inside} == {None}
+    assert json.loads(as_text(found)) == found
+
+
+def test_json_of_a_plan_without_ways_has_nothing_there_but_the_placement(vgg: Net, one: Plan) -> None:
+    found = plan_json(vgg, one)
+    assert found["ways"]["names"] == found["ways"]["dropped"] == found["loops"] == []
+    assert found["extra_flops_fraction"] == 0 and not any(row["made_again"] for row in found["layers"])
+    forward = 2 * sum(
+        row["parameters"] * prod(row["output"][:2]) for row in found["layers"] if row["type"] in ("conv", "fc")
+    )
+    assert abs(found["flops"] / (3 * forward) - 1) < 0.01  # the input of the first layer has no gradient
+    placement = found["placement"]
+    assert placement["gap"] == found["arena_bytes"] / found["lower_bound_bytes"] - 1
+    assert placement["order"] == one.placement.order and 0 < placement["seconds"] < 10
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -204,11 +274,137 @@ def test_one_line_says_what_a_run_costs() -> None:
     assert "of 1 GiB free" in line and "reserve 64 MiB" in line
 
 
-def test_fits_are_a_row_for_each_budget(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = text_of(capsys, fit_table([Fit(6 * MIB, 1234, 5 * MIB, 7 * MIB), Fit(MIB, 0, 0, 2 * MIB)]))
-    assert lines[0].split("  ")[0].strip() == "budget"
-    assert lines[2].split() == ["6", "MiB", "1,234", "5", "MiB", "1", "MiB", "7", "MiB"]
-    assert lines[3].split() == ["1", "MiB", "none", "-", "-", "2", "MiB"]
+def test_a_ladder_is_a_row_for_each_rung_and_marks_the_one_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    free, again = Rung((), 1234, 5 * MIB, 7 * MIB, 0.0), Rung(("recompute",), 2345, 6 * MIB, 8 * MIB, 0.0219)
+    none = Rung((), 0, None, 2 * MIB, 0.0)
+    lines = text_of(capsys, *fit_parts([Survey(6 * MIB, again, (free, again)), Survey(MIB, none, (none,))]))
+    assert "images/s" not in lines[0] and "extra FLOPs" in lines[0]
+    rows = [re.split(r"  +", line.strip()) for line in lines[2:] if line.strip() and line.strip("─ ")]
+    assert rows[0] == ["6 MiB", "free savings alone", "1,234", "5 MiB", "1 MiB", "1 MiB over", "-"]
+    assert rows[1] == ["+ layers made again", "2,345 *", "6 MiB", "0 B", "2 MiB over", "2.19%"]
+    assert rows[2] == ["1 MiB", "free savings alone", "none *", "-", "-", "1 MiB over", "-"]
+    assert lines[-1].startswith("* ") and not any("--micro-batches" in line for line in lines)
+
+
+def test_a_ladder_has_speeds_where_a_profile_tells_them_and_warns_of_rounds(capsys: pytest.CaptureFixture[str]) -> None:
+    free = Rung((), 12, 5 * MIB, 7 * MIB, 0.0, (), 1234.5)
+    micro = Rung(("micro-batches",), 99, 5 * MIB, 7 * MIB, 0.0)
+    lines = text_of(capsys, *fit_parts([Survey(6 * MIB, free, (free, micro))]))
+    assert lines[0].endswith("images/s") and lines[2].endswith("1,234") and lines[3].endswith(" -")
+    assert lines[3].strip().startswith("whole step in rounds (a)")
+    assert any(line.startswith("(a) only with --micro-batches: gradients are added up") for line in lines)
+
+
+def test_the_column_how_is_there_only_where_something_runs_again_or_in_rounds(
+    vgg: Net, one: Plan, tight: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not any(line.endswith(" how") for line in text_of(capsys, *plan_parts(vgg, one, verdict(one))))
+    lines = text_of(capsys, *plan_parts(vgg, tight, verdict(tight)))
+    assert any(line.endswith("  how") for line in lines)
+    images = tight.ways.chunk
+    rows = {line.split()[0]: line for line in lines if line and not line.startswith(" ")}
+    assert rows["conv1"].endswith(f"  made again, in rounds of {images}")
+    assert rows["pool1"].endswith(f"  in rounds of {images}") and not rows["pool1"].endswith(
+        f"again, in rounds of {images}"
+    )
+    assert rows["conv3"].endswith("MiB")
+    assert rows["ways"].endswith(f"{100 * tight.extra_flops_fraction:.2f}% extra FLOPs")
+    assert f"from the input to pool1 in rounds of {images} images" in rows["ways"]
+    assert rows["step"].split()[1:3] == format_flops(sum(op.flops for op in tight.program.ops)).split()
+    assert format_bytes(tight.scratch_limit_bytes) in rows["scratch"]
+
+
+def test_the_gap_and_the_time_of_placing_stand_in_every_plan(
+    vgg: Net, one: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gap = next(line for line in text_of(capsys, *plan_parts(vgg, one, "")) if line.startswith("gap "))
+    assert re.search(r"lower bound.*placed in [\d.]+ ms, " + one.placement.order, gap)
+    assert f" {one.arena_bytes - one.lower_bound_bytes:,} B" in gap
+
+
+def test_ways_in_words(vgg: Net, one: Plan, tight: Plan, rounds: Plan) -> None:
+    assert describe(one) == "free savings alone, no extra FLOPs" and not needed(one) and how(one) == {}
+    assert describe(tight).startswith("conv1, relu1 made again in the backward pass; ") and needed(tight)
+    images = rounds.ways.micro_batch
+    assert 1 < images < 300 and f"the whole step in rounds of {images} images" in describe(rounds) and needed(rounds)
+    assert describe(rounds).endswith(": no extra FLOPs")
+    assert set(how(rounds).values()) == {f"in rounds of {images}"}
+    assert {"input", "conv1", "fc2", "loss"} <= set(how(rounds))
+    digits = load("vgg_digits")
+    free = plan(digits, 300, device="cpu", without=["late-gradients"])
+    options = dict(device="cpu", without=["late-gradients"], max_cost=0)
+    scratch = plan(digits, 300, budget=free.total_bytes - 1, **options)  # at the peak there is scratch
+    assert scratch.fits and scratch.scratch_limit_bytes < free.scratch_limit_bytes
+    words = f"scratch of at most {format_bytes(scratch.scratch_limit_bytes)} for an im2col matrix: no extra FLOPs"
+    assert describe(scratch) == words and needed(scratch)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(7, "7 FLOP"), (30_940_000_000, "30.94 GFLOP"), (5 * 10**12, "5 TFLOP"), (10**16, "10 PFLOP")]
+)
+def test_flops_for_people(count: int, words: str) -> None:
+    assert format_flops(count) == words
+
+
+# -- who is alive ----------------------------------------------------------------------------------
+
+
+def test_the_timeline_lists_all_that_is_alive_at_the_peak_the_largest_first(
+    tight: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = text_of(capsys, *timeline_parts(tight))
+    pattern = r"(\S+) +([a-z ]+?) {2,}(\S+) +([\d,]+) .* ([\d.]+)% +\[(\d+), (\d+)\)$"
+    rows = [found.groups() for found in map(re.compile(pattern).match, lines) if found]
+    at_peak = {
+        t.name: (t.kind.replace("_", " "), t.layer, t.nbytes, t.first, t.last)
+        for t in tight.tensors
+        if t.first <= tight.peak_step < t.last
+    }
+    assert len(rows) == len(at_peak) > 50
+    for name, kind, layer, count, _, first, last in rows:
+        assert at_peak[name] == (kind, layer, int(count.replace(",", "")), int(first), int(last))
+    sizes = [int(row[3].replace(",", "")) for row in rows]
+    assert sizes == sorted(sizes, reverse=True) and sum(sizes) == max(tight.live_bytes)
+    assert sum(float(row[4]) for row in rows) == pytest.approx(100, abs=1)
+
+
+def test_the_sparkline_is_highest_at_the_peak_and_plain_ascii(tight: Plan, rounds: Plan) -> None:
+    for made in (tight, rounds):
+        lines = sparkline(made)
+        assert "".join(lines).isascii()
+        margin = lines[0].index("|") + 1
+        picture = [line[margin:] for line in lines[:HEIGHT]]
+        phases, mark = lines[HEIGHT + 1][margin:], lines[HEIGHT + 2]
+        column = mark.index("^") - margin
+        assert lines[0].startswith(format_bytes(max(made.live_bytes))) and picture[0][column] == "#"
+        assert len(phases) == min(made.steps, 100) and set(phases) <= set("flbu") and phases[0] == "f"
+        heights = [sum(len(row) > at and row[at] == "#" for row in picture) for at in range(len(phases))]
+        assert max(heights) == HEIGHT
+        if made.steps <= 100:  # a column is a step
+            expected = [int(live * HEIGHT / max(made.live_bytes) + 0.5) for live in made.live_bytes]
+            assert all(abs(a - b) <= 1 for a, b in zip(heights, expected, strict=True))
+            assert column == made.peak_step
+
+
+def test_a_plan_has_a_timeline_only_when_asked(vgg: Net, one: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not any("alive at the peak" in line for line in text_of(capsys, *plan_parts(vgg, one, "")))
+    assert any("alive at the peak" in line for line in text_of(capsys, *plan_parts(vgg, one, "", timeline=True)))
+
+
+# -- the screen ------------------------------------------------------------------------------------
+
+
+def test_work_is_told_on_a_screen_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with console.working("counting sheep") as say:
+        say("counting wolves")
+    assert stream.getvalue() == ""
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setenv("TERM", "xterm")
+    with console.working("counting sheep") as say:
+        say("counting wolves")
+    assert "sheep" in stream.getvalue() or "wolves" in stream.getvalue()
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "300"])

@@ -1,14 +1,29 @@
-"""Optimizer updates against their formulas in float64 and against PyTorch over several steps."""
+"""Optimizer updates against their formulas in float64 and against PyTorch over many steps."""
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from gpunet.devices.cpu.threads import thread_count
+from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer
 from tests import oracle
+from tests.conftest import make_device
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(5, 3, 3, 7), (9,), (3, 70001)]
+EVERY = pytest.mark.parametrize("name", OPTIMIZERS)
+
+
+def update(device: Any, rule: Optimizer, dw: np.ndarray, state: list[np.ndarray], rate: float, step: int) -> Any:
+    """The parameter and its caches after one step from `state`."""
+    numbers = {setting: getattr(rule, setting) for setting in rule.settings()}
+    numbers |= {"step": step} if rule.counts else {}
+    return run_op(device, f"{rule.name}_update", [], [dw, *state], learning_rate=rate, **numbers)[1:]
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.03])
@@ -34,28 +49,130 @@ def test_momentum_gathers_velocity(device, rng, shape, dtype, weight_decay):
     oracle.assert_near(found, w - 0.1 * v)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-def test_pytorch_takes_the_same_steps(device, rng, momentum, weight_decay):
-    """Six steps, the learning rate changing on the way, as a schedule changes it."""
-    w, v = rng.standard_normal((6, 11)).astype(np.float32), np.zeros((6, 11), np.float32)
+def adam_formula(w, g, m, v, rate, step):
+    """Algorithm 1 of Kingma & Ba 2015."""
+    m, v = 0.8 * m + (1 - 0.8) * g, 0.95 * v + (1 - 0.95) * g**2
+    return w - rate * (m / (1 - 0.8**step)) / (np.sqrt(v / (1 - 0.95**step)) + 0.01), m, v
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.03])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("sgd", "momentum")])
+def test_a_step_follows_its_formula_from_any_caches(device, rng, name, shape, dtype, weight_decay):
+    settings = {"momentum": 0.7, "alpha": 0.9, "beta1": 0.8, "beta2": 0.95, "eps": 0.01, "weight_decay": weight_decay}
+    rule = optimizer(name, **{key: settings[key] for key in OPTIMIZERS[name].settings()})
+    dw, w, *caches = (rng.standard_normal(shape).astype(dtype) for _ in range(2 + len(rule.caches)))
+    if name != "nesterov":
+        caches[-1] = np.abs(caches[-1])
+    found = update(device, rule, dw, [w, *caches], 0.1, 3)
+    dw, w, *caches = (array.astype(np.float64) for array in (dw, w, *caches))
+    g, c = dw + weight_decay * w, caches[-1]
+    expected = {
+        "nesterov": lambda: (w - 0.1 * (g + 0.7 * (0.7 * c + g)), 0.7 * c + g),
+        "adagrad": lambda: (w - 0.1 * g / (np.sqrt(c + g**2) + 0.01), c + g**2),
+        "rmsprop": lambda: (w - 0.1 * g / (np.sqrt(0.9 * c + 0.1 * g**2) + 0.01), 0.9 * c + 0.1 * g**2),
+        "adam": lambda: adam_formula(w, g, *caches, 0.1, 3),
+        "adamw": lambda: adam_formula(w - 0.1 * weight_decay * w, dw, *caches, 0.1, 3),
+    }[name]()
+    for one, other in zip(found, expected, strict=True):
+        oracle.assert_near(one, other)
+
+
+PEERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "momentum": lambda w, **rest: torch.optim.SGD(w, momentum=0.9, **rest),
+    "nesterov": lambda w, **rest: torch.optim.SGD(w, momentum=0.9, nesterov=True, **rest),
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+KEPT = {
+    "sgd": [],
+    "momentum": ["momentum_buffer"],
+    "nesterov": ["momentum_buffer"],
+    "adagrad": ["sum"],
+    "rmsprop": ["square_avg"],
+    "adam": ["exp_avg", "exp_avg_sq"],
+    "adamw": ["exp_avg", "exp_avg_sq"],
+}
+"""What PyTorch calls our caches."""
+
+
+@pytest.mark.parametrize("decay", [{}, {"weight_decay": 0.02}])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
+@EVERY
+def test_pytorch_takes_the_same_hundred_steps(device, rng, name, dtype, tolerance, decay):
+    """Both with their own defaults, but for the weight decay; the learning rate changes, as a schedule changes it."""
+    rule = optimizer(name, **decay)
+    w = rng.standard_normal((6, 11)).astype(dtype)
+    state = [w, *(np.zeros_like(w) for _ in rule.caches)]
     theirs = torch.nn.Parameter(torch.tensor(w))
-    optimizer = torch.optim.SGD([theirs], lr=1, momentum=momentum, weight_decay=weight_decay)
-    for step in range(6):
-        dw, rate = rng.standard_normal(w.shape).astype(np.float32), 0.1 / (step + 1)
+    peer = PEERS[name]([theirs], lr=1, **decay)
+    scale = rng.choice([1e-4, 1e-2, 1, 10], w.shape)  # some gradients are far smaller than others
+    for step in range(1, 101):
+        dw, rate = (scale * rng.standard_normal(w.shape)).astype(dtype), 0.1 / step
         theirs.grad = torch.tensor(dw)
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
-        if momentum:
-            rates = {"learning_rate": rate, "momentum": momentum, "weight_decay": weight_decay}
-            _, w, v = run_op(device, "momentum_update", [], [dw, w, v], **rates)
-        else:
-            _, w = run_op(device, "sgd_update", [], [dw, w], learning_rate=rate, weight_decay=weight_decay)
-        oracle.assert_near(w, theirs.detach().numpy(), 1e-6)
+        peer.param_groups[0]["lr"] = rate
+        peer.step()
+        state = update(device, rule, dw, state, rate, step)
+        if step in (1, 2, 10, 100):
+            kept = [peer.state[theirs][cache].numpy() for cache in KEPT[name]]
+            for mine, other in zip(state, [theirs.detach().numpy(), *kept], strict=True):
+                oracle.assert_near(mine, other, tolerance)
 
 
-def test_a_nan_gradient_is_not_swept_under_the_rug(device, rng):
+@EVERY
+def test_no_gradient_is_no_step(device, rng, name):
+    """Dead weights have gradients of exactly 0 from the first step on: 0 is not divided by 0."""
+    rule = optimizer(name, weight_decay=0)
+    w = rng.standard_normal((3, 5)).astype(np.float32)
+    state = [w, *(np.zeros_like(w) for _ in rule.caches)]
+    for found, before in zip(update(device, rule, np.zeros_like(w), state, 0.1, 1), state, strict=True):
+        np.testing.assert_array_equal(found, before)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_first_step_is_as_long_as_the_learning_rate_whatever_the_gradient(device, rng, name):
+    dw = (rng.choice([-1, 1], (4, 7)) * 10.0 ** rng.uniform(-3, 6, (4, 7))).astype(np.float32)
+    zeros = np.zeros_like(dw)
+    found = update(device, optimizer(name), dw, [zeros, zeros, zeros], 0.125, 1)[0]
+    np.testing.assert_allclose(found, -0.125 * np.sign(dw), rtol=2e-5)
+
+
+def test_a_step_of_the_far_future_needs_no_correction(device, rng):
+    """beta**step is then 0 and no error."""
+    dw, w, m = (rng.standard_normal((4, 5)) for _ in range(3))
+    v = np.square(rng.standard_normal((4, 5)))
+    found = update(device, optimizer("adam", eps=0.1), dw, [w, m, v], 0.1, 10**9)
+    m, v = 0.9 * m + 0.1 * dw, 0.999 * v + 0.001 * dw**2
+    oracle.assert_near(found[0], w - 0.1 * m / (np.sqrt(v) + 0.1))
+
+
+@EVERY
+def test_a_nan_gradient_is_not_swept_under_the_rug(device, rng, name):
+    rule = optimizer(name)
     dw, w = (rng.standard_normal((4, 5)).astype(np.float32) for _ in range(2))
     dw[1, 2] = np.nan
-    _, found = run_op(device, "sgd_update", [], [dw, w], learning_rate=0.1, weight_decay=0.0)
-    assert np.argwhere(np.isnan(found)).tolist() == [[1, 2]]
+    found = update(device, rule, dw, [w, *(np.zeros_like(w) for _ in rule.caches)], 0.1, 1)
+    for array in found:
+        assert np.argwhere(np.isnan(array)).tolist() == [[1, 2]]
+
+
+@EVERY
+def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
+    rule = optimizer(name, weight_decay=0.1)
+    device, peaks = make_device("cpu"), []
+    for count in (300_000, 3_000_000):
+        arrays = [np.ones(count, np.float32) for _ in range(2 + len(rule.caches))]
+        numbers = {setting: getattr(rule, setting) for setting in rule.settings()} | {"learning_rate": 0.1}
+        numbers |= {"step": 1} if rule.counts else {}
+        device.ops[f"{name}_update"](*arrays, **numbers)
+        tracemalloc.start()
+        device.ops[f"{name}_update"](*arrays, **numbers)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 32768 * 4 * (thread_count() + 1)  # a block for each worker, and small things

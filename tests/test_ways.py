@@ -192,7 +192,7 @@ def test_a_model_finds_its_way_into_a_budget_and_trains_there(device):
     results = []
     for one in (free, plan):
         model = Model(net, 32, device, plan=one)
-        assert model._arena.nbytes == one.arena_bytes
+        assert model.arena_bytes == one.arena_bytes
         results.append([model.step(images, labels) for _ in range(3)])
         model.close()
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)

@@ -10,7 +10,6 @@ from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.model import Model
 from gpunet.net.config import Config, load_config
-from gpunet.optimizers import optimizer
 from gpunet.train.trainer import Progress, Trainer, Watcher
 
 from .setting import Setting
@@ -112,12 +111,11 @@ def measure_accuracy(setting: Setting, config: Config, data: Dataset) -> dict[st
 
 def _model(config: Config, device: Device, dtype: str = "float32") -> Model:
     settings = config.train
-    kind = optimizer(settings.optimizer, momentum=settings.momentum, weight_decay=settings.weight_decay)
     return Model(
         config.net,
         settings.batch,
         device,
-        optimizer=kind,
+        optimizer=settings.rule,
         dtype=dtype,
         seed=settings.seed,
         learning_rate=settings.learning_rate,

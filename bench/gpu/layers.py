@@ -1,21 +1,19 @@
 """Where a training step spends its time: milliseconds of every op, and of the convolutions beside cuDNN's."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from statistics import median
 from typing import Any
 
 from gpunet.layers.conv import Conv
 from gpunet.model import Model
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
-from gpunet.program.program import Op
+from gpunet.profile.steps import op_times, random_batch, timed_calls
 
-from .nets import LEARNING_RATE, Case, as_floats, random_batch, run_step
+from .nets import LEARNING_RATE, Case, as_floats
 from .peer import set_tf32
 from .setting import Setting
 from .table import Table, number
-from .timing import Clock, medians, race
+from .timing import medians, race
 
 TITLE = "time by layer"
 SECONDS = 75
@@ -47,32 +45,18 @@ def run(setting: Setting, cases: Sequence[Case] = CASES, steps: int = STEPS, pee
 def measure(setting: Setting, net: Net, batch: int, steps: int) -> list[dict[str, Any]]:
     """The median milliseconds of every op of a training step on float images, in order.
 
-    What runs in rounds, for some images after the others, counts as one op with the sum of its rounds.
+    What runs in rounds counts with the sum of its rounds, and ops of one name in one layer count together.
     """
     images, labels = random_batch(net, batch)
     images = as_floats(net, images)
     with Model(net, batch, setting.device, learning_rate=LEARNING_RATE) as model:
-        taken = [
-            _times(setting.clock, *run_step(model, setting.clock, images, labels, each=True)) for _ in range(steps + 2)
-        ]
-    measured = taken[2:]  # the first ones compile kernels and wake libraries up
-    return [
-        {"layer": layer, "op": name, "phase": phase, "ms": median(times[layer, name, phase] for times in measured)}
-        for layer, name, phase in measured[0]
-    ]
-
-
-_Key = tuple[str, str, str]
-"""Layer, op and phase."""
-
-
-def _times(clock: Clock, ops: Sequence[Op], marks: Sequence[Any]) -> dict[_Key, float]:
-    """Milliseconds by op."""
-    sums: dict[_Key, float] = {}
-    for op, pair in zip(ops, pairwise(marks), strict=True):
-        key = op.layer, op.name, op.phase
-        sums[key] = sums.get(key, 0.0) + clock.milliseconds(*pair)
-    return sums
+        taken = [timed_calls(model, setting.clock, images, labels) for _ in range(steps + 2)]
+        times = op_times(model, taken[2:], batch)  # the first ones compile kernels and wake libraries up
+    sums: dict[tuple[str, str, str], float] = {}
+    for time in times:
+        key = time.op.layer, time.op.name, time.op.phase
+        sums[key] = sums.get(key, 0.0) + time.ms
+    return [{"layer": layer, "op": name, "phase": phase, "ms": ms} for (layer, name, phase), ms in sums.items()]
 
 
 def peer_convolutions(setting: Setting, net: Net, batch: int, seconds: float) -> dict[str, dict[str, float]]:

@@ -15,8 +15,30 @@ from gpunet.net.net import Net
 def torch_net(net: Net, parameters: Mapping[str, np.ndarray]) -> Any:
     """A torch.nn.Sequential that computes what the net does; images come to it as (N, D, H, W).
 
-    `parameters`  by gpunet's names and in its shapes. Raises NotImplementedError for a net that is no chain of layers
-    whose windows fit their volumes.
+    `parameters`  by gpunet's names and in its shapes. Raises NotImplementedError as torch_modules does.
+    """
+    import torch
+
+    peer = torch_modules(net)
+    learning: list[Any] = [module for module in peer if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
+    for node, module in zip((node for node in net.nodes if net.weights(node)), learning, strict=True):
+        (volume,) = net.inputs(node)
+        weights = parameters[f"{node.name}.w"]
+        if isinstance(module, torch.nn.Linear):  # gpunet flattens an image as H, W, D and PyTorch as D, H, W
+            K = len(weights)
+            weights = weights.reshape(K, *volume.shape).transpose(0, 3, 1, 2).reshape(K, -1)
+        else:
+            weights = weights.transpose(0, 3, 1, 2)
+        with torch.no_grad():
+            module.weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)))
+            module.bias.copy_(torch.from_numpy(parameters[f"{node.name}.b"]))
+    return peer
+
+
+def torch_modules(net: Net) -> Any:
+    """The layers of the net as a torch.nn.Sequential with weights of PyTorch's own.
+
+    Raises NotImplementedError for a net that is no chain of layers whose windows fit their volumes.
     """
     import torch
 
@@ -27,25 +49,17 @@ def torch_net(net: Net, parameters: Mapping[str, np.ndarray]) -> Any:
             case Conv(K=K, F=F, S=S, P=P):
                 _require_whole(node.name, volume.shape[:2], F, S, P or 0)
                 modules.append(torch.nn.Conv2d(volume.D, K, F, S, P or 0))
-                weights = parameters[f"{node.name}.w"].transpose(0, 3, 1, 2)
             case MaxPool(F=F, S=S, P=P):
                 _require_whole(node.name, volume.shape[:2], F, S or F, P)
                 modules.append(torch.nn.MaxPool2d(F, S, P))
-                continue
             case ReLU():
                 modules.append(torch.nn.ReLU(inplace=True))
-                continue
             case FC(K=K):
                 if not any(isinstance(module, torch.nn.Flatten) for module in modules):
                     modules.append(torch.nn.Flatten())
                 modules.append(torch.nn.Linear(volume.values, K))
-                # gpunet flattens an image as H, W, D and PyTorch as D, H, W
-                weights = parameters[f"{node.name}.w"].reshape(K, *volume.shape).transpose(0, 3, 1, 2).reshape(K, -1)
             case other:
                 raise NotImplementedError(f"{node.name}: no peer for {other}")
-        with torch.no_grad():
-            modules[-1].weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)))
-            modules[-1].bias.copy_(torch.from_numpy(parameters[f"{node.name}.b"]))
     return torch.nn.Sequential(*modules)
 
 

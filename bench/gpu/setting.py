@@ -9,9 +9,10 @@ from functools import cached_property
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.memory.size import format_bytes
+from gpunet.profile.steps import Clock
 
 from .findings import Findings
-from .timing import Clock, device_clock, peer_clock
+from .timing import peer_clock
 
 
 def open_gpu() -> Device:
@@ -40,9 +41,9 @@ class Setting:
     def device(self) -> Device:
         return self.open()
 
-    @cached_property
+    @property
     def clock(self) -> Clock:
-        return device_clock(self.device)
+        return self.device
 
     @cached_property
     def peer_clock(self) -> Clock:

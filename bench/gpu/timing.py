@@ -1,12 +1,11 @@
 """Time on a device: marks between pieces of its work, and races in which the contenders take turns."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from time import perf_counter
 from typing import Any
 
-from gpunet.devices.device import Device
+from gpunet.profile.steps import Clock
 
 Call = Callable[[], object]
 
@@ -16,20 +15,8 @@ LEAST_MS = 2.0
 MOST_CALLS = 100
 
 
-class Clock(ABC):
-    """Marks points in the work of a device; afterwards tells the milliseconds between them."""
-
-    @abstractmethod
-    def mark(self) -> Any:
-        """A point after everything that was asked for so far."""
-
-    @abstractmethod
-    def milliseconds(self, first: Any, last: Any) -> float:
-        """From one mark to a later one; waits for it."""
-
-
-class HostClock(Clock):
-    """The host's clock, read when the device has caught up: for whole steps, and where there are no events."""
+class HostClock:
+    """The host's clock, read when the device has caught up: for whole steps."""
 
     def __init__(self, synchronize: Call) -> None:
         self._synchronize = synchronize
@@ -42,27 +29,8 @@ class HostClock(Clock):
         return (last - first) * 1e3
 
 
-class EventClock(Clock):
-    """CUDA events on a stream of CuPy's: what the host does meanwhile is not in the figures."""
-
-    def __init__(self, stream: Any) -> None:
-        import cupy
-
-        self._cuda = cupy.cuda
-        self._stream = stream
-
-    def mark(self) -> Any:
-        event = self._cuda.Event()
-        event.record(self._stream)
-        return event
-
-    def milliseconds(self, first: Any, last: Any) -> float:
-        last.synchronize()
-        return float(self._cuda.get_elapsed_time(first, last))
-
-
-class TorchClock(Clock):
-    """The same on PyTorch's current stream."""
+class TorchClock:
+    """Events on PyTorch's current stream: what the host does meanwhile is not in the figures."""
 
     def mark(self) -> Any:
         import torch
@@ -74,12 +42,6 @@ class TorchClock(Clock):
     def milliseconds(self, first: Any, last: Any) -> float:
         last.synchronize()
         return float(first.elapsed_time(last))
-
-
-def device_clock(device: Device) -> Clock:
-    """Events where the device has a stream for them, else the host's clock."""
-    stream = getattr(getattr(device, "driver", None), "_stream", None)
-    return HostClock(device.synchronize) if stream is None else EventClock(stream)
 
 
 def peer_clock(peer: str) -> Clock:

@@ -22,36 +22,38 @@ def fit(
     device: options.Device = options.DeviceName.cuda,
     scratch: options.Scratch = None,
     reserve: options.Reserve = None,
+    without: options.Without = None,
+    max_cost: options.MaxCost = None,
+    micro_batches: options.MicroBatches = False,
     json: options.Json = False,
 ) -> None:
-    """Find the largest batch for each budget, exactly: it fits, one image more does not.
+    """Find the largest batch for each budget, exactly: it fits, one image more does not; free of cost, and at a cost.
 
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
-    from gpunet.errors import BudgetError
-    from gpunet.fit import Fit
-    from gpunet.fit import fit as find_largest
-    from gpunet.memory.size import parse_bytes
-    from gpunet.planner import plan as make_plan
+    from gpunet.fit import survey, too_small
+    from gpunet.memory.size import format_bytes, parse_bytes
+    from gpunet.report.console import working
 
     config = options.read_net(net)
     settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
-    found, misfits = [], []
-    for budget_bytes in [parse_bytes(text) for text in budget]:
-        try:
-            found.append(find_largest(config.net, budget_bytes, **settings))
-        except BudgetError as error:
-            misfits.append(str(error))
-            found.append(Fit(budget_bytes, 0, 0, make_plan(config.net, 1, budget=budget_bytes, **settings).total_bytes))
+    settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode)
+    surveys, misfits = [], []
+    with working("looking for the largest batches") as say:
+        for budget_bytes in [parse_bytes(text) for text in budget]:
+            say(f"looking for the largest batches in {format_bytes(budget_bytes)}")
+            surveys.append(survey(config.net, budget_bytes, **settings))
+            if not surveys[-1].chosen.batch:
+                misfits.append(str(too_small(config.net, budget_bytes, **settings)))
     if json:
         from gpunet.report.as_json import as_text, fit_json
 
-        typer.echo(as_text(fit_json(found)))
+        typer.echo(as_text(fit_json(surveys)))
     else:
         from gpunet.report.console import show
-        from gpunet.report.table import fit_table
+        from gpunet.report.table import fit_parts
 
-        show(fit_table(found))
+        show(*fit_parts(surveys))
     for message in misfits:
         complain(message)
     if misfits:

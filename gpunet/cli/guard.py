@@ -41,6 +41,10 @@ def guarded() -> Iterator[None]:
     except BrokenPipeError:
         _drop_output()
         sys.exit(CLOSED_PIPE)
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich, which prints the help, leaves with 1
+            sys.exit(CLOSED_PIPE)
+        raise
     except OSError as error:
         _drop_output()
         what = f"cannot use {error.filename}" if error.filename else "cannot write the output"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.errors import ConfigError
+from gpunet.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config
@@ -49,14 +50,16 @@ Batch = Annotated[
 ]
 Optimizer = Annotated[
     str | None,
-    typer.Option(help="sgd or momentum; default: what the net's config says, else momentum.", show_default=False),
+    typer.Option(
+        help=f"{', '.join(OPTIMIZERS)}; default: what the net's config says, else momentum.", show_default=False
+    ),
 ]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
 Device = Annotated[DeviceName, typer.Option(help="Where it is to run; no GPU is needed to plan for one.")]
 Scratch = Annotated[
     str | None,
-    typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 4MiB for cpu.", show_default=False),
+    typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 8MiB for cpu.", show_default=False),
 ]
 Reserve = Annotated[
     str | None,
@@ -64,6 +67,24 @@ Reserve = Annotated[
         help="Memory kept for what is outside the arena; default: as gpunet profile measured it on this GPU, else "
         "512MiB for cuda, 64MiB for cpu.",
         show_default=False,
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Leave a free saving out, like relu-masks; may be given several times."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        help="Extra FLOPs that fitting a budget may cost, as a fraction; 0: the free savings alone. Default: 0.03.",
+        show_default=False,
+    ),
+]
+MicroBatches = Annotated[
+    bool,
+    typer.Option(
+        "--micro-batches/--no-micro-batches",
+        help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
@@ -85,7 +106,7 @@ def plan_settings(
     dtype: Dtype,
     device: DeviceName,
     scratch: str | None,
-    reserve: str | None = None,
+    reserve: str | None,
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
     return {
@@ -95,4 +116,28 @@ def plan_settings(
         "device": str(device),
         "scratch_limit": scratch,
         "reserve": reserve,
+    }
+
+
+def fit_settings(
+    without: list[str] | None, max_cost: float | None, micro_batches: bool, *, mode: str = "train", budget: bool = True
+) -> dict[str, Any]:
+    """What may be done to fit, from the options of the command line; `budget`: whether there is one.
+
+    Raises ConfigError for options that contradict each other.
+    """
+    from gpunet.choose import MAX_COST
+    from gpunet.planner import WAYS
+
+    if micro_batches and max_cost == 0:
+        raise ConfigError("--max-cost 0 allows the free savings alone, so leave out --micro-batches, or allow more")
+    if micro_batches and mode == "infer":
+        raise ConfigError("--micro-batches adds up gradients, and --mode infer makes none: leave one of them out")
+    if not budget and (micro_batches or max_cost is not None):
+        option = "--micro-batches" if micro_batches else "--max-cost"
+        raise ConfigError(f"{option} says what may be done to fit a budget: give one, like --budget 4GiB")
+    return {
+        "without": tuple(without or ()),
+        "max_cost": MAX_COST if max_cost is None else max_cost,
+        "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
     }

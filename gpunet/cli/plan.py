@@ -1,10 +1,16 @@
 """`gpunet plan`: what a net costs, layer by layer, and whether it fits."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpunet.cli import options
+from gpunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpunet.memory.plan import Plan
+    from gpunet.net.config import Config
 
 CUDA_BUDGET = "12GiB"
 """The largest of the GPUs that people have in mind who ask."""
@@ -25,28 +31,39 @@ def plan(
     device: options.Device = options.DeviceName.cuda,
     scratch: options.Scratch = None,
     reserve: options.Reserve = None,
+    without: options.Without = None,
+    max_cost: options.MaxCost = None,
+    micro_batches: options.MicroBatches = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the plan into a .png file.", show_default=False)
+    ] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Show what is alive at the peak, and when.")] = False,
     json: options.Json = False,
 ) -> None:
     """Show what a net costs, layer by layer, to the byte, and whether it fits.
 
-    Exit code 0 if it fits, 1 if it does not (the largest batch that does is named), 2 for a mistake.
+    With a budget, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not (the
+    largest batch that does is named), 2 for a mistake.
     """
-    from gpunet.errors import BudgetError
-    from gpunet.fit import fit as find_largest
     from gpunet.planner import plan as make_plan
 
+    if json and timeline:
+        raise ConfigError("--json has every tensor with its steps anyway: leave out --timeline")
     config = options.read_net(net)
+    if plot is not None:
+        from gpunet.report.plot import check_plot
+
+        check_plot(plot)  # a mistake is told before the work
     if budget is None and device == "cuda":
         budget = CUDA_BUDGET
     settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
+    settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode, budget=budget is not None)
     made = make_plan(config.net, config.train.batch if batch is None else batch, budget=budget, **settings)
-    largest, way_out = None, ""
-    if not made.fits and made.budget_bytes is not None:
-        try:
-            largest = find_largest(config.net, made.budget_bytes, **settings).batch
-            way_out = f"the largest batch that fits is {largest}"
-        except BudgetError as error:
-            largest, way_out = 0, str(error)
+    largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
+    if plot is not None:
+        from gpunet.report.plot import save_plot
+
+        save_plot(made, plot)
     if json:
         from gpunet.report.as_json import as_text, plan_json
 
@@ -55,6 +72,25 @@ def plan(
         from gpunet.report.console import show
         from gpunet.report.table import plan_parts, verdict
 
-        show(*plan_parts(config.net, made, verdict(made, way_out)))
+        show(*plan_parts(config.net, made, verdict(made, way_out), timeline=timeline))
     if not made.fits:
         raise typer.Exit(1)
+
+
+def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:
+    """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
+    from gpunet.errors import BudgetError
+    from gpunet.fit import ALL_WAYS, fit
+    from gpunet.planner import plan
+
+    assert made.budget_bytes is not None  # all fits where there is no budget
+    try:
+        largest = fit(config.net, made.budget_bytes, **settings).batch
+    except BudgetError as error:
+        return 0, str(error)
+    words = f"a budget of {made.total_bytes} bytes would hold it"
+    if made.mode == "train" and "micro-batches" not in settings["ways"] and settings["max_cost"] > 0:
+        rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": ALL_WAYS})
+        if rounds.fits:
+            words += f", and so would rounds of {rounds.ways.micro_batch:,} images (--micro-batches)"
+    return largest, f"{words}; the largest batch that fits is {largest}"

@@ -1,8 +1,5 @@
 """`gpunet profile`: what a training step takes, layer by layer, and its memory beside the plan."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,15 +36,16 @@ def profile(
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
     from gpunet.profile.measure import profile as measure
+    from gpunet.report.console import working
 
     config = options.read_net(net)
-    with _bar(steps) as advance:
+    with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,
             config.train.batch if batch is None else batch,
             str(device),
             steps=steps,
-            watch=advance,
+            watch=lambda done: say(f"timed {done} of {steps} steps"),
             budget=budget,
             reserve=reserve,
             optimizer=config.train.optimizer if optimizer is None else optimizer,
@@ -65,20 +63,6 @@ def profile(
         show(*profile_parts(made))
     for line in _kept(made):
         typer.echo(line, err=json)
-
-
-@contextmanager
-def _bar(steps: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal; gives what tells it how many steps are done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("steps", total=max(steps, 1))
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _kept(made: "Profile") -> list[str]:

@@ -45,6 +45,10 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="At the start; the config's schedule changes it.", show_default=False)
     ] = None,
+    without: options.Without = None,
+    max_cost: options.MaxCost = None,
+    micro_batches: options.MicroBatches = False,
+    reserve: options.Reserve = None,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep weights and metrics in a folder after every epoch.
 
@@ -62,21 +66,15 @@ def train(
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
     given["learning_rate"] = learning_rate
     config = options.read_net(net)
-    told = replace(config.train, **{name: value for name, value in given.items() if value is not None})
+    told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     config = replace(config, train=told)
-    where, rule = choose_device(device), _rule(config)
-    limit = _affordable(config, rule, where, budget).budget_bytes
+    where, rule = choose_device(device), told.rule
+    settings = options.fit_settings(without, max_cost, micro_batches) | {"reserve": reserve}
+    made = _affordable(config, rule, where, budget, settings)
     dataset = _dataset(config)
-    with Model(
-        config.net,
-        told.batch,
-        where,
-        optimizer=rule,
-        seed=told.seed,
-        learning_rate=told.learning_rate,
-        budget=limit,
-    ) as model:
-        planned = as_text(plan_json(config.net, model.plan)) + "\n"
+    model = Model(config.net, device=where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate, plan=made)
+    with model:
+        planned = as_text(plan_json(config.net, made)) + "\n"
         folder = RunFolder(open_folder(out, config.net.name), dump(config), planned)
         screen = Screen()
         watchers = (folder, screen)
@@ -87,25 +85,20 @@ def train(
     typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
 
 
-def _rule(config: "Config") -> "Rule":
-    """The optimizer that the config asks for."""
-    from gpunet.optimizers import optimizer
-
-    told = config.train
-    return optimizer(told.optimizer, momentum=told.momentum, weight_decay=told.weight_decay)
-
-
-def _affordable(config: "Config", rule: "Rule", device: str, budget: str | None) -> "Plan":
-    """Plan the run and say what it costs. Raises BudgetError, naming the batch that fits, where it is too much."""
+def _affordable(config: "Config", rule: "Rule", device: str, budget: str | None, settings: dict[str, Any]) -> "Plan":
+    """Plan the run, say what it costs and how it was made to fit. Raises BudgetError, naming the batch that fits."""
     from gpunet.doctor import free_bytes
     from gpunet.model import require_fit
     from gpunet.planner import plan
     from gpunet.report.table import cost_line
+    from gpunet.report.ways import describe, needed
 
     limit = free_bytes(device) if budget is None else budget
-    made = plan(config.net, config.train.batch, optimizer=rule, device=device, budget=limit)
+    made = plan(config.net, config.train.batch, optimizer=rule, device=device, budget=limit, **settings)
     typer.echo(cost_line(made, free=budget is None))
-    require_fit(config.net, made, optimizer=rule, device=device)
+    require_fit(config.net, made, optimizer=rule, device=device, **settings)
+    if needed(made):
+        typer.echo(f"to fit: {describe(made)}")
     return made
 
 

@@ -22,6 +22,9 @@ EXACT_PART = 4
 STARTS = 3
 """Orders that the rounds start from; half of them go to these, the other half to the best of them."""
 
+SHAKEN = 3
+"""Where rounds are few beside the buffers, one in so many changes all of the order a little, the others one place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -160,12 +163,14 @@ class _Climb:
 
     def run(self, rounds: int, stop: float) -> None:
         """At most `rounds` rounds; fewer where the bound is reached, or where the clock says `stop`."""
+        few = rounds < len(self.order) // 8
         for number in range(rounds):
             if self.found.height == self.problem.bound or perf_counter() > stop:
                 return
             # in turn, all that reach over the bound and those at the very top
             level = self.problem.bound if number % 2 else self.found.height - 1
-            self._try(self._changed([i for i, end in enumerate(self.ends) if end > level]))
+            high = [i for i, end in enumerate(self.ends) if end > level]
+            self._try(self._shaken() if few and number % SHAKEN == 0 else self._changed(high))
 
     def _changed(self, high: list[int]) -> list[int]:
         """A buffer that lies too high moves to an earlier turn; now and then any buffer to any turn."""
@@ -177,6 +182,12 @@ class _Climb:
             turn = random.randrange(len(order))
             order.insert(random.randrange(len(order)), order.pop(turn))
         return order
+
+    def _shaken(self) -> list[int]:
+        """Every buffer may come a little earlier or later: where rounds are few, single moves lead nowhere in time."""
+        spread = 2 + len(self.order) // 8
+        turns = [turn + self.random.randrange(spread) for turn in range(len(self.order))]
+        return [self.order[turn] for turn in sorted(range(len(turns)), key=turns.__getitem__)]
 
     def _try(self, order: list[int]) -> None:
         offsets = skyline(self.problem, order, self.found.height)

@@ -11,9 +11,10 @@ Every key that is unknown, of the wrong type or out of range is reported, all at
 
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
@@ -23,21 +24,30 @@ from gpunet.net.net import Net
 from gpunet.net.pattern import MOST_NAME, START, parse
 from gpunet.net.reader import checked, read_layers, read_settings
 from gpunet.net.words import listed, nearest, printable, shown
-from gpunet.optimizers import OPTIMIZERS
+from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer, strangers
 
 Schedule = Literal["constant", "cosine"]
+Fraction = Annotated[float, Range(0, 1, open=("most",))]
+
+SETTINGS = tuple(dict.fromkeys(name for kind in OPTIMIZERS.values() for name in kind.settings()))
+"""The settings of all optimizers; each is a field of TrainConfig."""
+
+
+def _strangers(name: str, said: Iterable[str]) -> dict[str, str]:
+    """The settings among `said` that the optimizer called `name` does not have, each with the words that say so."""
+    return strangers(name, [key for key in said if key in SETTINGS]) if name in tuple(OPTIMIZERS) else {}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a net is trained.
 
-    `data`           the name of a data set
-    `momentum`       used by optimizers that have one
-    `weight_decay`   times each parameter is added to its gradient
-    `schedule`       of the learning rate over all steps: "constant", or "cosine", half a wave down to 0
+    `data`      the name of a data set
+    `momentum, weight_decay, alpha, beta1, beta2, eps`
+                settings of the optimizer; None: what the optimizer says
+    `schedule`  of the learning rate over all steps: "constant", or "cosine", half a wave down to 0
 
-    Raises ConfigError naming every field that is out of range.
+    Raises ConfigError naming every field that is out of range, and every setting that the optimizer does not have.
     """
 
     data: Annotated[str, Line(1000)] = "digits"
@@ -45,15 +55,37 @@ class TrainConfig:
     batch: Annotated[int, Range(1, 2**31 - 1)] = 64
     optimizer: Annotated[str, OneOf(tuple(OPTIMIZERS))] = "momentum"
     learning_rate: Annotated[float, Range(0, 1_000_000, open=("least",))] = 0.01
-    momentum: Annotated[float, Range(0, 1, open=("most",))] = 0.9
-    weight_decay: Annotated[float, Range(0, 1_000_000)] = 0.0
+    momentum: Fraction | None = None
+    weight_decay: Annotated[float, Range(0, 1_000_000)] | None = None
+    alpha: Fraction | None = None
+    beta1: Fraction | None = None
+    beta2: Fraction | None = None
+    eps: Annotated[float, Range(1e-30, 1)] | None = None
     schedule: Schedule = "constant"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
-        wrong = [problem(type(self), entry.name, getattr(self, entry.name)) for entry in fields(self)]
+        said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        said = {name: value for name, value in said.items() if value is not None or name not in SETTINGS}
+        wrong = [problem(type(self), name, value) for name, value in said.items()]
+        wrong += _strangers(self.optimizer, said).values()
         if any(wrong):
             raise ConfigError("; ".join(filter(None, wrong)))
+
+    @property
+    def rule(self) -> Optimizer:
+        """The optimizer with its settings."""
+        return optimizer(self.optimizer, **{name: getattr(self, name) for name in SETTINGS})
+
+    def settled(self) -> "TrainConfig":
+        """The same with every setting of the optimizer said."""
+        return replace(self, **asdict(self.rule))
+
+    def changed(self, **given: Any) -> "TrainConfig":
+        """A copy with other values; with another optimizer the settings that it does not have are left behind."""
+        kind = OPTIMIZERS.get(given.get("optimizer", self.optimizer))
+        left = {name: None for name in SETTINGS if kind and name not in kind.settings()}
+        return replace(self, **(left | given))
 
 
 @dataclass(frozen=True)
@@ -99,7 +131,10 @@ def load_config(what: str | os.PathLike[str]) -> Config:
 
 
 def dump(config: Config) -> str:
-    """A config as TOML with everything said, each layer with name, inputs and fields. Loading it gives an equal one."""
+    """A config as TOML with everything said, each layer with name, inputs and fields. Loading it gives an equal one.
+
+    Only the settings of the optimizer that the config leaves to it are not said; `TrainConfig.settled` has them all.
+    """
     import tomli_w  # only where a config is written
 
     net = config.net
@@ -110,7 +145,8 @@ def dump(config: Config) -> str:
         | {key: value for key, value in asdict(node.layer).items() if value is not None}
         for node in net.nodes
     ]
-    text = tomli_w.dumps(top | plain | {"train": asdict(config.train), "layer": layers})
+    train = {key: value for key, value in asdict(config.train).items() if value is not None}
+    text = tomli_w.dumps(top | plain | {"train": train, "layer": layers})
     return re.sub(r'\[\n((?: +"\w+",\n)+)\]', lambda names: f"[{' '.join(names[1].split())[:-1]}]", text)  # on one line
 
 
@@ -153,4 +189,10 @@ def _train(document: Document) -> TrainConfig:
     for key in table:
         if key not in types_of(TrainConfig):
             document.unknown(("train", key), "[train]", types_of(TrainConfig))
-    return TrainConfig(**checked(document, ("train",), table, TrainConfig))
+    said = checked(document, ("train",), table, TrainConfig)
+    if "optimizer" in table and "optimizer" not in said:
+        return TrainConfig()  # whose settings they are is not known
+    for key, wrong in _strangers(said.get("optimizer", TrainConfig.optimizer), said).items():
+        document.wrong(("train", key), wrong)
+        del said[key]
+    return TrainConfig(**said)

@@ -11,7 +11,7 @@ import numpy as np
 from gpunet.compile.recompute import AGAIN
 from gpunet.model import Model
 from gpunet.net.net import Net
-from gpunet.profile.predict import op_bytes
+from gpunet.predict import op_bytes
 from gpunet.program.program import Op
 
 

@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gpunet.fit import Fit
+from gpunet.fit import Rung, Survey
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
 from gpunet.report.rows import Row, layer_rows, loss_row
+from gpunet.report.ways import made_again, rounds, step_flops
 
 
 def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict[str, Any]:
@@ -40,8 +41,17 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         "fits": plan.fits,
         "largest_batch": largest_batch,
         "scratch_limit_bytes": plan.scratch_limit_bytes,
+        "ways": _ways(plan),
+        "extra_flops_fraction": plan.extra_flops_fraction,
+        "flops": step_flops(plan),
+        "loops": [{"first": loop.first, "last": loop.last, "images": loop.images} for loop in plan.program.loops],
+        "placement": {
+            "gap": plan.placement.gap,
+            "order": plan.placement.order,
+            "seconds": plan.placement.seconds,
+        },
         "steps": plan.steps,
-        "layers": [_layer(row) for row in layer_rows(net, plan)],
+        "layers": _layers(net, plan),
         "loss": {"type": loss.type, **_bytes(loss)} if loss else None,
         "tensors": [
             {
@@ -58,22 +68,59 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
     }
 
 
-def fit_json(fits: Sequence[Fit]) -> list[dict[str, int | None]]:
+def fit_json(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
     """A dictionary for each budget; where not even one image fits, batch is 0 and total_bytes null."""
     return [
         {
-            "budget_bytes": fit.budget_bytes,
-            "batch": fit.batch,
-            "total_bytes": fit.total_bytes if fit.batch else None,
-            "next_total_bytes": fit.next_total_bytes,
+            "budget_bytes": survey.budget_bytes,
+            **_rung(survey.chosen),
+            "ladder": [_rung(rung) for rung in survey.ladder],
         }
-        for fit in fits
+        for survey in surveys
     ]
 
 
 def as_text(value: Any) -> str:
     """JSON over several lines, without a line break at the end."""
     return json.dumps(value, indent=2)
+
+
+def _rung(rung: Rung) -> dict[str, Any]:
+    """`ways` may be used, `used` are; images_per_second is null where no profile tells it."""
+    return {
+        "ways": list(rung.ways),
+        "used": list(rung.used),
+        "batch": rung.batch,
+        "total_bytes": rung.total_bytes,
+        "next_total_bytes": rung.next_total_bytes,
+        "extra_flops_fraction": rung.extra_flops_fraction,
+        "images_per_second": rung.images_per_second,
+    }
+
+
+def _ways(plan: Plan) -> dict[str, Any]:
+    """`dropped`: activations that are made again; `cut`, `chunk`: up to which one, how many images at a time;
+    `micro_batch`: images of a round of the whole step; `late`: large gradients may wait for the end of backward.
+    """
+    ways = plan.ways
+    return {
+        "names": list(ways.names),
+        "dropped": list(ways.dropped),
+        "cut": ways.cut,
+        "chunk": ways.chunk,
+        "micro_batch": ways.micro_batch,
+        "late": ways.late,
+        "scratch_limit_bytes": ways.scratch_limit_bytes,
+    }
+
+
+def _layers(net: Net, plan: Plan) -> list[dict[str, Any]]:
+    """`made_again`: whether it runs a second time; `images_per_round`: null where all of the batch runs at once."""
+    again, images = made_again(plan), rounds(plan)
+    return [
+        {**_layer(row), "made_again": row.name in again, "images_per_round": images.get(row.name)}
+        for row in layer_rows(net, plan)
+    ]
 
 
 def _layer(row: Row) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """How reports reach a screen or a pipe."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
@@ -22,3 +24,14 @@ def _rendered(part: RenderableType) -> str:
     with console.capture() as capture:
         console.print(part, width=width)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Say on standard error what takes its time, where that is a screen; what is yielded says the next thing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(what) as status:
+        yield status.update

@@ -10,6 +10,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.profile.measure import Profile
 from gpunet.report.profile_rows import ProfileRow, profile_rows, rate
 from gpunet.report.table import NOTHING, headline
+from gpunet.report.ways import describe, needed
 
 NOTE = """\
 planned: all that the layer makes at any time of the step. GB/s: every input and output of an op once, in 10**9 bytes;
@@ -22,6 +23,7 @@ def profile_parts(profile: Profile) -> list[Table | str]:
     """A profile, ready to show."""
     return [
         f"{headline(profile.plan)}: {profile.hardware or 'an unknown machine'}",
+        *([f"to fit: {describe(profile.plan)}"] if needed(profile.plan) else []),
         "",
         op_table(profile),
         "",
@@ -70,7 +72,9 @@ def step_table(profile: Profile) -> Table:
     table = _plain()
     flops = rate(sum(op.flops for op in profile.ops), profile.step_ms)
     speed = f"{profile.images_per_second:,.1f} images/s, {number(flops)} GFLOP/s; median of {profile.steps} steps"
-    rest = "copying the batch in, starting ops, reading the loss; less what timing each op costs"
+    rest = "copying the batch in, starting ops, reading the loss"
+    if profile.rest_ms < 0:
+        rest = "the steps that were timed op by op were slower than the whole ones"
     table.add_row("ops", f"{number(profile.ops_ms)} ms", "all of the above")
     table.add_row("rest", f"{number(profile.rest_ms)} ms", rest)
     table.add_row("whole step", f"{number(profile.step_ms)} ms", speed)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gpunet.fit import Fit
+from gpunet.fit import Rung, Survey
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
+from gpunet.report import ways
 from gpunet.report.rows import Row, layer_rows, loss_row
+from gpunet.report.timeline import timeline_parts
 
 LEARNT = (Kind.PARAMETER, Kind.PARAMETER_GRADIENT, Kind.OPTIMIZER_CACHE)
 NOTHING = "-"
@@ -19,8 +21,11 @@ Each row counts what its layer makes at any time of the step; gradients are thos
 the bytes of another. Not all of it is alive at once: the totals are more than the peak (for scratch, the largest)."""
 
 
-def plan_parts(net: Net, plan: Plan, verdict: str) -> list[Table | str]:
-    """A plan, ready to show: what was asked, the layers, the peak by kind, the sums and the verdict."""
+def plan_parts(net: Net, plan: Plan, verdict: str, *, timeline: bool = False) -> list[Table | str]:
+    """A plan, ready to show: what was asked, the layers, the peak by kind, the sums, the cost and the verdict.
+
+    `timeline`  who is alive at the peak, too
+    """
     return [
         headline(plan),
         "",
@@ -30,7 +35,10 @@ def plan_parts(net: Net, plan: Plan, verdict: str) -> list[Table | str]:
         "",
         kind_table(plan),
         "",
+        *([*timeline_parts(plan), ""] if timeline else []),
         sum_table(plan),
+        "",
+        cost_table(plan),
         "",
         verdict,
     ]
@@ -52,6 +60,8 @@ def layer_table(net: Net, plan: Plan) -> Table:
         ("scratch", _size(max(row.bytes[Kind.WORKSPACE] for row in rows))),
     ):
         table.add_column(heading, total, justify="right")
+    if any(row.how for row in rows):
+        table.add_column("how")
     for row in rows:
         table.add_row(
             row.name,
@@ -61,6 +71,7 @@ def layer_table(net: Net, plan: Plan) -> Table:
             _size(row.bytes[Kind.GRADIENT]),
             _size(_learnt(row)),
             _size(row.bytes[Kind.WORKSPACE]),
+            *([row.how] if len(table.columns) > 7 else []),
         )
     return table
 
@@ -93,10 +104,12 @@ def sum_table(plan: Plan) -> Table:
     table.add_column(justify="right")
     table.add_column()
     gap = plan.arena_bytes - plan.lower_bound_bytes
-    above = f"{plan.placement.gap:.2%} ({format_bytes(gap)}) above" if gap else "exactly"
+    above = f"{plan.placement.gap:.3%} above the lower bound" if gap else "none: the lower bound is reached"
+    placed = f"placed in {1000 * plan.placement.seconds:,.1f} ms, {plan.placement.order}"
     lines = [
         ("lower bound", plan.lower_bound_bytes, "the most that is alive at once, rounded up to 256 bytes a tensor"),
-        ("arena", plan.arena_bytes, f"one allocation for all tensors, {above} the lower bound"),
+        ("gap", gap, f"{above}; {placed}"),
+        ("arena", plan.arena_bytes, "one allocation for all tensors"),
         ("reserve", plan.reserve_bytes, f"what {_around(plan.device)} takes outside the arena: {plan.reserve_source}"),
         ("total", plan.total_bytes, "arena + reserve"),
     ]
@@ -107,23 +120,59 @@ def sum_table(plan: Plan) -> Table:
     return table
 
 
-def fit_table(fits: Sequence[Fit]) -> Table:
-    """The largest batch for each budget."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for heading in ("budget", "largest batch", "total", "to spare", "one image more"):
-        table.add_column(heading, justify="right")
-    for fit in fits:
-        if not fit.batch:
-            table.add_row(format_bytes(fit.budget_bytes), "none", NOTHING, NOTHING, format_bytes(fit.next_total_bytes))
-            continue
-        table.add_row(
-            format_bytes(fit.budget_bytes),
-            f"{fit.batch:,}",
-            format_bytes(fit.total_bytes),
-            format_bytes(fit.budget_bytes - fit.total_bytes),
-            format_bytes(fit.next_total_bytes),
-        )
+def cost_table(plan: Plan) -> Table:
+    """FLOPs of a step, the ways that were chosen, and the largest im2col matrix."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+    flops = ways.format_flops(ways.step_flops(plan))
+    table.add_row("step", f"{flops} in matrix products")
+    table.add_row("ways", ways.describe(plan))
+    table.add_row("scratch", f"at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix")
     return table
+
+
+def fit_table(surveys: Sequence[Survey]) -> Table:
+    """The ladder of each budget; * marks the rung that is taken, which the options allow."""
+    rungs = [rung for survey in surveys for rung in survey.ladder]
+    timed = any(rung.images_per_second is not None for rung in rungs)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("budget", justify="right")
+    table.add_column("ways")
+    for heading in ("largest batch", "total", "to spare", "one image more", "extra FLOPs"):
+        table.add_column(heading, justify="right")
+    if timed:
+        table.add_column("images/s", justify="right")
+    for survey in surveys:
+        for number, rung in enumerate(survey.ladder):
+            budget = "" if number else format_bytes(survey.budget_bytes)
+            cells = _rung_cells(rung, survey.budget_bytes, chosen=rung is survey.chosen)
+            speed = NOTHING if rung.images_per_second is None else f"{rung.images_per_second:,.0f}"
+            table.add_row(budget, *cells, *([speed] if timed else []), end_section=rung is survey.ladder[-1])
+    return table
+
+
+def fit_parts(surveys: Sequence[Survey]) -> list[Table | str]:
+    """The ladders, ready to show, and what their marks mean."""
+    parts: list[Table | str] = [fit_table(surveys), "", "*   what plan and train do for that budget with these options"]
+    if any("micro-batches" in rung.ways for survey in surveys for rung in survey.ladder):
+        parts.append(ways.MICRO_BATCH_NOTE)
+    return parts
+
+
+def _rung_cells(rung: Rung, budget_bytes: int, *, chosen: bool) -> list[str]:
+    """From the ways to the extra FLOPs."""
+    name, mark = ways.LADDER_WORDS[rung.ways], " *" if chosen else "  "
+    over = rung.next_total_bytes - budget_bytes
+    more = f"{format_bytes(over)} over" if over > 0 else NOTHING  # nothing is planned beyond the largest batch
+    if rung.total_bytes is None:
+        return [name, f"none{mark}", NOTHING, NOTHING, more, NOTHING]
+    return [
+        name,
+        f"{rung.batch:,}{mark}",
+        format_bytes(rung.total_bytes),
+        format_bytes(budget_bytes - rung.total_bytes),
+        more,
+        f"{rung.extra_flops_fraction:.2%}" if rung.extra_flops_fraction else NOTHING,
+    ]
 
 
 def cost_line(plan: Plan, *, free: bool = False) -> str:
@@ -144,6 +193,7 @@ def verdict(plan: Plan, way_out: str = "") -> str:
 
 
 def headline(plan: Plan) -> str:
+    """What was asked."""
     """What was asked for, in one line."""
     what = f"training with {plan.optimizer}" if plan.mode == "train" else "inference"
     return f"{plan.net}, {what}, batch {plan.batch:,}, {plan.dtype}, on {plan.device}"

@@ -3,7 +3,6 @@
 from functools import cache as remembered
 
 from gpunet import cache
-from gpunet.devices.cuda.present import driver_version
 from gpunet.devices.target import Reserve
 from gpunet.errors import DeviceError
 from gpunet.version import __version__
@@ -19,12 +18,12 @@ def hardware() -> str | None:
 
     NVML is asked only where there is a driver, and once.
     """
-    if driver_version() is None:
-        return None
-    from gpunet.devices.cuda.probe import first_gpu
+    from gpunet.devices.cuda import present, probe
 
+    if present.driver_version() is None:
+        return None
     try:
-        gpu = first_gpu()
+        gpu = probe.first_gpu()
     except DeviceError:
         return None
     return f"{gpu.name}, driver {gpu.driver}"

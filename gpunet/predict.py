@@ -1,8 +1,10 @@
-"""What a profile says of other plans of the same net: milliseconds by op, kept in the cache, and added up anew."""
+"""What a profile says of other plans of the same net: milliseconds by op, kept in the cache, and added up anew.
+
+`gpunet.profile` measures them; here is what planning wants of them, which opens no device.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import log
 from typing import Any
 
@@ -44,25 +46,24 @@ def predicted_images_per_second(net: Net, plan: Plan) -> float | None:
     in the profile whose calls had most nearly as many images. An op that was not measured counts by its bytes, as long
     as it has no matrix product.
     """
-    kept = load(net, plan.dtype, plan.device)
+    kept = sorted(load(net, plan.dtype, plan.device), key=lambda profile: abs(log(profile.batch / plan.batch)))
     if not kept:
         return None
-    nearest = min(kept, key=lambda profile: abs(log(profile.batch / plan.batch)))
     total = 0.0
     for step, op in enumerate(plan.program.ops):
-        ms = _op_ms(op, op_calls(plan.program, step), plan.batch, kept, nearest)
+        ms = _op_ms(op, op_calls(plan.program, step), plan.batch, kept)
         if ms is None:
             return None
         total += ms
-    return plan.batch / (total * nearest.overhead) * 1e3
+    return plan.batch / (total * kept[0].overhead) * 1e3
 
 
-def _op_ms(op: Op, calls: int, batch: int, kept: Sequence[Kept], nearest: Kept) -> float | None:
-    """Milliseconds of all calls of an op; None where there is no telling."""
+def _op_ms(op: Op, calls: int, batch: int, kept: Sequence[Kept]) -> float | None:
+    """Milliseconds of all calls of an op by profiles, that of the nearest batch first; None where they do not tell."""
     key = op_key(op)
     known = [profile.ops[key] for profile in kept if key in profile.ops]
     if not known:
-        return None if op.flops else op_bytes(op, batch, calls) / nearest.bytes_per_ms
+        return None if op.flops else op_bytes(op, batch, calls) / kept[0].bytes_per_ms
     images = batch / calls
     best = min(known, key=lambda one: abs(log((one.images or images) / images)))
     return best.ms * (batch if best.images else calls)
@@ -103,6 +104,8 @@ def scales(op: Op) -> bool:
 
 def file_name(net: Net, dtype: str, device: str, hardware: str) -> str:
     """The cache's file for the profiles of a net: the same for nets of the same layers, whatever their name."""
+    from hashlib import sha256
+
     layers = repr((net.input, net.nodes, net.fit, dtype, device, hardware, __version__))
     return f"profiles/{sha256(layers.encode()).hexdigest()[:24]}.json"
 

@@ -1,0 +1,69 @@
+"""The parameters of a model: how they start, and how they are read and set by name."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from gpunet.bound import BoundProgram
+from gpunet.errors import ConfigError, ShapeError
+from gpunet.memory.plan import Plan
+from gpunet.program.tensor import Tensor
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """The parameters by name, as NumPy copies; assigning sets them on the device.
+
+    Conv weights are (K, F, F, D), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
+    Raises UnknownParameter, a ConfigError and a KeyError, for a name that the net does not have; ShapeError for values
+    of another shape.
+    """
+
+    def __init__(self, plan: Plan, bound: BoundProgram) -> None:
+        self._plan = plan
+        self._bound = bound
+        self._tensors = {p.tensor.name: p.tensor for p in plan.program.parameters}
+
+    def draw(self, seed: int) -> None:
+        """Start anew: weights normal with deviation sqrt(2/fan-in) (He et al. 2015), all else zero.
+
+        Each weight has a stream of its own. Raises ConfigError for a seed that is no integer of at least 0.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ConfigError(f"the seed must be an integer of at least 0; got {seed!r}")
+        device, parameters = self._bound.device, self._plan.program.parameters
+        for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
+            shape, dtype = parameter.tensor.shape, parameter.tensor.dtype
+            values = np.zeros(shape, dtype)
+            if parameter.deviation:
+                np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
+                values *= parameter.deviation
+            device.write(self._bound.view(parameter.tensor), values)
+            for cache in parameter.caches:
+                device.write(self._bound.view(cache), np.zeros(shape, dtype))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._bound.device.read(self._bound.view(self._find(name)))
+
+    def __setitem__(self, name: str, values: np.ndarray) -> None:
+        tensor = self._find(name)
+        values = np.asarray(values)
+        if values.shape != tensor.shape:
+            raise ShapeError(f"{name} has shape {tensor.shape}; got {values.shape}")
+        self._bound.device.write(self._bound.view(tensor), values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def _find(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise UnknownParameter(f"{self._plan.net} has no parameter {name!r}; it has {', '.join(self._tensors)}")
+        return self._tensors[name]
+
+
+class UnknownParameter(ConfigError, KeyError):
+    """A name that no parameter has; a KeyError too, so that `in` and `get` work as with any mapping."""
+
+    __str__ = Exception.__str__  # KeyError would quote the message

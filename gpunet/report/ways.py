@@ -1,0 +1,100 @@
+"""What it took to make a plan fit, in words: what is made again, what runs in rounds, what that costs."""
+
+from gpunet.compile.recompute import AGAIN
+from gpunet.devices import target
+from gpunet.memory.plan import Plan
+from gpunet.memory.size import format_bytes
+
+LADDER_WORDS = {
+    (): "free savings alone",
+    ("recompute",): "+ layers made again",
+    ("recompute", "chunks"): "+ first layers in rounds",
+    ("chunks",): "+ first layers in rounds",
+    ("micro-batches",): "whole step in rounds (a)",
+    ("recompute", "chunks", "micro-batches"): "all of these (a)",
+}
+"""What the rungs of a ladder are called in a table."""
+
+MICRO_BATCH_NOTE = """\
+(a) only with --micro-batches: gradients are added up over rounds, so sums are taken in another order and results agree
+    to rounding, not bit for bit; and rounds of few images use a GPU badly."""
+
+
+def made_again(plan: Plan) -> set[str]:
+    """Names of the layers that run a second time, in the backward pass."""
+    return {op.layer for op in plan.program.ops if any(t.name.endswith(AGAIN) for t in op.outputs)}
+
+
+def rounds(plan: Plan) -> dict[str, int]:
+    """Images of a round, by the name of each layer that runs in rounds."""
+    found: dict[str, int] = {}
+    for loop in plan.program.loops:
+        found |= {op.layer: loop.images for op in plan.program.ops[loop.first : loop.last]}
+    return found
+
+
+def how(plan: Plan) -> dict[str, str]:
+    """How each layer runs that does not simply run once for the whole batch: "made again", "in rounds of 4"."""
+    again, images = made_again(plan), rounds(plan)
+    words = {}
+    for layer in again | set(images):
+        parts = ["made again"] if layer in again else []
+        parts += [f"in rounds of {images[layer]:,}"] if layer in images else []
+        words[layer] = ", ".join(parts)
+    return words
+
+
+def describe(plan: Plan) -> str:
+    """What was chosen and what it costs, in one line: for a plan that needs nothing but the free savings, that."""
+    again, parts = made_again(plan), []
+    if again:
+        parts.append(f"{_list(plan, again)} made again in the backward pass")
+    if plan.ways is not None and plan.ways.micro_batch:
+        parts.append(f"the whole step in rounds of {_images(plan.ways.micro_batch)}")
+    elif plan.program.loops:
+        last = plan.program.tensors[plan.ways.cut].layer
+        parts.append(f"all from the input to {last} in rounds of {_images(plan.ways.chunk)}")
+    if _scratch_is_short(plan):
+        parts.append(f"scratch of at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix")
+    if not parts:
+        return "free savings alone, no extra FLOPs"
+    return f"{'; '.join(parts)}: {cost(plan.extra_flops_fraction)}"
+
+
+def needed(plan: Plan) -> bool:
+    """Whether anything but the free savings is at work."""
+    return bool(plan.program.loops or made_again(plan) or _scratch_is_short(plan))
+
+
+def _scratch_is_short(plan: Plan) -> bool:
+    return plan.budget_bytes is not None and plan.scratch_limit_bytes < target(plan.device).scratch_limit_bytes
+
+
+def cost(fraction: float) -> str:
+    """Extra FLOPs, as people say it."""
+    return f"{fraction:.2%} extra FLOPs" if fraction else "no extra FLOPs"
+
+
+def step_flops(plan: Plan) -> int:
+    """FLOPs of the matrix products of a step, what is made again included."""
+    return sum(op.flops for op in plan.program.ops)
+
+
+def format_flops(count: int) -> str:
+    """FLOPs for people: 5.93 TFLOP, 30.9 GFLOP."""
+    for unit, size in (("PFLOP", 10**15), ("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6), ("kFLOP", 10**3)):
+        if count >= size:
+            return f"{count / size:.4g} {unit}"
+    return f"{count} FLOP"
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _list(plan: Plan, layers: set[str]) -> str:
+    """Layers in the order of the program: "conv1, relu1", or "conv1 to pool2" for a run of more than three."""
+    order = list(dict.fromkeys(op.layer for op in plan.program.ops if op.phase == "forward"))
+    chosen = [name for name in order if name in layers]
+    run = order[order.index(chosen[0]) : order.index(chosen[-1]) + 1] if chosen else []
+    return f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 3 and run == chosen else ", ".join(chosen)

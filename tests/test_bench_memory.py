@@ -1,0 +1,146 @@
+"""bench/memory.py: PyTorch's own count, the largest batch in it, and the tables beside gpunet's plans."""
+
+import json
+from typing import Any
+
+import pytest
+
+import gpunet
+from bench import memory
+from bench.tracker import TRIES, Peaks, peak_bytes
+from gpunet import FC, Conv, MaxPool, Net, ReLU
+from gpunet.layers.layer import Layer
+from gpunet.memory.size import parse_bytes
+
+
+def net_of(*layers: Layer) -> Net:
+    return Net("8x8x2", [*layers, FC(2)], name="of-8x8")
+
+
+# -- PyTorch's count ------------------------------------------------------------------------------
+
+
+def test_the_trackers_peak_of_one_layer_by_hand():
+    """At the peak: weights, their gradient, their momentum, the batch, and no more than three of the scores' size."""
+    batch, inputs, classes = 7, 48, 1000
+    parameters = 4 * classes * (inputs + 1)
+    images, labels, scores = 4 * batch * inputs, 8 * batch, 4 * batch * classes
+    net = Net("4x4x3", [FC(classes)])
+    for momentum, copies in ((0.9, 3), (0.0, 2)):
+        least = copies * parameters + images + labels
+        assert least <= peak_bytes(net, batch, momentum=momentum) <= least + 3 * scores + 1000
+
+
+@pytest.mark.parametrize(
+    "layers, eighths",
+    [
+        # ReLU's backward: its output, the gradients of its output and of its input
+        ((Conv(32), ReLU()), 24),
+        # the second convolution's backward: the same three; a ReLU in place adds none
+        ((Conv(32), ReLU(), Conv(32)), 24),
+        # a pool's backward: its input and that one's gradient, its indices of 8 bytes, the gradient of its output
+        ((Conv(32), MaxPool(2)), 8 + 8 + 4 + 2),
+    ],
+)
+def test_what_the_tracker_counts_for_one_more_image_by_hand(layers, eighths):
+    """In eighths of a convolution's volume, beside the image and its label."""
+    net = net_of(*layers)
+    volume, image, label = 4 * 8 * 8 * 32, 4 * 8 * 8 * 2, 8
+    assert peak_bytes(net, 513) - peak_bytes(net, 512) == eighths * volume // 8 + image + label
+
+
+def test_vgg16s_line():
+    start, slope = Peaks.of(gpunet.load("vgg16")).line
+    assert start / 1e6 == pytest.approx(1629.8, abs=0.1)
+    assert slope / 1e6 == pytest.approx(73.66, abs=0.01)
+
+
+# -- the largest batch ----------------------------------------------------------------------------
+
+
+def lines(*each: tuple[int, int]) -> Peaks:
+    """Peaks that are the largest of some lines (bytes, bytes an image)."""
+    return Peaks(lambda batch: max(start + slope * batch for start, slope in each))
+
+
+@pytest.mark.parametrize(
+    "peaks", [lines((1000, 7)), lines((1000, 7), (900, 9), (500, 13)), lines((10, 1), (0, 1000), (-100_000, 1001))]
+)
+def test_the_largest_batch_fits_and_one_more_does_not(peaks):
+    for limit in (*range(1, 2000, 13), 12_345, 1_000_001, 10**12):
+        batch = peaks.largest(limit)
+        assert batch >= 0
+        assert batch == 0 or peaks.at(batch) <= limit
+        assert peaks.at(batch + 1) > limit
+
+
+def test_the_search_asks_about_few_batches():
+    peaks = lines((1000, 7), (900, 9), (500, 13))
+    peaks.largest(10**6)
+    assert len(peaks.known) <= 10
+
+
+def test_peaks_that_are_no_line_are_refused():
+    with pytest.raises(ValueError, match="no straight line in the batch: 16,777,216 bytes at 4096, not"):
+        Peaks(lambda batch: batch**2).largest(10**6)
+
+
+def test_a_search_that_does_not_end_is_given_up():
+    jumping = Peaks(lambda batch: 10 * batch if batch > 1000 else 10 * (batch % 2) + 990)
+    with pytest.raises(ValueError, match=f"in {TRIES} tries"):
+        jumping.largest(995)
+
+
+# -- the bench ------------------------------------------------------------------------------------
+
+
+def run(tmp_path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    path = tmp_path / "memory.json"
+    code = memory.main(["--json", str(path), *arguments])
+    return code, json.loads(path.read_text())
+
+
+def test_the_table_holds_gpunets_own_batches_beside_pytorchs(tmp_path, capsys):
+    code, results = run(tmp_path, "--net", "vgg_digits", "--budget", "600MiB", "--budget", "700MiB", "--no-targets")
+    assert code == 0
+    net = gpunet.load("vgg_digits")
+    for row, budget in zip(results["rows"], ("600MiB", "700MiB"), strict=True):
+        limit = parse_bytes(budget) - parse_bytes("512MiB")
+        assert peak_bytes(net, row["pytorch"]) <= limit < peak_bytes(net, row["pytorch"] + 1)
+        assert list(row["gpunet"]) == ["free", "recompute", "recompute + chunks"]
+        free = gpunet.fit(net, budget, reserve="512MiB", max_cost=0)
+        assert row["gpunet"]["free"]["batch"] == free.batch
+        assert row["gpunet"]["free"]["total_bytes"] == free.total_bytes
+        ratios = [rung["ratio"] for rung in row["gpunet"].values()]
+        assert ratios == sorted(ratios) and ratios[0] == free.batch / row["pytorch"] > 1.5
+        assert all(rung["extra_flops_fraction"] <= 0.03 for rung in row["gpunet"].values())
+    (peer,) = results["pytorch"]
+    assert peer["bytes_per_image"] * 2048 == peer["peaks"]["4096"] - peer["peaks"]["2048"]
+    shown = capsys.readouterr().out
+    assert f"{results['rows'][0]['pytorch']}" in shown and "0.05863" in shown
+
+
+def test_a_net_that_pytorch_does_not_have_is_left_out_by_name(tmp_path, capsys):
+    config = tmp_path / "odd.toml"
+    config.write_text('input = "9x9x2"\nfit = "pad"\nnet = "POOL2 -> FC-3"\n')
+    code, results = run(tmp_path, "--net", str(config), "--budget", "600MiB", "--no-targets")
+    assert code == 0
+    assert results["rows"] == []
+    assert "is left out, for PyTorch has no such net: pool1" in capsys.readouterr().err
+
+
+def test_a_missed_target_is_an_error(tmp_path, monkeypatch, capsys):
+    missed = [memory.Target("one", 5.0, 4.0, "GB"), memory.Target("two", 3.0, 2.0, "x", at_least=True)]
+    assert [one.holds for one in missed] == [False, True]
+    monkeypatch.setattr(memory, "targets", lambda net: missed)
+    code, results = run(tmp_path, "--net", "vgg_digits", "--budget", "600MiB")
+    assert code == 1
+    assert [one["holds"] for one in results["targets"]] == [False, True]
+    assert "one 5.00 GB <= 4 GB NO" in " ".join(capsys.readouterr().out.split())
+
+
+def test_bytes_without_scratch_are_those_of_a_program_without_it():
+    plan = gpunet.plan(gpunet.load("vgg_digits"), 32)
+    kept = [t for t in plan.tensors if t.kind is not gpunet.Kind.WORKSPACE]
+    most = max(sum(t.nbytes for t in kept if t.first <= step < t.last) for step in range(plan.steps))
+    assert memory.without_scratch(plan) == most < plan.arena_bytes

@@ -15,6 +15,7 @@ from gpunet.errors import (
 from gpunet.fit import Fit, fit
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.conv import Conv
+from gpunet.layers.dropout import Dropout
 from gpunet.layers.fc import FC
 from gpunet.layers.l2_pool import L2Pool
 from gpunet.layers.leaky_relu import LeakyReLU
@@ -40,6 +41,7 @@ __all__ = [
     "Conv",
     "DataError",
     "DeviceError",
+    "Dropout",
     "Fit",
     "GlobalAvgPool",
     "GpunetError",

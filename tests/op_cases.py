@@ -227,6 +227,16 @@ class Draw:
     def _tanh_backward(self) -> Case:
         return self._slope("tanh_backward", np.tanh(self._relu()))
 
+    def _dropout(self) -> Case:
+        x = self._relu()
+        where = {"seed": self.size(0, 2**62), "step": self.size(1, 2**31), "layer": self.size(0, 2**32 - 1)}
+        where |= {
+            "p": 1 - 1 / 2 ** self.size(1, 3),
+            "first_image": self.size(0, 2**33),
+            "training": self.size(0, 3) > 0,
+        }
+        return Case("dropout", (x,), ((x.shape, self.dtype),), attributes=where, aliases=({0: 0},))
+
     def _mask(self, y: np.ndarray) -> Spec:
         return (len(y), -(-y[0].size // 8)), np.uint8
 

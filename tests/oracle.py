@@ -145,6 +145,29 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     )
 
 
+def philox(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int, ...]:
+    """Philox 4x32 of ten rounds, as the paper's section 3.3 writes it: L and R of two halves, S-boxes by products."""
+    word = 2**32
+    (r0, l0), (r1, l1) = counter[:2], counter[2:]
+    for number in range(10):
+        k0, k1 = (key[0] + number * 0x9E3779B9) % word, (key[1] + number * 0xBB67AE85) % word
+        high0, low0 = divmod(r0 * 0xD2511F53, word)
+        high1, low1 = divmod(r1 * 0xCD9E8D57, word)
+        r0, l0, r1, l1 = high1 ^ l0 ^ k0, low1, high0 ^ l1 ^ k1, low0
+    return r0, l0, r1, l1
+
+
+def dropout(x: np.ndarray, p: float, seed: int, step: int, layer: int, first_image: int) -> np.ndarray:
+    y = np.zeros(x.size)
+    first = first_image * x[0].size
+    for i, value in enumerate(x.reshape(-1).tolist()):
+        group, which = divmod(first + i, 4)
+        counter = group % 2**32, group // 2**32, step, layer
+        if philox(counter, (seed % 2**32, seed // 2**32))[which] >= p * 2**32:
+            y[i] = value / (1 - p)
+    return y.reshape(x.shape)
+
+
 def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
     y = np.empty((len(x), 1, 1, len(w)))

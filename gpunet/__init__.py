@@ -19,6 +19,7 @@ from gpunet.layers.dropout import Dropout
 from gpunet.layers.fc import FC
 from gpunet.layers.l2_pool import L2Pool
 from gpunet.layers.leaky_relu import LeakyReLU
+from gpunet.layers.lrn import LRN
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FC",
+    "LRN",
     "AvgPool",
     "BudgetError",
     "ConfigError",

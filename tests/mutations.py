@@ -561,6 +561,52 @@ L2_POOL = [
     ),
 ]
 
+LRN = [
+    *_of(
+        "lrn.cu",
+        "lrn_forward",
+        ("tail guard off by one", "item < N * boxes.H", "item <= N * boxes.H"),
+        ("the last value is left out", "boxes.D; item +=", "boxes.D - 1; item +="),
+        ("a box without its last row", "h <= at.row + reach", "h < at.row + reach"),
+        ("a box without its last column", "w <= at.column + reach", "w < at.column + reach"),
+        ("a box without its last map", "d <= at.d + across", "d < at.d + across"),
+        ("rows above the image", "at.row > reach ? at.row - reach : 0", "at.row - reach"),
+        ("columns left of the image", "at.column > reach ? at.column - reach : 0", "at.column - reach"),
+        ("maps before the first", "at.d > across ? at.d - across : 0", "at.d - across"),
+        ("rows below the image", "&& h < H", ""),
+        ("columns right of the image", "&& w < W", ""),
+        ("maps behind the last", "&& d < D", ""),
+        ("no squares", "sum += value * value", "sum += value"),
+        ("no k", "return k + alpha * sum", "return 1 + alpha * sum"),
+        ("no alpha", "return k + alpha * sum", "return k + sum"),
+        (
+            "multiplies",
+            "y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), -beta)",
+            "y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), beta)",
+        ),
+        (
+            "ints for huge tensors",
+            "if (N * H * W * D < SMALL) {\n        normalize<int>",
+            "if (true) {\n        normalize<int>",
+        ),
+    ),
+    *_of(
+        "lrn.cu",
+        "lrn_backward",
+        ("the scale has no slope", " - 2 * alpha * beta * x[item] * pull", ""),
+        ("half of the slope", "2 * alpha * beta", "alpha * beta"),
+        ("one power short", "pow(scale, -beta) / scale", "pow(scale, -beta)"),
+        ("its own scale for all", "boxes.scale(x, near, alpha, k)", "boxes.scale(x, at, alpha, k)"),
+        ("its own gradient for all", "pull += dy[other]", "pull += dy[item]"),
+        ("the last neighbour counts alone", "pull += dy", "pull = dy"),
+        (
+            "ints for huge tensors",
+            "if (N * H * W * D < SMALL) {\n        normalize_backward<int>",
+            "if (true) {\n        normalize_backward<int>",
+        ),
+    ),
+]
+
 CONV = [
     *_of(
         "conv.cu",
@@ -622,4 +668,4 @@ CONV = [
     ),
 ]
 
-MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *SOFTMAX, *POOL, *AVERAGE_POOL, *L2_POOL, *CONV]
+MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *SOFTMAX, *POOL, *AVERAGE_POOL, *L2_POOL, *LRN, *CONV]

@@ -284,6 +284,20 @@ class Draw:
         step = self.size(1, 9)
         return self._update("adamw_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
 
+    # ---- normalization ----
+
+    def _box(self) -> dict[str, float]:
+        F, maps = ((1, 2 * self.size(0, 4) + 1), (2 * self.size(0, 2) + 1, 1), (3, 3))[self.size(0, 2)]
+        return {"F": F, "maps": maps, "alpha": 0.25, "beta": 0.75, "k": 1.5}
+
+    def _lrn_forward(self) -> Case:
+        x = self._relu()
+        return Case("lrn_forward", (x,), ((x.shape, self.dtype),), attributes=self._box())
+
+    def _lrn_backward(self) -> Case:
+        x = self._relu()
+        return Case("lrn_backward", (self.values(*x.shape), x), ((x.shape, self.dtype),), attributes=self._box())
+
     # ---- softmax ----
 
     def _softmax(self) -> tuple[np.ndarray, np.ndarray]:

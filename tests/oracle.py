@@ -168,6 +168,39 @@ def dropout(x: np.ndarray, p: float, seed: int, step: int, layer: int, first_ima
     return y.reshape(x.shape)
 
 
+def _near(at: int, size: int, extent: int) -> range:
+    """The positions of an axis that a box of odd extent around `at` holds."""
+    return range(max(0, at - extent // 2), min(size, at + extent // 2 + 1))
+
+
+def lrn(x: np.ndarray, F: int, maps: int, alpha: float, beta: float, k: float) -> np.ndarray:
+    return x * _lrn_scale(np.asarray(x, np.float64), F, maps, alpha, k) ** -beta
+
+
+def _lrn_scale(x: np.ndarray, F: int, maps: int, alpha: float, k: float) -> np.ndarray:
+    _, H, W, D = x.shape
+    scale = np.empty(x.shape)
+    for n, h, w, d in np.ndindex(*x.shape):
+        box = x[n][np.ix_(_near(h, H, F), _near(w, W, F), _near(d, D, maps))]
+        scale[n, h, w, d] = k + alpha * sum(value * value for value in box.reshape(-1).tolist())
+    return scale
+
+
+def lrn_backward(dy: np.ndarray, x: np.ndarray, F: int, maps: int, alpha: float, beta: float, k: float) -> np.ndarray:
+    """Every y sends its gradient to its own x and, through its scale, to all of its box."""
+    dy, x = (np.asarray(a, np.float64) for a in (dy, x))
+    _, H, W, D = x.shape
+    scale, dx = _lrn_scale(x, F, maps, alpha, k), np.zeros(x.shape)
+    for n, h, w, d in np.ndindex(*x.shape):
+        dx[n, h, w, d] += dy[n, h, w, d] * scale[n, h, w, d] ** -beta
+        dscale = -beta * dy[n, h, w, d] * x[n, h, w, d] * scale[n, h, w, d] ** (-beta - 1)
+        for i in _near(h, H, F):
+            for j in _near(w, W, F):
+                for m in _near(d, D, maps):
+                    dx[n, i, j, m] += dscale * alpha * 2 * x[n, i, j, m]
+    return dx
+
+
 def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
     y = np.empty((len(x), 1, 1, len(w)))

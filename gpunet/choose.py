@@ -1,13 +1,12 @@
 """Choosing the ways in which a batch fits its budget: the cheapest that does, in extra FLOPs.
 
-In this order: the free savings alone; a smaller im2col scratch; recomputation; the first layers in chunks of images,
-with
-recomputation; micro-batches. Each is compiled and bounded as it would run, and tightened until what is placed fits.
+In this order: the free savings alone; a smaller im2col scratch; recomputation, with the first layers in chunks of
+images or not; the same with less scratch and smaller chunks; micro-batches. Each is compiled and bounded as it would
+run, and tightened until what is placed fits.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from gpunet.compile.checkpoints import cheapest, links
 from gpunet.compile.chunk import cut_points
@@ -64,7 +63,7 @@ class Chooser:
 
     def choose(self) -> Choice | None:
         """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
-        options = chain(self._options(Ways(self.scratch)), (self.smallest() for _ in range(1)))
+        options = self._options(Ways(self.scratch))
         return next((option for option in options if bound(option.program) <= self.limit_bytes), None)
 
     def smallest(self) -> Choice:
@@ -79,21 +78,21 @@ class Chooser:
         return best
 
     def _options(self, plain: Ways) -> Iterator[Choice]:
-        """What to try, the cheapest first."""
+        """What to try, the cheapest first; last the smallest there is, so that what it needs is always enough."""
         yield Choice(plain, self.compile(plain), 0.0)
         plain = replace(plain, late=True)
         free = Choice(plain, self.compile(plain), 0.0)
         yield free
         smaller = [replace(plain, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
-        if (
-            bound(free.program) - self.limit_bytes <= self.scratch
-        ):  # an op has one im2col matrix: less cannot bring more
+        missing = bound(free.program) - self.limit_bytes
+        if missing <= self.scratch:  # an op has one im2col matrix, so a smaller one cannot bring more
             yield from (Choice(ways, self.compile(ways), 0.0) for ways in smaller)
         if self.max_cost > 0:
             for ways, fraction in ((plain, 1), *((ways, 8) for ways in smaller[1:2])):
                 yield from sorted(self._recomputations(ways, fraction), key=lambda choice: choice.extra)
             if "micro-batches" in self.allowed and free.program.mode == "train":
                 yield from self._micro_batches(plain)
+        yield self.smallest()
 
     def _smaller_scratch(self) -> list[int]:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""

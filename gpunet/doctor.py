@@ -73,7 +73,8 @@ def _look_at_gpu() -> Iterator[Finding]:
     else:
         yield Finding("NVIDIA driver", "cuda", f"{gpu.driver}, {found}" if found else gpu.driver)
         memory = f"{format_bytes(gpu.free_bytes)} of {format_bytes(gpu.total_bytes)} free"
-        yield Finding("GPU", "cuda", f"{gpu.name}, compute capability {gpu.compute_capability}, {memory}")
+        which = f" ({gpu.which})" if gpu.which else ""
+        yield Finding("GPU", "cuda", f"{gpu.name}{which}, compute capability {gpu.compute_capability}, {memory}")
     cupy = cuda.package_versions("CuPy")
     if len(cupy) > 1:
         yield Finding("CuPy", "cuda", None, f"pip uninstall -y cupy-cuda12x cupy-cuda13x cupy && {install_command()}")

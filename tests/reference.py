@@ -43,7 +43,7 @@ def _own(values, name):
 
 
 def _windows(layer, x, H2, W2):
-    """(h2, w2, top, left, part) for every window, where part is what of it lies inside the input: slices and offsets."""
+    """(h2, w2, top, left, rows, columns) of every window: where it starts, and what of it lies inside the input."""
     _, H, W, _ = x.shape
     for h in range(H2):
         for w in range(W2):

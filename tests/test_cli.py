@@ -19,7 +19,9 @@ from typer.testing import CliRunner, Result
 
 import gpunet
 from gpunet.cli.app import app
+from gpunet.compile.rewrite import REWRITES
 from gpunet.data import digits
+from gpunet.devices import target
 from gpunet.errors import DeviceError
 from gpunet.memory.size import format_bytes
 from gpunet.net.config import load_config
@@ -98,56 +100,172 @@ def test_plan_for_inference(run: Run) -> None:
     assert result.exit_code == 0 and result.stdout.startswith("vgg_digits, inference, batch 5,")
 
 
-def test_a_plan_that_does_not_fit_names_the_largest_batch_that_does(run: Run) -> None:
-    result = run("plan", "vgg_digits", "--batch", 2000000, "--budget", "600MiB")
+def test_a_plan_that_does_not_fit_names_what_would(run: Run) -> None:
+    batch, options = 80000, ("--budget", "700MiB")
+    result = run("plan", "vgg_digits", "--batch", batch, *options)
     assert result.exit_code == 1
-    words = re.fullmatch(r"does not fit by (.*); the largest batch that fits is (\d+)", result.stdout.splitlines()[-1])
+    words = re.fullmatch(
+        r"does not fit by .*; a budget of (\d+) bytes would hold it, and so would rounds of ([\d,]+) images "
+        r"\(--micro-batches\); the largest batch that fits is (\d+)",
+        result.stdout.splitlines()[-1],
+    )
     assert words
-    largest = int(words[2])
-    assert run("plan", "vgg_digits", "--batch", largest, "--budget", "600MiB").exit_code == 0
-    assert run("plan", "vgg_digits", "--batch", largest + 1, "--budget", "600MiB").exit_code == 1
-    found = run("plan", "vgg_digits", "--batch", 2000000, "--budget", "600MiB", "--json")
+    largest = int(words[3])
+    assert run("plan", "vgg_digits", "--batch", largest, *options).exit_code == 0
+    assert run("plan", "vgg_digits", "--batch", largest + 1, *options).exit_code == 1
+    assert run("plan", "vgg_digits", "--batch", batch, "--budget", words[1]).exit_code == 0
+    in_rounds = run("plan", "vgg_digits", "--batch", batch, *options, "--micro-batches")
+    assert in_rounds.exit_code == 0 and f"the whole step in rounds of {words[2]} images" in in_rounds.stdout
+    found = run("plan", "vgg_digits", "--batch", batch, *options, "--json")
     assert found.exit_code == 1
     assert json.loads(found.stdout)["largest_batch"] == largest and json.loads(found.stdout)["fits"] is False
+    images_alone_are_too_much = run("plan", "vgg_digits", "--batch", 2000000, *options)
+    assert images_alone_are_too_much.exit_code == 1 and "--micro-batches" not in images_alone_are_too_much.stdout
 
 
-def test_a_plan_of_which_no_image_fits_names_the_budget_that_would_do(run: Run) -> None:
-    result = run("plan", "vgg_digits", "--budget", "1MiB")
-    words = re.search(r"does not fit by .*one image takes .*a budget of (\d+) bytes would hold it", result.stdout)
+@pytest.mark.parametrize(
+    "options",
+    [("--device", "cpu"), ("--max-cost", 0), ("--mode", "infer"), ("--device", "cpu", "--micro-batches")],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_a_plan_of_which_no_image_fits_names_the_smallest_budget_that_would_do(
+    run: Run, options: tuple[object]
+) -> None:
+    result = run("plan", "vgg_digits", "--budget", "1MiB", *options)
+    words = re.search(r"does not fit by .*one image takes .* for \S+\); a budget of (\d+) bytes would", result.stdout)
     assert result.exit_code == 1 and words
-    assert json.loads(run("plan", "vgg_digits", "--budget", "1MiB", "--json").stdout)["largest_batch"] == 0
-    assert run("plan", "vgg_digits", "--batch", 1, "--budget", words[1]).exit_code == 0
+    found = run("plan", "vgg_digits", "--budget", "1MiB", *options, "--json")
+    assert json.loads(found.stdout)["largest_batch"] == 0
+    assert run("plan", "vgg_digits", "--batch", 1, "--budget", words[1], *options).exit_code == 0
+    assert run("plan", "vgg_digits", "--batch", 1, "--budget", int(words[1]) - 1, *options).exit_code == 1
+
+
+def test_plan_finds_the_cheapest_ways_to_fit_and_shows_them_layer_by_layer(run: Run) -> None:
+    result = run("plan", "vgg16", "--batch", 256, "--budget", "8.5GB")
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1].startswith("fits, ")
+    assert re.search(r"^conv1 .* made again", result.stdout, re.MULTILINE)
+    assert re.search(r"^ways +.* made again .*: 0.\d\d% extra FLOPs$", result.stdout, re.MULTILINE)
+    dearer = json.loads(run("plan", "vgg16", "--batch", 240, "--budget", "6GiB", "--json").stdout)
+    cheaper = json.loads(run("plan", "vgg16", "--batch", 150, "--budget", "6GiB", "--json").stdout)
+    free = json.loads(run("plan", "vgg16", "--batch", 100, "--budget", "6GiB", "--json").stdout)
+    assert dearer["fits"] and cheaper["fits"] and free["fits"]
+    assert 0.03 >= dearer["extra_flops_fraction"] > cheaper["extra_flops_fraction"] > free["extra_flops_fraction"] == 0
+
+
+def test_the_cost_is_capped_and_nothing_costly_is_done_for_0(run: Run) -> None:
+    options = ("plan", "vgg16", "--batch", 240, "--budget", "6GiB", "--json")
+    assert json.loads(run(*options).stdout)["extra_flops_fraction"] > 0.01
+    capped = json.loads(run(*options, "--max-cost", "0.01").stdout)
+    assert 0 < capped["extra_flops_fraction"] <= 0.01 and not capped["fits"]
+    free = run(*options, "--max-cost", 0)
+    found = json.loads(free.stdout)
+    assert free.exit_code == 1 and found["ways"]["names"] == [] and found["extra_flops_fraction"] == 0
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_every_free_saving_can_be_left_out(run: Run, name: str) -> None:
+    options = ("plan", "vgg16", "--batch", 4, "--json")
+    found = json.loads(run(*options, "--without", name).stdout)
+    assert found["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name]).arena_bytes
+    both = json.loads(run(*options, "--without", name, "--without", "small-switches").stdout)
+    assert both["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name, "small-switches"]).arena_bytes
+    assert both["arena_bytes"] > json.loads(run(*options).stdout)["arena_bytes"]
+
+
+def test_plan_draws_and_still_prints(run: Run, tmp_path: Path) -> None:
+    result = run("plan", TINY, "--plot", "plan.png")
+    assert result.exit_code == 0 and result.stdout.splitlines()[-1].startswith("fits, ")
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    assert run("plan", TINY, "--budget", "1MiB", "--plot", "over.png", "--json").exit_code == 1
+    assert (tmp_path / "over.png").exists() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_plan_says_how_to_get_what_draws(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = run("plan", TINY, "--plot", "plan.png")
+    said(result, 2, "--plot needs matplotlib, which is not installed: pip install")
+    assert result.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+def test_plan_shows_who_is_alive_at_the_peak(run: Run) -> None:
+    result = run("plan", "vgg16", "--timeline")
+    assert re.search(
+        r"^fc1\.w +parameter +fc1 +411,041,792 +392 MiB +[\d.]+% +\[0, \d+\)$", result.stdout, re.MULTILINE
+    )
+    assert re.search(r"\^ the peak, step \d+$", result.stdout, re.MULTILINE)
 
 
 # -- fit -------------------------------------------------------------------------------------------
 
 
-def test_fit_json_is_exact(run: Run) -> None:
-    result = run("fit", "vgg_digits", "--budget", "530MiB", "--budget", "1GB", "--optimizer", "sgd", "--json")
-    assert result.exit_code == 0
-    first, second = json.loads(result.stdout)
-    assert first["budget_bytes"] == 530 * 2**20 and second["budget_bytes"] == 10**9
-    for found in (first, second):
-        assert found["total_bytes"] <= found["budget_bytes"] < found["next_total_bytes"]
-        options = ("--optimizer", "sgd", "--json", "--budget", found["budget_bytes"])
-        assert json.loads(run("plan", "vgg_digits", "--batch", found["batch"], *options).stdout)["fits"]
-        assert not json.loads(run("plan", "vgg_digits", "--batch", found["batch"] + 1, *options).stdout)["fits"]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vgg_digits --budget 530MiB --optimizer sgd",
+        "vgg_digits --budget 1GB --max-cost 0 --device cpu",
+        "vgg_digits --budget 70MiB --mode infer --device cpu",
+        "vgg_digits --budget 75MiB --device cpu --micro-batches",
+        "vgg_digits --budget 600MiB --without pool-before-relu --dtype float64",
+        "vgg_cifar --budget 1GiB --max-cost 0.01",
+        "vgg16 --budget 2.5GiB",
+        "vgg16 --budget 6GiB --reserve 300MiB",
+        "'INPUT[31x17x3] -> CONV5-7(S=3, P=0, fit=pad) -> RELU -> FC-33 -> FC-5' --budget 100MiB --device cpu",
+    ],
+)
+def test_the_largest_batch_fits_a_plan_with_the_same_options_and_one_more_does_not(run: Run, line: str) -> None:
+    words = shlex.split(line)
+    result = run("fit", *words, "--json")
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)
+    assert found["total_bytes"] <= found["budget_bytes"] < found["next_total_bytes"]
+    with_it = run("plan", *words, "--batch", found["batch"], "--json")
+    assert with_it.exit_code == 0
+    made = json.loads(with_it.stdout)
+    assert made["total_bytes"] == found["total_bytes"]
+    assert made["extra_flops_fraction"] == found["extra_flops_fraction"] and made["ways"]["names"] == found["used"]
+    one_more = run("plan", *words, "--batch", found["batch"] + 1, "--json")
+    assert one_more.exit_code == 1
+    made = json.loads(one_more.stdout)
+    assert made["total_bytes"] == found["next_total_bytes"] and made["largest_batch"] == found["batch"]
 
 
-def test_fit_shows_a_row_for_each_budget_and_has_budgets_of_its_own(run: Run) -> None:
-    result = run("fit", "vgg_digits")
-    rows = result.stdout.splitlines()[2:]
+def test_fit_json_has_the_ladder_of_every_budget(run: Run) -> None:
+    found = json.loads(run("fit", "vgg16", "--budget", "4GiB", "--json").stdout)
+    assert len(found) == 1 and found[0]["budget_bytes"] == 4 * GIB
+    ladder = found[0]["ladder"]
+    assert [rung["ways"] for rung in ladder] == [[], ["recompute"], ["recompute", "chunks"], ["micro-batches"]]
+    batches = [rung["batch"] for rung in ladder]
+    assert batches == sorted(set(batches)) and found[0]["batch"] == batches[2]
+    assert ladder[0]["extra_flops_fraction"] == 0 < ladder[1]["extra_flops_fraction"] <= 0.03
+    for rung in ladder:
+        assert rung["total_bytes"] <= 4 * GIB < rung["next_total_bytes"]
+        assert rung["images_per_second"] is None  # nothing was profiled
+    for rung in ladder[:2]:
+        again = gpunet.fit(gpunet.load("vgg16"), "4GiB", ways=rung["ways"])
+        assert (again.batch, again.total_bytes) == (rung["batch"], rung["total_bytes"])
+    free = json.loads(run("fit", "vgg16", "--budget", "4GiB", "--budget", "6GB", "--max-cost", 0, "--json").stdout)
+    assert [one["budget_bytes"] for one in free] == [4 * GIB, 6 * 10**9]
+    assert free[0]["ladder"] == ladder[:1] and free[0]["batch"] == batches[0] < free[1]["batch"]
+
+
+def test_fit_shows_a_ladder_for_each_budget_and_has_budgets_of_its_own(run: Run) -> None:
+    result = run("fit", "vgg_digits", "--max-cost", 0)
+    rows = [line.split() for line in result.stdout.splitlines() if " free savings alone " in line]
     assert result.exit_code == 0
-    assert [" ".join(row.split()[:2]) for row in rows] == ["3 GiB", "4 GiB", "6 GiB", "8 GiB", "11 GiB", "12 GiB"]
-    batches = [int(row.split()[2].replace(",", "")) for row in rows]
-    assert batches == sorted(set(batches))
+    assert [" ".join(row[:2]) for row in rows] == ["3 GiB", "4 GiB", "6 GiB", "8 GiB", "11 GiB", "12 GiB"]
+    batches = [int(row[5].replace(",", "")) for row in rows]
+    assert batches == sorted(set(batches)) and all(row[6] == "*" for row in rows)
+    result = run("fit", "vgg_digits", "--budget", "1GiB", "--micro-batches")
+    (taken,) = [line for line in result.stdout.splitlines() if " * " in line]
+    assert "all of these (a)" in taken and "(a) only with --micro-batches" in result.stdout
 
 
 def test_fit_gives_the_other_budgets_where_one_holds_nothing(run: Run) -> None:
-    result = run("fit", "vgg_digits", "--budget", "1MiB", "--budget", "1GiB")
+    options = ("fit", "vgg_digits", "--budget", "1MiB", "--budget", "1GiB", "--max-cost", 0)
+    result = run(*options)
     said(result, 1, "vgg_digits does not fit 1 MiB", "bytes would hold it")
-    assert [line.split()[2] for line in result.stdout.splitlines()[2:]][:1] == ["none"]
-    nothing, something = json.loads(run("fit", "vgg_digits", "--budget", "1MiB", "--budget", "1GiB", "--json").stdout)
+    assert re.search(r"^ *1 MiB +free savings alone +none ", result.stdout, re.MULTILINE)
+    nothing, something = json.loads(run(*options, "--json").stdout)
     assert nothing["batch"] == 0 and nothing["total_bytes"] is None and nothing["next_total_bytes"] > 512 * 2**20
     assert something["batch"] > 0
 
@@ -220,12 +338,49 @@ def test_another_optimizer_leaves_the_settings_behind_that_it_does_not_have(run:
 
 
 def test_train_refuses_what_does_not_fit_and_names_the_batch_that_does(run: Run, tmp_path: Path) -> None:
-    error = said(run("train", "vgg_digits", "--device", "cpu", "--batch", 999, "--budget", "80MiB"), 1, "at batch 999")
+    options = ("--device", "cpu", "--epochs", 1, "--budget", "80MiB", "--max-cost", 0)
+    error = said(run("train", "vgg_digits", *options, "--batch", 999), 1, "at batch 999")
     largest = int(error.split()[-1])
-    options = ("--device", "cpu", "--epochs", 1, "--budget", "80MiB")
     said(run("train", "vgg_digits", *options, "--batch", largest + 1), 1)
     assert not (tmp_path / "runs").exists()
     assert run("train", "vgg_digits", *options, "--batch", largest).exit_code == 0
+
+
+def test_train_finds_the_cheapest_way_says_what_it_costs_and_runs_in_the_plan_it_showed(
+    run: Run, tmp_path: Path
+) -> None:
+    free = gpunet.fit(gpunet.load("vgg_digits"), "100MiB", device="cpu", max_cost=0, ways=()).batch
+    options = ("--device", "cpu", "--epochs", 1, "--budget", "100MiB", "--batch", free + 40)
+    said(run("train", "vgg_digits", *options, "--max-cost", 0), 1, f"the largest batch that fits is {free}")
+    result = run("train", "vgg_digits", *options, "--out", "a")
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(
+        r"to fit: .* (made again|in rounds of) .*: (no|\d\.\d\d%) extra FLOPs", result.stdout.splitlines()[1]
+    )
+    kept = json.loads((tmp_path / "a/plan.json").read_text())
+    made = gpunet.plan(gpunet.load("vgg_digits"), free + 40, device="cpu", budget="100MiB")
+    assert kept["ways"]["names"] == list(made.ways.names) != [] and kept["arena_bytes"] == made.arena_bytes
+    assert kept["extra_flops_fraction"] == made.extra_flops_fraction
+    assert "to fit:" not in run("train", "vgg_digits", "--device", "cpu", "--epochs", 1, "--budget", "1GiB").stdout
+
+
+def test_train_runs_in_rounds_only_when_asked(run: Run, tmp_path: Path) -> None:
+    largest = gpunet.fit(gpunet.load("vgg_digits"), "72MiB", device="cpu").batch
+    options = ("--device", "cpu", "--epochs", 1, "--budget", "72MiB", "--batch", largest + 100)
+    said(run("train", "vgg_digits", *options), 1, f"the largest batch that fits is {largest}")
+    result = run("train", "vgg_digits", *options, "--micro-batches", "--out", "a")
+    assert result.exit_code == 0 and "the whole step in rounds of" in result.stdout.splitlines()[1]
+    assert json.loads((tmp_path / "a/plan.json").read_text())["ways"]["micro_batch"] > 0
+
+
+def test_train_leaves_free_savings_out(run: Run, tmp_path: Path) -> None:
+    options = ("--device", "cpu", "--epochs", 1, "--batch", 200)
+    assert run("train", "vgg_digits", *options, "--out", "a").exit_code == 0
+    assert run("train", "vgg_digits", *options, "--without", "pool-before-relu", "--out", "b").exit_code == 0
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in "ab"]
+    assert plans[0]["arena_bytes"] < plans[1]["arena_bytes"]
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
 
 
 def test_train_refuses_what_the_machine_has_no_memory_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +389,57 @@ def test_train_refuses_what_the_machine_has_no_memory_for(run: Run, monkeypatch:
     result = run("train", "vgg_digits", "--device", "cpu", "--batch", 999)
     said(result, 1, "the largest batch that fits is ")
     assert f"of {format_bytes(free)} free" in result.stdout
+
+
+def test_what_is_free_changes_a_run_only_where_it_must_and_is_kept_then(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = gpunet.load("vgg_digits")
+    batch = gpunet.fit(net, "100MiB", device="cpu", max_cost=0, ways=()).batch + 40
+    made = gpunet.plan(net, batch, device="cpu")
+    free = [made.total_bytes, 64 * GIB, 100 * 2**20, 64 * GIB]
+    monkeypatch.setattr("gpunet.devices.cpu.probe.free_bytes", lambda: free.pop(0))
+    options = ("--device", "cpu", "--epochs", 1)
+    results = [run("train", "vgg_digits", *options, "--batch", batch, "--out", name) for name in "abc"]
+    results.append(run("train", "c/config.toml", "--device", "cpu", "--out", "d"))
+    assert [result.exit_code for result in results] == [0] * 4, results[-1].output
+    told = ["config.toml keeps as budget" in result.stdout for result in results]
+    assert told == [False, False, True, False]
+    kept = [load_config(tmp_path / name / "config.toml").train.budget for name in "abcd"]
+    assert kept == [None, None, 100 * 2**20, 100 * 2**20]
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in "abcd"]
+    ways = [(plan["ways"], plan["budget_bytes"], plan["arena_bytes"]) for plan in plans]
+    assert ways[0] == ways[1] != ways[2] == ways[3]
+    assert ways[0][0]["names"] == [] != ways[2][0]["names"]
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "abcd"]
+    assert weights[0] == weights[1] and weights[2] == weights[3]
+
+
+def test_a_budget_in_the_config_is_kept_to_and_one_given_replaces_it(run: Run, tmp_path: Path) -> None:
+    config = 'net = "INPUT[8x8x1] -> FC-10"\n[train]\nepochs = 1\nbudget = "10MiB"\n'
+    (tmp_path / "small.toml").write_text(config)
+    said(run("train", "small.toml", "--device", "cpu"), 1, "does not fit 10 MiB")
+    assert run("train", "small.toml", "--device", "cpu", "--budget", "1GiB", "--out", "a").exit_code == 0
+    assert load_config(tmp_path / "a/config.toml").train.budget == "1GiB"
+
+
+def test_free_memory_is_asked_before_a_gpu_is_opened_to_choose_the_device(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def free_bytes() -> int:
+        asked.append("free")
+        return GIB
+
+    def choose(name: str) -> str:
+        asked.append("open")
+        return "cpu"
+
+    monkeypatch.setattr("gpunet.devices.cuda.probe.free_bytes", free_bytes)
+    monkeypatch.setattr("gpunet.model.choose_device", choose)
+    assert run("train", TINY, "--epochs", 1).exit_code == 0
+    assert asked[:2] == ["free", "open"]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(run: Run, tmp_path: Path) -> None:
@@ -296,6 +502,25 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("plan vgg16 --optimizer adamm", "there are sgd, momentum"),
         ("plan 'INPUT[8x8x1] -> CNV3-4'", "did you mean CONV?"),
         ("plan 'INPUT[10x10x3] -> CONV3-4(S=2, P=0) -> FC-2'", "conv1: F=3, S=2, P=0 does not fit 10x10 (gives 4.5)"),
+        ("plan vgg16 --without pool-before-rely", "did you mean pool-before-relu?"),
+        ("plan vgg16 --without xyz", "there are pool-before-relu, small-switches"),
+        ("plan vgg16 --max-cost -1", "from 0 to 10, like 0.03; got -1.0"),
+        ("plan vgg16 --max-cost nan", "got nan"),
+        ("plan vgg16 --max-cost 3%", "--max-cost"),
+        ("plan vgg16 --max-cost 0 --micro-batches", "leave out --micro-batches"),
+        ("plan vgg16 --mode infer --micro-batches", "leave one of them out"),
+        ("plan vgg16 --device cpu --micro-batches", "give one, like --budget 4GiB"),
+        ("plan vgg16 --device cpu --max-cost 0.1", "give one, like --budget 4GiB"),
+        ("plan vgg16 --json --timeline", "leave out --timeline"),
+        ("plan vgg16 --plot plan.pdf", "a plot is a .png file; got 'plan.pdf'"),
+        ("plan vgg16 --plot nowhere/plan.png", "there is no folder nowhere"),
+        ("fit vgg16 --without xyz", "there is no rewrite 'xyz'"),
+        ("fit vgg16 --max-cost 11", "got 11.0"),
+        ("fit vgg16 --max-cost 0 --micro-batches", "leave out --micro-batches"),
+        ("fit vgg16 --mode infer --micro-batches", "leave one of them out"),
+        ("train vgg_digits --device cpu --without xyz", "there is no rewrite 'xyz'"),
+        ("train vgg_digits --device cpu --max-cost -0.1", "got -0.1"),
+        ("train vgg_digits --device cpu --max-cost 0 --micro-batches", "leave out --micro-batches"),
         ("fit vgg16 --budget '12 apples'", "cannot read '12 apples'"),
         ("fit vgg17", "did you mean vgg16?"),
         ("train vgg_digits --epochs 0", "epochs must be an integer from 1"),
@@ -305,7 +530,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("train vgg_digits --learning-rate 0", "learning_rate must be"),
         ("train vgg_digits --learning-rate nan", "learning_rate must be"),
         ("train vgg_digits --optimizer adamm", "optimizer"),
-        ("train vgg_digits --budget '12 apples'", "cannot read '12 apples'"),
+        ("train vgg_digits --budget '12 apples'", "budget must be an amount of memory like 6GiB; got '12 apples'"),
         ("train vgg_digits --device cpu --data nowhere.npz", "there is no file nowhere.npz"),
         ("train vgg_digits --device cpu --data cifar", "no data set called 'cifar'"),
         ("train vgg_cifar --device cpu --data digits", "digits holds images of 8x8x1; the net takes 32x32x3"),
@@ -366,8 +591,14 @@ def test_the_version_and_help_name_everything(run: Run) -> None:
     for command in ("plan", "fit", "train", "doctor"):
         assert command in run("--help").stdout
         assert run(command, "-h").exit_code == 0
-    for option in ("batch", "optimizer", "mode", "dtype", "budget", "device", "scratch", "json"):
+    for option in ("batch", "optimizer", "mode", "dtype", "budget", "device", "scratch", "json", "plot", "timeline"):
         assert f"--{option}" in run("plan", "--help").stdout
+    for command in ("plan", "fit", "train"):
+        for option in ("--without", "--max-cost", "--micro-batches", "--no-micro-batches"):
+            assert option in run(command, "--help").stdout
+    for device in ("cuda", "cpu"):
+        words = f"{target(device).scratch_limit_bytes // 2**20}MiB for {device}"
+        assert words in " ".join(re.sub("[│\\s]+", " ", run("plan", "--help").stdout).split())
     for option in ("epochs", "batch", "device", "seed", "budget", "out", "data", "optimizer", "learning-rate"):
         assert f"--{option}" in run("train", "--help").stdout
     assert "INPUT[32x32x3]" in run("plan", "--help").stdout
@@ -389,6 +620,16 @@ def test_a_reader_that_leaves_early_ends_the_program_quietly(folder: Path) -> No
     process = start("plan", "vgg16", "--json", folder=folder, stdout=write)
     os.close(write)
     os.close(read)
+    _, errors = process.communicate(timeout=60)
+    assert errors == "" and process.returncode == 141
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["--version"]])
+def test_help_that_nobody_reads_ends_quietly(arguments: list[str], folder: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start(*arguments, folder=folder, stdout=write)
+    os.close(write)
     _, errors = process.communicate(timeout=60)
     assert errors == "" and process.returncode == 141
 

@@ -153,7 +153,7 @@ y = 1
         "line 18: seed must be an integer from 0 to 4,294,967,295; got true",
         "line 19: weight_decay must be a number from 0 to 1,000,000; got nan",
         "line 20: [train] has no key 'x'; it has data, epochs, batch, optimizer, learning_rate, momentum, weight_decay,"
-        " alpha, beta1, beta2, eps, schedule and seed",
+        " alpha, beta1, beta2, eps, schedule, seed and budget",
         "line 22: a config has no key 'trian'; did you mean train?",
     ]
 
@@ -406,6 +406,14 @@ def test_another_optimizer_leaves_behind_the_settings_that_it_does_not_have() ->
         train.changed(optimizer="sgd", beta2=0.5)
 
 
+@pytest.mark.parametrize("said", ["0", "-5", "1.5", "true", '"lots"', '"0"', '""'])
+def test_a_budget_is_an_amount_of_memory(tmp_path: Path, said: str) -> None:
+    assert training(tmp_path, 'budget = "6GiB"').budget == "6GiB" and training(tmp_path, "budget = 70").budget == 70
+    assert TrainConfig().budget is None
+    with pytest.raises(ConfigError, match="budget must be an amount of memory like 6GiB; got"):
+        training(tmp_path, f"budget = {said}")
+
+
 def test_a_settled_config_says_every_setting_of_its_optimizer(tmp_path: Path) -> None:
     train = TrainConfig(optimizer="adamw", beta1=0.5).settled()
     assert (train.weight_decay, train.beta1, train.beta2, train.eps) == (0.01, 0.5, 0.999, 1e-8)
@@ -457,6 +465,7 @@ TRAINING = st.builds(
     data=st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=9),
     epochs=st.integers(1, 10**6),
     batch=st.integers(1, 2**31 - 1),
+    budget=st.one_of(st.none(), st.integers(1, 10**18 - 1), st.sampled_from(("6GiB", "512 MB", "7"))),
     learning_rate=st.floats(1e-300, 1e6),
     momentum=st.floats(0, 1, exclude_max=True),
     schedule=st.sampled_from(("constant", "cosine")),

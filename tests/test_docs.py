@@ -14,7 +14,7 @@ import gpunet
 from gpunet.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["docs/api.md", "docs/profiling.md", "docs/training.md"]
+DOCUMENTS = ["docs/api.md", "docs/memory.md", "docs/profiling.md", "docs/training.md"]
 FLAGS = doctest.ELLIPSIS
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from gpunet.cli.app import app
 from gpunet.devices import open_device
 from gpunet.devices.cpu import probe as cpu
+from gpunet.devices.cuda import present
 from gpunet.devices.cuda import probe as cuda
 from gpunet.doctor import STEP, Finding, examine, free_bytes, trains
 from gpunet.errors import DeviceError
@@ -48,7 +49,7 @@ def no_gpu() -> cuda.Gpu:
 
 
 class Nvml(ModuleType):
-    """Two GPUs as NVML tells of them."""
+    """GPUs as NVML tells of them, one of them if no more are said; card n is at bus n."""
 
     class NVMLError(Exception):
         pass
@@ -57,6 +58,7 @@ class Nvml(ModuleType):
         super().__init__("pynvml")
         self.fails = fails
         self.open = 0
+        self.count = 1
 
     def nvmlInit(self) -> None:
         if self.fails == "init":
@@ -66,8 +68,17 @@ class Nvml(ModuleType):
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
+    def nvmlDeviceGetCount(self) -> int:
+        return self.count
+
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id: bytes) -> str:
+        return f"card {int(bus_id.split(b':')[1], 16)}"
+
+    def nvmlDeviceGetPciInfo(self, handle: str) -> SimpleNamespace:
+        return SimpleNamespace(busId=f"0000:{int(handle.split()[1]):02X}:00.0".encode())
+
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
-        if index > 1:
+        if index >= self.count:
             raise self.NVMLError("Invalid Argument")
         return f"card {index}"
 
@@ -92,7 +103,30 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
     module = Nvml()
     monkeypatch.setitem(sys.modules, "pynvml", module)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     return module
+
+
+class Libcuda:
+    """CUDA's driver: what each call writes where it is told to, or the status that all of them end with."""
+
+    def __init__(self, first: str, status: int = 0) -> None:
+        self.first, self.status = first, status
+        self.calls: list[str] = []
+
+    def cuInit(self, flags: int) -> int:
+        self.calls.append("init")
+        return self.status
+
+    def cuDeviceGet(self, device: object, ordinal: int) -> int:
+        assert ordinal == 0 and self.calls == ["init"]
+        device._obj.value = 40  # type: ignore[attr-defined]
+        return 0
+
+    def cuDeviceGetPCIBusId(self, text: object, room: int, device: object) -> int:
+        assert device.value == 40 and room > len(self.first)  # type: ignore[attr-defined]
+        text.value = self.first.encode()  # type: ignore[attr-defined]
+        return 0
 
 
 # -- a machine without a GPU -----------------------------------------------------------------------
@@ -162,7 +196,28 @@ def test_the_gpu_is_the_one_that_programs_see(
     nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str, name: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    nvml.count = 2
+    nvml.nvmlDeviceGetPciInfo = lambda handle: SimpleNamespace(busId="x")  # type: ignore[method-assign]
     assert cuda.first_gpu().name == name
+
+
+def test_of_several_gpus_it_is_the_one_that_cuda_counts_first_and_the_doctor_says_which(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libcuda = Libcuda("0000:02:00.0")
+    monkeypatch.setattr(present, "_driver", lambda: libcuda)
+    assert cuda.first_gpu().name == "card 0" and libcuda.calls == []  # the only one: nobody needs to ask
+    nvml.count = 3
+    assert cuda.first_gpu().name == "card 2" and libcuda.calls == ["init"]
+    libcuda.calls.clear()
+    assert cuda.first_gpu().which == "the one at 0000:02:00.0 of 3 GPUs"
+    monkeypatch.setattr(present, "_driver", lambda: Libcuda("0000:02:00.0", status=100))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert cuda.first_gpu().name == "card 1"
+    assert "card 1 (the one at 0000:01:00.0 of 3 GPUs), compute" in str(found("GPU").found)
+    monkeypatch.setattr(present, "_driver", lambda: SimpleNamespace())
+    assert present.first_bus_id() is None
 
 
 @pytest.mark.parametrize("visible", ["", "-1"])

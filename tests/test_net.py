@@ -96,9 +96,14 @@ def test_a_graph_that_cannot_be_is_refused(layers, words):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Conv(0), lambda: Conv(4, F=0), lambda: Conv(4, F=2), lambda: Conv(4, P=-1), lambda: Conv(2.5), lambda: Conv(True),
-     lambda: MaxPool(0), lambda: MaxPool(2, P=2), lambda: MaxPool(300), lambda: FC(-3), lambda: MaxPool(2, S=0)],
-)  # fmt: skip
+    [
+        *(lambda K=K: Conv(K) for K in (0, 2.5, True)),
+        *(lambda given=given: Conv(4, **given) for given in ({"F": 0}, {"F": 2}, {"P": -1}, {"S": 0})),
+        *(lambda F=F: MaxPool(F) for F in (0, 300)),
+        *(lambda given=given: MaxPool(2, **given) for given in ({"P": 2}, {"S": 0})),
+        lambda: FC(-3),
+    ],
+)
 def test_layers_refuse_numbers_that_make_no_sense(make):
     with pytest.raises(ConfigError):
         make()

@@ -107,6 +107,9 @@ class FakeNvml(SimpleNamespace):
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
+    def nvmlDeviceGetCount(self) -> int:
+        return 1
+
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
         self.asked.append(index)
         return "handle"

@@ -269,9 +269,10 @@ def test_the_verdict_gives_the_room_that_is_left_or_lacking() -> None:
 def test_one_line_says_what_a_run_costs() -> None:
     net = load("vgg_digits")
     made = plan(net, 16, device="cpu", budget="1GiB")
-    line = cost_line(made, free=True)
+    line = cost_line(made, free_bytes=3 * 2**30)
     assert line.startswith("vgg_digits, training with momentum, batch 16, float32, on cpu: ")
-    assert "of 1 GiB free" in line and "reserve 64 MiB" in line
+    assert "of 3 GiB free (" in line and "reserve 64 MiB" in line
+    assert "of 1 GiB (" in cost_line(made) and " of " not in cost_line(plan(net, 16, device="cpu"))
 
 
 def test_a_ladder_is_a_row_for_each_rung_and_marks_the_one_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:

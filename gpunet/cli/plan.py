@@ -91,6 +91,6 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     words = f"a budget of {made.total_bytes} bytes would hold it"
     if made.mode == "train" and "micro-batches" not in settings["ways"] and settings["max_cost"] > 0:
         rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": ALL_WAYS})
-        if rounds.fits:
+        if rounds.fits and rounds.ways.micro_batch > 1:
             words += f", and so would rounds of {rounds.ways.micro_batch:,} images (--micro-batches)"
     return largest, f"{words}; the largest batch that fits is {largest}"

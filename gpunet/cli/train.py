@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gpunet.data import Dataset
     from gpunet.memory.plan import Plan
     from gpunet.net.config import Config
-    from gpunet.optimizers import Optimizer as Rule
     from gpunet.train.folder import RunFolder
 
 
@@ -64,13 +63,16 @@ def train(
     from gpunet.train.trainer import Trainer
 
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
-    given["learning_rate"] = learning_rate
+    given |= {"learning_rate": learning_rate, "budget": budget}
     config = options.read_net(net)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     config = replace(config, train=told)
+    free = _free_bytes(device) if told.budget is None else {}  # now: opening a GPU takes memory that the reserve counts
     where, rule = choose_device(device), told.rule
-    settings = options.fit_settings(without, max_cost, micro_batches) | {"reserve": reserve}
-    made = _affordable(config, rule, where, budget, settings)
+    settings = options.fit_settings(without, max_cost, micro_batches)
+    settings |= {"reserve": reserve, "optimizer": rule, "device": where}
+    made = _affordable(config, free.get(where), settings)
+    config = replace(config, train=told.changed(budget=made.budget_bytes if told.budget is None else told.budget))
     dataset = _dataset(config)
     model = Model(config.net, device=where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate, plan=made)
     with model:
@@ -85,20 +87,36 @@ def train(
     typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
 
 
-def _affordable(config: "Config", rule: "Rule", device: str, budget: str | None, settings: dict[str, Any]) -> "Plan":
-    """Plan the run, say what it costs and how it was made to fit. Raises BudgetError, naming the batch that fits."""
+def _free_bytes(device: str) -> dict[str, int | None]:
+    """Memory that nobody uses, by device; of those that `device` may come to mean."""
+    from gpunet.devices import device_names
     from gpunet.doctor import free_bytes
+
+    return {name: free_bytes(name) for name in device_names() if device in ("auto", name)}
+
+
+def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, Any]) -> "Plan":
+    """Plan the run, say what it costs and how it was made to fit. Raises BudgetError, naming the batch that fits.
+
+    Where no budget was said, what is free at the moment decides only if it must: the same run is the same bits on a
+    machine with more to spare.
+    """
+    from gpunet.memory.size import format_bytes
     from gpunet.model import require_fit
     from gpunet.planner import plan
     from gpunet.report.table import cost_line
     from gpunet.report.ways import describe, needed
 
-    limit = free_bytes(device) if budget is None else budget
-    made = plan(config.net, config.train.batch, optimizer=rule, device=device, budget=limit, **settings)
-    typer.echo(cost_line(made, free=budget is None))
-    require_fit(config.net, made, optimizer=rule, device=device, **settings)
+    net, batch = config.net, config.train.batch
+    made = plan(net, batch, budget=config.train.budget, **settings)
+    if short := free_bytes is not None and made.total_bytes > free_bytes:
+        made = plan(net, batch, budget=max(free_bytes or 0, 1), **settings)
+    typer.echo(cost_line(made, free_bytes=free_bytes))
+    require_fit(net, made, **settings)
     if needed(made):
         typer.echo(f"to fit: {describe(made)}")
+    if short:
+        typer.echo(f"that follows from the {format_bytes(free_bytes or 0)} free now, which config.toml keeps as budget")
     return made
 
 

@@ -35,10 +35,13 @@ def cut_points(program: Program) -> list[str]:
 def run_in_chunks(program: Program, cut: str, images: int) -> Program:
     """Make the activation `cut`, and what backward does behind it, `images` images at a time: two loops.
 
-    `cut` must be one of cut_points(program). Raises PlanError otherwise. Updates come after the loops.
+    `cut` must be one of cut_points(program). Raises PlanError otherwise. Updates come after the loops. Where all images
+    make one round, nothing changes.
     """
     if cut not in cut_points(program):
         raise PlanError(f"the net cannot be cut at {cut}")
+    if images >= program.batch:
+        return program
     ops = _updates_last(program.ops)
     end = 1 + next(step for step, op in enumerate(ops) if cut in {t.name for t in op.outputs})
     layers = {op.layer for op in ops[:end]}
@@ -51,7 +54,12 @@ def run_in_chunks(program: Program, cut: str, images: int) -> Program:
 
 
 def run_in_micro_batches(program: Program, images: int) -> Program:
-    """Run forward, loss and backward for `images` images at a time and add up the gradients; then update once."""
+    """Run forward, loss and backward for `images` images at a time and add up the gradients; then update once.
+
+    Where all images make one round, nothing changes.
+    """
+    if images >= program.batch:
+        return program
     ops = list(_updates_last(program.ops))
     mean = next((op for op in ops if op.name == "softmax_mean"), None)
     if mean is not None:  # the mean loss is known only when all images have been through

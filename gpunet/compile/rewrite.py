@@ -24,20 +24,32 @@ def pool_before_relu(program: Program) -> Program:
     order.
     """
     ops = list(program.ops)
+    readers = _readers(ops)
     for step, relu in enumerate(ops):
         if relu.name == "relu_forward":
-            pool = next((op for op in ops if op.name.startswith("max_pool_") and relu.outputs[0] in op.inputs), None)
-            backward = [op for op in ops if op.phase == "backward" and relu.outputs[0] in op.inputs]
-            readers = [op for op in ops if relu.outputs[0] in op.inputs]
+            reading = readers.get(relu.outputs[0].name, [])
+            pool_step = next((s for s in reading if ops[s].name.startswith("max_pool_")), None)
+            backward = [ops[s] for s in reading if ops[s].phase == "backward"]
             if (
-                pool is not None
-                and len(readers) == 1 + len(backward)
+                pool_step is not None
+                and len(reading) == 1 + len(backward)
                 and all(op.name == "relu_backward" for op in backward)
             ):
-                _swap_forward(ops, step, ops.index(pool))
+                pool = ops[pool_step]
+                _swap_forward(ops, step, pool_step)
                 if backward:
                     _swap_backward(ops, pool, backward[0])
+                readers = _readers(ops)
     return replace(program, ops=tuple(ops))
+
+
+def _readers(ops: Sequence[Op]) -> dict[str, list[int]]:
+    """By name of a tensor, the steps that read it."""
+    found: dict[str, list[int]] = {}
+    for step, op in enumerate(ops):
+        for name in {t.name for t in op.inputs}:
+            found.setdefault(name, []).append(step)
+    return found
 
 
 def _swap_forward(ops: list[Op], relu_step: int, pool_step: int) -> None:
@@ -77,11 +89,12 @@ def relu_masks(program: Program) -> Program:
     bring nothing: where ReLU's backward follows that reader at once, or a loop holds the output anyway.
     """
     ops = list(program.ops)
+    readers = _readers(ops)
     masks: dict[int, list[Op]] = {}
     for step, relu in enumerate(ops):
         if relu.name == "relu_backward":
             dy, y = relu.inputs
-            reader = max((s for s, op in enumerate(ops) if s != step and y in op.inputs), default=-1)
+            reader = max((s for s in readers[y.name] if s != step), default=-1)
             if 0 <= reader < step - 1 and ops[reader].phase == "backward" and not _held(program, y, reader, step):
                 mask = _mask(relu, y)
                 masks[reader] = [Op("relu_mask", relu.layer, "backward", (y,), (mask,))]

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.net.document import Document
-from gpunet.net.fields import Line, OneOf, Range, problem, types_of
+from gpunet.net.fields import Amount, Line, OneOf, Range, problem, types_of
 from gpunet.net.net import Net
 from gpunet.net.pattern import MOST_NAME, START, parse
 from gpunet.net.reader import checked, read_layers, read_settings
@@ -31,6 +31,9 @@ Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
 SETTINGS = tuple(dict.fromkeys(name for kind in OPTIMIZERS.values() for name in kind.settings()))
 """The settings of all optimizers; each is a field of TrainConfig."""
+
+MAY_BE_NONE = (*SETTINGS, "budget")
+"""The fields of TrainConfig that need not be said."""
 
 
 def _strangers(name: str, said: Iterable[str]) -> dict[str, str]:
@@ -46,6 +49,7 @@ class TrainConfig:
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
     `schedule`  of the learning rate over all steps: "constant", or "cosine", half a wave down to 0
+    `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
 
     Raises ConfigError naming every field that is out of range, and every setting that the optimizer does not have.
     """
@@ -63,10 +67,11 @@ class TrainConfig:
     eps: Annotated[float, Range(1e-30, 1)] | None = None
     schedule: Schedule = "constant"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    budget: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
 
     def __post_init__(self) -> None:
         said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        said = {name: value for name, value in said.items() if value is not None or name not in SETTINGS}
+        said = {name: value for name, value in said.items() if value is not None or name not in MAY_BE_NONE}
         wrong = [problem(type(self), name, value) for name, value in said.items()]
         wrong += _strangers(self.optimizer, said).values()
         if any(wrong):

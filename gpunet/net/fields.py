@@ -11,6 +11,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from gpunet.errors import ConfigError
+from gpunet.memory.size import parse_bytes
 from gpunet.net.words import nearest, shown
 
 MOST_DIGITS = 9
@@ -65,6 +67,21 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount of memory: a text like 6GiB, or a number of bytes."""
+
+    def holds(self, amount: Any) -> bool:
+        try:
+            parse_bytes(amount)
+        except ConfigError:
+            return False
+        return True
+
+    def described(self, base: type) -> str:
+        return "an amount of memory like 6GiB"
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """Any value of the type, numbers of at most nine digits: what a size can be, and nothing that explodes."""
 
@@ -75,7 +92,7 @@ class Anything:
         return f"{_WORDS[base]} of at most {MOST_DIGITS} digits" if base is int else _WORDS[base]
 
 
-Rule = Range | OneOf | Line | Anything
+Rule = Range | OneOf | Line | Amount | Anything
 
 
 @cache
@@ -100,7 +117,7 @@ def problem(owner: type, name: str, value: object) -> str | None:
     if any(_is(base, value) and rule.holds(value) for base, rule in rules):
         return None
     words = [word for _, rule in rules if isinstance(rule, OneOf) for word in rule.words]
-    wanted = " or ".join(rule.described(base) for base, rule in rules)
+    wanted = " or ".join(dict.fromkeys(rule.described(base) for base, rule in rules))
     return f"{name} must be {wanted}; got {shown(value)}{nearest(value, words) if isinstance(value, str) else ''}"
 
 

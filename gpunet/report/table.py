@@ -175,9 +175,10 @@ def _rung_cells(rung: Rung, budget_bytes: int, *, chosen: bool) -> list[str]:
     ]
 
 
-def cost_line(plan: Plan, *, free: bool = False) -> str:
-    """What a plan costs, in one line; `free`: its budget is what nobody else uses."""
-    budget = "" if plan.budget_bytes is None else f" of {format_bytes(plan.budget_bytes)}{' free' if free else ''}"
+def cost_line(plan: Plan, *, free_bytes: int | None = None) -> str:
+    """What a plan costs, in one line; `free_bytes`: what nobody else uses, where that is to be shown for a budget."""
+    limit = plan.budget_bytes if free_bytes is None else free_bytes
+    budget = "" if limit is None else f" of {format_bytes(limit)}{'' if free_bytes is None else ' free'}"
     parts = f"arena {format_bytes(plan.arena_bytes)} + reserve {format_bytes(plan.reserve_bytes)}"
     return f"{headline(plan)}: {format_bytes(plan.total_bytes)}{budget} ({parts})"
 

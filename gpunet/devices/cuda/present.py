@@ -19,13 +19,34 @@ DRIVERS = "https://www.nvidia.com/drivers"
 
 def driver_version() -> int | None:
     """The newest CUDA release that the NVIDIA driver knows, e.g. 12 or 13; None where there is no driver."""
+    version = ctypes.c_int()
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        version = ctypes.c_int()
-        driver.cuDriverGetVersion(ctypes.byref(version))
+        _driver().cuDriverGetVersion(ctypes.byref(version))
     except (OSError, AttributeError):
         return None
     return version.value // 1000
+
+
+def first_bus_id() -> str | None:
+    """Where on the PCI bus the GPU is that CUDA shows first, e.g. "0000:65:00.0"; None where CUDA does not say.
+
+    Takes no memory of a GPU, but a process forked after it cannot use CUDA.
+    """
+    device, text = ctypes.c_int(), ctypes.create_string_buffer(32)
+    try:
+        driver = _driver()
+        failed = (
+            driver.cuInit(0)
+            or driver.cuDeviceGet(ctypes.byref(device), 0)
+            or driver.cuDeviceGetPCIBusId(text, len(text), device)
+        )
+    except (OSError, AttributeError):
+        return None
+    return None if failed else text.value.decode()
+
+
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
 
 def install_command() -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
+from gpunet.devices.cuda import present
 from gpunet.errors import DeviceError
 
 __all__: tuple[str, ...] = ()  # no ops here
@@ -24,13 +25,14 @@ LIBRARIES = {"NVRTC": "nvrtc", "cuBLAS": "cublas"}
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as NVML knows it."""
+    """A GPU as NVML knows it; `which`: the one that is meant, in words, where there are several."""
 
     name: str
     compute_capability: str
     driver: str
     free_bytes: int
     total_bytes: int
+    which: str = ""
 
 
 def first_gpu() -> Gpu:
@@ -45,6 +47,7 @@ def first_gpu() -> Gpu:
             _text(library.nvmlSystemGetDriverVersion()),
             int(memory.free),
             int(memory.total),
+            _which(library, handle),
         )
 
 
@@ -95,13 +98,25 @@ def nvml() -> Iterator[ModuleType]:
 
 
 def first_handle(library: ModuleType) -> object:
-    """The first GPU that CUDA_VISIBLE_DEVICES leaves visible, by number or by UUID."""
+    """The GPU that CUDA shows first. NVML counts along the PCI bus, CUDA from the fastest on if not told otherwise.
+
+    CUDA itself is asked only where that makes a difference.
+    """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if first.isdigit():
-        return library.nvmlDeviceGetHandleByIndex(int(first))
     if not first or first.startswith("-"):
         raise DeviceError("CUDA_VISIBLE_DEVICES hides all GPUs: unset CUDA_VISIBLE_DEVICES")
-    return library.nvmlDeviceGetHandleByUUID(first)
+    if not first.isdigit():
+        return library.nvmlDeviceGetHandleByUUID(first)
+    along_the_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or library.nvmlDeviceGetCount() == 1
+    bus_id = None if along_the_bus else present.first_bus_id()
+    if bus_id is None:
+        return library.nvmlDeviceGetHandleByIndex(int(first))
+    return library.nvmlDeviceGetHandleByPciBusId(bus_id.encode())
+
+
+def _which(library: ModuleType, handle: object) -> str:
+    count = library.nvmlDeviceGetCount()
+    return f"the one at {_text(library.nvmlDeviceGetPciInfo(handle).busId)} of {count} GPUs" if count > 1 else ""
 
 
 def _text(name: str | bytes) -> str:

@@ -20,7 +20,7 @@ from bench.common import RESULTS, save
 from bench.gpu.table import Table, as_text, number
 from bench.tracker import Peaks, describe
 from gpunet.choose import MAX_COST
-from gpunet.fit import Rung, ladder
+from gpunet.fitter import Rung, ladder
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net

@@ -1,38 +1,38 @@
-"""gpunet trains ConvNets with its own CUDA kernels, in memory that it planned to the byte before the run."""
+"""gpunet trains ConvNets with its own CUDA kernels, in memory that it planned to the byte before the run.
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+Each name is imported when it is first asked for: planning needs no NumPy, and the program can hear Ctrl-C at once.
+"""
 
-from gpunet.errors import (
-    BudgetError,
-    ConfigError,
-    DataError,
-    DeviceError,
-    GpunetError,
-    PlanError,
-    ShapeError,
-)
-from gpunet.fit import Fit, fit
-from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
-from gpunet.layers.conv import Conv
-from gpunet.layers.dropout import Dropout
-from gpunet.layers.fc import FC
-from gpunet.layers.l2_pool import L2Pool
-from gpunet.layers.leaky_relu import LeakyReLU
-from gpunet.layers.lrn import LRN
-from gpunet.layers.pool import MaxPool
-from gpunet.layers.relu import ReLU
-from gpunet.layers.squash import Sigmoid, Tanh
-from gpunet.memory.plan import Plan
-from gpunet.net.net import Net, Node
-from gpunet.planner import plan
-from gpunet.program.tensor import Kind
-from gpunet.version import __version__ as __version__
-from gpunet.volume import Volume
-
+TYPE_CHECKING = False  # typing's own takes its time to import
 if TYPE_CHECKING:
+    from gpunet.errors import (
+        BudgetError,
+        ConfigError,
+        DataError,
+        DeviceError,
+        GpunetError,
+        PlanError,
+        ShapeError,
+    )
+    from gpunet.fitter import Fit, fit
+    from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
+    from gpunet.layers.conv import Conv
+    from gpunet.layers.dropout import Dropout
+    from gpunet.layers.fc import FC
+    from gpunet.layers.l2_pool import L2Pool
+    from gpunet.layers.leaky_relu import LeakyReLU
+    from gpunet.layers.lrn import LRN
+    from gpunet.layers.pool import MaxPool
+    from gpunet.layers.relu import ReLU
+    from gpunet.layers.squash import Sigmoid, Tanh
+    from gpunet.memory.plan import Plan
     from gpunet.model import Model
     from gpunet.net.config import load
+    from gpunet.net.net import Net, Node
+    from gpunet.planner import plan
+    from gpunet.program.tensor import Kind
+    from gpunet.version import __version__ as __version__
+    from gpunet.volume import Volume
 
 __all__ = [
     "FC",
@@ -66,12 +66,40 @@ __all__ = [
     "plan",
 ]
 
+_MODULES = {
+    "errors": ("BudgetError", "ConfigError", "DataError", "DeviceError", "GpunetError", "PlanError", "ShapeError"),
+    "fitter": ("Fit", "fit"),
+    "layers.average_pool": ("AvgPool", "GlobalAvgPool"),
+    "layers.conv": ("Conv",),
+    "layers.dropout": ("Dropout",),
+    "layers.fc": ("FC",),
+    "layers.l2_pool": ("L2Pool",),
+    "layers.leaky_relu": ("LeakyReLU",),
+    "layers.lrn": ("LRN",),
+    "layers.pool": ("MaxPool",),
+    "layers.relu": ("ReLU",),
+    "layers.squash": ("Sigmoid", "Tanh"),
+    "memory.plan": ("Plan",),
+    "model": ("Model",),
+    "net.config": ("load",),
+    "net.net": ("Net", "Node"),
+    "planner": ("plan",),
+    "program.tensor": ("Kind",),
+    "version": ("__version__",),
+    "volume": ("Volume",),
+}
+"""Where each name is; no module beside this file may have the name of one of them."""
 
-_LATE = {"Model": "gpunet.model", "load": "gpunet.net.config"}
-"""Names that bring more with them than planning a net needs: imported when first asked for."""
 
+def __getattr__(name: str) -> object:
+    from importlib import import_module
 
-def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return found
     raise AttributeError(f"module 'gpunet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,7 +1,9 @@
 """A model: a plan bound to a device. Views are made once; a step walks the list of ops and allocates nothing."""
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from math import inf
+from numbers import Real
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,13 +15,13 @@ from gpunet.choose import MAX_COST
 from gpunet.devices import open_device, target
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
-from gpunet.fit import fit
+from gpunet.fitter import fit
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
 from gpunet.optimizers import Optimizer
 from gpunet.parameters import Parameters
-from gpunet.planner import WAYS
+from gpunet.planner import WAYS, check_net
 from gpunet.planner import plan as make_plan
 from gpunet.program.program import Mode, Op, Phase
 
@@ -60,7 +62,7 @@ class Model:
         plan: Plan | None = None,
         debug: bool = False,
     ) -> None:
-        self.net = net
+        self.net = check_net(net)
         self.seed = seed
         self._training = True
         self.learning_rate = learning_rate
@@ -96,6 +98,17 @@ class Model:
     def batch(self) -> int:
         """The most images that one step takes."""
         return self.plan.batch
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step; may be set before any. Raises ConfigError for what is no finite number of at least 0."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        if not isinstance(rate, Real) or not 0 <= rate < inf:
+            raise ConfigError(f"the learning rate must be a number of at least 0; got {rate!r}")
+        self._learning_rate: float = float(rate)
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> float:
         """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
@@ -166,7 +179,8 @@ class Model:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with nullcontext() if error is None else suppress(DeviceError):  # what went wrong first says more
+            self.close()
 
     # -- feeding -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
+from operator import index
 
 from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
@@ -28,11 +29,22 @@ PLACEMENTS = 3
 """How often ways are chosen again, with less room, because what they chose could not be placed within the budget."""
 
 
+def check_net(net: object) -> Net:
+    """The net, if it is one. Raises ConfigError otherwise, as for the name of one."""
+    if not isinstance(net, Net):
+        raise ConfigError(f"a net is needed, and this is none: got {net!r}; gpunet.load('vgg16') gives one")
+    return net
+
+
 def check_batch(batch: object) -> int:
-    """The batch, if it is an integer from 1 to MAX_BATCH. Raises ConfigError otherwise."""
-    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
+    """The batch, if it is an integer (NumPy's, too) from 1 to MAX_BATCH. Raises ConfigError otherwise."""
+    try:
+        count = 0 if isinstance(batch, bool) else index(batch)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if not 1 <= count <= MAX_BATCH:
         raise ConfigError(f"the batch must be an integer from 1 to {MAX_BATCH:,}; got {batch!r}")
-    return batch
+    return count
 
 
 def plan(
@@ -102,7 +114,9 @@ def plan_within(
     held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
     budget_bytes = None if budget is None else parse_bytes(budget)
     scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
-    compiler = _Compiler(net, check_batch(batch), find_optimizer(optimizer), mode, dtype, device, tuple(without))
+    compiler = _Compiler(
+        check_net(net), check_batch(batch), find_optimizer(optimizer), mode, dtype, device, tuple(without)
+    )
     compiler.check()
     allowed = _check_ways(ways, max_cost)
     limit = None if budget_bytes is None else budget_bytes - held.nbytes

@@ -634,6 +634,35 @@ def test_help_that_nobody_reads_ends_quietly(arguments: list[str], folder: Path)
     assert errors == "" and process.returncode == 141
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--version", "plan vgg16", "doctor", f"train '{TINY}' --device cpu"])
+def test_an_output_that_is_closed_from_the_start_is_as_one_that_nobody_reads(arguments: str, folder: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m gpunet {arguments} >&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, shell=True, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    assert result.stderr == "" and result.returncode == 141
+    assert not (folder / "runs").exists()
+
+
+CTRL_C_AT_IMPORT = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "import" and arguments[0] == {module!r}:
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(hook)
+sys.argv[1:] = ["plan", "vgg16", "--device", "cpu"]
+from gpunet.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["gpunet.cli.app", "typer", "gpunet.errors", "gpunet.planner", "rich.table"])
+def test_ctrl_c_is_heard_while_the_program_starts(module: str, folder: Path) -> None:
+    command = [sys.executable, "-c", CTRL_C_AT_IMPORT.format(module=module)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.stderr == "gpunet: stopped\n" and result.stdout == "" and result.returncode == 130
+
+
 def test_ctrl_c_in_the_middle_of_training_keeps_the_epochs_before(folder: Path) -> None:
     process = start("train", TINY, "--epochs", "5000", "--device", "cpu", "--out", "stopped", folder=folder)
     assert process.stdout and process.stderr

@@ -1,6 +1,7 @@
 """The driver of a GPU on a CuPy that notes what is asked of it; and what it says where something is missing."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from gpunet.devices.cuda import driver as driver_module
 from gpunet.devices.cuda import present
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.cuda.driver import CupyDriver, compile_options
 from gpunet.devices.cuda.source import compose
 from gpunet.errors import DeviceError
@@ -285,12 +287,56 @@ def test_the_driver_of_this_machine_is_asked() -> None:
         assert 9 < version < 100
 
 
-def test_a_missing_cublas_has_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["DynamicLibNotFoundError", "OSError", "RuntimeError"])
+def test_a_cublas_that_is_missing_or_broken_has_its_command(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     from cuda import pathfinder
 
+    error = getattr(pathfinder, kind, None) or {"OSError": OSError, "RuntimeError": RuntimeError}[kind]
+
     def missing(name: str) -> None:
-        raise pathfinder.DynamicLibNotFoundError("libcublas.so")
+        raise error("libcublas.so: file too short")
 
     monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", missing)
-    with pytest.raises(DeviceError, match=r"cuBLAS is not installed: pip install"):
+    with pytest.raises(DeviceError, match=r"cuBLAS cannot be loaded \(libcublas.so: file too short\): pip install"):
         driver_module._load_cublas()
+
+
+def test_a_file_that_is_no_cublas_has_the_command_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cuda import pathfinder
+
+    (tmp_path / "libcublas.so").write_text("no library")
+    monkeypatch.setattr(
+        pathfinder, "load_nvidia_dynamic_lib", lambda name: SimpleNamespace(abs_path=str(tmp_path / "libcublas.so"))
+    )
+    with pytest.raises(DeviceError, match=r"cuBLAS cannot be loaded .*pip install"):
+        driver_module._load_cublas()
+
+
+def test_a_cupy_without_cudas_pathfinder_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", None)
+    with pytest.raises(DeviceError, match=r"CuPy is too old to find cuBLAS .*pip install"):
+        driver_module._load_cublas()
+
+
+# ---- closing ----
+
+
+def test_closing_after_a_fault_tells_the_fault_and_lets_go_of_everything(
+    fake_cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, closed = CupyDriver(), []
+
+    def fault() -> None:
+        raise CudaError(700)
+
+    def close() -> None:
+        closed.append(True)
+        raise DeviceError("cuBLAS: cublasDestroy_v2 returned CUBLAS_STATUS_NOT_INITIALIZED")
+
+    monkeypatch.setattr(fake_cupy.stream, "synchronize", fault)
+    driver._cublas.close = close
+    device = CudaDevice(driver)
+    device.allocate(64)
+    with pytest.raises(DeviceError, match="cudaError700"):
+        device.close()
+    assert closed == [True]

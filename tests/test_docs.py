@@ -14,7 +14,7 @@ import gpunet
 from gpunet.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["docs/api.md", "docs/memory.md", "docs/profiling.md", "docs/training.md"]
+DOCUMENTS = ["README.md", "docs/api.md", "docs/memory.md", "docs/profiling.md", "docs/training.md"]
 FLAGS = doctest.ELLIPSIS
 
 
@@ -58,6 +58,14 @@ def test_examples_run_and_print_what_they_show(document: str, tmp_path: Path, mo
             run_python(content, names, document, line)
         elif language == "console":
             run_console(content)
+
+
+def test_the_readmes_python_runs() -> None:
+    names: dict[str, object] = {}
+    for language, content, _ in blocks((ROOT / "README.md").read_text(encoding="utf-8")):
+        if language == "python":
+            exec(content, names)
+    assert names["scores"].shape == (8, 10)
 
 
 def test_a_wrong_example_is_seen() -> None:

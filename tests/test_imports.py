@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import gpunet
+
 PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
@@ -20,7 +22,7 @@ RANKS = [
     ["choose"],
     ["planner"],
     ["predict"],
-    ["fit", "batch", "bound"],
+    ["fitter", "batch", "bound"],
     ["parameters"],
     ["model", "data"],
     ["profile"],
@@ -118,7 +120,7 @@ def test_every_part_has_a_rank() -> None:
         ("net/net.py", "from gpunet import Net"),
         ("program/program.py", "from gpunet.volume import Volume"),
         ("data/digits.py", "from gpunet.net.net import Net"),
-        ("fit.py", "from gpunet.model import Model"),
+        ("fitter.py", "from gpunet.model import Model"),
         ("report/table.py", "from gpunet.data import Dataset"),
         ("train/trainer.py", "from gpunet.report.table import plan_parts"),
         ("devices/cuda/device.py", "import cupy.cuda"),
@@ -146,6 +148,26 @@ def test_an_offence_is_named_with_its_line(path: str, source: str) -> None:
 )
 def test_what_lies_below_may_be_imported(path: str, source: str) -> None:
     assert offences(path, source) == []
+
+
+def test_gpunet_itself_imports_nothing_before_a_name_is_asked_for() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import gpunet; print(sorted(set(sys.modules) - before))\n"
+        "import gpunet.fitter, gpunet.model; print(gpunet.fit, gpunet.plan)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "['gpunet']"
+    assert result.stdout.splitlines()[1].startswith("<function fit at ")
+
+
+def test_every_public_name_is_there_and_no_module_takes_its_place() -> None:
+    assert set(gpunet.__all__) | {"__version__"} == {name for names in gpunet._MODULES.values() for name in names}
+    for name in gpunet.__all__:
+        assert getattr(gpunet, name).__name__ == name
+        assert name in dir(gpunet) and name not in parts_of_gpunet()
+    with pytest.raises(AttributeError, match="no attribute 'Modle'"):
+        _ = gpunet.Modle
 
 
 def test_planning_for_a_gpu_works_where_cupy_is_not_installed() -> None:

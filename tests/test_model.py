@@ -8,6 +8,8 @@ import torch
 
 import gpunet
 from gpunet import BudgetError, ConfigError, Conv, DataError, MaxPool, Model, Net, ReLU, ShapeError
+from gpunet.bound import BoundProgram
+from gpunet.errors import DeviceError
 from tests import reference
 from tests.conftest import make_device
 from tests.nets import random_net, small
@@ -329,6 +331,46 @@ def test_labels_are_missed_wherever_a_loss_is_asked_for(cpu_device):
         _ = Model(small(), batch=2, device=cpu_device, mode="infer").correct
 
 
+@pytest.mark.parametrize("net", ["vgg16", None, 3])
+def test_what_is_no_net_is_refused_with_the_way_to_one(net):
+    for use in (gpunet.plan, lambda net: gpunet.fit(net, "1GiB"), lambda net: Model(net, batch=2, device="cpu")):
+        with pytest.raises(ConfigError, match=r"a net is needed.*got .*gpunet\.load"):
+            use(net)
+    with pytest.raises(ConfigError, match=r"gpunet\.load"):
+        Model(net, 2, "cpu", plan=gpunet.plan(small(), 2, device="cpu"))
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -0.1, "0.1", None, 1j])
+def test_a_learning_rate_that_is_none_is_refused_whenever_it_is_set(cpu_device, rate):
+    with pytest.raises(ConfigError, match="the learning rate must be a number of at least 0"):
+        Model(small(), batch=2, device=cpu_device, learning_rate=rate)
+    model = Model(small(), batch=2, device=cpu_device, learning_rate=np.float32(0.5))
+    with pytest.raises(ConfigError, match="the learning rate"):
+        model.learning_rate = rate
+    assert model.learning_rate == 0.5 and type(model.learning_rate) is float
+
+
+def test_a_batch_may_be_an_integer_of_numpy(cpu_device):
+    assert gpunet.plan(small(), np.int64(4)).arena_bytes == gpunet.plan(small(), 4).arena_bytes
+    assert type(gpunet.plan(small(), np.uint8(4)).batch) is int
+    with Model(small(), np.int32(3), cpu_device) as model:
+        assert model.batch == 3
+    for batch in (np.float64(4), 4.0, "4", True, np.True_, np.int64(0), np.zeros(2, int)):
+        with pytest.raises(ConfigError, match="the batch must be an integer from 1"):
+            gpunet.plan(small(), batch)
+
+
+def test_what_goes_wrong_in_a_model_is_told_even_if_closing_it_fails_too(cpu_device, monkeypatch):
+    def broken(self):
+        raise DeviceError("the GPU could not give memory back")
+
+    monkeypatch.setattr(BoundProgram, "free", broken)
+    with pytest.raises(ZeroDivisionError), Model(small(), 2, cpu_device):
+        _ = 1 / 0
+    with pytest.raises(DeviceError, match="give memory back"), Model(small(), 2, cpu_device):
+        pass
+
+
 def test_a_budget_too_small_is_refused_naming_the_batch_that_fits(cpu_device):
     budget = gpunet.plan(small(), 5, device="cpu").total_bytes
     with pytest.raises(BudgetError, match="the largest batch that fits is 5"):
@@ -338,7 +380,6 @@ def test_a_budget_too_small_is_refused_naming_the_batch_that_fits(cpu_device):
 
 def test_auto_chooses_the_cpu_where_there_is_no_gpu(monkeypatch):
     from gpunet import model as module
-    from gpunet.errors import DeviceError
 
     def refuse(name):
         raise DeviceError("no GPU")

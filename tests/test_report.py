@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gpunet import Net, Plan, load, plan
-from gpunet.fit import Rung, Survey
+from gpunet.fitter import Rung, Survey
 from gpunet.memory.size import format_bytes
 from gpunet.program.tensor import Kind
 from gpunet.report import console

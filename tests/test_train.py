@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from gpunet.train import folder as folders
 from gpunet.train.folder import RunFolder, open_folder
 from gpunet.train.metrics import EpochMetrics, as_csv
 from gpunet.train.schedule import Schedule
+from gpunet.train.screen import Screen
 from gpunet.train.trainer import Diverged, Progress, Trainer, Watcher, evaluate
 from gpunet.train.weights import load_weights, restore_weights, save_weights
 
@@ -168,6 +170,15 @@ def test_weights_that_broke_in_the_last_step_of_an_epoch_are_not_kept(
             trainer.run()
     assert not (tmp_path / "weights.safetensors").exists()
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_run_without_an_output_shows_nothing_and_ends_well(
+    net: Net, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with Screen() as screen:
+        trainer, _ = trained(net, data, epochs=1, watchers=[screen])
+    assert len(trainer.rows) == 1
 
 
 # -- schedules and metrics -------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def fit(
 
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
-    from gpunet.fit import survey, too_small
+    from gpunet.fitter import survey, too_small
     from gpunet.memory.size import format_bytes, parse_bytes
     from gpunet.report.console import working
 

@@ -19,6 +19,8 @@ class GuardedGroup(TyperGroup):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         with guarded():  # --help and --version print here
+            if sys.stdout is None:  # closed before the start, as by `>&-`: the next file to open would take its place
+                sys.exit(CLOSED_PIPE)
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:

@@ -80,7 +80,7 @@ def plan(
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:
     """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
     from gpunet.errors import BudgetError
-    from gpunet.fit import ALL_WAYS, fit
+    from gpunet.fitter import ALL_WAYS, fit
     from gpunet.planner import plan
 
     assert made.budget_bytes is not None  # all fits where there is no budget

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gpunet.fit import Rung, Survey
+from gpunet.fitter import Rung, Survey
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind

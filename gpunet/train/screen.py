@@ -17,7 +17,7 @@ class Screen(Watcher):
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),

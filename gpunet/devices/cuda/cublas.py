@@ -71,9 +71,9 @@ class Cublas:
         _check("gemm", status)
 
     def close(self) -> None:
-        if self._handle:
-            self._call("cublasDestroy_v2", self._handle)
-            self._handle = c_void_p()
+        handle, self._handle = self._handle, c_void_p()
+        if handle:
+            self._call("cublasDestroy_v2", handle)
 
     def _use_workspace(self, workspace: DeviceArray | None) -> None:
         wanted = None if workspace is None else (workspace.pointer, workspace.nbytes)

@@ -101,10 +101,12 @@ class CudaDevice(Device):
         return self.driver.elapsed_ms(first, last)
 
     def close(self) -> None:
-        for arena in self._arenas:
-            arena.free()
-        self._arenas.clear()
-        self.driver.close()
+        arenas, self._arenas = self._arenas, []
+        try:
+            for arena in arenas:
+                arena.free()
+        finally:
+            self.driver.close()
 
 
 def open_device() -> CudaDevice:

@@ -3,7 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -113,10 +113,18 @@ class CupyDriver(Driver):
             return float(self._cupy.cuda.get_elapsed_time(first, last))
 
     def close(self) -> None:
-        self.synchronize()
-        self._cublas.close()
+        try:
+            self.synchronize()
+        except DeviceError:
+            with suppress(DeviceError):  # after a fault all else fails, too: the first error says why
+                self._drop()
+            raise
+        self._drop()
+
+    def _drop(self) -> None:
         self._kernels.clear()
         self._modules.clear()
+        self._cublas.close()
 
     # ---- kernels ----
 
@@ -179,12 +187,14 @@ def _import_cupy() -> Any:
 
 def _load_cublas() -> ctypes.CDLL:
     """The cuBLAS that CuPy itself would find. Raises DeviceError with the command that installs it."""
-    from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
-
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+    except ImportError as error:  # CuPy 14 brings it
+        raise DeviceError(f"CuPy is too old to find cuBLAS ({error}): {install_command()}") from error
     try:
         path = load_nvidia_dynamic_lib("cublas").abs_path
-    except DynamicLibNotFoundError as error:
-        raise DeviceError(f"cuBLAS is not installed: {install_command()}") from error
-    if path is None:
-        raise DeviceError("cuBLAS was loaded by another program part, from a place that cannot be told")
-    return ctypes.CDLL(path)
+        if path is None:
+            raise DeviceError("cuBLAS was loaded by another program part, from a place that cannot be told")
+        return ctypes.CDLL(path)
+    except (OSError, RuntimeError) as error:  # not there, or there and broken
+        raise DeviceError(f"cuBLAS cannot be loaded ({error}): {install_command()}") from error

@@ -87,6 +87,41 @@ __device__ inline Windows<Index> covering(Index position, Index F, Index S, Inde
     return {first > from ? first : from, last < to ? last : to};
 }
 
+// Where a pack stands in a tensor of images of H x W positions, each of `packs` packs.
+template <typename Index>
+struct Place {
+    Index n, row, column, d;
+};
+
+template <typename Index>
+__device__ inline Place<Index> place_of(Index pack, Index H, Index W, Index packs) {
+    const Index position = pack / packs;
+    return {position / W / H, position / W % H, position % W, pack % packs};
+}
+
+// Calls body(h, w) for the positions inside H x W of the F x F window that begins at (top, left), in row-major order.
+template <typename Index, typename Body>
+__device__ inline void each_seen(Index top, Index left, Index F, Index H, Index W, Body body) {
+    for (Index h = top > 0 ? top : 0; h < top + F && h < H; ++h) {
+        for (Index w = left > 0 ? left : 0; w < left + F && w < W; ++w) body(h, w);
+    }
+}
+
+// How many positions of an axis of `size` the window that begins at `start` sees.
+template <typename Index>
+__device__ inline Index seen(Index start, Index F, Index size) {
+    return (start + F < size ? start + F : size) - (start > 0 ? start : 0);
+}
+
+// Calls body(i, j) for the windows, among H2 x W2, that see position (h, w), in row-major order.
+template <typename Index, typename Body>
+__device__ inline void each_window(Index h, Index w, Index F, Index S, Index P, Index H2, Index W2, Body body) {
+    const Windows<Index> down = covering<Index>(h + P, F, S, 0, H2), across = covering<Index>(w + P, F, S, 0, W2);
+    for (Index i = down.first; i < down.last; ++i) {
+        for (Index j = across.first; j < across.last; ++j) body(i, j);
+    }
+}
+
 // Whether `value` is a better maximum than `best`: greater, or the first NaN.
 __device__ inline bool beats(real value, real best) { return value > best || (value != value && best == best); }
 

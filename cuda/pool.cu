@@ -10,24 +10,21 @@ __device__ inline void max_pool_packs(
 ) {
     D /= COUNT;
     for (Index pack = first_item(); pack < N * H2 * W2 * D; pack += item_stride()) {
-        const Index d = pack % D, position = pack / D;
-        const Index j = position % W2, i = position / W2 % H2, n = position / W2 / H2;
-        const Index top = i * S - P, left = j * S - P;
+        const Place<Index> at = place_of(pack, H2, W2, D);
+        const Index top = at.row * S - P, left = at.column * S - P;
         Pack<real, COUNT> best = {};
         Pack<Switch, COUNT> where = {};
         bool none = true;
-        for (Index h = top > 0 ? top : 0; h < top + F && h < H; ++h) {
-            for (Index w = left > 0 ? left : 0; w < left + F && w < W; ++w) {
-                const auto values = load<COUNT>(x, ((n * H + h) * W + w) * D + d);
-                for (int lane = 0; lane < COUNT; ++lane) {
-                    if (none || beats(values.value[lane], best.value[lane])) {
-                        best.value[lane] = values.value[lane];
-                        where.value[lane] = Switch((h - top) * F + (w - left));
-                    }
+        each_seen(top, left, F, H, W, [&](Index h, Index w) {
+            const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * D + at.d);
+            for (int lane = 0; lane < COUNT; ++lane) {
+                if (none || beats(values.value[lane], best.value[lane])) {
+                    best.value[lane] = values.value[lane];
+                    where.value[lane] = Switch((h - top) * F + (w - left));
                 }
-                none = false;
             }
-        }
+            none = false;
+        });
         store(y, pack, best);
         if (switches) store(switches, pack, where);
     }
@@ -80,21 +77,17 @@ __device__ inline void max_pool_backward_packs(
 ) {
     D /= COUNT;
     for (Index pack = first_item(); pack < N * H * W * D; pack += item_stride()) {
-        const Index d = pack % D, position = pack / D;
-        const Index w = position % W, h = position / W % H, n = position / W / H;
-        const Windows<Index> down = covering<Index>(h + P, F, S, 0, H2), across = covering<Index>(w + P, F, S, 0, W2);
+        const Place<Index> at = place_of(pack, H, W, D);
         Pack<real, COUNT> sum = {};
-        for (Index i = down.first; i < down.last; ++i) {
-            for (Index j = across.first; j < across.last; ++j) {
-                const Index window = ((n * H2 + i) * W2 + j) * D + d;
-                const Switch here = Switch((h + P - i * S) * F + (w + P - j * S));
-                const auto where = load<COUNT>(switches, window);
-                const auto gradients = load<COUNT>(dy, window);
-                for (int lane = 0; lane < COUNT; ++lane) {
-                    if (where.value[lane] == here) sum.value[lane] += gradients.value[lane];
-                }
+        each_window(at.row, at.column, F, S, P, H2, W2, [&](Index i, Index j) {
+            const Index window = ((at.n * H2 + i) * W2 + j) * D + at.d;
+            const Switch here = Switch((at.row + P - i * S) * F + (at.column + P - j * S));
+            const auto where = load<COUNT>(switches, window);
+            const auto gradients = load<COUNT>(dy, window);
+            for (int lane = 0; lane < COUNT; ++lane) {
+                if (where.value[lane] == here) sum.value[lane] += gradients.value[lane];
             }
-        }
+        });
         store(dx, pack, sum);
     }
 }

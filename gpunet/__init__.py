@@ -15,10 +15,16 @@ if TYPE_CHECKING:
         ShapeError,
     )
     from gpunet.fitter import Fit, fit
+    from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
     from gpunet.layers.conv import Conv
+    from gpunet.layers.dropout import Dropout
     from gpunet.layers.fc import FC
+    from gpunet.layers.l2_pool import L2Pool
+    from gpunet.layers.leaky_relu import LeakyReLU
+    from gpunet.layers.lrn import LRN
     from gpunet.layers.pool import MaxPool
     from gpunet.layers.relu import ReLU
+    from gpunet.layers.squash import Sigmoid, Tanh
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
     from gpunet.net.config import load
@@ -30,14 +36,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FC",
+    "LRN",
+    "AvgPool",
     "BudgetError",
     "ConfigError",
     "Conv",
     "DataError",
     "DeviceError",
+    "Dropout",
     "Fit",
+    "GlobalAvgPool",
     "GpunetError",
     "Kind",
+    "L2Pool",
+    "LeakyReLU",
     "MaxPool",
     "Model",
     "Net",
@@ -46,6 +58,8 @@ __all__ = [
     "PlanError",
     "ReLU",
     "ShapeError",
+    "Sigmoid",
+    "Tanh",
     "Volume",
     "fit",
     "load",
@@ -55,10 +69,16 @@ __all__ = [
 _MODULES = {
     "errors": ("BudgetError", "ConfigError", "DataError", "DeviceError", "GpunetError", "PlanError", "ShapeError"),
     "fitter": ("Fit", "fit"),
+    "layers.average_pool": ("AvgPool", "GlobalAvgPool"),
     "layers.conv": ("Conv",),
+    "layers.dropout": ("Dropout",),
     "layers.fc": ("FC",),
+    "layers.l2_pool": ("L2Pool",),
+    "layers.leaky_relu": ("LeakyReLU",),
+    "layers.lrn": ("LRN",),
     "layers.pool": ("MaxPool",),
     "layers.relu": ("ReLU",),
+    "layers.squash": ("Sigmoid", "Tanh"),
     "memory.plan": ("Plan",),
     "model": ("Model",),
     "net.config": ("load",),

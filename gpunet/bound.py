@@ -80,7 +80,7 @@ class BoundProgram:
         op = self.plan.program.ops[turn.step]
         function = self.device.ops[op.name]
         arrays = [None if tensor is None else self.view(tensor, turn.first, turn.last) for tensor in op.arguments]
-        fixed, late = _resolved(op, {"images": n, "accumulate": int(turn.round > 0)})
+        fixed, late = _resolved(op, {"images": n, "first_image": turn.first, "accumulate": int(turn.round > 0)})
         if not late:
             return lambda: function(*arrays, **fixed)
         return lambda: function(*arrays, **fixed, **{name: self._now(what) for name, what in late.items()})

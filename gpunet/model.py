@@ -34,7 +34,7 @@ class Model:
 
     `batch`   the most images of one step; fewer run in the same arena
     `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
-    `seed`    draws the starting weights: the same seed gives the same bits
+    `seed`    draws the starting weights, and what dropout drops: the same seed gives the same bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
     `debug`   fill what is fresh or free with NaN before every op; results must not change
@@ -63,6 +63,8 @@ class Model:
         debug: bool = False,
     ) -> None:
         self.net = check_net(net)
+        self.seed = seed
+        self._training = True
         self.learning_rate = learning_rate
         self.steps = 0  # taken so far; set it to go on from where another run stopped
         name = device.name if isinstance(device, Device) else choose_device(device)
@@ -207,9 +209,13 @@ class Model:
         return 0 if np.asarray(images).dtype == np.uint8 else 1
 
     def _run(self, n: int, skip: int, phases: tuple[Phase, ...]) -> None:
-        """Call the ops of the given phases, in order, for n images."""
-        for _, call in self._bound.walk(n, skip, phases):
-            call()
+        """Call the ops of the given phases, in order, for n images; without all of them, nothing is dropped out."""
+        self._training = phases == STEP
+        try:
+            for _, call in self._bound.walk(n, skip, phases):
+                call()
+        finally:
+            self._training = True
 
     def _read_loss(self) -> float:
         tensor = self.plan.program.loss
@@ -218,7 +224,14 @@ class Model:
 
     def _now(self, what: str) -> float:
         """The number that a RunTime which changes from step to step stands for."""
-        return self.steps + 1 if what == "step" else self.learning_rate
+        match what:
+            case "step":
+                return self.steps + 1
+            case "seed":
+                return int(self.seed) % 2**63
+            case "training":
+                return int(self._training)
+        return self.learning_rate
 
 
 def choose_device(name: str) -> str:

@@ -167,6 +167,24 @@ class Draw:
         x, dy, switches = self._pool()
         return Case("max_pool_backward", (dy, switches), ((x.shape, self.dtype),), attributes=self.geometry)
 
+    def _average_pool_forward(self) -> Case:
+        x, y, _ = self._pool()
+        return Case("average_pool_forward", (x,), ((y.shape, self.dtype),), attributes=self.geometry)
+
+    def _average_pool_backward(self) -> Case:
+        x, dy, _ = self._pool()
+        return Case("average_pool_backward", (dy,), ((x.shape, self.dtype),), attributes=self.geometry)
+
+    def _l2_pool_forward(self) -> Case:
+        x, y, _ = self._pool()
+        return Case("l2_pool_forward", (x,), ((y.shape, self.dtype),), attributes=self.geometry)
+
+    def _l2_pool_backward(self) -> Case:
+        """Any lengths will do; some are 0."""
+        x, dy, _ = self._pool()
+        y = np.abs(np.round(2 * self.values(*dy.shape)))
+        return Case("l2_pool_backward", (dy, x, y), ((x.shape, self.dtype),), attributes=self.geometry)
+
     # ---- elementwise ----
 
     def _relu(self) -> np.ndarray:
@@ -180,6 +198,44 @@ class Draw:
     def _relu_backward(self) -> Case:
         y = np.maximum(self._relu(), 0)
         return Case("relu_backward", (self.values(*y.shape), y), ((y.shape, self.dtype),), aliases=({0: 0}, {0: 1}))
+
+    def _slope(self, op: str, y: np.ndarray, **numbers: float) -> Case:
+        """The backward op of a layer that looks at its output."""
+        inputs = self.values(*y.shape), y.astype(self.dtype)
+        return Case(op, inputs, ((y.shape, self.dtype),), attributes=numbers, aliases=({0: 0}, {0: 1}))
+
+    def _leaky_relu_forward(self) -> Case:
+        x, alpha = self._relu(), 1 / 2 ** self.size(1, 5)
+        return Case(
+            "leaky_relu_forward", (x,), ((x.shape, self.dtype),), attributes={"alpha": alpha}, aliases=({0: 0},)
+        )
+
+    def _leaky_relu_backward(self) -> Case:
+        return self._slope("leaky_relu_backward", self._relu(), alpha=1 / 2 ** self.size(1, 5))
+
+    def _sigmoid_forward(self) -> Case:
+        x = 9 * self._relu()
+        return Case("sigmoid_forward", (x,), ((x.shape, self.dtype),), aliases=({0: 0},))
+
+    def _sigmoid_backward(self) -> Case:
+        return self._slope("sigmoid_backward", 1 / (1 + np.exp(-self._relu())))
+
+    def _tanh_forward(self) -> Case:
+        x = self._relu()
+        return Case("tanh_forward", (x,), ((x.shape, self.dtype),), aliases=({0: 0},))
+
+    def _tanh_backward(self) -> Case:
+        return self._slope("tanh_backward", np.tanh(self._relu()))
+
+    def _dropout(self) -> Case:
+        x = self._relu()
+        where = {"seed": self.size(0, 2**62), "step": self.size(1, 2**31), "layer": self.size(0, 2**32 - 1)}
+        where |= {
+            "p": 1 - 1 / 2 ** self.size(1, 3),
+            "first_image": self.size(0, 2**33),
+            "training": self.size(0, 3) > 0,
+        }
+        return Case("dropout", (x,), ((x.shape, self.dtype),), attributes=where, aliases=({0: 0},))
 
     def _mask(self, y: np.ndarray) -> Spec:
         return (len(y), -(-y[0].size // 8)), np.uint8
@@ -227,6 +283,20 @@ class Draw:
     def _adamw_update(self) -> Case:
         step = self.size(1, 9)
         return self._update("adamw_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
+
+    # ---- normalization ----
+
+    def _box(self) -> dict[str, float]:
+        F, maps = ((1, 2 * self.size(0, 4) + 1), (2 * self.size(0, 2) + 1, 1), (3, 3))[self.size(0, 2)]
+        return {"F": F, "maps": maps, "alpha": 0.25, "beta": 0.75, "k": 1.5}
+
+    def _lrn_forward(self) -> Case:
+        x = self._relu()
+        return Case("lrn_forward", (x,), ((x.shape, self.dtype),), attributes=self._box())
+
+    def _lrn_backward(self) -> Case:
+        x = self._relu()
+        return Case("lrn_backward", (self.values(*x.shape), x), ((x.shape, self.dtype),), attributes=self._box())
 
     # ---- softmax ----
 

@@ -1,7 +1,7 @@
 """What every op must give, in float64, from its definition: plain loops over images, positions and filters."""
 
 from collections.abc import Iterator
-from math import exp, isnan, log
+from math import exp, isnan, log, sqrt
 
 import numpy as np
 
@@ -71,6 +71,45 @@ def max_pool_backward(
     return dx
 
 
+def windows(
+    shape: tuple[int, ...], H: int, W: int, *, F: int, S: int, P: int
+) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """(index in y, indices in x of what that window sees) for every value of a y of this shape."""
+    for n, h, v, d in np.ndindex(*shape):
+        rows, columns = list(seen(H, h, F, S, P)), list(seen(W, v, F, S, P))
+        yield (n, h, v, d), [(n, row, column, d) for _, row in rows for _, column in columns]
+
+
+def average_pool(x: np.ndarray, H2: int, W2: int, **geometry: int) -> np.ndarray:
+    y = np.empty((len(x), H2, W2, x.shape[3]))
+    for at, places in windows(y.shape, *x.shape[1:3], **geometry):
+        y[at] = sum(float(x[place]) for place in places) / len(places)
+    return y
+
+
+def average_pool_backward(dy: np.ndarray, shape: tuple[int, ...], **geometry: int) -> np.ndarray:
+    dx = np.zeros(shape)
+    for at, places in windows(dy.shape, *shape[1:3], **geometry):
+        for place in places:
+            dx[place] += float(dy[at]) / len(places)
+    return dx
+
+
+def l2_pool(x: np.ndarray, H2: int, W2: int, **geometry: int) -> np.ndarray:
+    y = np.empty((len(x), H2, W2, x.shape[3]))
+    for at, places in windows(y.shape, *x.shape[1:3], **geometry):
+        y[at] = sqrt(sum(float(x[place]) ** 2 for place in places))
+    return y
+
+
+def l2_pool_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, **geometry: int) -> np.ndarray:
+    dx = np.zeros(x.shape)
+    for at, places in windows(dy.shape, *x.shape[1:3], **geometry):
+        for place in places:
+            dx[place] += float(dy[at]) * float(x[place]) / float(y[at]) if y[at] else 0
+    return dx
+
+
 def relu(x: np.ndarray) -> np.ndarray:
     values = [value if isnan(value) or value > 0 else 0.0 for value in x.reshape(-1).tolist()]
     return np.array(values).reshape(x.shape)
@@ -89,6 +128,77 @@ def relu_mask(y: np.ndarray) -> np.ndarray:
             if value > 0 or isnan(value):
                 mask[n, i // 8] |= 1 << i % 8
     return mask
+
+
+def leaky_relu(x: np.ndarray, alpha: float) -> np.ndarray:
+    return np.array([v if isnan(v) or v > 0 else alpha * v for v in x.reshape(-1).tolist()]).reshape(x.shape)
+
+
+def leaky_relu_backward(dy: np.ndarray, y: np.ndarray, alpha: float) -> np.ndarray:
+    pairs = zip(dy.reshape(-1).tolist(), y.reshape(-1).tolist(), strict=True)
+    return np.array([above if value > 0 or isnan(value) else alpha * above for above, value in pairs]).reshape(dy.shape)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.array([1 / (1 + exp(-v)) if v > 0 else exp(v) / (1 + exp(v)) for v in x.reshape(-1).tolist()]).reshape(
+        x.shape
+    )
+
+
+def philox(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int, ...]:
+    """Philox 4x32 of ten rounds, as the paper's section 3.3 writes it: L and R of two halves, S-boxes by products."""
+    word = 2**32
+    (r0, l0), (r1, l1) = counter[:2], counter[2:]
+    for number in range(10):
+        k0, k1 = (key[0] + number * 0x9E3779B9) % word, (key[1] + number * 0xBB67AE85) % word
+        high0, low0 = divmod(r0 * 0xD2511F53, word)
+        high1, low1 = divmod(r1 * 0xCD9E8D57, word)
+        r0, l0, r1, l1 = high1 ^ l0 ^ k0, low1, high0 ^ l1 ^ k1, low0
+    return r0, l0, r1, l1
+
+
+def dropout(x: np.ndarray, p: float, seed: int, step: int, layer: int, first_image: int) -> np.ndarray:
+    y = np.zeros(x.size)
+    first = first_image * x[0].size
+    for i, value in enumerate(x.reshape(-1).tolist()):
+        group, which = divmod(first + i, 4)
+        counter = group % 2**32, group // 2**32, step, layer
+        if philox(counter, (seed % 2**32, seed // 2**32))[which] >= p * 2**32:
+            y[i] = value / (1 - p)
+    return y.reshape(x.shape)
+
+
+def _near(at: int, size: int, extent: int) -> range:
+    """The positions of an axis that a box of odd extent around `at` holds."""
+    return range(max(0, at - extent // 2), min(size, at + extent // 2 + 1))
+
+
+def lrn(x: np.ndarray, F: int, maps: int, alpha: float, beta: float, k: float) -> np.ndarray:
+    return x * _lrn_scale(np.asarray(x, np.float64), F, maps, alpha, k) ** -beta
+
+
+def _lrn_scale(x: np.ndarray, F: int, maps: int, alpha: float, k: float) -> np.ndarray:
+    _, H, W, D = x.shape
+    scale = np.empty(x.shape)
+    for n, h, w, d in np.ndindex(*x.shape):
+        box = x[n][np.ix_(_near(h, H, F), _near(w, W, F), _near(d, D, maps))]
+        scale[n, h, w, d] = k + alpha * sum(value * value for value in box.reshape(-1).tolist())
+    return scale
+
+
+def lrn_backward(dy: np.ndarray, x: np.ndarray, F: int, maps: int, alpha: float, beta: float, k: float) -> np.ndarray:
+    """Every y sends its gradient to its own x and, through its scale, to all of its box."""
+    dy, x = (np.asarray(a, np.float64) for a in (dy, x))
+    _, H, W, D = x.shape
+    scale, dx = _lrn_scale(x, F, maps, alpha, k), np.zeros(x.shape)
+    for n, h, w, d in np.ndindex(*x.shape):
+        dx[n, h, w, d] += dy[n, h, w, d] * scale[n, h, w, d] ** -beta
+        dscale = -beta * dy[n, h, w, d] * x[n, h, w, d] * scale[n, h, w, d] ** (-beta - 1)
+        for i in _near(h, H, F):
+            for j in _near(w, W, F):
+                for m in _near(d, D, maps):
+                    dx[n, i, j, m] += dscale * alpha * 2 * x[n, i, j, m]
+    return dx
 
 
 def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError, ShapeError
+from gpunet.layers import layer_types
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.layers.pool import MaxPool
@@ -20,6 +21,7 @@ from gpunet.layers.relu import ReLU
 from gpunet.net.config import Config, TrainConfig, dump, load, load_config
 from gpunet.net.net import Net, Node
 from gpunet.net.toml_lines import lines_of
+from gpunet.net.words import listed
 from gpunet.optimizers import OPTIMIZERS
 from gpunet.volume import Volume
 
@@ -199,7 +201,7 @@ inputs = []
         "line 25: K must be an integer of at least 1; got 0",
         "line 26: a is the name of an earlier layer too; choose another",
         'line 27: inputs must be a list of layer names, like ["conv1"]',
-        "line 28: this layer needs a type; there are conv, fc, pool and relu",
+        f"line 28: this layer needs a type; there are {listed(layer.type for layer in layer_types())}",
     ]
 
 
@@ -266,8 +268,9 @@ def test_a_mistake_in_a_pattern_is_told_by_the_line_of_the_file(tmp_path: Path) 
         'a = 1\nnet = "INPUT[8x8x1] ->\\n\\n\\n FOO"': 2,
         'a = 1\nnet = """INPUT[8x8x1] -> \\\n   FOO"""': 2,
     }
+    words = listed(layer.word for layer in layer_types())
     for text, line in ways.items():
-        assert f"line {line}: FOO is not a layer; there are CONV, FC, POOL and RELU" in mistakes(tmp_path, text)
+        assert f"line {line}: FOO is not a layer; there are {words}" in mistakes(tmp_path, text)
     twice = "net = '''\nINPUT[8x8x1] ->\nFC-3 as a ->\nFC-3 as a ->\nRELU'''"
     assert mistakes(tmp_path, twice)[0] == "line 4: two layers are called a; give one of them another name"
 

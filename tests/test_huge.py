@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda import image, pool, relu, update
+from gpunet.devices.cuda import average_pool, image, l2_pool, lrn, pool, relu, update
 from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.launch import BLOCK
@@ -162,4 +162,31 @@ def test_pools_reach_the_end_of_a_huge_tensor(tmp_path: Path, D: int, switch_typ
     dx, y, switches = (DeviceArray(a.pointer, a.shape, a.dtype, backward) for a in (dx, y, switches))
     pool.max_pool_backward(y, switches, dx, F=F, S=F, P=0)
     np.testing.assert_array_equal(read(dx.rows(N - 1, N))[0], last)
+    driver.close()
+
+
+@pytest.mark.parametrize("D", [3, 4])
+@pytest.mark.parametrize("kind", [average_pool, l2_pool, lrn])
+def test_other_windows_reach_the_end_of_a_huge_tensor(tmp_path: Path, kind: Any, D: int) -> None:
+    """Windows of one value: the average is the value, the length is its size, and gradients go back as they came."""
+    H, W = 3, 2
+    N = HUGE // (H * W * D)
+    driver = _last_block(tmp_path, N * H * W * D // (4 if D == 4 and kind is not lrn else 1))
+    x, y, dx = (new_array(driver, (N, H, W, D), np.float32) for _ in range(3))
+    last = 1 + np.arange(H * W * D, dtype=np.float32).reshape(1, H, W, D)
+    driver.copy_in(x.rows(N - 1, N).pointer, last)
+    geometry = {"F": 1, "S": 1, "P": 0}
+    if kind is average_pool:
+        kind.average_pool_forward(x, y, **geometry)
+        kind.average_pool_backward(y, dx, **geometry)
+    elif kind is lrn:
+        numbers = {"F": 1, "maps": 1, "alpha": 0.0, "beta": 1.0, "k": 1.0}
+        kind.lrn_forward(x, y, **numbers)
+        kind.lrn_backward(y, x, dx, **numbers)
+    else:
+        kind.l2_pool_forward(x, y, **geometry)
+        kind.l2_pool_backward(y, x, y, dx, **geometry)
+    for array in (y, dx):
+        np.testing.assert_array_equal(read(array.rows(N - 1, N)), last)
+        assert not read(array.rows(0, 2**12)).any()  # an index that wrapped around would have come down here
     driver.close()

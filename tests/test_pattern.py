@@ -99,6 +99,7 @@ def test_the_tree_keeps_what_was_written() -> None:
 
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
     values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad"}
+    values |= {"alpha": 0.25, "p": 0.75, "n": 3, "beta": 0.5, "k": 1.5, "over": "map"}
     for kind in layer_types():
         chosen = {field: values[field] for field in types_of(kind)}
         options = ", ".join(f"{field}={value}" for field, value in chosen.items())
@@ -122,7 +123,7 @@ BAD = [
     ("INPUT[8x8x1] -> ¦CNOV3-64", "CNOV3 is not a layer; did you mean CONV?"),
     ("¦conv3-64", "conv3 is not a layer; did you mean CONV?"),
     ("¦relu", "did you mean RELU?"),
-    ("¦XYZZY", "XYZZY is not a layer; there are CONV, FC"),
+    ("¦XYZZY", "XYZZY is not a layer; there are "),
     ("¦CONV3", "CONV needs K; write CONV3-64"),
     ("¦FC", "FC needs K; write FC-64"),
     ("FC¦10", "FC takes no number behind it; write FC-64"),

@@ -6,6 +6,7 @@ front of whatever error the layer raises.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
@@ -59,6 +60,17 @@ def require_int(letter: str, value: object, least: int = 1) -> None:
     """Raise ConfigError unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{letter} must be an integer of at least {least}; got {value!r}")
+
+
+def require_number(
+    letter: str, value: object, *, least: float | None = None, above: float | None = None, below: float = inf
+) -> None:
+    """Raise ConfigError unless `value` is a finite number of at least `least`, or above `above`, and below `below`."""
+    wanted = f"of at least {least:g}" if above is None else f"above {above:g}"
+    wanted += f" and below {below:g}" if isfinite(below) else ""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (value >= least if above is None else value > above) or not value < below:  # type: ignore[operator]
+        raise ConfigError(f"{letter} must be a number {wanted}; got {value!r}")
 
 
 def require_fit(fit: object) -> None:

@@ -3,19 +3,13 @@
 Source: CS231n "Pooling Layer"; the name "switches" from Zeiler & Fergus 2014.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import BLOCK, share
-from gpunet.devices.cpu.window import positions
-from gpunet.program.chunks import chunk_rows, chunks
+from gpunet.devices.cpu.threads import share
+from gpunet.devices.cpu.window import Chunk, blocks, each_position, gather
 
 __all__ = ["max_pool_backward", "max_pool_forward", "max_pool_infer"]
-
-Chunk = tuple[int, int, int, int]
-"""Images image0:image1, output rows row0:row1, as `gpunet.program.chunks.chunks` cuts them."""
 
 
 def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: int, S: int, P: int) -> None:
@@ -35,7 +29,7 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
         best, where = y[image0:image1, row0:row1], switches[image0:image1, row0:row1]
         best[...] = -np.inf
         where[...] = starts[row0:row1, :, None]
-        for number, rows, columns, seen in _positions(x, chunk, best.shape[2], F, S, P):
+        for number, rows, columns, seen in each_position(x, chunk, best.shape[2], F, S, P):
             old, switch = best[:, rows, columns], where[:, rows, columns]
             stays = np.less_equal(seen, old)
             wins = np.equal(old, old)  # a NaN that came first stays
@@ -45,7 +39,7 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
                 switch, np.multiply(wins, number, dtype=switch.dtype), out=switch
             )  # numbers grow from pass to pass
 
-    share(_blocks(y), one)
+    share(blocks(y), one)
 
 
 def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
@@ -61,10 +55,10 @@ def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> N
         image0, image1, row0, row1 = chunk
         best = y[image0:image1, row0:row1]
         best[...] = -np.inf
-        for _, rows, columns, seen in _positions(x, chunk, best.shape[2], F, S, P):
+        for _, rows, columns, seen in each_position(x, chunk, best.shape[2], F, S, P):
             np.maximum(best[:, rows, columns], seen, out=best[:, rows, columns])
 
-    share(_blocks(y), one)
+    share(blocks(y), one)
 
 
 def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
@@ -76,49 +70,20 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
     Sums run over the windows in row-major order.
     Source: CS231n "Pooling Layer", "Backpropagation".
     """
-    N, H2, W2, D = dy.shape
-    rows = chunk_rows(1, H2, W2, max(1, BLOCK // D))
-    images = max(1, BLOCK // (H2 * W2 * D))
 
-    def one(image: int, worker: int) -> None:
-        last = min(image + images, N)
-        dx[image:last] = 0
-        for _, _, row0, row1 in chunks(1, H2, W2, rows):
-            chunk = (image, last, row0, row1)
-            above, where = dy[image:last, row0:row1], switches[image:last, row0:row1]
-            for number, down, across, target in _positions(dx, chunk, W2, F, S, P, backwards=True):
-                chosen = np.equal(where[:, down, across], number)
-                if S >= F:  # windows do not overlap: nothing to add to
-                    select(above[:, down, across], chosen, target)
-                    continue
-                gradients = np.empty(chosen.shape, dx.dtype)
-                select(above[:, down, across], chosen, gradients)
-                np.add(target, gradients, out=target)
+    def add(chunk: Chunk) -> None:
+        image0, image1, row0, row1 = chunk
+        above, where = dy[image0:image1, row0:row1], switches[image0:image1, row0:row1]
+        for number, down, across, target in each_position(dx, chunk, dy.shape[2], F, S, P, backwards=True):
+            chosen = np.equal(where[:, down, across], number)
+            if S >= F:  # windows do not overlap: nothing to add to
+                select(above[:, down, across], chosen, target)
+                continue
+            gradients = np.empty(chosen.shape, dx.dtype)
+            select(above[:, down, across], chosen, gradients)
+            np.add(target, gradients, out=target)
 
-    share(range(0, N, images), one)
-
-
-def _blocks(y: np.ndarray) -> Iterator[Chunk]:
-    """The output in blocks that stay in a core's cache."""
-    N, H2, W2, D = y.shape
-    return chunks(N, H2, W2, chunk_rows(N, H2, W2, max(1, BLOCK // D)))
-
-
-def _positions(
-    x: np.ndarray, chunk: Chunk, W2: int, F: int, S: int, P: int, *, backwards: bool = False
-) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
-    """For each position in a window: its number, the output rows and columns of the chunk where it lies inside x, and
-    the values of x there, as a view. Backwards, windows meet a value of x in row-major order."""
-    image0, image1, row0, row1 = chunk
-    H, W = x.shape[1:3]
-    for number in reversed(range(F * F)) if backwards else range(F * F):
-        i, j = divmod(number, F)
-        down0, down1 = positions(H, row0, row1, i, S, P)
-        right0, right1 = positions(W, 0, W2, j, S, P)
-        if down1 > down0 and right1 > right0:
-            top, left = down0 * S - P + i, right0 * S - P + j
-            seen = x[image0:image1, top : top + (down1 - down0) * S : S, left : left + (right1 - right0) * S : S]
-            yield number, slice(down0 - row0, down1 - row0), slice(right0, right1), seen
+    gather(dy, dx, add)
 
 
 def _first_positions(H2: int, W2: int, F: int, S: int, P: int, dtype: np.dtype) -> np.ndarray:

@@ -1,0 +1,72 @@
+// L2-norm pooling: the length of what a window sees. Source: CS231n "Pooling Layer", "General pooling".
+//
+// N images of H x W x D; outputs H2 x W2; windows of F x F at stride S, P zeros around the input.
+
+template <int COUNT, typename Index>
+__device__ inline void l2_pool_packs(
+    const real* x, real* y, Index N, Index H, Index W, Index D, Index H2, Index W2, Index F, Index S, Index P
+) {
+    D /= COUNT;
+    for (Index pack = first_item(); pack < N * H2 * W2 * D; pack += item_stride()) {
+        const Place<Index> at = place_of(pack, H2, W2, D);
+        Pack<real, COUNT> sum = {};
+        each_seen(at.row * S - P, at.column * S - P, F, H, W, [&](Index h, Index w) {
+            const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * D + at.d);
+            for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] += values.value[lane] * values.value[lane];
+        });
+        for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] = sqrt(sum.value[lane]);
+        store(y, pack, sum);
+    }
+}
+
+// x   (N, H, W, D)    in
+// y   (N, H2, W2, D)  out; not x
+// A thread takes a pack of maps of one output position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+l2_pool_forward(
+    const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
+    long long W2, long long F, long long S, long long P
+) {
+    const bool packable = D % WIDTH == 0 && aligned(x, y);
+    const long long values = N * D * largest(H * W, H2 * W2);
+    DISPATCH(l2_pool_packs, packable, values, x, y, N, H, W, D, H2, W2, F, S, P);
+}
+
+template <int COUNT, typename Index>
+__device__ inline void l2_pool_backward_packs(
+    const real* dy, const real* x, const real* y, real* dx, Index N, Index H, Index W, Index D, Index H2, Index W2,
+    Index F, Index S, Index P
+) {
+    D /= COUNT;
+    for (Index pack = first_item(); pack < N * H * W * D; pack += item_stride()) {
+        const Place<Index> at = place_of(pack, H, W, D);
+        const auto values = load<COUNT>(x, pack);
+        Pack<real, COUNT> sum = {};
+        each_window(at.row, at.column, F, S, P, H2, W2, [&](Index i, Index j) {
+            const Index window = ((at.n * H2 + i) * W2 + j) * D + at.d;
+            const auto gradients = load<COUNT>(dy, window), lengths = load<COUNT>(y, window);
+            for (int lane = 0; lane < COUNT; ++lane) {
+                const real length = lengths.value[lane];
+                if (length != real(0)) sum.value[lane] += gradients.value[lane] * (values.value[lane] / length);
+            }
+        });
+        store(dx, pack, sum);
+    }
+}
+
+// dy  (N, H2, W2, D)  in
+// x   (N, H, W, D)    in
+// y   (N, H2, W2, D)  in, what l2_pool_forward wrote
+// dx  (N, H, W, D)    out; none of the others
+// A thread takes a pack of maps of one input position and adds dy * (x / y) of the windows that see it, in row-major
+// order; exactly 0 where none does, or where all of them saw nothing but zeros.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+l2_pool_backward(
+    const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ y, real* __restrict__ dx,
+    long long N, long long H, long long W, long long D, long long H2, long long W2, long long F, long long S,
+    long long P
+) {
+    const bool packable = D % WIDTH == 0 && aligned(dy, x, y, dx);
+    const long long values = largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));
+    DISPATCH(l2_pool_backward_packs, packable, values, dy, x, y, dx, N, H, W, D, H2, W2, F, S, P);
+}

@@ -2,17 +2,19 @@
 
 In this order: the free savings alone; a smaller im2col scratch; recomputation, with the first layers in chunks of
 images or not; the same with less scratch and smaller chunks; micro-batches. Each is compiled and bounded as it would
-run, and tightened until what is placed fits.
+run, and what it drops is searched until it just fits. So a larger budget never costs more FLOPs, unless they buy larger
+rounds and more scratch, on which a GPU is faster.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 from gpunet.compile.checkpoints import cheapest, links
 from gpunet.compile.chunk import cut_points
 from gpunet.compile.recompute import extra_flops, saved
 from gpunet.compile.ways import Ways
-from gpunet.memory.arena import lower_bound
+from gpunet.memory.arena import ALIGNMENT, lower_bound
 from gpunet.memory.plan import buffers, live_bytes
 from gpunet.program.program import Program
 
@@ -27,20 +29,25 @@ SCRATCH_DIVISORS = (4, 16, 64)
 CHUNK_BYTES = 256 * MIB
 """What a round of a chunk should take in passing: enough images to keep a GPU busy."""
 
-TRIES = 4
-"""How often a choice is tightened before it is given up."""
+CLOSE = 2**14
+"""The search for what to drop ends where the limit is known to one part in so many."""
 
 Compile = Callable[[Ways], Program]
 """Makes the finished program for some ways, all else being settled."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
     """Ways, the program they make, and its extra FLOPs as a fraction of a plain step's."""
 
     ways: Ways
     program: Program
     extra: float
+
+    @cached_property
+    def needed_bytes(self) -> int:
+        """Most bytes alive at once."""
+        return bound(self.program)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Chooser:
     def choose(self) -> Choice | None:
         """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
         options = self._options(Ways(self.scratch))
-        return next((option for option in options if bound(option.program) <= self.limit_bytes), None)
+        return next((option for option in options if option.needed_bytes <= self.limit_bytes), None)
 
     def smallest(self) -> Choice:
         """The choice that needs the fewest bytes, whatever its cost up to max_cost: what to show where nothing fits."""
@@ -74,7 +81,7 @@ class Chooser:
             for ways in self._shapes(plain, best.program, CHUNK_BYTES):
                 best = self._smaller(ways, best)
             if "micro-batches" in self.allowed and self.batch > 1 and best.program.mode == "train":
-                best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: bound(option.program))
+                best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: option.needed_bytes)
         return best
 
     def _options(self, plain: Ways) -> Iterator[Choice]:
@@ -84,7 +91,7 @@ class Chooser:
         free = Choice(plain, self.compile(plain), 0.0)
         yield free
         smaller = [replace(plain, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
-        missing = bound(free.program) - self.limit_bytes
+        missing = free.needed_bytes - self.limit_bytes
         if missing <= self.scratch:  # an op has one im2col matrix, so a smaller one cannot bring more
             yield from (Choice(ways, self.compile(ways), 0.0) for ways in smaller)
         if self.max_cost > 0:
@@ -111,51 +118,61 @@ class Chooser:
         return shapes
 
     def _recompute(self, ways: Ways) -> Choice | None:
-        """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do."""
+        """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do.
+
+        What is dropped for a limit takes a little more or less when it is compiled: the highest limit that leads to
+        what fits is sought, by halves.
+        """
         program = self.compile(ways)
         live = live_bytes(program)
         if max(live) <= self.limit_bytes:
             return Choice(ways, program, 0.0)
-        if program.mode == "infer":
-            return None  # nothing is saved, so nothing can be dropped
-        parts = links(program, live)
-        total = sum(op.flops for op in program.ops)
-        limit = self.limit_bytes
-        for _ in range(TRIES):
-            dropped = cheapest(parts, limit, self._most_flops(total))
-            if dropped is None:
-                return None
-            chosen = self.compile(replace(ways, dropped=dropped))
-            over = bound(chosen) - self.limit_bytes
-            if over <= 0:
-                return Choice(replace(ways, dropped=dropped), chosen, extra_flops(chosen) / total)
-            limit -= over
-        return None
+        best = None
+        low, high = 0, max(live)
+        search = self._search(ways, program, live)
+        while search is not None and not _close(low, high):
+            middle = (low + high) // 2
+            choice = search(middle)
+            if choice is not None and choice.needed_bytes > self.limit_bytes:
+                high = middle
+            else:
+                low, best = middle, choice or best
+        return best
 
     def _smaller(self, ways: Ways, best: Choice) -> Choice:
         """These ways with what must be dropped for the lowest limit that can be held, if it is below the best's."""
         program = self.compile(ways)
-        if program.mode == "infer":
-            return min(best, Choice(ways, program, 0.0), key=lambda option: bound(option.program))
         live = live_bytes(program)
-        parts, total = links(program, live), sum(op.flops for op in program.ops)
-        most = self._most_flops(total)
-        possible = min(bound(best.program) - 1, max(live))
-        dropped = cheapest(parts, possible, most)
-        if dropped is None:
-            return best
-        impossible = 0
-        while possible - impossible > possible // 128:
-            middle = (impossible + possible) // 2
-            found = cheapest(parts, middle, most)
-            impossible, possible = (middle, possible) if found is None else (impossible, middle)
-            dropped = dropped if found is None else found
-        chosen = self.compile(replace(ways, dropped=dropped))
-        made = Choice(replace(ways, dropped=dropped), chosen, extra_flops(chosen) / total)
-        return min(best, made, key=lambda option: bound(option.program))
+        made: Choice | None = Choice(ways, program, 0.0)
+        search = self._search(ways, program, live)
+        if search is not None:
+            low, high = 0, min(best.needed_bytes - 1, max(live))
+            made = search(high)
+            while made is not None and not _close(low, high):
+                middle = (low + high) // 2
+                choice = search(middle)
+                if choice is None:
+                    low = middle
+                else:
+                    high, made = middle, choice
+        return best if made is None else min(best, made, key=lambda option: option.needed_bytes)
 
-    def _most_flops(self, total: int) -> int:
-        return int(self.max_cost * total) if "recompute" in self.allowed else 0
+    def _search(self, ways: Ways, program: Program, live: list[int]) -> Callable[[int], Choice | None] | None:
+        """Finds, for a limit, the cheapest choice of what to drop; None where nothing may or can be dropped."""
+        if program.mode == "infer" or "recompute" not in self.allowed:
+            return None
+        parts, total = links(program, live), sum(op.flops for op in program.ops)
+
+        @cache
+        def made(dropped: tuple[str, ...]) -> Choice:
+            chosen = self.compile(replace(ways, dropped=dropped))
+            return Choice(replace(ways, dropped=dropped), chosen, extra_flops(chosen) / total)
+
+        def search(limit: int) -> Choice | None:
+            dropped = cheapest(parts, limit, int(self.max_cost * total))
+            return None if dropped is None else made(dropped)
+
+        return search
 
     def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
@@ -177,6 +194,10 @@ class Chooser:
             images = -(-images // 2)
             ways = replace(plain, micro_batch=images)
             yield Choice(ways, self.compile(ways), 0.0)
+
+
+def _close(low: int, high: int) -> bool:
+    return high - low <= max(ALIGNMENT, high // CLOSE)
 
 
 def bound(program: Program) -> int:

@@ -164,10 +164,9 @@ def _placed(
         if placement.height_bytes <= limit:
             return choice, placement
         room -= placement.height_bytes - placement.lower_bound_bytes
-    if not smallest:
-        return None
     choice = chooser.smallest()
-    return choice, arrange(choice.program, alignment=alignment)
+    placement = arrange(choice.program, alignment=alignment)
+    return (choice, placement) if smallest or placement.height_bytes <= limit else None
 
 
 def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """How low plans lie: height of the arena over its lower bound, `python bench/placement.py`.
 
 The lower bound is what is alive at once in the fullest step; no placement is lower. Two tables: every shipped net at
-some batches, training and inference, on both devices, free and in the fewest bytes that the ways allow; and cases made hard on purpose, a full rectangle of steps x bytes
-cut into buffers, whose bound is known to be reachable. Exit code 1 where a gap is above its limit.
+some batches, training and inference, on both devices, free and in the fewest bytes that the ways allow; and cases made
+hard on purpose, a full rectangle of steps x bytes cut into buffers, whose bound is known to be reachable. Exit code 1
+where a gap is above its limit.
 """
 
 import argparse

@@ -9,11 +9,26 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from gpunet import FC, Conv, MaxPool, Net, ReLU
+from gpunet import (
+    FC,
+    LRN,
+    AvgPool,
+    Conv,
+    Dropout,
+    GlobalAvgPool,
+    L2Pool,
+    LeakyReLU,
+    MaxPool,
+    Net,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.model import Model
+from gpunet.optimizers import OPTIMIZERS
 from gpunet.planner import plan
 
 BATCH = 5
@@ -36,13 +51,36 @@ def net() -> Net:
     return Net("13x18x3", layers, name="tiny", fit="pad")
 
 
-def ways_to_run() -> list[dict[str, Any]]:
-    """Options of models: cut and whole im2col, both optimizers and dtypes, free savings or none, a tight budget."""
+def other_net() -> Net:
+    """The layers that the first net is without."""
+    layers = [
+        Conv(8),
+        LRN(),
+        LeakyReLU(),
+        AvgPool(2),
+        Conv(7),
+        LRN(over="map"),
+        Tanh(),
+        L2Pool(3, S=2),
+        Conv(6),
+        Sigmoid(),
+        GlobalAvgPool(),
+        Dropout(),
+        FC(5),
+    ]
+    return Net("13x18x3", layers, name="others", fit="pad")
+
+
+def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
+    """Nets and options: cut and whole im2col, all optimizers, both dtypes, free savings or none, a tight budget."""
     smallest = plan(net(), BATCH, budget=1).total_bytes
     return [
-        dict(optimizer="momentum", dtype="float32", scratch_limit=16_000),
-        dict(optimizer="sgd", dtype="float64", without=tuple(REWRITES)),
-        dict(optimizer="momentum", dtype="float32", budget=smallest),
+        (net(), dict(optimizer="momentum", dtype="float32", scratch_limit=16_000)),
+        (net(), dict(optimizer="sgd", dtype="float64", without=tuple(REWRITES))),
+        (net(), dict(optimizer="momentum", dtype="float32", budget=smallest)),
+        (other_net(), dict(optimizer="momentum", dtype="float32")),
+        (other_net(), dict(optimizer="momentum", dtype="float64")),
+        *((net(), dict(optimizer=name, dtype="float32")) for name in OPTIMIZERS),
     ]
 
 
@@ -52,8 +90,8 @@ def steps(device: Device) -> list[float]:
     images = rng.integers(0, 256, (BATCH, *net().input.shape), np.uint8)
     labels = rng.integers(0, net().classes, BATCH, np.int32)
     losses = []
-    for options in ways_to_run():
-        with Model(net(), BATCH, device, **options) as model:
+    for one, options in ways_to_run():
+        with Model(one, BATCH, device, **options) as model:
             losses.append(model.step(images, labels))
             losses.append(model.step(images.astype(np.float32) / 255, labels))
             losses.append(model.step(images[:2], labels[:2]))

@@ -171,10 +171,14 @@ class CupyDriver(Driver):
 
 
 def pool_bytes() -> int:
-    """What CuPy's own pool holds of GPU memory; nothing before CuPy is imported, which asking does not do."""
+    """What CuPy's own pool holds of GPU memory: nothing without a GPU, or before CuPy is imported; this does not."""
     if "cupy" not in sys.modules:
         return 0
-    return int(_import_cupy().get_default_memory_pool().total_bytes())
+    cupy = _import_cupy()
+    try:
+        return int(cupy.get_default_memory_pool().total_bytes())
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return 0
 
 
 def _import_cupy() -> Any:

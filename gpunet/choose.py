@@ -6,9 +6,9 @@ run, and what it drops is searched until it just fits. So a larger budget never 
 rounds and more scratch, on which a GPU is faster.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from gpunet.compile.checkpoints import cheapest, links
 from gpunet.compile.chunk import cut_points
@@ -38,11 +38,16 @@ Compile = Callable[[Ways], Program]
 
 @dataclass(frozen=True)
 class Choice:
-    """Ways, the program they make, and its extra FLOPs as a fraction of a plain step's."""
+    """Ways and the program they make."""
 
     ways: Ways
     program: Program
-    extra: float
+
+    @cached_property
+    def extra(self) -> float:
+        """FLOPs of what is made again, as a fraction of those of a step that makes nothing again."""
+        more = extra_flops(self.program)
+        return more / (sum(op.flops for op in self.program.ops) - more) if more else 0.0
 
     @cached_property
     def needed_bytes(self) -> int:
@@ -67,16 +72,20 @@ class Chooser:
     limit_bytes: int
     max_cost: float = MAX_COST
     allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
+    _tried: dict[Ways, Choice] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def choose(self) -> Choice | None:
         """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
         options = self._options(Ways(self.scratch))
-        return next((option for option in options if option.needed_bytes <= self.limit_bytes), None)
+        found = next((option for option in options if option.needed_bytes <= self.limit_bytes), None)
+        # on the way to the smallest some more are tried
+        return found or self._cheapest([self.smallest, *self._tried.values()])
 
+    @cached_property
     def smallest(self) -> Choice:
         """The choice that needs the fewest bytes, whatever its cost up to max_cost: what to show where nothing fits."""
         plain = Ways([self.scratch, *self._smaller_scratch()][-1], late=True)
-        best = Choice(plain, self.compile(plain), 0.0)
+        best = self._try(plain)
         if self.max_cost > 0:
             for ways in self._shapes(plain, best.program, CHUNK_BYTES):
                 best = self._smaller(ways, best)
@@ -84,22 +93,31 @@ class Chooser:
                 best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: option.needed_bytes)
         return best
 
+    def _cheapest(self, options: Iterable[Choice]) -> Choice | None:
+        """Of those that fit, the one with the fewest extra FLOPs."""
+        fitting = (option for option in options if option.needed_bytes <= self.limit_bytes)
+        return min(fitting, key=lambda option: option.extra, default=None)
+
+    def _try(self, ways: Ways) -> Choice:
+        if ways not in self._tried:
+            self._tried[ways] = Choice(ways, self.compile(ways))
+        return self._tried[ways]
+
     def _options(self, plain: Ways) -> Iterator[Choice]:
-        """What to try, the cheapest first; last the smallest there is, so that what it needs is always enough."""
-        yield Choice(plain, self.compile(plain), 0.0)
+        """What to try, the cheapest first."""
+        yield self._try(plain)
         plain = replace(plain, late=True)
-        free = Choice(plain, self.compile(plain), 0.0)
+        free = self._try(plain)
         yield free
         smaller = [replace(plain, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
         missing = free.needed_bytes - self.limit_bytes
         if missing <= self.scratch:  # an op has one im2col matrix, so a smaller one cannot bring more
-            yield from (Choice(ways, self.compile(ways), 0.0) for ways in smaller)
+            yield from (self._try(ways) for ways in smaller)
         if self.max_cost > 0:
             for ways, fraction in ((plain, 1), *((ways, 8) for ways in smaller[1:2])):
                 yield from sorted(self._recomputations(ways, fraction), key=lambda choice: choice.extra)
             if "micro-batches" in self.allowed and free.program.mode == "train":
                 yield from self._micro_batches(plain)
-        yield self.smallest()
 
     def _smaller_scratch(self) -> list[int]:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
@@ -107,7 +125,7 @@ class Chooser:
 
     def _recomputations(self, plain: Ways, fraction: int) -> Iterator[Choice]:
         """The cheapest recomputation, without chunks and with the first layers up to each fall in volume in chunks."""
-        choices = (self._recompute(ways) for ways in self._shapes(plain, self.compile(plain), fraction))
+        choices = (self._recompute(ways) for ways in self._shapes(plain, self._try(plain).program, fraction))
         return (choice for choice in choices if choice is not None)
 
     def _shapes(self, plain: Ways, program: Program, fraction: int) -> list[Ways]:
@@ -123,30 +141,30 @@ class Chooser:
         What is dropped for a limit takes a little more or less when it is compiled: the highest limit that leads to
         what fits is sought, by halves.
         """
-        program = self.compile(ways)
-        live = live_bytes(program)
-        if max(live) <= self.limit_bytes:
-            return Choice(ways, program, 0.0)
-        best = None
-        low, high = 0, max(live)
-        search = self._search(ways, program, live)
+        plain = self._try(ways)
+        if plain.needed_bytes <= self.limit_bytes:
+            return plain
+        tried = []
+        low, high = 0, plain.needed_bytes
+        search = self._search(plain)
         while search is not None and not _close(low, high):
             middle = (low + high) // 2
             choice = search(middle)
+            if choice is not None:
+                tried.append(choice)
             if choice is not None and choice.needed_bytes > self.limit_bytes:
                 high = middle
             else:
-                low, best = middle, choice or best
-        return best
+                low = middle
+        return self._cheapest(tried)
 
     def _smaller(self, ways: Ways, best: Choice) -> Choice:
         """These ways with what must be dropped for the lowest limit that can be held, if it is below the best's."""
-        program = self.compile(ways)
-        live = live_bytes(program)
-        made: Choice | None = Choice(ways, program, 0.0)
-        search = self._search(ways, program, live)
+        plain = self._try(ways)
+        made: Choice | None = plain
+        search = self._search(plain)
         if search is not None:
-            low, high = 0, min(best.needed_bytes - 1, max(live))
+            low, high = 0, min(best.needed_bytes - 1, plain.needed_bytes)
             made = search(high)
             while made is not None and not _close(low, high):
                 middle = (low + high) // 2
@@ -157,20 +175,16 @@ class Chooser:
                     high, made = middle, choice
         return best if made is None else min(best, made, key=lambda option: option.needed_bytes)
 
-    def _search(self, ways: Ways, program: Program, live: list[int]) -> Callable[[int], Choice | None] | None:
+    def _search(self, plain: Choice) -> Callable[[int], Choice | None] | None:
         """Finds, for a limit, the cheapest choice of what to drop; None where nothing may or can be dropped."""
-        if program.mode == "infer" or "recompute" not in self.allowed:
+        if plain.program.mode == "infer" or "recompute" not in self.allowed:
             return None
-        parts, total = links(program, live), sum(op.flops for op in program.ops)
-
-        @cache
-        def made(dropped: tuple[str, ...]) -> Choice:
-            chosen = self.compile(replace(ways, dropped=dropped))
-            return Choice(replace(ways, dropped=dropped), chosen, extra_flops(chosen) / total)
+        parts = links(plain.program, live_bytes(plain.program))
+        most_flops = int(self.max_cost * sum(op.flops for op in plain.program.ops))
 
         def search(limit: int) -> Choice | None:
-            dropped = cheapest(parts, limit, int(self.max_cost * total))
-            return None if dropped is None else made(dropped)
+            dropped = cheapest(parts, limit, most_flops)
+            return None if dropped is None else self._try(replace(plain.ways, dropped=dropped))
 
         return search
 
@@ -192,8 +206,7 @@ class Chooser:
         images = self.batch
         while images > 1:
             images = -(-images // 2)
-            ways = replace(plain, micro_batch=images)
-            yield Choice(ways, self.compile(ways), 0.0)
+            yield self._try(replace(plain, micro_batch=images))
 
 
 def _close(low: int, high: int) -> bool:

@@ -152,7 +152,7 @@ def _placed(
     if limit is None:
         plain = Ways(scratch_bytes)
         program = compiler.compile(plain)
-        return Choice(plain, program, 0.0), arrange(program, alignment=alignment)
+        return Choice(plain, program), arrange(program, alignment=alignment)
     room = limit
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
     for _ in range(PLACEMENTS):
@@ -164,7 +164,7 @@ def _placed(
         if placement.height_bytes <= limit:
             return choice, placement
         room -= placement.height_bytes - placement.lower_bound_bytes
-    choice = chooser.smallest()
+    choice = chooser.smallest
     placement = arrange(choice.program, alignment=alignment)
     return (choice, placement) if smallest or placement.height_bytes <= limit else None
 

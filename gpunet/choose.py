@@ -115,7 +115,9 @@ class Chooser:
             yield from (self._try(ways) for ways in smaller)
         if self.max_cost > 0:
             for ways, fraction in ((plain, 1), *((ways, 8) for ways in smaller[1:2])):
-                yield from sorted(self._recomputations(ways, fraction), key=lambda choice: choice.extra)
+                found = self._recomputed(ways, fraction)
+                if found is not None:
+                    yield found
             if "micro-batches" in self.allowed and free.program.mode == "train":
                 yield from self._micro_batches(plain)
 
@@ -123,10 +125,21 @@ class Chooser:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
         return [limit for limit in (self.scratch // divisor for divisor in SCRATCH_DIVISORS) if limit >= MIB]
 
-    def _recomputations(self, plain: Ways, fraction: int) -> Iterator[Choice]:
-        """The cheapest recomputation, without chunks and with the first layers up to each fall in volume in chunks."""
-        choices = (self._recompute(ways) for ways in self._shapes(plain, self._try(plain).program, fraction))
-        return (choice for choice in choices if choice is not None)
+    def _recomputed(self, plain: Ways, fraction: int) -> Choice | None:
+        """The cheapest recomputation, without chunks or with the first layers up to some fall in volume in chunks."""
+        program = self._try(plain).program
+        best, most_flops = None, self._most_flops(program)
+        for ways in self._shapes(plain, program, fraction):
+            found = self._recompute(ways, most_flops)
+            if found is not None:
+                best, most_flops = found, extra_flops(found.program) - 1
+            if most_flops < 0:
+                break
+        return best
+
+    def _most_flops(self, program: Program) -> int:
+        """What may be spent on running parts of a program again."""
+        return int(self.max_cost * sum(op.flops for op in program.ops))
 
     def _shapes(self, plain: Ways, program: Program, fraction: int) -> list[Ways]:
         """The ways to run what is recomputed: in one go, or the first layers in chunks of that fraction."""
@@ -135,7 +148,7 @@ class Chooser:
             shapes += [replace(plain, cut=cut, chunk=images) for cut, images in self._cuts(program, fraction)]
         return shapes
 
-    def _recompute(self, ways: Ways) -> Choice | None:
+    def _recompute(self, ways: Ways, most_flops: int) -> Choice | None:
         """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do.
 
         What is dropped for a limit takes a little more or less when it is compiled: the highest limit that leads to
@@ -146,7 +159,7 @@ class Chooser:
             return plain
         tried = []
         low, high = 0, plain.needed_bytes
-        search = self._search(plain)
+        search = self._search(plain, most_flops)
         while search is not None and not _close(low, high):
             middle = (low + high) // 2
             choice = search(middle)
@@ -162,7 +175,7 @@ class Chooser:
         """These ways with what must be dropped for the lowest limit that can be held, if it is below the best's."""
         plain = self._try(ways)
         made: Choice | None = plain
-        search = self._search(plain)
+        search = self._search(plain, self._most_flops(plain.program))
         if search is not None:
             low, high = 0, min(best.needed_bytes - 1, plain.needed_bytes)
             made = search(high)
@@ -175,12 +188,11 @@ class Chooser:
                     high, made = middle, choice
         return best if made is None else min(best, made, key=lambda option: option.needed_bytes)
 
-    def _search(self, plain: Choice) -> Callable[[int], Choice | None] | None:
+    def _search(self, plain: Choice, most_flops: int) -> Callable[[int], Choice | None] | None:
         """Finds, for a limit, the cheapest choice of what to drop; None where nothing may or can be dropped."""
         if plain.program.mode == "infer" or "recompute" not in self.allowed:
             return None
         parts = links(plain.program, live_bytes(plain.program))
-        most_flops = int(self.max_cost * sum(op.flops for op in plain.program.ops))
 
         def search(limit: int) -> Choice | None:
             dropped = cheapest(parts, limit, most_flops)

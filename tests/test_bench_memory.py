@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import gpunet
-from bench import memory
+from bench import memory, placement, planner
 from bench.tracker import TRIES, Peaks, peak_bytes
 from gpunet import FC, Conv, MaxPool, Net, ReLU
 from gpunet.layers.layer import Layer
@@ -144,3 +144,41 @@ def test_bytes_without_scratch_are_those_of_a_program_without_it():
     kept = [t for t in plan.tensors if t.kind is not gpunet.Kind.WORKSPACE]
     most = max(sum(t.nbytes for t in kept if t.first <= step < t.last) for step in range(plan.steps))
     assert memory.without_scratch(plan) == most < plan.arena_bytes
+
+
+# -- the planner's own benches ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [10, 11, 25, 50, 100, 201])
+def test_a_chain_has_the_layers_it_is_named_for(layers):
+    net = planner.chain(layers)
+    assert len(net.nodes) == layers
+    assert [type(node.layer) for node in net.nodes].count(MaxPool) == planner.POOLS
+    assert net.volumes[net.nodes[-2].name].shape[:2] == (7, 7)
+
+
+def test_the_time_to_plan_is_told_and_a_slow_planner_is_an_error(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "planner.json"
+    arguments = ["--layers", "10", "--batch", "8", "--repeat", "1", "--json", str(path)]
+    monkeypatch.setattr(planner, "LIMIT_S", {"vgg16": 1000.0})
+    assert planner.main(arguments) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["net"] for row in rows] == ["vgg16", "chain-10"]
+    assert all(0 < row["free_s"] < row["fit_s"] for row in rows)
+    monkeypatch.setattr(planner, "LIMIT_S", {"chain-10": 1e-9})
+    assert planner.main(arguments) == 1
+    assert "ABOVE 1e-09 s" in capsys.readouterr().out
+
+
+def test_gaps_are_told_and_a_wide_one_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "placement.json"
+    arguments = ["--net", "vgg_digits", "--batch", "3", "--hard", "60", "--seeds", "2", "--seconds", "0.2"]
+    arguments += ["--json", str(path)]
+    assert placement.main(arguments) == 0
+    results = json.loads(path.read_text())
+    assert len(results["nets"]) == 2 * 2 * 2 and len(results["hard"]) == 2
+    assert all(row["gap"] == 0 for row in results["nets"])
+    for row in results["hard"]:
+        assert row["gap"] == pytest.approx(row["height_bytes"] / (20_000 * 256) - 1)
+    monkeypatch.setattr(placement, "HARD_GAP", -1.0)
+    assert placement.main(arguments) == 1

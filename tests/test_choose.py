@@ -1,5 +1,7 @@
 """Which ways are chosen to fit a budget, what they cost, and that `fit` and its errors tell the truth to the byte."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -8,14 +10,16 @@ import numpy as np
 import pytest
 
 import gpunet
-from gpunet import BudgetError, Conv, Kind, MaxPool, Model, Net, Plan, ReLU
+from gpunet import BudgetError, Conv, Kind, MaxPool, Model, Net, Plan, ReLU, planner
 from gpunet.choose import Chooser, bound
+from gpunet.compile.lower import lower
 from gpunet.compile.recompute import extra_flops
-from gpunet.compile.ways import Ways
+from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
 from gpunet.fitter import fit, ladder
-from gpunet.memory.arena import place
-from gpunet.memory.plan import buffers
+from gpunet.memory.arena import Placement, place
+from gpunet.memory.plan import arrange, buffers
+from gpunet.optimizers import optimizer
 from gpunet.planner import plan_within
 from gpunet.program.program import Program
 from tests.nets import random_net, vgg16
@@ -114,10 +118,6 @@ class Tried:
         self.compile = cache(lambda ways: self._compile(net, batch, options, ways))
 
     def _compile(self, net: Net, batch: int, options: dict[str, Any], ways: Ways) -> Program:
-        from gpunet.compile.lower import lower
-        from gpunet.compile.ways import apply
-        from gpunet.optimizers import optimizer
-
         program = lower(
             net,
             batch=batch,
@@ -153,26 +153,53 @@ def test_what_is_chosen_fits_wherever_anything_that_was_tried_does(seed):
                     assert bound(program) > limit or extra_flops(program) >= choice.extra * total * (1 - 1e-12)
 
 
-def test_where_placing_takes_more_than_what_is_alive_less_room_is_given_to_the_choice(monkeypatch):
-    """Should the arena be higher than its bound, ways are chosen again until what is placed fits."""
-    from gpunet import planner
-    from gpunet.memory.plan import arrange as honest
+def test_chunks_are_taken_where_they_cost_less_than_recomputation_alone():
+    options: dict[str, Any] = dict(reserve=1, max_cost=1.0, scratch_limit=2000, device="cpu")
+    less = 0
+    for seed in range(20):
+        net = random_net(np.random.default_rng(seed), layers=9)
+        free, least = (gpunet.plan(net, 30, budget=budget, **options, ways=WAYS[:1]) for budget in (None, 1))
+        budget = (free.total_bytes + least.total_bytes) // 2
+        alone, both = (gpunet.plan(net, 30, budget=budget, **options, ways=ways) for ways in (WAYS[:1], WAYS[:2]))
+        assert alone.fits and both.fits
+        assert both.extra_flops_fraction <= alone.extra_flops_fraction
+        less += both.extra_flops_fraction < alone.extra_flops_fraction
+        assert both.extra_flops_fraction == alone.extra_flops_fraction or "chunks" in both.ways.names
+    assert less
 
-    def wasteful(program: Program, *, alignment: int = 256) -> Any:
-        placement = honest(program, alignment=alignment)
-        return type(placement)(
-            placement.offsets, placement.height_bytes + 40 * 256, placement.lower_bound_bytes, placement.order, 0.0
-        )
 
+def raise_arenas(monkeypatch: pytest.MonkeyPatch, by: Callable[[Program], int]) -> None:
+    """Let placements be higher than their bounds, as on nets that are hard to place."""
+
+    def raised(program: Program, *, alignment: int = 256) -> Placement:
+        placement = arrange(program, alignment=alignment)
+        return replace(placement, height_bytes=placement.height_bytes + by(program))
+
+    monkeypatch.setattr(planner, "arrange", raised)
+
+
+def two_blocks() -> tuple[Net, dict[str, Any]]:
     net = Net("32x32x3", [Conv(16), ReLU(), Conv(16), ReLU(), MaxPool(2), Conv(8), ReLU(), gpunet.FC(10)])
-    options: dict[str, Any] = dict(reserve=1, max_cost=1.0, device="cpu")
-    free = gpunet.plan(net, 32, **options).total_bytes
-    monkeypatch.setattr(planner, "arrange", wasteful)
-    plan = gpunet.plan(net, 32, budget=free, **options)
-    assert plan.fits and plan.total_bytes <= free
-    assert (
-        plan.extra_flops_fraction > 0 or plan.scratch_limit_bytes < gpunet.plan(net, 32, **options).scratch_limit_bytes
-    )
+    return net, dict(reserve=1, max_cost=1.0, device="cpu", scratch_limit=2000)
+
+
+def test_where_placing_takes_more_than_what_is_alive_ways_are_chosen_for_less_room(monkeypatch):
+    net, options = two_blocks()
+    free, least = gpunet.plan(net, 32, **options), gpunet.plan(net, 32, budget=1, **options)
+    raise_arenas(monkeypatch, lambda program: 40 * 256)
+    plan = gpunet.plan(net, 32, budget=free.total_bytes, **options)
+    assert plan.fits
+    assert plan.arena_bytes == plan.lower_bound_bytes + 40 * 256
+    assert least.lower_bound_bytes < plan.lower_bound_bytes < free.lower_bound_bytes
+
+
+def test_what_takes_the_fewest_bytes_is_tried_where_nothing_else_can_be_placed(monkeypatch):
+    net, options = two_blocks()
+    least = bound(gpunet.plan(net, 32, budget=1, **options).program)
+    raise_arenas(monkeypatch, lambda program: 0 if bound(program) == least else 10**9)
+    plan, within = (make(net, 32, budget=10**8, **options) for make in (gpunet.plan, plan_within))
+    assert plan.fits and within is not None
+    assert plan.arena_bytes == within.arena_bytes == least
 
 
 # -- the largest batch -----------------------------------------------------------------------------
@@ -195,9 +222,9 @@ def train_and_evaluate(net: Net, plan: Plan) -> None:
 def test_the_largest_batch_runs_in_its_arena_and_one_more_does_not_fit(seed):
     rng = np.random.default_rng(3000 + seed)
     net = random_net(rng, layers=int(rng.integers(1, 9)))
-    optimizer = str(rng.choice(["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]))
+    name = str(rng.choice(["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]))
     options: dict[str, Any] = dict(
-        optimizer=optimizer, device="cpu", max_cost=float(rng.choice([0, 0.03, 0.5])), reserve=1, scratch_limit=4000
+        optimizer=name, device="cpu", max_cost=float(rng.choice([0, 0.03, 0.5])), reserve=1, scratch_limit=4000
     )
     if rng.random() < 0.3:
         options["ways"] = WAYS

@@ -52,9 +52,7 @@ class TestArena:
             cpu.write(view, np.zeros(3))
 
     def test_more_than_there_is_is_refused_with_the_numbers(self, cpu):
-        with pytest.raises(
-            DeviceError, match=r"9313.23 GiB \(10000000000000 bytes\).* GiB that are free"
-        ):
+        with pytest.raises(DeviceError, match=r"9313.23 GiB \(10000000000000 bytes\).* GiB that are free"):
             cpu.allocate(10**13)
 
     def test_an_arena_that_was_given_back_says_so(self, cpu):

@@ -19,7 +19,7 @@ from tests.with_kernels import NOT_COMPILED
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "cuda"
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 900
 """A mutant that runs for so long is caught too: it hangs."""
 
 

@@ -186,13 +186,7 @@ class Model:
 
     def _feed(self, images: np.ndarray) -> int:
         """Check the images, copy them into the arena, return how many there are."""
-        program = self.plan.program
-        images = check_images(images, self.net, self.batch, self.plan.dtype)
-        if self._bound.poison:
-            self._bound.poison_free(0)
-        tensor = program.image_bytes if images.dtype == np.uint8 else program.images
-        self.device.write(self._bound.view(tensor, 0, len(images)), images)
-        return len(images)
+        return self._put(check_images(images, self.net, self.batch, self.plan.dtype))
 
     def _feed_both(self, images: np.ndarray, labels: np.ndarray) -> int:
         """Check images and labels, copy both into the arena, return how many there are."""
@@ -200,9 +194,18 @@ class Model:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
         images = check_images(images, self.net, self.batch, self.plan.dtype)
         labels = check_labels(labels, len(images), self.net.classes)
-        n = self._feed(images)
+        n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n
+
+    def _put(self, images: np.ndarray) -> int:
+        """Copy images that were checked into the arena, return how many there are."""
+        program = self.plan.program
+        if self._bound.poison:
+            self._bound.poison_free(0)
+        tensor = program.image_bytes if images.dtype == np.uint8 else program.images
+        self.device.write(self._bound.view(tensor, 0, len(images)), images)
+        return len(images)
 
     def _skipped(self, images: np.ndarray) -> int:
         """Ops to leave out at the start: float images need no conversion."""

@@ -60,13 +60,14 @@ def run_in_micro_batches(program: Program, images: int) -> Program:
     """
     if images >= program.batch:
         return program
-    ops = list(_updates_last(program.ops))
-    mean = next((op for op in ops if op.name == "softmax_mean"), None)
-    if mean is not None:  # the mean loss is known only when all images have been through
-        ops.remove(mean)
-        ops.insert(next((step for step, op in enumerate(ops) if op.phase == "update"), len(ops)), mean)
-        return _in_loops(replace(program, ops=tuple(ops)), [Loop(0, ops.index(mean), images)])
-    return _in_loops(program, [Loop(0, len(ops), images)])
+    rounds = [op for op in program.ops if not _after_all_images(op)]
+    later = [op for op in program.ops if _after_all_images(op)]
+    return _in_loops(replace(program, ops=(*rounds, *later)), [Loop(0, len(rounds), images)])
+
+
+def _after_all_images(op: Op) -> bool:
+    """Whether it waits for the last round: updates, and the mean loss, which nothing but the host reads."""
+    return op.phase == "update" or (op.phase == "loss" and op.across_images)
 
 
 def _updates_last(ops: Iterable[Op]) -> tuple[Op, ...]:

@@ -30,7 +30,7 @@ class SoftmaxCrossEntropy:
         loss = emit.tensor("loss", Kind.ACTIVATION, (1,))
         correct = emit.tensor("correct", Kind.ACTIVATION, (1,), "int32")
         emit.op("softmax_forward", (scores, labels), (probabilities, losses, hits), in_place=((0, 0),))
-        emit.op("softmax_mean", (losses, hits), (loss, correct))
+        emit.op("softmax_mean", (losses, hits), (loss, correct), across_images=True)
         emit.kept.update(probabilities=probabilities, labels=labels)
         return LossTensors(loss, correct)
 

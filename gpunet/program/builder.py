@@ -112,9 +112,10 @@ class Emitter:
         attributes: Mapping[str, Attribute] | None = None,
         in_place: tuple[tuple[int, int], ...] = (),
         flops: int = 0,
+        across_images: bool = False,
     ) -> None:
         """Append one op to the program."""
-        known = attributes or {}
+        known, phase = attributes or {}, self.builder.phase
         self.builder.ops.append(
-            Op(name, self.layer, self.builder.phase, inputs, outputs, scratch, known, in_place, flops)
+            Op(name, self.layer, phase, inputs, outputs, scratch, known, in_place, flops, across_images)
         )

@@ -37,6 +37,7 @@ class Op:
     `flops`     multiplications and additions of its matrix products, for the whole batch; what else it does is small
                 beside them
     `scratch`   None where the algorithm that was chosen needs none.
+    `across_images`  its outputs depend on all images of the batch together, so it cannot run in rounds.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Op:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     in_place: tuple[tuple[int, int], ...] = ()
     flops: int = 0
+    across_images: bool = False
 
     @property
     def arguments(self) -> tuple[Tensor | None, ...]:

@@ -5,6 +5,7 @@ Each name is imported when it is first asked for: planning needs no NumPy, and t
 
 TYPE_CHECKING = False  # typing's own takes its time to import
 if TYPE_CHECKING:
+    from gpunet.description.description import Description, describe
     from gpunet.errors import (
         BudgetError,
         ConfigError,
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigError",
     "Conv",
     "DataError",
+    "Description",
     "DeviceError",
     "Dropout",
     "Fit",
@@ -61,12 +63,14 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "Volume",
+    "describe",
     "fit",
     "load",
     "plan",
 ]
 
 _MODULES = {
+    "description.description": ("Description", "describe"),
     "errors": ("BudgetError", "ConfigError", "DataError", "DeviceError", "GpunetError", "PlanError", "ShapeError"),
     "fitter": ("Fit", "fit"),
     "layers.average_pool": ("AvgPool", "GlobalAvgPool"),

@@ -14,7 +14,14 @@ import gpunet
 from gpunet.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/api.md", "docs/memory.md", "docs/profiling.md", "docs/training.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/api.md",
+    "docs/memory.md",
+    "docs/profiling.md",
+    "docs/training.md",
+    "docs/understanding.md",
+]
 FLAGS = doctest.ELLIPSIS
 
 

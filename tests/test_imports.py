@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
     ["errors", "version"],
-    ["volume", "program", "resources", "files"],
+    ["volume", "field", "program", "resources", "files"],
     ["cache"],
     ["layers", "optimizers", "memory", "devices"],
     ["net"],
     ["compile"],
     ["choose"],
     ["planner"],
-    ["predict"],
+    ["predict", "description"],
     ["fitter", "batch", "bound"],
     ["parameters"],
     ["model", "data"],

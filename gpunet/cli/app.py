@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
 from gpunet.cli.fit import fit
 from gpunet.cli.guard import GuardedGroup
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+app.command()(describe)
 app.command()(plan)
 app.command()(fit)
 app.command()(train)

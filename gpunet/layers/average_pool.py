@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gpunet.layers.layer import Layer, of
+from gpunet.field import Window
+from gpunet.layers.layer import Layer, of, whole
 from gpunet.layers.window import Pool
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
@@ -43,6 +44,9 @@ class GlobalAvgPool(Layer):
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
         return Volume(1, 1, volume.D)
+
+    def window(self, *inputs: Volume) -> tuple[Window, Window]:
+        return whole(*inputs)
 
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
+from gpunet.field import Window
 from gpunet.layers.bias import emit_bias_backward
-from gpunet.layers.layer import Layer, Weights, of, require_int
+from gpunet.layers.layer import Layer, Weights, of, require_int, whole
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
 from gpunet.volume import Volume
@@ -30,6 +31,9 @@ class FC(Layer):
     def weights(self, *inputs: Volume) -> tuple[Weights, ...]:
         (volume,) = inputs
         return Weights("w", (self.K, volume.values), volume.values), Weights("b", (self.K,))
+
+    def window(self, *inputs: Volume) -> tuple[Window, Window]:
+        return whole(*inputs)
 
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs

@@ -10,6 +10,7 @@ from math import inf, isfinite
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
+from gpunet.field import Window
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
 from gpunet.volume import FIT_POLICIES, Volume
@@ -47,6 +48,10 @@ class Layer(ABC):
         """The parameters for these input volumes."""
         return ()
 
+    def window(self, *inputs: Volume) -> tuple[Window, Window]:
+        """What one output position sees of each input, along rows and along columns; here: the position itself."""
+        return Window(), Window()
+
     @abstractmethod
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         """Emit the forward ops, keep in `emit.kept` what backward needs, return the output (N, H, W, D)."""
@@ -77,6 +82,11 @@ def require_fit(fit: object) -> None:
     """Raise ConfigError unless `fit` is a fit policy, or None: the net's."""
     if fit is not None and fit not in FIT_POLICIES:
         raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {fit!r}")
+
+
+def whole(volume: Volume) -> tuple[Window, Window]:
+    """The window of a layer whose outputs see all rows and columns."""
+    return Window(volume.H), Window(volume.W)
 
 
 def of(tensor: Tensor) -> Volume:

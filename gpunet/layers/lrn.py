@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gpunet.errors import ConfigError
+from gpunet.field import Window
 from gpunet.layers.layer import Layer, require_int, require_number
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute
@@ -45,6 +46,10 @@ class LRN(Layer):
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
         return volume
+
+    def window(self, *inputs: Volume) -> tuple[Window, Window]:
+        window = Window() if self.over == "maps" else Window(self.n, 1, self.n // 2, self.n // 2)
+        return window, window
 
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs

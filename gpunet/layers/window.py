@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
+from gpunet.field import Window
 from gpunet.layers.layer import Layer, require_fit, require_int
 from gpunet.volume import FitPolicy, Volume, window_output
 
@@ -43,3 +44,8 @@ class Pool(Layer):
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
         return window_output(volume, volume.D, **self.geometry, fit=self.fit or "error")
+
+    def window(self, *inputs: Volume) -> tuple[Window, Window]:
+        assert self.S is not None  # set in __post_init__
+        window = Window(self.F, self.S, self.P, self.P)
+        return window, window

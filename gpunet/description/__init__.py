@@ -1,0 +1,1 @@
+"""What there is to say of a net before anything is planned: its layers and the notes' rules of thumb."""

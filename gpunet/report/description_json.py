@@ -1,0 +1,51 @@
+"""A description of a net as a plain dictionary for `--json`."""
+
+from typing import Any
+
+from gpunet.description.blocks import PATTERN, Blocks
+from gpunet.description.description import Description
+from gpunet.description.facts import LayerFacts
+from gpunet.field import Field
+
+
+def description_json(description: Description) -> dict[str, Any]:
+    """All of a description. `multiply_adds` are of matrix products in a forward pass over one image."""
+    net = description.net
+    return {
+        "net": net.name,
+        "input": list(net.input.shape),
+        "parameters": net.parameters,
+        "multiply_adds": description.multiply_adds,
+        "layers": [_layer(one) for one in description.layers],
+        "pattern": _pattern(description.blocks),
+        "hints": [{"rule": hint.rule, "text": hint.text} for hint in description.hints],
+    }
+
+
+def _layer(one: LayerFacts) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "type": one.layer.type,
+        "output": list(one.volume.shape),
+        "parameters": one.parameters,
+        "multiply_adds": one.multiply_adds,
+        "field": {"rows": _field(one.rows), "columns": _field(one.columns)},
+    }
+
+
+def _field(field: Field) -> dict[str, float]:
+    """The first output sees `size` rows or columns of the input from `start` on; below 0 is padding."""
+    return {"size": field.size, "stride": field.stride, "start": field.start, "centre": field.centre}
+
+
+def _pattern(blocks: Blocks) -> dict[str, Any]:
+    """N (one for each block), M and K are null where the net departs from the pattern; `departure` says where."""
+    follows = not blocks.departure
+    return {
+        "pattern": PATTERN,
+        "N": list(blocks.N) if follows else None,
+        "M": blocks.M if follows else None,
+        "K": blocks.K if follows else None,
+        "aside": list(blocks.aside),
+        "departure": blocks.departure or None,
+    }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gpunet.layers.pool import MaxPool
     from gpunet.layers.relu import ReLU
     from gpunet.layers.squash import Sigmoid, Tanh
+    from gpunet.matrix import conv_matrix
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
     from gpunet.net.config import load
@@ -63,6 +64,7 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "Volume",
+    "conv_matrix",
     "describe",
     "fit",
     "load",
@@ -83,6 +85,7 @@ _MODULES = {
     "layers.pool": ("MaxPool",),
     "layers.relu": ("ReLU",),
     "layers.squash": ("Sigmoid", "Tanh"),
+    "matrix": ("conv_matrix",),
     "memory.plan": ("Plan",),
     "model": ("Model",),
     "net.config": ("load",),

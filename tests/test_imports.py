@@ -21,7 +21,7 @@ RANKS = [
     ["compile"],
     ["choose"],
     ["planner"],
-    ["predict", "description"],
+    ["predict", "description", "matrix"],
     ["fitter", "batch", "bound"],
     ["parameters"],
     ["model", "data"],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpunet.layers.l2_pool import L2Pool
     from gpunet.layers.leaky_relu import LeakyReLU
     from gpunet.layers.lrn import LRN
+    from gpunet.layers.merge import Add, Concat
     from gpunet.layers.pool import MaxPool
     from gpunet.layers.relu import ReLU
     from gpunet.layers.squash import Sigmoid, Tanh
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 __all__ = [
     "FC",
     "LRN",
+    "Add",
     "AvgPool",
     "BudgetError",
+    "Concat",
     "ConfigError",
     "Conv",
     "DataError",
@@ -82,6 +85,7 @@ _MODULES = {
     "layers.l2_pool": ("L2Pool",),
     "layers.leaky_relu": ("LeakyReLU",),
     "layers.lrn": ("LRN",),
+    "layers.merge": ("Add", "Concat"),
     "layers.pool": ("MaxPool",),
     "layers.relu": ("ReLU",),
     "layers.squash": ("Sigmoid", "Tanh"),

@@ -2,9 +2,15 @@
 
 
 class GpunetError(Exception):
-    """A mistake or a limit that the user can do something about; the command line prints it without a traceback."""
+    """A mistake or a limit that the user can do something about; the command line prints it without a traceback.
+
+    `layer, input`  the name of the layer of a net that it is about, and which of its inputs, where that is known: so
+                    whoever read the net from a text can point at the place
+    """
 
     exit_code = 2
+    layer: str = ""
+    input: int | None = None
 
 
 class ConfigError(GpunetError):

@@ -667,4 +667,24 @@ CONV = [
     ),
 ]
 
-MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *SOFTMAX, *POOL, *AVERAGE_POOL, *L2_POOL, *LRN, *CONV]
+MERGE = [
+    *_of(
+        "merge.cu",
+        "add",
+        ("the last branch wins", "sum.value[lane] += others", "sum.value[lane] = others"),
+        ("packs at any address", "aligned(a, b, y)", "aligned(a, b)"),
+    ),
+    *_of(
+        "merge.cu",
+        "copy_maps",
+        ("tail guard off by one", "pack < positions * D;", "pack <= positions * D;"),
+        ("always the first maps are read", "position * x_depth + x_first + d", "position * x_depth + d"),
+        ("always the first maps are written", "position * y_depth + y_first + d", "position * y_depth + d"),
+        ("packs across maps of the source", "x_first % WIDTH == 0;", "true;"),
+        ("packs across maps of the target", "&& y_first % WIDTH == 0 ", ""),
+        ("packs at any address", "&& aligned(x, y)", ""),
+        ("ints for large volumes", "positions * largest(x_depth, y_depth)", "0"),
+    ),
+]
+
+MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *SOFTMAX, *POOL, *AVERAGE_POOL, *L2_POOL, *LRN, *MERGE, *CONV]

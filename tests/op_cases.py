@@ -284,6 +284,29 @@ class Draw:
         step = self.size(1, 9)
         return self._update("adamw_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
 
+    # ---- merges ----
+
+    def _add(self) -> Case:
+        a = self._relu()
+        inputs = a, self.values(*a.shape)
+        return Case("add", inputs, ((a.shape, self.dtype),), aliases=({0: 0}, {0: 1}))
+
+    def _branches(self) -> tuple[np.ndarray, ...]:
+        """Volumes to be joined, half of the time in whole packs."""
+        N, H, W, _ = self.volume()
+        scale = self.size(0, 1) * 3 + 1
+        return tuple(self.values(N, H, W, scale * self.size(1, 5)) for _ in range(self.size(2, 4)))
+
+    def _concat_forward(self) -> Case:
+        xs = self._branches()
+        shape = (*xs[0].shape[:3], sum(x.shape[3] for x in xs))
+        return Case("concat_forward", xs, ((shape, self.dtype),))
+
+    def _concat_backward(self) -> Case:
+        xs = self._branches()
+        outputs = tuple((x.shape, self.dtype) for x in xs)
+        return Case("concat_backward", (np.concatenate(xs, axis=3),), outputs)
+
     # ---- normalization ----
 
     def _box(self) -> dict[str, float]:

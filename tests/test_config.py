@@ -190,7 +190,7 @@ inputs = []
 """
     assert mistakes(tmp_path, text) == [
         "has 12 mistakes:",
-        "line 5: a conv layer has no key 'stride'; it has K, F, S, P, fit, type, name and inputs",
+        "line 5: a conv layer has no key 'stride'; it has K, F, S, P, fit, type, name, inputs and head",
         "line 8: there is no layer type 'cov'; did you mean conv?",
         "line 9: '3x' is not a layer name; use letters, digits and _, not a digit first, at most 100 characters",
         "line 10: this conv layer needs K",
@@ -218,7 +218,7 @@ inputs = []
         ('input = [8, 8, 1]\nnet = "FC-3"', ["line 1: input must be a string; got a list"]),
         ('input = "8x8x1"\nnet = "INPUT[8x8x2] -> FC-3"', ["line 1: input is 8x8x1 but net says INPUT[8x8x2]"]),
         ('input = "8x8x1"\nnet = "FC-0"', ["line 2: FC: K must be an integer of at least 1; got 0"]),
-        ('input = "8x8x1"\nnet = ""', ["line 2: expected a layer or [, found the end"]),
+        ('input = "8x8x1"\nnet = ""', ["line 2: expected a layer, [ or {, found the end"]),
         ('input = "8x8x1"\nnet = 3', ["line 2: net must be a string; got 3"]),
         ('input = "8x8x1"\nnet = "FC-3"\n[[layer]]\ntype = "relu"', ["line 3: net and [[layer]] both say the layers"]),
         ('input = "8x8x1"\nnet = "FC-3"\nlayer = 3', ["both say", "line 3: layer must be an array of tables"]),
@@ -285,10 +285,10 @@ def test_very_many_mistakes_are_counted_but_not_all_told(tmp_path: Path) -> None
 
 def test_a_net_that_does_not_fit_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, 'net = "INPUT[10x10x1] -> CONV3-4(S=2, P=0) as odd -> FC-2"')
-    with pytest.raises(ShapeError, match=r"my\.toml: odd: F=3, S=2, P=0 does not fit 10x10 \(gives 4\.5\)"):
+    with pytest.raises(ShapeError, match=r"my\.toml, line 1: odd: F=3, S=2, P=0 does not fit 10x10 \(gives 4\.5\)"):
         load(path)
     path = written(tmp_path, 'input = "3x3x1"\n[[layer]]\ntype = "fc"\nK = 2\ninputs = ["nobody"]')
-    with pytest.raises(ConfigError, match=r"my\.toml: fc1 takes 'nobody'"):
+    with pytest.raises(ConfigError, match=r"my\.toml, line 2: fc1 takes 'nobody'"):
         load(path)
 
 

@@ -108,7 +108,7 @@ def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
 
 # The place of the caret is marked with ¦.
 BAD = [
-    ("¦", "expected a layer or [, found the end"),
+    ("¦", "expected a layer, [ or {, found the end"),
     ("¦   # nothing", "found the end"),
     ("INPUT¦", "write INPUT[32x32x3] -> ..."),
     ("INPUT[3x3x3]¦", "expected -> and a layer"),
@@ -156,8 +156,8 @@ BAD = [
     ("¦[RELU", "this [ is not closed"),
     ("[RELU -> ¦[RELU", "this [ is not closed"),
     ("[RELU ¦RELU]", "expected -> or ], found 'RELU'"),
-    ("[¦]", "expected a layer or [, found ']'"),
-    ("[RELU -> ¦]", "expected a layer or [, found ']'"),
+    ("[¦]", "expected a layer, [ or {, found ']'"),
+    ("[RELU -> ¦]", "expected a layer, [ or {, found ']'"),
     ("RELU¦]", "this ] closes nothing"),
     ("RELU ->¦", "found the end"),
     ("RELU ->¦   # and then?", "found the end"),

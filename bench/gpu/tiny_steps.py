@@ -23,6 +23,7 @@ from gpunet import (
     ReLU,
     Sigmoid,
     Tanh,
+    load,
 )
 from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device
@@ -71,6 +72,12 @@ def other_net() -> Net:
     return Net("13x18x3", layers, name="others", fit="pad")
 
 
+def branchy_net() -> Net:
+    """Branches that are joined and added."""
+    text = "INPUT[13x18x3] -> CONV3-8 -> { CONV1-4 -> RELU | POOL3(S=1, P=1) | CONV3-5 } -> { CONV3-17 + ID } -> FC-5"
+    return load(text)
+
+
 def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
     """Nets and options: cut and whole im2col, all optimizers, both dtypes, free savings or none, a tight budget."""
     smallest = plan(net(), BATCH, budget=1).total_bytes
@@ -80,6 +87,7 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
         (net(), dict(optimizer="momentum", dtype="float32", budget=smallest)),
         (other_net(), dict(optimizer="momentum", dtype="float32")),
         (other_net(), dict(optimizer="momentum", dtype="float64")),
+        (branchy_net(), dict(optimizer="momentum", dtype="float32")),
         *((net(), dict(optimizer=name, dtype="float32")) for name in OPTIMIZERS),
     ]
 

@@ -1,8 +1,11 @@
 """Net -> Program: every layer emits its ops, forward in order, the loss, backward in reverse, the updates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpunet.net.net import INPUT, Net, Node
+from gpunet.layers.merge import emit_add
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net, Node
 from gpunet.optimizers import Optimizer, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
 from gpunet.program.program import Attribute, Mode, Parameter, Program
@@ -36,9 +39,11 @@ def lower(
     """
     builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
     feed = _emit_input(net, builder)
-    parameters = [p for node in net.nodes for p in _parameters(net, node, mode, dtype, optimizer)]
-    emitters = {node.name: _emitter(builder, node, parameters) for node in net.nodes}
-    scores = _emit_forward(net, feed.images, emitters)
+    nodes = net.nodes if mode == "train" else net.trunk
+    parameters = [p for node in nodes for p in _parameters(net, node, mode, dtype, optimizer)]
+    emitters = {node.name: _emitter(builder, node, parameters) for node in nodes}
+    outputs = _emit_forward(nodes, feed.images, emitters)
+    scores = outputs[nodes[-1].name]
     loss = correct = None
     if feed.labels is not None:
         emit = Emitter(builder, "loss")
@@ -46,7 +51,7 @@ def lower(
         tensors = net.loss.forward(emit, scores, feed.labels)
         loss, correct = tensors.loss, tensors.correct
         builder.phase = "backward"
-        _emit_backward(net, net.loss.backward(emit), emitters)
+        _emit_backward(net, {nodes[-1].name: net.loss.backward(emit)}, emitters)
         builder.phase = "update"
         for parameter in parameters:
             assert parameter.gradient is not None  # there is one in training
@@ -100,26 +105,39 @@ def _emitter(builder: Builder, node: Node, parameters: list[Parameter]) -> Emitt
         node.name,
         parameters={short[p.tensor.name]: p.tensor for p in own},
         gradients={short[p.tensor.name]: p.gradient for p in own if p.gradient is not None},
+        inputs=len(node.inputs),
     )
 
 
-def _emit_forward(net: Net, images: Tensor, emitters: dict[str, Emitter]) -> Tensor:
+def _emit_forward(nodes: Sequence[Node], images: Tensor, emitters: dict[str, Emitter]) -> dict[str, Tensor]:
+    """The output of every node by its name."""
     outputs = {INPUT: images}
-    for node in net.nodes:
+    for node in nodes:
         outputs[node.name] = node.layer.forward(emitters[node.name], *(outputs[name] for name in node.inputs))
-    return outputs[net.nodes[-1].name]
+    return outputs
 
 
-def _emit_backward(net: Net, dscores: Tensor, emitters: dict[str, Emitter]) -> None:
-    """Walk the net in reverse, stopping where nothing before has parameters to learn."""
+def _emit_backward(net: Net, gradients: dict[str, Tensor], emitters: dict[str, Emitter]) -> None:
+    """Walk the net in reverse, stopping where nothing before has parameters to learn.
+
+    `gradients`  of the outputs that have a loss, by the name of their node. Where several layers take an output, its
+                 gradient is the sum of what they send back, added up as it comes.
+    """
     learns = _learning_upstream(net)
-    gradients = {net.nodes[-1].name: dscores}
+    sums: dict[str, int] = {}
     for node in reversed(net.nodes):
         if node.name not in gradients:
             continue
         needs_dx = any(learns[name] for name in node.inputs)
-        dxs = node.layer.backward(emitters[node.name], gradients[node.name], needs_dx=needs_dx)
-        gradients.update(zip(node.inputs, dxs, strict=False))
+        dxs = node.layer.backward(emitters[node.name], gradients.pop(node.name), needs_dx=needs_dx)
+        for name, dx in zip(node.inputs, dxs, strict=False):
+            if name in gradients:
+                sums[name] = sums.get(name, 0) + 1
+                total = emitters[name].gradient(f"dy_sum{sums[name]}", dx)
+                emit_add(emitters[name], gradients[name], dx, total)
+                gradients[name] = total
+            elif learns[name]:
+                gradients[name] = dx
 
 
 def _learning_upstream(net: Net) -> dict[str, bool]:

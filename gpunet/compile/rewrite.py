@@ -97,7 +97,7 @@ def relu_masks(program: Program) -> Program:
             reader = max((s for s in readers[y.name] if s != step), default=-1)
             if 0 <= reader < step - 1 and ops[reader].phase == "backward" and not _held(program, y, reader, step):
                 mask = _mask(relu, y)
-                masks[reader] = [Op("relu_mask", relu.layer, "backward", (y,), (mask,))]
+                masks.setdefault(reader, []).append(Op("relu_mask", relu.layer, "backward", (y,), (mask,)))
                 ops[step] = replace(relu, name="relu_backward_masked", inputs=(dy, mask), in_place=((0, 0),))
     return _inserted(replace(program, ops=tuple(ops)), masks)
 

@@ -33,12 +33,14 @@ class Layer(ABC):
     `word`    what the arrow notation calls it: CONV
     `number`  field set by a number right behind the word (CONV3: "F"), or None where there cannot be one
     `count`   field set by a number behind a dash (CONV3-64: "K"), or None
+    `merges`  whether it takes the outputs of several layers; all others take one
     """
 
     type: ClassVar[str]
     word: ClassVar[str]
     number: ClassVar[str | None] = None
     count: ClassVar[str | None] = None
+    merges: ClassVar[bool] = False
 
     @abstractmethod
     def output(self, *inputs: Volume) -> Volume:

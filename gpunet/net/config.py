@@ -147,6 +147,7 @@ def dump(config: Config) -> str:
     plain = {"name": net.name, "input": str(net.input), "fit": net.fit, "scale": net.scale, "shift": net.shift}
     layers = [
         {"type": node.layer.type, "name": node.name, "inputs": list(node.inputs)}
+        | ({} if node.head is None else {"head": node.head})
         | {key: value for key, value in asdict(node.layer).items() if value is not None}
         for node in net.nodes
     ]
@@ -168,21 +169,25 @@ def _from_pattern(text: str) -> Config:
     pattern = parse(text)
     if pattern.input is None:
         raise ConfigError(f"the input volume is not said; begin with {START}[32x32x3] -> ...")
-    return Config(Net(pattern.input, pattern.layers))
+    try:
+        return Config(Net(pattern.input, pattern.layers))
+    except GpunetError as error:
+        raise type(error)(str(pattern.pointed(error) or error)) from None
 
 
 def _read(path: Path) -> Config:
     """The config of a file. Raises ConfigError with everything that is wrong in it, each with its line."""
     document = Document(path)
     settings = read_settings(document)
-    volume, layers = read_layers(document, settings)
+    layers = read_layers(document, settings)
     train = _train(document)
     document.check()
     name = settings.name or printable(path.stem)[:MOST_NAME]
     try:
-        net = Net(volume, layers, name=name, fit=settings.fit, scale=settings.scale, shift=settings.shift)
+        net = Net(layers.input, layers.nodes, name=name, fit=settings.fit, scale=settings.scale, shift=settings.shift)
     except GpunetError as error:
-        raise type(error)(f"{document.file}: {error}") from None
+        layers.point(document, error)
+        raise type(error)(document.said()) from None
     return Config(net, train, settings.title, settings.source)
 
 

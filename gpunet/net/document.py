@@ -46,14 +46,17 @@ class Document:
 
     def check(self) -> None:
         """Raise ConfigError with all problems, in the order of the lines, if there are any."""
-        if not self._problems:
-            return
+        if self._problems:
+            raise ConfigError(self.said())
+
+    def said(self) -> str:
+        """All problems, in the order of the lines, each with its line."""
         said = [f"{self.file}, line {line}: {message}" for line, message in sorted(self._problems)]
         if self._more:
             said.append(f"... and {self._more} more")
         if len(said) > 1:
             said.insert(0, f"{self.file} has {len(self._problems) + self._more} mistakes:")
-        raise ConfigError("\n".join(said))
+        return "\n".join(said)
 
     def line(self, path: toml_lines.Path) -> int:
         """The line of a key, or of the nearest table around it."""

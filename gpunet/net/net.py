@@ -1,26 +1,30 @@
 """A Net: named layers in a graph, with the volume of each; it says nothing of memory, devices or training."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from math import lcm
 from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.layer import Layer, Weights
 from gpunet.layers.loss import SoftmaxCrossEntropy
+from gpunet.net.graph import INPUT, check_graph
 from gpunet.volume import FIT_POLICIES, FitPolicy, Volume
-
-INPUT = "input"
-"""The name by which layers call the net's input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A layer of a net: its name and the names of those whose outputs it takes ("input" is the net's own input)."""
+    """A layer of a net: its name and the names of those whose outputs it takes ("input" is the net's own input).
+
+    `head`  the weight of the loss on its output, where it ends an auxiliary head: a side branch that is there in
+            training alone, to bring gradients to early layers (Szegedy et al. 2014)
+    """
 
     name: str
     layer: Layer
     inputs: tuple[str, ...]
+    head: float | None = None
 
 
 class Net:
@@ -58,8 +62,9 @@ class Net:
         self.shift = float(shift)
         self.loss = SoftmaxCrossEntropy()
         self.nodes = tuple(_with_policy(node, fit) for node in _named(layers))
-        _check_graph(self.nodes)
+        check_graph(self.nodes)
         self.volumes = self._volumes()
+        self._check_heads()
 
     @property
     def output(self) -> Volume:
@@ -72,9 +77,59 @@ class Net:
         return self.output.values
 
     @property
+    def heads(self) -> tuple[Node, ...]:
+        """The nodes that end auxiliary heads, in order."""
+        return tuple(node for node in self.nodes if node.head is not None)
+
+    @cached_property
+    def trunk(self) -> tuple[Node, ...]:
+        """The nodes that the scores need, in order: all but those of auxiliary heads."""
+        needed = {self.nodes[-1].name}
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return tuple(node for node in self.nodes if node.name in needed)
+
+    @property
     def parameters(self) -> int:
-        """How many learnt numbers the net has, biases included."""
-        return sum(self.layer_parameters(node) for node in self.nodes)
+        """How many learnt numbers the net has, biases included, auxiliary heads not."""
+        return sum(self.layer_parameters(node) for node in self.trunk)
+
+    @property
+    def head_parameters(self) -> int:
+        """How many learnt numbers its auxiliary heads have beside."""
+        return sum(self.layer_parameters(node) for node in self.nodes) - self.parameters
+
+    def scaled(self, width: float = 1.0, input: Volume | str | tuple[int, int, int] | None = None) -> "Net":
+        """The same net with `width` times as many filters in every layer but those that make the scores, over `input`.
+
+        Numbers of filters are rounded to what all groups of the net divide; there is always at least that many.
+        Raises ConfigError for a width that is not above 0, ShapeError where a layer does not fit the new input.
+        """
+        if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1000:
+            raise ConfigError(f"the width must be a number above 0, like 0.5; got {width!r}")
+        step = lcm(*(getattr(node.layer, "groups", 1) for node in self.nodes))
+        scores = self._scorers()
+        nodes = []
+        for node in self.nodes:
+            if node.layer.count and node.name not in scores:
+                count = getattr(node.layer, node.layer.count)
+                settings: dict[str, Any] = {node.layer.count: max(1, round(count * width / step)) * step}
+                node = replace(node, layer=replace(node.layer, **settings))
+            nodes.append(node)
+        volume = self.input if input is None else input
+        return Net(volume, nodes, name=self.name, fit=self.fit, scale=self.scale, shift=self.shift)
+
+    def _scorers(self) -> set[str]:
+        """The layers whose filters are the classes: the last ones with filters on each way to scores."""
+        ends = {self.nodes[-1].name, *(node.name for node in self.heads)}
+        found = set()
+        for node in reversed(self.nodes):
+            if node.name in ends and node.layer.count:
+                found.add(node.name)
+            elif node.name in ends:
+                ends.update(node.inputs)
+        return found
 
     def inputs(self, node: Node) -> tuple[Volume, ...]:
         """The volumes that a node takes."""
@@ -111,8 +166,22 @@ class Net:
             try:
                 volumes[node.name] = node.layer.output(*(volumes[name] for name in node.inputs))
             except ShapeError as error:
-                raise ShapeError(f"{node.name}: {error}") from None
+                wrong = ShapeError(f"{node.name}: {error}")
+                wrong.layer, wrong.input = node.name, error.input
+                raise wrong from None
         return volumes
+
+    def _check_heads(self) -> None:
+        """Raise ShapeError unless all heads score the same classes as the net."""
+        for node in self.heads:
+            classes = self.volumes[node.name].values
+            if classes != self.classes:
+                wrong = ShapeError(
+                    f"{node.name}: an auxiliary head needs a score for each of the {self.classes:,} classes of "
+                    f"{self.nodes[-1].name}; it has {classes:,}"
+                )
+                wrong.layer = node.name
+                raise wrong
 
 
 def _named(layers: Sequence[Layer | tuple[str, Layer] | Node]) -> Iterator[Node]:
@@ -123,7 +192,8 @@ def _named(layers: Sequence[Layer | tuple[str, Layer] | Node]) -> Iterator[Node]
         name, layer = _unpacked(item)
         counts[layer.type] = counts.get(layer.type, 0) + 1
         name = name or f"{layer.type}{counts[layer.type]}"
-        yield Node(name, layer, item.inputs if isinstance(item, Node) and item.inputs else (before,))
+        node = item if isinstance(item, Node) else Node(name, layer, ())
+        yield replace(node, name=name, inputs=node.inputs or (before,))
         before = name
 
 
@@ -143,25 +213,3 @@ def _with_policy(node: Node, fit: FitPolicy) -> Node:
         settings: dict[str, Any] = {"fit": fit}
         return replace(node, layer=replace(node.layer, **settings))
     return node
-
-
-def _check_graph(nodes: tuple[Node, ...]) -> None:
-    """Raise ConfigError unless names are sound and unique, inputs come before, and all outputs are taken."""
-    known: dict[str, int] = {INPUT: 0}
-    for node in nodes:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name):
-            raise ConfigError(
-                f"{node.name!r} is not a layer name; use letters, digits and _, not starting with a digit"
-            )
-        if node.name in known:
-            raise ConfigError(f"two layers are called {node.name}; give one of them another name")
-        for name in node.inputs:
-            if name not in known:
-                raise ConfigError(f"{node.name} takes {name!r}, which no layer before it is called")
-            known[name] += 1
-        known[node.name] = 0
-    for name, takers in list(known.items())[:-1]:
-        if takers == 0:
-            raise ConfigError(f"nothing takes the output of {name}; remove it or let a later layer take it")
-        if takers > 1:
-            raise ConfigError(f"{takers} layers take the output of {name}; only chains can be built from these layers")

@@ -2,27 +2,32 @@
 
     pattern   = [ INPUT [ "[" volume "]" ] "->" ] sequence
     sequence  = item { "->" item }
-    item      = repeat | layer
+    item      = repeat | branches | head | layer
     repeat    = "[" sequence "]" [ "*" times ]
+    branches  = "{" branch ( "|" branch { "|" branch } | "+" branch { "+" branch } ) "}" [ "as" name ]
+    branch    = sequence | ID
+    head      = AUX [ "(" weight "=" number ")" ] "[" sequence "]"
     layer     = word[number] [ "-" count ] [ "(" option { "," option } ")" ] [ "as" name ]
     option    = field "=" value
 
-White space and lines are free; `#` begins a comment that ends with its line. Words, numbers, counts and options are
-those of the layer classes: nothing here knows a layer. A recursive descent parser, one method for each rule, linear in
-the length of the text. Source of the notation: CS231n "ConvNet Architectures", layer patterns.
+Branches all take what comes before them: `|` concatenates their outputs along depth, `+` adds them, ID hands on what
+it takes. A head is a side branch with a loss of its own, there in training alone; what comes behind it takes what the
+head took. White space and lines are free; `#` begins a comment that ends with its line. Words, numbers, counts and
+options are those of the layer classes: nothing here knows a layer. A recursive descent parser, one method for each
+rule, linear in the length of the text. Source of the notation: CS231n "ConvNet Architectures", layer patterns.
 """
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NoReturn
 
 from gpunet.errors import GpunetError
 from gpunet.layers import layer_types
 from gpunet.layers.layer import Layer
+from gpunet.layers.merge import Add, Concat
 from gpunet.net.fields import converted, missing, problem, types_of
-from gpunet.net.net import INPUT, Node
+from gpunet.net.graph import INPUT
 from gpunet.net.tokens import Token, Tokens
+from gpunet.net.tree import Branches, Head, Item, One, Pattern, Repeat
 from gpunet.net.words import listed, nearest, shown
 from gpunet.volume import Volume
 
@@ -30,42 +35,12 @@ MOST_LAYERS = 10_000
 MOST_NESTED = 50
 MOST_NAME = 100
 START = "INPUT"
+IDENTITY = "ID"
+HEAD = "AUX"
+HEAD_WEIGHT = 0.3
+"""What GoogLeNet's heads weigh."""
+_MERGES = {"|": Concat, "+": Add}
 _VOLUME = re.compile(r"[^\]]*")
-
-
-@dataclass(frozen=True, slots=True)
-class One:
-    """A layer, and its name where it has one."""
-
-    layer: Layer
-    name: str | None = None
-    size: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """A sequence, so many times; `size` layers in all."""
-
-    body: "tuple[One | Repeat, ...]"
-    times: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """What a text says: the input volume, if it does, and the layers: as written (`tree`), one by one (`items`, with
-    the name of each that has one), and as a Net takes them (`layers`)."""
-
-    input: Volume | None
-    tree: tuple[One | Repeat, ...]
-
-    @cached_property
-    def items(self) -> tuple[tuple[str | None, Layer], ...]:
-        return tuple(_unrolled(self.tree))
-
-    @property
-    def layers(self) -> list[Layer | tuple[str, Layer] | Node]:
-        return [(name, layer) if name else layer for name, layer in self.items]
 
 
 def parse(text: str) -> Pattern:
@@ -74,14 +49,6 @@ def parse(text: str) -> Pattern:
     Raises ConfigError: what is wrong and what would be right, then the line with a caret under the place.
     """
     return _Parser(text).pattern()
-
-
-def _unrolled(tree: tuple[One | Repeat, ...]) -> list[tuple[str | None, Layer]]:
-    """The layers of a tree in order, repeats written out."""
-    items: list[tuple[str | None, Layer]] = []
-    for item in tree:
-        items += [(item.name, item.layer)] if isinstance(item, One) else _unrolled(item.body) * item.times
-    return items
 
 
 class _Parser(Tokens):
@@ -96,11 +63,14 @@ class _Parser(Tokens):
     def pattern(self) -> Pattern:
         volume = self._input()
         tree, _ = self._sequence()
-        if self.token.text == "]":
-            self.fail("this ] closes nothing; remove it or open a [ before")
+        if self.token.text in ("]", "}"):
+            opening = "[" if self.token.text == "]" else "{"
+            self.fail(f"this {self.token.text} closes nothing; remove it or open a {opening} before")
+        if self.token.text in _MERGES:
+            self.fail(f"{self.token.text} stands between branches; write {{ A {self.token.text} B }}")
         if self.token.kind != "end":
             self.fail(f"expected -> or the end, found {self.token}; layers are joined by ->")
-        return Pattern(volume, tree)
+        return Pattern(self.text, volume, tree)
 
     def _input(self) -> Volume | None:
         if self.token.text != START:
@@ -128,9 +98,9 @@ class _Parser(Tokens):
         self.token = Token("sign", "]", inside.end())
         return volume
 
-    def _sequence(self) -> tuple[tuple[One | Repeat, ...], int]:
+    def _sequence(self) -> tuple[tuple[Item, ...], int]:
         """Items joined by arrows, and how many layers they are."""
-        items: list[One | Repeat] = []
+        items: list[Item] = []
         size = 0
         while True:
             at = self.token.at
@@ -141,18 +111,18 @@ class _Parser(Tokens):
                 return tuple(items), size
             self.advance()
 
-    def _item(self) -> One | Repeat:
+    def _item(self) -> Item:
         if self.token.text == "[":
             return self._repeat()
+        if self.token.text == "{":
+            return self._branches()
         if self.token.kind != "word":
-            self.fail(f"expected a layer or [, found {self.token}")
-        return self._layer()
+            self.fail(f"expected a layer, [ or {{, found {self.token}")
+        return self._head() if self.token.text == HEAD else self._layer()
 
-    def _repeat(self) -> Repeat:
-        opening, named = self.token.at, len(self.names)
-        self.depth += 1
-        if self.depth > MOST_NESTED:
-            self.fail(f"brackets are nested more than {MOST_NESTED} deep; write fewer, larger groups")
+    def _group(self, opening: int) -> tuple[tuple[Item, ...], int]:
+        """A sequence in brackets, the first of which stands at `opening` and is the token."""
+        self._deeper()
         self.advance()
         body, size = self._sequence()
         if self.token.kind == "end":
@@ -161,6 +131,16 @@ class _Parser(Tokens):
             self.fail(f"expected -> or ], found {self.token}")
         self.advance()
         self.depth -= 1
+        return body, size
+
+    def _deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MOST_NESTED:
+            self.fail(f"brackets are nested more than {MOST_NESTED} deep; write fewer, larger groups")
+
+    def _repeat(self) -> Repeat:
+        named = len(self.names)
+        body, size = self._group(self.token.at)
         times = self._times(size) if self.token.text == "*" else 1
         if times > 1 and len(self.names) > named:
             name, at = list(self.names.items())[named]
@@ -168,6 +148,73 @@ class _Parser(Tokens):
                 f"{name} would name {times} layers, since its group is repeated; remove the name or the *{times}", at
             )
         return Repeat(body, times, size * times)
+
+    def _branches(self) -> Branches:
+        opening = self.token
+        self._deeper()
+        self.advance()
+        branches = [self._branch()]
+        sign = self.token.text
+        while self.token.text in _MERGES and self.token.text == sign:
+            self.advance()
+            branches.append(self._branch())
+        self._close(opening.at, sign, len(branches))
+        self.depth -= 1
+        size = 1 + sum(branch.size for branch in branches)
+        name = self._name() if self.token.text == "as" else None
+        return Branches(tuple(branches), _MERGES[sign](), name, size, opening.at)
+
+    def _branch(self) -> Repeat:
+        """One of several branches; the identity is an empty one."""
+        at = self.token.at
+        if self.token.text == IDENTITY:
+            self.advance()
+            if self.token.kind == "arrow":
+                self.fail(f"{IDENTITY} is a whole branch; leave it out where layers follow")
+            return Repeat((), 1, 0, at)
+        body, size = self._sequence()
+        return Repeat(body, 1, size, at)
+
+    def _close(self, opening: int, sign: str, count: int) -> None:
+        """Take the } behind `count` branches that `sign` separates."""
+        if self.token.kind == "end":
+            self.fail("this { is not closed; put a } behind its last branch", opening)
+        if self.token.text in _MERGES:
+            self.fail(f"{self.token.text} and {sign} stand side by side; put the inner branches in braces of their own")
+        if self.token.text != "}":
+            self.fail(f"expected ->, |, + or }}, found {self.token}")
+        if count < 2:
+            self.fail("a single branch needs no braces; write { A | B } to concatenate, { A + B } to add", opening)
+        self.advance()
+
+    def _head(self) -> Head:
+        self.advance()
+        weight: float = HEAD_WEIGHT
+        if self.token.text == "(":
+            weight = self._weight()
+        if self.token.text != "[":
+            self.fail(f"expected [ and the layers of the head, found {self.token}; write {HEAD}(weight=0.3)[...]")
+        opening = self.token.at
+        body, size = self._group(opening)
+        if _hands_on(body[-1]):
+            self.fail("this head ends without a layer of its own; put one behind the inner head", opening)
+        return Head(body, weight, size)
+
+    def _weight(self) -> float:
+        self.advance()
+        if self.token.text != "weight":
+            self.fail(f"{HEAD} has the option weight, found {self.token}; write {HEAD}(weight=0.3)[...]")
+        self.advance()
+        if self.token.text != "=":
+            self.fail(f"expected = and a value for weight, found {self.token}")
+        self.advance()
+        at, value = self.token.at, self._value("weight")
+        if isinstance(value, str | bool) or not 0 < value <= 1000:
+            self.fail(f"the weight of a head must be a number above 0; got {shown(value)}", at)
+        if self.token.text != ")":
+            self.fail(f"expected the ) that ends the options, found {self.token}")
+        self.advance()
+        return float(value)
 
     def _times(self, size: int) -> int:
         self.advance()
@@ -193,7 +240,7 @@ class _Parser(Tokens):
         if self.token.text == "(":
             self._options(kind, values)
         layer = self._built(kind, values, head)
-        return One(layer, self._name() if self.token.text == "as" else None)
+        return One(layer, self._name() if self.token.text == "as" else None, head.at)
 
     def _number(self, kind: type[Layer], values: dict[str, Any], token: Token) -> None:
         if kind.number is None:
@@ -269,12 +316,19 @@ class _Parser(Tokens):
     def _unknown(self, head: Token, word: str) -> NoReturn:
         if head.text.upper().startswith(START):
             self.fail(f"{START} comes first, and once, with its volume in brackets: {START}[32x32x3] -> ...")
+        if head.text == IDENTITY:
+            self.fail(f"{IDENTITY} is a branch by itself, like {{ CONV3-64 + {IDENTITY} }}; leave it out here")
         hint = nearest(word, self.layers) or f"; there are {listed(self.layers)}"
         self.fail(f"{shown(head.text)[1:-1]} is not a layer{hint}")
 
     def _check_size(self, size: int, at: int) -> None:
         if size > MOST_LAYERS:
             self.fail(f"this makes {size:,} layers; a net has at most {MOST_LAYERS:,}", at)
+
+
+def _hands_on(item: Item) -> bool:
+    """Whether an item ends in an auxiliary head, so that what comes behind it takes an earlier output."""
+    return isinstance(item, Head) or (isinstance(item, Repeat) and _hands_on(item.body[-1]))
 
 
 def _example(kind: type[Layer]) -> str:

@@ -9,15 +9,16 @@ from gpunet.errors import GpunetError
 from gpunet.layers import layer_types
 from gpunet.layers.layer import Layer
 from gpunet.net.document import Document
-from gpunet.net.fields import Line, converted, missing, problem, types_of
-from gpunet.net.net import INPUT, Node
+from gpunet.net.fields import Line, Range, converted, missing, problem, types_of
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Node
 from gpunet.net.pattern import MOST_LAYERS, MOST_NAME, START, parse
 from gpunet.net.tokens import PatternError
 from gpunet.net.toml_lines import Path
+from gpunet.net.tree import Pattern
 from gpunet.net.words import listed, nearest, shown
 from gpunet.volume import FitPolicy, Volume
 
-Layers = list[Layer | tuple[str, Layer] | Node]
 NOWHERE = Volume(1, 1, 1)
 """Stands for a volume that was not said or is wrong; the document then has a problem."""
 
@@ -34,6 +35,13 @@ class Settings:
     fit: FitPolicy = "error"
     scale: float = 1 / 255
     shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a layer's table may say of a loss on its output; see gpunet.net.net.Node."""
+
+    head: Annotated[float, Range(0, 1000, open=("least",))] | None = None
 
 
 def read_settings(document: Document) -> Settings:
@@ -57,21 +65,50 @@ def checked(document: Document, path: Path, table: dict[str, Any], owner: type) 
     return converted(owner, good)
 
 
-def read_layers(document: Document, settings: Settings) -> tuple[Volume, Layers]:
-    """The input volume and the layers, said as a pattern or in tables."""
+@dataclass(frozen=True)
+class Layers:
+    """The input volume and the layers of a config, said as a pattern or in tables (then pattern is None)."""
+
+    input: Volume
+    nodes: list[Layer | tuple[str, Layer] | Node]
+    pattern: Pattern | None
+
+    def point(self, document: Document, error: GpunetError) -> None:
+        """Note what a net made of these layers raised, with the place where its layer is said."""
+        if self.pattern is not None:
+            _note(document, self.pattern.pointed(error) or error)
+            return
+        names = [node.name if isinstance(node, Node) else "" for node in self.nodes]
+        index = names.index(error.layer) if error.layer in names else 0
+        document.wrong(("layer", index), str(error))
+
+
+def read_layers(document: Document, settings: Settings) -> Layers:
+    """The input volume and the layers."""
     values = document.values
     if "net" in values and "layer" in values:
         document.wrong(("layer",), "net and [[layer]] both say the layers; keep one of them")
     if "net" not in values and "layer" not in values:
         document.wrong((), 'the layers are not said; write net = "CONV3-64 -> ..." or [[layer]] tables')
-    said, layers = _pattern(document, settings.net) if isinstance(values.get("net"), str) else (None, [])
-    layers = [*layers, *_tables(document, values.get("layer", []))]
-    return _volume(document, settings.input, said), layers
+    pattern = _pattern(document, settings.net) if isinstance(values.get("net"), str) else None
+    nodes = [*(pattern.layers if pattern else ()), *_tables(document, values.get("layer", []))]
+    return Layers(_volume(document, settings.input, pattern), nodes, pattern)
 
 
-def _volume(document: Document, text: str, said: Volume | None) -> Volume:
+def _note(document: Document, error: GpunetError) -> None:
+    """Note a problem with the pattern, on the line of the place if it is known."""
+    if isinstance(error, PatternError):
+        line = document.line_in(("net",), error.text, error.line)
+        document.wrong(("net",), f"{error.reason}\n{error.quote}", line)
+    else:
+        document.wrong(("net",), str(error))
+
+
+def _volume(document: Document, text: str, pattern: Pattern | None) -> Volume:
     """The volume of `input` or of the pattern; both may say it, if they agree."""
-    if "input" not in document.values and said is None:
+    said = pattern.input if pattern else None
+    wrong_pattern = pattern is None and "net" in document.values  # which may have said it
+    if "input" not in document.values and said is None and not wrong_pattern:
         document.wrong((), 'the input volume is not said; write input = "32x32x3"')
     if not isinstance(document.values.get("input"), str):
         return said or NOWHERE
@@ -80,19 +117,17 @@ def _volume(document: Document, text: str, said: Volume | None) -> Volume:
     except GpunetError as error:
         document.wrong(("input",), str(error))
         return NOWHERE
-    if said is not None and said is not NOWHERE and said != volume:
+    if said is not None and said != volume:
         document.wrong(("input",), f"input is {volume} but net says {START}[{said}]; keep one of them")
     return volume
 
 
-def _pattern(document: Document, text: str) -> tuple[Volume | None, Layers]:
+def _pattern(document: Document, text: str) -> Pattern | None:
     try:
-        pattern = parse(text)
+        return parse(text)
     except PatternError as error:
-        line = document.line_in(("net",), text, error.line)
-        document.wrong(("net",), f"{error.reason}\n{error.quote}", line)
-        return NOWHERE, []
-    return pattern.input, pattern.layers
+        _note(document, error)
+        return None
 
 
 def _tables(document: Document, tables: Any) -> Iterator[Node]:
@@ -112,8 +147,9 @@ def _tables(document: Document, tables: Any) -> Iterator[Node]:
             document.wrong((*path, "type"), _no_type(table.get("type"), list(kinds)))
         layer = _layer(document, path, table, kind) if kind else None
         name, inputs = _name(document, path, table, names), _inputs(document, path, table)
+        head = checked(document, path, table, Ending).get("head")
         if layer:
-            yield Node(name, layer, inputs)
+            yield Node(name, layer, inputs, head)
 
 
 def _no_type(said: object, known: list[str]) -> str:
@@ -125,7 +161,7 @@ def _no_type(said: object, known: list[str]) -> str:
 
 def _layer(document: Document, path: Path, table: dict[str, Any], kind: type[Layer]) -> Layer | None:
     """The layer of one table, or None where it cannot be made."""
-    known = [*types_of(kind), "type", "name", "inputs"]
+    known = [*types_of(kind), "type", "name", "inputs", *types_of(Ending)]
     for key in table:
         if key not in known:
             document.unknown((*path, key), f"a {kind.type} layer", known)

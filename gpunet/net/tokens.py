@@ -20,9 +20,10 @@ _MEANT = {">": "->", "→": "->", "⟶": "->", "⇒": "->"} | dict.fromkeys("\u2
 
 
 class PatternError(ConfigError):
-    """A mistake in a pattern: `reason`, and the place, which the message quotes."""
+    """A mistake in a pattern: `reason`, and the place in `text`, which the message quotes."""
 
     def __init__(self, reason: str, text: str, at: int) -> None:
+        self.text = text
         self.reason, self.line, self.quote = reason, line_of(text, at), quoted(text, at)
         where = f"line {self.line}: " if "\n" in text.strip() else ""
         super().__init__(f"{where}{reason}\n{self.quote}")

@@ -43,6 +43,7 @@ class Emitter:
 
     `parameters`     by short name ("w", "b"); `gradients` the same, empty when nothing is trained
     `kept`           the layer's own notes between forward and backward: tensors by any name it likes
+    `inputs`         how many tensors the layer takes
     """
 
     builder: Builder
@@ -50,6 +51,7 @@ class Emitter:
     parameters: dict[str, Tensor] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    inputs: int = 1
 
     @property
     def batch(self) -> int:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from gpunet.memory.plan import Plan
-from gpunet.net.net import INPUT, Net
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
 from gpunet.report import ways
 from gpunet.volume import Volume

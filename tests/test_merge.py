@@ -1,0 +1,229 @@
+"""Merges: ops against slices, nets of branches against slopes and PyTorch, both notations, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import gpunet
+from gpunet import FC, Add, Concat, ConfigError, Conv, MaxPool, Model, Net, Node, ReLU, ShapeError, Volume
+from gpunet.compile.chunk import cut_points
+from tests.layer_checks import check_only_given_images, check_savings, check_slopes, check_words
+from tests.ops import run_op
+from tests.test_ways import lowered
+
+DTYPES = [np.float32, np.float64]
+
+RESIDUAL = "INPUT[6x5x2] -> CONV3-4 -> RELU -> { CONV3-4 -> RELU -> CONV3-4 + ID } -> RELU -> POOL2(fit=pad) -> FC-3"
+INCEPTION = """INPUT[6x5x2] -> CONV3-4 -> TANH -> {
+    CONV1-3 -> TANH | CONV1-2 -> RELU -> CONV3-5 -> RELU | POOL3(S=1, P=1) -> CONV1-2 -> RELU
+} -> { ID + CONV3-10 + CONV1-10 -> TANH } -> RELU -> GAP -> FC-3"""
+TWICE = "INPUT[4x5x2] -> CONV3-3 -> { ID + ID } -> { ID | ID | RELU } -> FC-3"
+UNTRAINED = "INPUT[4x5x2] -> { CONV3-3 | ID | RELU } -> { ID + CONV1-7 } -> FC-3"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 7, 1, 9), (1, 1, 1, 1)])
+def test_a_sum_adds_every_value_whatever_it_lies_in(device, rng, shape, dtype):
+    a, b = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    for in_place in ({}, {0: 0}, {0: 1}):
+        (y,) = run_op(device, "add", [a, b], [(shape, dtype)], in_place=in_place)
+        np.testing.assert_array_equal(y, a + b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("depths", [(4, 8, 4), (3, 1, 6), (1, 1), (7, 4), (16,) * 5])
+def test_maps_are_joined_and_taken_apart_in_order(device, rng, depths, dtype):
+    xs = [rng.standard_normal((3, 5, 2, D)).astype(dtype) for D in depths]
+    whole = np.empty((3, 5, 2, sum(depths)), dtype)
+    for n, h, w in np.ndindex(3, 5, 2):
+        whole[n, h, w] = [value for x in xs for value in x[n, h, w]]
+    (y,) = run_op(device, "concat_forward", xs, [(whole.shape, dtype)])
+    np.testing.assert_array_equal(y, whole)
+    for found, x in zip(run_op(device, "concat_backward", [y], [(x.shape, dtype) for x in xs]), xs, strict=True):
+        np.testing.assert_array_equal(found, x)
+
+
+def test_images_behind_the_last_are_left_alone(device, rng):
+    a, b = (1 + rng.random((3, 4, 5, 3)) for _ in range(2))
+    check_only_given_images(device, "add", [a, b], a)
+    check_only_given_images(device, "concat_forward", [a, b], np.concatenate([a, b], axis=3))
+
+
+@pytest.mark.parametrize("text", [RESIDUAL, INCEPTION, TWICE, UNTRAINED])
+def test_nets_of_branches_learn_and_save_as_chains_do(device, text):
+    net = gpunet.load(text)
+    check_slopes(net, device)
+    check_savings(net, device)
+
+
+def test_gradients_of_a_fork_are_those_of_pytorch(device, rng):
+    net = gpunet.load(INCEPTION)
+    images, labels = rng.standard_normal((5, 6, 5, 2)), rng.integers(0, 3, 5)
+    with Model(net, 5, device, dtype="float64", seed=4, debug=True) as model:
+        found = model.gradients(images, labels)
+        leaves = {name: torch.tensor(value, requires_grad=True) for name, value in model.parameters.items()}
+        loss = model.evaluate(images, labels)[0]
+    scores = inception_by_hand(torch.tensor(images.transpose(0, 3, 1, 2)), leaves)
+    expected = functional.cross_entropy(scores, torch.tensor(labels))
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    for name, leaf in leaves.items():
+        np.testing.assert_allclose(found[name], leaf.grad.numpy(), rtol=0, atol=1e-11 * leaf.grad.abs().max().item())
+
+
+def inception_by_hand(x: torch.Tensor, p: dict[str, torch.Tensor]) -> torch.Tensor:
+    """INCEPTION, written out with PyTorch's functions."""
+
+    def conv(x, name):
+        w = p[f"{name}.w"].permute(0, 3, 1, 2)
+        return functional.conv2d(x, w, p[f"{name}.b"], padding=w.shape[2] // 2)
+
+    x = conv(x, "conv1").tanh()
+    wide = conv(conv(x, "conv3").relu(), "conv4").relu()
+    pooled = conv(functional.max_pool2d(x, 3, 1, 1), "conv5").relu()
+    x = torch.cat([conv(x, "conv2").tanh(), wide, pooled], dim=1)
+    x = (x + conv(x, "conv6") + conv(x, "conv7").tanh()).relu()
+    return x.mean(dim=(2, 3)) @ p["fc1.w"].T + p["fc1.b"]
+
+
+def test_forward_and_inference_agree_with_the_training_program(device, rng):
+    net = gpunet.load(INCEPTION)
+    images = rng.standard_normal((4, 6, 5, 2)).astype(np.float32)
+    scores = []
+    for mode in ("train", "infer"):
+        with Model(net, 4, device, mode=mode, seed=1, debug=True) as model:
+            scores.append(model.forward(images).tobytes())
+    assert scores[0] == scores[1]
+
+
+def test_a_net_can_be_cut_around_its_branches_but_not_within():
+    cuts = cut_points(lowered(gpunet.load(INCEPTION), 2, "cuda"))
+    assert [name.partition(".")[0] for name in cuts] == ["conv1", "tanh1", "concat1", "add1", "relu4", "gap1"]
+
+
+def test_both_notations_say_branches(tmp_path):
+    nodes = [
+        Conv(4),
+        ReLU(),
+        Node("a", Conv(4), ("relu1",)),
+        Node("b", MaxPool(3, S=1, P=1), ("relu1",)),
+        Node("sum", Add(), ("a", "b", "relu1")),
+        Node("half", Conv(2), ("sum",)),
+        Node("both", Concat(), ("sum", "half")),
+        FC(3),
+    ]
+    text = """INPUT[6x5x2] -> CONV3-4 -> RELU -> { CONV3-4 as a + POOL3(S=1, P=1) as b + ID } as sum
+        -> { ID | CONV3-2 as half } as both -> FC-3"""
+    net = Net("6x5x2", nodes)
+    assert net.volumes["both"] == Volume(6, 5, 6)
+    check_words(text, net, tmp_path)
+
+
+def test_repeated_blocks_are_written_out_and_numbered():
+    net = gpunet.load("INPUT[8x8x4] -> [{ [CONV3-4]*2 -> RELU + ID }]*3 -> FC-2")
+    assert [node.name for node in net.nodes if node.layer.merges] == ["add1", "add2", "add3"]
+    inputs = {node.name: node.inputs for node in net.nodes}
+    assert inputs["add2"] == ("relu2", "add1")
+    assert inputs["conv3"] == ("add1",)
+    assert inputs["fc1"] == ("add3",)
+
+
+# The place of the caret is marked with ¦.
+MISFITS = [
+    (
+        "{ ID | ¦POOL2 | RELU }",
+        "concat1: a concatenation takes volumes of one height and width; this branch is 4x4x3, the",
+    ),
+    ("{ CONV3-4 | RELU | ¦POOL2 }", "first one 8x8x4; choose F, S and P that make it 8x8x3"),
+    (
+        "{ CONV3-4 + ¦ID }",
+        "add1: a sum takes volumes of one size; this branch is 8x8x3, the first one 8x8x4; use a layer",
+    ),
+    ("{ CONV3-4(S=2, fit=crop) + ¦ID }", "use CONV1-4(S=2) in this branch, which gives 4x4x4"),
+    ("{ ID + ¦CONV3-3(S=2, fit=crop) }", "the same strides on both ways: this one is 2 times as small"),
+    ("{ CONV3-4 | ¦CONV9-4(P=0) }", "conv2: F=9 is larger than the input"),
+]
+
+
+@pytest.mark.parametrize(("marked", "said"), MISFITS)
+def test_a_branch_that_does_not_fit_is_pointed_at(tmp_path, marked, said):
+    text = f"INPUT[8x8x3] -> {marked} -> FC-2".replace("¦", "")
+    column = f"INPUT[8x8x3] -> {marked}".index("¦")
+    with pytest.raises(ShapeError) as caught:
+        gpunet.load(text)
+    reason, line, caret = str(caught.value).split("\n")
+    assert said in reason
+    assert caret.index("^") - line.index("INPUT") == column
+    file = tmp_path / "net.toml"
+    file.write_text(f'title = "x"\nnet = """\n{text}"""\n')
+    with pytest.raises(ShapeError, match=r"net\.toml, line 3: ") as caught:
+        gpunet.load(file)
+    assert str(caught.value).split("\n")[1:] == [line, caret]
+
+
+# The place of the caret is marked with ¦.
+BAD = [
+    ("¦{ RELU", "this { is not closed; put a } behind its last branch"),
+    ("RELU -> ¦{ RELU | RELU", "this { is not closed"),
+    ("¦{ RELU }", "a single branch needs no braces; write { A | B } to concatenate, { A + B } to add"),
+    ("{ ¦}", "expected a layer, [ or {, found '}'"),
+    ("{ RELU | ¦}", "expected a layer, [ or {, found '}'"),
+    ("{ RELU | RELU ¦+ RELU }", "+ and | stand side by side; put the inner branches in braces of their own"),
+    ("{ RELU + RELU ¦| RELU }", "| and + stand side by side"),
+    ("{ RELU ¦RELU }", "expected ->, |, + or }, found 'RELU'"),
+    ("{ RELU + RELU ¦]", "expected ->, |, + or }, found ']'"),
+    ("[ RELU ¦}", "expected -> or ], found '}'"),
+    ("RELU¦}", "this } closes nothing; remove it or open a { before"),
+    ("RELU ¦| RELU", "| stands between branches; write { A | B }"),
+    ("RELU ¦+ RELU", "+ stands between branches; write { A + B }"),
+    ("RELU -> ¦ID", "ID is a branch by itself, like { CONV3-64 + ID }; leave it out here"),
+    ("{ RELU + ID ¦-> RELU }", "ID is a whole branch; leave it out where layers follow"),
+    ("{ RELU + ID } as ¦3", "expected a name after as"),
+    ("[{ RELU + ID } as ¦x]*2", "x would name 2 layers"),
+    ("{" * 50 + "¦{ RELU", "more than 50 deep"),
+    ("AUX ¦-> RELU", "expected [ and the layers of the head, found '->'; write AUX(weight=0.3)[...]"),
+    ("AUX(¦w=1)[FC-3]", "AUX has the option weight, found 'w'"),
+    ("AUX(weight¦)[FC-3]", "expected = and a value for weight"),
+    ("AUX(weight=¦0)[FC-3]", "the weight of a head must be a number above 0; got 0"),
+    ("AUX(weight=¦x)[FC-3]", "the weight of a head must be a number above 0; got 'x'"),
+    ("AUX(weight=1¦, S=2)[FC-3]", "expected the ) that ends the options"),
+    ("AUX¦[FC-3 -> AUX[FC-3]]", "this head ends without a layer of its own"),
+    ("AUX¦[FC-3", "this [ is not closed"),
+]
+
+
+@pytest.mark.parametrize(("marked", "said"), BAD)
+def test_mistakes_in_branches_are_quoted_with_a_caret(marked, said):
+    text = marked.replace("¦", "")
+    with pytest.raises(ConfigError) as caught:
+        gpunet.load("INPUT[8x8x3] -> " + text)
+    reason, line, caret = str(caught.value).split("\n")
+    assert said in reason
+    assert line[caret.index("^") :].startswith(text[marked.index("¦") :][:20].rstrip())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (
+            [Node("a", Conv(3), ("c",)), Node("b", ReLU(), ("a",)), Node("c", Add(), ("b", "a"))],
+            "a -> c -> a is a cycle",
+        ),
+        ([Node("a", ReLU(), ("a",))], "a -> a is a cycle, and a net has none"),
+        ([Node("a", ReLU(), ("b",)), Node("b", ReLU(), ("input",))], "'b', which comes after it; put b before a"),
+        (
+            [Conv(3), Node("s", Add(), ("conv1", "conv2"))],
+            "which no layer before it is called; did you mean conv1",
+        ),
+        (
+            [Conv(3), Node("r", ReLU(), ("conv1", "input"))],
+            "r takes one output, and conv1 and input are 2; join",
+        ),
+        ([Conv(3), Add()], "add1: joins at least two outputs, and 1 is given"),
+        ([Conv(3), Node("x", Conv(2), ("input",)), Node("y", ReLU(), ("conv1",))], "nothing takes the output of x"),
+    ],
+)
+def test_graphs_that_cannot_be_are_refused(nodes, said):
+    with pytest.raises((ConfigError, ShapeError), match=said):
+        Net("8x8x3", nodes)

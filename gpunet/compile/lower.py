@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gpunet.errors import PlanError
 from gpunet.layers.merge import emit_add
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
@@ -39,6 +40,8 @@ def lower(
     """
     builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
     feed = _emit_input(net, builder)
+    if net.heads and mode == "train":
+        raise PlanError(f"{net.heads[0].name}: auxiliary heads are not trained yet; take the head out of the net")
     nodes = net.nodes if mode == "train" else net.trunk
     parameters = [p for node in nodes for p in _parameters(net, node, mode, dtype, optimizer)]
     emitters = {node.name: _emitter(builder, node, parameters) for node in nodes}

@@ -11,7 +11,8 @@ from gpunet.layers.fc import FC
 from gpunet.layers.layer import Layer
 from gpunet.layers.relu import ReLU
 from gpunet.layers.window import Pool
-from gpunet.net.net import INPUT, Net, Node
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net, Node
 
 PATTERN = "INPUT -> [[CONV -> RELU]*N -> POOL?]*M -> [FC -> RELU]*K -> FC"
 

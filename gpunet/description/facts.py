@@ -7,7 +7,8 @@ from gpunet.compile.lower import lower
 from gpunet.devices import target
 from gpunet.field import Field, Window, union
 from gpunet.layers.layer import Layer
-from gpunet.net.net import INPUT, Net
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net
 from gpunet.optimizers import optimizer
 from gpunet.volume import Volume
 

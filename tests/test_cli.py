@@ -95,6 +95,18 @@ def test_plan_takes_its_defaults_from_the_config_and_the_device(run: Run, tmp_pa
     assert (found["batch"], found["optimizer"], found["budget_bytes"]) == (64, "momentum", None)
 
 
+def test_a_net_is_scaled_on_the_command_line(run: Run) -> None:
+    scaled = load_config("vgg16").net.scaled(0.125, "32x32x3")
+    made = gpunet.plan(scaled, 2, device="cpu", optimizer="momentum")
+    options = ("vgg16", "--width", "0.125", "--input", "32x32x3")
+    told = json.loads(run("plan", *options, "--batch", 2, "--device", "cpu", "--json").stdout)
+    assert told["arena_bytes"] == made.arena_bytes
+    assert "32x32x8" in run("describe", *options).stdout
+    wrong = run("plan", "vgg16", "--width", "0")
+    assert wrong.exit_code == 2
+    assert "the width must be a number above 0" in wrong.stderr
+
+
 def test_plan_for_inference(run: Run) -> None:
     result = run("plan", "vgg_digits", "--mode", "infer", "--batch", 5)
     assert result.exit_code == 0 and result.stdout.startswith("vgg_digits, inference, batch 5,")

@@ -2,6 +2,7 @@
 
 import pytest
 
+import gpunet
 from gpunet import FC, ConfigError, Conv, MaxPool, Net, Node, ReLU, ShapeError, Volume
 
 # The notes' listing of VGG-16: volume and weights (without biases) of every row that is no ReLU.
@@ -116,3 +117,23 @@ def test_an_unknown_fit_policy_is_refused_by_net_and_layers():
         Conv(4, fit="stretch")
     with pytest.raises(ConfigError, match="fit must be one of error, pad, crop"):
         MaxPool(2, fit="stretch")
+
+
+def test_a_scaled_net_has_so_many_filters_but_the_same_scores():
+    net = gpunet.load("INPUT[16x12x3] -> CONV3-20 -> { CONV3-20 + ID } -> RELU -> POOL2 -> FC-9 -> RELU -> FC-5")
+    small = net.scaled(0.25, "8x8x1")
+    assert [getattr(node.layer, "K", None) for node in small.nodes] == [5, 5, None, None, None, 2, None, 5]
+    assert small.input == Volume(8, 8, 1)
+    assert (net.scaled(), net.scaled(width=2).scaled(0.5)) == (net, net)
+    assert gpunet.load("INPUT[8x8x3] -> CONV3-7 -> CONV1-10 -> RELU -> GAP").scaled(0.01).volumes["relu1"].D == 10
+
+
+def test_what_scales_a_net_must_make_sense():
+    net = gpunet.load("INPUT[16x12x3] -> CONV3-20 -> POOL5 (fit=crop) -> FC-9")
+    for width in (0, -1, float("nan"), True, "2"):
+        with pytest.raises(ConfigError, match=r"the width must be a number above 0, like 0\.5"):
+            net.scaled(width)
+    with pytest.raises(ConfigError, match="cannot read '8x8' as a volume"):
+        net.scaled(1, "8x8")
+    with pytest.raises(ShapeError, match="pool1: F=5 is larger than the input of 4"):
+        net.scaled(1, "4x4x3")

@@ -5,7 +5,9 @@ import typer
 from gpunet.cli import options
 
 
-def describe(net: options.Net, json: options.Json = False) -> None:
+def describe(
+    net: options.Net, width: options.Width = None, input: options.Input = None, json: options.Json = False
+) -> None:
     """Describe a net layer by layer: volumes, parameters, multiply-adds, and what each layer sees of the input.
 
     Then the N, M and K of the notes' pattern, and hints from their rules of thumb with the numbers of this net.
@@ -14,7 +16,7 @@ def describe(net: options.Net, json: options.Json = False) -> None:
     """
     from gpunet.description.description import describe as examine
 
-    made = examine(options.read_net(net).net)
+    made = examine(options.read_net(net, width, input).net)
     if json:
         from gpunet.report.as_json import as_text
         from gpunet.report.description_json import description_json

@@ -25,6 +25,8 @@ def fit(
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = False,
+    width: options.Width = None,
+    input: options.Input = None,
     json: options.Json = False,
 ) -> None:
     """Find the largest batch for each budget, exactly: it fits, one image more does not; free of cost, and at a cost.
@@ -35,7 +37,7 @@ def fit(
     from gpunet.memory.size import format_bytes, parse_bytes
     from gpunet.report.console import working
 
-    config = options.read_net(net)
+    config = options.read_net(net, width, input)
     settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
     settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode)
     surveys, misfits = [], []

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,13 @@ class AnyDevice(StrEnum):
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
 
 Net = Annotated[str, typer.Argument(metavar="NET", help=NET_HELP, show_default=False)]
+Width = Annotated[
+    float | None,
+    typer.Option(help="Scale the number of filters of every layer but the scores, like 0.125.", show_default=False),
+]
+Input = Annotated[
+    str | None, typer.Option(help="Another input volume, like 32x32x3.", metavar="HxWxD", show_default=False)
+]
 Batch = Annotated[
     int | None,
     typer.Option(help="Images of one step; default: what the net's config says, else 64.", show_default=False),
@@ -90,13 +98,19 @@ MicroBatches = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 
-def read_net(text: str) -> "Config":
-    """The config behind NET. Raises ConfigError for an empty one, too: a shell variable that was not set."""
+def read_net(text: str, width: float | None = None, input: str | None = None) -> "Config":
+    """The config behind NET, its net scaled by --width and over --input where they are given.
+
+    Raises ConfigError for an empty one, too: a shell variable that was not set.
+    """
     from gpunet.net.config import load_config
 
     if not text.strip():
         raise ConfigError("no net was given; give a shipped name like vgg16, a .toml file or a pattern")
-    return load_config(text)
+    config = load_config(text)
+    if width is None and input is None:
+        return config
+    return replace(config, net=config.net.scaled(1 if width is None else width, input))
 
 
 def plan_settings(

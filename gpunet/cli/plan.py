@@ -38,6 +38,8 @@ def plan(
         Path | None, typer.Option(metavar="FILE", help="Draw the plan into a .png file.", show_default=False)
     ] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Show what is alive at the peak, and when.")] = False,
+    width: options.Width = None,
+    input: options.Input = None,
     json: options.Json = False,
 ) -> None:
     """Show what a net costs, layer by layer, to the byte, and whether it fits.
@@ -49,7 +51,7 @@ def plan(
 
     if json and timeline:
         raise ConfigError("--json has every tensor with its steps anyway: leave out --timeline")
-    config = options.read_net(net)
+    config = options.read_net(net, width, input)
     if plot is not None:
         from gpunet.report.plot import check_plot
 

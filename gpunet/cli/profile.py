@@ -26,6 +26,8 @@ def profile(
     reserve: options.Reserve = None,
     optimizer: options.Optimizer = None,
     dtype: options.DtypeOption = options.Dtype.float32,
+    width: options.Width = None,
+    input: options.Input = None,
     json: options.Json = False,
 ) -> None:
     """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
@@ -38,7 +40,7 @@ def profile(
     from gpunet.profile.measure import profile as measure
     from gpunet.report.console import working
 
-    config = options.read_net(net)
+    config = options.read_net(net, width, input)
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpunet.layers.fc import FC
     from gpunet.layers.l2_pool import L2Pool
     from gpunet.layers.leaky_relu import LeakyReLU
+    from gpunet.layers.local import LocallyConnected
     from gpunet.layers.lrn import LRN
     from gpunet.layers.merge import Add, Concat
     from gpunet.layers.pool import MaxPool
@@ -56,6 +57,7 @@ __all__ = [
     "Kind",
     "L2Pool",
     "LeakyReLU",
+    "LocallyConnected",
     "MaxPool",
     "Model",
     "Net",
@@ -84,6 +86,7 @@ _MODULES = {
     "layers.fc": ("FC",),
     "layers.l2_pool": ("L2Pool",),
     "layers.leaky_relu": ("LeakyReLU",),
+    "layers.local": ("LocallyConnected",),
     "layers.lrn": ("LRN",),
     "layers.merge": ("Add", "Concat"),
     "layers.pool": ("MaxPool",),

@@ -1,6 +1,7 @@
 """Random calls of every op: odd sizes, every fit policy, scratch larger than needed."""
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,33 @@ class Draw:
         x, w, _, dy = self._conv()
         return Case("conv_backward_input", (dy, w), ((x.shape, self.dtype),), self.scratch, self.geometry)
 
+    # ---- local ----
+
+    def _local(self) -> tuple[np.ndarray, ...]:
+        N, H, W, D = self.volume()
+        self.geometry, H2, W2 = self.window(H, W, most_padding=4)
+        F, K = self.geometry["F"], self.depth()
+        self.scratch = (((self.size(2, 2 * (N + K)), F * F * D), self.dtype),)
+        return (
+            self.values(N, H, W, D),
+            self.values(H2, W2, K, F, F, D),
+            self.values(H2, W2, K),
+            self.values(N, H2, W2, K),
+        )
+
+    def _local_forward(self) -> Case:
+        x, w, b, y = self._local()
+        return Case("local_forward", (x, w, b), ((y.shape, self.dtype),), self.scratch, self.geometry)
+
+    def _local_backward_weights(self) -> Case:
+        x, w, _, dy = self._local()
+        dw, accumulate = self._sum(w.shape)
+        return Case("local_backward_weights", (x, dy), (dw,), self.scratch, {**self.geometry, **accumulate})
+
+    def _local_backward_input(self) -> Case:
+        x, w, _, dy = self._local()
+        return Case("local_backward_input", (dy, w), ((x.shape, self.dtype),), self.scratch, self.geometry)
+
     # ---- fc and bias ----
 
     def _fc(self) -> tuple[np.ndarray, ...]:
@@ -129,8 +157,10 @@ class Draw:
     def _bias_backward(self) -> Case:
         N, H, W, _ = self.volume()
         K, block_rows = self.size(1, 70), self.size(1, 40)
-        partials = -(-(N + 2) * H * W // block_rows), K
-        db, accumulate = self._sum((K,))
+        shape = (K,) if self.rng.random() < 0.7 else (H, W, K)  # of each map, or of each value
+        rows, values = (N + 2) * H * W * K // prod(shape), prod(shape)
+        partials = -(-rows // block_rows), values
+        db, accumulate = self._sum(shape)
         attributes = {"block_rows": block_rows, **accumulate}
         return Case("bias_backward", (self.values(N, H, W, K),), (db,), ((partials, self.dtype),), attributes)
 

@@ -44,6 +44,34 @@ def conv_backward(
     return dx, dw
 
 
+def local_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, *, F: int, S: int, P: int) -> np.ndarray:
+    x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
+    N, H, W, _ = x.shape
+    y = np.empty((N, *w.shape[:3]))
+    for n, h, v, k in np.ndindex(*y.shape):
+        total = b[h, v, k]
+        for i, row in seen(H, h, F, S, P):
+            for j, column in seen(W, v, F, S, P):
+                total += sum(x[n, row, column] * w[h, v, k, i, j])
+        y[n, h, v, k] = total
+    return y
+
+
+def local_backward(
+    x: np.ndarray, w: np.ndarray, dy: np.ndarray, *, F: int, S: int, P: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """dx and dw: each product x*w of the forward sum sends dy to both its factors."""
+    x, w, dy = (np.asarray(a, np.float64) for a in (x, w, dy))
+    H, W = x.shape[1:3]
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for n, h, v, k in np.ndindex(*dy.shape):
+        for i, row in seen(H, h, F, S, P):
+            for j, column in seen(W, v, F, S, P):
+                dx[n, row, column] += w[h, v, k, i, j] * dy[n, h, v, k]
+                dw[h, v, k, i, j] += x[n, row, column] * dy[n, h, v, k]
+    return dx, dw
+
+
 def max_pool(x: np.ndarray, H2: int, W2: int, *, F: int, S: int, P: int) -> tuple[np.ndarray, np.ndarray]:
     """y and switches."""
     x = np.asarray(x, np.float64)

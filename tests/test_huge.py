@@ -7,7 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda import average_pool, image, l2_pool, lrn, pool, relu, update
+from gpunet.devices import open_device
+from gpunet.devices.cuda import (
+    average_pool,
+    dropout,
+    image,
+    l2_pool,
+    leaky_relu,
+    local,
+    lrn,
+    pool,
+    relu,
+    softmax,
+    squash,
+    update,
+)
 from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.launch import BLOCK
@@ -189,4 +203,122 @@ def test_other_windows_reach_the_end_of_a_huge_tensor(tmp_path: Path, kind: Any,
     for array in (y, dx):
         np.testing.assert_array_equal(read(array.rows(N - 1, N)), last)
         assert not read(array.rows(0, 2**12)).any()  # an index that wrapped around would have come down here
+    driver.close()
+
+
+UPDATES = ("momentum_update", "nesterov_update", "adagrad_update", "rmsprop_update", "adam_update", "adamw_update")
+SETTINGS = {"learning_rate": 0.5, "weight_decay": 0.25, "momentum": 0.75, "eps": 0.125, "alpha": 0.75}
+SETTINGS |= {"beta1": 0.75, "beta2": 0.875, "step": 3}
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_all_that_treats_values_alike_reaches_the_end_of_a_huge_tensor(
+    tmp_path: Path, packs: bool, rng: np.random.Generator
+) -> None:
+    """Activations, dropout and updates give there what the CPU gives for these values alone."""
+    D, few, shift = 4, 16, 0 if packs else 1
+    images = HUGE // D
+    driver, cpu = _last_block(tmp_path, images * D // (4 if packs else 1)), open_device("cpu").ops
+    whole = [new_array(driver, (HUGE + shift,), np.float32) for _ in range(4)]
+    arrays = [array.rows(shift, shift + HUGE).reshape(images, 1, 1, D) for array in whole]
+    ends = [array.rows(images - few, images) for array in arrays]
+
+    def check(op: Any, **numbers: Any) -> None:
+        """On both devices; what an update leaves in its first array, the gradient, does not count."""
+        count = op.__code__.co_argcount
+        values = [np.abs(rng.normal(size=ends[0].shape)).astype(np.float32) for _ in range(count)]
+        for end, given in zip(ends, values, strict=False):
+            driver.copy_in(end.pointer, given)
+        op(*arrays[:count], **numbers)
+        here = {**numbers, "first_image": images - few} if op is dropout.dropout else numbers
+        cpu[op.__name__](*values, **here)
+        for end, expected in list(zip(ends, values, strict=False))[op.__name__ in UPDATES :]:
+            np.testing.assert_allclose(read(end), expected, rtol=1e-5, atol=1e-6, err_msg=op.__name__)
+
+    check(relu.relu_backward)
+    check(leaky_relu.leaky_relu_forward, alpha=0.25)
+    check(leaky_relu.leaky_relu_backward, alpha=0.25)
+    for name in ("sigmoid_forward", "sigmoid_backward", "tanh_forward", "tanh_backward"):
+        check(getattr(squash, name))
+    check(dropout.dropout, p=0.5, seed=7, step=3, layer=2, first_image=0, training=1)
+    for name in UPDATES:
+        op = getattr(update, name)
+        check(op, **{setting: SETTINGS[setting] for setting in op.__annotations__ if setting in SETTINGS})
+    for array in arrays:
+        assert not read(array.rows(0, 2**12)).any()  # an index that wrapped around would have come down here
+    driver.close()
+
+
+def test_softmax_of_the_last_image_of_a_huge_batch(tmp_path: Path, rng: np.random.Generator) -> None:
+    K = 5
+    N = HUGE // K
+    driver = SparseDriver(tmp_path, grid=N, block=N - 1)
+    scores, p, dx = (new_array(driver, (N, 1, 1, K), np.float32) for _ in range(3))
+    losses = new_array(driver, (N,), np.float32)
+    labels, hits = (new_array(driver, (N,), np.int32) for _ in range(2))
+    last = rng.normal(size=(1, 1, 1, K)).astype(np.float32)
+    best = int(last.argmax())
+    driver.copy_in(scores.rows(N - 1, N).pointer, last)
+    driver.copy_in(labels.rows(N - 1, N).pointer, np.array([best], np.int32))
+    softmax.softmax_forward(scores, labels, p, losses, hits)
+    expected = np.exp(last) / np.exp(last).sum()
+    np.testing.assert_allclose(read(p.rows(N - 1, N)), expected, rtol=1e-6)
+    np.testing.assert_allclose(read(losses.rows(N - 1, N)), -np.log(expected.max()), rtol=1e-6)
+    assert read(hits.rows(N - 1, N)) == 1
+    softmax.softmax_backward(p, labels, dx, images=2)
+    expected[..., best] -= 1
+    np.testing.assert_allclose(read(dx.rows(N - 1, N)), expected / 2, rtol=1e-6)
+    driver.close()
+
+
+def test_the_last_sum_of_a_huge_bias_gradient(tmp_path: Path) -> None:
+    K, block_rows = 7, 512
+    rows = HUGE // K
+    parts = -(-rows // block_rows)
+    driver = SparseDriver(tmp_path, grid=parts, block=parts - 1)
+    dy, sums = new_array(driver, (rows, K), np.float32), new_array(driver, (parts, K), np.float32)
+    driver.copy_in(dy.rows(rows - 2, rows).pointer, np.arange(2 * K, dtype=np.float32))
+    driver.launch("bias", "sum_rows", parts, BLOCK, dy, sums, rows, K, block_rows, 0, real=dy.dtype)
+    np.testing.assert_array_equal(read(sums.rows(parts - 1, parts))[0], np.arange(K) * 2 + K)
+    driver.close()
+
+
+@pytest.mark.parametrize("N", [3, HUGE])
+def test_filters_of_the_last_position_of_huge_volumes(tmp_path: Path, N: int) -> None:
+    """Filters of one value: a position is multiplied by a number of its own. Volumes are huge, or the batch is."""
+    H, W = (2**16, 2**15 + 16) if N == 3 else (1, 1)
+    driver = SparseDriver(tmp_path, grid=H * W * -(-N // 32), block=H * W * -(-N // 32) - 1)
+    x, y, dx = (new_array(driver, (N, H, W, 1), np.float32) for _ in range(3))
+    w, dw = (new_array(driver, (H, W, 1, 1, 1, 1), np.float32) for _ in range(2))
+    b = new_array(driver, (H, W, 1), np.float32)
+    last, geometry = H * W - 1, {"F": 1, "S": 1, "P": 0}
+
+    def corner(array: DeviceArray, n: int = 0) -> DeviceArray:
+        return array.reshape(-1).rows(n * H * W + last, n * H * W + last + 1)
+
+    for array, value in ((w, 3), (b, 1)):
+        driver.copy_in(corner(array).pointer, np.array([value], np.float32))
+    for n in range(N - 3, N):
+        driver.copy_in(corner(x, n).pointer, np.array([n - N + 5], np.float32))  # 2, 3, 4
+    local.local_forward(x, w, b, y, None, **geometry)
+    np.testing.assert_array_equal([read(corner(y, n)) for n in range(N - 3, N)], [[7], [10], [13]])
+    local.local_backward_input(y, w, dx, None, **geometry)
+    np.testing.assert_array_equal([read(corner(dx, n)) for n in range(N - 3, N)], [[21], [30], [39]])
+    if N == 3:
+        local.local_backward_weights(x, y, dw, None, **geometry)
+        assert read(corner(dw)) == 2 * 7 + 3 * 10 + 4 * 13
+    driver.close()
+
+
+def test_the_last_of_a_huge_number_of_filters(tmp_path: Path) -> None:
+    """Volumes are small, the filters of the one position are more than 2**31 values."""
+    K, D = 2**16 + 5, 2**15 + 3
+    driver = SparseDriver(tmp_path, grid=-(-K // 32), block=-(-K // 32) - 1)
+    w = new_array(driver, (1, 1, K, 1, 1, D), np.float32)
+    x, b, y = (new_array(driver, shape, np.float32) for shape in ((1, 1, 1, D), (1, 1, K), (1, 1, 1, K)))
+    driver.copy_in(w.reshape(K, D).rows(K - 1, K).pointer, np.resize(np.arange(7, dtype=np.float32), D))
+    driver.copy_in(x.pointer, np.resize(np.arange(-1, 2, dtype=np.float32), D))
+    local.local_forward(x, w, b, y, None, F=1, S=1, P=0)
+    expected = np.resize(np.arange(7), D) @ np.resize(np.arange(-1, 2), D)
+    np.testing.assert_array_equal(read(y.reshape(-1).rows(K - 5, K)), [0, 0, 0, 0, expected])
     driver.close()

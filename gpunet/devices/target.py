@@ -20,12 +20,14 @@ class DeviceTarget(ABC):
 
     `reserve_bytes`        what the process holds outside the arena where nobody has measured it
     `scratch_limit_bytes`  how large an im2col matrix pays on this device
+    `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
     """
 
     name: ClassVar[str]
     alignment: ClassVar[int] = 256
     reserve_bytes: ClassVar[int]
     scratch_limit_bytes: ClassVar[int]
+    gathers_windows: ClassVar[bool]
 
     def reserve(self) -> Reserve:
         """The reserve of this machine where it was measured, else the stated one."""

@@ -1,4 +1,4 @@
-"""Biases, one number for each map. Forward they are part of conv and fc; backward stands here."""
+"""Biases, one number for each map, or for each value. Forward they are part of conv, local, fc; backward is here."""
 
 from math import prod
 
@@ -10,7 +10,7 @@ BLOCK_ROWS = 512
 
 
 def emit_bias_backward(emit: Emitter, dy: Tensor, db: Tensor) -> None:
-    """db = sum of dy over all axes but the last: partial sums of 512 rows, then their sum, always in the same order."""
-    *positions, K = dy.shape
-    partials = emit.workspace("db_partials", (-(-prod(positions) // BLOCK_ROWS), K))
+    """db = sum of dy over the axes that db is without: of 512 rows, then of these sums, always in the same order."""
+    values = prod(db.shape)
+    partials = emit.workspace("db_partials", (-(-prod(dy.shape) // (values * BLOCK_ROWS)), values))
     emit.op("bias_backward", (dy,), (db,), (partials,), attributes={"block_rows": BLOCK_ROWS, "accumulate": 0})

@@ -14,6 +14,11 @@ class Target(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def gathers_windows(self) -> bool:
+        """Whether a product of windows that no matrix holds needs them gathered in scratch first."""
+        ...
+
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
         ...

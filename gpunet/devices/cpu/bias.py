@@ -10,16 +10,16 @@ __all__ = ["bias_backward"]
 def bias_backward(
     dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block_rows: int, accumulate: int = 0
 ) -> None:
-    """db = sum of dy over all axes but the last, in float32 without losing the small against the large.
+    """db = sum of dy over the axes in front of those of db, in float32 without losing the small against the large.
 
-    dy        (N, H, W, K)       float32 or float64, in
-    db        (K,)               same dtype, out; where accumulate is 1, in and out: the sum is added to it
-    partials  (>= blocks, K)     same dtype, scratch; blocks = ceil(N*H*W / block_rows), each the sum of block_rows rows
+    dy        (N, H, W, K)       float32 or float64, in; rows of as many values as db has
+    db        (K,) or (H, W, K)  same dtype, out; where accumulate is 1, in and out: the sum is added to it
+    partials  (>= blocks, row)   same dtype, scratch; blocks = ceil(rows / block_rows), each the sum of block_rows rows
     Then the blocks are added in pairs, halving their number until one is left: always the same order.
     Source: CS231n "Backpropagation": a bias feeds every position; pairs after
     Higham 1993, "The accuracy of floating point summation".
     """
-    rows = dy.reshape(-1, dy.shape[-1])
+    rows, sums = dy.reshape(-1, db.size), db.reshape(-1)
     blocks = -(-len(rows) // block_rows)
 
     def one(block: int, worker: int) -> None:
@@ -31,6 +31,6 @@ def bias_backward(
         blocks -= pairs
         np.add(partials[:pairs], partials[blocks : blocks + pairs], out=partials[:pairs])
     if accumulate:
-        np.add(db, partials[0], out=db)
+        np.add(sums, partials[0], out=sums)
     else:
-        db[...] = partials[0]
+        sums[...] = partials[0]

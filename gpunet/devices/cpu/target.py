@@ -9,6 +9,7 @@ class CpuTarget(DeviceTarget):
     name = "cpu"
     reserve_bytes = 64 * MIB
     scratch_limit_bytes = 8 * MIB
+    gathers_windows = True
 
     def hardware(self) -> str:
         from gpunet.devices.cpu.probe import cores, model

@@ -12,7 +12,7 @@ MAPS = 32
 def bias_backward(
     dy: DeviceArray, db: DeviceArray, partials: DeviceArray, *, block_rows: int, accumulate: int = 0
 ) -> None:
-    """db = sum of dy over all positions, by way of partial sums; see gpunet.devices.cpu.bias."""
+    """db = sum of dy over images, or over all positions, by way of partial sums; see gpunet.devices.cpu.bias."""
     rows, parts = dy.size // db.size, -(-dy.size // (db.size * block_rows))
     _sum_rows(dy, partials, rows, db.size, block_rows)
     _sum_rows(partials, db, parts, db.size, parts, accumulate)

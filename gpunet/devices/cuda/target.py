@@ -9,6 +9,7 @@ class CudaTarget(DeviceTarget):
     name = "cuda"
     reserve_bytes = 512 * MIB
     scratch_limit_bytes = 64 * MIB
+    gathers_windows = False
 
     def reserve(self) -> Reserve:
         from gpunet.devices.cuda.reserve import measured

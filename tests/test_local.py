@@ -1,0 +1,219 @@
+"""Convolution without sharing against float64 loops, numeric gradients and PyTorch; scratch of any size; bad input."""
+
+import numpy as np
+import pytest
+import torch
+
+from gpunet import FC, ConfigError, Conv, LocallyConnected, MaxPool, Net, ReLU, ShapeError, Volume, plan
+from gpunet.program.tensor import Kind
+from tests import oracle
+from tests.geometries import COMMON, Geometry
+from tests.layer_checks import check_net, check_words
+from tests.ops import run_op
+
+DTYPES = [np.float32, np.float64]
+WIDE = Geometry(4, 5, F=3, S=1, P=4)  # outermost windows see padding alone
+GEOMETRIES = [*COMMON, WIDE]
+
+
+class Case:
+    """Random arrays for a geometry, N, H, W, D and K all different, and scratch of so many rows."""
+
+    def __init__(self, rng, geometry, dtype=np.float64, N=3, D=4, K=6, rows=100):
+        H, W, H2, W2, F = geometry.H, geometry.W, geometry.H2, geometry.W2, geometry.F
+        self.numbers, self.dtype = geometry.numbers, np.dtype(dtype)
+        self.x = rng.standard_normal((N, H, W, D)).astype(dtype)
+        self.w = rng.standard_normal((H2, W2, K, F, F, D)).astype(dtype)
+        self.b = rng.standard_normal((H2, W2, K)).astype(dtype)
+        self.dy = rng.standard_normal((N, H2, W2, K)).astype(dtype)
+        self.columns = (rows, F * F * D), dtype
+
+    def forward(self, device):
+        return self._run(device, "local_forward", (self.x, self.w, self.b), (self.dy.shape, self.dtype))
+
+    def backward_weights(self, device, images=slice(None), onto=None):
+        """dw of some images, or its sum with `onto`."""
+        output, more = ((self.w.shape, self.dtype), {}) if onto is None else (onto, {"accumulate": 1})
+        return self._run(device, "local_backward_weights", (self.x[images], self.dy[images]), output, **more)
+
+    def backward_input(self, device):
+        return self._run(device, "local_backward_input", (self.dy, self.w), (self.x.shape, self.dtype))
+
+    def _run(self, device, name, inputs, output, **more):
+        columns = self.columns if device.name == "cpu" else None  # as a plan has it
+        (result,) = run_op(device, name, inputs, [output], [columns], **self.numbers, **more)
+        return result
+
+    def check(self, device):
+        """All three are what the loops give."""
+        dx, dw = oracle.local_backward(self.x, self.w, self.dy, **self.numbers)
+        oracle.assert_near(self.forward(device), oracle.local_forward(self.x, self.w, self.b, **self.numbers))
+        oracle.assert_near(self.backward_weights(device), dw)
+        found = self.backward_input(device)
+        oracle.assert_near(found, dx)
+        assert (found[dx == 0] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_forward_and_both_gradients_are_those_of_the_loops(device, rng, geometry, dtype):
+    Case(rng, geometry, dtype, rows=int(rng.integers(2, 20))).check(device)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 11, 22, 500])
+@pytest.mark.parametrize(("N", "D", "K"), [(1, 1, 1), (5, 3, 2), (4, 5, 17), (35, 2, 33)])
+def test_scratch_of_any_size_and_odd_depths_change_nothing(device, rng, rows, N, D, K):
+    """Products of one tile and of several, in both directions."""
+    Case(rng, Geometry(5, 4, F=3, S=2, P=1, fit="pad"), np.float32, N=N, D=D, K=K, rows=rows).check(device)
+
+
+@pytest.mark.parametrize("rows", [2, 5, 200])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounds_are_added_up_one_after_the_other(device, rng, rows, dtype):
+    case = Case(rng, Geometry(7, 6, F=3, S=1, P=1), dtype, N=5, D=3, K=17, rows=rows)
+    dw = case.backward_weights(device, slice(0, 3))
+    whole = case.backward_weights(device, slice(3, 5), onto=dw)
+    oracle.assert_near(whole, oracle.local_backward(case.x, case.w, case.dy, **case.numbers)[1])
+    if rows == 200:  # a round is one product
+        np.testing.assert_array_equal(whole, dw + case.backward_weights(device, slice(3, 5)))
+
+
+def test_with_the_same_filters_everywhere_it_is_a_convolution(device, rng):
+    geometry = Geometry(8, 7, F=3, S=2, P=1, fit="pad")
+    case = Case(rng, geometry)
+    case.w[...], case.b[...] = case.w[0, 0], case.b[0, 0]
+    y = oracle.conv_forward(case.x, case.w[0, 0], case.b[0, 0], geometry.H2, geometry.W2, **case.numbers)
+    dx, dw = oracle.conv_backward(case.x, case.w[0, 0], case.dy, **case.numbers)
+    oracle.assert_near(case.forward(device), y)
+    oracle.assert_near(case.backward_input(device), dx)
+    oracle.assert_near(case.backward_weights(device).sum(axis=(0, 1)), dw)
+
+
+@pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g.fit == "error"], ids=str)
+def test_pytorch_agrees(device, rng, geometry):
+    """unfold gives every window as a column; einsum multiplies each by filters of its own."""
+    case = Case(rng, geometry, np.float32, D=5, K=7)
+    x, w, b, dy = (torch.tensor(a) for a in (case.x, case.w, case.b, case.dy))
+    x.requires_grad = w.requires_grad = True
+    N, H2, W2, _ = dy.shape
+    F = geometry.F
+    columns = torch.nn.functional.unfold(x.permute(0, 3, 1, 2), F, padding=geometry.P, stride=geometry.S)
+    y = torch.einsum("ndfgij,ijkfgd->nijk", columns.reshape(N, -1, F, F, H2, W2), w) + b
+    y.backward(dy)
+    oracle.assert_near(case.forward(device), y.detach().numpy(), 1e-4)
+    oracle.assert_near(case.backward_weights(device), w.grad.numpy(), 1e-4)
+    oracle.assert_near(case.backward_input(device), x.grad.numpy(), 1e-4)
+
+
+def test_gradients_are_the_slopes_of_the_forward_pass(device, rng):
+    case = Case(rng, Geometry(4, 5, F=3, S=2, P=1, fit="pad"), N=2, D=1, K=2)
+
+    def loss(_):
+        return float((case.forward(device) * case.dy).sum())
+
+    oracle.assert_near(case.backward_weights(device), oracle.numeric_gradient(loss, case.w), 1e-7)
+    oracle.assert_near(case.backward_input(device), oracle.numeric_gradient(loss, case.x), 1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("N", [1, 5, 9])
+def test_bias_gradients_are_sums_over_images_alone(device, rng, dtype, N):
+    dy = rng.standard_normal((N, 3, 4, 7)).astype(dtype)
+    partials = [((-(-N // 4), 84), dtype)]
+    (db,) = run_op(device, "bias_backward", [dy], [((3, 4, 7), dtype)], partials, block_rows=4)
+    oracle.assert_near(db, dy.astype(np.float64).sum(axis=0))
+    (again,) = run_op(device, "bias_backward", [dy], [db], partials, block_rows=4, accumulate=1)
+    np.testing.assert_array_equal(again, db + db)
+
+
+def test_nan_reaches_exactly_the_outputs_that_see_it(device, rng):
+    case = Case(rng, Geometry(6, 7, F=3, S=1, P=1), np.float32, N=2)
+    case.x[1, 0, 3, 2] = np.nan
+    expected = np.zeros(case.dy.shape, bool)
+    expected[1, 0:2, 2:5] = True
+    np.testing.assert_array_equal(np.isnan(case.forward(device)), expected)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "unseen"),
+    [
+        (Geometry(8, 11, F=2, S=3, P=0), (slice(2, None, 3), slice(2, None, 3))),  # between windows
+        (Geometry(8, 10, F=3, S=2, P=0, fit="crop"), (slice(7, None), slice(9, None))),  # behind the last
+    ],
+    ids=str,
+)
+def test_what_no_window_sees_gets_a_gradient_of_exactly_zero(device, rng, geometry, unseen):
+    dx = Case(rng, geometry, np.float32).backward_input(device)
+    assert (dx[:, unseen[0]] == 0).all()
+    assert (dx[:, :, unseen[1]] == 0).all()
+
+
+def test_a_stride_may_be_longer_than_an_int(device, rng):
+    x, w, b = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((2, 5, 6, 4), (1, 1, 3, 2, 2, 4), (1, 1, 3)))
+    dy = rng.integers(-3, 4, (2, 1, 1, 3)).astype(np.float32)
+    numbers, columns = {"F": 2, "S": 2**32, "P": 0}, [((8, 16), np.float32)]
+    (y,) = run_op(device, "local_forward", [x, w, b], [(dy.shape, np.float32)], columns, **numbers)
+    np.testing.assert_array_equal(y[:, 0, 0], np.einsum("nijd,kijd->nk", x[:, :2, :2], w[0, 0]) + b[0, 0])
+    (dx,) = run_op(device, "local_backward_input", [dy, w], [(x.shape, np.float32)], columns, **numbers)
+    np.testing.assert_array_equal(dx[:, :2, :2], np.einsum("nk,kijd->nijd", dy[:, 0, 0], w[0, 0]))
+    assert not dx[:, 2:].any() and not dx[:, :, 2:].any()
+
+
+def test_nets_with_it_learn(device):
+    layers = [LocallyConnected(4), ReLU(), MaxPool(2), Conv(5), LocallyConnected(3, F=2, S=2, P=1), FC(3)]
+    check_net(Net("6x5x2", layers, fit="pad"), device)
+
+
+def test_the_words(tmp_path):
+    layers = [LocallyConnected(8, F=3, S=1, P=1), LocallyConnected(4, F=2, S=3, P=1, fit="crop"), FC(3)]
+    check_words(
+        "INPUT[9x8x3] -> LOCAL3-8(S=1, P=1) -> LOCAL2-4(S=3, P=1, fit=crop) -> FC-3", Net("9x8x3", layers), tmp_path
+    )
+
+
+def test_alexnets_first_layer_without_sharing_has_the_parameters_of_the_notes():
+    """290,400 neurons of 11*11*3 weights and a bias each."""
+    conv1 = LocallyConnected(96, F=11, S=4, P=0)
+    volume = Volume(227, 227, 3)
+    assert conv1.output(volume) == Volume(55, 55, 96)
+    assert conv1.output(volume).values == 290_400
+    assert Net(volume, [conv1]).parameters == 290_400 * 364 == 105_705_600
+
+
+def test_scratch_does_not_grow_with_the_batch_and_a_gpu_needs_none():
+    net = Net("16x16x8", [Conv(8), LocallyConnected(8), FC(3)])
+
+    def scratch(device, batch):
+        made = plan(net, batch, device=device, scratch_limit="64KiB")
+        return [
+            t.nbytes
+            for t in made.tensors
+            if t.kind is Kind.WORKSPACE and t.name.startswith("local1.") and "columns" in t.name
+        ]
+
+    assert scratch("cuda", 8) == []
+    assert len(scratch("cpu", 8)) == 3
+    assert max(scratch("cpu", 8)) == max(scratch("cpu", 512)) <= 64 * 2**10
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"K": 0}, "K must be an integer of at least 1"),
+        ({"K": 4, "F": 0}, "F must be an integer of at least 1"),
+        ({"K": 4, "F": 2}, r"P = \(F - 1\)/2 is not whole for F=2; say which P, like P=1"),
+        ({"K": 4, "P": -1}, "P must be an integer of at least 0"),
+        ({"K": 4, "S": True}, "S must be an integer of at least 1"),
+        ({"K": 4, "fit": "stretch"}, "fit must be one of error, pad, crop"),
+    ],
+)
+def test_numbers_that_do_not_work_are_refused(fields, told):
+    with pytest.raises(ConfigError, match=told):
+        LocallyConnected(**fields)
+
+
+def test_a_window_that_does_not_fit_is_refused_and_told_what_does():
+    with pytest.raises(
+        ShapeError, match=r"local1: F=3, S=2, P=0 does not fit 10x10 \(gives 4\.5\); use S=1, or fit='pad'"
+    ):
+        Net("10x10x3", [LocallyConnected(4, S=2, P=0)])

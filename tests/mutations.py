@@ -710,8 +710,6 @@ LOCAL = [
             "        });\n        for (int step",
         ),
         ("a part transposed", "part[fast][slow] = value(slow, fast)", "part[slow][fast] = value(slow, fast)"),
-        ("reads rows behind the last", "tile.row + line < tile.rows && first", "first"),
-        ("reads columns behind the last", "tile.column + line < tile.columns && first", "first"),
         ("the first steps alone", "first < steps; first += TILE", "first < TILE; first += TILE"),
         ("the last step is left out", "step < TILE && first + step < steps; ++step", "step < TILE - 1; ++step"),
         ("adds what is no step", "step < TILE && first + step < steps; ++step", "step <= TILE; ++step"),

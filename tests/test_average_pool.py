@@ -72,6 +72,15 @@ def test_pytorch_agrees_where_padding_does_not_count(device, rng, H, W, F, S, P,
     oracle.assert_near(backward(device, dy, geometry), x.grad.numpy().transpose(0, 2, 3, 1), 1e-6)
 
 
+@pytest.mark.parametrize("H, W, F, S", [(8, 7, 2, 2), (10, 8, 3, 2), (9, 12, 4, 3)])
+def test_without_padding_it_does_not_matter_whether_padding_counts(device, rng, H, W, F, S):
+    """What hangs over the edge never counts, in PyTorch's default neither."""
+    values = rng.standard_normal((2, H, W, 3))
+    y = torch.nn.functional.avg_pool2d(torch.tensor(values).permute(0, 3, 1, 2), F, S, ceil_mode=True)
+    geometry = Geometry(H, W, F=F, S=S, P=0, fit="pad")
+    oracle.assert_near(forward(device, values, geometry), y.permute(0, 2, 3, 1).numpy())
+
+
 @pytest.mark.parametrize("H, W", [(7, 7), (5, 8), (8, 5), (1, 1)])
 def test_the_average_of_a_whole_map_is_one_window(device, rng, H, W):
     geometry = Geometry(H, W, F=max(H, W), S=max(H, W), P=0, fit="pad")

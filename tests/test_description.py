@@ -133,6 +133,7 @@ def test_nets_of_the_pattern_are_counted(layers: str, N: tuple[int, ...], K: int
     [
         ("CONV3-2 -> POOL2 -> FC-2", "at pool1: POOL where RELU would stand"),
         ("CONV3-2 -> TANH -> FC-2", "at tanh1: TANH where RELU would stand"),
+        ("LOCAL3-3 -> RELU -> FC-2", "at local1: LOCAL where CONV, POOL or FC would stand"),
         ("RELU -> FC-2", "at relu1: RELU where CONV, POOL or FC would stand"),
         ("FC-2 -> FC-2", "at fc2: FC where RELU or the end would stand"),
         ("FC-2 -> RELU -> CONV1-2", "at conv1: CONV where FC would stand"),

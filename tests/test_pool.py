@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from gpunet import FC, LRN, L2Pool, MaxPool, Model, Net, ReLU
+from gpunet.compile.rewrite import REWRITES
 from tests import oracle
 from tests.geometries import COMMON, Geometry
 from tests.ops import run_op
@@ -104,6 +106,38 @@ def test_pytorch_agrees(device, rng, geometry):
     y.backward(torch.tensor(dy).permute(0, 3, 1, 2))
     np.testing.assert_array_equal(found, y.detach().numpy().transpose(0, 2, 3, 1))
     oracle.assert_near(backward(device, dy, switches, geometry), x.grad.numpy().transpose(0, 2, 3, 1), 1e-4)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("H, W, F, S, P", [(8, 7, 3, 2, 1), (10, 8, 3, 2, 0), (9, 12, 4, 3, 2), (7, 8, 2, 3, 1)])
+def test_pytorch_agrees_on_windows_that_do_not_fit(device, rng, H, W, F, S, P, ceil):
+    """Its ceil_mode is the policy "pad": Caffe's rounding, without windows that would begin in the padding."""
+    geometry = Geometry(H, W, F=F, S=S, P=P, fit="pad" if ceil else "crop")
+    values = rng.standard_normal((2, H, W, 3)).astype(np.float32)
+    y = torch.nn.functional.max_pool2d(torch.tensor(values).permute(0, 3, 1, 2), F, S, P, ceil_mode=ceil)
+    np.testing.assert_array_equal(forward(device, values, geometry)[0], y.permute(0, 2, 3, 1).numpy())
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_gradients_of_windows_of_minus_infinity_stay_inside(device, geometry):
+    """All of dy arrives: a switch that pointed outside would lose it, or write it elsewhere."""
+    x = np.full((2, geometry.H, geometry.W, 4), -np.inf, np.float32)
+    _, switches = forward(device, x, geometry)
+    dy = np.ones(switches.shape, np.float32)
+    dx = backward(device, dy, switches, geometry)
+    np.testing.assert_array_equal(dx.sum(axis=(1, 2)), dy.sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("without", [(), tuple(REWRITES)], ids=["saved", "plain"])
+def test_nan_goes_through_relu_and_pooling_to_the_scores_of_its_image_alone(device, rng, without):
+    to_nan = [L2Pool(1), LRN(1)]  # the square of 3e38 is infinite, and that divided by itself
+    net = Net("8x6x3", [*to_nan, ReLU(), MaxPool(2), MaxPool(3, S=1, P=1), ReLU(), FC(4)])
+    images, labels = rng.standard_normal((3, 8, 6, 3)).astype(np.float32), np.zeros(3, np.int32)
+    images[1, 5, 2, 0] = 3e38
+    with Model(net, 3, device, without=without, debug=True) as model:
+        scores = model.forward(images)
+        assert np.isnan(scores[1]).all() and np.isfinite(scores[[0, 2]]).all()
+        assert np.isnan(model.step(images, labels))
 
 
 def test_many_blocks_and_a_row_longer_than_a_block(device, rng):

@@ -9,6 +9,7 @@ from gpunet.layers.conv import Conv
 from gpunet.layers.elementwise import Elementwise
 from gpunet.layers.fc import FC
 from gpunet.layers.layer import Layer
+from gpunet.layers.local import LocallyConnected
 from gpunet.layers.relu import ReLU
 from gpunet.layers.window import Pool
 from gpunet.net.graph import INPUT
@@ -76,8 +77,8 @@ def _part(layer: Layer) -> str | None:
 
 
 def _keeps(net: Net, node: Node) -> bool:
-    """Whether a layer leaves the volume as it is and is no other non-linearity in the place of a ReLU."""
-    return not isinstance(node.layer, Elementwise) and net.inputs(node) == (net.volumes[node.name],)
+    """Whether a layer leaves the volume as it is and is no other non-linearity or convolution in another's place."""
+    return not isinstance(node.layer, Elementwise | LocallyConnected) and net.inputs(node) == (net.volumes[node.name],)
 
 
 def _counts(parts: Iterable[str]) -> tuple[int, ...]:

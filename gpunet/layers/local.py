@@ -8,6 +8,7 @@ from math import prod
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
+from gpunet.field import Window
 from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_fit, require_int
 from gpunet.program.builder import Emitter
@@ -52,6 +53,11 @@ class LocallyConnected(Layer):
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
         return window_output(volume, self.K, **self.geometry, fit=self.fit or "error")
+
+    def window(self, *inputs: Volume) -> tuple[Window, Window]:
+        assert self.P is not None  # set in __post_init__
+        window = Window(self.F, self.S, self.P, self.P)
+        return window, window
 
     def weights(self, *inputs: Volume) -> tuple[Weights, ...]:
         (volume,) = inputs

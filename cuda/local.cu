@@ -1,5 +1,5 @@
 // Convolution without sharing: every output position has filters of its own and is a small matrix product by itself.
-// Source: CS231n "Convolutional Layer", on locally-connected layers; a product tile by tile: CUDA C++ Programming Guide.
+// Source: CS231n "Convolutional Layer", on locally-connected layers; products by tiles: CUDA C++ Programming Guide.
 //
 // N images of H x W x D; outputs H2 x W2 x K; windows of F x F at stride S, P zeros around the input. A window holds
 // L = F*F*D values in the order (row in it, column in it, map).
@@ -71,7 +71,9 @@ __device__ inline void take(real (&part)[TILE][TILE + 1], Value value) {
 
 // sum[e] += left(row, step) * right(column, step) for all steps, in order. Every thread of the block must call it.
 template <bool LEFT_ALONG, bool RIGHT_ALONG, typename Index, typename Left, typename Right>
-__device__ inline void add_products(real (&sum)[EACH], Hand& hand, Tile<Index> tile, Index steps, Left left, Right right) {
+__device__ inline void add_products(
+    real (&sum)[EACH], Hand& hand, Tile<Index> tile, Index steps, Left left, Right right
+) {
     for (Index first = 0; first < steps; first += TILE) {
         __syncthreads();  // what was in hand has been used
         take<LEFT_ALONG>(hand.left, [&](int line, int step) {
@@ -145,8 +147,8 @@ __device__ inline void weight_gradients(
 // x   (N, H, W, D)          in
 // dy  (N, H2, W2, K)        in
 // dw  (H2, W2, K, F, F, D)  out; where accumulate is 1, in and out: added to; none of the others
-// A block takes 32 filters and 32 of their values at one position, a thread four of the filters and one value; images are
-// added up in order.
+// A block takes 32 filters and 32 of their values at one position, a thread four of the filters and one value; images
+// are added up in order.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_weights(
     const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ dw, long long N, long long H,
@@ -181,8 +183,8 @@ __device__ inline void input_gradients(const real* dy, const real* w, real* dx, 
 // dy  (N, H2, W2, K)        in
 // w   (H2, W2, K, F, F, D)  in
 // dx  (N, H, W, D)          out; none of the others; exactly 0 where no window looks
-// A block takes 32 images and 32 maps of one input position, a thread four of the images and one map; it adds the windows that
-// see the position in row-major order, of each all filters.
+// A block takes 32 images and 32 maps of one input position, a thread four of the images and one map; it adds the
+// windows that see the position in row-major order, of each all filters.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_input(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, long long N, long long H,

@@ -145,3 +145,23 @@ template <typename T>
 __device__ inline T reduce_sum(T value, T* shared, int apart = 1) {
     return reduce(value, shared, [](T a, T b) { return a + b; }, apart);
 }
+
+// A value and where it stands.
+struct Best {
+    real value;
+    long long k;  // -1: none yet
+};
+
+// The better of two; of equals, and of NaNs, the first.
+__device__ inline Best better(Best a, Best b) {
+    if (a.k < 0 || b.k < 0) return a.k < 0 ? b : a;
+    if (beats(b.value, a.value)) return b;
+    return beats(a.value, b.value) || a.k < b.k ? a : b;
+}
+
+// The first maximum of K values, for every thread of the block; `shared` as in `reduce`.
+__device__ inline Best best_of(const real* row, long long K, Best* shared) {
+    Best best = {0, -1};
+    for (long long k = threadIdx.x; k < K; k += BLOCK) best = better(best, {row[k], k});
+    return reduce(best, shared, better);
+}

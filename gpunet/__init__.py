@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpunet.layers.conv import Conv
     from gpunet.layers.dropout import Dropout
     from gpunet.layers.fc import FC
+    from gpunet.layers.hinge import Hinge
     from gpunet.layers.l2_pool import L2Pool
     from gpunet.layers.leaky_relu import LeakyReLU
     from gpunet.layers.local import LocallyConnected
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gpunet.layers.merge import Add, Concat
     from gpunet.layers.pool import MaxPool
     from gpunet.layers.relu import ReLU
+    from gpunet.layers.softmax import SoftmaxCrossEntropy
     from gpunet.layers.squash import Sigmoid, Tanh
     from gpunet.matrix import conv_matrix
     from gpunet.memory.plan import Plan
@@ -54,6 +56,7 @@ __all__ = [
     "Fit",
     "GlobalAvgPool",
     "GpunetError",
+    "Hinge",
     "Kind",
     "L2Pool",
     "LeakyReLU",
@@ -67,6 +70,7 @@ __all__ = [
     "ReLU",
     "ShapeError",
     "Sigmoid",
+    "SoftmaxCrossEntropy",
     "Tanh",
     "Volume",
     "conv_matrix",
@@ -84,6 +88,7 @@ _MODULES = {
     "layers.conv": ("Conv",),
     "layers.dropout": ("Dropout",),
     "layers.fc": ("FC",),
+    "layers.hinge": ("Hinge",),
     "layers.l2_pool": ("L2Pool",),
     "layers.leaky_relu": ("LeakyReLU",),
     "layers.local": ("LocallyConnected",),
@@ -91,6 +96,7 @@ _MODULES = {
     "layers.merge": ("Add", "Concat"),
     "layers.pool": ("MaxPool",),
     "layers.relu": ("ReLU",),
+    "layers.softmax": ("SoftmaxCrossEntropy",),
     "layers.squash": ("Sigmoid", "Tanh"),
     "matrix": ("conv_matrix",),
     "memory.plan": ("Plan",),

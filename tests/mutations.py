@@ -17,7 +17,8 @@ USERS = {
     "seen": ("average_pool",),
     "each_window": ("pool", "average_pool", "local"),
     "beats": ("pool", "softmax"),
-    "reduce": ("bias", "softmax"),
+    "best": ("softmax", "hinge"),
+    "reduce": ("bias", "loss"),
     "add_bias": ("conv", "fc"),
 }
 """Who uses what stands in one file and is used from others, or a part of common.cuh: enough of them to tell."""
@@ -113,6 +114,12 @@ COMMON = [
         ("windows below the last", "covering<Index>(h + P, F, S, 0, H2)", "covering<Index>(h + P, F, S, 0, H2 + 1)"),
         ("windows right of the last", "(w + P, F, S, 0, W2)", "(w + P, F, S, 0, W2 + 1)"),
         ("a row of windows is left out", "i < down.last;", "i < down.last - 1;"),
+    ),
+    *_of(
+        "common.cuh",
+        "best",
+        ("the last of equals", "|| a.k < b.k", "|| a.k > b.k"),
+        ("a value is left out of the maximum", "k < K; k += BLOCK) best =", "k < K - 1; k += BLOCK) best ="),
     ),
     *_of(
         "common.cuh",
@@ -398,37 +405,99 @@ BIAS = [
     ),
 ]
 
-SOFTMAX = [
+LOSSES = [
     *_of(
-        "softmax.cu",
-        "softmax_forward",
-        ("the last of equals is a hit", "|| a.k < b.k", "|| a.k > b.k"),
-        ("any of equals is a hit", "hits[n] = best.k == labels[n]", "hits[n] = best.value == label_score"),
-        ("no shift", "sum += exp(row[k] - best.value)", "sum += exp(row[k])"),
-        ("the loss is not shifted", "log(sum) - (label_score - best.value)", "log(sum) - label_score"),
-        ("the label is read late", "log(sum) - (label_score -", "log(sum) - (row[labels[n]] -"),
-        ("probabilities do not sum to 1", "exp(row[k] - best.value) / sum;", "exp(row[k] - best.value);"),
-        ("a class is left out of the sum", "k < K; k += BLOCK) sum +=", "k < K - 1; k += BLOCK) sum +="),
-        ("a class is left out of the maximum", "k < K; k += BLOCK) best =", "k < K - 1; k += BLOCK) best ="),
-        ("a class behind the last", "k < K; k += BLOCK) probabilities", "k <= K; k += BLOCK) probabilities"),
-    ),
-    *_of(
-        "softmax.cu",
-        "softmax_mean",
+        "loss.cu",
+        "mean_loss",
         ("the last loss is left out", "n < N; n += BLOCK", "n < N - 1; n += BLOCK"),
         ("mean of a block", "sum / real(N)", "sum / real(BLOCK)"),
         ("losses for hits", "count += hits[n]", "count += losses[n] > 0"),
     ),
     *_of(
+        "loss.cu",
+        "add_loss",
+        ("what was there is forgotten", "*total += weight * *part", "*total = weight * *part"),
+        ("no weight", "weight * *part", "*part"),
+    ),
+    *_of(
+        "softmax.cu",
+        "softmax_forward",
+        ("any of equals is a hit", "hits[n] = best.k == labels[n]", "hits[n] = best.value == label_score"),
+        ("no shift", "sum += exp(row[k] - best.value)", "sum += exp(row[k])"),
+        ("the loss is not shifted", "extra * (label_score - best.value)", "extra * label_score"),
+        ("the label is read late", "(extra * (label_score -", "(extra * (row[labels[n]] -"),
+        ("probabilities do not sum to 1", "exp(row[k] - best.value) / sum;", "exp(row[k] - best.value);"),
+        (
+            "a class is left out of the sum",
+            "k < K; k += BLOCK) {\n            sum",
+            "k < K - 1; k += BLOCK) {\n            sum",
+        ),
+        ("a class behind the last", "k < K; k += BLOCK) probabilities", "k <= K; k += BLOCK) probabilities"),
+        ("infinite scores count where not wanted", "if (share > 0) shifted", "shifted"),
+        ("the others are not wanted", "+ share * shifted", ""),
+        ("each thread knows its own classes", "        shifted = reduce_sum(shifted, sums);\n", ""),
+        ("the label is wanted as without smoothing", "(extra * (label_score", "((label_score"),
+    ),
+    *_of(
         "softmax.cu",
         "softmax_backward",
-        ("not a mean", "? 1 : 0)) / real(images)", "? 1 : 0))"),
+        ("not a mean", "excess / real(images) * weight", "excess * weight"),
         ("mean of a part of the batch", "/ real(images)", "/ real(N)"),
-        ("the label of another row", "k == labels[n] ? 1", "k == labels[0] ? 1"),
+        ("the label of another row", "k == labels[n] ? extra", "k == labels[0] ? extra"),
+        ("the label is wanted as without smoothing", "? extra : real(0)", "? real(1) : real(0)"),
+        ("the others are not wanted", " - share;", ";"),
+        ("no weight", "/ real(images) * weight", "/ real(images)"),
         (
             "the last class is left out",
-            "k < K; k += BLOCK) {\n            dx",
-            "k < K - 1; k += BLOCK) {\n            dx",
+            "k < K; k += BLOCK) {\n            const",
+            "k < K - 1; k += BLOCK) {\n            const",
+        ),
+    ),
+    *_of(
+        "hinge.cu",
+        "hinge_forward",
+        ("the label counts", "if (k != label && !(", "if (!("),
+        ("NaN does not count", "!(excess <= 0)) sum", "excess > 0) sum"),
+        ("no margin", "row[k] - row[label] + margin;", "row[k] - row[label];"),
+        ("never squared", "squared ? excess * excess : excess;", "excess;"),
+        ("always squared", "squared ? excess * excess : excess;", "excess * excess;"),
+        (
+            "the last class is left out",
+            "k < K; k += BLOCK) {\n            const real excess",
+            "k < K - 1; k += BLOCK) {\n            const real excess",
+        ),
+        ("any of equals is a hit", "best.k == label;", "best.value == row[label];"),
+        (
+            "each thread knows its own classes",
+            "        sum = reduce_sum(sum, sums);\n        const Best",
+            "        const Best",
+        ),
+    ),
+    *_of(
+        "hinge.cu",
+        "hinge_backward",
+        (
+            "a slope at the kink",
+            "if (excess <= 0) return 0;",
+            "if (excess < 0) return 0;\n    if (excess == 0) return 1;",
+        ),
+        ("a slope below the margin", "    if (excess <= 0) return 0;\n", ""),
+        ("a slope of 1 for NaN", "excess > 0 ? real(1) : excess;", "real(1);"),
+        ("half of the slope", "squared ? 2 * excess", "squared ? excess"),
+        ("the label is a class like others", "if (k != label) sum", "sum"),
+        ("the label rises", "? -sum :", "? sum :"),
+        (
+            "the label is read late",
+            "slope(row[k] - label_score + margin, squared);\n            dx",
+            "slope(row[k] - row[label] + margin, squared);\n            dx",
+        ),
+        ("not a mean", "rise / real(images) * weight", "rise * weight"),
+        ("mean of a part of the batch", "rise / real(images)", "rise / real(N)"),
+        ("no weight", "/ real(images) * weight", "/ real(images)"),
+        (
+            "a class behind the last",
+            "k < K; k += BLOCK) {\n            const real rise",
+            "k <= K; k += BLOCK) {\n            const real rise",
         ),
     ),
 ]
@@ -762,4 +831,4 @@ LOCAL = [
     ),
 ]
 
-MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *SOFTMAX, *POOL, *AVERAGE_POOL, *L2_POOL, *LRN, *MERGE, *CONV, *LOCAL]
+MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *LOSSES, *POOL, *AVERAGE_POOL, *L2_POOL, *LRN, *MERGE, *CONV, *LOCAL]

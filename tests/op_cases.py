@@ -351,9 +351,9 @@ class Draw:
         x = self._relu()
         return Case("lrn_backward", (self.values(*x.shape), x), ((x.shape, self.dtype),), attributes=self._box())
 
-    # ---- softmax ----
+    # ---- losses ----
 
-    def _softmax(self) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores, half of the time with ties; labels, half of them one of the best."""
         N, K = self.size(1, 9), self.size(1, 600)
         scores = 20 * self.values(N, K)
@@ -363,19 +363,42 @@ class Draw:
         labels = np.where(self.rng.random(N) < 0.5, best, self.rng.integers(0, K, N))
         return scores.reshape(N, 1, 1, K), labels.astype(np.int32)
 
+    def _part_of_a_loss(self) -> dict[str, float]:
+        """Of how many images, and with which weight; half of the time as the op does it by itself."""
+        return {"images": self.size(1, 99), "weight": 0.25} if self.rng.random() < 0.5 else {}
+
     def _softmax_forward(self) -> Case:
-        scores, labels = self._softmax()
+        scores, labels = self._scores()
         N = len(labels)
         outputs = (scores.shape, self.dtype), ((N,), self.dtype), ((N,), np.int32)
-        return Case("softmax_forward", (scores, labels), outputs, aliases=({0: 0},))
-
-    def _softmax_mean(self) -> Case:
-        N = self.size(1, 900)
-        hits = self.rng.integers(0, 2, N).astype(np.int32)
-        return Case("softmax_mean", (np.abs(self.values(N)), hits), (((1,), self.dtype), ((1,), np.int32)))
+        smoothing = {"smoothing": 0.125} if self.rng.random() < 0.5 else {}
+        return Case("softmax_forward", (scores, labels), outputs, (), smoothing, aliases=({0: 0},))
 
     def _softmax_backward(self) -> Case:
-        scores, labels = self._softmax()
+        scores, labels = self._scores()
         p = (np.abs(scores) / 100).astype(self.dtype)
-        images = {"images": self.size(1, 99)} if self.rng.random() < 0.5 else {}
-        return Case("softmax_backward", (p, labels), ((p.shape, self.dtype),), (), images, aliases=({0: 0},))
+        numbers = self._part_of_a_loss() | ({"smoothing": 0.125} if self.rng.random() < 0.5 else {})
+        return Case("softmax_backward", (p, labels), ((p.shape, self.dtype),), (), numbers, aliases=({0: 0},))
+
+    def _margin(self) -> dict[str, float]:
+        return {"margin": float(self.rng.choice([0.5, 1.0, 3.0])), "squared": self.size(0, 1)}
+
+    def _hinge_forward(self) -> Case:
+        scores, labels = self._scores()
+        N = len(labels)
+        return Case("hinge_forward", (scores, labels), (((N,), self.dtype), ((N,), np.int32)), (), self._margin())
+
+    def _hinge_backward(self) -> Case:
+        scores, labels = self._scores()
+        numbers = self._margin() | self._part_of_a_loss()
+        outputs = ((scores.shape, self.dtype),)
+        return Case("hinge_backward", (scores, labels), outputs, (), numbers, aliases=({0: 0},))
+
+    def _mean_loss(self) -> Case:
+        N = self.size(1, 900)
+        hits = self.rng.integers(0, 2, N).astype(np.int32)
+        return Case("mean_loss", (np.abs(self.values(N)), hits), (((1,), self.dtype), ((1,), np.int32)))
+
+    def _add_loss(self) -> Case:
+        numbers = {"weight": 0.25, "training": self.size(0, 1)}
+        return Case("add_loss", (self.values(1),), (self.values(1),), (), numbers)

@@ -254,7 +254,7 @@ def bias_backward(dy: np.ndarray) -> np.ndarray:
     return db
 
 
-def softmax(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def softmax(scores: np.ndarray, labels: np.ndarray, smoothing: float = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities, losses and hits."""
     rows = np.asarray(scores, np.float64).reshape(len(labels), -1)
     p, losses, hits = np.empty_like(rows), np.empty(len(rows)), np.zeros(len(rows), int)
@@ -262,17 +262,36 @@ def softmax(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
         highest = max(row)
         exponents = [exp(score - highest) for score in row]
         p[n] = [value / sum(exponents) for value in exponents]
-        losses[n] = log(sum(exponents)) + highest - row[labels[n]]
+        each = [log(sum(exponents)) + highest - score for score in row]
+        losses[n] = (1 - smoothing) * each[labels[n]] + (smoothing * sum(each) / len(row) if smoothing else 0)
         hits[n] = row.index(highest) == labels[n]
     return p.reshape(scores.shape), losses, hits
 
 
-def softmax_backward(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def softmax_backward(scores: np.ndarray, labels: np.ndarray, smoothing: float = 0) -> np.ndarray:
     """The gradient of the mean loss with respect to the scores."""
     p = softmax(scores, labels)[0]
-    for n, label in enumerate(labels):
-        p[n, 0, 0, label] -= 1
+    for n, k in np.ndindex(len(labels), p.shape[-1]):
+        p[n, 0, 0, k] -= smoothing / p.shape[-1] + (1 - smoothing) * (k == labels[n])
     return p / len(labels)
+
+
+def hinge(
+    scores: np.ndarray, labels: np.ndarray, margin: float, squared: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses, hits and the gradient of the mean loss with respect to the scores."""
+    rows = np.asarray(scores, np.float64).reshape(len(labels), -1)
+    losses, hits, dx = np.zeros(len(rows)), np.zeros(len(rows), int), np.zeros_like(rows)
+    for n, row in enumerate(rows.tolist()):
+        hits[n] = row.index(max(row)) == labels[n]
+        for k, score in enumerate(row):
+            excess = score - row[labels[n]] + margin
+            if k != labels[n] and excess > 0:
+                losses[n] += excess**2 if squared else excess
+                slope = 2 * excess if squared else 1
+                dx[n, k] += slope / len(rows)
+                dx[n, labels[n]] -= slope / len(rows)
+    return losses, hits, dx.reshape(scores.shape)
 
 
 def numeric_gradient(loss, at: np.ndarray, *, step: float = 1e-6) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpunet import FC, Conv, MaxPool, Net, ReLU
+from gpunet import FC, Conv, Hinge, MaxPool, Net, ReLU, SoftmaxCrossEntropy
 
 
 @dataclass
@@ -28,7 +28,7 @@ def run(net: Net, parameters: dict[str, np.ndarray], images: np.ndarray, labels:
         inputs.append(x)
         x = _forward(node.layer, x, net.volumes[node.name].shape, _own(values, node.name))
     scores = x.reshape(len(images), -1)
-    loss, dy = _cross_entropy(scores, labels)
+    loss, dy = _loss(net.loss, scores, labels)
     dy = dy.reshape(x.shape)
     gradients = {}
     for node, x in zip(reversed(net.nodes), reversed(inputs), strict=True):
@@ -72,13 +72,32 @@ def _forward(layer, x, shape, weights):
     return y
 
 
-def _cross_entropy(scores, labels):
+def _loss(loss, scores, labels):
+    """The mean loss and its gradient with respect to the scores."""
+    match loss:
+        case SoftmaxCrossEntropy():
+            return _cross_entropy(scores, labels, loss.smoothing)
+        case Hinge():
+            return _hinge(scores, labels, loss.margin, 2 if loss.squared else 1)
+    raise NotImplementedError(f"no reference for {loss}")
+
+
+def _hinge(scores, labels, margin, power):
+    n = len(scores)
+    excess = np.maximum(0, scores - scores[np.arange(n), labels][:, None] + margin)
+    excess[np.arange(n), labels] = 0
+    slopes = power * excess if power == 2 else (excess > 0).astype(float)
+    slopes[np.arange(n), labels] = -slopes.sum(axis=1)
+    return float((excess**power).sum() / n), slopes / n
+
+
+def _cross_entropy(scores, labels, smoothing):
     n = len(scores)
     exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
     p = exponents / exponents.sum(axis=1, keepdims=True)
-    loss = float(-np.log(p[np.arange(n), labels]).mean())
-    p[np.arange(n), labels] -= 1
-    return loss, p / n
+    wanted = np.full_like(p, smoothing / p.shape[1])
+    wanted[np.arange(n), labels] += 1 - smoothing
+    return float(-(wanted * np.log(p)).sum() / n), (p - wanted) / n
 
 
 def _backward(layer, x, dy, weights):

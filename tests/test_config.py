@@ -16,8 +16,11 @@ from gpunet.errors import ConfigError, GpunetError, ShapeError
 from gpunet.layers import layer_types
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
+from gpunet.layers.hinge import Hinge
+from gpunet.layers.loss import Loss
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
+from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.config import Config, TrainConfig, dump, load, load_config
 from gpunet.net.net import Net, Node
 from gpunet.net.toml_lines import lines_of
@@ -422,6 +425,50 @@ def test_a_settled_config_says_every_setting_of_its_optimizer(tmp_path: Path) ->
     assert load_config(written(tmp_path, dump(config))) == config
 
 
+# The loss.
+
+NET = 'net = "INPUT[3x3x1] -> FC-2"'
+
+
+@pytest.mark.parametrize(
+    "text, loss",
+    [
+        ("", SoftmaxCrossEntropy()),
+        ('[loss]\ntype = "softmax"', SoftmaxCrossEntropy()),
+        ('[loss]\ntype = "softmax"\nsmoothing = 0.1', SoftmaxCrossEntropy(0.1)),
+        ('loss = {type = "svm"}', Hinge()),
+        ('[loss]\ntype = "svm"\nmargin = 2\nsquared = true', Hinge(2.0, True)),
+    ],
+)
+def test_a_config_says_the_loss_and_a_dump_keeps_it(tmp_path: Path, text: str, loss: Loss) -> None:
+    config = load_config(written(tmp_path, f"{NET}\n{text}"))
+    assert config.net.loss == loss
+    assert load_config(written(tmp_path, dump(config))) == config
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("loss = 3", "line 2: loss must be a table, [loss]; got 3"),
+        ('[[loss]]\ntype = "svm"', "line 2: loss must be a table, [loss]; got a list"),
+        ("[loss]", "line 2: this loss needs a type; there are softmax and svm"),
+        ("[loss]\nmargin = 2", "line 2: this loss needs a type; there are softmax and svm"),
+        ('[loss]\n\ntype = "sofmax"', "line 4: there is no loss type 'sofmax'; did you mean softmax?"),
+        ("[loss]\ntype = [1]", "line 3: there is no loss type a list; there are softmax and svm"),
+        ('[loss]\ntype = "svm"\nmargn = 2', "line 4: a svm loss has no key 'margn'; did you mean margin?"),
+        ('[loss]\ntype = "softmax"\nmargin = 2', "line 4: a softmax loss has no key 'margin'"),
+        ('[loss]\ntype = "svm"\nmargin = -2', "line 4: margin must be a number above 0; got -2.0"),
+        ('[loss]\ntype = "svm"\nsquared = 1', "line 4: squared must be true or false; got 1"),
+        ('[loss]\nsmoothing = 1\ntype = "softmax"', "line 3: smoothing must be a number of at least 0 and below 1"),
+        ('[loss]\ntype = "softmax"\nsmoothing = "x"', "line 4: smoothing must be a number; got 'x'"),
+        ('[los]\ntype = "softmax"', "line 2: a config has no key 'los'; did you mean loss?"),
+    ],
+)
+def test_a_loss_that_cannot_be_is_told_by_its_line(tmp_path: Path, text: str, told: str) -> None:
+    (said,) = mistakes(tmp_path, f"{NET}\n{text}")
+    assert said.startswith(told)
+
+
 # Shipped configs.
 
 
@@ -460,6 +507,10 @@ LAYERS = st.one_of(
     st.builds(FC, K=st.integers(1, 9)),
     st.builds(ReLU),
 )
+LOSSES = st.one_of(
+    st.builds(SoftmaxCrossEntropy, smoothing=st.floats(0, 1, exclude_max=True)),
+    st.builds(Hinge, margin=st.floats(1e-300, 1e6), squared=st.booleans()),
+)
 TRAINING = st.builds(
     TrainConfig,
     data=st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=9),
@@ -474,13 +525,18 @@ TRAINING = st.builds(
 
 
 @settings(max_examples=200, deadline=timedelta(seconds=2))
-@given(st.lists(LAYERS, min_size=1, max_size=8), TRAINING, st.floats(-1e6, 1e6), st.booleans())
+@given(st.lists(LAYERS, min_size=1, max_size=8), TRAINING, LOSSES, st.floats(-1e6, 1e6), st.booleans())
 def test_a_dumped_config_loads_again_as_an_equal_one(
-    tmp_path_factory: pytest.TempPathFactory, layers: list[object], train: TrainConfig, shift: float, named: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    layers: list[object],
+    train: TrainConfig,
+    loss: Loss,
+    shift: float,
+    named: bool,
 ) -> None:
     nodes = [Node(f"layer_{index}" if named else "", layer, ()) for index, layer in enumerate(layers)]  # type: ignore[arg-type]
     try:
-        net = Net("31x17x2", nodes, name='a "net"', fit="crop", scale=1 / 3, shift=shift)
+        net = Net("31x17x2", nodes, name='a "net"', fit="crop", scale=1 / 3, shift=shift, loss=loss)
     except ShapeError:  # shrunk to nothing
         return
     config = Config(net, train, title="t\\", source="")

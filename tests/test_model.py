@@ -7,7 +7,20 @@ import pytest
 import torch
 
 import gpunet
-from gpunet import BudgetError, ConfigError, Conv, DataError, MaxPool, Model, Net, ReLU, ShapeError
+from bench.gpu.peer import torch_loss
+from gpunet import (
+    BudgetError,
+    ConfigError,
+    Conv,
+    DataError,
+    Hinge,
+    MaxPool,
+    Model,
+    Net,
+    ReLU,
+    ShapeError,
+    SoftmaxCrossEntropy,
+)
 from gpunet.bound import BoundProgram
 from gpunet.errors import DeviceError
 from tests import reference
@@ -34,6 +47,14 @@ def batch_for(net: Net, n: int, rng: np.random.Generator, dtype: str = "float32"
     return images, rng.integers(0, net.classes, n)
 
 
+LOSSES = (SoftmaxCrossEntropy(), Hinge(), SoftmaxCrossEntropy(0.1), Hinge(0.5, squared=True))
+
+
+def with_loss(net: Net, number: int) -> Net:
+    """The net with another of the losses."""
+    return Net(net.input, net.nodes, name=net.name, fit=net.fit, loss=LOSSES[number % len(LOSSES)])
+
+
 def close(got, wanted, relative):
     """Within `relative` of the largest value."""
     scale = max(np.abs(wanted).max(), 1e-30)
@@ -50,7 +71,7 @@ def nudge_biases(model: Model, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_random_nets_agree_with_float64_loops(device, seed):
     rng = np.random.default_rng(seed)
-    net = random_net(rng, layers=int(rng.integers(2, 8)))
+    net = with_loss(random_net(rng, layers=int(rng.integers(2, 8))), seed)
     n = int(rng.integers(2, 5))
     limit = int(rng.integers(200, 20_000))
     for dtype, bound in (("float64", 1e-12), ("float32", 1e-4)):
@@ -110,7 +131,7 @@ class TorchNet(torch.nn.Module):
 @pytest.mark.parametrize("seed", range(4))
 def test_three_training_steps_agree_with_pytorch(device, optimizer, seed):
     rng = np.random.default_rng(100 + seed)
-    net = random_net(rng, layers=6)
+    net = with_loss(random_net(rng, layers=6), seed)
     model = Model(net, batch=4, device=device, optimizer=optimizer, seed=seed, learning_rate=0.02, scratch_limit=3000)
     nudge_biases(model, rng)
     peer = TorchNet(net, dict(model.parameters))
@@ -120,7 +141,7 @@ def test_three_training_steps_agree_with_pytorch(device, optimizer, seed):
         images, labels = batch_for(net, 4, rng)
         trainer.zero_grad()
         scores = peer(torch.from_numpy(images))
-        loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels))
+        loss = torch_loss(net, scores, torch.from_numpy(labels))
         loss.backward()
         close(model.forward(images), scores.detach().numpy(), 1e-4)
         for name, gradient in model.gradients(images, labels).items():

@@ -1,10 +1,12 @@
-"""Softmax cross-entropy against float64 loops, numeric gradients and PyTorch; large scores, ties and NaN."""
+"""Softmax cross-entropy against float64 loops, slopes and PyTorch; smoothed labels, large scores, ties and NaN."""
 
 import numpy as np
 import pytest
 import torch
 
+from gpunet import FC, ConfigError, Net, ReLU, SoftmaxCrossEntropy
 from tests import oracle
+from tests.layer_checks import check_net
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -17,15 +19,11 @@ def draw(rng, N, classes, dtype=np.float64):
     return scores, rng.integers(0, classes, N).astype(np.int32)
 
 
-def forward(device, scores, labels, in_place=None):
+def forward(device, scores, labels, in_place=None, **numbers):
     """Probabilities, losses and hits."""
     N, dtype = len(labels), scores.dtype
     outputs = [(scores.shape, dtype), ((N,), dtype), ((N,), np.int32)]
-    return run_op(device, "softmax_forward", [scores, labels], outputs, in_place=in_place)
-
-
-def mean(device, losses, hits):
-    return run_op(device, "softmax_mean", [losses, hits], [((1,), losses.dtype), ((1,), np.int32)])
+    return run_op(device, "softmax_forward", [scores, labels], outputs, in_place=in_place, **numbers)
 
 
 def backward(device, probabilities, labels, in_place=None, **numbers):
@@ -45,13 +43,24 @@ def test_probabilities_losses_hits_and_gradients_are_those_of_the_loops(device, 
     oracle.assert_near(backward(device, found[0], labels, in_place), oracle.softmax_backward(scores, labels))
 
 
+@pytest.mark.parametrize("in_place", [None, {0: 0}])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("N", [1, 2, 63, 1000])
-def test_the_mean_of_the_losses_and_the_number_of_hits(device, rng, N, dtype):
-    losses, hits = rng.random(N).astype(dtype), rng.integers(0, 2, N).astype(np.int32)
-    loss, correct = mean(device, losses, hits)
-    oracle.assert_near(loss, np.array([sum(losses.tolist()) / N]))
-    assert correct.tolist() == [hits.sum()]
+@pytest.mark.parametrize("shape, smoothing", [((3, 7), 0.1), ((70, 10), 0.75), ((5, 1000), 0.3), ((2, 1), 0.5)])
+def test_smoothed_labels_have_the_losses_and_gradients_of_the_loops(device, rng, shape, smoothing, dtype, in_place):
+    scores, labels = draw(rng, *shape, dtype)
+    found = forward(device, scores, labels, in_place, smoothing=smoothing)
+    for result, expected in zip(found, oracle.softmax(scores, labels, smoothing), strict=True):
+        oracle.assert_near(result, expected, None if result.dtype == dtype else 0)
+    dx = backward(device, found[0], labels, in_place, smoothing=smoothing)
+    oracle.assert_near(dx, oracle.softmax_backward(scores, labels, smoothing))
+
+
+def test_the_gradient_takes_its_weight(device, rng):
+    scores, labels = draw(rng, 9, 33, np.float32)
+    p = forward(device, scores, labels)[0]
+    plain = backward(device, p, labels)
+    np.testing.assert_array_equal(backward(device, p, labels, weight=1.0, smoothing=0.0), plain)
+    np.testing.assert_array_equal(backward(device, p, labels, weight=0.25), plain / 4)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -79,14 +88,21 @@ def test_a_nan_score_makes_its_row_nan_and_no_other(device, rng):
     assert np.isfinite(p[[0, 1, 3]]).all()
 
 
-def test_gradients_are_the_slopes_of_the_mean_loss(device, rng):
+def test_a_score_of_minus_infinity_costs_only_where_its_class_is_wanted(device):
+    scores = np.array([1, -np.inf, 2], np.float32).reshape(1, 1, 1, 3)
+    labels = np.array([2], np.int32)
+    assert np.isfinite(forward(device, scores, labels)[1]).all()
+    assert forward(device, scores, labels, smoothing=0.1)[1] == np.inf
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_gradients_are_the_slopes_of_the_mean_loss(device, rng, smoothing):
     scores, labels = draw(rng, 5, 4)
 
     def loss(scores):
-        _, losses, hits = forward(device, scores, labels)
-        return float(mean(device, losses, hits)[0][0])
+        return float(forward(device, scores, labels, smoothing=smoothing)[1].mean())
 
-    dx = backward(device, forward(device, scores, labels)[0], labels)
+    dx = backward(device, forward(device, scores, labels)[0], labels, smoothing=smoothing)
     oracle.assert_near(dx, oracle.numeric_gradient(loss, scores), 1e-7)
 
 
@@ -99,13 +115,23 @@ def test_rounds_of_a_batch_have_the_gradients_of_the_whole(device, rng):
         np.testing.assert_array_equal(part, whole[first:last])
 
 
-def test_pytorch_agrees(device, rng):
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_pytorch_agrees(device, rng, smoothing):
     scores, labels = draw(rng, 37, 10, np.float32)
     x = torch.tensor(scores.reshape(37, 10), requires_grad=True)
-    loss = torch.nn.functional.cross_entropy(x, torch.tensor(labels, dtype=torch.int64))
+    loss = torch.nn.functional.cross_entropy(x, torch.tensor(labels, dtype=torch.int64), label_smoothing=smoothing)
     loss.backward()
-    p, losses, hits = forward(device, scores, labels)
-    found, correct = mean(device, losses, hits)
-    np.testing.assert_allclose(found[0], loss.item(), rtol=1e-5)
-    assert correct[0] == (x.argmax(dim=1) == torch.tensor(labels)).sum().item()
-    oracle.assert_near(backward(device, p, labels).reshape(37, 10), x.grad.numpy(), 1e-4)
+    p, losses, hits = forward(device, scores, labels, smoothing=smoothing)
+    np.testing.assert_allclose(losses.mean(), loss.item(), rtol=1e-5)
+    assert hits.sum() == (x.argmax(dim=1) == torch.tensor(labels)).sum().item()
+    oracle.assert_near(backward(device, p, labels, smoothing=smoothing).reshape(37, 10), x.grad.numpy(), 1e-4)
+
+
+def test_nets_learn_with_smoothed_labels(device):
+    check_net(Net("4x3x2", [FC(6), ReLU(), FC(3)], loss=SoftmaxCrossEntropy(0.2)), device)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1, float("nan"), "much", True])
+def test_smoothing_is_a_number_from_0_to_below_1(smoothing):
+    with pytest.raises(ConfigError, match="smoothing must be a number of at least 0 and below 1; got"):
+        SoftmaxCrossEntropy(smoothing)

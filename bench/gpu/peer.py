@@ -7,8 +7,10 @@ import numpy as np
 
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
+from gpunet.layers.hinge import Hinge
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
+from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.net import Net
 
 
@@ -63,6 +65,19 @@ def torch_modules(net: Net) -> Any:
     return torch.nn.Sequential(*modules)
 
 
+def torch_loss(net: Net, scores: Any, labels: Any) -> Any:
+    """The mean loss of the net. Raises NotImplementedError for a loss that has no peer."""
+    from torch.nn import functional
+
+    match net.loss:
+        case SoftmaxCrossEntropy(smoothing=smoothing):
+            return functional.cross_entropy(scores, labels, label_smoothing=smoothing)
+        case Hinge(margin=margin, squared=squared):  # PyTorch's is the mean over the classes, too
+            return net.classes * functional.multi_margin_loss(scores, labels, p=2 if squared else 1, margin=margin)
+        case other:
+            raise NotImplementedError(f"no peer for {other}")
+
+
 def _require_whole(name: str, sides: tuple[int, ...], F: int, S: int, P: int) -> None:
     if any((side - F + 2 * P) % S for side in sides):
         raise NotImplementedError(f"{name}: windows that do not fit their volume have no peer")
@@ -99,7 +114,7 @@ class TorchTrainer:
         self._torch = torch
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._peer = peer
-        self._scale = net.scale
+        self._net = net
         self._model = torch_net(net, parameters).to(peer).to(memory_format=self._format)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=learning_rate, momentum=momentum)
 
@@ -108,13 +123,13 @@ class TorchTrainer:
         torch = self._torch
         moved = torch.from_numpy(images).to(self._peer).permute(0, 3, 1, 2)
         if images.dtype == np.uint8:
-            moved = moved.float().mul_(self._scale)
+            moved = moved.float().mul_(self._net.scale)
         return moved.contiguous(memory_format=self._format), torch.from_numpy(labels).to(self._peer).long()
 
     def step(self, images: Any, labels: Any) -> Any:
         """One training step on tensors of the device; the loss, not waited for."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._torch.nn.functional.cross_entropy(self._model(images), labels)
+        loss = torch_loss(self._net, self._model(images), labels)
         loss.backward()
         self._optimizer.step()
         return loss.detach()

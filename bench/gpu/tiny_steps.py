@@ -16,6 +16,7 @@ from gpunet import (
     Conv,
     Dropout,
     GlobalAvgPool,
+    Hinge,
     L2Pool,
     LeakyReLU,
     LocallyConnected,
@@ -54,7 +55,7 @@ def net() -> Net:
 
 
 def other_net() -> Net:
-    """The layers that the first net is without."""
+    """The layers, and the loss, that the first net is without."""
     layers = [
         Conv(8),
         LRN(),
@@ -70,7 +71,7 @@ def other_net() -> Net:
         Dropout(),
         FC(5),
     ]
-    return Net("13x18x3", layers, name="others", fit="pad")
+    return Net("13x18x3", layers, name="others", fit="pad", loss=Hinge(squared=True))
 
 
 def branchy_net() -> Net:
@@ -106,7 +107,20 @@ def steps(device: Device) -> list[float]:
             losses.append(model.step(images[:2], labels[:2]))
     with Model(net(), BATCH, device, mode="infer") as model:
         losses.append(float(model.forward(images).sum()))
+    losses.append(sum_of_losses(device))
     return losses
+
+
+def sum_of_losses(device: Device) -> float:
+    """Of two, as a net with heads along the way adds them."""
+    arena = device.allocate(512)
+    part, total = (arena.view(offset, (1,), "float32") for offset in (0, 256))
+    device.write(part, np.array([3], np.float32))
+    device.write(total, np.array([10], np.float32))
+    device.ops["add_loss"](part, total, weight=0.3, training=1)
+    found = float(device.read(total)[0])
+    arena.free()
+    return found
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Losses: scores and labels into one number to make small. Source: CS231n "Linear classification", softmax."""
+"""What a loss is: scores and labels into one number to make small. Source: CS231n "Linear classification"."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.program.builder import Emitter
-from gpunet.program.program import RunTime
 from gpunet.program.tensor import Kind, Tensor
 
 
@@ -17,32 +17,31 @@ class LossTensors:
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy:
-    """Mean over the batch of -log(softmax(scores)[label])."""
+class Loss(ABC):
+    """Base of all losses; subclasses are frozen dataclasses whose fields are their settings.
 
-    type: ClassVar[str] = "softmax"
+    `type`  what a config calls it (`type = "softmax"` in `[loss]`)
+    """
 
+    type: ClassVar[str]
+
+    @abstractmethod
     def forward(self, emit: Emitter, scores: Tensor, labels: Tensor) -> LossTensors:
-        """Emit the loss; keeps the probabilities, which may take over the scores."""
-        probabilities = emit.activation("probabilities", scores.shape[1:])
-        losses = emit.activation("losses", ())
-        hits = emit.activation("hits", (), "int32")
-        loss = emit.tensor("loss", Kind.ACTIVATION, (1,))
-        correct = emit.tensor("correct", Kind.ACTIVATION, (1,), "int32")
-        emit.op("softmax_forward", (scores, labels), (probabilities, losses, hits), in_place=((0, 0),))
-        emit.op("softmax_mean", (losses, hits), (loss, correct), across_images=True)
-        emit.kept.update(probabilities=probabilities, labels=labels)
-        return LossTensors(loss, correct)
+        """Emit the loss of the scores (N, 1, 1, C) for the labels (N,); keep in `emit.kept` what backward needs."""
 
-    def backward(self, emit: Emitter) -> Tensor:
-        """Emit the gradient of the mean loss with respect to the scores; it may take over the probabilities."""
-        probabilities, labels = emit.kept["probabilities"], emit.kept["labels"]
-        dx = emit.gradient("dx", probabilities)
-        emit.op(
-            "softmax_backward",
-            (probabilities, labels),
-            (dx,),
-            in_place=((0, 0),),
-            attributes={"images": RunTime("images")},
-        )
-        return dx
+    @abstractmethod
+    def backward(self, emit: Emitter, weight: float = 1.0) -> Tensor:
+        """Emit the gradient of weight * mean loss with respect to the scores and return it."""
+
+
+def losses_and_hits(emit: Emitter) -> tuple[Tensor, Tensor]:
+    """New tensors for the loss of each image (N,), and whether its label has the highest score (N,) int32."""
+    return emit.activation("losses", ()), emit.activation("hits", (), "int32")
+
+
+def emit_mean(emit: Emitter, losses: Tensor, hits: Tensor) -> LossTensors:
+    """Emit the mean of the losses and the number of hits."""
+    loss = emit.tensor("loss", Kind.ACTIVATION, (1,))
+    correct = emit.tensor("correct", Kind.ACTIVATION, (1,), "int32")
+    emit.op("mean_loss", (losses, hits), (loss, correct), across_images=True)
+    return LossTensors(loss, correct)

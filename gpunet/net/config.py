@@ -4,6 +4,7 @@
     input = "32x32x3"          scale = 0.0039          shift = 0.0            fit = "error"
     net = "[CONV3-64 -> RELU]*2 -> FC-10"
     [[layer]]                  instead of net: type, perhaps name and inputs, and the layer's fields
+    [loss]                     type, and the loss's fields; without it softmax cross-entropy
     [train]                    the fields of TrainConfig
 
 Every key that is unknown, of the wrong type or out of range is reported, all at once, each with its line.
@@ -22,7 +23,7 @@ from gpunet.net.document import Document
 from gpunet.net.fields import Amount, Line, OneOf, Range, problem, types_of
 from gpunet.net.net import Net
 from gpunet.net.pattern import MOST_NAME, START, parse
-from gpunet.net.reader import checked, read_layers, read_settings
+from gpunet.net.reader import checked, read_layers, read_loss, read_settings
 from gpunet.net.words import listed, nearest, printable, shown
 from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer, strangers
 
@@ -152,7 +153,8 @@ def dump(config: Config) -> str:
         for node in net.nodes
     ]
     train = {key: value for key, value in asdict(config.train).items() if value is not None}
-    text = tomli_w.dumps(top | plain | {"train": train, "layer": layers})
+    loss = {"type": net.loss.type} | asdict(net.loss)
+    text = tomli_w.dumps(top | plain | {"loss": loss, "train": train, "layer": layers})
     return re.sub(r'\[\n((?: +"\w+",\n)+)\]', lambda names: f"[{' '.join(names[1].split())[:-1]}]", text)  # on one line
 
 
@@ -180,11 +182,20 @@ def _read(path: Path) -> Config:
     document = Document(path)
     settings = read_settings(document)
     layers = read_layers(document, settings)
+    loss = read_loss(document)
     train = _train(document)
     document.check()
     name = settings.name or printable(path.stem)[:MOST_NAME]
     try:
-        net = Net(layers.input, layers.nodes, name=name, fit=settings.fit, scale=settings.scale, shift=settings.shift)
+        net = Net(
+            layers.input,
+            layers.nodes,
+            name=name,
+            fit=settings.fit,
+            scale=settings.scale,
+            shift=settings.shift,
+            loss=loss,
+        )
     except GpunetError as error:
         layers.point(document, error)
         raise type(error)(document.said()) from None

@@ -8,9 +8,13 @@ from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.layer import Layer, Weights
-from gpunet.layers.loss import SoftmaxCrossEntropy
+from gpunet.layers.loss import Loss
+from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.graph import INPUT, check_graph
 from gpunet.volume import FIT_POLICIES, FitPolicy, Volume
+
+SOFTMAX = SoftmaxCrossEntropy()
+"""The loss of a net that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Net:
     `name`    what plans and reports call the net
     `fit`     what a window that does not fit its volume does, where the layer does not say: "error", "pad" or "crop"
     `scale, shift`  a uint8 pixel p enters the net as p*scale + shift; float images enter as they are
+    `loss`    what training makes small
 
     Raises ConfigError for names that clash or stand for nothing, ShapeError, with the layer's name, for layers that do
     not fit their volumes.
@@ -50,9 +55,12 @@ class Net:
         fit: FitPolicy = "error",
         scale: float = 1 / 255,
         shift: float = 0.0,
+        loss: Loss = SOFTMAX,
     ) -> None:
         if fit not in FIT_POLICIES:
             raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {fit!r}")
+        if not isinstance(loss, Loss):
+            raise ConfigError(f"loss must be a loss like SoftmaxCrossEntropy(); got {loss!r}")
         if not layers:
             raise ConfigError(f"{name} has no layers; it needs at least one")
         self.input = Volume.parse(input)
@@ -60,7 +68,7 @@ class Net:
         self.fit = fit
         self.scale = float(scale)
         self.shift = float(shift)
-        self.loss = SoftmaxCrossEntropy()
+        self.loss = loss
         self.nodes = tuple(_with_policy(node, fit) for node in _named(layers))
         check_graph(self.nodes)
         self.volumes = self._volumes()
@@ -118,7 +126,7 @@ class Net:
                 node = replace(node, layer=replace(node.layer, **settings))
             nodes.append(node)
         volume = self.input if input is None else input
-        return Net(volume, nodes, name=self.name, fit=self.fit, scale=self.scale, shift=self.shift)
+        return Net(volume, nodes, name=self.name, fit=self.fit, scale=self.scale, shift=self.shift, loss=self.loss)
 
     def _scorers(self) -> set[str]:
         """The layers whose filters are the classes: the last ones with filters on each way to scores."""
@@ -152,9 +160,14 @@ class Net:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):
             return NotImplemented
-        return (self.input, self.nodes, self.scale, self.shift) == (other.input, other.nodes, other.scale, other.shift)
+        return self._value == other._value
 
     __hash__ = None  # type: ignore[assignment]  # compared by value, never a key
+
+    @property
+    def _value(self) -> tuple[object, ...]:
+        """What makes a net equal to another; its name does not."""
+        return self.input, self.nodes, self.scale, self.shift, self.loss
 
     def __repr__(self) -> str:
         size = f"{len(self.nodes)} layers, {self.parameters:,} parameters"

@@ -1,4 +1,4 @@
-"""From a TOML document to an input volume and layers; what is wrong on the way is noted in the document."""
+"""From a TOML document to an input volume, layers and a loss; what is wrong on the way is noted in the document."""
 
 import re
 from collections.abc import Iterator
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from gpunet.errors import GpunetError
-from gpunet.layers import layer_types
+from gpunet.layers import layer_types, loss_types
 from gpunet.layers.layer import Layer
+from gpunet.layers.loss import Loss
 from gpunet.net.document import Document
 from gpunet.net.fields import Line, Range, converted, missing, problem, types_of
 from gpunet.net.graph import INPUT
-from gpunet.net.net import Node
+from gpunet.net.net import SOFTMAX, Node
 from gpunet.net.pattern import MOST_LAYERS, MOST_NAME, START, parse
 from gpunet.net.tokens import PatternError
 from gpunet.net.toml_lines import Path
@@ -25,7 +26,7 @@ NOWHERE = Volume(1, 1, 1)
 
 @dataclass(frozen=True)
 class Settings:
-    """The plain keys of a config; `layer` and `train` are its tables."""
+    """The plain keys of a config; `layer`, `loss` and `train` are its tables."""
 
     title: Annotated[str, Line(1000)] = ""
     source: Annotated[str, Line(1000)] = ""
@@ -46,7 +47,7 @@ class Ending:
 
 def read_settings(document: Document) -> Settings:
     """The plain keys; keys that a config does not have are noted."""
-    known = [*types_of(Settings), "layer", "train"]
+    known = [*types_of(Settings), "layer", "loss", "train"]
     for key in document.values:
         if key not in known:
             document.unknown((key,), "a config", known)
@@ -138,36 +139,53 @@ def _tables(document: Document, tables: Any) -> Iterator[Node]:
     if len(tables) > MOST_LAYERS:
         document.wrong(("layer", MOST_LAYERS), f"a net has at most {MOST_LAYERS:,} layers; got {len(tables):,}")
         return
-    kinds = {kind.type: kind for kind in layer_types()}
+    also = ("name", "inputs", *types_of(Ending))
     names: set[str] = set()
     for index, table in enumerate(tables):
         path = ("layer", index)
-        kind = kinds.get(table["type"]) if isinstance(table.get("type"), str) else None
-        if kind is None:
-            document.wrong((*path, "type"), _no_type(table.get("type"), list(kinds)))
-        layer = _layer(document, path, table, kind) if kind else None
+        layer: Layer | None = _typed(document, path, table, "layer", layer_types(), also)
         name, inputs = _name(document, path, table, names), _inputs(document, path, table)
         head = checked(document, path, table, Ending).get("head")
         if layer:
             yield Node(name, layer, inputs, head)
 
 
-def _no_type(said: object, known: list[str]) -> str:
-    if said is None:
-        return f"this layer needs a type; there are {listed(known)}"
-    hint = nearest(said, known) if isinstance(said, str) else ""
-    return f"there is no layer type {shown(said)}{hint or f'; there are {listed(known)}'}"
+def read_loss(document: Document) -> Loss:
+    """What the [loss] table says, or the loss of a net that does not say."""
+    table = document.values.get("loss")
+    if isinstance(table, dict):
+        loss: Loss | None = _typed(document, ("loss",), table, "loss", loss_types())
+        return loss or SOFTMAX
+    if table is not None:
+        document.wrong(("loss",), f"loss must be a table, [loss]; got {shown(table)}")
+    return SOFTMAX
 
 
-def _layer(document: Document, path: Path, table: dict[str, Any], kind: type[Layer]) -> Layer | None:
-    """The layer of one table, or None where it cannot be made."""
-    known = [*types_of(kind), "type", "name", "inputs", *types_of(Ending)]
+def _typed(
+    document: Document,
+    path: Path,
+    table: dict[str, Any],
+    what: str,
+    kinds: tuple[type, ...],
+    also: tuple[str, ...] = (),
+) -> Any:
+    """The layer or loss (`what`) of one table, whose type is one of `kinds`, or None where it cannot be made.
+
+    `also`  keys of the table that are not its fields
+    """
+    said = table.get("type")
+    by_type = {vars(kind)["type"]: kind for kind in kinds}
+    kind = by_type.get(said) if isinstance(said, str) else None
+    if kind is None:
+        document.wrong((*path, "type"), _no_type(what, said, list(by_type)))
+        return None
+    known = [*types_of(kind), "type", *also]
     for key in table:
         if key not in known:
-            document.unknown((*path, key), f"a {kind.type} layer", known)
+            document.unknown((*path, key), f"a {said} {what}", known)
     values = checked(document, path, table, kind)
     if without := missing(kind, table):
-        document.wrong(path, f"this {kind.type} layer needs {listed(without)}")
+        document.wrong(path, f"this {said} {what} needs {listed(without)}")
     if missing(kind, values):
         return None
     try:
@@ -176,6 +194,13 @@ def _layer(document: Document, path: Path, table: dict[str, Any], kind: type[Lay
         field = re.match(r"\w*", str(error))
         document.wrong((*path, field[0] if field else ""), str(error))
         return None
+
+
+def _no_type(what: str, said: object, known: list[str]) -> str:
+    if said is None:
+        return f"this {what} needs a type; there are {listed(known)}"
+    hint = nearest(said, known) if isinstance(said, str) else ""
+    return f"there is no {what} type {shown(said)}{hint or f'; there are {listed(known)}'}"
 
 
 def _name(document: Document, path: Path, table: dict[str, Any], names: set[str]) -> str:

@@ -156,7 +156,7 @@ y = 1
         "line 18: seed must be an integer from 0 to 4,294,967,295; got true",
         "line 19: weight_decay must be a number from 0 to 1,000,000; got nan",
         "line 20: [train] has no key 'x'; it has data, epochs, batch, optimizer, learning_rate, momentum, weight_decay,"
-        " alpha, beta1, beta2, eps, schedule, seed and budget",
+        " alpha, beta1, beta2, eps, schedule, seed, budget, size and skip_broken",
         "line 22: a config has no key 'trian'; did you mean train?",
     ]
 

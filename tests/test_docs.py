@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     "README.md",
     "docs/api.md",
+    "docs/data.md",
     "docs/memory.md",
     "docs/profiling.md",
     "docs/training.md",

@@ -95,6 +95,22 @@ MicroBatches = Annotated[
         help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow.",
     ),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HxW",
+        help="Bring pictures in folders to this size, like 224x224: the short side fits, the middle is cut out.",
+        show_default=False,
+    ),
+]
+SkipBroken = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-broken/--no-skip-broken",
+        help="Decode all pictures in folders once beforehand, and leave out those that cannot be.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 

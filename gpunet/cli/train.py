@@ -38,8 +38,15 @@ def train(
         Path | None, typer.Option(help="Folder for the run; default: runs/NET-1, -2, ...", show_default=False)
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, or an .npz file with images and labels.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="digits, synthetic, or a path: CIFAR, MNIST, STL-10, pictures in folders, NumPy arrays.",
+            show_default=False,
+        ),
     ] = None,
+    size: options.Size = None,
+    skip_broken: options.SkipBroken = None,
     optimizer: options.Optimizer = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="At the start; the config's schedule changes it.", show_default=False)
@@ -63,7 +70,7 @@ def train(
     from gpunet.train.trainer import Trainer
 
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
-    given |= {"learning_rate": learning_rate, "budget": budget}
+    given |= {"learning_rate": learning_rate, "budget": budget, "size": size, "skip_broken": skip_broken}
     config = options.read_net(net)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     config = replace(config, train=told)
@@ -124,8 +131,16 @@ def _dataset(config: "Config") -> "Dataset":
     """The data that the config asks for, and a line about them. Raises DataError where the net cannot use them."""
     from gpunet.data import load
 
-    dataset = load(config.train.data)
-    dataset.require(config.net.input.shape, config.net.classes)
+    net, told = config.net, config.train
+    dataset = load(
+        told.data,
+        shape=net.input.shape,
+        classes=net.classes,
+        seed=told.seed,
+        size=told.size,
+        skip_broken=told.skip_broken,
+    )
+    dataset.require(net.input.shape, net.classes)
     typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
     if dataset.note:
         typer.echo(dataset.note)

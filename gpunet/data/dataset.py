@@ -1,21 +1,44 @@
 """What a data set is: two splits of images with labels."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from gpunet.errors import DataError
 
 
+class AnySplit(Protocol):
+    """Images with labels, in memory (`Split`) or read only when they are asked for (`FileSplit`, `SyntheticSplit`).
+
+    `take` gives the same arrays for the same indices, whatever was taken before and on whichever thread.
+    """
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) int32, from 0."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, D of each image."""
+
+    @property
+    def resizes(self) -> bool:
+        """Whether another size can be had: by --size."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (len(indices), H, W, D) and labels (len(indices),) at these indices, as copies."""
+
+
 @dataclass(frozen=True)
 class Split:
-    """Images (n, H, W, D), uint8 or finite floats, and labels (n,), int32, from 0. Raises DataError for anything else.
-
-    A split that reads its images only when they are needed has the same `labels`, `shape`, `len()` and `take`.
-    """
+    """Images (n, H, W, D), uint8 or finite floats, and labels (n,), int32, from 0. Raises DataError for all else."""
 
     images: np.ndarray
     labels: np.ndarray
+    resizes = False
 
     def __post_init__(self) -> None:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
@@ -38,12 +61,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run learns from and is tested on. `note`: what a reader of the results should know of the split."""
+    """What a run learns from and is tested on.
+
+    `note`      what a reader of the results should know of the split
+    `classes`   the name of each label, from 0; empty where they have none
+    """
 
     name: str
-    train: Split
-    test: Split
+    train: AnySplit
+    test: AnySplit
     note: str = ""
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:
@@ -54,10 +82,12 @@ class Dataset:
 
     def require(self, shape: tuple[int, int, int], classes: int) -> None:
         """Raise DataError unless a net that takes images of `shape` (H, W, D) and tells `classes` apart can use it."""
-        if self.train.shape != shape:
+        self._require_shape(shape)
+        if len(self.classes) > classes:
+            shown = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
             raise DataError(
-                f"{self.name} holds images of {_by(self.train.shape)}; the net takes {_by(shape)}; "
-                "use other data (--data PATH of an .npz file), or a net with that input"
+                f"{self.name} has {len(self.classes)} classes ({shown}); the net tells {classes} apart; "
+                f"end the net in FC-{len(self.classes)}"
             )
         for split, words in ((self.train, "to learn from"), (self.test, "to test on")):
             at = int(split.labels.argmax())
@@ -66,6 +96,29 @@ class Dataset:
                     f"{self.name}: label {split.labels[at]} of image {at} {words} is out of range; "
                     f"the net's {classes} classes are labelled 0 to {classes - 1}"
                 )
+
+    def _require_shape(self, shape: tuple[int, int, int]) -> None:
+        if self.train.shape == shape:
+            return
+        H, W, D = shape
+        if self.train.resizes and self.train.shape[2] == D:
+            way_out = f"bring them to its size (--size {H}x{W}), or use a net with that input"
+        else:
+            way_out = "use other data (--data NAME or PATH), or a net with that input"
+        raise DataError(f"{self.name} holds images of {_by(self.train.shape)}; the net takes {_by(shape)}; {way_out}")
+
+
+def last_fifth(name: str, whole: Split, classes: tuple[str, ...] = ()) -> Dataset:
+    """A data set without images to test on: its last fifth, at least one image, is tested on, the rest learnt from."""
+    if len(whole) < 2:
+        raise DataError("holds one image; there must be one to learn from and one to test on")
+    first = len(whole) - max(1, len(whole) // 5)
+    train = Split(whole.images[:first], whole.labels[:first])
+    test = Split(whole.images[first:], whole.labels[first:])
+    note = (
+        f"no test_images in {name}: its last fifth, {len(test):,} of {len(whole):,}, is tested on and not learnt from"
+    )
+    return Dataset(name, train, test, note, classes)
 
 
 def _by(shape: tuple[int, int, int]) -> str:

@@ -33,7 +33,7 @@ Fraction = Annotated[float, Range(0, 1, open=("most",))]
 SETTINGS = tuple(dict.fromkeys(name for kind in OPTIMIZERS.values() for name in kind.settings()))
 """The settings of all optimizers; each is a field of TrainConfig."""
 
-MAY_BE_NONE = (*SETTINGS, "budget")
+MAY_BE_NONE = (*SETTINGS, "budget", "size")
 """The fields of TrainConfig that need not be said."""
 
 
@@ -46,11 +46,13 @@ def _strangers(name: str, said: Iterable[str]) -> dict[str, str]:
 class TrainConfig:
     """How a net is trained.
 
-    `data`      the name of a data set
+    `data`      the name of a data set, or a path
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
     `schedule`  of the learning rate over all steps: "constant", or "cosine", half a wave down to 0
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
+    `size, skip_broken`
+                of pictures in folders: what they are brought to, like "224x224"; whether broken ones are left out
 
     Raises ConfigError naming every field that is out of range, and every setting that the optimizer does not have.
     """
@@ -69,6 +71,8 @@ class TrainConfig:
     schedule: Schedule = "constant"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     budget: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
+    size: Annotated[str, Line(20)] | None = None
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
         said = {entry.name: getattr(self, entry.name) for entry in fields(self)}

@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from gpunet.data.batches import batches
-from gpunet.data.dataset import Dataset, Split
+from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.errors import GpunetError
 from gpunet.model import Model
 from gpunet.train.metrics import EpochMetrics, Mean
@@ -132,7 +132,7 @@ class Trainer:
         )
 
 
-def evaluate(model: Model, split: Split) -> Mean:
+def evaluate(model: Model, split: AnySplit) -> Mean:
     """Mean loss and accuracy over a split, in the model's own arena; nothing is learnt."""
     mean = Mean()
     for first in range(0, len(split), model.batch):

@@ -1,0 +1,127 @@
+"""What `--data` means: the name of a data set, or a path whose format is told by what lies there."""
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpunet.data.arrays import load_npy, load_npz
+from gpunet.data.cifar import CIFAR10, CIFAR10_PYTHON, CIFAR100, CIFAR100_PYTHON, Cifar
+from gpunet.data.dataset import Dataset
+from gpunet.data.digits import digits
+from gpunet.data.folder import LAYOUT, is_image_folder, load_folder
+from gpunet.data.idx import load_idx
+from gpunet.data.picture import parse_size
+from gpunet.data.sources import SOURCES
+from gpunet.data.stl10 import load_stl10
+from gpunet.data.synthetic import synthetic
+from gpunet.errors import DataError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A data set in a folder: what it is called, the files that tell it from others, and who reads it."""
+
+    name: str
+    signs: Callable[[Set[str]], bool]
+    load: Callable[[Path], Dataset]
+
+
+def _cifar(words: str, version: Cifar, sign: str) -> Format:
+    return Format(f"{words} ({sign}, {version.test})", lambda names: {sign, version.test} <= names, version.load)
+
+
+FORMATS = (
+    _cifar("CIFAR-10 binary", CIFAR10, "data_batch_1.bin"),
+    _cifar("CIFAR-100 binary", CIFAR100, "train.bin"),
+    _cifar("CIFAR-10 Python", CIFAR10_PYTHON, "data_batch_1"),
+    _cifar("CIFAR-100 Python", CIFAR100_PYTHON, "train"),
+    Format("STL-10 binary (train_X.bin, train_y.bin, ...)", lambda names: "train_X.bin" in names, load_stl10),
+    Format(
+        "MNIST and its kin (train-images-idx3-ubyte, ...; .gz or not)",
+        lambda names: any(name.startswith("train-images") and "idx3-ubyte" in name for name in names),
+        load_idx,
+    ),
+    Format("NumPy arrays (images.npy, labels.npy)", lambda names: "images.npy" in names, load_npy),
+)
+"""Those that are files in a folder. Pictures in folders come after them."""
+
+KNOWN = "; ".join([*(entry.name for entry in FORMATS), f"pictures ({LAYOUT})", "an .npz file"])
+
+
+def load(
+    what: str | Path,
+    *,
+    shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    seed: int = 0,
+    size: str | None = None,
+    skip_broken: bool = False,
+) -> Dataset:
+    """The data set called `what`, "digits" or "synthetic", or the one at that path.
+
+    `shape, classes, seed`   of synthetic images, (H, W, D)
+    `size, skip_broken`      for pictures in folders: "224x224" brings them to it; leave out those that cannot be read
+
+    Raises DataError for a name that there is not, for what cannot be recognized, and for what cannot be used.
+    """
+    text = str(what)
+    is_path = isinstance(what, Path) or text not in ("digits", "synthetic")
+    if is_path and _is_dir(path := Path(text)) and not _format(path):
+        return _load_pictures(path, size, skip_broken)
+    if size is not None or skip_broken:
+        option = "--size" if size is not None else "--skip-broken"
+        raise DataError(f"{option} is for pictures in folders ({LAYOUT}); {text} is none of them")
+    if text == "digits":
+        return digits()
+    if text == "synthetic":
+        return synthetic(shape, classes, seed)
+    if found := _format(path):
+        return found.load(path)
+    return _load_file(text)
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except ValueError:  # with a NUL in it
+        return False
+
+
+def _format(folder: Path) -> Format | None:
+    names = _names(folder) if _is_dir(folder) else set()
+    return next((entry for entry in FORMATS if entry.signs(names)), None)
+
+
+def _names(folder: Path) -> set[str]:
+    """The files in a folder."""
+    try:
+        return {path.name for path in folder.iterdir() if not path.is_dir()}
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+
+
+def _load_pictures(folder: Path, size: str | None, skip_broken: bool) -> Dataset:
+    if is_image_folder(folder):
+        return load_folder(folder, size=parse_size(size) if size else None, skip_broken=skip_broken)
+    below = [
+        inner for inner in sorted(folder.iterdir()) if _is_dir(inner) and (_format(inner) or is_image_folder(inner))
+    ]
+    if below:
+        raise DataError(f"{folder} is no data set, but {below[0]} is: give --data {below[0]}")
+    names = sorted(path.name for path in folder.iterdir())
+    there = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    raise DataError(f"{folder} is no data set that is known; it holds {there or 'nothing'}; known are {KNOWN}")
+
+
+def _load_file(text: str) -> Dataset:
+    path = Path(text)
+    if text in SOURCES:
+        raise DataError(f"fetch it first: gpunet data {text} --to data; then give --data data/{text}")
+    if not (path.exists() or path.suffix or path.name != text):
+        raise DataError(
+            f"there is no data set called {text!r} and no such file; use digits, synthetic, or the path of a folder or "
+            f"of an .npz file; gpunet data fetches {', '.join(SOURCES)}"
+        )
+    if path.is_file() and path.suffix != ".npz" and _format(path.parent):
+        raise DataError(f"{path} is one file of a data set; give the folder that it lies in: --data {path.parent}")
+    return load_npz(path)

@@ -1,0 +1,214 @@
+"""A folder of pictures, `train/<class>/*.jpg` and `test/<class>/*.jpg`: decoded when they are asked for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from gpunet.data.dataset import Dataset
+from gpunet.data.loader import in_order
+from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, read_picture
+from gpunet.data.raw import clean_name
+from gpunet.errors import DataError
+
+TEST_FOLDERS = ("test", "val")
+T = TypeVar("T")
+LAYOUT = "train/<class>/*.jpg and test/<class>/*.jpg"
+CHECKERS, AT_ONCE = 4, 64
+"""Threads that look at all files before a run, and how many files they are given at a time."""
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Pictures in files, and their labels: (len, H, W, 3) uint8 as `picture` says."""
+
+    paths: tuple[Path, ...]
+    of: tuple[int, ...]
+    """The label of each."""
+    size: Size
+    """What each is brought to; most often they have it."""
+    resizes = True
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, 3."""
+        return *self.size, 3
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int32."""
+        return np.array(self.of, np.int32)
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (len(indices), H, W, 3) and labels. Raises BrokenPicture, naming the file that cannot be decoded."""
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        for image, index in zip(images, indices, strict=True):
+            image[:] = read_picture(self.paths[index], self.size)
+        return images, self.labels[indices]
+
+
+def is_image_folder(folder: Path) -> bool:
+    """Whether there is a folder train, or pictures one level down."""
+    return (folder / "train").is_dir() or any(_pictures(inner) for inner in _folders(folder))
+
+
+def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = False) -> Dataset:
+    """The data set in a folder of pictures.
+
+    Classes are the folders in train/, in the order of their names; without train/, those in `folder` itself. What is in
+    test/ (or val/) is tested on; where there is neither, each fifth picture of a class.
+    Without a `size` all pictures must have the same. With `skip_broken` every file is decoded once beforehand, and
+    those that cannot be are left out; the note says how many.
+    Raises DataError, naming folder or file, for whatever cannot be used.
+    """
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    classes = [inner.name for inner in _folders(root)]
+    train, test, notes = _listed_splits(folder, root, classes)
+    if skip_broken:
+        broken = _broken([path for path, _ in train + test], size)
+        train, test = ([entry for entry in split if entry[0] not in broken] for split in (train, test))
+        notes.append(f"{len(broken):,} broken files skipped{', like ' + str(min(broken)) if broken else ''}")
+    _require_classes(root, classes, train)
+    if not test:
+        raise DataError(f"{folder} holds no picture to test on; expected {LAYOUT}")
+    common = size or _common_size([path for path, _ in train + test])
+    learnt, tested = (
+        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common) for split in (train, test)
+    )
+    return Dataset(folder.resolve().name, learnt, tested, "\n".join(notes), tuple(map(clean_name, classes)))
+
+
+def _listed_splits(folder: Path, root: Path, classes: list[str]) -> tuple[list["Entry"], list["Entry"], list[str]]:
+    """The files to learn from and to test on, and what is to be said of them."""
+    tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()] if root != folder else []
+    if len(tests) > 1:
+        raise DataError(f"{folder} has both test and val; which of them is to be tested on? Move the other one away")
+    files, notes = _Files(), []
+    train = files.of_classes(root, classes)
+    if tests:
+        test = files.of_classes(tests[0], classes)
+    else:
+        train, test = _each_fifth(train)
+        notes.append(f"no folder test or val: each fifth picture of a class, {len(test):,} in all, is tested on")
+    if files.others:
+        notes.append(f"{files.others:,} files that are no pictures by their names are left alone")
+    return train, test, notes
+
+
+Entry = tuple[Path, int]
+"""A file and its label."""
+
+
+class _Files:
+    """Looks for pictures, and counts what else there is."""
+
+    def __init__(self) -> None:
+        self.others = 0
+
+    def of_classes(self, root: Path, classes: Sequence[str]) -> list[Entry]:
+        """The pictures of each class below `root`. Raises DataError for a folder that is no class."""
+        strange = [inner.name for inner in _folders(root) if inner.name not in classes]
+        if strange:
+            raise DataError(
+                f"{root / strange[0]} is a class that nothing is learnt from; the classes are {_listed(classes)}"
+            )
+        return [
+            (path, label)
+            for label, name in enumerate(classes)
+            if (root / name).is_dir()
+            for path in self._in_class(root / name)
+        ]
+
+    def _in_class(self, folder: Path) -> Iterator[Path]:
+        for path in _listing(folder):
+            if path.suffix.lower() in SUFFIXES and not path.is_dir():
+                yield path
+            else:
+                self.others += 1
+
+
+def _listing(folder: Path) -> list[Path]:
+    """What a folder holds, in the order of its names, but for hidden files."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _listing(folder) if path.is_dir()]
+
+
+def _pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in _listing(folder))
+
+
+def _each_fifth(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """To learn from, and to test on: each fifth of a class."""
+    train: list[Entry] = []
+    test: list[Entry] = []
+    seen: dict[int, int] = {}
+    for entry in entries:
+        seen[entry[1]] = number = seen.get(entry[1], 0) + 1
+        (test if number % 5 == 0 else train).append(entry)
+    return train, test
+
+
+def _require_classes(root: Path, classes: list[str], train: list[Entry]) -> None:
+    if not classes:
+        raise DataError(f"{root} holds no folders; expected {LAYOUT}")
+    labels = {label for _, label in train}
+    empty = [name for label, name in enumerate(classes) if label not in labels]
+    if empty:
+        endings = ", ".join(sorted(SUFFIXES))
+        raise DataError(f"{root / empty[0]} holds no picture that can be used ({endings}); every class needs some")
+    if len(classes) == 1:
+        raise DataError(f"{root} holds one class, {classes[0]}; there must be two or more to tell apart")
+
+
+def _broken(paths: list[Path], size: Size | None) -> set[Path]:
+    """The files that cannot be decoded."""
+
+    def check(path: Path) -> Path | None:
+        try:
+            read_picture(path, size)
+        except BrokenPicture:
+            return path
+        return None
+
+    return {path for path in _each(check, paths) if path is not None}
+
+
+def _common_size(paths: list[Path]) -> Size:
+    """The size of all pictures, from the beginning of each file. Raises DataError naming two that differ."""
+    first: Size | None = None
+    for path, size in zip(paths, _each(picture_size, paths), strict=True):
+        first = first or size
+        if size != first:
+            raise DataError(
+                f"{path} is {_by(size)} pixels, {paths[0]} is {_by(first)}; bring all to one size with --size HxW, "
+                f"like --size {_by(first)}: the short side is brought to it and the middle cut out"
+            )
+    assert first is not None
+    return first
+
+
+def _each(function: Callable[[Path], T], paths: list[Path]) -> Iterator[T]:
+    """What `function` makes of each path, in their order; threads look ahead."""
+    groups = (paths[first : first + AT_ONCE] for first in range(0, len(paths), AT_ONCE))
+    for results in in_order(function, groups, CHECKERS, 1):
+        yield from results
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,68 @@
+"""Bytes of files from strangers: regular files alone, no larger than they may be, errors that name them."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from gpunet.errors import DataError
+
+DEFLATE_RATIO = 1032
+"""No byte that deflate (gzip, zip) wrote becomes more bytes than that: zlib's Technical Details."""
+
+MOST_NAMES_BYTES = 1 << 20
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The file and its size in bytes. Raises DataError, also for what the system says while it is read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would keep whoever opens it waiting
+            raise DataError(f"cannot read {path}: it is no regular file")
+        with path.open("rb") as file:
+            yield file, status.st_size
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    except MemoryError:
+        raise DataError(f"{path} says that it holds more than there is memory for") from None
+
+
+def read_whole(path: Path, most_bytes: int) -> bytes:
+    """All bytes of a file that should have no more than `most_bytes`. Raises DataError where it has."""
+    with opened(path) as (file, size):
+        if size > most_bytes:
+            raise DataError(f"{path} has {size:,} bytes, more than the {most_bytes:,} that its format may have")
+        return file.read(most_bytes)
+
+
+def read_records(path: Path, record_bytes: int) -> np.ndarray:
+    """(n, record_bytes) uint8: a file that is a row of records. Raises DataError unless it is, n at least 1."""
+    with opened(path) as (file, size):
+        if not size or size % record_bytes:
+            raise DataError(
+                f"{path} has {size:,} bytes, which is no whole number of records of {record_bytes:,}; "
+                "it is cut short or of another format"
+            )
+        return np.fromfile(file, np.uint8, size).reshape(-1, record_bytes)
+
+
+def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
+    """The names of classes in a text file, one a line; none where there is no file. Raises DataError unless `count`."""
+    if not path.exists():
+        return ()
+    lines = read_whole(path, MOST_NAMES_BYTES).decode("utf-8", "replace").splitlines()
+    names = tuple(clean_name(line) for line in lines if line.strip())
+    if count is not None and len(names) != count:
+        raise DataError(f"{path} names {len(names)} classes instead of {count}")
+    return names
+
+
+def clean_name(text: str) -> str:
+    """A class's name as a line of text that can do a terminal no harm."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text.strip())[:100]

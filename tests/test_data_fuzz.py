@@ -1,0 +1,231 @@
+"""Files of data sets from strangers: whatever is in them, they are read or refused, soon and in little memory."""
+
+import gzip
+import io
+import pickle
+import resource
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gpunet.data.arrays import load_npz, read_npy
+from gpunet.data.cifar import CIFAR100, CIFAR100_PYTHON
+from gpunet.data.idx import read_idx
+from gpunet.data.pickles import load_pickle
+from gpunet.errors import DataError
+from tests import data_files
+
+MOST_MILLISECONDS = 2000
+MOST_KIB = 256 << 10
+"""That reading may add to what the tests take anyway."""
+
+CASES = pytest.mark.parametrize("cases", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+FEW_CASES = pytest.mark.parametrize("cases", [300, pytest.param(100_000, marks=pytest.mark.slow)])
+
+
+def edited(*wholes: bytes) -> st.SearchStrategy[bytes]:
+    """One of some files, changed as a few random bytes say."""
+    return st.builds(edit, st.sampled_from(wholes), st.binary(max_size=16))
+
+
+def edit(whole: bytes, recipe: bytes) -> bytes:
+    """Every four bytes: what to do, where (most often near the beginning, where headers are), and a byte for it."""
+    content = bytearray(whole)
+    for do, near, far, value in zip(*[iter(recipe)] * 4, strict=False):
+        at = (near if do & 64 else near << 8 | far) % (len(content) + 1)
+        if do % 4 < 2:
+            content[at : at + 1] = bytes([value])
+        elif do % 4 == 2:
+            content[at:at] = bytes([value]) * (far % 9)
+        else:
+            del content[at : None if do & 128 else at + far % 9]
+    return bytes(content)
+
+
+def fuzz(
+    folder: Path, name: str, cases: int, contents: st.SearchStrategy[bytes], read: Callable[[Path], object]
+) -> None:
+    """Whatever is in the file, `read` returns or raises DataError, within the time and the memory."""
+    path = folder / name
+    seen = {True: 0, False: 0}
+
+    @settings(
+        max_examples=cases,
+        deadline=MOST_MILLISECONDS,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(contents)
+    def run(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            read(path)
+        except DataError as error:
+            named = str(path.parent) in str(error)
+            assert named, f"{error} names no file"  # noqa: PT017 - most cases raise nothing
+            seen[False] += 1
+        else:
+            seen[True] += 1
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KIB
+    assert seen[True] and seen[False], "the cases are all alike"
+
+
+# -- idx -------------------------------------------------------------------------------------------
+
+IDX = data_files.idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+IDX_HEADERS = st.builds(
+    lambda shape, content: b"\0\0\x08\x03" + struct.pack(">3I", *shape) + content,
+    st.tuples(*[st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1))] * 3),
+    st.binary(max_size=30),
+)
+
+
+@CASES
+def test_idx(tmp_path: Path, cases: int) -> None:
+    contents = st.one_of(edited(IDX, gzip.compress(IDX)), IDX_HEADERS, IDX_HEADERS.map(gzip.compress))
+    fuzz(tmp_path, "train-images-idx3-ubyte", cases, contents, lambda path: read_idx(path, 3))
+
+
+# -- CIFAR -----------------------------------------------------------------------------------------
+
+
+@CASES
+def test_cifar_binary(tmp_path: Path, cases: int) -> None:
+    record = bytes([1, 2]) + bytes(range(256)) * 12
+    (tmp_path / "test.bin").write_bytes(record)
+    contents = st.one_of(
+        edited(record, record * 2),
+        st.builds(lambda head, n: (head + bytes(3074 - len(head))) * n, st.binary(max_size=3), st.integers(0, 2)),
+    )
+    fuzz(tmp_path, "train.bin", cases, contents, lambda path: CIFAR100.load(path.parent))
+
+
+SMALL = {"labels": [1, 200, 70000, None, True], "data": np.zeros((1, 2), np.uint8), b"x": ("a", b"b")}
+PICKLES = [pickle.dumps(SMALL, protocol) for protocol in range(5)]
+INSTRUCTIONS = [
+    *(b"." * 1, b"(", b"0", b"N", b"\x88", b"}", b"]", b")", b"t", b"l", b"d", b"a", b"e", b"s", b"u", b"\x94"),
+    *(
+        b"\x85",
+        b"\x86",
+        b"\x87",
+        b"R",
+        b"b",
+        b"K\x01",
+        b"K\x00",
+        b"M\x00\x0c",
+        b"J\xff\xff\xff\xff",
+        b"I01\n",
+        b"L7L\n",
+    ),
+    *(
+        b"U\x02u1",
+        b"U\x01b",
+        b"X\x01\x00\x00\x00a",
+        b"\x8c\x02u1",
+        b"C\x02ab",
+        b"S'data'\n",
+        b"Va\n",
+        b"q\x00",
+        b"h\x00",
+    ),
+    *(
+        b"q\x01",
+        b"h\x01",
+        b"r\xff\xff\xff\xff",
+        b"j\x00\x00\x00\x00",
+        b"cnumpy\ndtype\n",
+        b"cnumpy\nndarray\n",
+        b"\x93",
+    ),
+    *(
+        b"cnumpy.core.multiarray\n_reconstruct\n",
+        b"c_codecs\nencode\n",
+        b"cos\nsystem\n",
+        b"X\xff\xff\xff\x7fa",
+        b"\x80\x02",
+    ),
+    *(b"\x8a\x08" + bytes(8), b"\x8b\xff\xff\xff\x7f", b"\x8e" + b"\xff" * 8, b"T\xff\xff\xff\x7f", b"\x8f", b"Pa\n"),
+]
+PROGRAMS = st.lists(st.sampled_from(INSTRUCTIONS), max_size=25).map(lambda parts: b"".join(parts) + b".")
+
+
+@CASES
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+def test_pickles(tmp_path: Path, cases: int) -> None:
+    contents = st.one_of(edited(*PICKLES), PROGRAMS, PROGRAMS.map(lambda program: b"}" + program))
+    fuzz(tmp_path, "data_batch_1", cases, contents, load_pickle)
+
+
+@FEW_CASES
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+def test_cifar_python(tmp_path: Path, cases: int) -> None:
+    """Of the whole set, as what is in a dict that can be read has to be looked at too."""
+    one = {"fine_labels": [1], "data": np.zeros((1, 3072), np.uint8)}
+    (tmp_path / "test").write_bytes(pickle.dumps(one, 2))
+    arrays = [np.zeros(shape, np.uint8) for shape in ((1, 3072), (3072,), (0, 3072), (2, 3))]
+    labels = st.lists(st.integers(-1, 101), max_size=3)
+    values = st.one_of(st.integers(-2, 300), st.text(max_size=2), st.none(), labels, st.sampled_from(arrays))
+    dicts = st.dictionaries(st.sampled_from(["data", "fine_labels"]), values).map(lambda made: pickle.dumps(made, 2))
+    contents = st.one_of(edited(pickle.dumps(one, 2)), dicts)
+    fuzz(tmp_path, "train", cases, contents, lambda path: CIFAR100_PYTHON.load(path.parent))
+
+
+# -- NumPy -----------------------------------------------------------------------------------------
+
+
+def npz(images: np.ndarray, compressed: bool = False) -> bytes:
+    file = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(file, images=images, labels=np.arange(len(images)))
+    return file.getvalue()
+
+
+def npy(header: str, content: bytes, version: int) -> bytes:
+    text = header.encode("latin-1", "replace")
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + content
+
+
+HEADERS = st.builds(
+    "{{'descr': {!r}, 'fortran_order': {}, 'shape': {}, }}\n".format,
+    st.sampled_from(["|u1", "<f4", ">f8", "|O", "<U9", "|b1", "|S0", "<i8", "x", [("a", "<f4")], "<M8[s]", "|V4"]),
+    st.sampled_from(["True", "False", "1", "None"]),
+    st.one_of(st.lists(st.one_of(st.integers(-1, 3), st.integers(0, 2**64)), max_size=4).map(tuple), st.just("(2,")),
+)
+NPY = st.one_of(
+    st.builds(npy, HEADERS, st.binary(max_size=40), st.sampled_from([1, 1, 2, 3])),
+    edited(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 1), }", bytes(6), 1)),
+)
+
+
+@FEW_CASES
+def test_npy(tmp_path: Path, cases: int) -> None:
+    fuzz(tmp_path, "images.npy", cases, NPY, read_npy)
+
+
+def zipped(images: bytes, kind: int) -> bytes:
+    """An .npz that holds anything as `images`."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", kind) as archive:
+        archive.writestr("images.npy", images)
+        archive.writestr("labels.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }", b"\0\1", 1))
+    return file.getvalue()
+
+
+ZIPPED = st.builds(zipped, NPY, st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
+
+
+@CASES
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_npz(tmp_path: Path, cases: int) -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    contents = st.one_of(edited(npz(images), npz(images, True)), ZIPPED)
+    fuzz(tmp_path, "set.npz", cases, contents, load_npz)

@@ -5,6 +5,7 @@ import random
 import struct
 import threading
 import time
+import tomllib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from gpunet.cli.app import app
 from gpunet.data import Split, batches, load, loader
 from gpunet.data.folder import FileSplit
 from gpunet.data.picture import BrokenPicture, parse_size, picture_size, read_picture
@@ -268,7 +271,7 @@ def test_other_files_are_counted_and_hidden_ones_are_not(photos: Path) -> None:
     (photos / "train/ant/.DS_Store").touch()
     (photos / "test/bee/inner.png").mkdir()
     data = load(photos)
-    assert len(data.train) == 7 and "2 files that are no pictures by their names are left alone" in data.note
+    assert len(data.train) == 7 and "2 files without the name of a picture left alone" in data.note
 
 
 def test_a_broken_picture_ends_a_run_unless_it_is_skipped(photos: Path, rng: np.random.Generator) -> None:
@@ -286,6 +289,25 @@ def test_a_class_of_broken_pictures_alone_is_refused_even_if_they_may_be_skipped
     for path in (photos / "train/bee").iterdir():
         path.write_bytes(b"")
     assert f"{photos / 'train/bee'} holds no picture that can be used" in refusal(photos, skip_broken=True)
+
+
+def test_the_program_trains_on_a_folder_and_names_a_broken_picture(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    net = "INPUT[4x4x3] -> FC-2"
+    command = ["train", net, "--data", "photos", "--size", "4x4", "--epochs", "1", "--batch", "2", "--device", "cpu"]
+    assert CliRunner().invoke(app, [*command, "--out", "first"]).exit_code == 0
+    (photos / "train/bee/1.png").write_bytes(b"broken")
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and "photos/train/bee/1.png cannot be read as a picture" in result.stderr
+    result = CliRunner().invoke(app, [*command, "--skip-broken", "--out", "second"])
+    assert result.exit_code == 0 and "1 broken file skipped, like photos/train/bee/1.png" in result.stdout
+    settings = tomllib.loads(Path("second/config.toml").read_text())["train"]
+    assert settings["size"] == "4x4" and settings["skip_broken"] is True
+    again = CliRunner().invoke(app, ["train", "second/config.toml", "--device", "cpu", "--out", "third"])
+    assert again.exit_code == 0
+    assert Path("third/weights.safetensors").read_bytes() == Path("second/weights.safetensors").read_bytes()
 
 
 # -- batches ahead ---------------------------------------------------------------------------------

@@ -5,3 +5,44 @@ from typing import Annotated
 import typer
 
 from gpunet.cli.data import data
+from gpunet.cli.describe import describe
+from gpunet.cli.doctor import doctor
+from gpunet.cli.fit import fit
+from gpunet.cli.guard import GuardedGroup
+from gpunet.cli.plan import plan
+from gpunet.cli.profile import profile
+from gpunet.cli.train import train
+
+app = typer.Typer(
+    cls=GuardedGroup,
+    name="gpunet",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command()(describe)
+app.command()(plan)
+app.command()(fit)
+app.command()(train)
+app.command()(data)
+app.command()(profile)
+app.command()(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gpunet import __version__
+
+        typer.echo(f"gpunet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gpunet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Train ConvNets with memory planned to the byte: see what a net costs before it runs, then run it in that."""

@@ -73,7 +73,8 @@ def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = F
     if skip_broken:
         broken = _broken([path for path, _ in train + test], size)
         train, test = ([entry for entry in split if entry[0] not in broken] for split in (train, test))
-        notes.append(f"{len(broken):,} broken files skipped{', like ' + str(min(broken)) if broken else ''}")
+        like = f", like {min(broken)}" if broken else ""
+        notes.append(f"{_files(len(broken), 'broken file')} skipped{like}")
     _require_classes(root, classes, train)
     if not test:
         raise DataError(f"{folder} holds no picture to test on; expected {LAYOUT}")
@@ -97,7 +98,7 @@ def _listed_splits(folder: Path, root: Path, classes: list[str]) -> tuple[list["
         train, test = _each_fifth(train)
         notes.append(f"no folder test or val: each fifth picture of a class, {len(test):,} in all, is tested on")
     if files.others:
-        notes.append(f"{files.others:,} files that are no pictures by their names are left alone")
+        notes.append(f"{_files(files.others, 'file')} without the name of a picture left alone")
     return train, test, notes
 
 
@@ -204,6 +205,10 @@ def _each(function: Callable[[Path], T], paths: list[Path]) -> Iterator[T]:
     groups = (paths[first : first + AT_ONCE] for first in range(0, len(paths), AT_ONCE))
     for results in in_order(function, groups, CHECKERS, 1):
         yield from results
+
+
+def _files(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _by(size: Size) -> str:

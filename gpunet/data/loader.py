@@ -5,8 +5,9 @@ wait at any time. The error of a worker comes where its batch would have. Whatev
 for the few pictures under way and leaves no thread behind.
 """
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,13 +18,14 @@ from gpunet.data.dataset import AnySplit, Split
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+WORKERS = min(8, os.cpu_count() or 1)
 PIECE = 4
 """Images that a worker reads at a time: few, so that all workers are at the batch that is wanted next."""
 
 
 def loader(
-    split: AnySplit, order: Iterable[np.ndarray], workers: int = 2, ahead: int = 2
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    split: AnySplit, order: Iterable[np.ndarray], workers: int = WORKERS, ahead: int = 2
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """`split.take(indices)` for each array of indices in `order`, up to `ahead` batches before they are asked for.
 
     Without workers, and for images that are in memory already, nothing is done before.
@@ -40,7 +42,7 @@ def loader(
 
 def in_order(
     function: Callable[[Item], Result], groups: Iterable[Sequence[Item]], workers: int, ahead: int
-) -> Iterator[list[Result]]:
+) -> Generator[list[Result], None, None]:
     """The results of `function` for the items of each group, in order; up to `ahead` groups are worked on before."""
     pool = ThreadPoolExecutor(workers, "gpunet-data")
     waiting: deque[list[Future[Result]]] = deque()

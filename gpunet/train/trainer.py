@@ -1,6 +1,7 @@
 """Epochs of training steps, each followed by a test. Knows nothing of files or screens: it tells its watchers."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
@@ -9,6 +10,7 @@ import numpy as np
 
 from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
+from gpunet.data.loader import loader
 from gpunet.errors import GpunetError
 from gpunet.model import Model
 from gpunet.train.metrics import EpochMetrics, Mean
@@ -112,16 +114,17 @@ class Trainer:
         started = perf_counter()
         mean = Mean()
         done = (epoch - 1) * self.steps_per_epoch
-        for step, indices in enumerate(batches(len(self.data.train), self.model.batch, self.seed, epoch)):
-            images, labels = self.data.train.take(indices)
-            self.model.learning_rate = self.schedule(done + step)
-            loss = self.model.step(images, labels)
-            if not isfinite(loss):
-                raise self._diverged(epoch, step + 1, loss)
-            mean.add(len(indices), loss, self.model.correct)
-            progress = Progress(epoch, step + 1, self.steps_per_epoch, mean, perf_counter() - started)
-            for watcher in self.watchers:
-                watcher.stepped(progress)
+        order = batches(len(self.data.train), self.model.batch, self.seed, epoch)
+        with closing(loader(self.data.train, order)) as source:
+            for step, (images, labels) in enumerate(source):
+                self.model.learning_rate = self.schedule(done + step)
+                loss = self.model.step(images, labels)
+                if not isfinite(loss):
+                    raise self._diverged(epoch, step + 1, loss)
+                mean.add(len(labels), loss, self.model.correct)
+                progress = Progress(epoch, step + 1, self.steps_per_epoch, mean, perf_counter() - started)
+                for watcher in self.watchers:
+                    watcher.stepped(progress)
         return mean
 
     def _diverged(self, epoch: int, step: int, loss: float) -> Diverged:
@@ -135,7 +138,9 @@ class Trainer:
 def evaluate(model: Model, split: AnySplit) -> Mean:
     """Mean loss and accuracy over a split, in the model's own arena; nothing is learnt."""
     mean = Mean()
-    for first in range(0, len(split), model.batch):
-        images, labels = split.take(np.arange(first, min(first + model.batch, len(split))))
-        mean.add(len(labels), *model.evaluate(images, labels))
+    n = len(split)
+    order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
+    with closing(loader(split, order)) as source:
+        for images, labels in source:
+            mean.add(len(labels), *model.evaluate(images, labels))
     return mean

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ShapeError,
     )
     from gpunet.fitter import Fit, fit
+    from gpunet.gradients import GradientCheck, gradcheck
     from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
     from gpunet.layers.conv import Conv
     from gpunet.layers.dropout import Dropout
@@ -56,6 +57,7 @@ __all__ = [
     "Fit",
     "GlobalAvgPool",
     "GpunetError",
+    "GradientCheck",
     "Hinge",
     "Kind",
     "L2Pool",
@@ -76,6 +78,7 @@ __all__ = [
     "conv_matrix",
     "describe",
     "fit",
+    "gradcheck",
     "load",
     "plan",
 ]
@@ -84,6 +87,7 @@ _MODULES = {
     "description.description": ("Description", "describe"),
     "errors": ("BudgetError", "ConfigError", "DataError", "DeviceError", "GpunetError", "PlanError", "ShapeError"),
     "fitter": ("Fit", "fit"),
+    "gradients": ("GradientCheck", "gradcheck"),
     "layers.average_pool": ("AvgPool", "GlobalAvgPool"),
     "layers.conv": ("Conv",),
     "layers.dropout": ("Dropout",),

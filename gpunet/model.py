@@ -18,7 +18,7 @@ from gpunet.errors import BudgetError, ConfigError, DeviceError
 from gpunet.fitter import fit
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
-from gpunet.net.net import Net
+from gpunet.net.net import INPUT, Net
 from gpunet.optimizers import Optimizer
 from gpunet.parameters import Parameters
 from gpunet.planner import WAYS, check_net
@@ -135,6 +135,13 @@ class Model:
         self._run(n, self._skipped(images), ("forward", "loss"))
         return self._read_loss(), self.correct
 
+    def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """The mean loss that the next step would see on these, with what dropout drops in it; nothing is learnt."""
+        n = self._feed_both(images, labels)
+        for _, call in self._bound.walk(n, self._skipped(images), ("forward", "loss")):
+            call()
+        return self._read_loss()
+
     @property
     def correct(self) -> int:
         """How many labels had the highest score in the last step or evaluation."""
@@ -144,15 +151,21 @@ class Model:
         return int(self.device.read(self._bound.view(tensor))[0])
 
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """The gradient of the mean loss by parameter name, as copies; nothing is updated."""
+        """The gradient of the mean loss by parameter name, as copies; nothing is updated.
+
+        Where the plan has the gradient of the images, that is among them as "input".
+        """
         n = self._feed_both(images, labels)
         found = {}
+        wanted = self.plan.program.image_gradient
         for op, call in self._bound.walk(n, self._skipped(images), STEP):
             if op.phase == "update":  # the gradient is complete now, and may be gone at the end of the step
                 found[op.outputs[0].name] = self.device.read(self._bound.view(op.inputs[0]))
-            else:
-                call()
-        return {name: found[name] for name in self.parameters}
+                continue
+            call()
+            if wanted is not None and wanted in op.outputs:
+                found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
+        return {name: found[name] for name in (*self.parameters, INPUT) if name in found}
 
     def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
         """A training step in the caller's hands: (op, what runs it), each to be called once, in order.

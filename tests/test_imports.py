@@ -25,7 +25,7 @@ RANKS = [
     ["fitter", "batch", "bound"],
     ["parameters"],
     ["model", "data"],
-    ["profile"],
+    ["profile", "gradients"],
     ["train", "report", "doctor"],
     ["cli"],
     ["__init__", "__main__"],  # the public face

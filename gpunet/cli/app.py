@@ -8,6 +8,7 @@ from gpunet.cli.data import data
 from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
 from gpunet.cli.fit import fit
+from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.plan import plan
 from gpunet.cli.profile import profile
@@ -28,6 +29,7 @@ app.command()(fit)
 app.command()(train)
 app.command()(data)
 app.command()(profile)
+app.command()(gradcheck)
 app.command()(doctor)
 
 

@@ -32,10 +32,12 @@ def lower(
     target: Target,
     scratch_limit_bytes: int,
     accumulates: bool = False,
+    image_gradient: bool = False,
 ) -> Program:
     """The program of one training step ("train") or one forward pass ("infer") over at most `batch` images.
 
     `accumulates`  gradients will be added up over rounds, so their products need room to be added from
+    `image_gradient`  the gradient of the images is made, too: training has no use for it, checks and pictures have
     Nothing is shared or saved yet: that is what rewrites are for.
     """
     builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
@@ -44,17 +46,17 @@ def lower(
         raise PlanError(f"{net.heads[0].name}: auxiliary heads are not trained yet; take the head out of the net")
     nodes = net.nodes if mode == "train" else net.trunk
     parameters = [p for node in nodes for p in _parameters(net, node, mode, dtype, optimizer)]
-    emitters = {node.name: _emitter(builder, node, parameters) for node in nodes}
+    emitters = {node.name: _emitter(builder, node, parameters) for node in nodes} | {INPUT: Emitter(builder, INPUT)}
     outputs = _emit_forward(nodes, feed.images, emitters)
     scores = outputs[nodes[-1].name]
-    loss = correct = None
+    loss = correct = dimages = None
     if feed.labels is not None:
         emit = Emitter(builder, "loss")
         builder.phase = "loss"
         tensors = net.loss.forward(emit, scores, feed.labels)
         loss, correct = tensors.loss, tensors.correct
         builder.phase = "backward"
-        _emit_backward(net, {nodes[-1].name: net.loss.backward(emit)}, emitters)
+        dimages = _emit_backward(net, {nodes[-1].name: net.loss.backward(emit)}, emitters, image_gradient)
         builder.phase = "update"
         for parameter in parameters:
             assert parameter.gradient is not None  # there is one in training
@@ -72,6 +74,7 @@ def lower(
         scores=scores,
         loss=loss,
         correct=correct,
+        image_gradient=dimages,
     )
 
 
@@ -120,13 +123,15 @@ def _emit_forward(nodes: Sequence[Node], images: Tensor, emitters: dict[str, Emi
     return outputs
 
 
-def _emit_backward(net: Net, gradients: dict[str, Tensor], emitters: dict[str, Emitter]) -> None:
-    """Walk the net in reverse, stopping where nothing before has parameters to learn.
+def _emit_backward(
+    net: Net, gradients: dict[str, Tensor], emitters: dict[str, Emitter], image_gradient: bool
+) -> Tensor | None:
+    """Walk the net in reverse, stopping where nothing before has parameters to learn; returns the images' gradient.
 
     `gradients`  of the outputs that have a loss, by the name of their node. Where several layers take an output, its
                  gradient is the sum of what they send back, added up as it comes.
     """
-    learns = _learning_upstream(net)
+    learns = _learning_upstream(net, image_gradient)
     sums: dict[str, int] = {}
     for node in reversed(net.nodes):
         if node.name not in gradients:
@@ -141,11 +146,12 @@ def _emit_backward(net: Net, gradients: dict[str, Tensor], emitters: dict[str, E
                 gradients[name] = total
             elif learns[name]:
                 gradients[name] = dx
+    return gradients.get(INPUT)
 
 
-def _learning_upstream(net: Net) -> dict[str, bool]:
-    """By name: whether it, or anything that feeds it, has parameters."""
-    learns = {INPUT: False}
+def _learning_upstream(net: Net, image_gradient: bool) -> dict[str, bool]:
+    """By name: whether it, or anything that feeds it, has parameters, or is to have a gradient anyway."""
+    learns = {INPUT: image_gradient}
     for node in net.nodes:
         learns[node.name] = bool(net.weights(node)) or any(learns[name] for name in node.inputs)
     return learns

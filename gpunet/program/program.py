@@ -103,6 +103,8 @@ class Program:
     `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float
                                    images skip it)
     `scores, loss, correct`        what the host reads; loss and correct only in a training program
+    `image_gradient`               the gradient of the images, where it was asked for: read it when it has been written,
+                                   it may be gone at the end of the step
     `takes_over`                   tensor name -> name of the tensor whose bytes it gets at its first step
     `loops`                        ranges of steps that run in rounds, in order, none within another
     """
@@ -118,6 +120,7 @@ class Program:
     scores: Tensor
     loss: Tensor | None = None
     correct: Tensor | None = None
+    image_gradient: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
 

@@ -16,7 +16,8 @@ from gpunet.devices.device import Device
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan, arrange
 from gpunet.model import Model, choose_device
-from gpunet.net.net import INPUT, Net
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net
 from gpunet.optimizers import optimizer
 from gpunet.planner import check_batch, check_net
 

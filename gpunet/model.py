@@ -18,7 +18,8 @@ from gpunet.errors import BudgetError, ConfigError, DeviceError
 from gpunet.fitter import fit
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
-from gpunet.net.net import INPUT, Net
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net
 from gpunet.optimizers import Optimizer
 from gpunet.parameters import Parameters
 from gpunet.planner import WAYS, check_net

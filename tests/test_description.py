@@ -10,7 +10,7 @@ import gpunet
 from gpunet import FC, LRN, AvgPool, Conv, GlobalAvgPool, L2Pool, MaxPool, Model, Net, ReLU, describe
 from gpunet.cli.app import app
 from gpunet.field import Field, Window, union
-from gpunet.net.net import INPUT
+from gpunet.net.graph import INPUT
 from gpunet.report.as_json import as_text
 from gpunet.report.console import show
 from gpunet.report.description_json import description_json
@@ -79,6 +79,20 @@ def test_outputs_see_exactly_the_field_that_is_told(layers: list, fit: str) -> N
     check_fields(Net("17x14x2", layers, fit=fit))
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "CONV3-2 -> { CONV1-2 | CONV3-2 -> RELU | POOL3(S=1, P=1) -> CONV5-2 } -> CONV3-2",
+        "CONV3-4 -> RELU -> { CONV3-6(S=2, P=1) -> RELU -> CONV3-6 + CONV1-6(S=2) } -> RELU -> CONV3-2",
+        "{ CONV3-2 -> CONV3-2 + ID } -> { CONV2-2(P=0) -> CONV2-2(P=1) | ID }",
+    ],
+)
+def test_a_merge_sees_what_its_branches_see(pattern: str) -> None:
+    net = gpunet.load(f"INPUT[17x13x2] -> {pattern}")
+    check_fields(net)
+    assert describe(net).blocks.departure
+
+
 def test_fields_of_random_nets_are_what_their_outputs_see(rng: np.random.Generator) -> None:
     for _ in range(15):
         net = random_net(rng, layers=5)
@@ -106,7 +120,7 @@ def test_multiply_adds_are_those_of_the_definition(rng: np.random.Generator) -> 
             assert one.multiply_adds == wanted.get(node.layer.type, 0)
 
 
-def test_a_merge_sees_all_that_its_inputs_see() -> None:
+def test_fields_join_and_grow() -> None:
     assert union([Field(3, 4, -1), Field(1, 4, 0)]) == Field(3, 4, -1)
     assert union([Field(5, 2, -4), Field(5, 2, 0)]) == Field(9, 2, -4)
     assert Field(3, 2, -1).through(Window(F=3, S=2, before=2, after=2, dilation=2)) == Field(11, 4, -5)
@@ -137,6 +151,7 @@ def test_nets_of_the_pattern_are_counted(layers: str, N: tuple[int, ...], K: int
         ("RELU -> FC-2", "at relu1: RELU where CONV, POOL or FC would stand"),
         ("FC-2 -> FC-2", "at fc2: FC where RELU or the end would stand"),
         ("FC-2 -> RELU -> CONV1-2", "at conv1: CONV where FC would stand"),
+        ("CONV3-2 -> RELU -> { CONV3-2 + ID } -> FC-2", "at add1, which takes conv2 and relu1: a branch or a merge"),
         ("FC-2 -> RELU", "at its end: relu1 where a last FC would stand"),
         ("CONV3-2 -> RELU -> GAP", "at gap1: GAP where CONV, POOL or FC would stand"),
     ],
@@ -184,6 +199,8 @@ def test_missing_padding_and_large_pools_are_told() -> None:
     found = rules("INPUT[28x20x1] -> CONV5-20(P=0) -> POOL4 -> CONV3-5(P=0) -> FC-2")
     assert len(found["padding"]) == 2 and "makes 28x20 into 24x16" in found["padding"][0]
     assert "P=2 keeps" in found["padding"][0] and "P=1 keeps" in found["padding"][1]
+    (even,) = rules("INPUT[9x9x1] -> CONV2-4(P=0) -> CONV2-4(P=1) -> FC-2")["padding"]
+    assert even.endswith("21% of the positions less; an odd F can keep the size and what is at the borders")
     assert "F=4, S=4 drops 94% of the activations" in found["large pools"][0]
     assert "large pools" not in rules("INPUT[7x7x4] -> AVGPOOL7 -> FC-2")  # the average of whole maps
 

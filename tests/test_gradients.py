@@ -37,6 +37,18 @@ def test_a_net_of_every_layer_passes_on_every_device(device: Device) -> None:
     assert check.device == device.name
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{ CONV3-3 -> RELU -> CONV3-2 + ID } -> RELU -> FC-3",  # the image's gradient is a sum
+        "CONV3-4 -> RELU -> { CONV1-2 | CONV3-3 -> TANH | POOL3(S=1, P=1) } -> { CONV3-9 + ID } -> GAP -> FC-3",
+    ],
+)
+def test_branches_pass(pattern: str) -> None:
+    check = gradcheck(gpunet.load(f"INPUT[6x5x2] -> {pattern}"), samples=10)
+    assert check.passed and check.tensors[-1].name == "input", check.failures
+
+
 def test_a_wrong_backward_fails_in_what_is_before_it() -> None:
     layers = [Conv(4), WrongLeakyReLU(0.2), FC(5), ReLU(), FC(3)]
     check = gradcheck(Net("6x5x2", layers))

@@ -23,8 +23,9 @@ class Description:
 
     @property
     def multiply_adds(self) -> int:
-        """Of a forward pass over one image."""
-        return sum(one.multiply_adds for one in self.layers)
+        """Of a forward pass over one image, auxiliary heads not among them."""
+        needed = {node.name for node in self.net.trunk}
+        return sum(one.multiply_adds for one in self.layers if one.name in needed)
 
 
 def describe(net: Net) -> Description:

@@ -14,6 +14,7 @@ from gpunet.layers.conv import Conv
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.elementwise import Elementwise
 from gpunet.layers.fc import FC
+from gpunet.layers.merge import Add
 from gpunet.layers.window import Pool
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
@@ -112,12 +113,14 @@ def missing_padding(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:
     for one in layers:
         rows, columns = one.windows
         lost = [size - left for size, left in zip(_extents(one.inputs[0]), _extents(one.volume), strict=True)]
-        if isinstance(one.layer, Conv) and _slides(one) and any(lost):
-            keeps = " and ".join(dict.fromkeys(f"P={(window.extent - 1) / 2:g}" for window in (rows, columns)))
+        if isinstance(one.layer, Conv) and rows.S == columns.S == 1 and _face(one.volume) != "1x1" and max(lost) > 0:
+            odd = rows.extent % 2 == columns.extent % 2 == 1
+            needed = dict.fromkeys(window.extent // 2 for window in (rows, columns))
+            keeps = f"P={' and '.join(map(str, needed))} keeps" if odd else "an odd F can keep"
             yield (
                 f"{one.name}: too little padding makes {_face(one.inputs[0])} into {_face(one.volume)}, "
                 f"{1 - prod(_extents(one.volume)) / prod(_extents(one.inputs[0])):.0%} of the positions less; "
-                f"{keeps} keeps the size and what is at the borders"
+                f"{keeps} the size and what is at the borders"
             )
 
 
@@ -135,7 +138,7 @@ def large_pools(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:
 
 def early_memory(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:
     """Most memory is in the first CONVs: values for backward, and as many gradients."""
-    kept = [one for one in layers if not isinstance(one.layer, Elementwise | Dropout)]  # those run in place
+    kept = [one for one in layers if not isinstance(one.layer, Elementwise | Dropout | Add)]  # those run in place
     total = net.input.values + sum(one.volume.values for one in kept)
     sums = list(accumulate([one.volume.values for one in kept], initial=net.input.values))
     number = next(number for number, so_far in enumerate(sums) if 2 * so_far > total)

@@ -169,6 +169,8 @@ def test_the_command_passes_fails_and_tells_mistakes(monkeypatch: pytest.MonkeyP
     assert max(map(len, done.output.splitlines())) <= 80
     told = json.loads(CliRunner().invoke(app, [*small, "--json"]).output)
     assert told["passed"] and [tensor["compared"] for tensor in told["tensors"]] == [3, 2, 3, 3, 3]
+    scaled = json.loads(CliRunner().invoke(app, [*small, "--json", "--width", "2", "--input", "4x4x1"]).output)
+    assert [tensor["values"] for tensor in scaled["tensors"]] == [36, 4, 192, 3, 48]
     monkeypatch.setattr(gpunet.layers.relu.ReLU, "backward", WrongLeakyReLU.backward)
     failed = CliRunner().invoke(app, small)
     assert failed.exit_code == 1 and "failed\n  conv1.w: gradient" in failed.output

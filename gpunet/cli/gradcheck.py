@@ -15,6 +15,8 @@ def gradcheck(
     batch: Annotated[int, typer.Option(help="Images of the batch that the loss is of.")] = 3,
     samples: Annotated[int, typer.Option(help="Values of each parameter, and of the images, to compare.")] = 20,
     seed: Annotated[int, typer.Option(help="Of images, labels, weights, dropout and what is compared.")] = 0,
+    width: options.Width = None,
+    input: options.Input = None,
     json: options.Json = False,
 ) -> None:
     """Compare the gradients of a net with slopes of its loss, in float64, for each parameter and the images.
@@ -26,7 +28,7 @@ def gradcheck(
     from gpunet.gradients import gradcheck as check
     from gpunet.report.console import working
 
-    config = options.read_net(net)
+    config = options.read_net(net, width, input)
     with working("comparing gradients") as say:
         made = check(
             config.net,

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gpunet
-from gpunet import FC, LRN, AvgPool, Conv, GlobalAvgPool, L2Pool, MaxPool, Model, Net, ReLU, describe
+from gpunet import FC, LRN, AvgPool, Conv, GlobalAvgPool, L2Pool, LocallyConnected, MaxPool, Model, Net, ReLU, describe
 from gpunet.cli.app import app
 from gpunet.field import Field, Window, union
 from gpunet.net.graph import INPUT
@@ -71,6 +71,7 @@ def check_fields(net: Net) -> None:
         [Conv(2), MaxPool(2), FC(3)],
         [Conv(2, F=2, S=2, P=0), GlobalAvgPool(), FC(2)],
         [L2Pool(2, S=1), LRN(3, over="map", alpha=1.0, k=1.0), Conv(1)],
+        [LocallyConnected(2, F=3, S=2), Conv(1)],
     ],
     ids=str,
 )

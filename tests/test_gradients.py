@@ -16,7 +16,7 @@ from gpunet.gradients import MOST_KINKS, CheckedTensor, Compared, compare
 from gpunet.report.gradient_table import gradient_json
 
 EVERYTHING = (
-    "INPUT[8x7x3] -> CONV3-4 -> RELU -> POOL2(fit=pad) -> LRN -> CONV3-5 -> TANH -> DROPOUT -> AVGPOOL2(fit=crop) -> "
+    "INPUT[8x7x3] -> CONV3-4 -> RELU -> POOL2(fit=pad) -> LRN -> LOCAL3-5 -> TANH -> DROPOUT -> AVGPOOL2(fit=crop) -> "
     "L2POOL2(S=1) -> LRELU -> FC-6 -> SIGMOID -> FC-4"
 )
 
@@ -32,7 +32,7 @@ def test_a_net_of_every_layer_passes_on_every_device(device: Device) -> None:
     check = gradcheck(gpunet.load(EVERYTHING), device, samples=4)
     assert check.passed, check.failures
     names = [tensor.name for tensor in check.tensors]
-    assert names == [f"{layer}.{letter}" for layer in ("conv1", "conv2", "fc1", "fc2") for letter in "wb"] + ["input"]
+    assert names == [f"{layer}.{letter}" for layer in ("conv1", "local1", "fc1", "fc2") for letter in "wb"] + ["input"]
     assert all(len(tensor.compared) == 4 and tensor.kinks <= 1 and not tensor.faint for tensor in check.tensors)
     assert check.device == device.name
 

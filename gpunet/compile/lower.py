@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpunet.errors import PlanError
+from gpunet.layers.loss import LOSS, LossTensors, emit_add_loss, loss_of
 from gpunet.layers.merge import emit_add
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
@@ -42,8 +42,6 @@ def lower(
     """
     builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
     feed = _emit_input(net, builder)
-    if net.heads and mode == "train":
-        raise PlanError(f"{net.heads[0].name}: auxiliary heads are not trained yet; take the head out of the net")
     nodes = net.nodes if mode == "train" else net.trunk
     parameters = [p for node in nodes for p in _parameters(net, node, mode, dtype, optimizer)]
     emitters = {node.name: _emitter(builder, node, parameters) for node in nodes} | {INPUT: Emitter(builder, INPUT)}
@@ -51,12 +49,9 @@ def lower(
     scores = outputs[nodes[-1].name]
     loss = correct = dimages = None
     if feed.labels is not None:
-        emit = Emitter(builder, "loss")
-        builder.phase = "loss"
-        tensors = net.loss.forward(emit, scores, feed.labels)
+        tensors, dscores = _emit_losses(net, builder, outputs, feed.labels)
         loss, correct = tensors.loss, tensors.correct
-        builder.phase = "backward"
-        dimages = _emit_backward(net, {nodes[-1].name: net.loss.backward(emit)}, emitters, image_gradient)
+        dimages = _emit_backward(net, dscores, emitters, image_gradient)
         builder.phase = "update"
         for parameter in parameters:
             assert parameter.gradient is not None  # there is one in training
@@ -121,6 +116,24 @@ def _emit_forward(nodes: Sequence[Node], images: Tensor, emitters: dict[str, Emi
     for node in nodes:
         outputs[node.name] = node.layer.forward(emitters[node.name], *(outputs[name] for name in node.inputs))
     return outputs
+
+
+def _emit_losses(
+    net: Net, builder: Builder, outputs: dict[str, Tensor], labels: Tensor
+) -> tuple[LossTensors, dict[str, Tensor]]:
+    """The loss of the net, to which those of auxiliary heads are added, and the gradients of all scores by node."""
+    last = net.nodes[-1].name
+    builder.phase = "loss"
+    emit = Emitter(builder, LOSS)
+    tensors = net.loss.forward(emit, outputs[last], labels)
+    emitters = {last: (emit, 1.0)}
+    for node in net.heads:
+        weight = node.head or 0.0  # a head has one
+        emit = Emitter(builder, loss_of(node.name))
+        emit_add_loss(emit, net.loss.forward(emit, outputs[node.name], labels).loss, tensors.loss, weight)
+        emitters[node.name] = (emit, weight)
+    builder.phase = "backward"
+    return tensors, {name: net.loss.backward(emit, weight) for name, (emit, weight) in emitters.items()}
 
 
 def _emit_backward(

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.program.builder import Emitter
+from gpunet.program.program import Attribute, RunTime
 from gpunet.program.tensor import Kind, Tensor
+
+LOSS = "loss"
+"""What programs and reports call the loss of the net."""
+
+
+def loss_of(head: str) -> str:
+    """What programs and reports call the loss of the auxiliary head that ends in the layer `head`."""
+    return f"{head}.{LOSS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,13 @@ class Loss(ABC):
     @abstractmethod
     def backward(self, emit: Emitter, weight: float = 1.0) -> Tensor:
         """Emit the gradient of weight * mean loss with respect to the scores and return it."""
+
+
+def emit_add_loss(emit: Emitter, part: Tensor, total: Tensor, weight: float) -> None:
+    """Emit total += weight * part, in training alone."""
+    training = RunTime("training")
+    attributes: dict[str, Attribute] = {"weight": weight, "training": training}
+    emit.op("add_loss", (part,), (total,), attributes=attributes, across_images=True)
 
 
 def losses_and_hits(emit: Emitter) -> tuple[Tensor, Tensor]:

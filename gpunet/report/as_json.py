@@ -8,14 +8,14 @@ from gpunet.fitter import Rung, Survey
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
-from gpunet.report.rows import Row, layer_rows, loss_row
+from gpunet.report.rows import Row, layer_rows, loss_rows
 from gpunet.report.ways import made_again, rounds, step_flops
 
 
 def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict[str, Any]:
     """All of a plan. `largest_batch`: the one that fits the budget, where this plan does not; None where it does."""
     op = plan.program.ops[plan.peak_step]
-    loss = loss_row(net, plan)
+    losses = [{"type": row.type, **_bytes(row)} for row in loss_rows(net, plan)]
     return {
         "net": plan.net,
         "batch": plan.batch,
@@ -24,6 +24,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         "optimizer": plan.optimizer,
         "device": plan.device,
         "parameters": net.parameters,
+        "head_parameters": net.head_parameters,
         "kinds": {str(kind): count for kind, count in plan.by_kind.items()},
         "peak": {
             "step": plan.peak_step,
@@ -52,7 +53,8 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         },
         "steps": plan.steps,
         "layers": _layers(net, plan),
-        "loss": {"type": loss.type, **_bytes(loss)} if loss else None,
+        "loss": losses[-1] if losses else None,
+        "head_losses": losses[:-1],
         "tensors": [
             {
                 "name": planned.name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gpunet.profile.measure import Profile
 from gpunet.profile.steps import OpTime
-from gpunet.report.rows import Row, layer_rows, loss_row
+from gpunet.report.rows import Row, layer_rows, loss_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,8 @@ class ProfileRow:
 
 
 def profile_rows(profile: Profile) -> list[ProfileRow]:
-    """The input, the layers in order, the loss."""
-    rows = layer_rows(profile.net, profile.plan)
-    if loss := loss_row(profile.net, profile.plan):
-        rows.append(loss)
+    """The input, the layers in order, the losses."""
+    rows = layer_rows(profile.net, profile.plan) + loss_rows(profile.net, profile.plan)
     return [ProfileRow(row, tuple(op for op in profile.ops if op.op.layer == row.name)) for row in rows]
 
 

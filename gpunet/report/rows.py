@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
+from gpunet.layers.loss import LOSS, loss_of
 from gpunet.memory.plan import Plan
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
 from gpunet.report import ways
 from gpunet.volume import Volume
-
-LOSS = "loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,17 @@ def layer_rows(net: Net, plan: Plan) -> list[Row]:
     none = dict.fromkeys(Kind, 0)
     how = ways.how(plan)
     rows = [Row(INPUT, INPUT, net.input, 0, plan.by_layer.get(INPUT, none), how.get(INPUT, ""))]
-    for node in net.nodes:
+    for node in net.nodes if plan.mode == "train" else net.trunk:
         name, parameters = node.name, net.layer_parameters(node)
         held = plan.by_layer.get(name, none)
         rows.append(Row(name, node.layer.type, net.volumes[name], parameters, held, how.get(name, "")))
     return rows
 
 
-def loss_row(net: Net, plan: Plan) -> Row | None:
-    """The loss, where the plan is one of training."""
-    held = plan.by_layer.get(LOSS)
-    return Row(LOSS, net.loss.type, None, 0, held, ways.how(plan).get(LOSS, "")) if held else None
+def loss_rows(net: Net, plan: Plan) -> list[Row]:
+    """The losses of auxiliary heads, then that of the net, where the plan is one of training."""
+    if plan.mode == "infer":
+        return []
+    how = ways.how(plan)
+    names = [*(loss_of(node.name) for node in net.heads), LOSS]
+    return [Row(name, net.loss.type, None, 0, plan.by_layer[name], how.get(name, "")) for name in names]

@@ -11,7 +11,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
 from gpunet.report import ways
-from gpunet.report.rows import Row, layer_rows, loss_row
+from gpunet.report.rows import Row, layer_rows, loss_rows
 from gpunet.report.timeline import timeline_parts
 
 LEARNT = (Kind.PARAMETER, Kind.PARAMETER_GRADIENT, Kind.OPTIMIZER_CACHE)
@@ -47,13 +47,11 @@ def plan_parts(net: Net, plan: Plan, verdict: str, *, timeline: bool = False) ->
 def layer_table(net: Net, plan: Plan) -> Table:
     """A row for each layer, and their total."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, show_footer=True)
-    rows = layer_rows(net, plan)
-    if loss := loss_row(net, plan):
-        rows.append(loss)
+    rows = layer_rows(net, plan) + loss_rows(net, plan)
     table.add_column("layer", "total")
     table.add_column("volume")
     for heading, total in (
-        ("parameters", f"{net.parameters:,}"),
+        ("parameters", f"{sum(row.parameters for row in rows):,}"),
         ("activations", _size(sum(_activations(row) for row in rows))),
         ("gradients", _size(sum(row.bytes[Kind.GRADIENT] for row in rows))),
         ("weights+\ngrads+\ncaches", _size(sum(_learnt(row) for row in rows))),

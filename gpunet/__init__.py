@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpunet.fitter import Fit, fit
     from gpunet.gradients import GradientCheck, gradcheck
     from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
+    from gpunet.layers.batch_norm import BatchNorm
     from gpunet.layers.conv import Conv
     from gpunet.layers.dropout import Dropout
     from gpunet.layers.fc import FC
@@ -46,6 +47,7 @@ __all__ = [
     "LRN",
     "Add",
     "AvgPool",
+    "BatchNorm",
     "BudgetError",
     "Concat",
     "ConfigError",
@@ -89,6 +91,7 @@ _MODULES = {
     "fitter": ("Fit", "fit"),
     "gradients": ("GradientCheck", "gradcheck"),
     "layers.average_pool": ("AvgPool", "GlobalAvgPool"),
+    "layers.batch_norm": ("BatchNorm",),
     "layers.conv": ("Conv",),
     "layers.dropout": ("Dropout",),
     "layers.fc": ("FC",),

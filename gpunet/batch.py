@@ -31,6 +31,15 @@ def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.nda
     return images
 
 
+def check_enough(n: int, net: Net) -> None:
+    """Raise ShapeError where a training step takes more images than these n."""
+    if n < net.least_images:
+        raise ShapeError(
+            f"{net.across_images} takes its statistics over the images of a batch, so a step on {n} image cannot be; "
+            f"give at least {net.least_images}, or leave it out (evaluating takes single ones)"
+        )
+
+
 def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
     """The labels as an array (n,) of integers from 0 to classes - 1. Raises ShapeError or DataError."""
     labels = np.asarray(labels)
@@ -42,3 +51,16 @@ def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
         worst = int(labels.min() if labels.min() < 0 else labels.max())
         raise DataError(f"label {worst} is out of range; {classes} classes are labelled 0 to {classes - 1}")
     return labels
+
+
+def check_last_batch(images: int, batch: int, net: Net) -> None:
+    """Raise DataError where an epoch of so many images ends with a batch that is too small to train the net on."""
+    last = images % batch or batch
+    if last >= net.least_images:
+        return
+    better = next((size for size in (*range(batch, 1, -1), batch + 1) if images % size != 1), 0)
+    way_out = f"use a batch of {better}, or one image fewer" if images > 1 else "add images"
+    raise DataError(
+        f"{images} images in batches of {batch} leave a last batch of {last}, and {net.across_images} takes its "
+        f"statistics over at least {net.least_images}; {way_out}"
+    )

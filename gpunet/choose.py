@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from gpunet.compile.checkpoints import cheapest, links
-from gpunet.compile.chunk import cut_points
+from gpunet.compile.chunk import chunk_cuts, mixing
 from gpunet.compile.recompute import extra_flops, saved
 from gpunet.compile.ways import Ways
 from gpunet.memory.arena import ALIGNMENT, lower_bound
@@ -89,7 +89,7 @@ class Chooser:
         if self.max_cost > 0:
             for ways in self._shapes(plain, best.program, CHUNK_BYTES):
                 best = self._smaller(ways, best)
-            if "micro-batches" in self.allowed and self.batch > 1 and best.program.mode == "train":
+            if self.batch > 1 and self._may_round(best.program):
                 best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: option.needed_bytes)
         return best
 
@@ -118,7 +118,7 @@ class Chooser:
                 found = self._recomputed(ways, fraction)
                 if found is not None:
                     yield found
-            if "micro-batches" in self.allowed and free.program.mode == "train":
+            if self._may_round(free.program):
                 yield from self._micro_batches(plain)
 
     def _smaller_scratch(self) -> list[int]:
@@ -203,15 +203,20 @@ class Chooser:
     def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
         made = {t.name: t for op in program.ops for t in op.outputs}
-        kept = saved(program) if program.mode == "train" else {name: made[name] for name in cut_points(program)}
+        cuts = chunk_cuts(program)
+        kept = saved(program) if program.mode == "train" else {name: made[name] for name in cuts}
         largest = before = 0
-        for name in (name for name in cut_points(program) if name in kept):
+        for name in (name for name in cuts if name in kept):
             size = kept[name].nbytes // self.batch
             largest = max(largest, size)
             if size < before:
                 images = max(1, min(CHUNK_BYTES // (3 * largest), self.batch // 2) // fraction)
                 yield name, 1 << (images.bit_length() - 1)
             before = size
+
+    def _may_round(self, program: Program) -> bool:
+        """Whether the whole step may run in rounds, and can."""
+        return "micro-batches" in self.allowed and program.mode == "train" and mixing(program) is None
 
     def _micro_batches(self, plain: Ways) -> Iterator[Choice]:
         """As few rounds as possible, from two on."""

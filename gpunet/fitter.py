@@ -9,7 +9,7 @@ from gpunet.errors import BudgetError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
-from gpunet.planner import MAX_BATCH, WAYS, plan, plan_within
+from gpunet.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
 from gpunet.predict import predicted_images_per_second
 
 ALL_WAYS = (*WAYS, "micro-batches")
@@ -25,7 +25,8 @@ INFER_LADDER: tuple[tuple[str, ...], ...] = ((), ("chunks",))
 class Rung:
     """The largest batch for a budget in some ways, () for the free savings alone; `total_bytes`: arena and reserve.
 
-    `batch` is 0 and `total_bytes` None where not even one image fits; next_total_bytes is what one more would take.
+    `batch` is 0 and `total_bytes` None where not even one image fits (two, where a net cannot be trained on one);
+    next_total_bytes is what one more would take.
     `ways` may be used, `used` are. `images_per_second` is None where no profile tells it.
     """
 
@@ -77,6 +78,8 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
     """
     allowed: Collection[str] = options.pop("ways", ALL_WAYS)
     steps = INFER_LADDER if options.get("mode") == "infer" else LADDER
+    if check_net(net).across_images:
+        steps = tuple(ways for ways in steps if "micro-batches" not in ways)
     free_only = options.get("max_cost", 1) == 0
     rungs: list[Rung] = []
     for ways in steps:
@@ -88,6 +91,8 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
 
 def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
+    if options.get("mode") != "infer":
+        check_rounds(check_net(net), options.get("ways", WAYS))
     rungs = ladder(net, budget, **{**options, "ways": ALL_WAYS})
     possible = {way for rung in rungs for way in rung.ways}
     allowed = tuple(way for way in options.get("ways", WAYS) if way in possible)
@@ -101,12 +106,14 @@ def survey(net: Net, budget: str | int, **options: Any) -> Survey:
 
 def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
     """What to raise where not one image fits: the tensor that takes most, and the smallest budget that would do."""
-    one = plan(net, 1, budget=budget, **options)
-    while (less := plan_within(net, 1, budget=one.total_bytes - 1, **options)) is not None:
+    least = _least(net, options)
+    one = plan(net, least, budget=budget, **options)
+    while (less := plan_within(net, least, budget=one.total_bytes - 1, **options)) is not None:
         one = less
     largest = max(one.alive(one.peak_step), key=lambda planned: planned.nbytes)
     return BudgetError(
-        f"{net.name} does not fit {format_bytes(parse_bytes(budget))}: one image takes "
+        f"{net.name} does not fit {format_bytes(parse_bytes(budget))}: "
+        f"{'one image takes' if least == 1 else f'a batch of {least} images, the least to train on, takes'} "
         f"{format_bytes(one.total_bytes)} ({format_bytes(one.reserve_bytes)} of it reserve, "
         f"{format_bytes(largest.nbytes)} for {largest.name}); a budget of {one.total_bytes} bytes would hold it"
     )
@@ -119,7 +126,8 @@ def _largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int
     """
     fits: Plan | None = None
     over: Plan | None = None
-    most, too_many, batch = 0, MAX_BATCH + 1, max(start, 1)
+    least = _least(net, options)
+    most, too_many, batch = least - 1, MAX_BATCH + 1, max(start, least)
     for tries in count(1):
         made = plan(net, batch, budget=budget_bytes, **options)
         if made.fits:
@@ -136,6 +144,11 @@ def _largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int
     following = (over or fits).total_bytes  # nothing is planned beyond MAX_BATCH
     speed = predicted_images_per_second(net, fits)
     return Rung(ways, most, fits.total_bytes, following, fits.extra_flops_fraction, fits.ways.names, speed)
+
+
+def _least(net: Net, options: dict[str, Any]) -> int:
+    """The smallest batch that there is anything to plan for."""
+    return 1 if options.get("mode") == "infer" else check_net(net).least_images
 
 
 def _expected(made: Plan) -> int:

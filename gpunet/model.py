@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpunet.batch import check_images, check_labels
+from gpunet.batch import check_enough, check_images, check_labels
 from gpunet.bound import BoundProgram
 from gpunet.choose import MAX_COST
 from gpunet.devices import open_device, target
@@ -119,7 +119,7 @@ class Model:
 
         Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
         """
-        n = self._feed_both(images, labels)
+        n = self._feed_both(images, labels, learn=True)
         self._run(n, self._skipped(images), STEP)
         self.steps += 1
         return self._read_loss()
@@ -152,28 +152,29 @@ class Model:
         return int(self.device.read(self._bound.view(tensor))[0])
 
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """The gradient of the mean loss by parameter name, as copies; nothing is updated.
+        """The gradient of the mean loss by the name of what is learnt, as copies; nothing is updated.
 
         Where the plan has the gradient of the images, that is among them as "input".
         """
-        n = self._feed_both(images, labels)
+        n = self._feed_both(images, labels, learn=True)
+        learnt = {p.gradient: p.tensor.name for p in self.plan.program.parameters if p.gradient is not None}
         found = {}
         wanted = self.plan.program.image_gradient
         for op, call in self._bound.walk(n, self._skipped(images), STEP):
-            if op.phase == "update":  # the gradient is complete now, and may be gone at the end of the step
-                found[op.outputs[0].name] = self.device.read(self._bound.view(op.inputs[0]))
-                continue
-            call()
+            if op.phase != "update":
+                call()
+            elif op.inputs[0] in learnt:  # the gradient is complete now, and may be gone at the end of the step
+                found[learnt[op.inputs[0]]] = self.device.read(self._bound.view(op.inputs[0]))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
-        return {name: found[name] for name in (*self.parameters, INPUT) if name in found}
+        return {name: found[name] for name in (*learnt.values(), INPUT) if name in found}
 
     def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
         """A training step in the caller's hands: (op, what runs it), each to be called once, in order.
 
         The arrays are on the device when this returns. An op that runs in rounds comes once for each.
         """
-        n = self._feed_both(images, labels)
+        n = self._feed_both(images, labels, learn=True)
         return self._bound.walk(n, self._skipped(images), STEP)
 
     def close(self) -> None:
@@ -202,12 +203,14 @@ class Model:
         """Check the images, copy them into the arena, return how many there are."""
         return self._put(check_images(images, self.net, self.batch, self.plan.dtype))
 
-    def _feed_both(self, images: np.ndarray, labels: np.ndarray) -> int:
-        """Check images and labels, copy both into the arena, return how many there are."""
+    def _feed_both(self, images: np.ndarray, labels: np.ndarray, *, learn: bool = False) -> int:
+        """Check images and labels, copy both into the arena, return how many there are; `learn`: for a whole step."""
         if self.plan.program.labels is None:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
         images = check_images(images, self.net, self.batch, self.plan.dtype)
         labels = check_labels(labels, len(images), self.net.classes)
+        if learn:
+            check_enough(len(images), self.net)
         n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n

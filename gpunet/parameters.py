@@ -24,7 +24,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._tensors = {p.tensor.name: p.tensor for p in plan.program.parameters}
 
     def draw(self, seed: int) -> None:
-        """Start anew: weights normal with deviation sqrt(2/fan-in) (He et al. 2015), all else zero.
+        """Start anew: weights normal with deviation sqrt(2/fan-in) (He et al. 2015), scales one, all else zero.
 
         Each weight has a stream of its own. Raises ConfigError for a seed that is no integer of at least 0.
         """
@@ -33,7 +33,7 @@ class Parameters(Mapping[str, np.ndarray]):
         device, parameters = self._bound.device, self._plan.program.parameters
         for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
             shape, dtype = parameter.tensor.shape, parameter.tensor.dtype
-            values = np.zeros(shape, dtype)
+            values = np.full(shape, parameter.start, dtype)
             if parameter.deviation:
                 np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
                 values *= parameter.deviation

@@ -119,6 +119,8 @@ def plan_within(
     )
     compiler.check()
     allowed = _check_ways(ways, max_cost)
+    if mode == "train":
+        check_rounds(net, allowed)
     limit = None if budget_bytes is None else budget_bytes - held.nbytes
     found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, smallest)
     if found is None:
@@ -179,6 +181,15 @@ def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:
     return tuple(ways)
 
 
+def check_rounds(net: Net, ways: Collection[str]) -> None:
+    """Raise ConfigError where the ways say that a step may run in rounds and the net cannot be trained so."""
+    if net.across_images and "micro-batches" in ways:
+        raise ConfigError(
+            f"{net.across_images} takes its statistics over all images of a batch, so {net.name} cannot be trained in "
+            "micro-batches; leave them out, or use a smaller batch"
+        )
+
+
 @dataclass(frozen=True)
 class _Compiler:
     """Everything about a program that is settled before it is made to fit."""
@@ -197,6 +208,11 @@ class _Compiler:
             raise ConfigError(f"the mode must be train or infer; got {self.mode!r}")
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"the dtype must be float32 or float64; got {self.dtype!r}")
+        if self.mode == "train" and self.batch < self.net.least_images:
+            raise ConfigError(
+                f"{self.net.across_images} takes its statistics over the images of a batch, so {self.net.name} cannot "
+                f"be trained at batch {self.batch}; use a batch of {self.net.least_images} or more"
+            )
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways."""

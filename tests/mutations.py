@@ -831,4 +831,166 @@ LOCAL = [
     ),
 ]
 
-MUTANTS = [*COMMON, *ELEMENTWISE, *BIAS, *LOSSES, *POOL, *AVERAGE_POOL, *L2_POOL, *LRN, *MERGE, *CONV, *LOCAL]
+BATCH_NORM = [
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_parts",
+        (
+            "the last row of a part is left out",
+            "last = after < rows ? after : rows",
+            "last = (after < rows ? after : rows) - 1",
+        ),
+        ("maps behind the last", "k < D ? last : first, k", "last, k"),
+        ("starts with the second row", "row = first + threadIdx.x / COUNT", "row = first + 1 + threadIdx.x / COUNT"),
+        ("no differences", "x[row * D + k] - start;", "x[row * D + k];"),
+        ("squares as if the first row were the mean", " - sums.one * (sums.one / (real)(last - first))", ""),
+        (
+            "squares over the totals",
+            "partials[(parts + part) * D + k] = sums.two - ",
+            "partials[part * D + k] = sums.two - ",
+        ),
+        (
+            "no squares",
+            "so_far.two += difference * difference;\n        });\n        if (threadIdx.x < MAPS",
+            "so_far.two += difference;\n        });\n        if (threadIdx.x < MAPS",
+        ),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_merge",
+        ("all parts are full", "left < block_rows ? left : block_rows", "block_rows"),
+        ("parts are no part of the variance", " + count * difference * difference", ""),
+        ("every part counts once", "so_far.one += count * difference", "so_far.one += difference"),
+        ("the first part's mean", "start + (above + further)", "start + above"),
+        ("the first row's place", "start + (above + further)", "above + further"),
+        ("no differences of first rows", "x[part * block_rows * D + k] - start + ", ""),
+        ("nothing of the means", "squares = sums.two - sums.one * further", "squares = sums.two"),
+        ("below 0", "squares < 0 ? real(0) : squares", "squares"),
+        ("a sum, not a mean", "squares / (real)rows", "squares"),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_recall",
+        ("the mean twice", "variance[k] = running_variance[k]", "variance[k] = running_mean[k]"),
+        (
+            "the last map is left out",
+            "k < D; k += item_stride()) {\n        mean[k]",
+            "k < D - 1; k += item_stride()) {\n        mean[k]",
+        ),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_forward",
+        ("no mean", "(values.value[lane] - means.value[lane]) * factor", "values.value[lane] * factor"),
+        ("no shift", "* factor + shifts.value[lane]", "* factor"),
+        (
+            "no scale",
+            "scales.value[lane] / sqrt(variances.value[lane] + eps);",
+            "1 / sqrt(variances.value[lane] + eps);",
+        ),
+        (
+            "no root",
+            "scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "scales.value[lane] / (variances.value[lane] + eps)",
+        ),
+        (
+            "no eps",
+            "scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "scales.value[lane] / sqrt(variances.value[lane])",
+        ),
+        (
+            "the last pack is left out",
+            "pack < rows * D; pack += item_stride()) {\n        const Index k = pack % D;\n        auto values",
+            "pack < rows * D - 1; pack += item_stride()) {\n        const Index k = pack % D;\n        auto values",
+        ),
+        (
+            "packs at any depth",
+            "const bool packs = D % WIDTH == 0 && aligned(x, mean, variance, scale, shift, y)",
+            "const bool packs = aligned(x, mean, variance, scale, shift, y)",
+        ),
+        ("packs at any address", "aligned(x, mean, variance, scale, shift, y)", "aligned(x, mean, variance, scale, y)"),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_backward_parts",
+        ("no mean", "gradient * (x[row * D + k] - middle)", "gradient * x[row * D + k]"),
+        ("no gradient", "gradient * (x[row * D + k] - middle)", "(x[row * D + k] - middle)"),
+        ("no deviation", "sums.two / sqrt(variance[k] + eps)", "sums.two"),
+        ("the gradients are not summed", "so_far.one += gradient;", "so_far.one = gradient;"),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_backward_merge",
+        (
+            "the sums are exchanged",
+            "dshift[k] = sums.one;\n            dscale[k] = sums.two;",
+            "dshift[k] = sums.two;\n            dscale[k] = sums.one;",
+        ),
+        ("the last part alone", "so_far.one += partials[part * D + k];", "so_far.one = partials[part * D + k];"),
+        (
+            "the first part is left out",
+            "so_far.two += partials[(parts + part) * D + k];",
+            "so_far.two += part ? partials[(parts + part) * D + k] : 0;",
+        ),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_backward",
+        ("the statistics stand still", "(gradients.value[lane] - common)", "gradients.value[lane]"),
+        (
+            "the mean stands still",
+            "(dshifts.value[lane] + normal * dscales.value[lane]) * share",
+            "normal * dscales.value[lane] * share",
+        ),
+        (
+            "the deviation stands still",
+            "(dshifts.value[lane] + normal * dscales.value[lane]) * share",
+            "dshifts.value[lane] * share",
+        ),
+        ("sums, not means", "dscales.value[lane]) * share", "dscales.value[lane])"),
+        ("no scale", "scales.value[lane] * inverse * (", "inverse * ("),
+        ("no deviation", "scales.value[lane] * inverse * (", "scales.value[lane] * ("),
+        (
+            "no eps",
+            "real inverse = 1 / sqrt(variances.value[lane] + eps)",
+            "real inverse = 1 / sqrt(variances.value[lane])",
+        ),
+        (
+            "packs at any address",
+            "aligned(dy, x, mean, variance, scale, dscale, dshift, dx)",
+            "aligned(dy, x, mean, variance, scale, dscale, dx)",
+        ),
+    ),
+    *_of(
+        "batch_norm.cu",
+        "batch_norm_update",
+        ("forgets all", "running_mean[k] = kept * running_mean[k] + momentum", "running_mean[k] = momentum"),
+        (
+            "forgets nothing",
+            "running_variance[k] = kept * running_variance[k]",
+            "running_variance[k] = running_variance[k]",
+        ),
+        ("biased", "momentum * (unbiased * variance[k])", "momentum * variance[k]"),
+        ("no momentum", "momentum * mean[k]", "mean[k]"),
+        (
+            "the last map is left out",
+            "k < D; k += item_stride()) {\n        running_mean[k]",
+            "k < D - 1; k += item_stride()) {\n        running_mean[k]",
+        ),
+    ),
+]
+
+MUTANTS = [
+    *COMMON,
+    *ELEMENTWISE,
+    *BIAS,
+    *LOSSES,
+    *POOL,
+    *AVERAGE_POOL,
+    *L2_POOL,
+    *LRN,
+    *MERGE,
+    *CONV,
+    *LOCAL,
+    *BATCH_NORM,
+]

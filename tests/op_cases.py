@@ -351,6 +351,45 @@ class Draw:
         x = self._relu()
         return Case("lrn_backward", (self.values(*x.shape), x), ((x.shape, self.dtype),), attributes=self._box())
 
+    def _batch_norm(self) -> tuple[np.ndarray, list[np.ndarray], dict[str, Any]]:
+        """x; a mean, a variance, a scale and a shift; eps, and the number of rows in a part."""
+        x = self.values(*self.volume())
+        each = [self.values(x.shape[-1]) for _ in range(4)]
+        each[1] = np.abs(each[1])
+        return x, each, {"eps": 0.125}
+
+    def _batch_norm_parts(self, x: np.ndarray) -> tuple[tuple[Spec], dict[str, int]]:
+        """Scratch for two more parts than needed, and how many rows a part has."""
+        block_rows, D = self.size(1, 40), x.shape[-1]
+        return (((2 * (2 - (-x.size // D // block_rows)), D), self.dtype),), {"block_rows": block_rows}
+
+    def _batch_norm_statistics(self) -> Case:
+        x, each, _ = self._batch_norm()
+        scratch, numbers = self._batch_norm_parts(x)
+        numbers |= {"training": int(self.size(0, 3) > 0)}
+        return Case("batch_norm_statistics", (x, *each[:2]), ((x.shape[-1:], self.dtype),) * 2, scratch, numbers)
+
+    def _batch_norm_forward(self) -> Case:
+        x, each, eps = self._batch_norm()
+        return Case("batch_norm_forward", (x, *each), ((x.shape, self.dtype),), attributes=eps, aliases=({0: 0},))
+
+    def _batch_norm_backward_sums(self) -> Case:
+        x, each, eps = self._batch_norm()
+        scratch, numbers = self._batch_norm_parts(x)
+        inputs = self.values(*x.shape), x, *each[:2]
+        return Case("batch_norm_backward_sums", inputs, ((x.shape[-1:], self.dtype),) * 2, scratch, numbers | eps)
+
+    def _batch_norm_backward(self) -> Case:
+        x, each, eps = self._batch_norm()
+        inputs = self.values(*x.shape), x, *each, self.values(x.shape[-1])
+        aliases = {0: 0}, {0: 1}
+        return Case("batch_norm_backward", inputs, ((x.shape, self.dtype),), attributes=eps, aliases=aliases)
+
+    def _batch_norm_update(self) -> Case:
+        _, each, _ = self._batch_norm()
+        numbers = {"momentum": 0.25, "images": self.size(2, 9), "positions": self.size(1, 99)}
+        return Case("batch_norm_update", tuple(each[:2]), tuple(each[2:]), attributes=numbers)
+
     # ---- losses ----
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What every op must give, in float64, from its definition: plain loops over images, positions and filters."""
 
 from collections.abc import Iterator
-from math import exp, isnan, log, sqrt
+from math import exp, fsum, isnan, log, sqrt
 
 import numpy as np
 
@@ -305,6 +305,40 @@ def numeric_gradient(loss, at: np.ndarray, *, step: float = 1e-6) -> np.ndarray:
         gradient[index] = (above - loss(at)) / (2 * step)
         at[index] = value
     return gradient
+
+
+def batch_norm(
+    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y, and the mean and the variance of each map."""
+    x = np.asarray(x, np.float64)
+    D = x.shape[-1]
+    y, mean, variance = np.empty_like(x), np.empty(D), np.empty(D)
+    for d in range(D):
+        values = x[..., d].ravel().tolist()
+        mean[d] = fsum(values) / len(values)
+        variance[d] = fsum((value - mean[d]) ** 2 for value in values) / len(values)
+        for n, h, w in np.ndindex(*x.shape[:3]):
+            y[n, h, w, d] = (x[n, h, w, d] - mean[d]) / sqrt(variance[d] + eps) * scale[d] + shift[d]
+    return y, mean, variance
+
+
+def batch_norm_backward(
+    dy: np.ndarray, x: np.ndarray, scale: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dx, dscale and dshift, by the chain rule of Ioffe & Szegedy 2015, section 3: through variance, then mean."""
+    dy, x = (np.asarray(a, np.float64) for a in (dy, x))
+    D = x.shape[-1]
+    dx, dscale, dshift = np.empty_like(x), np.empty(D), np.empty(D)
+    normal, mean, variance = batch_norm(x, np.ones(D), np.zeros(D), eps)
+    for d in range(D):
+        m, above, centred = x[..., d].size, dy[..., d] * scale[d], x[..., d] - mean[d]
+        dvariance = fsum((above * centred).ravel()) * -0.5 * (variance[d] + eps) ** -1.5
+        dmean = fsum(above.ravel()) * -1 / sqrt(variance[d] + eps) + dvariance * -2 * fsum(centred.ravel()) / m
+        dx[..., d] = above / sqrt(variance[d] + eps) + dvariance * 2 * centred / m + dmean / m
+        dscale[d] = fsum((dy[..., d] * normal[..., d]).ravel())
+        dshift[d] = fsum(dy[..., d].ravel())
+    return dx, dscale, dshift
 
 
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}

@@ -13,6 +13,7 @@ from gpunet import (
     FC,
     LRN,
     AvgPool,
+    BatchNorm,
     Conv,
     Dropout,
     GlobalAvgPool,
@@ -58,10 +59,12 @@ def other_net() -> Net:
     """The layers, and the loss, that the first net is without."""
     layers = [
         Conv(8),
+        BatchNorm(),
         LRN(),
         LeakyReLU(),
         AvgPool(2),
         Conv(7),
+        BatchNorm(affine=False),
         LRN(over="map"),
         Tanh(),
         L2Pool(3, S=2),
@@ -95,7 +98,7 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
 
 
 def steps(device: Device) -> list[float]:
-    """Losses of steps with uint8 and float images, whole and partial batches, in all of these ways; and a score."""
+    """Losses of steps with uint8 and float images, whole and partial batches, and of evaluations; and a score."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (BATCH, *net().input.shape), np.uint8)
     labels = rng.integers(0, net().classes, BATCH, np.int32)
@@ -105,6 +108,7 @@ def steps(device: Device) -> list[float]:
             losses.append(model.step(images, labels))
             losses.append(model.step(images.astype(np.float32) / 255, labels))
             losses.append(model.step(images[:2], labels[:2]))
+            losses.append(model.evaluate(images[:1], labels[:1])[0])
     with Model(net(), BATCH, device, mode="infer") as model:
         losses.append(float(model.forward(images).sum()))
     losses.append(sum_of_losses(device))

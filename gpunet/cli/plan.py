@@ -91,7 +91,8 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     except BudgetError as error:
         return 0, str(error)
     words = f"a budget of {made.total_bytes} bytes would hold it"
-    if made.mode == "train" and "micro-batches" not in settings["ways"] and settings["max_cost"] > 0:
+    rounds_help = made.mode == "train" and settings["max_cost"] > 0 and not config.net.across_images
+    if rounds_help and "micro-batches" not in settings["ways"]:
         rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": ALL_WAYS})
         if rounds.fits and rounds.ways.micro_batch > 1:
             words += f", and so would rounds of {rounds.ways.micro_batch:,} images (--micro-batches)"

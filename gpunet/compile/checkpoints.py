@@ -58,7 +58,8 @@ def links(program: Program, live_bytes: Sequence[int]) -> list[Link]:
         peaks[number] = max(peaks[number], live_bytes[step])
     found = []
     for number, (checkpoint, ops) in enumerate(parts):
-        inner = tuple(t.name for op in ops for t in op.outputs if t.name in kept and t.name != checkpoint)
+        made = (t for op in ops for t in op.outputs if t.name in kept and t.name != checkpoint)
+        inner = tuple(t.name for t in made if t.batched)  # statistics of a batch are too small to be worth it
         inner_bytes = sum(kept[name].nbytes for name in inner)
         size = kept[checkpoint].nbytes if checkpoint else 0
         flops = sum(op.flops for op in ops)

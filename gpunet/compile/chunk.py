@@ -32,14 +32,29 @@ def cut_points(program: Program) -> list[str]:
     return found
 
 
+def mixing(program: Program) -> Op | None:
+    """The first op of the forward pass that needs all images of a batch together: it cannot be in a loop over them."""
+    return next((op for op in program.ops if op.phase == "forward" and op.across_images), None)
+
+
+def chunk_cuts(program: Program) -> list[str]:
+    """Those of cut_points up to which a loop over images may run."""
+    mixed = mixing(program)
+    ops = program.ops if mixed is None else program.ops[: program.ops.index(mixed)]
+    made = {t.name for op in ops for t in op.outputs}
+    return [name for name in cut_points(program) if name in made]
+
+
 def run_in_chunks(program: Program, cut: str, images: int) -> Program:
     """Make the activation `cut`, and what backward does behind it, `images` images at a time: two loops.
 
-    `cut` must be one of cut_points(program). Raises PlanError otherwise. Updates come after the loops. Where all images
+    `cut` must be one of chunk_cuts(program). Raises PlanError otherwise. Updates come after the loops. Where all images
     make one round, nothing changes.
     """
-    if cut not in cut_points(program):
-        raise PlanError(f"the net cannot be cut at {cut}")
+    if cut not in chunk_cuts(program):
+        mixed = mixing(program)
+        why = f": {mixed.layer} needs all images of the batch together" if mixed and cut in cut_points(program) else ""
+        raise PlanError(f"the net cannot be cut at {cut}{why}")
     if images >= program.batch:
         return program
     ops = _updates_last(program.ops)
@@ -56,10 +71,13 @@ def run_in_chunks(program: Program, cut: str, images: int) -> Program:
 def run_in_micro_batches(program: Program, images: int) -> Program:
     """Run forward, loss and backward for `images` images at a time and add up the gradients; then update once.
 
-    Where all images make one round, nothing changes.
+    Where all images make one round, nothing changes. Raises PlanError where a layer needs all of them together.
     """
     if images >= program.batch:
         return program
+    mixed = mixing(program)
+    if mixed is not None:
+        raise PlanError(f"{mixed.layer} needs all images of the batch together, so the step cannot run in rounds")
     rounds = [op for op in program.ops if not _after_all_images(op)]
     later = [op for op in program.ops if _after_all_images(op)]
     return _in_loops(replace(program, ops=(*rounds, *later)), [Loop(0, len(rounds), images)])

@@ -54,9 +54,11 @@ def lower(
         dimages = _emit_backward(net, dscores, emitters, image_gradient)
         builder.phase = "update"
         for parameter in parameters:
-            assert parameter.gradient is not None  # there is one in training
-            layer = Emitter(builder, parameter.tensor.layer)
-            optimizer.emit(layer, parameter.gradient, parameter.tensor, parameter.caches)
+            if parameter.gradient is not None:
+                layer = Emitter(builder, parameter.tensor.layer)
+                optimizer.emit(layer, parameter.gradient, parameter.tensor, parameter.caches)
+        for node in nodes:
+            node.layer.update(emitters[node.name])
     return Program(
         mode=mode,
         batch=batch,
@@ -84,17 +86,17 @@ def _emit_input(net: Net, builder: Builder) -> _Feed:
 
 
 def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimizer) -> list[Parameter]:
-    """The parameters of a node; in training with gradients and caches. They start as in He et al. 2015."""
+    """The parameters of a node; in training what is learnt has gradients and caches. Start: He et al. 2015."""
     found = []
     for weights in net.weights(node):
         name = f"{node.name}.{weights.name}"
         w = Tensor(name, Kind.PARAMETER, weights.shape, dtype, node.name)
         deviation = (2 / weights.fan_in) ** 0.5 if weights.fan_in else 0.0
-        if mode == "infer":
-            found.append(Parameter(w, None, (), deviation))
+        if mode == "infer" or not weights.learnt:
+            found.append(Parameter(w, None, (), deviation, weights.start))
             continue
         dw = Tensor(f"{node.name}.d{weights.name}", Kind.PARAMETER_GRADIENT, weights.shape, dtype, node.name)
-        found.append(Parameter(w, dw, cache_tensors(optimizer, node.name, w), deviation))
+        found.append(Parameter(w, dw, cache_tensors(optimizer, node.name, w), deviation, weights.start))
     return found
 
 
@@ -163,8 +165,8 @@ def _emit_backward(
 
 
 def _learning_upstream(net: Net, image_gradient: bool) -> dict[str, bool]:
-    """By name: whether it, or anything that feeds it, has parameters, or is to have a gradient anyway."""
+    """By name: whether it, or anything that feeds it, has parameters to learn, or is to have a gradient anyway."""
     learns = {INPUT: image_gradient}
     for node in net.nodes:
-        learns[node.name] = bool(net.weights(node)) or any(learns[name] for name in node.inputs)
+        learns[node.name] = any(w.learnt for w in net.weights(node)) or any(learns[name] for name in node.inputs)
     return learns

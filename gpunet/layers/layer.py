@@ -18,11 +18,17 @@ from gpunet.volume import FIT_POLICIES, Volume
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One parameter of a layer: its short name, its shape, and the fan-in that scales its start (0: starts at zero)."""
+    """One parameter of a layer: its short name, its shape and how it starts.
+
+    `fan_in`  scales the random numbers that it starts with; 0: it starts at `start` everywhere
+    `learnt`  whether it has a gradient and is updated from that; running statistics have none
+    """
 
     name: str
     shape: tuple[int, ...]
     fan_in: int = 0
+    start: float = 0.0
+    learnt: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Layer(ABC):
     `number`  field set by a number right behind the word (CONV3: "F"), or None where there cannot be one
     `count`   field set by a number behind a dash (CONV3-64: "K"), or None
     `merges`  whether it takes the outputs of several layers; all others take one
+    `across_images`  whether in training it needs all images of a batch together: two or more, and not in rounds
     """
 
     type: ClassVar[str]
@@ -41,6 +48,7 @@ class Layer(ABC):
     number: ClassVar[str | None] = None
     count: ClassVar[str | None] = None
     merges: ClassVar[bool] = False
+    across_images: ClassVar[bool] = False
 
     @abstractmethod
     def output(self, *inputs: Volume) -> Volume:
@@ -61,6 +69,10 @@ class Layer(ABC):
     @abstractmethod
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
         """Emit the backward ops; return the gradient of each input, or () where `needs_dx` is false."""
+
+    def update(self, emit: Emitter) -> None:
+        """Emit what a step changes in this layer beside what it learns, such as running statistics."""
+        return
 
 
 def require_int(letter: str, value: object, least: int = 1) -> None:

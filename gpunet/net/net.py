@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import lcm
+from math import lcm, prod
 from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
@@ -149,13 +149,17 @@ class Net:
 
     def layer_parameters(self, node: Node) -> int:
         """How many learnt numbers a node has, biases included."""
-        total = 0
-        for weights in self.weights(node):
-            count = 1
-            for extent in weights.shape:
-                count *= extent
-            total += count
-        return total
+        return sum(prod(weights.shape) for weights in self.weights(node) if weights.learnt)
+
+    @property
+    def across_images(self) -> str:
+        """The first layer that in training needs all images of a batch together, or "": none does."""
+        return next((node.name for node in self.nodes if node.layer.across_images), "")
+
+    @property
+    def least_images(self) -> int:
+        """The fewest images of a batch to train on."""
+        return 2 if self.across_images else 1
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):

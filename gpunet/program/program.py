@@ -85,15 +85,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A learnt tensor, the gradient that an update reads and how it starts.
+    """A tensor that outlives a step and is saved with the net, the gradient that an update reads and how it starts.
 
-    `deviation`  standard deviation of the normal distribution it is drawn from; 0 means all zeros.
+    `gradient`   None where it is not learnt, as running statistics are not, and in inference; it has no caches then
+    `deviation`  standard deviation of the normal distribution it is drawn from; 0: it is `start` everywhere
     """
 
     tensor: Tensor
     gradient: Tensor | None
     caches: tuple[Tensor, ...]
     deviation: float
+    start: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from gpunet.batch import check_last_batch
 from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
@@ -68,6 +69,7 @@ class Trainer:
         watchers: Sequence[Watcher] = (),
     ) -> None:
         data.require(model.net.input.shape, model.net.classes)
+        check_last_batch(len(data.train), model.batch, model.net)
         self.model = model
         self.data = data
         self.epochs = epochs

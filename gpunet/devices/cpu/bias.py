@@ -26,11 +26,19 @@ def bias_backward(
         np.add.reduce(rows[block * block_rows : (block + 1) * block_rows], axis=0, out=partials[block])
 
     share(range(blocks), one)
-    while blocks > 1:
-        pairs = blocks // 2
-        blocks -= pairs
-        np.add(partials[:pairs], partials[blocks : blocks + pairs], out=partials[:pairs])
+    total = sum_in_pairs(partials[:blocks])
     if accumulate:
-        np.add(sums, partials[0], out=sums)
+        np.add(sums, total, out=sums)
     else:
-        sums[...] = partials[0]
+        sums[...] = total
+
+
+def sum_in_pairs(rows: np.ndarray) -> np.ndarray:
+    """The sum of the rows, in pairs, halving their number until one is left; the first row then holds it."""
+    count = len(rows)
+    while count > 1:
+        pairs = count // 2
+        count -= pairs
+        np.add(rows[:pairs], rows[count : count + pairs], out=rows[:pairs])
+    total: np.ndarray = rows[0]
+    return total

@@ -1,0 +1,115 @@
+"""Batch normalization on CUDA: cuda/batch_norm.cu."""
+
+from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.launch import launch, launch_blocks
+
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_backward_sums",
+    "batch_norm_forward",
+    "batch_norm_statistics",
+    "batch_norm_update",
+]
+
+MAPS = 32
+"""Maps that one block sums over a part of the rows, as MAPS in cuda/batch_norm.cu."""
+
+FEW = 8
+"""Maps that one block sums over the parts, as FEW in cuda/batch_norm.cu."""
+
+
+def batch_norm_statistics(
+    x: DeviceArray,
+    running_mean: DeviceArray,
+    running_variance: DeviceArray,
+    mean: DeviceArray,
+    variance: DeviceArray,
+    partials: DeviceArray,
+    *,
+    block_rows: int,
+    training: int,
+) -> None:
+    """Mean and variance of each map, by way of those of parts; see gpunet.devices.cpu.batch_norm."""
+    rows, D = _rows(x)
+    if not training:
+        launch("batch_norm", "batch_norm_recall", D, running_mean, running_variance, mean, variance, D)
+        return
+    blocks = -(-rows // block_rows) * -(-D // MAPS)
+    launch_blocks("batch_norm", "batch_norm_parts", blocks, x, partials, rows, D, block_rows)
+    launch_blocks("batch_norm", "batch_norm_merge", -(-D // FEW), x, partials, mean, variance, rows, D, block_rows)
+
+
+def batch_norm_forward(
+    x: DeviceArray,
+    mean: DeviceArray,
+    variance: DeviceArray,
+    scale: DeviceArray,
+    shift: DeviceArray,
+    y: DeviceArray,
+    *,
+    eps: float,
+) -> None:
+    """y = (x - mean) / sqrt(variance + eps) * scale + shift; see gpunet.devices.cpu.batch_norm."""
+    each = mean, variance, scale, shift
+    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *_rows(x), float(eps))
+
+
+def batch_norm_backward_sums(
+    dy: DeviceArray,
+    x: DeviceArray,
+    mean: DeviceArray,
+    variance: DeviceArray,
+    dscale: DeviceArray,
+    dshift: DeviceArray,
+    partials: DeviceArray,
+    *,
+    block_rows: int,
+    eps: float,
+) -> None:
+    """The gradients of scale and shift, by way of partial sums; see gpunet.devices.cpu.batch_norm."""
+    rows, D = _rows(x)
+    parts, given = -(-rows // block_rows), (dy, x, mean, variance, partials)
+    blocks = parts * -(-D // MAPS)
+    launch_blocks("batch_norm", "batch_norm_backward_parts", blocks, *given, rows, D, block_rows, float(eps))
+    launch_blocks("batch_norm", "batch_norm_backward_merge", -(-D // FEW), partials, dscale, dshift, parts, D)
+
+
+def batch_norm_backward(
+    dy: DeviceArray,
+    x: DeviceArray,
+    mean: DeviceArray,
+    variance: DeviceArray,
+    scale: DeviceArray,
+    dscale: DeviceArray,
+    dshift: DeviceArray,
+    dx: DeviceArray,
+    *,
+    eps: float,
+) -> None:
+    """The gradient of x, through the statistics too; see gpunet.devices.cpu.batch_norm."""
+    rows, D = _rows(x)
+    each = mean, variance, scale, dscale, dshift
+    launch("batch_norm", "batch_norm_backward", x.size, dy, x, *each, dx, rows, D, float(eps), 1 / rows)
+
+
+def batch_norm_update(
+    mean: DeviceArray,
+    variance: DeviceArray,
+    running_mean: DeviceArray,
+    running_variance: DeviceArray,
+    *,
+    momentum: float,
+    images: int,
+    positions: int,
+) -> None:
+    """The running statistics move towards those of the batch; see gpunet.devices.cpu.batch_norm."""
+    rows = images * positions
+    arrays = mean, variance, running_mean, running_variance
+    numbers = float(1 - momentum), float(momentum), rows / (rows - 1)
+    launch("batch_norm", "batch_norm_update", mean.size, *arrays, mean.size, *numbers)
+
+
+def _rows(x: DeviceArray) -> tuple[int, int]:
+    """How many positions there are in all images, and maps."""
+    D = x.shape[-1]
+    return x.size // D, D

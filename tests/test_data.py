@@ -199,7 +199,13 @@ def test_a_net_with_another_input_or_fewer_classes_refuses_a_data_set(arrays: di
     ):
         data.require((5, 7, 3), 3)
     with pytest.raises(DataError, match="to test on"):
-        Dataset("odd", Split(arrays["images"], labels * 0), split).require((5, 7, 3), 3)
+        Dataset("odd", Split(arrays["images"], labels % 3), split).require((5, 7, 3), 3)
+
+
+def test_one_class_alone_is_refused(arrays: dict[str, np.ndarray]) -> None:
+    split = Split(arrays["images"], np.full(11, 3))
+    with pytest.raises(DataError, match="all images to learn from have label 3; there must be two classes or more"):
+        Dataset("odd", split, split).require((5, 7, 3), 4)
 
 
 def test_a_split_gives_the_images_asked_for_in_that_order_as_copies(arrays: dict[str, np.ndarray]) -> None:

@@ -83,6 +83,11 @@ class Dataset:
     def require(self, shape: tuple[int, int, int], classes: int) -> None:
         """Raise DataError unless a net that takes images of `shape` (H, W, D) and tells `classes` apart can use it."""
         self._require_shape(shape)
+        first = self.train.labels[0]
+        if len(self.train) > 1 and classes > 1 and (self.train.labels == first).all():
+            raise DataError(
+                f"{self.name}: all images to learn from have label {first}; there must be two classes or more"
+            )
         if len(self.classes) > classes:
             shown = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
             raise DataError(

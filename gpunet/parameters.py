@@ -13,7 +13,7 @@ from gpunet.program.tensor import Tensor
 class Parameters(Mapping[str, np.ndarray]):
     """The parameters by name, as NumPy copies; assigning sets them on the device.
 
-    Conv weights are (K, F, F, D), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
+    Conv weights are (K, F, F, D/groups), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
     Raises UnknownParameter, a ConfigError and a KeyError, for a name that the net does not have; ShapeError for values
     of another shape.
     """

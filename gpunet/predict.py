@@ -15,6 +15,9 @@ from gpunet.net.net import Net
 from gpunet.program.program import Op, Program
 from gpunet.version import __version__
 
+WINDOWS = ("F", "S", "P", "S_rows", "S_columns", "P_top", "P_left", "dilation", "maps")
+"""The attributes that say how the windows of an op stand."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeptOp:
@@ -84,9 +87,10 @@ def op_bytes(op: Op, images: int, calls: int = 1) -> int:
 
 
 def op_key(op: Op) -> str:
-    """The op's name and what its time depends on: the shapes of an image, those of what belongs to none, F, S and P."""
+    """The op's name and what its time depends on: the shapes of an image, those of what belongs to none, and how its
+    windows stand."""
     arrays = ["x".join(map(str, _shape(tensor.shape, tensor.batched))) for tensor in (*op.inputs, *op.outputs)]
-    numbers = [f"{name}={value}" for name, value in op.attributes.items() if name in ("F", "S", "P")]
+    numbers = [f"{name}={value}" for name, value in op.attributes.items() if name in WINDOWS]
     return " ".join([op.name, ",".join(arrays), *numbers])
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.field import Window
 
 FitPolicy = Literal["error", "pad", "crop"]
 FIT_POLICIES: tuple[str, ...] = get_args(FitPolicy)
@@ -54,8 +55,33 @@ class Volume:
         return cls(*(int(size) for size in match.groups()))
 
 
-def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> int:
-    """How many positions a window of extent F takes along an axis of `size`, at stride S with P zeros on both sides.
+Pair = int | tuple[int, int]
+"""A size along both axes, or one along the rows (down) and one along the columns (across)."""
+
+Padding = int | tuple[int, int] | tuple[int, int, int, int]
+"""P on all sides; above and below, left and right; or top, bottom, left, right."""
+
+
+def pair(size: Pair) -> tuple[int, int]:
+    """(along the rows, along the columns)."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def sides(P: Padding) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right)."""
+    if not isinstance(P, int) and len(P) == 4:
+        return P
+    rows, columns = pair(P)
+    return rows, rows, columns, columns
+
+
+def size_text(size: Padding) -> str:
+    """As the notation writes it: 3, 1x7 or 0x1x0x1."""
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+def positions(window: Window, size: int, fit: FitPolicy = "error") -> int:
+    """How many positions a window takes along an axis of `size`.
 
     (size - F + 2P)/S + 1 where that is whole. Where it is not: "error" raises, "crop" leaves the last rows unseen
     (rounds down), "pad" adds zeros behind the last row until one more window fits (rounds up, as Caffe's pooling
@@ -64,42 +90,96 @@ def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> 
     Raises ShapeError when the window is larger than the padded input, or under "error" when it does not fit.
     Source: CS231n "Convolutional Layer"; W=10, F=3, P=0, S=2 gives 4.5.
     """
-    room = size - F + 2 * P
+    room, S = window.left_over(size, 1), window.S
     if room < 0:
-        raise ShapeError(
-            f"F={F} is larger than the input of {size} with P={P} on both sides; "
-            f"use F <= {size + 2 * P} or P >= {-(-(F - size) // 2)}"
-        )
+        raise ShapeError(_too_large(window, size))
     whole, rest = divmod(room, S)
     if rest == 0 or fit == "crop":
         return whole + 1
     if fit == "pad":
-        return whole + 2 if (whole + 1) * S < size + P else whole + 1
+        return whole + 2 if (whole + 1) * S < size + window.before else whole + 1
     raise ShapeError(f"gives {float(Fraction(room, S) + 1):g}")
 
 
-def window_output(volume: Volume, D: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> Volume:
-    """The output volume of an F x F window sliding over `volume` at stride S with padding P, D maps deep.
+def fits(window: Window, size: int) -> bool:
+    """Whether a window takes a whole number of positions along an axis of `size`."""
+    room = window.left_over(size, 1)
+    return room >= 0 and room % window.S == 0
+
+
+def _too_large(window: Window, size: int) -> str:
+    F, dilation, before, after = window.F, window.dilation, window.before, window.after
+    sees = f" with dilation={dilation} sees {window.extent} and" if dilation > 1 else ""
+    padding = f"P={before} on both sides" if before == after else f"{before} + {after} zeros around it"
+    room = size + before + after
+    ways = [f"F <= {(room - 1) // dilation + 1}"]
+    if F > 1 and 1 <= (room - 1) // (F - 1) < dilation:
+        ways.append(f"dilation <= {(room - 1) // (F - 1)}")
+    ways.append(f"P >= {-(-(window.extent - size) // 2)}")
+    return f"F={F}{sees} is larger than the input of {size} with {padding}; use {', '.join(ways[:-1])} or {ways[-1]}"
+
+
+def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> int:
+    """How many positions a window of extent F takes along an axis of `size`, at stride S with P zeros on both sides:
+    (size - F + 2P)/S + 1 where that is whole, else as `positions` says, with its errors."""
+    return positions(Window(F, S, P, P), size, fit)
+
+
+def window_output(
+    volume: Volume, D: int, F: Pair, S: Pair, P: Padding, fit: FitPolicy = "error", dilation: int = 1
+) -> Volume:
+    """The output volume of a window of F sliding over `volume` at stride S with padding P, D maps deep.
 
     Raises ShapeError with the numbers and with what would fit.
     """
+    down, across = windows(F, S, P, dilation)
     try:
-        return Volume(output_size(volume.H, F, S, P, fit), output_size(volume.W, F, S, P, fit), D)
+        return Volume(positions(down, volume.H, fit), positions(across, volume.W, fit), D)
     except ShapeError as error:
         if not str(error).startswith("gives"):
             raise
-        ways = [*_fitting(volume, F, S, P), "fit='pad' or fit='crop'"]
-        raise ShapeError(
-            f"F={F}, S={S}, P={P} does not fit {volume.H}x{volume.W} ({error}); use {', or '.join(ways)}"
-        ) from None
+        ways = [*_fitting(volume, F, S, P, dilation), "fit='pad' or fit='crop'"]
+        numbers = f"F={size_text(F)}, S={size_text(S)}, P={size_text(P)}"
+        numbers += f", dilation={dilation}" if dilation > 1 else ""
+        raise ShapeError(f"{numbers} does not fit {volume.H}x{volume.W} ({error}); use {', or '.join(ways)}") from None
 
 
-def _fitting(volume: Volume, F: int, S: int, P: int) -> list[str]:
+def windows(F: Pair, S: Pair, P: Padding, dilation: int = 1) -> tuple[Window, Window]:
+    """The window along the rows (down) and along the columns (across)."""
+    (F_rows, F_columns), (S_rows, S_columns), (top, bottom, left, right) = pair(F), pair(S), sides(P)
+    return Window(F_rows, S_rows, top, bottom, dilation), Window(F_columns, S_columns, left, right, dilation)
+
+
+def _fitting(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[str]:
     """The nearest P and the nearest smaller S with which the window fits."""
 
-    def fits(S: int, P: int) -> bool:
-        return all(size - F + 2 * P >= 0 and (size - F + 2 * P) % S == 0 for size in (volume.H, volume.W))
+    def good(S: Pair, P: Padding) -> bool:
+        down, across = windows(F, S, P, dilation)
+        return fits(down, volume.H) and fits(across, volume.W)
 
-    paddings = [p for p in sorted(range(F), key=lambda p: abs(p - P)) if fits(S, p)]
-    strides = [s for s in range(S - 1, 0, -1) if fits(s, P)]
-    return [f"P={p}" for p in paddings[:1]] + [f"S={s}" for s in strides[:1]]
+    paddings = [p for p in _paddings(volume, F, S, P, dilation) if good(S, p)]
+    strides = [s for s in _strides(volume, F, S, P, dilation) if good(s, P)]
+    return [f"P={size_text(p)}" for p in paddings[:1]] + [f"S={size_text(s)}" for s in strides[:1]]
+
+
+def _paddings(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[Padding]:
+    """Other paddings to try, the best first: equal ones below the extent, else more zeros below and on the right."""
+    if isinstance(P, int):
+        near, most = P, max(window.extent for window in windows(F, S, P, dilation))
+        equal: list[int] = sorted(range(min(most, 1000)), key=lambda p: abs(p - near))
+        return [*equal]
+    down, across = windows(F, S, P, dilation)
+    more = (-down.left_over(volume.H, 1) % down.S, -across.left_over(volume.W, 1) % across.S)
+    return [(down.before, down.after + more[0], across.before, across.after + more[1])]
+
+
+def _strides(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[Pair]:
+    """Smaller strides to try, the largest first: one for both axes, else the next that fits along each."""
+    if isinstance(S, int):
+        return list(range(min(S, 1000) - 1, 0, -1))
+
+    def nearest(window: Window, size: int) -> int:
+        return next(s for s in range(min(window.S, 1000), 0, -1) if window.left_over(size, 1) % s == 0)
+
+    down, across = windows(F, S, P, dilation)
+    return [(nearest(down, volume.H), nearest(across, volume.W))]

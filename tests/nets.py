@@ -56,8 +56,19 @@ def _random_layer(rng: np.random.Generator, fit: str) -> Layer:
     S = int(rng.integers(1, 4))
     match int(rng.integers(4)):
         case 0 | 1:
-            return Conv(int(rng.integers(1, 6)), F=F, S=S, P=int(rng.integers(0, 3)), fit=fit)
+            return _random_conv(rng, F, S, fit)
         case 2:
             return MaxPool(F, S=S, P=int(rng.integers(0, F)), fit=fit)
         case _:
             return ReLU()
+
+
+def _random_conv(rng: np.random.Generator, F: int, S: int, fit: str) -> Conv:
+    """Half of them plain, the others with sides, groups, dilation and bias as it comes."""
+    K, P = int(rng.integers(1, 6)), int(rng.integers(0, 3))
+    if rng.random() < 0.5:
+        return Conv(K, F=F, S=S, P=P, fit=fit)
+    columns, across = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    top, bottom, left, right = (int(p) for p in rng.integers(0, 3, 4))
+    dilation, bias = int(rng.integers(1, 3)), bool(rng.random() < 0.5)
+    return Conv(K, (F, columns), (S, across), (top, bottom, left, right), dilation=dilation, bias=bias, fit=fit)

@@ -9,8 +9,9 @@ import numpy as np
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.errors import ShapeError
+from gpunet.layers.conv import Conv
 from gpunet.program.chunks import chunk_rows
-from gpunet.volume import output_size
+from gpunet.volume import FitPolicy, Volume, output_size
 from tests.ops import Spec, run_op
 
 OPS = sorted(open_device("cpu").ops)
@@ -26,7 +27,7 @@ class Case:
     """
 
     op: str
-    inputs: tuple[np.ndarray, ...]
+    inputs: tuple[np.ndarray | None, ...]
     outputs: tuple[Spec | np.ndarray, ...]
     scratch: tuple[Spec | None, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -72,9 +73,12 @@ class Draw:
             pass
         return shape
 
+    def policy(self) -> FitPolicy:
+        return "pad" if self.rng.random() < 0.5 else "crop"
+
     def window(self, H: int, W: int, *, most_padding: int | None = None) -> tuple[dict[str, int], int, int]:
         """F, S and P that fit into H x W under the policies "pad" and "crop", and H2, W2."""
-        fit = self.rng.choice(["pad", "crop"])
+        fit = self.policy()
         while True:
             F, S = self.size(1, 5), self.size(1, 6)
             P = self.size(0, F - 1 if most_padding is None else most_padding)
@@ -86,16 +90,35 @@ class Draw:
     # ---- conv ----
 
     def _conv(self) -> tuple[np.ndarray, ...]:
-        N, H, W, D = self.volume()
-        self.geometry, H2, W2 = self.window(H, W, most_padding=4)
-        F, K = self.geometry["F"], self.depth()
+        N, H, W, maps = self.volume()
+        self.geometry, F, H2, W2 = self.filters(H, W)
+        groups = self.size(1, 3) if self.rng.random() < 0.5 else 1
+        D, K = groups * maps, groups * self.depth()
+        shape = (K, *F, maps)
         rows = chunk_rows(N + 2, H2, W2, self.size(1, (N + 2) * H2 * W2))
-        self.scratch = (((rows, F * F * D), self.dtype), ((max(64, K * F * F * D),), self.dtype))
-        return self.values(N, H, W, D), self.values(K, F, F, D), self.values(K), self.values(N, H2, W2, K)
+        columns = None if self._pixels else ((rows, F[0] * F[1] * maps), self.dtype)
+        self.scratch = (columns, ((max(64, prod(shape)),), self.dtype))
+        return self.values(N, H, W, D), self.values(*shape), self.values(K), self.values(N, H2, W2, K)
+
+    def filters(self, H: int, W: int) -> tuple[dict[str, int], tuple[int, int], int, int]:
+        """Numbers and extents of filters that fit into H x W, and H2, W2; a tenth of them of one position at stride 1,
+        which need no im2col matrix."""
+        self._pixels = self.rng.random() < 0.1
+        while not self._pixels:
+            F, S = ((self.size(1, 5), self.size(1, 5)) for _ in range(2))
+            P = tuple(self.size(0, 4) for _ in range(4))
+            layer = Conv(1, F, S, P, dilation=self.size(1, 3) if self.rng.random() < 0.3 else 1, fit=self.policy())
+            try:
+                volume = layer.output(Volume(H, W, 1))
+            except ShapeError:
+                continue
+            return layer.geometry, F, volume.H, volume.W
+        return Conv(1, F=1).geometry, (1, 1), H, W
 
     def _conv_forward(self) -> Case:
         x, w, b, y = self._conv()
-        return Case("conv_forward", (x, w, b), ((y.shape, self.dtype),), self.scratch, self.geometry)
+        bias = b if self.rng.random() < 0.8 else None
+        return Case("conv_forward", (x, w, bias), ((y.shape, self.dtype),), self.scratch, self.geometry)
 
     def _conv_backward_weights(self) -> Case:
         x, w, _, dy = self._conv()

@@ -18,7 +18,7 @@ Spec = tuple[tuple[int, ...], Any]
 def run_op(
     device: Device,
     name: str,
-    inputs: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray | None],
     outputs: Sequence[Spec | np.ndarray],
     scratch: Sequence[Spec | None] = (),
     *,
@@ -28,7 +28,7 @@ def run_op(
 ) -> list[np.ndarray]:
     """Call the op `name` in an arena of the device and return its outputs.
 
-    inputs    written to the arena; the op must leave them as they are
+    inputs    written to the arena; the op must leave them as they are; None for an optional one that it is without
     outputs   (shape, dtype), poisoned with NaN bytes before the op; or an array that the op changes, e.g. w
     scratch   (shape, dtype), poisoned, or None as the plan gives where nothing is needed
     in_place  {output: input}: that output lies where that input does
@@ -39,7 +39,7 @@ def run_op(
     in_place = dict(in_place or {})
     frame = _Frame(device)
     after = [(behind or {}).get(i, 0) for i in range(len(inputs) + len(outputs))]
-    given = [frame.add(np.asarray(values), after[i]) for i, values in enumerate(inputs)]
+    given = [None if values is None else frame.add(np.asarray(values), after[i]) for i, values in enumerate(inputs)]
     made = [
         given[in_place[i]] if i in in_place else frame.add(out, after[len(inputs) + i]) for i, out in enumerate(outputs)
     ]
@@ -49,7 +49,7 @@ def run_op(
     device.synchronize()
     frame.check_guards(name)
     for position, (key, values) in enumerate(zip(given, inputs, strict=True)):
-        if key not in made:
+        if key is not None and key not in made:
             np.testing.assert_array_equal(device.read(arrays[key]), values, f"{name} changed its input {position}")
     results = [device.read(arrays[key]) for key in made]
     frame.free()

@@ -2,45 +2,51 @@
 
 from collections.abc import Iterator
 from math import exp, fsum, isnan, log, sqrt
+from typing import Any
 
 import numpy as np
 
 
-def seen(size: int, position: int, F: int, S: int, P: int) -> Iterator[tuple[int, int]]:
+def seen(size: int, position: int, F: int, S: int, P: int, dilation: int = 1) -> Iterator[tuple[int, int]]:
     """(offset in the window, index in the input) of what a window at `position` sees of an axis of `size`."""
     for offset in range(F):
-        index = position * S - P + offset
+        index = position * S - P + offset * dilation
         if 0 <= index < size:
             yield offset, index
 
 
-def conv_forward(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray, H2: int, W2: int, *, F: int, S: int, P: int
-) -> np.ndarray:
-    x, w, b = (np.asarray(a, np.float64) for a in (x, w, b))
-    N, H, W, _ = x.shape
-    y = np.empty((N, H2, W2, len(w)))
-    for n, h, v, k in np.ndindex(*y.shape):
-        total = b[k]
-        for i, row in seen(H, h, F, S, P):
-            for j, column in seen(W, v, F, S, P):
-                total += sum(x[n, row, column] * w[k, i, j])
-        y[n, h, v, k] = total
-    return y
+def conv_products(
+    x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], *,
+    S_rows: int, S_columns: int, P_top: int, P_left: int, dilation: int
+) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]]:  # fmt: skip
+    """(index in y, vector of x, vector of w) of every product of a convolution of these shapes.
+
+    Filter k of K in so many groups sees the maps of group k // (K / groups).
+    """
+    _, H, W, D = x
+    K, F_rows, F_columns, maps = w
+    for n, h, v, k in np.ndindex(*y):
+        first = k // (K // (D // maps)) * maps
+        for i, row in seen(H, h, F_rows, S_rows, P_top, dilation):
+            for j, column in seen(W, v, F_columns, S_columns, P_left, dilation):
+                yield (n, h, v, k), (n, row, column, slice(first, first + maps)), (k, i, j)
 
 
-def conv_backward(
-    x: np.ndarray, w: np.ndarray, dy: np.ndarray, *, F: int, S: int, P: int
-) -> tuple[np.ndarray, np.ndarray]:
+def conv_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, H2: int, W2: int, **numbers: int) -> np.ndarray:
+    x, w = (np.asarray(a, np.float64) for a in (x, w))
+    y = np.zeros((len(x), H2, W2, len(w)))
+    for at, seen_at, weights in conv_products(x.shape, w.shape, y.shape, **numbers):
+        y[at] += sum(x[seen_at] * w[weights])
+    return y if b is None else y + np.asarray(b, np.float64)
+
+
+def conv_backward(x: np.ndarray, w: np.ndarray, dy: np.ndarray, **numbers: int) -> tuple[np.ndarray, np.ndarray]:
     """dx and dw: each product x*w of the forward sum sends dy to both its factors."""
     x, w, dy = (np.asarray(a, np.float64) for a in (x, w, dy))
-    H, W = x.shape[1:3]
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for n, h, v, k in np.ndindex(*dy.shape):
-        for i, row in seen(H, h, F, S, P):
-            for j, column in seen(W, v, F, S, P):
-                dx[n, row, column] += w[k, i, j] * dy[n, h, v, k]
-                dw[k, i, j] += x[n, row, column] * dy[n, h, v, k]
+    for at, seen_at, weights in conv_products(x.shape, w.shape, dy.shape, **numbers):
+        dx[seen_at] += w[weights] * dy[at]
+        dw[weights] += x[seen_at] * dy[at]
     return dx, dw
 
 

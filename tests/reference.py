@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpunet import FC, Conv, Hinge, MaxPool, Net, ReLU, SoftmaxCrossEntropy
+from gpunet.volume import pair, sides
 
 
 @dataclass
@@ -34,7 +35,9 @@ def run(net: Net, parameters: dict[str, np.ndarray], images: np.ndarray, labels:
     for node, x in zip(reversed(net.nodes), reversed(inputs), strict=True):
         dy, dw, db = _backward(node.layer, x, dy, _own(values, node.name))
         if dw is not None:
-            gradients |= {f"{node.name}.w": dw, f"{node.name}.b": db}
+            gradients[f"{node.name}.w"] = dw
+        if db is not None:
+            gradients[f"{node.name}.b"] = db
     return Result(scores, loss, gradients)
 
 
@@ -42,14 +45,35 @@ def _own(values, name):
     return values.get(f"{name}.w"), values.get(f"{name}.b")
 
 
-def _windows(layer, x, H2, W2):
-    """(h2, w2, top, left, rows, columns) of every window: where it starts, and what of it lies inside the input."""
+def _dense(layer, w, D):
+    """Filters that see all maps and every position between theirs: with zeros where they look at nothing.
+
+    Also the view of them in which the weights stand, a view for each group.
+    """
+    K, rows, columns, maps = w.shape
+    d = layer.dilation
+    filters = np.zeros((K, (rows - 1) * d + 1, (columns - 1) * d + 1, D))
+    per_group = K // layer.groups
+    seen = [
+        filters[g * per_group : (g + 1) * per_group, ::d, ::d, g * maps : (g + 1) * maps] for g in range(layer.groups)
+    ]
+    for view, own in zip(seen, np.split(w, layer.groups), strict=True):
+        view[...] = own
+    return filters, seen
+
+
+def _windows(layer, x, H2, W2, F):
+    """(h2, w2, top, left, rows, columns) of every window: where it starts, and what of it lies inside the input.
+
+    F    rows and columns from the first position of a window to its last
+    """
     _, H, W, _ = x.shape
+    (F_rows, F_columns), (S_rows, S_columns), (above, _, before, _) = F, pair(layer.S), sides(layer.P)
     for h in range(H2):
         for w in range(W2):
-            top, left = h * layer.S - layer.P, w * layer.S - layer.P
-            rows = slice(max(top, 0), min(top + layer.F, H))
-            columns = slice(max(left, 0), min(left + layer.F, W))
+            top, left = h * S_rows - above, w * S_columns - before
+            rows = slice(max(top, 0), min(top + F_rows, H))
+            columns = slice(max(left, 0), min(left + F_columns, W))
             yield h, w, top, left, rows, columns
 
 
@@ -62,11 +86,11 @@ def _forward(layer, x, shape, weights):
             w, b = weights
             return (x.reshape(len(x), -1) @ w.T + b).reshape(y.shape)
         case MaxPool():
-            for h, w, _, _, rows, columns in _windows(layer, x, *shape[:2]):
+            for h, w, _, _, rows, columns in _windows(layer, x, *shape[:2], pair(layer.F)):
                 y[:, h, w] = x[:, rows, columns].max(axis=(1, 2))
         case Conv():
-            filters, b = weights
-            for h, w, top, left, rows, columns in _windows(layer, x, *shape[:2]):
+            filters, b = _dense(layer, weights[0], x.shape[3])[0], 0 if weights[1] is None else weights[1]
+            for h, w, top, left, rows, columns in _windows(layer, x, *shape[:2], filters.shape[1:3]):
                 part = filters[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
                 y[:, h, w] = np.einsum("nijd,kijd->nk", x[:, rows, columns], part) + b if part.size else b
     return y
@@ -111,20 +135,20 @@ def _backward(layer, x, dy, weights):
         case MaxPool():
             _pool_backward(layer, x, dy, dx)
             return dx, None, None
-    filters, _ = weights
-    dw = np.zeros_like(filters)
-    for h, w, top, left, rows, columns in _windows(layer, x, *dy.shape[1:3]):
+    filters, _ = _dense(layer, weights[0], x.shape[3])
+    dw, seen_dw = _dense(layer, np.zeros_like(weights[0]), x.shape[3])
+    for h, w, top, left, rows, columns in _windows(layer, x, *dy.shape[1:3], filters.shape[1:3]):
         inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
         if inside[0].start >= inside[0].stop or inside[1].start >= inside[1].stop:
             continue
         dx[:, rows, columns] += np.einsum("nk,kijd->nijd", dy[:, h, w], filters[:, inside[0], inside[1]])
         dw[:, inside[0], inside[1]] += np.einsum("nk,nijd->kijd", dy[:, h, w], x[:, rows, columns])
-    return dx, dw, dy.sum(axis=(0, 1, 2))
+    return dx, np.concatenate(seen_dw), None if weights[1] is None else dy.sum(axis=(0, 1, 2))
 
 
 def _pool_backward(layer, x, dy, dx):
     """The gradient of each window goes to its first maximum, in row-major order."""
-    for h, w, _, _, rows, columns in _windows(layer, x, *dy.shape[1:3]):
+    for h, w, _, _, rows, columns in _windows(layer, x, *dy.shape[1:3], pair(layer.F)):
         part = x[:, rows, columns]
         width = part.shape[2]
         for n in range(len(x)):

@@ -1,32 +1,47 @@
 """Convolution against float64 loops, numeric gradients, PyTorch and the notes' worked examples."""
 
+from math import prod
+
 import numpy as np
 import pytest
 import torch
 
+import gpunet
+from gpunet import FC, ConfigError, Conv, MaxPool, Net, ReLU, ShapeError
 from gpunet.devices import target
 from gpunet.program.chunks import chunk_rows, chunks
+from gpunet.volume import pair, sides
 from tests import oracle
-from tests.geometries import COMMON, Geometry
+from tests.geometries import COMMON, FILTERS, Geometry
+from tests.layer_checks import check_net, check_words
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
 WIDE = Geometry(4, 5, F=3, S=1, P=4)  # outermost windows see padding alone
-GEOMETRIES = [*COMMON, WIDE]
+GEOMETRIES = [*COMMON, WIDE, *FILTERS]
 
 
 class Case:
-    """Random arrays for a geometry, N, H, W, D and K all different, and how much scratch a chunk limit leaves."""
+    """Random arrays for a geometry, N, H, W, D and K all different, and how much scratch a chunk limit leaves.
 
-    def __init__(self, rng, geometry, dtype=np.float64, N=3, D=4, K=6, rows="batch", plan_N=None):
-        H, W, H2, W2, F = geometry.H, geometry.W, geometry.H2, geometry.W2, geometry.F
-        self.geometry, self.numbers, self.dtype = geometry, geometry.numbers, np.dtype(dtype)
-        self.x = rng.standard_normal((N, H, W, D)).astype(dtype)
-        self.w = rng.standard_normal((K, F, F, D)).astype(dtype)
-        self.b = rng.standard_normal(K).astype(dtype)
+    D and K are those of one group. Where filters of 1 x 1 see all of x there is no im2col matrix, unless `unfold`.
+    """
+
+    def __init__(
+        self, rng, geometry, dtype=np.float64, N=3, D=4, K=6, rows="batch", plan_N=None, bias=True, unfold=False
+    ):
+        H, W, H2, W2 = geometry.H, geometry.W, geometry.H2, geometry.W2
+        F, groups = pair(geometry.F), geometry.groups
+        self.geometry, self.numbers, self.dtype = geometry, geometry.conv_numbers, np.dtype(dtype)
+        K *= groups
+        self.x = rng.standard_normal((N, H, W, D * groups)).astype(dtype)
+        self.w = rng.standard_normal((K, *F, D)).astype(dtype)
+        self.b = rng.standard_normal(K).astype(dtype) if bias else None
         self.dy = rng.standard_normal((N, H2, W2, K)).astype(dtype)
         most = {"batch": 10**9, "image": H2 * W2, "two rows": 2 * W2, "row": 1}[rows]
-        self.columns = (chunk_rows(plan_N or N, H2, W2, most), F * F * D), dtype
+        self.columns = (chunk_rows(plan_N or N, H2, W2, most), prod(F) * D), dtype
+        if (geometry.F, geometry.S, geometry.P) == (1, 1, 0) and not unfold:
+            self.columns = None
 
     def forward(self, device):
         return self._run(device, "conv_forward", (self.x, self.w, self.b), self.dy.shape)
@@ -40,7 +55,7 @@ class Case:
         return self._run(device, "conv_backward_input", (self.dy, self.w), self.x.shape)
 
     def _run(self, device, name, inputs, shape, onto=None):
-        (K, L), size = (len(self.w), self.columns[0][1]), self.dtype.itemsize
+        (K, L), size = (len(self.w), self.w[0].size), self.dtype.itemsize
         nbytes = target(device.name).gemm_workspace_bytes(K, L, size, accumulate=name == "conv_backward_weights")
         workspace = ((-(-nbytes // size),), self.dtype) if nbytes else None
         output, more = ((shape, self.dtype), {}) if onto is None else (onto, {"accumulate": 1})
@@ -69,6 +84,32 @@ def test_chunks_of_any_size_and_odd_depths_change_nothing(device, rng, rows, D, 
     oracle.assert_near(case.forward(device), y)
     oracle.assert_near(case.backward_weights(device), dw)
     oracle.assert_near(case.backward_input(device), dx)
+
+
+@pytest.mark.parametrize("rows", ["batch", "image", "row"])
+@pytest.mark.parametrize("geometry", [g for g in FILTERS if g.dilation > 1 or g.groups > 1], ids=str)
+def test_chunks_of_dilated_and_grouped_filters_change_nothing(device, rng, geometry, rows):
+    case = Case(rng, geometry, np.float32, N=2, D=3, K=2, rows=rows, bias=False)
+    dx, dw = oracle.conv_backward(case.x, case.w, case.dy, **case.numbers)
+    y = oracle.conv_forward(case.x, case.w, None, geometry.H2, geometry.W2, **case.numbers)
+    oracle.assert_near(case.forward(device), y)
+    oracle.assert_near(case.backward_weights(device), dw)
+    oracle.assert_near(case.backward_input(device), dx)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_filters_of_one_position_give_the_same_with_and_without_a_matrix(device, rng, groups):
+    geometry = Geometry(6, 9, F=1, S=1, P=0, groups=groups)
+    state = rng.bit_generator.state
+    without = Case(rng, geometry, D=5, K=7)
+    rng.bit_generator.state = state
+    unfolded = Case(rng, geometry, D=5, K=7, unfold=True)
+    assert without.columns is None and unfolded.columns is not None
+    oracle.assert_near(without.forward(device), unfolded.forward(device))
+    oracle.assert_near(without.backward_weights(device), unfolded.backward_weights(device))
+    oracle.assert_near(without.backward_input(device), unfolded.backward_input(device))
+    dw = without.backward_weights(device)
+    oracle.assert_near(without.backward_weights(device, onto=dw), 2 * dw)
 
 
 @pytest.mark.parametrize("rows", ["batch", "image", "two rows", "row"])
@@ -126,7 +167,10 @@ def test_pytorch_agrees(device, rng, geometry):
         torch.tensor(a) for a in (case.x.transpose(0, 3, 1, 2), case.w.transpose(0, 3, 1, 2), case.b, case.dy)
     )
     x.requires_grad, w.requires_grad = True, True
-    y = torch.nn.functional.conv2d(x, w, b, stride=geometry.S, padding=geometry.P)
+    top, bottom, left, right = sides(geometry.P)
+    padded = torch.nn.functional.pad(x, (left, right, top, bottom))
+    numbers = {"stride": geometry.S, "dilation": geometry.dilation, "groups": geometry.groups}
+    y = torch.nn.functional.conv2d(padded, w, b, **numbers)
     y.backward(dy.permute(0, 3, 1, 2))
     oracle.assert_near(case.forward(device), y.detach().numpy().transpose(0, 2, 3, 1), 1e-4)
     oracle.assert_near(case.backward_weights(device), w.grad.numpy().transpose(0, 2, 3, 1), 1e-4)
@@ -181,3 +225,155 @@ def test_chunks_cover_every_output_once_in_order(most):
         assert 0 < (image1 - image0) * (row1 - row0) * W2 <= rows <= max(most, W2)
         covered += [(image, row) for image in range(image0, image1) for row in range(row0, row1)]
     assert covered == [(image, row) for image in range(N) for row in range(H2)]
+
+
+# ---- the layer ----
+
+EVERY_WAY = (
+    "INPUT[9x8x3] -> CONV1x3-4 -> RELU -> CONV3x1-4(S=2x1, P=0x1x0x1, fit=pad) -> "
+    "CONV3-6(dilation=2, groups=2, bias=false) -> CONV1-6(groups=3) -> CONV1-5(bias=false) -> "
+    "CONV2-4(P=0x1x0x1) -> FC-3"
+)
+
+
+def test_nets_with_all_of_it_learn(device):
+    layers = [
+        Conv(4, F=(1, 3), bias=False),
+        Conv(4, S=(2, 1), P=(0, 1, 0, 1), dilation=2, groups=2),
+        Conv(4, F=1, groups=2),
+    ]
+    check_net(Net("5x4x2", [*layers, FC(3)], fit="pad"), device)
+
+
+def test_the_words(tmp_path):
+    layers = [
+        Conv(4, F=(1, 3)),
+        ReLU(),
+        Conv(4, F=(3, 1), S=(2, 1), P=(0, 1, 0, 1), fit="pad"),
+        Conv(6, dilation=2, groups=2, bias=False),
+        Conv(6, F=1, groups=3),
+        Conv(5, F=1, bias=False),
+        Conv(4, F=2, P=(0, 1, 0, 1)),
+        FC(3),
+    ]
+    check_words(EVERY_WAY, Net("9x8x3", layers), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["P = [0, 3]", 'P = "0x3"', "P = [0, 0, 3, 3]", 'P = "0x0x3x3"'])
+def test_sizes_in_a_config_are_lists_or_texts(tmp_path, text):
+    file = tmp_path / "net.toml"
+    file.write_text(
+        f'input = "8x9x2"\n[[layer]]\ntype = "conv"\nK = 4\nF = [1, 7]\n{text}\n[[layer]]\ntype = "fc"\nK = 2\n'
+    )
+    assert gpunet.load(file) == Net("8x9x2", [Conv(4, F=(1, 7)), FC(2)])
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"F": (3, 3)}, {"F": 3}),
+        ({"S": (2, 2)}, {"S": 2}),
+        ({"P": (1, 1, 1, 1)}, {"P": 1}),
+        ({"P": (1, 1)}, {"P": 1}),
+        ({"F": (1, 7), "P": (0, 0, 3, 3)}, {"F": (1, 7), "P": (0, 3)}),
+        ({"F": (1, 7)}, {"F": (1, 7), "P": (0, 3)}),
+        ({"dilation": 3}, {"dilation": 3, "P": 3}),
+        ({"F": 2, "dilation": 2}, {"F": 2, "dilation": 2, "P": 1}),
+    ],
+)
+def test_equal_sizes_are_one_number(said, kept):
+    layer = Conv(4, **said)
+    assert layer == Conv(4, **kept)
+    assert {name: getattr(layer, name) for name in kept} == kept
+
+
+@pytest.mark.parametrize("geometry", [g for g in FILTERS if g.groups == 1], ids=str)
+def test_the_volume_and_the_flops_are_those_of_the_products(geometry):
+    """FLOPs count the zeros of the padding too, as the matrix product multiplies them."""
+    g = geometry
+    layer = Conv(6, g.F, g.S, g.P, dilation=g.dilation, groups=2, fit=g.fit)
+    net = Net(f"{g.H}x{g.W}x4", [layer, FC(2)])
+    assert net.volumes["conv1"] == gpunet.Volume(g.H2, g.W2, 6)
+    op = next(op for op in gpunet.plan(net, 3).program.ops if op.name == "conv_forward")
+    assert op.flops == 2 * 3 * g.H2 * g.W2 * 6 * prod(pair(g.F)) * 2
+    assert net.weights(net.nodes[0])[0].fan_in == prod(pair(g.F)) * 2
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_filters_of_one_position_plan_no_matrix(where, mode):
+    net = gpunet.load(
+        "INPUT[8x8x4] -> CONV1-6 -> RELU -> CONV1-4(groups=2, bias=false) -> CONV1-4(S=2, fit=crop) -> FC-3"
+    )
+    plan = gpunet.plan(net, 5, device=where, mode=mode)
+    made = {t.name for t in plan.tensors if t.name.endswith("columns")}
+    assert {name.split(".")[0] for name in made} == {"conv3"}
+    assert "conv2.b" not in plan.program.tensors
+    backward = [op for op in plan.program.ops if op.layer == "conv2"]
+    assert not any(op.name == "bias_backward" for op in backward)
+
+
+def test_the_matrix_of_a_group_holds_its_maps_alone():
+    net = Net("8x7x12", [Conv(6, groups=3), FC(2)])
+    plan = gpunet.plan(net, 2)
+    columns = next(t for t in plan.tensors if t.name == "conv1.columns")
+    assert columns.tensor.shape == (2 * 8 * 7, 9 * 4)
+    assert net.layer_parameters(net.nodes[0]) == 6 * 9 * 4 + 6
+
+
+def test_alexnet_and_zfnet_have_the_parameters_of_the_papers():
+    pool, classifier = MaxPool(3, S=2), [FC(4096), ReLU(), FC(4096), ReLU(), FC(1000)]
+    grouped = [Conv(256, 5, groups=2), pool, Conv(384), Conv(384, groups=2), Conv(256, groups=2), pool]
+    alexnet = Net("227x227x3", [Conv(96, 11, S=4, P=0), pool, *grouped, *classifier])
+    assert alexnet.volumes["pool3"] == gpunet.Volume(6, 6, 256)
+    assert alexnet.parameters == 60_965_224
+    deep = [Conv(256, 5, S=2, P=0), pool, Conv(384), Conv(384), Conv(256), pool]
+    zfnet = Net("224x224x3", [Conv(96, 7, S=2, P=1), pool, *deep, *classifier], fit="pad")
+    assert zfnet.parameters == 62_357_608
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"groups": 4}, r"groups=4 does not divide K=6; use groups=3 or groups=6 or K=4 or K=8"),
+        ({"groups": 0}, "groups must be an integer of at least 1; got 0"),
+        ({"dilation": 0}, "dilation must be an integer of at least 1; got 0"),
+        ({"dilation": 1.5}, "dilation must be an integer of at least 1; got 1.5"),
+        ({"P": (1, 2, 3)}, r"P must be one number or rows and columns or top, bottom, left and right; got 3 numbers"),
+        ({"P": (1, -2)}, "P must be an integer of at least 0; got -2"),
+        ({"F": (1, 2, 3, 4)}, "F must be one number or rows and columns; got 4 numbers"),
+        ({"F": (0, 3)}, "F must be an integer of at least 1; got 0"),
+        ({"S": "2"}, "S must be an integer of at least 1; got '2'"),
+        ({"F": 2}, r"P = \(F - 1\)/2 is not whole for F=2; say which P, like P=1, or P=0x1x0x1 to keep H and W"),
+        ({"F": (2, 3)}, "is not whole for F=2x3; say which P, like P=1, or P=0x1x1x1 to keep"),
+        ({"F": 4, "dilation": 3}, r"with dilation=3 P = \(F - 1\)\*dilation/2 is not whole for F=4; .* P=4x5x4x5"),
+        ({"bias": 1}, "bias must be true or false; got 1"),
+    ],
+)
+def test_numbers_that_do_not_work_are_refused(fields, told):
+    with pytest.raises(ConfigError, match=told):
+        Conv(6, **fields)
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (Conv(6, groups=3), r"conv1: groups=3 does not divide the D=4 maps; use groups=2"),
+        (Conv(8, groups=8), r"groups=8 does not divide the D=4 maps; use groups=4"),
+        (Conv(6, F=11, P=0), r"F=11 is larger than the input of 8 with P=0 on both sides; use F <= 8 or P >= 2"),
+        (
+            Conv(6, F=(1, 9), P=(0, 0, 1, 0)),
+            r"F=9 is larger than the input of 7 with 1 \+ 0 zeros around it; use F <=",
+        ),
+        (
+            Conv(6, F=3, P=0, dilation=4),
+            r"F=3 with dilation=4 sees 9 and is larger .*; use F <= 2, dilation <= 3 or",
+        ),
+        (Conv(6, S=2, P=(1, 0)), r"F=3, S=2, P=1x0 does not fit 8x7 \(gives 4\.5\); use P=1x2x0x0, or S=1, or fit"),
+        (Conv(6, S=(3, 2), P=0), r"F=3, S=3x2, P=0 does not fit 8x7 \(gives 2\.66667\); use P=2, or S=1x2, or fit"),
+        (Conv(6, S=4, P=0, dilation=2), r"F=3, S=4, P=0, dilation=2 does not fit 8x7 \(gives 1\.75\); use S=1, or"),
+    ],
+)
+def test_what_does_not_fit_says_what_would(layer, told):
+    with pytest.raises(ShapeError, match=told):
+        Net("8x7x4", [layer, FC(2)])

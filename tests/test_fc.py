@@ -6,6 +6,7 @@ import torch
 
 from gpunet.devices import target
 from tests import oracle
+from tests.geometries import conv_numbers
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -92,6 +93,6 @@ def test_it_is_the_convolution_whose_window_is_the_whole_volume(device, rng):
         [case.x, filters, case.b],
         [((N, 1, 1, K), case.dtype)],
         [((N, F * F * D), case.dtype), ((64,), case.dtype)],
-        **{"F": F, "S": 1, "P": 0},
+        **conv_numbers(S=1, P=0),
     )
     oracle.assert_near(case.forward(device), y)

@@ -1,12 +1,13 @@
 """Matrix products of row-major arrays, against NumPy's; and what cuBLAS is told, against a recorder in its place."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Matrix, Product
 from gpunet.devices.cuda.cublas import Cublas
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.cuda.gemm import matmul
@@ -57,11 +58,25 @@ def test_matmul_on_rows_of_larger_arrays_leaves_the_others(
     np.testing.assert_allclose(cuda_device.read(at_c), c, rtol=1e-4 if real == np.float32 else 1e-12)
 
 
+def test_matmul_on_columns_of_larger_arrays_leaves_the_others(
+    cuda_device: CudaDevice, rng: np.random.Generator
+) -> None:
+    """As the groups of a convolution are: some maps of every position."""
+    a, b, c = rng.normal(size=(2, 3, 9)), rng.normal(size=(5, 8)), rng.normal(size=(2, 3, 10))
+    at_a, at_b, at_c = (put(cuda_device, values) for values in (a, b, c))
+    for accumulate in (False, True):
+        matmul(at_a.matrix(2, 7), at_b.matrix(4, 8), at_c.matrix(6, 10), accumulate=accumulate)
+    c[..., 6:] = 2 * (a[..., 2:7] @ b[:, 4:])
+    np.testing.assert_allclose(cuda_device.read(at_c), c, rtol=1e-12)
+    with pytest.raises(ShapeError, match=r"columns 3 to 9 are not all in an array of shape \(5, 8\)"):
+        at_b.matrix(3, 9)
+
+
 def test_gemm_honours_scale_factors_and_leading_dimensions(cuda_device: CudaDevice, rng: np.random.Generator) -> None:
     """A submatrix of a row-major matrix: as many columns as asked for, but a whole row from one row to the next."""
     a, b, c = rng.normal(size=(4, 9)), rng.normal(size=(5, 8)), rng.normal(size=(4, 10))
     at_a, at_b, at_c = (put(cuda_device, values) for values in (a, b, c))
-    cuda_device.driver.gemm(False, False, 6, 4, 5, 2.5, at_b, 8, at_a, 9, -0.5, at_c, 10, None)
+    cuda_device.driver.gemm(Product(at_b.matrix(0, 6), at_a.matrix(0, 5), at_c.matrix(0, 6), alpha=2.5, beta=-0.5))
     c[:, :6] = 2.5 * (a[:, :5] @ b[:, :6]) - 0.5 * c[:, :6]
     np.testing.assert_allclose(cuda_device.read(at_c), c, rtol=1e-12)
 
@@ -99,7 +114,7 @@ def test_the_emulated_cublas_writes_over_its_workspace_and_refuses_one_in_use(rn
     with pytest.raises(EmulatorError, match="the result overlaps"):
         matmul(a, a, a)
     with pytest.raises(DeviceError, match="leading dimension 3 of 4 rows"):
-        device.driver.gemm(False, False, 4, 4, 4, 1.0, a, 3, a, 4, 0.0, c, 4, None)
+        device.driver.gemm(Product(replace(a.matrix(), stride=3), a.matrix(), c.matrix()))
 
 
 # ---- what cuBLAS is told ----
@@ -136,8 +151,9 @@ class FakeCublas:
 
 
 def product(cublas: Cublas, size: int = 4, workspace: DeviceArray | None = None, real: Real = np.float32) -> None:
-    a = DeviceArray(4096, (size, size), np.dtype(real), EmulatorDriver())
-    cublas.gemm(True, False, size, 2, 3, 1.0, a, 5, a, 6, 0.0, a, 7, workspace)
+    shapes = (size, 3, 5), (2, 3, 6), (2, size, size + 3)
+    a, b, c = (Matrix(i, *shape, np.dtype(real), EmulatorDriver()) for i, shape in enumerate(shapes, 1))
+    cublas.gemm(Product(a, b, c, True, False, workspace=workspace))
 
 
 def test_cublas_gets_the_arguments_in_its_order() -> None:
@@ -147,7 +163,7 @@ def test_cublas_gets_the_arguments_in_its_order() -> None:
     assert library.named("cublasSetStream_v2")[0][2] == 77
     product(cublas, real=np.float64)
     (call,) = library.named("cublasDgemm_v2_64")
-    assert [call[1:7], call[8:12], call[13:]] == [(HANDLE, 1, 0, 4, 2, 3), (4096, 5, 4096, 6), (4096, 7)]
+    assert [call[1:7], call[8:12], call[13:]] == [(HANDLE, 1, 0, 4, 2, 3), (1, 5, 2, 6), (3, 7)]
     cublas.close()
     cublas.close()
     assert library.named("cublasDestroy_v2") == [("cublasDestroy_v2", HANDLE)]

@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
     ["errors", "version"],
-    ["volume", "field", "program", "resources", "files"],
+    ["field", "program", "resources", "files"],
+    ["volume"],
     ["cache"],
     ["layers", "optimizers", "memory", "devices"],
     ["net"],

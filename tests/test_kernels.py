@@ -14,6 +14,7 @@ from gpunet.devices.cuda.source import kernel_folder
 from gpunet.program.chunks import chunk_rows
 from tests.device_arrays import new_array, read
 from tests.emulator.driver import ORDERS, EmulatorDriver
+from tests.geometries import conv_numbers
 from tests.op_cases import OPS, Draw
 from tests.ops import run_op
 
@@ -127,10 +128,10 @@ def _conv_case(rng: np.random.Generator) -> dict[str, Any]:
     """A convolution in which every sum is a small whole number: exact, so that equal means equal."""
     draw = Draw(rng, whole=True)
     N, H, W, D = draw.volume()
-    geometry, H2, W2 = draw.window(H, W, most_padding=4)
-    F, K = geometry["F"], draw.depth()
-    x, w, b = draw.values(N, H, W, D), draw.values(K, F, F, D), draw.values(K)
-    return {"x": x, "w": w, "b": b, "dy": draw.values(N, H2, W2, K), "geometry": geometry}
+    geometry, F, H2, W2 = draw.filters(H, W)
+    K = draw.depth()
+    x, w, b = draw.values(N, H, W, 2 * D), draw.values(2 * K, *F, D), draw.values(2 * K)
+    return {"x": x, "w": w, "b": b, "dy": draw.values(N, H2, W2, 2 * K), "geometry": geometry}
 
 
 def _run_conv(driver: EmulatorDriver, case: dict[str, Any], rows: int) -> list[np.ndarray]:
@@ -161,7 +162,7 @@ def test_strides_and_paddings_may_be_larger_than_an_int(rng: np.random.Generator
     x, w, b = draw.values(2, 5, 6, 4), draw.values(3, 3, 3, 4), draw.values(3)
     for S, P, y_size in ((2**32, 0, 1), (2**33, 2**32, 1), (2**32, 2**31, 2)):
         dy = draw.values(2, y_size, y_size, 3)
-        case = {"x": x, "w": w, "b": b, "dy": dy, "geometry": {"F": 3, "S": S, "P": P}}
+        case = {"x": x, "w": w, "b": b, "dy": dy, "geometry": conv_numbers(S, P)}
         y, dw, dx = _run_conv(EmulatorDriver(), case, 2 * y_size * y_size)
         seen = x[:, :3, :3] if P == 0 else np.zeros((2, 3, 3, 4))  # windows stand at the first corner, or beside x
         np.testing.assert_array_equal(y[:, 0, 0], np.einsum("nijd,kijd->nk", seen, w) + b)
@@ -191,12 +192,11 @@ def test_a_matrix_is_transposed_exactly_by_its_inverse(rng: np.random.Generator)
     draw = Draw(rng, whole=True)
     for _ in range(20):
         N, H, W, D = draw.volume()
-        geometry, H2, W2 = draw.window(H, W, most_padding=4)
-        F, S, P = (geometry[letter] for letter in "FSP")
+        geometry, F, H2, W2 = draw.filters(H, W)
         driver = EmulatorDriver()
-        x, c = draw.values(N, H, W, D), draw.values(N * H2 * W2, F * F * D)
+        x, c = draw.values(N, H, W, D), draw.values(N * H2 * W2, F[0] * F[1] * D)
         columns = new_array(driver, c.shape, np.float32)
-        numbers = H, W, D, W2, F, S, P, 0, N, 0, H2
+        numbers = H, W, D, W2, *F, *geometry.values(), 0, D, 0, N, 0, H2
         real = np.dtype(np.float32)
         driver.launch("conv", "im2col", 3, BLOCK, new_array(driver, x.shape, real, x), columns, *numbers, real=real)
         dx = new_array(driver, x.shape, real)

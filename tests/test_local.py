@@ -82,8 +82,8 @@ def test_with_the_same_filters_everywhere_it_is_a_convolution(device, rng):
     geometry = Geometry(8, 7, F=3, S=2, P=1, fit="pad")
     case = Case(rng, geometry)
     case.w[...], case.b[...] = case.w[0, 0], case.b[0, 0]
-    y = oracle.conv_forward(case.x, case.w[0, 0], case.b[0, 0], geometry.H2, geometry.W2, **case.numbers)
-    dx, dw = oracle.conv_backward(case.x, case.w[0, 0], case.dy, **case.numbers)
+    y = oracle.conv_forward(case.x, case.w[0, 0], case.b[0, 0], geometry.H2, geometry.W2, **geometry.conv_numbers)
+    dx, dw = oracle.conv_backward(case.x, case.w[0, 0], case.dy, **geometry.conv_numbers)
     oracle.assert_near(case.forward(device), y)
     oracle.assert_near(case.backward_input(device), dx)
     oracle.assert_near(case.backward_weights(device).sum(axis=(0, 1)), dw)

@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 
 from gpunet import FC, ConfigError, Conv, Model, Net, ReLU, ShapeError, Volume, conv_matrix
+from gpunet.volume import pair
 from tests import oracle
-from tests.geometries import COMMON, Geometry
+from tests.geometries import COMMON, FILTERS, Geometry
 
 DEMO = Conv(2, F=3, S=2, P=1), Volume(5, 5, 3)
 """The notes' demo: a volume of 5x5x3 and two filters."""
 
 
-@pytest.mark.parametrize("geometry", COMMON, ids=str)
+@pytest.mark.parametrize("geometry", [*COMMON, *FILTERS], ids=str)
 def test_the_matrix_does_what_the_loops_of_a_convolution_do(rng: np.random.Generator, geometry: Geometry) -> None:
-    K, D, numbers = 4, 3, geometry.numbers
-    x = rng.standard_normal((2, geometry.H, geometry.W, D))
-    w, b = rng.standard_normal((K, geometry.F, geometry.F, D)), rng.standard_normal(K)
-    layer = Conv(K, **numbers, fit=geometry.fit)
+    g = geometry
+    K, D = 4, 3 * g.groups
+    x = rng.standard_normal((2, g.H, g.W, D))
+    w, b = rng.standard_normal((K, *pair(g.F), 3)), rng.standard_normal(K)
+    layer = Conv(K, g.F, g.S, g.P, g.dilation, g.groups, fit=g.fit)
     matrix, bias = conv_matrix(layer, Volume(geometry.H, geometry.W, D), w, b)
-    expected = oracle.conv_forward(x, w, b, geometry.H2, geometry.W2, **numbers)
+    expected = oracle.conv_forward(x, w, b, g.H2, g.W2, **g.conv_numbers)
     for image, y in zip(x, expected, strict=True):
         oracle.assert_near((matrix @ image.ravel() + bias).reshape(y.shape), y)
 

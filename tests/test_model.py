@@ -23,6 +23,7 @@ from gpunet import (
 )
 from gpunet.bound import BoundProgram
 from gpunet.errors import DeviceError
+from gpunet.volume import windows
 from tests import reference
 from tests.conftest import make_device
 from tests.nets import random_net, small
@@ -113,15 +114,18 @@ class TorchNet(torch.nn.Module):
     @staticmethod
     def _windows(layer, x, volume, w, b):
         """Pad or crop by hand to exactly what the windows see."""
+        dilation = layer.dilation if isinstance(layer, Conv) else 1
+        down, across = windows(layer.F, layer.S, layer.P, dilation)
         seen = [
-            (out - 1) * layer.S + layer.F - size - layer.P
-            for out, size in zip(volume.shape[:2], x.shape[1:3], strict=True)
+            (out - 1) * axis.S + axis.extent - size - axis.before
+            for axis, out, size in zip((down, across), volume.shape[:2], x.shape[1:3], strict=True)
         ]
         fill = 0.0 if isinstance(layer, Conv) else -torch.inf
         x = x.permute(0, 3, 1, 2)
-        x = torch.nn.functional.pad(x, (layer.P, seen[1], layer.P, seen[0]), value=fill)
+        x = torch.nn.functional.pad(x, (across.before, seen[1], down.before, seen[0]), value=fill)
         if isinstance(layer, Conv):
-            y = torch.nn.functional.conv2d(x, w.permute(0, 3, 1, 2), b, stride=layer.S)
+            numbers = {"stride": layer.S, "dilation": dilation, "groups": layer.groups}
+            y = torch.nn.functional.conv2d(x, w.permute(0, 3, 1, 2), b, **numbers)
         else:
             y = torch.nn.functional.max_pool2d(x, layer.F, layer.S)
         return y.permute(0, 2, 3, 1)

@@ -47,6 +47,11 @@ def test_the_pattern_of_the_notes_is_read() -> None:
         ("CONV1-12", [Conv(K=12, F=1, P=0)]),
         ("CONV11-96(S=4, P=0)", [Conv(K=96, F=11, S=4, P=0)]),
         ("CONV003-0064", [Conv(K=64)]),
+        ("CONV1x7-64", [Conv(K=64, F=(1, 7), P=(0, 3))]),
+        ("CONV(K=9, F=7x1, P='3x0')", [Conv(K=9, F=(7, 1))]),
+        ("CONV2x03-9(P=0x1x1x1, S=2x1)", [Conv(K=9, F=(2, 3), S=(2, 1), P=(0, 1, 1, 1))]),
+        ("CONV3x3-8(P=1x1x1x1, dilation=1, groups=4)", [Conv(K=8, groups=4)]),
+        ("CONV3-8(bias=false, dilation=2)", [Conv(K=8, dilation=2, bias=False)]),
         ("CONV3-64(fit=pad)", [Conv(K=64, fit="pad")]),
         ("CONV3-64(fit='crop',P=2)", [Conv(K=64, P=2, fit="crop")]),
         ('CONV3-64(fit="pad")', [Conv(K=64, fit="pad")]),
@@ -98,11 +103,12 @@ def test_the_tree_keeps_what_was_written() -> None:
 
 
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
-    values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad"}
+    values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad", "dilation": 2, "groups": 3, "bias": "false"}
     values |= {"alpha": 0.25, "p": 0.75, "n": 3, "beta": 0.5, "k": 1.5, "over": "map"}
     for kind in layer_types():
         chosen = {field: values[field] for field in types_of(kind)}
         options = ", ".join(f"{field}={value}" for field, value in chosen.items())
+        chosen |= {"bias": False} if "bias" in chosen else {}
         assert layers(f"{kind.word}({options})" if options else kind.word) == [kind(**chosen)]
 
 
@@ -130,7 +136,17 @@ BAD = [
     ("RELU¦2", "write RELU"),
     ("POOL2¦-3", "POOL takes no -number; write POOL3"),
     ("CONV3-¦", "expected a number, K of CONV, found the end; write CONV3-64"),
-    ("CONV3-64¦x2", "expected -> or the end, found 'x2'"),
+    ("CONV3-¦64x2", "expected a number, K of CONV, found '64x2'"),
+    ("CONV¦3x3x3-4", "F must be an integer of at most 9 digits or 2 of them like 0x1; got 3x3x3"),
+    ("POOL¦2x2", "F must be an integer of at most 9 digits; got 2x2"),
+    ("CONV3-4(P=¦1x2x3)", "or 2 of them like 0x1 or 4 of them like 0x1x2x3; got 1x2x3"),
+    ("CONV3-4(P=-¦1x2)", "expected a value for P, found '1x2'"),
+    ("CONV3-4(P=0x1 ¦x2)", "expected a comma or the )"),
+    ("CONV3-4(P=¦'1x'", "4 of them like 0x1x2x3; got '1x'"),
+    ("CONV3-4(S=¦1x1234567890)", "at most 9 digits"),
+    ("CONV3-4(bias=¦1)", "bias must be true or false; got 1"),
+    ("¦CONV3-4(dilation=0)", "dilation must be an integer of at least 1; got 0"),
+    ("RELU -> ¦CONV3-6(groups=4)", "groups=4 does not divide K=6; use groups=3 or groups=6 or K=4 or K=8"),
     ("FC-¦6.5", "K of FC must be an integer; got 6.5"),
     ("¦FC-0", "K must be an integer of at least 1; got 0"),
     ("FC-¦1234567890", "at most 9 digits"),
@@ -144,9 +160,9 @@ BAD = [
     ("CONV3-64(S¦)", "expected = and a value for S, found ')'"),
     ("CONV3-64(S=¦)", "expected a value for S, found ')'"),
     ("CONV3-64(S=-¦x)", "expected a value for S, found 'x'"),
-    ("CONV3-64(S=¦two)", "S must be an integer of at most 9 digits; got 'two'"),
-    ("CONV3-64(S=¦2.0)", "S must be an integer of at most 9 digits; got 2.0"),
-    ("CONV3-64(S=¦true)", "S must be an integer of at most 9 digits; got true"),
+    ("CONV3-64(S=¦two)", "S must be an integer of at most 9 digits or 2 of them like 0x1; got 'two'"),
+    ("CONV3-64(S=¦2.0)", "2 of them like 0x1; got 2.0"),
+    ("CONV3-64(S=¦true)", "2 of them like 0x1; got true"),
     ("CONV3-64(fit=¦pda)", "fit must be one of error, pad, crop; got 'pda'; did you mean pad?"),
     ("CONV3-64(¦F=5)", "F is said twice; it is already 3"),
     ("POOL(S=2, ¦S=2)", "S is said twice"),

@@ -8,9 +8,10 @@ from gpunet.model import Model
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
 from gpunet.profile.steps import op_times, random_batch, timed_calls
+from gpunet.volume import pair
 
 from .nets import LEARNING_RATE, Case, as_floats
-from .peer import set_tf32
+from .peer import set_tf32, torch_numbers
 from .setting import Setting
 from .table import Table, number
 from .timing import medians, race
@@ -85,16 +86,19 @@ def _peer_convolution(setting: Setting, net: Net, node: Node, batch: int, second
     """One convolution of PyTorch, forward and its two gradients, each on its own."""
     import torch
 
-    assert isinstance(node.layer, Conv)
+    layer = node.layer
+    assert isinstance(layer, Conv)
     (volume,), output = net.inputs(node), net.volumes[node.name]
-    K, F, S, P = node.layer.K, node.layer.F, node.layer.S, node.layer.P or 0
     x = torch.randn(batch, volume.D, volume.H, volume.W, device=setting.peer)
     dy = torch.randn(batch, output.D, output.H, output.W, device=setting.peer)
-    w, b = torch.randn(K, volume.D, F, F, device=setting.peer), torch.randn(K, device=setting.peer)
+    shape = layer.K, volume.D // layer.groups, *pair(layer.F)
+    w, b = torch.randn(shape, device=setting.peer), torch.randn(layer.K, device=setting.peer) if layer.bias else None
+    numbers = torch_numbers(layer)
     backward = torch.ops.aten.convolution_backward
-    fixed = ([K], [S, S], [P, P], [1, 1], False, [0, 0], 1)
+    stride, padding, dilation = (list(numbers[name]) for name in ("stride", "padding", "dilation"))
+    fixed = ([layer.K], stride, padding, dilation, False, [0, 0], layer.groups)
     contenders = {
-        "forward": lambda: torch.nn.functional.conv2d(x, w, b, S, P),
+        "forward": lambda: torch.nn.functional.conv2d(x, w, b, **numbers),
         "dw": lambda: backward(dy, x, w, *fixed, [False, True, False]),
         "dx": lambda: backward(dy, x, w, *fixed, [True, False, False]),
     }

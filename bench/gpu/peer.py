@@ -12,6 +12,7 @@ from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.net import Net
+from gpunet.volume import Padding, Pair, Volume, fits, pair, sides, size_text, windows
 
 
 def torch_net(net: Net, parameters: Mapping[str, np.ndarray]) -> Any:
@@ -33,7 +34,8 @@ def torch_net(net: Net, parameters: Mapping[str, np.ndarray]) -> Any:
             weights = weights.transpose(0, 3, 1, 2)
         with torch.no_grad():
             module.weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)))
-            module.bias.copy_(torch.from_numpy(parameters[f"{node.name}.b"]))
+            if module.bias is not None:
+                module.bias.copy_(torch.from_numpy(parameters[f"{node.name}.b"]))
     return peer
 
 
@@ -48,11 +50,14 @@ def torch_modules(net: Net) -> Any:
     for node in net.nodes:
         (volume,) = net.inputs(node)
         match node.layer:
-            case Conv(K=K, F=F, S=S, P=P):
-                _require_whole(node.name, volume.shape[:2], F, S, P or 0)
-                modules.append(torch.nn.Conv2d(volume.D, K, F, S, P or 0))
+            case Conv(K=K, F=F) as conv:
+                _require_whole(node.name, volume, F, conv.S, conv.padding, conv.dilation)
+                try:
+                    modules.append(torch.nn.Conv2d(volume.D, K, pair(F), bias=conv.bias, **torch_numbers(conv)))
+                except NotImplementedError as error:
+                    raise NotImplementedError(f"{node.name}: {error}") from None
             case MaxPool(F=F, S=S, P=P):
-                _require_whole(node.name, volume.shape[:2], F, S or F, P)
+                _require_whole(node.name, volume, F, S or F, P)
                 modules.append(torch.nn.MaxPool2d(F, S, P))
             case ReLU():
                 modules.append(torch.nn.ReLU(inplace=True))
@@ -78,8 +83,18 @@ def torch_loss(net: Net, scores: Any, labels: Any) -> Any:
             raise NotImplementedError(f"no peer for {other}")
 
 
-def _require_whole(name: str, sides: tuple[int, ...], F: int, S: int, P: int) -> None:
-    if any((side - F + 2 * P) % S for side in sides):
+def torch_numbers(layer: Conv) -> dict[str, Any]:
+    """What PyTorch's convolutions call the numbers of a layer. Raises NotImplementedError for sides that differ."""
+    top, bottom, left, right = sides(layer.padding)
+    if (top, left) != (bottom, right):
+        raise NotImplementedError(f"P={size_text(layer.padding)} pads opposite sides differently, which has no peer")
+    dilation = (layer.dilation, layer.dilation)
+    return {"stride": pair(layer.S), "padding": (top, left), "dilation": dilation, "groups": layer.groups}
+
+
+def _require_whole(name: str, volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int = 1) -> None:
+    down, across = windows(F, S, P, dilation)
+    if not (fits(down, volume.H) and fits(across, volume.W)):
         raise NotImplementedError(f"{name}: windows that do not fit their volume have no peer")
 
 

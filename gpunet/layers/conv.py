@@ -1,33 +1,45 @@
-"""Convolution: K filters of F x F x D slide over the volume; as a matrix product over im2col columns.
+"""Convolution: K filters slide over the volume; as a matrix product over im2col columns.
 
-Source: CS231n "Convolutional Layer" and "Implementation as Matrix Multiplication".
+Source: CS231n "Convolutional Layer" and "Implementation as Matrix Multiplication"; groups: Krizhevsky et al. 2012;
+dilation: Yu & Koltun 2016.
 """
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import ClassVar
 
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, ShapeError
 from gpunet.field import Window
 from gpunet.layers.bias import emit_bias_backward
-from gpunet.layers.layer import Layer, Weights, of, require_fit, require_int
+from gpunet.layers.layer import Layer, Weights, of, require_bool, require_fit, require_int, require_sizes
 from gpunet.program.builder import Emitter
 from gpunet.program.chunks import chunk_rows
 from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
-from gpunet.volume import FitPolicy, Volume, window_output
+from gpunet.volume import FitPolicy, Padding, Pair, Volume, pair, sides, size_text, window_output, windows
 
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """K filters of F x F at stride S with P zeros around the input; P=None means (F - 1)/2, which keeps H and W at S=1.
+    """K filters of F x F at stride S with P zeros around the input.
 
-    Parameters: w (K, F, F, D) and b (K,). `fit` None follows the net's policy.
+    `F, S`      one number for both axes, or (along the rows, along the columns)
+    `P`         on all sides; or (above and below, left and right); or (top, bottom, left, right). None keeps H and W at
+                S=1: (F - 1)*dilation/2
+    `dilation`  how far the positions of a filter stand apart; 1: side by side
+    `groups`    the maps and the filters in so many groups, each group of filters seeing the maps of its own
+    `bias`      whether a number is added to each output map
+    `fit`       None follows the net's policy
+
+    Sizes that are equal are kept as one number. Parameters: w (K, F, F, D/groups) and, with a bias, b (K,).
     """
 
     K: int
-    F: int = 3
-    S: int = 1
-    P: int | None = None
+    F: Pair = 3
+    S: Pair = 1
+    P: Padding | None = None
+    dilation: int = 1
+    groups: int = 1
+    bias: bool = True
     fit: FitPolicy | None = None
 
     type: ClassVar[str] = "conv"
@@ -36,89 +48,115 @@ class Conv(Layer):
     count: ClassVar[str] = "K"
 
     def __post_init__(self) -> None:
-        for letter in ("K", "F", "S"):
+        for letter in ("K", "dilation", "groups"):
             require_int(letter, getattr(self, letter))
-        if self.P is None:
-            if self.F % 2 == 0:
-                raise ConfigError(f"P = (F - 1)/2 is not whole for F={self.F}; say which P, like P={self.F // 2}")
-            object.__setattr__(self, "P", (self.F - 1) // 2)
-        require_int("P", self.P, 0)
+        for letter in ("F", "S"):
+            object.__setattr__(self, letter, require_sizes(letter, getattr(self, letter), (2,)))
+        P = self._same_padding() if self.P is None else self.P
+        object.__setattr__(self, "P", require_sizes("P", P, (2, 4), least=0))
+        require_bool("bias", self.bias)
         require_fit(self.fit)
+        if self.K % self.groups:
+            K, down = self.groups, self.K // self.groups * self.groups
+            around = [f"K={value}" for value in (down, down + K) if value]
+            raise ConfigError(
+                f"groups={self.groups} does not divide K={self.K}; "
+                f"use {' or '.join([*_divisors_near(self.K, self.groups), *around])}"
+            )
+
+    def _same_padding(self) -> Padding:
+        """Zeros on all sides that keep H and W at S=1."""
+        rows, columns = (window.extent - 1 for window in windows(self.F, 1, 0, self.dilation))
+        if rows % 2 or columns % 2:
+            even = size_text((rows // 2, -(-rows // 2), columns // 2, -(-columns // 2)))
+            near = size_text(require_sizes("P", (-(-rows // 2), -(-columns // 2)), (2,), least=0))
+            rule = "P = (F - 1)/2" if self.dilation == 1 else f"with dilation={self.dilation} P = (F - 1)*dilation/2"
+            ways = f"P={near}, or P={even} to keep H and W"
+            raise ConfigError(f"{rule} is not whole for F={size_text(self.F)}; say which P, like {ways}")
+        return rows // 2, columns // 2
+
+    @property
+    def padding(self) -> Padding:
+        """P, which is known from the start."""
+        assert self.P is not None  # set in __post_init__
+        return self.P
 
     @property
     def geometry(self) -> dict[str, int]:
-        """F, S and P as the ops take them."""
-        assert self.P is not None  # set in __post_init__
-        return {"F": self.F, "S": self.S, "P": self.P}
+        """Strides, padding and dilation as the ops take them; extents and groups are in the shapes."""
+        (S_rows, S_columns), (top, _, left, _) = pair(self.S), sides(self.padding)
+        return {"S_rows": S_rows, "S_columns": S_columns, "P_top": top, "P_left": left, "dilation": self.dilation}
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
-        return window_output(volume, self.K, **self.geometry, fit=self.fit or "error")
+        if volume.D % self.groups:
+            ways = _divisors_near(gcd(volume.D, self.K), self.groups)
+            raise ShapeError(f"groups={self.groups} does not divide the D={volume.D} maps; use {' or '.join(ways)}")
+        return window_output(volume, self.K, self.F, self.S, self.padding, self.fit or "error", self.dilation)
 
     def window(self, *inputs: Volume) -> tuple[Window, Window]:
-        assert self.P is not None  # set in __post_init__
-        window = Window(self.F, self.S, self.P, self.P)
-        return window, window
+        return windows(self.F, self.S, self.padding, self.dilation)
 
     def weights(self, *inputs: Volume) -> tuple[Weights, ...]:
         (volume,) = inputs
-        fan_in = self.F * self.F * volume.D
-        return Weights("w", (self.K, self.F, self.F, volume.D), fan_in), Weights("b", (self.K,))
+        shape = (self.K, *pair(self.F), volume.D // self.groups)
+        w = Weights("w", shape, prod(shape[1:]))
+        return (w, Weights("b", (self.K,))) if self.bias else (w,)
 
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs
-        w, b = emit.parameters["w"], emit.parameters["b"]
+        w, b = emit.parameters["w"], emit.parameters.get("b")
         y = emit.activation("y", self.output(of(x)).shape)
-        columns = self._columns(emit, x, y, "columns")
-        workspace = emit.gemm_workspace("gemm", columns.shape[0], self.K)
-        emit.op(
-            "conv_forward",
-            (x, w, b),
-            (y,),
-            (columns, workspace),
-            flops=self._flops(y, columns),
-            attributes=self.geometry,
-        )
+        columns = self._columns(emit, y, w, "columns")
+        rows = columns.shape[0] if columns else prod(y.shape[:3])
+        workspace = emit.gemm_workspace("gemm", rows, self.K)
+        scratch, flops = (columns, workspace), _flops(y, w)
+        emit.op("conv_forward", (x, w, b), (y,), scratch, flops=flops, attributes=self.geometry)
         emit.kept["x"] = x
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
-        x, w = emit.kept["x"], emit.parameters["w"]
-        dw, db = emit.gradients["w"], emit.gradients["b"]
-        columns = self._columns(emit, x, dy, "dw_columns")
-        several = columns.shape[0] < dy.shape[0] * dy.shape[1] * dy.shape[2]
-        workspace = emit.gemm_workspace("dw_gemm", self.K, columns.shape[1], accumulate=several or emit.accumulates)
-        emit.op(
-            "conv_backward_weights",
-            (x, dy),
-            (dw,),
-            (columns, workspace),
-            flops=self._flops(dy, columns),
-            attributes={**self.geometry, "accumulate": 0},
-        )
-        emit_bias_backward(emit, dy, db)
+        x, w, dw = emit.kept["x"], emit.parameters["w"], emit.gradients["w"]
+        columns = self._columns(emit, dy, w, "dw_columns")
+        several = columns is not None and columns.shape[0] < prod(dy.shape[:3])
+        accumulate = several or emit.accumulates
+        workspace = emit.gemm_workspace("dw_gemm", self.K, prod(w.shape[1:]), accumulate=accumulate)
+        scratch, flops = (columns, workspace), _flops(dy, w)
+        attributes = {**self.geometry, "accumulate": 0}
+        emit.op("conv_backward_weights", (x, dy), (dw,), scratch, flops=flops, attributes=attributes)
+        if self.bias:
+            emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)
-        columns = self._columns(emit, x, dy, "dx_columns")
-        workspace = emit.gemm_workspace("dx_gemm", *columns.shape)
-        emit.op(
-            "conv_backward_input",
-            (dy, w),
-            (dx,),
-            (columns, workspace),
-            flops=self._flops(dy, columns),
-            attributes=self.geometry,
-        )
+        columns = self._columns(emit, dy, w, "dx_columns")
+        rows = columns.shape[0] if columns else prod(dy.shape[:3])
+        scratch = (columns, emit.gemm_workspace("dx_gemm", rows, prod(w.shape[1:])))
+        emit.op("conv_backward_input", (dy, w), (dx,), scratch, flops=flops, attributes=self.geometry)
         return (dx,)
 
-    def _flops(self, y: Tensor, columns: Tensor) -> int:
-        """Each output is a product of two vectors as long as a row of columns: two operations a value."""
-        return 2 * prod(y.shape) * columns.shape[1]
+    def _columns(self, emit: Emitter, y: Tensor, w: Tensor, name: str) -> Tensor | None:
+        """The im2col matrix of a group, for as many output positions at a time as the scratch limit allows.
 
-    def _columns(self, emit: Emitter, x: Tensor, y: Tensor, name: str) -> Tensor:
-        """The im2col matrix for as many output positions at a time as the scratch limit allows."""
-        length = self.F * self.F * x.shape[3]
+        None where x is that matrix: filters of 1 x 1 that see every position of it.
+        """
+        if (self.F, self.S, self.P) == (1, 1, 0):
+            return None
+        length = prod(w.shape[1:])
         N, H2, W2, _ = y.shape
         rows = chunk_rows(N, H2, W2, emit.scratch_limit_bytes // (length * ITEMSIZE[emit.dtype]))
         return emit.tensor(name, Kind.WORKSPACE, (rows, length))
+
+
+def _flops(y: Tensor, w: Tensor) -> int:
+    """Each output is a product of two vectors as long as a filter: two operations a value."""
+    return 2 * prod(y.shape) * prod(w.shape[1:])
+
+
+def _divisors_near(number: int, wanted: int) -> list[str]:
+    """How to say the divisors of `number` on both sides of `wanted`."""
+    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    divisors = {*small, *(number // d for d in small)}
+    below = max((d for d in divisors if d < wanted), default=None)
+    above = min((d for d in divisors if d > wanted), default=None)
+    return [f"groups={d}" for d in (below, above) if d is not None]

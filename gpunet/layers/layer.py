@@ -7,7 +7,7 @@ front of whatever error the layer raises.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gpunet.errors import ConfigError
 from gpunet.field import Window
@@ -79,6 +79,26 @@ def require_int(letter: str, value: object, least: int = 1) -> None:
     """Raise ConfigError unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{letter} must be an integer of at least {least}; got {value!r}")
+
+
+def require_bool(letter: str, value: object) -> None:
+    """Raise ConfigError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{letter} must be true or false; got {value!r}")
+
+
+def require_sizes(letter: str, value: object, counts: tuple[int, ...], least: int = 1) -> Any:
+    """`value`, an integer or a tuple of as many as `counts` allows, in its shortest form: one number where all are
+    equal, two of four where opposite sides are. Raises ConfigError for anything else, or numbers below `least`."""
+    sizes = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(sizes) not in (1, *counts):
+        meant = " or ".join({2: "rows and columns", 4: "top, bottom, left and right"}[count] for count in counts)
+        raise ConfigError(f"{letter} must be one number or {meant}; got {len(sizes)} numbers, {value!r}")
+    for size in sizes:
+        require_int(letter, size, least)
+    if len(sizes) == 4 and sizes[0] == sizes[1] and sizes[2] == sizes[3]:
+        sizes = sizes[::2]
+    return sizes[0] if len(set(sizes)) == 1 else sizes
 
 
 def require_number(

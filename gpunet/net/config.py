@@ -159,7 +159,8 @@ def dump(config: Config) -> str:
     train = {key: value for key, value in asdict(config.train).items() if value is not None}
     loss = {"type": net.loss.type} | asdict(net.loss)
     text = tomli_w.dumps(top | plain | {"loss": loss, "train": train, "layer": layers})
-    return re.sub(r'\[\n((?: +"\w+",\n)+)\]', lambda names: f"[{' '.join(names[1].split())[:-1]}]", text)  # on one line
+    short_list = r'\[\n((?: +(?:"\w+"|\d+),\n)+)\]'  # goes on one line
+    return re.sub(short_list, lambda items: f"[{' '.join(items[1].split())[:-1]}]", text)
 
 
 def _is_path(text: str) -> bool:

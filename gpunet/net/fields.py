@@ -1,10 +1,12 @@
 """What may stand in a field of a layer or in a setting of a run, read from the types of its dataclass.
 
 The notation and the config both check values here: a new layer or a new setting is a dataclass and nothing else. A type
-is int, float, bool, str, a Literal of words, one of these with a rule, like `Annotated[int, Range(1, 100)]`, or
-alternatives of them; `None` among them means that the field may be left out, since no text can say it.
+is int, float, bool, str, a Literal of words, a tuple of sizes, one of these with a rule, like
+`Annotated[int, Range(1, 100)]`, or alternatives of them; `None` among them means that the field may be left out, since
+no text can say it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -82,6 +84,20 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """So many integers, each of at most nine digits: a list, or a text like 1x7."""
+
+    count: int
+
+    def holds(self, value: Any) -> bool:
+        sizes = sizes_in(value)
+        return sizes is not None and len(sizes) == self.count and all(abs(size) < 10**MOST_DIGITS for size in sizes)
+
+    def described(self, base: type) -> str:
+        return f"{self.count} of them like {'x'.join('0123'[: self.count])}"
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """Any value of the type, numbers of at most nine digits: what a size can be, and nothing that explodes."""
 
@@ -92,7 +108,17 @@ class Anything:
         return f"{_WORDS[base]} of at most {MOST_DIGITS} digits" if base is int else _WORDS[base]
 
 
-Rule = Range | OneOf | Line | Amount | Anything
+Rule = Range | OneOf | Line | Amount | Sizes | Anything
+
+
+def sizes_in(value: object) -> tuple[int, ...] | None:
+    """The integers that a list, a tuple or a text like 0x1 holds; None where it holds anything else."""
+    if isinstance(value, str):
+        short = len(value) < 4 * (MOST_DIGITS + 1) and re.fullmatch(r"[0-9]+(x[0-9]+)+", value)
+        return tuple(int(size) for size in value.split("x")) if short else None
+    if not isinstance(value, list | tuple) or any(type(size) is not int for size in value):
+        return None
+    return tuple(value)
 
 
 @cache
@@ -118,13 +144,18 @@ def problem(owner: type, name: str, value: object) -> str | None:
         return None
     words = [word for _, rule in rules if isinstance(rule, OneOf) for word in rule.words]
     wanted = " or ".join(dict.fromkeys(rule.described(base) for base, rule in rules))
+    if isinstance(value, list) and len(value) < 10 and any(isinstance(rule, Sizes) for _, rule in rules):
+        value = sizes_in(value) or value
     return f"{name} must be {wanted}; got {shown(value)}{nearest(value, words) if isinstance(value, str) else ''}"
 
 
 def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, which have passed `problem`, with integers made floats where the field holds floats alone."""
-    floats = {name for name, kind in types_of(owner).items() if {base for base, _ in _rules(kind)} == {float}}
-    return {name: float(value) if name in floats else value for name, value in values.items()}
+    """`values`, which have passed `problem`, with integers made floats where the field holds floats alone, and lists
+    and texts made tuples where it holds sizes."""
+    bases = {name: {base for base, _ in _rules(kind)} for name, kind in types_of(owner).items()}
+    floats = {name: float(value) for name, value in values.items() if bases[name] == {float}}
+    sizes = {name: sizes_in(value) or value for name, value in values.items() if tuple in bases[name]}
+    return {**values, **floats, **sizes}
 
 
 @cache
@@ -137,6 +168,8 @@ def _rules(kind: Any) -> tuple[tuple[type, Rule], ...]:
 def _rule(kind: Any) -> tuple[type, Rule]:
     if get_origin(kind) is Literal:
         return str, OneOf(get_args(kind))
+    if get_origin(kind) is tuple:
+        return tuple, Sizes(len(get_args(kind)))
     if get_origin(kind) is Annotated:
         base, rule = get_args(kind)
         return base, rule
@@ -144,7 +177,9 @@ def _rule(kind: Any) -> tuple[type, Rule]:
 
 
 def _is(base: type, value: object) -> bool:
-    """Whether `value` is of type `base`; an integer is a number too, a bool is neither."""
+    """Whether `value` is of type `base`; an integer is a number too, a bool is neither; lists and texts hold sizes."""
     if isinstance(value, bool):
         return base is bool
+    if base is tuple:
+        return isinstance(value, tuple | list | str)
     return isinstance(value, int | float if base is float else base)

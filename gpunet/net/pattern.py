@@ -7,8 +7,9 @@
     branches  = "{" branch ( "|" branch { "|" branch } | "+" branch { "+" branch } ) "}" [ "as" name ]
     branch    = sequence | ID
     head      = AUX [ "(" weight "=" number ")" ] "[" sequence "]"
-    layer     = word[number] [ "-" count ] [ "(" option { "," option } ")" ] [ "as" name ]
+    layer     = word[sizes] [ "-" count ] [ "(" option { "," option } ")" ] [ "as" name ]
     option    = field "=" value
+    sizes     = number { "x" number }
 
 Branches all take what comes before them: `|` concatenates their outputs along depth, `+` adds them, ID hands on what
 it takes. A head is a side branch with a loss of its own, there in training alone; what comes behind it takes what the
@@ -40,6 +41,7 @@ HEAD = "AUX"
 HEAD_WEIGHT = 0.3
 """What GoogLeNet's heads weigh."""
 _MERGES = {"|": Concat, "+": Add}
+_HEAD = re.compile(r"(.*?)([0-9]+(?:x[0-9]+)*)?")
 _VOLUME = re.compile(r"[^\]]*")
 
 
@@ -227,13 +229,15 @@ class _Parser(Tokens):
 
     def _layer(self) -> One:
         head = self.token
-        word = head.text.rstrip("0123456789")
+        found = _HEAD.fullmatch(head.text)
+        assert found  # both of its parts may be empty
+        word, sizes = found.groups()
         if word not in self.layers:
             self._unknown(head, word)
         kind = self.layers[word]
         values: dict[str, Any] = {}
-        if number := head.text[len(word) :]:
-            self._number(kind, values, Token("number", number, head.at + len(word)))
+        if sizes:
+            self._number(kind, values, Token("sizes" if "x" in sizes else "number", sizes, head.at + len(word)))
         self.advance()
         if self.token.text == "-":
             self._count(kind, values)
@@ -246,6 +250,8 @@ class _Parser(Tokens):
         if kind.number is None:
             self.fail(f"{kind.word} takes no number behind it; write {_example(kind)}", token.at)
         values[kind.number] = self.value_of(token)
+        if wrong := problem(kind, kind.number, values[kind.number]):
+            self.fail(wrong, token.at)
 
     def _count(self, kind: type[Layer], values: dict[str, Any]) -> None:
         if kind.count is None:
@@ -276,15 +282,15 @@ class _Parser(Tokens):
         self.advance()
 
     def _value(self, option: str) -> Any:
-        """The value of an option: a number, perhaps negative, or a word, perhaps quoted."""
+        """The value of an option: a number, perhaps negative, sizes, or a word, perhaps quoted."""
         negative = self.token.text == "-"
         if negative:
             self.advance()
         token = self.token
-        if token.kind == "number":
+        if token.kind == "number" or (token.kind == "sizes" and not negative):
             value = self.value_of(token)
             self.advance()
-            return -value if negative else value
+            return -value if negative and not isinstance(value, tuple) else value
         if negative or token.kind not in ("word", "string"):
             self.fail(f"expected a value for {option}, found {token}")
         self.advance()

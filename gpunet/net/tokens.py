@@ -11,6 +11,7 @@ _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
 _TOKEN = re.compile(
     r"(?P<arrow>->)"
     r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<sizes>[0-9]+(?:x[0-9]+)+)"
     r"|(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
     r"|(?P<string>'[^'\n]*'|\"[^\"\n]*\")"
     r"|(?P<sign>[-\[\](){}*=,|+])"
@@ -30,7 +31,7 @@ class PatternError(ConfigError):
 
 
 class Token(NamedTuple):
-    """A piece of the text, where it begins, and its kind: arrow, word, number, string, sign or end."""
+    """A piece of the text, where it begins, and its kind: arrow, word, sizes (1x7), number, string, sign or end."""
 
     kind: str
     text: str
@@ -79,8 +80,13 @@ class Tokens:
         self.advance()
         return value
 
-    def value_of(self, token: Token) -> int | float:
-        """The value of a number token. Raises when it is longer than any size can be."""
+    def value_of(self, token: Token) -> int | float | tuple[int | float, ...]:
+        """The value of a token of a number or of sizes. Raises when one is longer than any size can be."""
+        if token.kind == "sizes":
+            return tuple(self._number_of(Token("number", size, token.at)) for size in token.text.split("x"))
+        return self._number_of(token)
+
+    def _number_of(self, token: Token) -> int | float:
         if token.text.isdigit():
             if len(token.text.lstrip("0")) > MOST_DIGITS:
                 self.fail(f"this number is too long; numbers have at most {MOST_DIGITS} digits", token.at)

@@ -112,7 +112,7 @@ class Emitter:
     def op(
         self,
         name: str,
-        inputs: tuple[Tensor, ...],
+        inputs: tuple[Tensor | None, ...],
         outputs: tuple[Tensor, ...],
         scratch: tuple[Tensor | None, ...] = (),
         *,
@@ -121,8 +121,10 @@ class Emitter:
         flops: int = 0,
         across_images: bool = False,
     ) -> None:
-        """Append one op to the program."""
+        """Append one op to the program; an input of None is an optional one that this call is without."""
         known, phase = attributes or {}, self.builder.phase
+        given = tuple(tensor for tensor in inputs if tensor is not None)
+        absent = tuple(position for position, tensor in enumerate(inputs) if tensor is None)
         self.builder.ops.append(
-            Op(name, self.layer, phase, inputs, outputs, scratch, known, in_place, flops, across_images)
+            Op(name, self.layer, phase, given, outputs, scratch, known, in_place, flops, across_images, absent)
         )

@@ -37,6 +37,7 @@ class Op:
     `flops`     multiplications and additions of its matrix products, for the whole batch; what else it does is small
                 beside them
     `scratch`   None where the algorithm that was chosen needs none.
+    `absent`    positions among all arguments at which the function gets None: optional inputs that this call is without
     `across_images`  its outputs depend on all images of the batch together, so it cannot run in rounds.
     """
 
@@ -50,10 +51,14 @@ class Op:
     in_place: tuple[tuple[int, int], ...] = ()
     flops: int = 0
     across_images: bool = False
+    absent: tuple[int, ...] = ()
 
     @property
     def arguments(self) -> tuple[Tensor | None, ...]:
-        return (*self.inputs, *self.outputs, *self.scratch)
+        found = [*self.inputs, *self.outputs, *self.scratch]
+        for position in self.absent:
+            found.insert(position, None)
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, cast
+from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, Matrix, Product, cast
 from gpunet.errors import DeviceError
 
 from .builder import build
@@ -140,47 +140,27 @@ class EmulatorDriver(Driver):
 
     # ---- matrix products ----
 
-    def gemm(
-        self,
-        trans_a: bool,
-        trans_b: bool,
-        m: int,
-        n: int,
-        k: int,
-        alpha: float,
-        a: DeviceArray,
-        lda: int,
-        b: DeviceArray,
-        ldb: int,
-        beta: float,
-        c: DeviceArray,
-        ldc: int,
-        workspace: DeviceArray | None,
-    ) -> None:
-        spans = [
-            self._span(a, *((k, m) if trans_a else (m, k)), lda),
-            self._span(b, *((n, k) if trans_b else (k, n)), ldb),
-        ]
-        result = self._span(c, m, n, ldc)
-        if workspace is not None:
-            self._scribble(workspace, [a, b, c])
-        for operand in spans:
-            if np.may_share_memory(operand, result):
+    def gemm(self, product: Product) -> None:
+        a, b, c = (self._column_major(matrix) for matrix in (product.a, product.b, product.c))
+        if product.workspace is not None:
+            self._scribble(product.workspace, [product.a, product.b, product.c])
+        for operand in (a, b):
+            if np.may_share_memory(operand, c):
                 raise EmulatorError("gemm: the result overlaps an operand")
-        left, right = (span.T if trans else span for span, trans in zip(spans, (trans_a, trans_b), strict=True))
-        product = c.dtype.type(alpha) * (left @ right)
-        result[...] = product + c.dtype.type(beta) * result if beta else product
+        left, right = a.T if product.trans_a else a, b.T if product.trans_b else b
+        made = c.dtype.type(product.alpha) * (left @ right)
+        c[...] = made + c.dtype.type(product.beta) * c if product.beta else made
 
-    def _span(self, array: DeviceArray, rows: int, columns: int, leading: int) -> np.ndarray:
-        """The column-major (rows, columns) matrix at the array's address, whatever the array's own shape."""
-        if leading < max(1, rows):
-            raise DeviceError(f"cuBLAS: CUBLAS_STATUS_INVALID_VALUE (leading dimension {leading} of {rows} rows)")
-        count = (columns - 1) * leading + rows if rows and columns else 0
-        memory = self._bytes("gemm", array.pointer, count * array.dtype.itemsize).view(array.dtype)
-        strides = (array.dtype.itemsize, leading * array.dtype.itemsize)
-        return np.lib.stride_tricks.as_strided(memory, (rows, columns), strides)
+    def _column_major(self, matrix: Matrix) -> np.ndarray:
+        """The matrix as cuBLAS sees it: its rows are columns there."""
+        if matrix.stride < max(1, matrix.columns):
+            numbers = f"leading dimension {matrix.stride} of {matrix.columns} rows"
+            raise DeviceError(f"cuBLAS: CUBLAS_STATUS_INVALID_VALUE ({numbers})")
+        memory = self._bytes("gemm", matrix.pointer, matrix.nbytes).view(matrix.dtype)
+        strides = (matrix.dtype.itemsize, matrix.stride * matrix.dtype.itemsize)
+        return np.lib.stride_tricks.as_strided(memory, (matrix.columns, matrix.rows), strides)
 
-    def _scribble(self, workspace: DeviceArray, operands: list[DeviceArray]) -> None:
+    def _scribble(self, workspace: DeviceArray, operands: list[Matrix]) -> None:
         """cuBLAS may leave anything there: NaN bytes."""
         if workspace.pointer % ALIGNMENT:
             raise DeviceError("cuBLAS: CUBLAS_STATUS_INVALID_VALUE (its workspace is not aligned to 256 bytes)")

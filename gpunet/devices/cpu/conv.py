@@ -1,47 +1,66 @@
 """Convolution on the CPU: im2col into the scratch that the plan gave, a chunk at a time, and one BLAS product a chunk.
 
-Source: CS231n "Convolutional Layer" and "Implementation as Matrix Multiplication"; the chunks stay near the caches.
+Filters of 1 x 1 at stride 1 need no such matrix: x is it. Source: CS231n "Convolutional Layer" and "Implementation as
+Matrix Multiplication"; the chunks stay near the caches.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from gpunet.devices.cpu.threads import share, thread_count
-from gpunet.devices.cpu.window import positions
+from gpunet.devices.cpu.im2col import add_columns, im2col
+from gpunet.devices.cpu.threads import BLOCK, share, split, thread_count
+from gpunet.devices.cpu.window import Chunk
 from gpunet.program.chunks import chunks
+from gpunet.program.filters import Filters, groups
 
 __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
-
-Chunk = tuple[int, int, int, int]
-"""Images image0:image1, output rows row0:row1, as `gpunet.program.chunks.chunks` cuts them."""
 
 
 def conv_forward(
     x: np.ndarray,
     w: np.ndarray,
-    b: np.ndarray,
+    b: np.ndarray | None,
     y: np.ndarray,
-    columns: np.ndarray,
+    columns: np.ndarray | None,
     workspace: np.ndarray | None,
     *,
-    F: int,
-    S: int,
-    P: int,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
 ) -> None:
-    """K filters slide over the volume: y[n, i, j, k] = b[k] + sum of w[k] * x[n, i*S - P : .. + F, j*S - P : .. + F].
+    """K filters slide over the volume: y[n, i, j, k] = b[k] + sum over r, c and d of
 
-    x          (N, H, W, D)        float32 or float64, in
-    w          (K, F, F, D)        same dtype, in
-    b          (K,)                same dtype, in
-    y          (N, H2, W2, K)      same dtype, out; any H2, W2: positions outside x read zeros, rows behind the last
-                                   window are not seen
-    columns    (rows, F*F*D)       same dtype, scratch; at least one output row, rows >= W2
+    w[k, r, c, d] * x[n, i*S_rows - P_top + r*dilation, j*S_columns - P_left + c*dilation, d].
+
+    x          (N, H, W, D)            float32 or float64, in
+    w          (K, FH, FW, D/groups)   same dtype, in; the first K/groups filters see the first D/groups maps, and so on
+    b          (K,)                    same dtype, in; None: no bias
+    y          (N, H2, W2, K)          same dtype, out; any H2, W2: positions outside x read zeros, rows behind the last
+                                       window are not seen
+    columns    (rows, FH*FW*D/groups)  same dtype, scratch; at least one output row, rows >= W2. None where filters of
+                                       1 x 1 see all of x at stride 1
     workspace  unused on the CPU
     No output may alias an input. NaN and infinity go where the sums take them.
-    Source: CS231n "Convolutional Layer".
+    Source: CS231n "Convolutional Layer"; groups: Krizhevsky et al. 2012; dilation: Yu & Koltun 2016.
     """
+    parts = groups(x.shape[3], w.shape)
+    if columns is None:
+        pixels, scores = _pixels(x), _pixels(y)
+
+        def of_pixels(rows: slice, worker: int) -> None:
+            for part in parts:
+                filters = w[part.filter0 : part.filter1, 0, 0]
+                out = scores[rows, part.filter0 : part.filter1]
+                np.matmul(pixels[rows, part.map0 : part.map1], filters.T, out=out)
+            _add_bias(scores[rows], b)
+
+        share(_blocks(len(pixels), x.shape[3] + y.shape[3]), of_pixels)
+        return
     N, H2, W2, K = y.shape
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
     weights = w.reshape(K, -1).T
     tiles, workers = _tiles(columns, N, H2, W2)
 
@@ -49,9 +68,11 @@ def conv_forward(
         image0, image1, row0, row1 = chunk
         out = y[image0:image1, row0:row1].reshape(-1, K)
         matrix = tiles[worker][: len(out)]
-        _im2col(x, matrix, chunk, W2, 0, matrix.shape[1], F, S, P)
-        np.matmul(matrix, weights, out=out)
-        np.add(out, b, out=out)
+        for part in parts:
+            im2col(x, matrix, chunk, W2, (0, matrix.shape[1]), window, part)
+            filters = slice(part.filter0, part.filter1)
+            np.matmul(matrix, weights[:, filters], out=out[:, filters])
+        _add_bias(out, b)
 
     share(chunks(N, H2, W2, len(tiles[0])), one, workers)
 
@@ -60,72 +81,95 @@ def conv_backward_weights(
     x: np.ndarray,
     dy: np.ndarray,
     dw: np.ndarray,
-    columns: np.ndarray,
+    columns: np.ndarray | None,
     workspace: np.ndarray | None,
     *,
-    F: int,
-    S: int,
-    P: int,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
     accumulate: int = 0,
 ) -> None:
     """The gradient of the filters: dw = sum over chunks, in order, of dy^T times im2col(x).
 
-    x          (N, H, W, D)        float32 or float64, in
-    dy         (N, H2, W2, K)      same dtype, in
-    dw         (K, F, F, D)        same dtype, out; where accumulate is 1, in and out: the chunks are added to it
-    columns    (rows, F*F*D)       same dtype, scratch; cut as `gpunet.program.chunks.chunks` says
-    workspace  (>= K*F*F*D,)       same dtype, scratch for a product that is added to dw; None where one chunk is all
-                                   and nothing is accumulated
+    x          (N, H, W, D)            float32 or float64, in
+    dy         (N, H2, W2, K)          same dtype, in
+    dw         (K, FH, FW, D/groups)   same dtype, out; where accumulate is 1, in and out: the chunks are added to it
+    columns    (rows, FH*FW*D/groups)  same dtype, scratch; cut as `gpunet.program.chunks.chunks` says. None as in
+                                       conv_forward: x is one chunk
+    workspace  (>= values of dw,)      same dtype, scratch for a product that is added to dw; None where one chunk is
+                                       all and nothing is accumulated
     No output may alias an input. The same chunks on as many threads give the same bits.
     Source: CS231n "Implementation as Matrix Multiplication".
     """
     N, H2, W2, K = dy.shape
-    length = columns.shape[1]
-    gradient = dw.reshape(K, length)
-    rows = len(columns)
+    gradient = dw.reshape(K, -1)
+    rows = N * H2 * W2 if columns is None else len(columns)
+    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
 
-    def one(part: tuple[int, int], worker: int) -> None:
-        first, last = part
-        tile = columns.reshape(-1)[rows * first : rows * last].reshape(rows, last - first)
-        total = gradient[:, first:last]
+    def one(along: tuple[int, int], worker: int) -> None:
+        first, last = along
+        tile = None if columns is None else columns.reshape(-1)[rows * first : rows * last].reshape(rows, last - first)
         for number, chunk in enumerate(chunks(N, H2, W2, rows)):
             image0, image1, row0, row1 = chunk
             out = dy[image0:image1, row0:row1].reshape(-1, K)
-            matrix = tile[: len(out)]
-            _im2col(x, matrix, chunk, W2, first, last, F, S, P)
-            if number == 0 and not accumulate:
-                np.matmul(out.T, matrix, out=total)
-                continue
-            assert workspace is not None  # the plan gives it wherever something is added up
-            product = workspace[K * first : K * last].reshape(K, last - first)
-            np.matmul(out.T, matrix, out=product)
-            np.add(total, product, out=total)
+            for part in groups(x.shape[3], dw.shape):
+                if tile is None:
+                    matrix = _pixels(x)[:, part.map0 + first : part.map0 + last]
+                else:
+                    matrix = tile[: len(out)]
+                    im2col(x, matrix, chunk, W2, along, window, part)
+                total = gradient[part.filter0 : part.filter1, first:last]
+                above = out[:, part.filter0 : part.filter1].T
+                if number == 0 and not accumulate:
+                    np.matmul(above, matrix, out=total)
+                    continue
+                assert workspace is not None  # the plan gives it wherever something is added up
+                product = workspace[K * first : K * first + total.size].reshape(total.shape)
+                np.matmul(above, matrix, out=product)
+                np.add(total, product, out=total)
 
-    share(_parts(length), one)
+    share(_parts(gradient.shape[1]), one)
 
 
 def conv_backward_input(
     dy: np.ndarray,
     w: np.ndarray,
     dx: np.ndarray,
-    columns: np.ndarray,
+    columns: np.ndarray | None,
     workspace: np.ndarray | None,
     *,
-    F: int,
-    S: int,
-    P: int,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
 ) -> None:
     """The gradient of the volume: each value of x gathers w * dy from every window that saw it.
 
-    dy         (N, H2, W2, K)      float32 or float64, in
-    w          (K, F, F, D)        same dtype, in
-    dx         (N, H, W, D)        same dtype, out; exactly 0 where no window looked
-    columns    (rows, F*F*D)       same dtype, scratch: the gradient of the im2col matrix of a chunk
+    dy         (N, H2, W2, K)          float32 or float64, in
+    w          (K, FH, FW, D/groups)   same dtype, in
+    dx         (N, H, W, D)            same dtype, out; exactly 0 where no window looked
+    columns    (rows, FH*FW*D/groups)  same dtype, scratch: the gradient of the im2col matrix of a chunk. None as in
+                                       conv_forward
     workspace  unused on the CPU
     No output may alias an input. The same scratch and as many threads give the same bits.
     Source: CS231n "Convolutional Layer"; the adjoint of im2col.
     """
+    parts = groups(dx.shape[3], w.shape)
+    if columns is None:
+        above, pixels = _pixels(dy), _pixels(dx)
+
+        def of_pixels(rows: slice, worker: int) -> None:
+            for part in parts:
+                filters = slice(part.filter0, part.filter1)
+                np.matmul(above[rows, filters], w[filters, 0, 0], out=pixels[rows, part.map0 : part.map1])
+
+        share(_blocks(len(pixels), dx.shape[3] + dy.shape[3]), of_pixels)
+        return
     N, H2, W2, K = dy.shape
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
     weights = w.reshape(K, -1)
     tiles, workers = _tiles(columns, N, H2, W2)
 
@@ -136,10 +180,32 @@ def conv_backward_input(
         for _, _, row0, row1 in chunks(1, H2, W2, len(tiles[worker])):
             out = dy[image0:image1, row0:row1].reshape(-1, K)
             matrix = tiles[worker][: len(out)]
-            np.matmul(out, weights, out=matrix)
-            _add_columns(matrix, target, row0, row1, W2, F, S, P)
+            for part in parts:
+                filters = slice(part.filter0, part.filter1)
+                np.matmul(out[:, filters], weights[filters], out=matrix)
+                add_columns(matrix, target, (row0, row1), W2, window, part)
 
     share(_image_groups(N, H2, W2, len(tiles[0])), one, workers)
+
+
+def _add_bias(y: np.ndarray, b: np.ndarray | None) -> None:
+    """y += b in every row."""
+    if b is not None:
+        np.add(y, b, out=y)
+
+
+def _pixels(x: np.ndarray) -> np.ndarray:
+    """A view with one row for each position of each image."""
+    return x.reshape(-1, x.shape[3])
+
+
+def _blocks(rows: int, values: int) -> Iterator[slice]:
+    """The range 0..rows in slices for products that read and write so many `values` a row: enough for BLAS to work on,
+    few enough to be in a cache still when the bias is added; at least one for each worker."""
+    most = max(64, 16 * BLOCK // values)
+    for part in split(rows):
+        first, last, _ = part.indices(rows)
+        yield from (slice(start, min(start + most, last)) for start in range(first, last, most))
 
 
 def _tiles(columns: np.ndarray, N: int, H2: int, W2: int) -> tuple[list[np.ndarray], int]:
@@ -168,67 +234,3 @@ def _parts(length: int) -> list[tuple[int, int]]:
     """The columns of an im2col matrix cut into one part for each worker, at multiples of 16: whole vectors of BLAS."""
     size = -(-length // (16 * thread_count())) * 16
     return [(first, min(first + size, length)) for first in range(0, length, size)]
-
-
-def _im2col(
-    x: np.ndarray, matrix: np.ndarray, chunk: Chunk, W2: int, first: int, last: int, F: int, S: int, P: int
-) -> None:
-    """Columns first:last of the im2col matrix of a chunk: the values under each window, in the order (row, column, d).
-
-    A row of a window is one run of F*D values of x, so it is copied as one; windows that hang over the left or right
-    edge, few, are clipped one output column at a time.
-    """
-    image0, image1, row0, row1 = chunk
-    H, W, D = x.shape[1:]
-    run = F * D
-    windows = matrix.reshape(image1 - image0, row1 - row0, W2, last - first)
-    inner0 = min(-(-P // S), W2)
-    inner1 = max(inner0, min((W - F + P) // S + 1, W2))
-    for i in range(first // run, (last - 1) // run + 1):
-        a, b = max(first - i * run, 0), min(last - i * run, run)
-        part = windows[..., i * run + a - first : i * run + b - first]
-        seen0, seen1 = positions(H, row0, row1, i, S, P)
-        part[:, : seen0 - row0] = 0
-        part[:, seen1 - row0 :] = 0
-        part = part[:, seen0 - row0 : seen1 - row0]
-        top = seen0 * S - P + i
-        if part.size and inner1 > inner0:
-            part[:, :, inner0:inner1] = _runs(
-                x, image0, top, inner0 * S - P, a, (*part.shape[:2], inner1 - inner0, b - a), S
-            )
-        for j in (*range(inner0), *range(inner1, W2)) if part.size else ():
-            left = j * S - P
-            c = min(max(a, -left * D), b)
-            d = max(c, min(b, (W - left) * D))
-            part[:, :, j, : c - a] = 0
-            part[:, :, j, d - a :] = 0
-            if d > c:
-                part[:, :, j, c - a : d - a] = _runs(x, image0, top, left, c, (*part.shape[:2], 1, d - c), S)[:, :, 0]
-
-
-def _runs(
-    x: np.ndarray, image: int, top: int, left: int, start: int, shape: tuple[int, int, int, int], S: int
-) -> np.ndarray:
-    """Overlapping runs of x as a view (images, windows down, windows across, values).
-
-    The first window begins at row `top`, column `left` (which may be negative) of `image`; a run begins `start` values
-    further. NumPy refuses a view that would leave x.
-    """
-    _, H, W, D = x.shape
-    offset = (((image * H + top) * W + left) * D + start) * x.itemsize
-    strides = (H * W * D, S * W * D, S * D, 1)
-    return np.ndarray(shape, x.dtype, x, offset, tuple(stride * x.itemsize for stride in strides))
-
-
-def _add_columns(matrix: np.ndarray, dx: np.ndarray, row0: int, row1: int, W2: int, F: int, S: int, P: int) -> None:
-    """Add the gradient of an im2col matrix, output rows row0:row1 of all images of dx, to what it was copied from."""
-    N, H, W, D = dx.shape
-    windows = matrix.reshape(N, row1 - row0, W2, F, F, D)
-    for i in range(F):
-        down0, down1 = positions(H, row0, row1, i, S, P)
-        for j in range(F):
-            right0, right1 = positions(W, 0, W2, j, S, P)
-            if down1 > down0 and right1 > right0:
-                top, left = down0 * S - P + i, right0 * S - P + j
-                target = dx[:, top : top + (down1 - down0) * S : S, left : left + (right1 - right0) * S : S]
-                np.add(target, windows[:, down0 - row0 : down1 - row0, right0:right1, i, j], out=target)

@@ -48,28 +48,8 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def gemm(
-        self,
-        trans_a: bool,
-        trans_b: bool,
-        m: int,
-        n: int,
-        k: int,
-        alpha: float,
-        a: "DeviceArray",
-        lda: int,
-        b: "DeviceArray",
-        ldb: int,
-        beta: float,
-        c: "DeviceArray",
-        ldc: int,
-        workspace: "DeviceArray | None",
-    ) -> None:
-        """c = alpha op(a) op(b) + beta c on column-major matrices, as cuBLAS defines it; c is not read where beta is 0.
-
-        op(a) is (m, k), op(b) is (k, n), c is (m, n); float32 or float64, in which it also computes. `workspace`:
-        scratch of cuBLAS, aligned to 256 bytes.
-        """
+    def gemm(self, product: "Product") -> None:
+        """Make a matrix product."""
 
     @abstractmethod
     def copy_in(self, pointer: int, values: np.ndarray) -> None:
@@ -145,6 +125,64 @@ class DeviceArray:
             self.dtype,
             self.driver,
         )
+
+    def matrix(self, first: int = 0, last: int | None = None) -> "Matrix":
+        """Values [first, last) of the last axis, all of them if not said, as columns; every other axis goes into the
+        rows."""
+        length = self.shape[-1]
+        last = length if last is None else last
+        if not 0 <= first <= last <= length:
+            raise ShapeError(f"columns {first} to {last} are not all in an array of shape {self.shape}")
+        pointer = self.pointer + first * self.dtype.itemsize
+        return Matrix(pointer, prod(self.shape[:-1]), last - first, length, self.dtype, self.driver)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A row-major matrix in a device's memory, perhaps some columns of a larger one: each row begins `stride` values
+    behind the one before. Whoever reads column-major sees its transpose, with a leading dimension of `stride`."""
+
+    pointer: int
+    rows: int
+    columns: int
+    stride: int
+    dtype: np.dtype
+    driver: Driver = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """From the first value to the last."""
+        return ((self.rows - 1) * self.stride + self.columns) * self.dtype.itemsize if self.rows * self.columns else 0
+
+
+@dataclass(frozen=True)
+class Product:
+    """c = alpha op(a) op(b) + beta c on the matrices as cuBLAS sees them, column-major; op transposes where asked.
+
+    op(a) is (m, k), op(b) is (k, n), c is (m, n); all of them float32 or float64, in which it also computes. c is not
+    read where beta is 0. `workspace`: scratch of cuBLAS, aligned to 256 bytes.
+    """
+
+    a: Matrix
+    b: Matrix
+    c: Matrix
+    trans_a: bool = False
+    trans_b: bool = False
+    alpha: float = 1.0
+    beta: float = 0.0
+    workspace: DeviceArray | None = None
+
+    @property
+    def m(self) -> int:
+        return self.c.columns
+
+    @property
+    def n(self) -> int:
+        return self.c.rows
+
+    @property
+    def k(self) -> int:
+        return self.a.columns if self.trans_a else self.a.rows
 
 
 Argument = DeviceArray | int | float | None

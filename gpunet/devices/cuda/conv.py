@@ -1,13 +1,17 @@
-"""Convolution on CUDA: im2col and its inverse from cuda/conv.cu, matrix products from cuBLAS, chunk by chunk."""
+"""Convolution on CUDA: im2col and its inverse from cuda/conv.cu, matrix products from cuBLAS, chunk by chunk.
+
+Filters of 1 x 1 at stride 1 need no im2col matrix (`columns` is None): x is it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Matrix
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.gemm import matmul
 from gpunet.devices.cuda.launch import launch
 from gpunet.program.chunks import chunks
+from gpunet.program.filters import Filters, Group, groups
 
 __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
 
@@ -15,68 +19,87 @@ __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
 def conv_forward(
     x: DeviceArray,
     w: DeviceArray,
-    b: DeviceArray,
+    b: DeviceArray | None,
     y: DeviceArray,
-    columns: DeviceArray,
+    columns: DeviceArray | None,
     workspace: DeviceArray | None,
     *,
-    F: int,
-    S: int,
-    P: int,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
 ) -> None:
     """y = columns @ w.T + b; see gpunet.devices.cpu.conv."""
-    filters = w.reshape(w.shape[0], -1)
-    for chunk in _chunks(x, y, columns, F, S, P):
-        chunk.im2col(x)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    for chunk in _chunks(x, y, columns, window):
         part = chunk.rows_of(y)
-        matmul(chunk.columns, filters, part, transpose_b=True, workspace=workspace)
-        add_bias(b, part)
+        for group in groups(x.shape[3], w.shape):
+            above = part.matrix(group.filter0, group.filter1)
+            matmul(chunk.im2col(x, group), _filters(w, group), above, transpose_b=True, workspace=workspace)
+        if b is not None:
+            add_bias(b, part)
 
 
 def conv_backward_weights(
     x: DeviceArray,
     dy: DeviceArray,
     dw: DeviceArray,
-    columns: DeviceArray,
+    columns: DeviceArray | None,
     workspace: DeviceArray | None,
     *,
-    F: int,
-    S: int,
-    P: int,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
-    gradient = dw.reshape(dw.shape[0], -1)
-    for index, chunk in enumerate(_chunks(x, dy, columns, F, S, P)):
-        chunk.im2col(x)
-        part = chunk.rows_of(dy)
+    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    for index, chunk in enumerate(_chunks(x, dy, columns, window)):
         add = bool(accumulate) or index > 0
-        matmul(part, chunk.columns, gradient, transpose_a=True, accumulate=add, workspace=workspace)
+        for group in groups(x.shape[3], dw.shape):
+            above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
+            matrix, gradient = chunk.im2col(x, group), _filters(dw, group)
+            matmul(above, matrix, gradient, transpose_a=True, accumulate=add, workspace=workspace)
 
 
 def conv_backward_input(
     dy: DeviceArray,
     w: DeviceArray,
     dx: DeviceArray,
-    columns: DeviceArray,
+    columns: DeviceArray | None,
     workspace: DeviceArray | None,
     *,
-    F: int,
-    S: int,
-    P: int,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
 ) -> None:
     """d(columns) = dy @ w, each value then added to where im2col took it from; see gpunet.devices.cpu.conv."""
-    filters = w.reshape(w.shape[0], -1)
-    for chunk in _chunks(dx, dy, columns, F, S, P):
-        matmul(chunk.rows_of(dy), filters, chunk.columns, workspace=workspace)
-        chunk.col2im(dx)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    for chunk in _chunks(dx, dy, columns, window):
+        for group in groups(dx.shape[3], w.shape):
+            above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
+            matmul(above, _filters(w, group), chunk.matrix(dx, group), workspace=workspace)
+            chunk.col2im(dx, group)
+
+
+def _filters(w: DeviceArray, group: Group) -> DeviceArray:
+    """The weights of one group, a row for each filter."""
+    return w.reshape(w.shape[0], -1).rows(group.filter0, group.filter1)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Output rows [row0, row1) of images [image0, image1), and the part of the im2col matrix that holds them."""
+    """Output rows [row0, row1) of images [image0, image1), and the part of the im2col scratch that holds them.
 
-    columns: DeviceArray
+    `columns`  None where x itself is the matrix
+    """
+
+    columns: DeviceArray | None
     image0: int
     image1: int
     row0: int
@@ -84,29 +107,44 @@ class _Chunk:
     H: int
     H2: int
     W2: int
-    F: int
-    S: int
-    P: int
+    window: Filters
+
+    @property
+    def positions(self) -> int:
+        """Output positions, each a row of the matrix."""
+        return (self.image1 - self.image0) * (self.row1 - self.row0) * self.W2
 
     def rows_of(self, y: DeviceArray) -> DeviceArray:
         """The positions of this chunk in y (N, H2, W2, K), a row of K values for each."""
         first = (self.image0 * self.H2 + self.row0) * self.W2
-        return y.reshape(-1, y.shape[3]).rows(first, first + self.columns.shape[0])
+        return y.reshape(-1, y.shape[3]).rows(first, first + self.positions)
 
-    def im2col(self, x: DeviceArray) -> None:
-        """Fill the columns with the windows of x (N, H, W, D)."""
-        launch("conv", "im2col", self.columns.size, x, self.columns, *self._numbers(x))
+    def matrix(self, x: DeviceArray, group: Group) -> Matrix:
+        """Where the im2col matrix of a group stands."""
+        return x.matrix(group.map0, group.map1) if self.columns is None else self.columns.matrix()
 
-    def col2im(self, dx: DeviceArray) -> None:
-        """Add the columns to where their windows stand in dx (N, H, W, D); overwrite what no earlier chunk wrote."""
-        first = self._edge(self.row0 * self.S) if self.row0 else 0
+    def im2col(self, x: DeviceArray, group: Group) -> Matrix:
+        """The windows of a group's maps of x (N, H, W, D)."""
+        if self.columns is not None:
+            launch("conv", "im2col", self.columns.size, x, self.columns, *self._numbers(x, group))
+        return self.matrix(x, group)
+
+    def col2im(self, dx: DeviceArray, group: Group) -> None:
+        """Add the matrix to where its windows stand in dx (N, H, W, D); overwrite what no earlier chunk wrote."""
+        if self.columns is None:
+            return
+        first = self._edge(self.row0 * self.window.S_rows) if self.row0 else 0
         fresh, last = self._written(self.row0), self._written(self.row1)
-        values = (self.image1 - self.image0) * (last - first) * dx.shape[2] * dx.shape[3]
-        launch("conv", "col2im", values, self.columns, dx, *self._numbers(dx), first, fresh, last)
+        values = (self.image1 - self.image0) * (last - first) * dx.shape[2] * (group.map1 - group.map0)
+        launch("conv", "col2im", values, self.columns, dx, *self._numbers(dx, group), first, fresh, last)
 
-    def _numbers(self, x: DeviceArray) -> tuple[int, ...]:
-        images, rows = self.image1 - self.image0, self.row1 - self.row0
-        return (*x.shape[1:], self.W2, self.F, self.S, self.P, self.image0, images, self.row0, rows)
+    def _numbers(self, x: DeviceArray, group: Group) -> tuple[int, ...]:
+        images, rows, window = self.image1 - self.image0, self.row1 - self.row0, self.window
+        return (
+            *x.shape[1:], self.W2, window.F_rows, window.F_columns, window.S_rows, window.S_columns,
+            window.P_top, window.P_left, window.dilation, group.map0, group.map1 - group.map0,
+            self.image0, images, self.row0, rows,
+        )  # fmt: skip
 
     def _written(self, row: int) -> int:
         """Input rows of an image that are written once the output rows before `row` are done.
@@ -115,16 +153,20 @@ class _Chunk:
         """
         if row in (0, self.H2):
             return self.H if row else 0
-        return self._edge(max((row - 1) * self.S + self.F, row * self.S))
+        S = self.window.S_rows
+        return self._edge(max((row - 1) * S + self.window.height, row * S))
 
     def _edge(self, padded: int) -> int:
         """The input row that stands at this row of the padded input, or the nearest one."""
-        return min(max(padded - self.P, 0), self.H)
+        return min(max(padded - self.window.P_top, 0), self.H)
 
 
-def _chunks(x: DeviceArray, y: DeviceArray, columns: DeviceArray, F: int, S: int, P: int) -> Iterator[_Chunk]:
+def _chunks(x: DeviceArray, y: DeviceArray, columns: DeviceArray | None, window: Filters) -> Iterator[_Chunk]:
     """The chunks of this batch, in order, each with as many rows of the im2col matrix as it needs."""
     N, H2, W2, _ = y.shape
+    if columns is None:
+        yield _Chunk(None, 0, N, 0, H2, x.shape[1], H2, W2, window)
+        return
     for image0, image1, row0, row1 in chunks(N, H2, W2, columns.shape[0]):
         part = columns.rows(0, (image1 - image0) * (row1 - row0) * W2)
-        yield _Chunk(part, image0, image1, row0, row1, x.shape[1], H2, W2, F, S, P)
+        yield _Chunk(part, image0, image1, row0, row1, x.shape[1], H2, W2, window)

@@ -8,7 +8,7 @@ import ctypes
 from ctypes import POINTER, byref, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
 from typing import Any
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Product
 from gpunet.errors import DeviceError
 
 _STATUS = {
@@ -37,36 +37,22 @@ class Cublas:
         self._stream = c_void_p(stream)
         self._handle = c_void_p()
         self._workspace: tuple[int, int] | None = None
-        self._products = {name: self._find_product(*real) for name, real in _REALS.items()}
+        self._functions = {name: self._find_function(*real) for name, real in _REALS.items()}
         self._call("cublasCreate_v2", byref(self._handle))
         self._call("cublasSetMathMode", self._handle, c_int(_DEFAULT_MATH))
         self._call("cublasSetStream_v2", self._handle, self._stream)
 
-    def gemm(
-        self,
-        trans_a: bool,
-        trans_b: bool,
-        m: int,
-        n: int,
-        k: int,
-        alpha: float,
-        a: DeviceArray,
-        lda: int,
-        b: DeviceArray,
-        ldb: int,
-        beta: float,
-        c: DeviceArray,
-        ldc: int,
-        workspace: DeviceArray | None,
-    ) -> None:
+    def gemm(self, product: Product) -> None:
         """As Driver.gemm."""
-        self._use_workspace(workspace)
-        product, real, index = self._products[c.dtype.name]
-        if index is c_int and max(m, n, k, lda, ldb, ldc) > _MOST_INT32:
+        self._use_workspace(product.workspace)
+        a, b, c, m, n, k = product.a, product.b, product.c, product.m, product.n, product.k
+        function, real, index = self._functions[c.dtype.name]
+        if index is c_int and max(m, n, k, a.stride, b.stride, c.stride) > _MOST_INT32:
             raise DeviceError(f"a product of {m} x {k} by {k} x {n} needs the 64-bit functions of cuBLAS 12 or newer")
-        status = product(
-            self._handle, int(trans_a), int(trans_b), m, n, k, byref(real(alpha)), a.pointer, lda, b.pointer, ldb,
-            byref(real(beta)), c.pointer, ldc,
+        status = function(
+            self._handle, int(product.trans_a), int(product.trans_b), m, n, k,
+            byref(real(product.alpha)), a.pointer, a.stride, b.pointer, b.stride,
+            byref(real(product.beta)), c.pointer, c.stride,
         )  # fmt: skip
         _check("gemm", status)
 
@@ -86,7 +72,7 @@ class Cublas:
             self._call("cublasSetWorkspace_v2", self._handle, c_void_p(pointer), c_size_t(nbytes))
         self._workspace = wanted
 
-    def _find_product(self, letter: str, real: type) -> tuple[Any, type, type]:
+    def _find_function(self, letter: str, real: type) -> tuple[Any, type, type]:
         """The gemm for float32 ("S") or float64 ("D"), its scalar and its index type: 64-bit where cuBLAS has that."""
         name = f"cublas{letter}gemm_v2"
         wide = hasattr(self._library, f"{name}_64")

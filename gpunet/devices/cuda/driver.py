@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, cast
+from gpunet.devices.cuda.arrays import Allocation, Argument, Driver, Product, cast
 from gpunet.devices.cuda.cublas import Cublas
 from gpunet.devices.cuda.present import check_driver, check_gpu, explain, install_command
 from gpunet.devices.cuda.source import compose
@@ -150,24 +150,8 @@ class CupyDriver(Driver):
 
     # ---- matrix products ----
 
-    def gemm(
-        self,
-        trans_a: bool,
-        trans_b: bool,
-        m: int,
-        n: int,
-        k: int,
-        alpha: float,
-        a: DeviceArray,
-        lda: int,
-        b: DeviceArray,
-        ldb: int,
-        beta: float,
-        c: DeviceArray,
-        ldc: int,
-        workspace: DeviceArray | None,
-    ) -> None:
-        self._cublas.gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, workspace)
+    def gemm(self, product: Product) -> None:
+        self._cublas.gemm(product)
 
 
 def pool_bytes() -> int:

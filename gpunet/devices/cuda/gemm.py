@@ -1,13 +1,13 @@
 """Matrix products of row-major arrays on a library that knows column-major ones only."""
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Matrix, Product
 from gpunet.errors import ShapeError
 
 
 def matmul(
-    a: DeviceArray,
-    b: DeviceArray,
-    c: DeviceArray,
+    a: DeviceArray | Matrix,
+    b: DeviceArray | Matrix,
+    c: DeviceArray | Matrix,
     *,
     transpose_a: bool = False,
     transpose_b: bool = False,
@@ -23,18 +23,18 @@ def matmul(
     A row-major matrix read column-major is its transpose, so cuBLAS is asked for c^T = op(b)^T op(a)^T: the operands
     change places and nothing is copied.
     """
-    rows, inner = reversed(a.shape) if transpose_a else a.shape
-    inner_b, columns = reversed(b.shape) if transpose_b else b.shape
-    if inner != inner_b or c.shape != (rows, columns) or not a.dtype == b.dtype == c.dtype:
-        raise ShapeError(
-            f"cannot multiply {_name(a, transpose_a)} by {_name(b, transpose_b)} into {_name(c, transpose=False)}"
-        )
-    if c.size == 0:
-        return
-    beta = 1.0 if accumulate else 0.0
-    lda, ldb, ldc = a.shape[1], b.shape[1], c.shape[1]
-    c.driver.gemm(transpose_b, transpose_a, columns, rows, inner, 1.0, b, ldb, a, lda, beta, c, ldc, workspace)
+    left, right, result = (one if isinstance(one, Matrix) else one.matrix() for one in (a, b, c))
+    rows, inner = (left.columns, left.rows) if transpose_a else (left.rows, left.columns)
+    inner_b, columns = (right.columns, right.rows) if transpose_b else (right.rows, right.columns)
+    shape = result.rows, result.columns
+    if inner != inner_b or shape != (rows, columns) or not left.dtype == right.dtype == result.dtype:
+        names = _name(left, transpose_a), _name(right, transpose_b), _name(result, transpose=False)
+        raise ShapeError("cannot multiply {} by {} into {}".format(*names))
+    if rows and columns:
+        beta = 1.0 if accumulate else 0.0
+        product = Product(right, left, result, transpose_b, transpose_a, beta=beta, workspace=workspace)
+        result.driver.gemm(product)
 
 
-def _name(array: DeviceArray, transpose: bool) -> str:
-    return f"{array.dtype} {array.shape}" + (" transposed" if transpose else "")
+def _name(matrix: Matrix, transpose: bool) -> str:
+    return f"{matrix.dtype} {(matrix.rows, matrix.columns)}" + (" transposed" if transpose else "")

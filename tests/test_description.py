@@ -1,6 +1,7 @@
 """What `gpunet describe` says is so: fields against what outputs really see, work against the definition, the rules."""
 
 import json
+from math import prod
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gpunet.report.as_json import as_text
 from gpunet.report.console import show
 from gpunet.report.description_json import description_json
 from gpunet.report.description_table import description_parts
+from gpunet.volume import pair
 from tests.nets import random_net, vgg16
 
 ALEXNET = (
@@ -116,8 +118,8 @@ def test_multiply_adds_are_those_of_the_definition(rng: np.random.Generator) -> 
         net = random_net(rng)
         for one, node in zip(describe(net).layers, net.nodes, strict=True):
             inputs, volume = net.inputs(node)[0], net.volumes[node.name]
-            F, K = getattr(node.layer, "F", 0), volume.D
-            wanted = {"conv": volume.H * volume.W * K * F * F * inputs.D, "fc": inputs.values * K}
+            window, K = prod(pair(getattr(node.layer, "F", 0))), volume.D
+            wanted = {"conv": volume.H * volume.W * K * window * inputs.D, "fc": inputs.values * K}
             assert one.multiply_adds == wanted.get(node.layer.type, 0)
 
 

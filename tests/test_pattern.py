@@ -104,11 +104,21 @@ def test_the_tree_keeps_what_was_written() -> None:
 
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
     values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad", "dilation": 2, "groups": 3, "bias": "false"}
-    values |= {"alpha": 0.25, "p": 0.75, "n": 3, "beta": 0.5, "k": 1.5, "over": "map", "eps": 0.25, "momentum": 0.5}
+    values |= {
+        "affine": "false",
+        "alpha": 0.25,
+        "p": 0.75,
+        "n": 3,
+        "beta": 0.5,
+        "k": 1.5,
+        "over": "map",
+        "eps": 0.25,
+        "momentum": 0.5,
+    }
     for kind in layer_types():
         chosen = {field: values[field] for field in types_of(kind)}
         options = ", ".join(f"{field}={value}" for field, value in chosen.items())
-        chosen |= {"bias": False} if "bias" in chosen else {}
+        chosen |= {field: False for field in ("affine", "bias") if field in chosen}
         assert layers(f"{kind.word}({options})" if options else kind.word) == [kind(**chosen)]
 
 

@@ -16,7 +16,8 @@ from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.net.fields import types_of
 from gpunet.net.net import Net
-from gpunet.net.pattern import MOST_LAYERS, MOST_NESTED, One, Repeat, parse
+from gpunet.net.pattern import MOST_LAYERS, MOST_NESTED, parse
+from gpunet.net.tree import One, Repeat
 from gpunet.volume import Volume
 
 NOTES = "INPUT[32x32x3] -> [CONV3-64 -> RELU]*2 -> POOL2 -> [FC-128 -> RELU] -> FC-10"

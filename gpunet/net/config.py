@@ -3,6 +3,7 @@
     title = "..."              name = "..."            source = "where the net comes from"
     input = "32x32x3"          scale = 0.0039          shift = 0.0            fit = "error"
     net = "[CONV3-64 -> RELU]*2 -> FC-10"
+    [words]                    words of its own for the notation: C = "CONV(bias=false) -> BN -> RELU"
     [[layer]]                  instead of net: type, perhaps name and inputs, and the layer's fields
     [loss]                     type, and the loss's fields; without it softmax cross-entropy
     [train]                    the fields of TrainConfig
@@ -21,8 +22,9 @@ from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.net.document import Document
 from gpunet.net.fields import Amount, Line, OneOf, Range, problem, types_of
+from gpunet.net.layer_text import MOST_NAME, START
 from gpunet.net.net import Net
-from gpunet.net.pattern import MOST_NAME, START, parse
+from gpunet.net.pattern import parse
 from gpunet.net.reader import checked, read_layers, read_loss, read_settings
 from gpunet.net.words import listed, nearest, printable, shown
 from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer, strangers

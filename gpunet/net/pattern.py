@@ -19,52 +19,81 @@ rule, linear in the length of the text. Source of the notation: CS231n "ConvNet 
 """
 
 import re
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
 
 from gpunet.errors import GpunetError
-from gpunet.layers import layer_types
-from gpunet.layers.layer import Layer
 from gpunet.layers.merge import Add, Concat
-from gpunet.net.fields import converted, missing, problem, types_of
-from gpunet.net.graph import INPUT
-from gpunet.net.tokens import Token, Tokens
-from gpunet.net.tree import Branches, Head, Item, One, Pattern, Repeat
-from gpunet.net.words import listed, nearest, shown
+from gpunet.net.layer_text import HEAD, IDENTITY, RESERVED, START, Definition, LayerText
+from gpunet.net.tokens import Token
+from gpunet.net.tree import Branches, Head, Item, Pattern, Repeat
+from gpunet.net.words import shown
 from gpunet.volume import Volume
 
 MOST_LAYERS = 10_000
 MOST_NESTED = 50
-MOST_NAME = 100
-START = "INPUT"
-IDENTITY = "ID"
-HEAD = "AUX"
 HEAD_WEIGHT = 0.3
 """What GoogLeNet's heads weigh."""
 _MERGES = {"|": Concat, "+": Add}
-_HEAD = re.compile(r"(.*?)([0-9]+(?:x[0-9]+)*)?")
 _VOLUME = re.compile(r"[^\]]*")
 
 
-def parse(text: str) -> Pattern:
-    """Read the arrow notation.
+def parse(text: str, words: Mapping[str, Definition] | None = None) -> Pattern:
+    """Read the arrow notation; `words`: those that are defined beside the layers' own.
 
     Raises ConfigError: what is wrong and what would be right, then the line with a caret under the place.
     """
-    return _Parser(text).pattern()
+    return _Parser(text, words or {}).pattern()
 
 
-class _Parser(Tokens):
+def define(text: str) -> Definition:
+    """Read what a word of a config's own stands for: a layer, of which fields may be left open, and what is behind it.
+
+    Raises ConfigError as parse does.
+    """
+    return _Parser(text, {}).definition()
+
+
+def wrong_word(word: str, known: Iterable[str]) -> str:
+    """Why a config cannot define this word beside the known ones; "" where it can."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z_]{0,19}", word):
+        return f"{shown(word)} cannot be a word of the notation; use up to 20 letters and _"
+    if word in (*known, *RESERVED):
+        return f"{word} has a meaning already; choose another word"
+    return ""
+
+
+class _Parser(LayerText):
     """`token` is the next one; each rule's method takes what belongs to it and leaves the rest."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.layers = {layer.word: layer for layer in layer_types()}
+    def __init__(self, text: str, words: Mapping[str, Definition]) -> None:
+        super().__init__(text, words)
         self.depth = 0
-        self.names: dict[str, int] = {}  # in the order of the text, with their places
+
+    def definition(self) -> Definition:
+        """The whole text as the definition of a word."""
+        if self.token.kind != "word" or self.token.text == HEAD:
+            self.fail(f"a definition begins with a layer, to which numbers and options go; found {self.token}")
+        first, values = self.said()
+        if self.token.kind == "end":
+            return Definition(first.kind, values)
+        if self.token.kind != "arrow":
+            self.fail(f"expected -> or the end, found {self.token}")
+        self.advance()
+        rest, size = self._sequence()
+        self._end()
+        if self.names:
+            name, at = next(iter(self.names.items()))
+            self.fail(f"{name} would name a layer wherever the word stands; give the name there, behind the word", at)
+        return Definition(first.kind, values, rest, 1 + size)
 
     def pattern(self) -> Pattern:
         volume = self._input()
         tree, _ = self._sequence()
+        self._end()
+        return Pattern(self.text, volume, tree)
+
+    def _end(self) -> None:
+        """Raise unless the text ends here."""
         if self.token.text in ("]", "}"):
             opening = "[" if self.token.text == "]" else "{"
             self.fail(f"this {self.token.text} closes nothing; remove it or open a {opening} before")
@@ -72,7 +101,6 @@ class _Parser(Tokens):
             self.fail(f"{self.token.text} stands between branches; write {{ A {self.token.text} B }}")
         if self.token.kind != "end":
             self.fail(f"expected -> or the end, found {self.token}; layers are joined by ->")
-        return Pattern(self.text, volume, tree)
 
     def _input(self) -> Volume | None:
         if self.token.text != START:
@@ -120,7 +148,7 @@ class _Parser(Tokens):
             return self._branches()
         if self.token.kind != "word":
             self.fail(f"expected a layer, [ or {{, found {self.token}")
-        return self._head() if self.token.text == HEAD else self._layer()
+        return self._head() if self.token.text == HEAD else self.layer()
 
     def _group(self, opening: int) -> tuple[tuple[Item, ...], int]:
         """A sequence in brackets, the first of which stands at `opening` and is the token."""
@@ -163,7 +191,7 @@ class _Parser(Tokens):
         self._close(opening.at, sign, len(branches))
         self.depth -= 1
         size = 1 + sum(branch.size for branch in branches)
-        name = self._name() if self.token.text == "as" else None
+        name = self.name() if self.token.text == "as" else None
         return Branches(tuple(branches), _MERGES[sign](), name, size, opening.at)
 
     def _branch(self) -> Repeat:
@@ -210,7 +238,7 @@ class _Parser(Tokens):
         if self.token.text != "=":
             self.fail(f"expected = and a value for weight, found {self.token}")
         self.advance()
-        at, value = self.token.at, self._value("weight")
+        at, value = self.token.at, self.value("weight")
         if isinstance(value, str | bool) or not 0 < value <= 1000:
             self.fail(f"the weight of a head must be a number above 0; got {shown(value)}", at)
         if self.token.text != ")":
@@ -227,106 +255,6 @@ class _Parser(Tokens):
         self._check_size(size * times, at)
         return times
 
-    def _layer(self) -> One:
-        head = self.token
-        found = _HEAD.fullmatch(head.text)
-        assert found  # both of its parts may be empty
-        word, sizes = found.groups()
-        if word not in self.layers:
-            self._unknown(head, word)
-        kind = self.layers[word]
-        values: dict[str, Any] = {}
-        if sizes:
-            self._number(kind, values, Token("sizes" if "x" in sizes else "number", sizes, head.at + len(word)))
-        self.advance()
-        if self.token.text == "-":
-            self._count(kind, values)
-        if self.token.text == "(":
-            self._options(kind, values)
-        layer = self._built(kind, values, head)
-        return One(layer, self._name() if self.token.text == "as" else None, head.at)
-
-    def _number(self, kind: type[Layer], values: dict[str, Any], token: Token) -> None:
-        if kind.number is None:
-            self.fail(f"{kind.word} takes no number behind it; write {_example(kind)}", token.at)
-        values[kind.number] = self.value_of(token)
-        if wrong := problem(kind, kind.number, values[kind.number]):
-            self.fail(wrong, token.at)
-
-    def _count(self, kind: type[Layer], values: dict[str, Any]) -> None:
-        if kind.count is None:
-            self.fail(f"{kind.word} takes no -number; write {_example(kind)}")
-        self.advance()
-        values[kind.count] = self.integer(f"{kind.count} of {kind.word}", _example(kind))
-
-    def _options(self, kind: type[Layer], values: dict[str, Any]) -> None:
-        known = types_of(kind)
-        while self.token.text in ("(", ","):
-            self.advance()
-            option = self.token
-            if option.text not in known:
-                has = f"it has {listed(known)}" if known else "it has none"
-                self.fail(f"{kind.word} has no option {option}; {has}{nearest(option.text, known)}")
-            if option.text in values:
-                self.fail(f"{option.text} is said twice; it is already {shown(values[option.text])}")
-            self.advance()
-            if self.token.text != "=":
-                self.fail(f"expected = and a value for {option.text}, found {self.token}")
-            self.advance()
-            at = self.token.at
-            values[option.text] = self._value(option.text)
-            if wrong := problem(kind, option.text, values[option.text]):
-                self.fail(wrong, at)
-        if self.token.text != ")":
-            self.fail(f"expected a comma or the ) that ends the options, found {self.token}")
-        self.advance()
-
-    def _value(self, option: str) -> Any:
-        """The value of an option: a number, perhaps negative, sizes, or a word, perhaps quoted."""
-        negative = self.token.text == "-"
-        if negative:
-            self.advance()
-        token = self.token
-        if token.kind == "number" or (token.kind == "sizes" and not negative):
-            value = self.value_of(token)
-            self.advance()
-            return -value if negative and not isinstance(value, tuple) else value
-        if negative or token.kind not in ("word", "string"):
-            self.fail(f"expected a value for {option}, found {token}")
-        self.advance()
-        return {"true": True, "false": False}.get(token.text, token.text.strip("'\""))
-
-    def _built(self, kind: type[Layer], values: dict[str, Any], head: Token) -> Layer:
-        if without := missing(kind, values):
-            self.fail(f"{kind.word} needs {listed(without)}; write {_example(kind)}", head.at)
-        try:
-            return kind(**converted(kind, values))
-        except GpunetError as error:
-            self.fail(f"{head.text}: {error}", head.at)
-
-    def _name(self) -> str:
-        self.advance()
-        token = self.token
-        if token.kind != "word":
-            self.fail(f"expected a name after as, found {token}; a name is letters, digits and _")
-        if token.text == INPUT:
-            self.fail(f"{INPUT} is the name of the net's own input; choose another")
-        if len(token.text) > MOST_NAME:
-            self.fail(f"this name is too long; use at most {MOST_NAME} characters")
-        if token.text in self.names:
-            self.fail(f"two layers are called {token.text}; give one of them another name")
-        self.names[token.text] = token.at
-        self.advance()
-        return token.text
-
-    def _unknown(self, head: Token, word: str) -> NoReturn:
-        if head.text.upper().startswith(START):
-            self.fail(f"{START} comes first, and once, with its volume in brackets: {START}[32x32x3] -> ...")
-        if head.text == IDENTITY:
-            self.fail(f"{IDENTITY} is a branch by itself, like {{ CONV3-64 + {IDENTITY} }}; leave it out here")
-        hint = nearest(word, self.layers) or f"; there are {listed(self.layers)}"
-        self.fail(f"{shown(head.text)[1:-1]} is not a layer{hint}")
-
     def _check_size(self, size: int, at: int) -> None:
         if size > MOST_LAYERS:
             self.fail(f"this makes {size:,} layers; a net has at most {MOST_LAYERS:,}", at)
@@ -335,8 +263,3 @@ class _Parser(Tokens):
 def _hands_on(item: Item) -> bool:
     """Whether an item ends in an auxiliary head, so that what comes behind it takes an earlier output."""
     return isinstance(item, Head) or (isinstance(item, Repeat) and _hands_on(item.body[-1]))
-
-
-def _example(kind: type[Layer]) -> str:
-    """How a layer is written: CONV3-64, FC-64, POOL2, RELU."""
-    return kind.word + ("3" if kind.number else "") + ("-64" if kind.count else "")

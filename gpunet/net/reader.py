@@ -12,8 +12,9 @@ from gpunet.layers.loss import Loss
 from gpunet.net.document import Document
 from gpunet.net.fields import Line, Range, converted, missing, problem, types_of
 from gpunet.net.graph import INPUT
+from gpunet.net.layer_text import MOST_NAME, START, Definition
 from gpunet.net.net import SOFTMAX, Node
-from gpunet.net.pattern import MOST_LAYERS, MOST_NAME, START, parse
+from gpunet.net.pattern import MOST_LAYERS, define, parse, wrong_word
 from gpunet.net.tokens import PatternError
 from gpunet.net.toml_lines import Path
 from gpunet.net.tree import Pattern
@@ -26,7 +27,7 @@ NOWHERE = Volume(1, 1, 1)
 
 @dataclass(frozen=True)
 class Settings:
-    """The plain keys of a config; `layer`, `loss` and `train` are its tables."""
+    """The plain keys of a config; `words`, `layer`, `loss` and `train` are its tables."""
 
     title: Annotated[str, Line(1000)] = ""
     source: Annotated[str, Line(1000)] = ""
@@ -47,7 +48,7 @@ class Ending:
 
 def read_settings(document: Document) -> Settings:
     """The plain keys; keys that a config does not have are noted."""
-    known = [*types_of(Settings), "layer", "loss", "train"]
+    known = [*types_of(Settings), "words", "layer", "loss", "train"]
     for key in document.values:
         if key not in known:
             document.unknown((key,), "a config", known)
@@ -77,7 +78,7 @@ class Layers:
     def point(self, document: Document, error: GpunetError) -> None:
         """Note what a net made of these layers raised, with the place where its layer is said."""
         if self.pattern is not None:
-            _note(document, self.pattern.pointed(error) or error)
+            _note(document, ("net",), self.pattern.pointed(error) or error)
             return
         names = [node.name if isinstance(node, Node) else "" for node in self.nodes]
         index = names.index(error.layer) if error.layer in names else 0
@@ -91,18 +92,41 @@ def read_layers(document: Document, settings: Settings) -> Layers:
         document.wrong(("layer",), "net and [[layer]] both say the layers; keep one of them")
     if "net" not in values and "layer" not in values:
         document.wrong((), 'the layers are not said; write net = "CONV3-64 -> ..." or [[layer]] tables')
-    pattern = _pattern(document, settings.net) if isinstance(values.get("net"), str) else None
+    words = _words(document)
+    pattern = _pattern(document, settings.net, words) if isinstance(values.get("net"), str) else None
     nodes = [*(pattern.layers if pattern else ()), *_tables(document, values.get("layer", []))]
     return Layers(_volume(document, settings.input, pattern), nodes, pattern)
 
 
-def _note(document: Document, error: GpunetError) -> None:
-    """Note a problem with the pattern, on the line of the place if it is known."""
+def _note(document: Document, path: Path, error: GpunetError) -> None:
+    """Note a problem with the notation at `path`, on the line of the place if it is known."""
     if isinstance(error, PatternError):
-        line = document.line_in(("net",), error.text, error.line)
-        document.wrong(("net",), f"{error.reason}\n{error.quote}", line)
+        line = document.line_in(path, error.text, error.line)
+        document.wrong(path, f"{error.reason}\n{error.quote}", line)
     else:
-        document.wrong(("net",), str(error))
+        document.wrong(path, str(error))
+
+
+def _words(document: Document) -> dict[str, Definition] | None:
+    """What the words of [words] stand for; None where one of them is wrong."""
+    table = document.values.get("words", {})
+    if not isinstance(table, dict):
+        document.wrong(("words",), f"words must be a table, [words]; got {shown(table)}")
+        return None
+    known = [layer.word for layer in layer_types()]
+    words: dict[str, Definition] = {}
+    for word, text in table.items():
+        path = ("words", word)
+        if wrong := wrong_word(word, known):
+            document.wrong(path, wrong)
+        elif not isinstance(text, str):
+            document.wrong(path, f'{word} must stand for layers, like "CONV -> RELU"; got {shown(text)}')
+        else:
+            try:
+                words[word] = define(text)
+            except PatternError as error:
+                _note(document, path, error)
+    return words if len(words) == len(table) else None
 
 
 def _volume(document: Document, text: str, pattern: Pattern | None) -> Volume:
@@ -123,11 +147,13 @@ def _volume(document: Document, text: str, pattern: Pattern | None) -> Volume:
     return volume
 
 
-def _pattern(document: Document, text: str) -> Pattern | None:
+def _pattern(document: Document, text: str, words: dict[str, Definition] | None) -> Pattern | None:
+    if words is None:
+        return None  # what is wrong with them is noted, and the pattern would be wrong for their sake
     try:
-        return parse(text)
+        return parse(text, words)
     except PatternError as error:
-        _note(document, error)
+        _note(document, ("net",), error)
         return None
 
 

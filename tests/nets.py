@@ -1,5 +1,7 @@
 """Nets for tests: fixed ones, and random chains of odd sizes in which every layer fits."""
 
+from dataclasses import replace
+
 import numpy as np
 
 import gpunet
@@ -72,3 +74,38 @@ def _random_conv(rng: np.random.Generator, F: int, S: int, fit: str) -> Conv:
     top, bottom, left, right = (int(p) for p in rng.integers(0, 3, 4))
     dilation, bias = int(rng.integers(1, 3)), bool(rng.random() < 0.5)
     return Conv(K, (F, columns), (S, across), (top, bottom, left, right), dilation=dilation, bias=bias, fit=fit)
+
+
+SMALL = {
+    "alexnet": (1 / 32, "67x67x3"),
+    "allcnn_c": (1 / 32, "12x12x3"),
+    "context": (1 / 8, "12x10x21"),
+    "googlenet": (1 / 32, "80x80x3"),
+    "inception_v4": (1 / 64, "75x75x3"),
+    "lenet5": (1 / 4, "20x20x1"),
+    "nin": (1 / 32, "12x12x3"),
+    "resnet18": (1 / 32, "32x32x3"),
+    "resnet20": (1 / 4, "12x12x3"),
+    "resnet34": (1 / 32, "32x32x3"),
+    "resnet50": (1 / 32, "32x32x3"),
+    "resnet101": (1 / 32, "32x32x3"),
+    "resnet152": (1 / 32, "32x32x3"),
+    "vgg11": (1 / 32, "32x32x3"),
+    "vgg13": (1 / 32, "32x32x3"),
+    "vgg16": (1 / 32, "32x32x3"),
+    "vgg16_bn": (1 / 32, "32x32x3"),
+    "vgg19": (1 / 32, "32x32x3"),
+    "vgg_cifar": (1 / 16, "16x16x3"),
+    "vgg_digits": (1 / 4, "8x8x1"),
+    "zfnet": (1 / 32, "64x64x3"),
+}
+"""How far the shipped nets are scaled down to run in a moment; a net that is not here fails the tests of all nets."""
+
+
+def shipped(name: str) -> Net:
+    """A shipped net with few filters, over small images, with at most ten classes."""
+    net = gpunet.load(name).scaled(*SMALL[name])
+    scorers = [node for node in net.nodes if getattr(node.layer, "K", 0) == net.classes > 10]
+    fewer = {node.name: replace(node.layer, K=10) for node in scorers}
+    nodes = [replace(node, layer=fewer.get(node.name, node.layer)) for node in net.nodes]
+    return Net(net.input, nodes, name=net.name, fit=net.fit, scale=net.scale, shift=net.shift, loss=net.loss)

@@ -23,6 +23,7 @@ from gpunet.layers.relu import ReLU
 from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.config import Config, TrainConfig, dump, load, load_config
 from gpunet.net.net import Net, Node
+from gpunet.net.pattern import parse
 from gpunet.net.toml_lines import lines_of
 from gpunet.net.words import listed
 from gpunet.optimizers import OPTIMIZERS
@@ -330,7 +331,7 @@ def test_load_finds_shipped_names_paths_and_patterns(tmp_path: Path, monkeypatch
     [
         ("vgg_16", "there is no net called 'vgg_16'; did you mean vgg16?\nshipped nets: "),
         ("VGG16", "did you mean vgg16?"),
-        ("nothing like it", "vgg16, vgg_cifar and vgg_digits; or give the path of a .toml file, or a pattern"),
+        ("nothing like it", "vgg_cifar, vgg_digits and zfnet; or give the path of a .toml file, or a pattern"),
         ("", "there is no net called ''"),
         ("a\0b", "there is no net called 'a\\x00b'"),
         ("b" * 5000, "there is no net called 'bbb"),
@@ -468,6 +469,62 @@ def test_a_config_says_the_loss_and_a_dump_keeps_it(tmp_path: Path, text: str, l
 def test_a_loss_that_cannot_be_is_told_by_its_line(tmp_path: Path, text: str, told: str) -> None:
     (said,) = mistakes(tmp_path, f"{NET}\n{text}")
     assert said.startswith(told)
+
+
+# Words of a config's own.
+
+
+def with_words(words: str, net: str) -> str:
+    return f'input = "8x8x3"\nnet = """\n{net}"""\n\n[words]\n{words}\n'
+
+
+def test_a_word_of_its_own_stands_for_its_layers_and_hands_on_what_is_said_of_the_first(tmp_path: Path) -> None:
+    words = (
+        'C = "CONV(bias=false, S=2, P=1) -> BN -> RELU"\nWIDE = "CONV5-7"\nBLOCK = "CONV -> { RELU + CONV1-6 } -> TANH"'
+    )
+    net = "C3-4 -> C3-5(S=1) as stem -> WIDE -> WIDE3-2 -> [BLOCK-6]*2 -> FC-2"
+    said = """CONV3-4(bias=false, S=2, P=1) -> BN -> RELU -> CONV3-5(bias=false, P=1) -> BN -> RELU as stem
+        -> CONV5-7 -> CONV3-2 -> [CONV3-6 -> { RELU + CONV1-6 } -> TANH]*2 -> FC-2"""
+    text = with_words(words, net).replace("net = ", 'fit = "crop"\nnet = ')
+    found = load(written(tmp_path, text))
+    assert found.nodes == Net("8x8x3", parse(said).layers, fit="crop").nodes
+
+
+@pytest.mark.parametrize(
+    ("words", "net", "said"),
+    [
+        ('CONV = "CONV -> RELU"', "RELU", ["line 6: CONV has a meaning already; choose another word"]),
+        ('ID = "CONV -> RELU"', "RELU", ["line 6: ID has a meaning already"]),
+        ('C3 = "CONV -> RELU"', "RELU", ["line 6: 'C3' cannot be a word of the notation; use up to 20 letters and _"]),
+        ("C = 3", "RELU", ["line 6: C must stand for layers, like "]),
+        ('C = "CNOV -> RELU"', "C3-4", ["line 6: CNOV is not a layer; did you mean CONV?", "    ^"]),
+        ('C = "CONV -> RELU as r"', "C3-4", ["line 6: r would name a layer wherever the word stands"]),
+        ('C = "[RELU]*2"', "C3-4", ["line 6: a definition begins with a layer, to which numbers and options go"]),
+        ('C = "CONV ->"', "C3-4", ["line 6: expected a layer, [ or {, found the end"]),
+        ('C = "CONV -> RELU"', "C3-4 -> C3", ["line 3: CONV needs K; write CONV3-64", "            ^"]),
+        ('C = "CONV -> [RELU]*2"', "C3-4 as x", ["line 3: C3 ends in a group, which has no name; leave this out"]),
+        (
+            'C = "CONV -> POOL5"',
+            "POOL2 -> C3-4",
+            ["line 3: pool2: F=5 is larger than the input of 4", "             ^"],
+        ),
+        ('D = "CONV -> RELU"\nC = "D -> RELU"', "C3-4", ["line 7: D is not a layer"]),
+    ],
+)
+def test_mistakes_in_words_and_in_their_use_are_told_where_they_are(
+    tmp_path: Path, words: str, net: str, said: list[str]
+) -> None:
+    with pytest.raises((ConfigError, ShapeError)) as caught:
+        load(written(tmp_path, with_words(words, net)))
+    told = str(caught.value)
+    assert all(part in told for part in said), told
+    assert "mistakes:" not in told
+
+
+def test_words_must_be_a_table(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, 'input = "8x8x3"\nnet = "RELU"\nwords = 3') == [
+        "line 3: words must be a table, [words]; got 3"
+    ]
 
 
 # Shipped configs.

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 import gpunet
 from gpunet.cli.app import app
+from gpunet.net.config import load_config
+from gpunet.resources import config_names
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -88,6 +90,15 @@ def test_the_api_page_names_everything_public() -> None:
     code = "".join(content for language, content, _ in blocks(page) if language == "python")
     missing = [name for name in gpunet.__all__ if not re.search(rf"\b{name}\b", code)]
     assert not missing, f"docs/api.md has no example of {', '.join(missing)}"
+
+
+def test_the_page_of_nets_lists_them_as_they_are() -> None:
+    page = (ROOT / "docs/nets.md").read_text("utf-8")
+    for name in config_names():
+        config = load_config(name)
+        row = [name, str(config.net.input), f"{config.net.classes:,}", f"{config.net.parameters:,}"]
+        assert f"| `{row[0]}` | {' | '.join(row[1:])} | " in page
+        assert config.source in page
 
 
 def test_links_lead_somewhere() -> None:

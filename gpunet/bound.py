@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
+
 from gpunet.devices.device import Array, Device
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.program.program import Op, Phase, RunTime, Turn
@@ -63,6 +65,16 @@ class BoundProgram:
                 yield op, call
                 if self.poison:
                     self._poison_after(turn)
+
+    def outputs(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Tensor, np.ndarray]]:
+        """Run the ops of these phases as `walk`, and read back each tensor that one wrote, as a copy."""
+        ops = self.plan.program.ops
+        for turn, call in self._bound(n):
+            op = ops[turn.step]
+            if turn.step >= skip and op.phase in phases:
+                call()
+                for tensor in op.outputs:
+                    yield op, tensor, self.device.read(self.view(tensor, turn.first, turn.last))
 
     def free(self) -> None:
         """Give the arena back."""

@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cuda import probe as cuda
 from gpunet.devices.cuda.present import driver_command, driver_version, install_command
-from gpunet.errors import DeviceError, GpunetError
+from gpunet.errors import BudgetError, DeviceError, GpunetError
+from gpunet.fitter import fit
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.layers.pool import MaxPool
@@ -50,6 +52,39 @@ def free_bytes(device: str) -> int | None:
     """Memory of a device that nobody uses; None where it cannot be told."""
     free: int | None = import_module(f"gpunet.devices.{device}.probe").free_bytes()
     return free
+
+
+def explain_shortage(net: Net, device: str, **options: Any) -> str:
+    """Who holds a device's memory, and which batch would fit into what they leave; for people.
+
+    `options`  those of `gpunet.plan`, budget and batch aside
+    """
+    lines = []
+    if device == "cuda":
+        try:
+            held = cuda.holders()
+        except DeviceError as error:
+            lines.append(f"who holds the rest cannot be told: {error}")
+        else:
+            lines += [_holder_line(holder) for holder in held] or ["no other process is seen to hold any of it"]
+    free = free_bytes(device)
+    if free is not None:
+        lines.append(_what_fits(net, free, device=device, **options))
+    return "\n".join(lines)
+
+
+def _holder_line(holder: cuda.Holder) -> str:
+    amount = "an amount that the driver does not tell" if holder.nbytes is None else format_bytes(holder.nbytes)
+    return f"{holder.name} (process {holder.pid}) holds {amount}"
+
+
+def _what_fits(net: Net, free: int, **options: Any) -> str:
+    left = f"in the {format_bytes(free)} free now"
+    try:
+        batch = fit(net, max(free, 1), **options).batch
+    except BudgetError:
+        return f"{left}, not even one image fits"
+    return f"{left}, the largest batch that fits is {batch}"
 
 
 def _look_at_cpu() -> Iterator[Finding]:

@@ -35,5 +35,9 @@ class DeviceError(GpunetError):
     """A device, its driver or its libraries are missing or refused to work."""
 
 
+class OutOfMemory(DeviceError):
+    """A device has less memory free than was asked for."""
+
+
 class DataError(GpunetError):
     """Images, labels or files that cannot be used."""

@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, then renamed."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -8,31 +9,54 @@ from secrets import token_hex
 from gpunet.errors import DataError
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Put `content` at `path`, text as UTF-8. Whatever goes wrong, `path` holds all of it or what it held before.
+def write_whole(
+    path: Path, content: bytes | str | Iterable[bytes | memoryview], *, previous: Path | None = None
+) -> None:
+    """Put `content` at `path`, text as UTF-8, pieces one after another.
 
+    Whatever goes wrong, and whenever the process is killed, `path` holds all of it or what it held before. With
+    `previous`, what it held is kept there: then one of the two is whole at any time.
     Raises DataError, naming the file, when the disk is full or does not let itself be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    if isinstance(content, str):
+        content = content.encode()
     try:
-        _replace(path, data)
+        _replace(path, (content,) if isinstance(content, bytes) else content, previous)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _replace(path: Path, data: bytes) -> None:
+def sweep(folder: Path) -> None:
+    """Remove what a killed process was still writing in a folder."""
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            part.unlink()
+
+
+def _replace(path: Path, pieces: Iterable[bytes | memoryview], previous: Path | None) -> None:
     part = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            for piece in pieces:
+                _write(handle, memoryview(piece).cast("B"))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(part, path)
     except BaseException:  # Ctrl-C too leaves nothing behind
         with suppress(OSError):
             part.unlink()
         raise
     _flush_folder(path.parent)
+
+
+def _write(handle: int, data: memoryview) -> None:
+    """All of it: a system call may take less than it was given."""
+    while data:
+        data = data[os.write(handle, data) :]
 
 
 def _flush_folder(folder: Path) -> None:

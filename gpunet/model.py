@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext, suppress
-from math import inf
+from math import inf, isfinite
 from numbers import Real
 from types import TracebackType
 from typing import Any, Self
@@ -21,10 +21,11 @@ from gpunet.memory.size import format_bytes
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimizers import Optimizer
-from gpunet.parameters import Parameters
+from gpunet.parameters import Parameters, finite
 from gpunet.planner import WAYS, check_net
 from gpunet.planner import plan as make_plan
 from gpunet.program.program import Mode, Op, Phase
+from gpunet.program.tensor import Tensor
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
@@ -88,6 +89,7 @@ class Model:
             self._close_device()
             raise
         self.parameters = Parameters(self.plan, self._bound)
+        self.state = Parameters(self.plan, self._bound, caches=True)
         self.parameters.draw(seed)
 
     @property
@@ -114,15 +116,24 @@ class Model:
     def step(self, images: np.ndarray, labels: np.ndarray) -> float:
         """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
 
+        A loss that is infinite or NaN updates nothing, and is no step taken.
         `images`  (n, H, W, D), n <= batch; float, used as they are, or uint8, used as pixel*scale + shift
         `labels`  (n,) integers, 0 <= label < classes
 
         Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
         """
         n = self._feed_both(images, labels, learn=True)
-        self._run(n, self._skipped(images), STEP)
+        loss: float | None = None
+        known = False
+        for op, call in self._bound.walk(n, self._skipped(images), STEP):
+            if known and loss is None and op.phase == "update":  # the first one
+                loss = self._read_loss()
+                if not isfinite(loss):
+                    return loss
+            call()
+            known = known or self.plan.program.loss in op.outputs
         self.steps += 1
-        return self._read_loss()
+        return self._read_loss() if loss is None else loss
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         """The scores (n, classes) of n <= batch images."""
@@ -176,6 +187,17 @@ class Model:
         """
         n = self._feed_both(images, labels, learn=True)
         return self._bound.walk(n, self._skipped(images), STEP)
+
+    def first_fault(self, images: np.ndarray, labels: np.ndarray) -> tuple[Op, Tensor] | None:
+        """Where infinity or NaN first appears in the forward pass of a step, or None: an op, and what it wrote.
+
+        The step is not taken: nothing is updated.
+        """
+        n = self._feed_both(images, labels)
+        for op, tensor, values in self._bound.outputs(n, self._skipped(images), ("forward", "loss")):
+            if values.dtype.kind == "f" and not finite(values):
+                return op, tensor
+        return None
 
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""

@@ -13,15 +13,18 @@ from gpunet.program.tensor import Tensor
 class Parameters(Mapping[str, np.ndarray]):
     """The parameters by name, as NumPy copies; assigning sets them on the device.
 
+    `caches`  everything that lasts from step to step instead: optimizer caches too
     Conv weights are (K, F, F, D/groups), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
     Raises UnknownParameter, a ConfigError and a KeyError, for a name that the net does not have; ShapeError for values
     of another shape.
     """
 
-    def __init__(self, plan: Plan, bound: BoundProgram) -> None:
+    def __init__(self, plan: Plan, bound: BoundProgram, *, caches: bool = False) -> None:
         self._plan = plan
         self._bound = bound
         self._tensors = {p.tensor.name: p.tensor for p in plan.program.parameters}
+        if caches:
+            self._tensors |= {name: tensor for name, tensor in plan.program.tensors.items() if tensor.kind.persistent}
 
     def draw(self, seed: int) -> None:
         """Start anew: weights normal with deviation sqrt(2/fan-in) (He et al. 2015), scales one, all else zero.
@@ -51,6 +54,11 @@ class Parameters(Mapping[str, np.ndarray]):
             raise ShapeError(f"{name} has shape {tensor.shape}; got {values.shape}")
         self._bound.device.write(self._bound.view(tensor), values)
 
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Names, shapes and dtypes, without the values."""
+        return self._tensors
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 
@@ -61,6 +69,11 @@ class Parameters(Mapping[str, np.ndarray]):
         if name not in self._tensors:
             raise UnknownParameter(f"{self._plan.net} has no parameter {name!r}; it has {', '.join(self._tensors)}")
         return self._tensors[name]
+
+
+def finite(values: np.ndarray) -> bool:
+    """Whether no value is infinite or NaN, without an array of answers."""
+    return not values.size or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
 
 
 class UnknownParameter(ConfigError, KeyError):

@@ -26,7 +26,6 @@ from gpunet.errors import DeviceError
 from gpunet.memory.size import format_bytes
 from gpunet.net.config import load_config
 from gpunet.optimizers import OPTIMIZERS
-from gpunet.train.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
@@ -295,9 +294,14 @@ def test_train_says_what_it_costs_learns_and_leaves_a_run(run: Run, tmp_path: Pa
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
     folder = tmp_path / "runs" / "vgg_digits-1"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "best.safetensors",
         "config.toml",
+        "environment.json",
+        "last.safetensors",
         "metrics.csv",
         "plan.json",
+        "previous.safetensors",
+        "steps.csv",
         "weights.safetensors",
     ]
     with (folder / "metrics.csv").open(newline="") as file:
@@ -457,7 +461,8 @@ def test_free_memory_is_asked_before_a_gpu_is_opened_to_choose_the_device(
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(run: Run, tmp_path: Path) -> None:
     result = run("train", "vgg_digits", "--device", "cpu", "--learning-rate", "1000", "--out", "a")
     said(result, 2, "the loss became", "in epoch 1, step ", "try a smaller learning rate", "a holds no weights")
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["config.toml", "plan.json"]
+    left = ["config.toml", "environment.json", "plan.json", "steps.csv"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == left
 
 
 def test_a_disk_that_fills_up_is_named_and_the_epochs_before_are_kept(
@@ -467,16 +472,18 @@ def test_a_disk_that_fills_up_is_named_and_the_epochs_before_are_kept(
 
     def filling(handle: int) -> None:
         synced.append(handle)
-        if len(synced) > 8:  # two files at the start, two an epoch; each with its folder
+        # four files at the start, four an epoch, each with its folder, and the rows of the steps before a checkpoint
+        if len(synced) > 8 + 9 + 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", filling)
     result = run("train", TINY, "--device", "cpu", "--epochs", 3, "--out", "a")
-    said(result, 2, "cannot write a/weights.safetensors: No space left on device", "holds the weights after epoch 1")
+    said(result, 2, "cannot write a/last.safetensors: No space left on device", "holds the weights after epoch 1")
+    said(result, 2, "gpunet train --resume a goes on after step 23")
     assert len((tmp_path / "a/metrics.csv").read_text().splitlines()) == 2
     assert set(load_file(tmp_path / "a/weights.safetensors")) == {"conv1.w", "conv1.b", "fc1.w", "fc1.b"}
-    assert len(list((tmp_path / "a").iterdir())) == 4
+    assert len(list((tmp_path / "a").iterdir())) == 8
 
 
 def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
@@ -675,7 +682,7 @@ def test_ctrl_c_is_heard_while_the_program_starts(module: str, folder: Path) -> 
     assert result.stderr == "gpunet: stopped\n" and result.stdout == "" and result.returncode == 130
 
 
-def test_ctrl_c_in_the_middle_of_training_keeps_the_epochs_before(folder: Path) -> None:
+def test_ctrl_c_in_the_middle_of_training_keeps_all_of_it(folder: Path) -> None:
     process = start("train", TINY, "--epochs", "5000", "--device", "cpu", "--out", "stopped", folder=folder)
     assert process.stdout and process.stderr
     for line in process.stdout:
@@ -683,21 +690,14 @@ def test_ctrl_c_in_the_middle_of_training_keeps_the_epochs_before(folder: Path) 
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    words = re.fullmatch(r"gpunet: stopped; stopped/weights.safetensors holds the weights after epoch (\d+)\n", errors)
-    assert process.returncode == 130 and words, errors
-    rows = (folder / "stopped/metrics.csv").read_text().splitlines()[1:]
-    assert len(rows) in (int(words[1]) - 1, int(words[1])) and len(rows) >= 2
-    assert load_file(folder / "stopped/weights.safetensors")["conv1.w"].shape == (4, 3, 3, 1)
-    assert len(list((folder / "stopped").iterdir())) == 4
-
-
-def test_ctrl_c_before_the_first_epoch_says_that_nothing_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: RunFolder, trainer: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunFolder, "started", stop)
-    said(
-        run("train", TINY, "--device", "cpu", "--out", "a"),
-        130,
-        "stopped; no epoch was finished, so a holds no weights",
+    words = re.fullmatch(
+        r"gpunet: stopping after this step; once more to leave at once\n"
+        r"gpunet: stopped; gpunet train --resume stopped goes on after step ([\d,]+)\n",
+        errors,
     )
+    assert process.returncode == 130 and words, errors
+    steps, rows = ((folder / "stopped" / name).read_text().splitlines()[1:] for name in ("steps.csv", "metrics.csv"))
+    assert len(steps) == int(words[1].replace(",", "")) and len(rows) >= 2
+    assert len(rows) == (len(steps) - 1) // 23 or (len(steps) % 23 == 0 and len(rows) == len(steps) // 23)
+    assert load_file(folder / "stopped/weights.safetensors")["conv1.w"].shape == (4, 3, 3, 1)
+    assert len(list((folder / "stopped").iterdir())) == 9

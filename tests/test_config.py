@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
@@ -149,15 +149,15 @@ y = 1
         "line 9: fit must be one of error, pad, crop; got 'pda'; did you mean pad?",
         "line 12: [train] has no key 'epoch'; did you mean epochs?",
         "line 13: batch must be an integer from 1 to 2,147,483,647; got 0",
-        "line 14: schedule must be one of constant, cosine; got 'cosin'; did you mean cosine?",
+        "line 14: schedule must be one of constant, step, exponential, cosine, plateau; got 'cosin';"
+        " did you mean cosine?",
         "line 15: optimizer must be one of sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw; got 'momentun';"
         " did you mean momentum?",
         "line 16: learning_rate must be a number above 0, at most 1,000,000; got -1",
         "line 17: momentum must be a number from 0 to below 1; got 1.0",
         "line 18: seed must be an integer from 0 to 4,294,967,295; got true",
         "line 19: weight_decay must be a number from 0 to 1,000,000; got nan",
-        "line 20: [train] has no key 'x'; it has data, epochs, batch, optimizer, learning_rate, momentum, weight_decay,"
-        " alpha, beta1, beta2, eps, schedule, seed, budget, size and skip_broken",
+        f"line 20: [train] has no key 'x'; it has {listed(field.name for field in fields(TrainConfig))}",
         "line 22: a config has no key 'trian'; did you mean train?",
     ]
 

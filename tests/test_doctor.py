@@ -1,6 +1,7 @@
 """`gpunet doctor`: what is found, what is missing and how it is mended, on machines with and without a GPU."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -10,13 +11,15 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
+from gpunet import fit, load
 from gpunet.cli.app import app
 from gpunet.devices import open_device
 from gpunet.devices.cpu import probe as cpu
+from gpunet.devices.cpu.device import CpuArena, CpuDevice
 from gpunet.devices.cuda import present
 from gpunet.devices.cuda import probe as cuda
-from gpunet.doctor import STEP, Finding, examine, free_bytes, trains
-from gpunet.errors import DeviceError
+from gpunet.doctor import STEP, Finding, examine, explain_shortage, free_bytes, trains
+from gpunet.errors import DeviceError, OutOfMemory
 from tests.conftest import make_device
 
 GIB = 2**30
@@ -97,6 +100,15 @@ class Nvml(ModuleType):
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "580.65"
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
+        held = {os.getpid(): GIB, 41: GIB, 42: 4 * GIB, 43: None}
+        return [SimpleNamespace(pid=pid, usedGpuMemory=nbytes) for pid, nbytes in held.items()]
+
+    def nvmlSystemGetProcessName(self, pid: int) -> bytes:
+        if pid == 43:
+            raise self.NVMLError("Not Found")
+        return f"/usr/bin/game-{pid}".encode()
 
 
 @pytest.fixture
@@ -319,3 +331,54 @@ def test_devices_answer_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "free_bytes", numbers["cpu"])
     monkeypatch.setattr(cuda, "free_bytes", numbers["cuda"])
     assert (free_bytes("cpu"), free_bytes("cuda")) == (5, 7)
+
+
+# -- memory that others took -----------------------------------------------------------------------
+
+
+def test_other_processes_on_the_gpu_are_told_the_largest_first(nvml: Nvml) -> None:
+    assert cuda.holders() == [
+        cuda.Holder(42, "game-42", 4 * GIB),
+        cuda.Holder(41, "game-41", GIB),
+        cuda.Holder(43, "a process", None),
+    ]
+    assert cuda.used_bytes() == (5 * GIB, 8 * GIB) and nvml.open == 0
+    nvml.fails = "init"
+    assert cuda.used_bytes() is None
+
+
+def test_a_shortage_says_who_holds_the_memory_and_which_batch_fits(nvml: Nvml) -> None:
+    net = load("vgg_digits")
+    largest = fit(net, 3 * GIB, device="cuda", optimizer="sgd").batch
+    assert explain_shortage(net, device="cuda", optimizer="sgd").splitlines() == [
+        "game-42 (process 42) holds 4 GiB",
+        "game-41 (process 41) holds 1 GiB",
+        "a process (process 43) holds an amount that the driver does not tell",
+        f"in the 3 GiB free now, the largest batch that fits is {largest}",
+    ]
+    assert explain_shortage(net, device="cuda", reserve="4GiB").endswith("free now, not even one image fits")
+
+
+def test_a_shortage_without_nvml_says_so(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.fails = "init"
+    told = explain_shortage(load("vgg_digits"), device="cuda")
+    assert told == "who holds the rest cannot be told: NVML does not answer (Driver Not Loaded)"
+    assert "largest batch that fits" in explain_shortage(load("vgg_digits"), device="cpu")
+
+
+def test_train_that_is_left_without_memory_after_planning_names_who_took_it(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Full(CpuDevice):
+        name = "cuda"
+
+        def allocate(self, nbytes: int) -> CpuArena:
+            raise OutOfMemory(f"the GPU has 1 GiB free and {nbytes} bytes were asked for")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpunet.model.open_device", lambda name: Full())
+    result = CliRunner().invoke(app, ["train", "vgg_digits", "--device", "cuda", "--budget", "2GiB"])
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    for words in ("bytes were asked for", "game-42 (process 42) holds 4 GiB", "free now, the largest batch that fits"):
+        assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
     ["errors", "version"],
-    ["field", "program", "resources", "files"],
+    ["field", "program", "resources", "files", "span"],
     ["volume"],
     ["cache"],
-    ["layers", "optimizers", "memory", "devices"],
+    ["layers", "optimizers", "schedules", "memory", "devices"],
     ["net"],
     ["compile"],
     ["choose"],

@@ -16,13 +16,24 @@ from gpunet import Model, Net, load
 from gpunet.data import Dataset, Split, batches
 from gpunet.errors import ConfigError, DataError
 from gpunet.train import folder as folders
+from gpunet.train.diverged import Diverged
 from gpunet.train.folder import RunFolder, open_folder
 from gpunet.train.metrics import EpochMetrics, as_csv
-from gpunet.train.schedule import Schedule
 from gpunet.train.screen import Screen
-from gpunet.train.trainer import Diverged, Progress, Trainer, Watcher, evaluate
+from gpunet.train.trainer import Progress, Trainer, Watcher, evaluate
 from gpunet.train.weights import load_weights, restore_weights, save_weights
 
+FILES = [
+    "best.safetensors",
+    "config.toml",
+    "environment.json",
+    "last.safetensors",
+    "metrics.csv",
+    "plan.json",
+    "previous.safetensors",
+    "steps.csv",
+    "weights.safetensors",
+]
 PATTERN = "INPUT[6x5x2] -> CONV3-4 -> RELU -> POOL2(fit=pad) -> FC-3"
 
 
@@ -166,9 +177,9 @@ def test_weights_that_broke_in_the_last_step_of_an_epoch_are_not_kept(
     monkeypatch.setattr(Model, "evaluate", lambda self, images, labels: (math.nan, 0))
     with Model(net, 8, "cpu") as model:
         trainer = Trainer(model, data, epochs=2, watchers=[RunFolder(tmp_path, "", "")])
-        with pytest.raises(Diverged, match="nan in epoch 1, step 3 of 3"):
+        with pytest.raises(Diverged, match="nan in the test after epoch 1, step 3 of 3"):
             trainer.run()
-    assert not (tmp_path / "weights.safetensors").exists()
+    assert not (tmp_path / "weights.safetensors").exists() and not (tmp_path / "last.safetensors").exists()
     assert not (tmp_path / "metrics.csv").exists()
 
 
@@ -181,19 +192,7 @@ def test_a_run_without_an_output_shows_nothing_and_ends_well(
     assert len(trainer.rows) == 1
 
 
-# -- schedules and metrics -------------------------------------------------------------------------
-
-
-def test_a_constant_schedule_never_changes() -> None:
-    assert {Schedule("constant", 0.3, 10)(step) for step in range(10)} == {0.3}
-
-
-def test_a_cosine_starts_at_the_rate_is_half_of_it_half_way_and_ends_near_nothing() -> None:
-    schedule = Schedule("cosine", 0.4, 100)
-    rates = [schedule(step) for step in range(100)]
-    assert rates[0] == 0.4 and rates[50] == pytest.approx(0.2) and 0 < rates[99] < 0.4 * 3e-4
-    assert rates == sorted(rates, reverse=True)
-    assert rates[25] + rates[75] == pytest.approx(0.4)  # point symmetry
+# -- metrics -------------------------------------------------------------------------
 
 
 def test_metrics_read_back_as_the_same_numbers(tmp_path: Path) -> None:
@@ -218,12 +217,7 @@ def test_a_run_folder_holds_config_plan_metrics_and_the_weights_of_the_last_epoc
 ) -> None:
     keep = RunFolder(tmp_path, 'title = "x"\n', "{}\n")
     trainer, weights = trained(net, data, watchers=[keep])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "config.toml",
-        "metrics.csv",
-        "plan.json",
-        "weights.safetensors",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     assert (tmp_path / "config.toml").read_text() == 'title = "x"\n'
     assert json.loads((tmp_path / "plan.json").read_text()) == {}
     assert (tmp_path / "metrics.csv").read_text() == as_csv(trainer.rows)

@@ -88,13 +88,11 @@ MaxCost = Annotated[
         show_default=False,
     ),
 ]
-MicroBatches = Annotated[
-    bool,
-    typer.Option(
-        "--micro-batches/--no-micro-batches",
-        help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow.",
-    ),
-]
+MICRO_BATCHES = typer.Option(
+    "--micro-batches/--no-micro-batches",
+    help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow.",
+)
+MicroBatches = Annotated[bool, MICRO_BATCHES]
 Size = Annotated[
     str | None,
     typer.Option(

@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.guard import CTRL_C, complain
-from gpunet.errors import GpunetError
+from gpunet.cli.guard import complain
+from gpunet.errors import ConfigError, GpunetError, OutOfMemory
+from gpunet.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from gpunet.data import Dataset
     from gpunet.memory.plan import Plan
+    from gpunet.model import Model
     from gpunet.net.config import Config
     from gpunet.train.folder import RunFolder
+    from gpunet.train.trainer import Trainer
 
 
 def train(
-    net: options.Net,
+    net: Annotated[
+        str | None, typer.Argument(metavar="[NET]", help=f"{options.NET_HELP} Not with --resume.", show_default=False)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="How often every image is seen.", show_default=False)] = None,
     batch: options.Batch = None,
     device: Annotated[
@@ -37,6 +42,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the run; default: runs/NET-1, -2, ...", show_default=False)
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.", show_default=False),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -49,49 +58,141 @@ def train(
     skip_broken: options.SkipBroken = None,
     optimizer: options.Optimizer = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start; the config's schedule changes it.", show_default=False)
+        float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
     ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}; settings: see [train].", show_default=False),
+    ] = None,
+    warmup: Annotated[
+        str | None, typer.Option(help='How long the rate rises at first, like 500 or "2 epochs".', show_default=False)
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(help='Checkpoints within an epoch, too: every 1000 steps or "30 minutes".', show_default=False),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files, too.")] = False,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
-    micro_batches: options.MicroBatches = False,
+    micro_batches: Annotated[bool | None, options.MICRO_BATCHES] = None,
     reserve: options.Reserve = None,
 ) -> None:
-    """Train a net: plan it, refuse what does not fit, and keep weights and metrics in a folder after every epoch.
+    """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
-    What is not given here comes from the net's config.
+    What is not given here comes from the net's config, or from the run that is gone on with.
 
-    Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C.
+    Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    from gpunet.model import Model, choose_device
-    from gpunet.net.config import dump
-    from gpunet.report.as_json import as_text, plan_json
-    from gpunet.train.folder import RunFolder, open_folder
-    from gpunet.train.screen import Screen
-    from gpunet.train.trainer import Trainer
+    from gpunet.model import choose_device
+    from gpunet.train.board import writer_type
 
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
-    given |= {"learning_rate": learning_rate, "budget": budget, "size": size, "skip_broken": skip_broken}
-    config = options.read_net(net)
+    given |= {"size": size, "skip_broken": skip_broken}
+    given |= {"learning_rate": learning_rate, "budget": budget, "schedule": schedule, "warmup": warmup}
+    given |= {"checkpoint_every": checkpoint_every, "max_cost": max_cost, "micro_batches": micro_batches}
+    given |= {"without": tuple(without) if without else None, "reserve": reserve}
+    if tensorboard:
+        writer_type()  # before anything runs
+    config = _config(net, resume, out)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
-    config = replace(config, train=told)
     free = _free_bytes(device) if told.budget is None else {}  # now: opening a GPU takes memory that the reserve counts
-    where, rule = choose_device(device), told.rule
-    settings = options.fit_settings(without, max_cost, micro_batches)
-    settings |= {"reserve": reserve, "optimizer": rule, "device": where}
-    made = _affordable(config, free.get(where), settings)
-    config = replace(config, train=told.changed(budget=made.budget_bytes if told.budget is None else told.budget))
+    where = choose_device(device)
+    settings = options.fit_settings(list(told.without), told.max_cost, told.micro_batches)
+    settings |= {"reserve": told.reserve, "optimizer": told.rule, "device": where}
+    made = _affordable(replace(config, train=told), free.get(where), settings)
+    told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
+    _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
+
+
+def _config(net: str | None, resume: Path | None, out: Path | None) -> "Config":
+    """The config of the net, or of the run to go on with. Raises ConfigError where neither or too much is said."""
+    from gpunet.train.folder import CONFIG
+
+    if resume is None:
+        if net is None:
+            raise ConfigError("no net was given; give one, like vgg_digits, or go on with a run: --resume RUN")
+        return options.read_net(net)
+    if out is not None:
+        raise ConfigError("--resume goes on in the run's own folder: leave out --out")
+    if not (resume / CONFIG).is_file():
+        raise ConfigError(f"{resume} is no folder of a run: it holds no {CONFIG}")
+    return options.read_net(str(resume / CONFIG) if net is None else net)
+
+
+def _run(
+    config: "Config",
+    made: "Plan",
+    settings: dict[str, Any],
+    *,
+    resume: Path | None,
+    out: Path | None,
+    tensorboard: bool,
+) -> None:
+    """Train as planned, in a new folder or in that of the run that is gone on with."""
+    from gpunet.net.config import dump
+    from gpunet.report.as_json import as_text, plan_json
+    from gpunet.span import parse_span
+    from gpunet.train.board import FOLDER, Board
+    from gpunet.train.environment import environment
+    from gpunet.train.folder import RunFolder, open_folder
+    from gpunet.train.screen import Screen
+    from gpunet.train.stop import Stop
+    from gpunet.train.trainer import Trainer
+
+    told = config.train
     dataset = _dataset(config)
-    model = Model(config.net, device=where, optimizer=rule, seed=told.seed, learning_rate=told.learning_rate, plan=made)
-    with model:
-        planned = as_text(plan_json(config.net, made)) + "\n"
-        folder = RunFolder(open_folder(out, config.net.name), dump(config), planned)
-        screen = Screen()
-        watchers = (folder, screen)
-        trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.schedule, watchers=watchers)
+    warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
+    with _model(config, made, settings) as model:
+        trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
+        if resume is not None:
+            _go_on(trainer, resume)
+            if trainer.finished:
+                typer.echo(f"{resume} has finished its {told.epochs} epochs: nothing is left to do")
+                return
+        folder = RunFolder(
+            resume or open_folder(out, config.net.name),
+            dump(config),
+            as_text(plan_json(config.net, made)) + "\n",
+            environment=environment(made.device),
+            every=None if told.checkpoint_every is None else parse_span(told.checkpoint_every),
+        )
+        stop, screen = Stop(), Screen()
+        trainer.watchers = (folder, *([Board(folder.path / FOLDER)] if tensorboard else []), screen, stop)
         typer.echo(f"the run is kept in {folder.path}")
-        with _kept(folder), screen:
+        with stop, _kept(folder), screen:
             last = trainer.run()[-1]
     typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
+
+
+def _model(config: "Config", made: "Plan", settings: dict[str, Any]) -> "Model":
+    """The model in its arena. Raises OutOfMemory, saying who holds the memory, where there is less than was planned."""
+    from gpunet.doctor import explain_shortage
+    from gpunet.model import Model
+
+    told = config.train
+    try:
+        return Model(
+            config.net,
+            device=made.device,
+            optimizer=told.rule,
+            seed=told.seed,
+            learning_rate=told.learning_rate,
+            plan=made,
+        )
+    except OutOfMemory as error:
+        raise OutOfMemory(f"{error}\n{explain_shortage(config.net, **settings)}") from None
+
+
+def _go_on(trainer: "Trainer", folder: Path) -> None:
+    """Let the trainer go on from the folder's last checkpoint that is whole, and say from where."""
+    from gpunet.train.checkpoint import latest
+    from gpunet.train.resume import resume
+
+    checkpoint, damaged = latest(folder)
+    for line in damaged:
+        complain(f"{line}; the checkpoint before it is used")
+    resume(trainer, checkpoint)
+    typer.echo(f"going on from {checkpoint.path}, after step {trainer.model.steps:,}")
 
 
 def _free_bytes(device: str) -> dict[str, int | None]:
@@ -149,13 +250,20 @@ def _dataset(config: "Config") -> "Dataset":
 
 @contextmanager
 def _kept(folder: "RunFolder") -> Iterator[None]:
-    """Whatever stops a run, say what is left of it."""
+    """Whatever stops a run, keep and say what is left of it."""
+    from gpunet.train.stop import Stopped
+
     # NumPy's warnings of overflow say less than the trainer, which stops at a loss that is no number.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
     try:
         yield
-    except KeyboardInterrupt:
-        complain(f"stopped; {folder.describe()}")
-        raise typer.Exit(CTRL_C) from None
+    except Stopped as stopped:
+        try:
+            folder.checkpoint()
+        finally:
+            complain(f"stopped; {folder.how_to_go_on()}")
+        raise typer.Exit(stopped.exit_code) from None
     except GpunetError as error:
-        raise type(error)(f"{error}\n{folder.describe()}") from None
+        raise type(error)(f"{error}\n{folder.describe()}\n{folder.how_to_go_on()}") from None
+    finally:
+        folder.close()

@@ -79,7 +79,7 @@ def run_in_micro_batches(program: Program, images: int) -> Program:
     if mixed is not None:
         raise PlanError(f"{mixed.layer} needs all images of the batch together, so the step cannot run in rounds")
     rounds = [op for op in program.ops if not _after_all_images(op)]
-    later = [op for op in program.ops if _after_all_images(op)]
+    later = _updates_last(op for op in program.ops if _after_all_images(op))
     return _in_loops(replace(program, ops=(*rounds, *later)), [Loop(0, len(rounds), images)])
 
 

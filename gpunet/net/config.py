@@ -16,32 +16,47 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.net.document import Document
-from gpunet.net.fields import Amount, Line, OneOf, Range, problem, types_of
+from gpunet.net.fields import Amount, Length, Line, OneOf, Range, problem, types_of
 from gpunet.net.layer_text import MOST_NAME, START
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
 from gpunet.net.reader import checked, read_layers, read_loss, read_settings
 from gpunet.net.words import listed, nearest, printable, shown
-from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer, strangers
+from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer
+from gpunet.optimizers import strangers as strangers_of_optimizer
+from gpunet.schedules import SCHEDULES, Metric, Schedule, schedule
+from gpunet.schedules import strangers as strangers_of_schedule
+from gpunet.span import parse_span
 
-Schedule = Literal["constant", "cosine"]
 Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
 SETTINGS = tuple(dict.fromkeys(name for kind in OPTIMIZERS.values() for name in kind.settings()))
 """The settings of all optimizers; each is a field of TrainConfig."""
 
-MAY_BE_NONE = (*SETTINGS, "budget", "size")
+SHAPES = tuple(dict.fromkeys(name for kind in SCHEDULES.values() for name in kind.settings()))
+"""The settings of all schedules; each is a field of TrainConfig."""
+
+MAY_BE_NONE = (*SETTINGS, *SHAPES, "budget", "reserve", "max_cost", "checkpoint_every", "size")
 """The fields of TrainConfig that need not be said."""
 
 
-def _strangers(name: str, said: Iterable[str]) -> dict[str, str]:
-    """The settings among `said` that the optimizer called `name` does not have, each with the words that say so."""
-    return strangers(name, [key for key in said if key in SETTINGS]) if name in tuple(OPTIMIZERS) else {}
+def _strangers(optimizer: str, schedule: str, said: Iterable[str]) -> dict[str, str]:
+    """The settings among `said` that optimizer or schedule do not have, each with the words that say so.
+
+    Of one that there is not, nobody knows what it has.
+    """
+    said = list(said)
+    found: dict[str, str] = {}
+    if optimizer in tuple(OPTIMIZERS):
+        found |= strangers_of_optimizer(optimizer, [key for key in said if key in SETTINGS])
+    if schedule in tuple(SCHEDULES):
+        found |= strangers_of_schedule(schedule, [key for key in said if key in SHAPES])
+    return found
 
 
 @dataclass(frozen=True)
@@ -51,12 +66,20 @@ class TrainConfig:
     `data`      the name of a data set, or a path
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
-    `schedule`  of the learning rate over all steps: "constant", or "cosine", half a wave down to 0
+    `schedule`  of the learning rate, one of gpunet.schedules
+    `every, milestones, gamma, least_rate, metric, factor, patience`
+                settings of the schedule; None or (): what the schedule says
+    `warmup`    how long the learning rate rises at first, like "500 steps" or "2 epochs"
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
     `size, skip_broken`
                 of pictures in folders: what they are brought to, like "224x224"; whether broken ones are left out
+    `reserve, without, max_cost, micro_batches`
+                how it is made to fit: see gpunet.planner.plan
+    `checkpoint_every`
+                how often a checkpoint is kept beside those of each epoch, like "1000 steps" or "30 minutes"
 
-    Raises ConfigError naming every field that is out of range, and every setting that the optimizer does not have.
+    Raises ConfigError naming every field that is out of range, and every setting that the optimizer or the schedule
+    does not have.
     """
 
     data: Annotated[str, Line(1000)] = "digits"
@@ -70,33 +93,62 @@ class TrainConfig:
     beta1: Fraction | None = None
     beta2: Fraction | None = None
     eps: Annotated[float, Range(1e-30, 1)] | None = None
-    schedule: Schedule = "constant"
+    schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"
+    every: Annotated[int, Range(1, 1_000_000)] | None = None
+    milestones: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()
+    gamma: Annotated[float, Range(0, 1, open=("least",))] | None = None
+    least_rate: Annotated[float, Range(0, 1_000_000)] | None = None
+    metric: Metric | None = None
+    factor: Annotated[float, Range(0, 1, open=("least",))] | None = None
+    patience: Annotated[int, Range(0, 1_000_000)] | None = None
+    warmup: Annotated[int, Length(("steps", "epochs"))] | Annotated[str, Length(("steps", "epochs"))] = 0
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     budget: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
     size: Annotated[str, Line(20)] | None = None
     skip_broken: bool = False
+    reserve: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
+    without: tuple[Annotated[str, Line(100)], ...] = ()
+    max_cost: Annotated[float, Range(0, 10)] | None = None
+    micro_batches: bool = False
+    checkpoint_every: (
+        Annotated[int, Length(("steps", "minutes"))] | Annotated[str, Length(("steps", "minutes"))] | None
+    ) = None
 
     def __post_init__(self) -> None:
         said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         said = {name: value for name, value in said.items() if value is not None or name not in MAY_BE_NONE}
         wrong = [problem(type(self), name, value) for name, value in said.items()]
-        wrong += _strangers(self.optimizer, said).values()
+        wrong += _strangers(
+            self.optimizer, self.schedule, (name for name, value in said.items() if value != ())
+        ).values()
         if any(wrong):
             raise ConfigError("; ".join(filter(None, wrong)))
+        _ = self.shape  # settings that contradict each other
 
     @property
     def rule(self) -> Optimizer:
         """The optimizer with its settings."""
         return optimizer(self.optimizer, **{name: getattr(self, name) for name in SETTINGS})
 
+    @property
+    def shape(self) -> Schedule:
+        """The schedule with its settings."""
+        return schedule(self.schedule, **{name: getattr(self, name) for name in SHAPES})
+
+    def warmup_steps(self, steps_per_epoch: int) -> int:
+        """The steps of the warm-up."""
+        return parse_span(self.warmup).steps(steps_per_epoch)
+
     def settled(self) -> "TrainConfig":
-        """The same with every setting of the optimizer said."""
-        return replace(self, **asdict(self.rule))
+        """The same with every setting of the optimizer and of the schedule said."""
+        return replace(self, **asdict(self.rule), **asdict(self.shape))
 
     def changed(self, **given: Any) -> "TrainConfig":
-        """A copy with other values; with another optimizer the settings that it does not have are left behind."""
-        kind = OPTIMIZERS.get(given.get("optimizer", self.optimizer))
-        left = {name: None for name in SETTINGS if kind and name not in kind.settings()}
+        """A copy with other values; with another optimizer or schedule, settings it does not have are left behind."""
+        rule = OPTIMIZERS.get(given.get("optimizer", self.optimizer))
+        shape = SCHEDULES.get(given.get("schedule", self.schedule))
+        left: dict[str, Any] = {name: None for name in SETTINGS if rule and name not in rule.settings()}
+        left |= {name: getattr(TrainConfig, name) for name in SHAPES if shape and name not in shape.settings()}
         return replace(self, **(left | given))
 
 
@@ -145,7 +197,8 @@ def load_config(what: str | os.PathLike[str]) -> Config:
 def dump(config: Config) -> str:
     """A config as TOML with everything said, each layer with name, inputs and fields. Loading it gives an equal one.
 
-    Only the settings of the optimizer that the config leaves to it are not said; `TrainConfig.settled` has them all.
+    Only the settings that the config leaves to its optimizer and its schedule are not said; `TrainConfig.settled` has
+    them all.
     """
     import tomli_w  # only where a config is written
 
@@ -158,7 +211,7 @@ def dump(config: Config) -> str:
         | {key: value for key, value in asdict(node.layer).items() if value is not None}
         for node in net.nodes
     ]
-    train = {key: value for key, value in asdict(config.train).items() if value is not None}
+    train = {key: value for key, value in asdict(config.train).items() if value is not None and value != ()}
     loss = {"type": net.loss.type} | asdict(net.loss)
     text = tomli_w.dumps(top | plain | {"loss": loss, "train": train, "layer": layers})
     short_list = r'\[\n((?: +(?:"\w+"|\d+),\n)+)\]'  # goes on one line
@@ -218,9 +271,14 @@ def _train(document: Document) -> TrainConfig:
         if key not in types_of(TrainConfig):
             document.unknown(("train", key), "[train]", types_of(TrainConfig))
     said = checked(document, ("train",), table, TrainConfig)
-    if "optimizer" in table and "optimizer" not in said:
+    if any(key in table and key not in said for key in ("optimizer", "schedule")):
         return TrainConfig()  # whose settings they are is not known
-    for key, wrong in _strangers(said.get("optimizer", TrainConfig.optimizer), said).items():
+    names = said.get("optimizer", TrainConfig.optimizer), said.get("schedule", TrainConfig.schedule)
+    for key, wrong in _strangers(*names, said).items():
         document.wrong(("train", key), wrong)
         del said[key]
-    return TrainConfig(**said)
+    try:
+        return TrainConfig(**said)
+    except ConfigError as error:
+        document.wrong(("train", "schedule"), str(error))
+        return TrainConfig()

@@ -2,8 +2,8 @@
 
 The notation and the config both check values here: a new layer or a new setting is a dataclass and nothing else. A type
 is int, float, bool, str, a Literal of words, a tuple of sizes, one of these with a rule, like
-`Annotated[int, Range(1, 100)]`, or alternatives of them; `None` among them means that the field may be left out, since
-no text can say it.
+`Annotated[int, Range(1, 100)]`, alternatives of them, or a list of them, `tuple[int, ...]`; `None` among alternatives
+means that the field may be left out, since no text can say it.
 """
 
 import re
@@ -11,16 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from gpunet.errors import ConfigError
 from gpunet.memory.size import parse_bytes
 from gpunet.net.words import nearest, shown
+from gpunet.span import parse_span, wording
 
 MOST_DIGITS = 9
 """Digits of a number where its type gives no range."""
 
-_WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+_WORDS = {tuple: "a list", int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,39 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
+class Length:
+    """A length of a run in one of these units, like "2 epochs"; a number alone counts steps."""
+
+    units: tuple[str, ...]
+
+    def holds(self, text: Any) -> bool:
+        try:
+            parse_span(text, self.units)
+        except ConfigError:
+            return False
+        return True
+
+    def described(self, base: type) -> str:
+        return f"a length like {wording(self.units)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A list of values, each of which one of the alternatives allows."""
+
+    most: ClassVar[int] = 1000
+    each: "tuple[tuple[type, Rule], ...]"
+
+    def holds(self, values: Any) -> bool:
+        return isinstance(values, list | tuple) and len(values) <= self.most and all(
+            any(_is(base, value) and rule.holds(value) for base, rule in self.each) for value in values
+        )
+
+    def described(self, base: type) -> str:
+        return f"a list, each of it {' or '.join(dict.fromkeys(rule.described(kind) for kind, rule in self.each))}"
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """Any value of the type, numbers of at most nine digits: what a size can be, and nothing that explodes."""
 
@@ -108,7 +142,7 @@ class Anything:
         return f"{_WORDS[base]} of at most {MOST_DIGITS} digits" if base is int else _WORDS[base]
 
 
-Rule = Range | OneOf | Line | Amount | Sizes | Anything
+Rule = Range | OneOf | Line | Amount | Sizes | Length | Several | Anything
 
 
 def sizes_in(value: object) -> tuple[int, ...] | None:
@@ -151,11 +185,12 @@ def problem(owner: type, name: str, value: object) -> str | None:
 
 def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """`values`, which have passed `problem`, with integers made floats where the field holds floats alone, and lists
-    and texts made tuples where it holds sizes."""
+    and texts of sizes made tuples."""
     bases = {name: {base for base, _ in _rules(kind)} for name, kind in types_of(owner).items()}
     floats = {name: float(value) for name, value in values.items() if bases[name] == {float}}
-    sizes = {name: sizes_in(value) or value for name, value in values.items() if tuple in bases[name]}
-    return {**values, **floats, **sizes}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    sizes = {name: sizes_in(value) for name, value in values.items() if tuple in bases[name] and sizes_in(value)}
+    return {**values, **floats, **lists, **sizes}
 
 
 @cache
@@ -168,6 +203,8 @@ def _rules(kind: Any) -> tuple[tuple[type, Rule], ...]:
 def _rule(kind: Any) -> tuple[type, Rule]:
     if get_origin(kind) is Literal:
         return str, OneOf(get_args(kind))
+    if get_origin(kind) is tuple and Ellipsis in get_args(kind):
+        return tuple, Several(_rules(get_args(kind)[0]))
     if get_origin(kind) is tuple:
         return tuple, Sizes(len(get_args(kind)))
     if get_origin(kind) is Annotated:

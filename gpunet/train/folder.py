@@ -1,45 +1,154 @@
 """The folder of a run: what it was told, planned, measured and learnt. Never a half-written file."""
 
+import json
+import os
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from gpunet import files
 from gpunet.errors import ConfigError, DataError
-from gpunet.train.metrics import EpochMetrics, as_csv
-from gpunet.train.trainer import Trainer, Watcher
+from gpunet.span import Span
+from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, Broken, read, save
+from gpunet.train.diverged import broken
+from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, best
+from gpunet.train.resume import identity
+from gpunet.train.steps_file import StepsFile
+from gpunet.train.trainer import Progress, Trainer, Watcher
 from gpunet.train.weights import save_weights
 
-METRICS, WEIGHTS, CONFIG, PLAN = "metrics.csv", "weights.safetensors", "config.toml", "plan.json"
+METRICS, STEPS, WEIGHTS = "metrics.csv", "steps.csv", "weights.safetensors"
+CONFIG, PLAN, ENVIRONMENT = "config.toml", "plan.json", "environment.json"
 RUNS = Path("runs")
 
 
 class RunFolder(Watcher):
-    """Keeps a run in `path`: config.toml and plan.json from the start, weights and metrics after every epoch.
+    """Keeps a run in `path`: config, plan and environment from the start; every step's row; all else every epoch.
 
+    `environment`  of this start of the run; environment.json has one for each
+    `every`        how often a checkpoint is kept within an epoch, in steps or minutes; None: never
     `saved_epoch`  the epoch whose weights are on disk, 0 for none
     """
 
-    def __init__(self, path: Path, config: str, plan: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: str,
+        plan: str,
+        *,
+        environment: Mapping[str, Any] | None = None,
+        every: Span | None = None,
+    ) -> None:
         self.path = path
         self.saved_epoch = 0
+        self.saved_step = 0
         self._texts = {CONFIG: config, PLAN: plan}
+        self._environment = dict(environment or {})
+        self._every = every
+        self._steps = StepsFile(path / STEPS)
+        self._trainer: Trainer | None = None
+        self._identity: dict[str, Any] = {}
+        self._saved_at = monotonic()
 
     def started(self, trainer: Trainer) -> None:
+        self._trainer, self._identity = trainer, identity(trainer)
+        files.sweep(self.path)
+        if trainer.resumed:
+            self._set_damaged_aside()
+            self.saved_step = trainer.model.steps
         for name, text in self._texts.items():
             files.write_whole(self.path / name, text)
+        starts = [*self._earlier_starts(), self._environment] if trainer.resumed else [self._environment]
+        files.write_whole(self.path / ENVIRONMENT, json.dumps(starts, indent=2) + "\n")
+        self._steps.begin(trainer.model.steps)
+        if trainer.rows:  # the run may have been killed between its checkpoint and these
+            self._keep_metrics(trainer)
+            if trainer.step == 0:
+                self._keep_learnt(trainer)
+
+    def stepped(self, progress: Progress) -> None:
+        done, rate = progress.total_steps, progress.learning_rate
+        accuracy = progress.correct / progress.images
+        self._steps.add(StepMetrics(done, progress.epoch, progress.loss, accuracy, rate, progress.images_per_second))
+        if self._due(done):
+            self.checkpoint()
 
     def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
-        about: dict[str, str | int] = {"net": trainer.model.net.name, "epoch": metrics.epoch}
-        save_weights(self.path / WEIGHTS, trainer.model.parameters, about)
-        self.saved_epoch = metrics.epoch
-        files.write_whole(self.path / METRICS, as_csv(trainer.rows))
+        self.checkpoint()
+        self._keep_metrics(trainer)
+        self._keep_learnt(trainer)
+
+    def checkpoint(self) -> None:
+        """Keep the run as it is now, between two steps, and the checkpoint before it."""
+        assert self._trainer is not None  # it was started
+        self._steps.write(flush=True)
+        trainer = self._trainer
+        try:
+            save(self.path / LAST, trainer.model.state, self._state(trainer), previous=self.path / PREVIOUS)
+        except Broken as error:
+            raise broken(trainer.model.steps, str(error), trainer.rates.learning_rate) from None
+        self.saved_step = self._trainer.model.steps
+        self._saved_at = monotonic()
+
+    def close(self) -> None:
+        """Write what still waits in memory; the disk may be full."""
+        if self._trainer is not None:
+            with suppress(DataError):
+                self._steps.write()
 
     def describe(self) -> str:
         """What the folder holds of what was learnt."""
         if self.saved_epoch:
             return f"{self.path / WEIGHTS} holds the weights after epoch {self.saved_epoch}"
         return f"no epoch was finished, so {self.path} holds no weights"
+
+    def how_to_go_on(self) -> str:
+        """From where the run can go on, and how."""
+        if not self.saved_step:
+            return f"{self.path} holds no checkpoint"
+        return f"gpunet train --resume {self.path} goes on after step {self.saved_step:,}"
+
+    def _due(self, step: int) -> bool:
+        if self._every is None or not self._every.number:
+            return False
+        if self._every.unit == "steps":
+            return step % self._every.number == 0
+        return monotonic() - self._saved_at >= 60 * self._every.number
+
+    def _state(self, trainer: Trainer) -> dict[str, Any]:
+        return {"run": self._identity, "trainer": trainer.state()}
+
+    def _keep_metrics(self, trainer: Trainer) -> None:
+        files.write_whole(self.path / METRICS, as_csv(trainer.rows))
+
+    def _keep_learnt(self, trainer: Trainer) -> None:
+        """The weights after the last epoch; if it is the best so far, a checkpoint of it, too."""
+        epoch = trainer.rows[-1].epoch
+        if best(trainer.rows).epoch == epoch:
+            save(self.path / BEST, trainer.model.state, self._state(trainer))
+        about: dict[str, str | int] = {"net": trainer.model.net.name, "epoch": epoch}
+        save_weights(self.path / WEIGHTS, trainer.model.parameters, about)
+        self.saved_epoch = epoch
+
+    def _set_damaged_aside(self) -> None:
+        """A broken last checkpoint must not take the place of the one before it, which is whole."""
+        last = self.path / LAST
+        try:
+            read(last)
+        except DataError:
+            with suppress(FileNotFoundError):
+                os.replace(last, last.with_name(f"{LAST}.damaged"))
+
+    def _earlier_starts(self) -> list[Any]:
+        try:
+            starts = json.loads((self.path / ENVIRONMENT).read_text("utf-8"))
+        except (OSError, ValueError):
+            return []
+        return starts if isinstance(starts, list) else []
 
 
 def open_folder(path: Path | None, net: str) -> Path:
@@ -49,7 +158,7 @@ def open_folder(path: Path | None, net: str) -> Path:
     """
     if path is None:
         return _next_free(net)
-    for name in (METRICS, WEIGHTS, CONFIG, PLAN):
+    for name in (METRICS, STEPS, WEIGHTS, CONFIG, PLAN, LAST, PREVIOUS, BEST):
         if (path / name).exists():
             raise ConfigError(f"{path} already holds a run ({name}); give another --out, or remove that folder first")
     return _make(path, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,18 @@ class EpochMetrics:
     images_per_second: float
     learning_rate: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """One row of steps.csv: a step, counted from 1 over the whole run, and its batch before the update."""
+
+    step: int
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images_per_second: float
 
 
 @dataclass(slots=True)
@@ -46,10 +59,28 @@ class Mean:
         return self.correct / self.images if self.images else 0.0
 
 
+Row = EpochMetrics | StepMetrics
+
+
+def header(kind: type[Row]) -> str:
+    """The names of the columns."""
+    return ",".join(field.name for field in fields(kind))
+
+
+def as_line(row: Row) -> str:
+    """A row. Floats read back as the same bits; speeds and times are rounded."""
+    values: dict[str, Any] = asdict(row)
+    for name, digits in (("images_per_second", 1), ("seconds", 3)):
+        if name in values:
+            values[name] = round(values[name], digits)
+    return ",".join(repr(value) for value in values.values())
+
+
 def as_csv(rows: Iterable[EpochMetrics]) -> str:
-    """The rows under a header. Floats read back as the same bits; speeds and times are rounded."""
-    lines = [",".join(field.name for field in fields(EpochMetrics))]
-    for row in rows:
-        values = asdict(row) | {"images_per_second": round(row.images_per_second, 1), "seconds": round(row.seconds, 3)}
-        lines.append(",".join(repr(value) for value in values.values()))
-    return "\n".join(lines) + "\n"
+    """The rows under a header."""
+    return "\n".join([header(EpochMetrics), *map(as_line, rows)]) + "\n"
+
+
+def best(rows: list[EpochMetrics]) -> EpochMetrics:
+    """The epoch with the highest test accuracy, of several that with the lowest test loss; the first of equals."""
+    return max(rows, key=lambda row: (row.test_accuracy, -row.test_loss))

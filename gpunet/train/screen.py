@@ -1,63 +1,99 @@
-"""A run on the screen: a bar that moves on a terminal, and a line for every epoch there and in a pipe."""
+"""A run on the screen: a live view on a terminal, and a line for every epoch there and in a pipe."""
 
 import sys
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
+from gpunet.devices.cuda.probe import used_bytes
+from gpunet.memory.size import format_bytes
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.trainer import Progress, Trainer, Watcher
 
+ASK_SECONDS = 2.0
+"""How often the device is asked for its memory."""
+
 
 class Screen(Watcher):
-    """Shows a run on standard output; to be entered and left around it."""
+    """Shows a run on `console`, by default standard output; to be entered and left around it."""
 
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-        if sys.stdout is not None and sys.stdout.isatty():
+    def __init__(self, console: Console | None = None) -> None:
+        self._live: Live | None = None
+        self._console = console
+        if console is None and sys.stdout is not None and sys.stdout.isatty():
+            self._console = Console(highlight=False)
+        if self._console is not None and self._console.is_terminal:
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
-                TextColumn("{task.fields[measured]}"),
+                MofNCompleteColumn(),
                 TimeRemainingColumn(compact=True),
                 TextColumn("left"),
-                console=Console(highlight=False),
-                transient=True,
+                expand=True,
             )
+            self._live = Live(console=self._console, transient=True, refresh_per_second=5)
+        self._memory = ""
+        self._asked = 0.0
 
     def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        if self._live:
+            self._live.stop()
 
     def started(self, trainer: Trainer) -> None:
-        if self._bar:
-            self._epochs = trainer.epochs
-            self._task = self._bar.add_task("epoch 1", total=trainer.epochs * trainer.steps_per_epoch, measured="")
+        if self._live:
+            self._trainer = trainer
+            done = trainer.model.steps
+            total = trainer.epochs * trainer.steps_per_epoch
+            self._task = self._bar.add_task(self._epoch(trainer.epoch), total=total, completed=done)
+            self._live.update(self._bar)
 
     def stepped(self, progress: Progress) -> None:
-        if self._bar:
-            now = progress.so_far
-            measured = f"loss {now.loss:.4f}  accuracy {now.accuracy:.1%}  {progress.images_per_second:,.0f} images/s"
-            self._bar.update(
-                self._task, advance=1, description=f"epoch {progress.epoch}/{self._epochs}", measured=measured
-            )
+        if self._live:
+            self._bar.update(self._task, completed=progress.total_steps, description=self._epoch(progress.epoch))
+            self._live.update(Group(self._bar, Text(f"{figures(progress)}  {self._memory_now()}", overflow="ellipsis")))
 
     def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         line = epoch_line(metrics, trainer.epochs)
-        if self._bar:
-            self._bar.console.print(line, soft_wrap=True, markup=False)
+        if self._live:
+            self._live.console.print(line, soft_wrap=True, markup=False)
         else:
             print(line, flush=True)
+
+    def _epoch(self, epoch: int) -> str:
+        return f"epoch {epoch}/{self._trainer.epochs}"
+
+    def _memory_now(self) -> str:
+        """The arena, and on a GPU what all that is on it take, asked for now and then."""
+        if not self._memory or monotonic() - self._asked > ASK_SECONDS:
+            model = self._trainer.model
+            self._memory = f"arena {format_bytes(model.arena_bytes)}"
+            used = used_bytes() if model.device.name == "cuda" else None
+            if used is not None:
+                self._memory += f"  GPU {format_bytes(used[0])} of {format_bytes(used[1])}"
+            self._asked = monotonic()
+        return self._memory
+
+
+def figures(progress: Progress) -> str:
+    """What was measured in this epoch so far."""
+    now = progress.so_far
+    return (
+        f"loss {now.loss:.4f}  accuracy {now.accuracy:.1%}  learning rate {progress.learning_rate:.3g}  "
+        f"{progress.images_per_second:,.0f} images/s"
+    )
 
 
 def epoch_line(metrics: EpochMetrics, epochs: int) -> str:

@@ -1,10 +1,12 @@
 """Epochs of training steps, each followed by a test. Knows nothing of files or screens: it tells its watchers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -12,39 +14,45 @@ from gpunet.batch import check_last_batch
 from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
-from gpunet.errors import GpunetError
 from gpunet.model import Model
+from gpunet.schedules import Schedule, schedule
+from gpunet.train.diverged import diverged
 from gpunet.train.metrics import EpochMetrics, Mean
-from gpunet.train.schedule import Schedule, Shape
-
-
-class Diverged(GpunetError):
-    """The loss became infinite or no number: nothing is to be learnt from there on."""
+from gpunet.train.schedule import Rates
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is: the epoch, from 1, the steps done in it, and what was measured over its images so far."""
+    """Where a run is: the epoch, from 1, the steps done in it, and what was measured over its images so far.
+
+    `loss, correct, images`  of the last step: its mean loss before the update, how many of its images were told right
+    `total_steps`            steps done since the start of the run
+    `images_per_second`      of this epoch
+    """
 
     epoch: int
     step: int
     steps: int
     so_far: Mean
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        return self.so_far.images / self.seconds if self.seconds else 0.0
+    loss: float
+    correct: int
+    images: int
+    learning_rate: float
+    total_steps: int
+    images_per_second: float
 
 
 class Watcher:
     """Is told how a run goes; does nothing with it. For bars, files and whatever else is to follow."""
 
     def started(self, trainer: "Trainer") -> None:
-        """Before the first step."""
+        """Before the first step; `trainer.resumed` tells a run that goes on."""
 
     def stepped(self, progress: Progress) -> None:
         """After every training step."""
+
+    def paused(self) -> None:
+        """Between two batches of a test."""
 
     def finished_epoch(self, trainer: "Trainer", metrics: EpochMetrics) -> None:
         """After every epoch and its test; the weights are finite as far as the test loss can tell."""
@@ -53,9 +61,12 @@ class Watcher:
 class Trainer:
     """Trains `model` on `data` for `epochs` epochs.
 
-    `schedule` as in Schedule, from the model's learning rate on. The order of the images depends on `seed` and the
-    epoch alone: with the same seed for the model, the same bits come out on the same machine.
-    Raises DataError where the data do not suit the net.
+    `schedule`  one of gpunet.schedules, or its name; it changes the model's learning rate
+    `warmup`    steps over which the rate rises at first
+
+    The order of the images depends on `seed` and the epoch alone: with the same seed for the model, the same bits come
+    out on the same machine, also where the run was stopped and went on from its `state`.
+    `epoch` is under way, `step` steps of it are done. Raises DataError where the data do not suit the net.
     """
 
     def __init__(
@@ -65,7 +76,8 @@ class Trainer:
         *,
         epochs: int,
         seed: int = 0,
-        schedule: Shape = "constant",
+        schedule: str | Schedule = "constant",
+        warmup: int = 0,
         watchers: Sequence[Watcher] = (),
     ) -> None:
         data.require(model.net.input.shape, model.net.classes)
@@ -76,73 +88,133 @@ class Trainer:
         self.seed = seed
         self.watchers = tuple(watchers)
         self.rows: list[EpochMetrics] = []
+        self.epoch, self.step = 1, 0
+        self.resumed = False
         self.steps_per_epoch = -(-len(data.train) // model.batch)
-        self.schedule = Schedule(schedule, model.learning_rate, epochs * self.steps_per_epoch)
+        self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, warmup)
+        self._mean = Mean()
+        self._spent = 0.0  # seconds of learning in the epoch under way, before the run was stopped
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch > self.epochs
 
     def run(self) -> list[EpochMetrics]:
         """Train all epochs; the rows measured, which `self.rows` holds also when something stops the run.
 
-        Raises Diverged, naming epoch and step, when a loss is infinite or NaN.
+        Raises Diverged, naming epoch, step and layer, when a loss is infinite or NaN.
         """
         for watcher in self.watchers:
             watcher.started(self)
-        for epoch in range(1, self.epochs + 1):
-            row = self._epoch(epoch)
+        while not self.finished:
+            row = self._run_epoch()
             self.rows.append(row)
+            self.rates.observe(row)
+            self.epoch, self.step, self._mean, self._spent = self.epoch + 1, 0, Mean(), 0.0
             for watcher in self.watchers:
                 watcher.finished_epoch(self, row)
         return self.rows
 
-    def _epoch(self, epoch: int) -> EpochMetrics:
+    def state(self) -> dict[str, Any]:
+        """All that a run goes on from beside what its model holds, as plain values; good between any two steps."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps": self.model.steps,
+            "mean": asdict(self._mean),
+            "seconds": self._spent,
+            "schedule": self.rates.state(),
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state; the model's own values are restored apart."""
+        self.epoch, self.step, self.model.steps = state["epoch"], state["step"], state["steps"]
+        self._mean, self._spent = Mean(**state["mean"]), state["seconds"]
+        self.rates.restore(state["schedule"])
+        self.rows = [EpochMetrics(**row) for row in state["rows"]]
+        self.resumed = True
+
+    def _run_epoch(self) -> EpochMetrics:
         started = perf_counter()
-        train = self._learn(epoch)
-        learnt = perf_counter()
-        test = evaluate(self.model, self.data.test)
-        if not isfinite(test.loss):
-            raise self._diverged(epoch, self.steps_per_epoch, test.loss)
+        before = self._spent
+        self._learn()
+        learnt = self._spent
+        test = evaluate(self.model, self.data.test, self._paused, self._where(self.steps_per_epoch))
         return EpochMetrics(
-            epoch,
-            train.loss,
-            train.accuracy,
+            self.epoch,
+            self._mean.loss,
+            self._mean.accuracy,
             test.loss,
             test.accuracy,
-            images_per_second=train.images / (learnt - started),
+            images_per_second=self._mean.images / learnt if learnt else 0.0,
             learning_rate=self.model.learning_rate,
-            seconds=perf_counter() - started,
+            seconds=before + perf_counter() - started,
         )
 
-    def _learn(self, epoch: int) -> Mean:
-        """One pass over the images to learn from."""
-        started = perf_counter()
-        mean = Mean()
-        done = (epoch - 1) * self.steps_per_epoch
-        order = batches(len(self.data.train), self.model.batch, self.seed, epoch)
-        with closing(loader(self.data.train, order)) as source:
-            for step, (images, labels) in enumerate(source):
-                self.model.learning_rate = self.schedule(done + step)
+    def _learn(self) -> None:
+        """What is left of a pass over the images to learn from."""
+        before, started = self._spent, perf_counter()
+        done = (self.epoch - 1) * self.steps_per_epoch
+        order = batches(len(self.data.train), self.model.batch, self.seed, self.epoch)
+        self.model.learning_rate = self.rates(done + max(self.step - 1, 0))
+        with closing(loader(self.data.train, islice(order, self.step, None))) as source:
+            for images, labels in source:
+                self.model.learning_rate = self.rates(done + self.step)
                 loss = self.model.step(images, labels)
                 if not isfinite(loss):
-                    raise self._diverged(epoch, step + 1, loss)
-                mean.add(len(labels), loss, self.model.correct)
-                progress = Progress(epoch, step + 1, self.steps_per_epoch, mean, perf_counter() - started)
-                for watcher in self.watchers:
-                    watcher.stepped(progress)
-        return mean
+                    where = self._where(self.step + 1)
+                    raise diverged(self.model, where, loss, images, labels, self.rates.learning_rate)
+                correct = self.model.correct
+                self.step += 1
+                self._mean.add(len(labels), loss, correct)
+                self._spent = before + perf_counter() - started
+                self._tell(loss, correct, len(labels))
 
-    def _diverged(self, epoch: int, step: int, loss: float) -> Diverged:
-        rate = self.schedule.learning_rate
-        return Diverged(
-            f"the loss became {loss} in epoch {epoch}, step {step} of {self.steps_per_epoch}; "
-            f"try a smaller learning rate, like {rate / 10:g} instead of {rate:g}"
+    def _tell(self, loss: float, correct: int, images: int) -> None:
+        progress = Progress(
+            self.epoch,
+            self.step,
+            self.steps_per_epoch,
+            self._mean,
+            loss,
+            correct,
+            images,
+            self.model.learning_rate,
+            (self.epoch - 1) * self.steps_per_epoch + self.step,
+            self._mean.images / self._spent if self._spent else 0.0,
         )
+        for watcher in self.watchers:
+            watcher.stepped(progress)
+
+    def _paused(self) -> None:
+        for watcher in self.watchers:
+            watcher.paused()
+
+    def _where(self, step: int) -> str:
+        return f"epoch {self.epoch}, step {step} of {self.steps_per_epoch}"
 
 
-def evaluate(model: Model, split: AnySplit) -> Mean:
-    """Mean loss and accuracy over a split, in the model's own arena; nothing is learnt."""
+def evaluate(
+    model: Model, split: AnySplit, paused: Callable[[], None] = lambda: None, where: str = "the last step"
+) -> Mean:
+    """Mean loss and accuracy over a split, in the model's own arena; nothing is learnt.
+
+    `paused` is called before each batch. Raises Diverged where a loss is infinite or NaN, as it is after `where`.
+    """
     mean = Mean()
     n = len(split)
     order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
     with closing(loader(split, order)) as source:
         for images, labels in source:
-            mean.add(len(labels), *model.evaluate(images, labels))
+            paused()
+            loss, correct = model.evaluate(images, labels)
+            if not isfinite(loss):
+                raise diverged(model, f"the test after {where}", loss, images, labels, model.learning_rate)
+            mean.add(len(labels), loss, correct)
     return mean
+
+
+def _rates(shape: str | Schedule, learning_rate: float, epochs: int, steps_per_epoch: int, warmup: int) -> Rates:
+    return Rates(schedule(shape), learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup=warmup)

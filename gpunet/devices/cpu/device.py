@@ -12,7 +12,7 @@ import numpy as np
 import gpunet.devices.cpu as package
 from gpunet.devices.cpu.probe import free_bytes
 from gpunet.devices.device import Arena, Device, collect_ops
-from gpunet.errors import DeviceError, ShapeError
+from gpunet.errors import DeviceError, OutOfMemory, ShapeError
 
 _WITHOUT_OPS = ("device", "im2col", "meter", "probe", "select", "target", "threads", "window")
 
@@ -83,14 +83,14 @@ def _anonymous_memory(nbytes: int) -> mmap.mmap:
     free = free_bytes()
     gib = f"{nbytes / 2**30:.2f} GiB ({nbytes} bytes)"
     if free is not None and nbytes > free:  # the system would promise it, and kill the process where it is used
-        raise DeviceError(
+        raise OutOfMemory(
             f"an arena of {gib} does not fit the {free / 2**30:.2f} GiB that are free; use a smaller batch"
         )
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     try:
         memory = mmap.mmap(-1, max(nbytes, 1), **private)  # an empty mapping is refused
     except (OSError, OverflowError, ValueError) as error:
-        raise DeviceError(
+        raise OutOfMemory(
             f"the system gave no arena of {gib}: {error}; close programs or use a smaller batch"
         ) from None
     if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -12,7 +12,7 @@ from gpunet.devices.cuda.arrays import Allocation, Argument, Driver, Product, ca
 from gpunet.devices.cuda.cublas import Cublas
 from gpunet.devices.cuda.present import check_driver, check_gpu, explain, install_command
 from gpunet.devices.cuda.source import compose
-from gpunet.errors import DeviceError
+from gpunet.errors import DeviceError, OutOfMemory
 
 REALS = {"float32": "float", "float64": "double"}
 GIB = 2**30
@@ -65,7 +65,7 @@ class CupyDriver(Driver):
             if error.status != OUT_OF_MEMORY:
                 raise DeviceError(f"the GPU could not allocate {nbytes} bytes: {error}") from error
             free, total = self.memory()
-            raise DeviceError(
+            raise OutOfMemory(
                 f"the GPU has {free / GIB:.2f} of {total / GIB:.2f} GiB free ({free} bytes) and {nbytes / GIB:.2f} GiB "
                 f"({nbytes} bytes) were asked for: use a smaller batch (gpunet fit finds the largest), or end other "
                 "programs that use the GPU (nvidia-smi lists them)"

@@ -51,10 +51,46 @@ def first_gpu() -> Gpu:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds memory of a GPU; `nbytes` is None where the driver does not tell."""
+
+    pid: int
+    name: str
+    nbytes: int | None
+
+
+def holders() -> list[Holder]:
+    """The other processes that hold memory of the first GPU, the largest first. Raises DeviceError as `first_gpu`."""
+    with nvml() as library:
+        handle = first_handle(library)
+        found = [
+            Holder(entry.pid, _process_name(library, entry.pid), entry.usedGpuMemory)
+            for entry in library.nvmlDeviceGetComputeRunningProcesses(handle)
+            if entry.pid != os.getpid()
+        ]
+    return sorted(found, key=lambda holder: -(holder.nbytes or 0))
+
+
+def _process_name(library: ModuleType, pid: int) -> str:
+    """The program's name, or "a process" where it is another user's or another container's."""
+    with suppress(library.NVMLError):
+        return os.path.basename(_text(library.nvmlSystemGetProcessName(pid))) or "a process"
+    return "a process"
+
+
 def free_bytes() -> int | None:
     """Memory of the first GPU that nobody uses; None where NVML does not say."""
     with suppress(DeviceError):
         return first_gpu().free_bytes
+    return None
+
+
+def used_bytes() -> tuple[int, int] | None:
+    """(used by anyone, there is) of the first GPU's memory; None where NVML does not say."""
+    with suppress(DeviceError):
+        gpu = first_gpu()
+        return gpu.total_bytes - gpu.free_bytes, gpu.total_bytes
     return None
 
 

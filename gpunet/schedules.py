@@ -1,0 +1,153 @@
+"""Schedules: the shape of the learning rate over a run, without its warm-up. Source: torch.optim.lr_scheduler.
+
+A new schedule is a class here; a setting of a new name also gets a field in gpunet.net.config.TrainConfig.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from math import cos, pi
+from typing import ClassVar, Literal
+
+from gpunet.errors import ConfigError
+
+Metric = Literal["test_loss", "test_accuracy", "train_loss"]
+"""What a plateau may be seen in."""
+
+THRESHOLD = 1e-4
+"""A metric is better only if it is so by this fraction of the best: PyTorch's default."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base of all schedules; the fields are the settings. Raises ConfigError for one that is out of range."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def settings(cls) -> tuple[str, ...]:
+        """The names of what can be set."""
+        return tuple(field.name for field in fields(cls))
+
+    def rate(self, learning_rate: float, step: int, steps: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step, 0 <= step < steps, of a run that begins with `learning_rate`."""
+        return learning_rate
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Always the same."""
+
+    name: ClassVar[str] = "constant"
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """Times `gamma` after every `every` epochs, or after the epochs named in `milestones`: StepLR and MultiStepLR."""
+
+    every: int | None = None
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+
+    name: ClassVar[str] = "step"
+
+    def __post_init__(self) -> None:
+        if bool(self.every) == bool(self.milestones):
+            raise ConfigError("the schedule step needs every = 10 (epochs) or milestones = [30, 60], one of them")
+        if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
+            raise ConfigError(f"milestones must rise from 1 on; got {list(self.milestones)}")
+        _check(self, every=self.every or 1, gamma=self.gamma)
+
+    def rate(self, learning_rate: float, step: int, steps: int, steps_per_epoch: int) -> float:
+        epoch = step // steps_per_epoch
+        drops = epoch // self.every if self.every else bisect_right(self.milestones, epoch)
+        return learning_rate * self.gamma**drops
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """Times `gamma` after every epoch: ExponentialLR."""
+
+    gamma: float = 0.95
+
+    name: ClassVar[str] = "exponential"
+
+    def __post_init__(self) -> None:
+        _check(self, gamma=self.gamma)
+
+    def rate(self, learning_rate: float, step: int, steps: int, steps_per_epoch: int) -> float:
+        return learning_rate * self.gamma ** (step // steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Down to `least_rate` along half a cosine, step by step: CosineAnnealingLR (Loshchilov & Hutter 2017)."""
+
+    least_rate: float = 0.0
+
+    name: ClassVar[str] = "cosine"
+
+    def __post_init__(self) -> None:
+        _check(self, least_rate=self.least_rate)
+
+    def rate(self, learning_rate: float, step: int, steps: int, steps_per_epoch: int) -> float:
+        return self.least_rate + (learning_rate - self.least_rate) * (1 + cos(pi * step / steps)) / 2
+
+
+@dataclass(frozen=True)
+class Plateau(Schedule):
+    """Times `factor`, but not below `least_rate`, once `metric` was no better for more than `patience` epochs.
+
+    ReduceLROnPlateau with PyTorch's relative threshold of 1e-4 and no cool-down.
+    """
+
+    metric: Metric = "test_loss"
+    factor: float = 0.1
+    patience: int = 10
+    least_rate: float = 0.0
+
+    name: ClassVar[str] = "plateau"
+
+    def __post_init__(self) -> None:
+        _check(self, factor=self.factor, least_rate=self.least_rate)
+
+    def better(self, value: float, best: float) -> bool:
+        """Whether a value of the metric is better than the best so far."""
+        if self.metric.endswith("accuracy"):
+            return value > best * (1 + THRESHOLD)
+        return value < best * (1 - THRESHOLD)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {kind.name: kind for kind in Schedule.__subclasses__()}
+"""Every schedule of this file by its name."""
+
+
+def schedule(what: str | Schedule, **settings: object) -> Schedule:
+    """The schedule called `what` with these settings; one that is None or () is left as it is.
+
+    Raises ConfigError for a name there is not, for a setting that this schedule does not have or is out of range.
+    """
+    if isinstance(what, Schedule):
+        return what
+    if what not in SCHEDULES:
+        raise ConfigError(f"there is no schedule {what!r}; there are {', '.join(SCHEDULES)}")
+    said = {name: value for name, value in settings.items() if value not in (None, ())}
+    for wrong in strangers(what, said).values():
+        raise ConfigError(wrong)
+    return SCHEDULES[what](**said)
+
+
+def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:
+    """Those of the settings that the schedule called `name` does not have, each with the words that say so."""
+    known = SCHEDULES[name].settings()
+    words = f"it has {', '.join(known)}" if known else "it has no settings"
+    return {one: f"the schedule {name} has no {one}; {words}" for one in settings if one not in known}
+
+
+def _check(owner: Schedule, **values: float) -> None:
+    """Rates are not negative; what is multiplied with is above 0 and at most 1; epochs count from 1."""
+    for name, value in values.items():
+        good = value >= 0 if name == "least_rate" else value >= 1 if name == "every" else 0 < value <= 1
+        if not good:
+            raise ConfigError(f"the schedule {owner.name}: {name} is out of range; got {value!r}")

@@ -1,0 +1,42 @@
+"""A loss that became infinite or no number: where that began."""
+
+import numpy as np
+
+from gpunet.errors import GpunetError
+from gpunet.model import Model
+from gpunet.parameters import finite
+
+
+class Diverged(GpunetError):
+    """The loss became infinite or no number: nothing is to be learnt from there on."""
+
+
+def diverged(model: Model, where: str, loss: float, images: np.ndarray, labels: np.ndarray, rate: float) -> Diverged:
+    """What to raise for a loss of these images in `where`, like "epoch 2, step 7 of 90": the loss, the layer, advice.
+
+    The model has not been updated with the step, so that its forward pass can be run again.
+    """
+    return Diverged(f"the loss became {loss} in {where}; {first_fault(model, images, labels)}; {_advice(rate)}")
+
+
+def broken(step: int, fault: str, rate: float) -> Diverged:
+    """What to raise where a loss was finite, and what is to be kept after the step is not."""
+    return Diverged(f"the update of step {step:,} diverged: {fault}, and is not kept; {_advice(rate)}")
+
+
+def first_fault(model: Model, images: np.ndarray, labels: np.ndarray) -> str:
+    """The first layer with a value that is infinite or NaN, in words."""
+    broken = [tensor for name, tensor in model.state.tensors.items() if not finite(model.state[name])]
+    if broken:  # the way back ends at the input: the last of these in the net was the first to break
+        first = broken[-1]
+        more = f", and then {len(broken) - 1} more" if len(broken) > 1 else ""
+        return f"the update before broke {first.layer}: {first.name} holds infinite values or NaN{more}"
+    fault = model.first_fault(images, labels)
+    if fault is None:
+        return "run again, its forward pass is finite in every layer"
+    op, tensor = fault
+    return f"{op.layer} is the first layer with infinite values or NaN, in {tensor.name}, written by {op.name}"
+
+
+def _advice(rate: float) -> str:
+    return f"try a smaller learning rate, like {rate / 10:g} instead of {rate:g}"

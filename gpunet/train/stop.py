@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM in a run: the step under way is finished first; a second one leaves at once."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from gpunet.train.trainer import Progress, Watcher
+
+HEARD = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and is between two steps. `exit_code`: that of a program ended by the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class Stop(Watcher):
+    """Hears signals while it is entered, and raises Stopped once the step is finished."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._hear) for number in HEARD}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def stepped(self, progress: Progress) -> None:
+        self.paused()
+
+    def paused(self) -> None:
+        if self.heard:
+            raise Stopped(self.heard)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.heard:
+            os._exit(128 + number)  # the files are whole at any time
+        self.heard = number
+        os.write(2, b"gpunet: stopping after this step; once more to leave at once\n")

@@ -1,0 +1,133 @@
+"""What a run shows: a live view on a terminal, plain lines elsewhere, event files for TensorBoard."""
+
+import struct
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gpunet import Model
+from gpunet.errors import ConfigError
+from gpunet.memory.size import format_bytes
+from gpunet.train import screen as screens
+from gpunet.train.board import Board
+from gpunet.train.screen import Screen
+from gpunet.train.trainer import Progress, Trainer, Watcher
+from tests.runs import EACH, NET, images, planned
+
+
+class Frames(Watcher):
+    """What the live view shows after every step."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen, self.seen = screen, []
+
+    def stepped(self, progress: Progress) -> None:
+        shown = Console(file=StringIO(), width=120)
+        assert self.screen._live is not None
+        shown.print(self.screen._live.renderable)
+        self.seen.append(shown.file.getvalue())  # type: ignore[attr-defined]
+
+
+def shown_run(screen: Screen, *watchers: Watcher, resumed: bool = False) -> Trainer:
+    with Model(NET, device="cpu", plan=planned()) as model, screen:
+        trainer = Trainer(model, images(), epochs=2, watchers=[screen, *watchers])
+        if resumed:
+            trainer.epoch, trainer.step, model.steps = 2, 5, EACH + 5
+        trainer.run()
+    return trainer
+
+
+def test_a_terminal_shows_the_run_as_it_goes() -> None:
+    output = StringIO()
+    screen = Screen(Console(file=output, force_terminal=True, width=120))
+    frames = Frames(screen)
+    trainer = shown_run(screen, frames)
+    first, last = frames.seen[0], frames.seen[-1]
+    assert "epoch 1/2" in first and f" 1/{2 * EACH} " in first and "left" in first
+    assert "epoch 2/2" in last and f"{2 * EACH}/{2 * EACH}" in last
+    row = trainer.rows[-1]
+    assert f"loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.1%}  learning rate 0.01  " in last
+    assert f"images/s  arena {format_bytes(trainer.model.plan.arena_bytes)}" in last and "GPU" not in last
+    assert max(map(len, last.splitlines())) <= 120
+    assert output.getvalue().count("test accuracy") == 2
+
+
+def test_a_run_that_goes_on_is_shown_from_where_it_was() -> None:
+    screen = Screen(Console(file=StringIO(), force_terminal=True, width=120))
+    frames = Frames(screen)
+    shown_run(screen, frames, resumed=True)
+    assert "epoch 2/2" in frames.seen[0] and f"{EACH + 6}/{2 * EACH}" in frames.seen[0]
+
+
+def test_the_memory_of_a_gpu_is_shown_and_asked_for_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def used() -> tuple[int, int]:
+        asked.append(1)
+        return 3 * 2**30, 12 * 2**30
+
+    monkeypatch.setattr(screens, "used_bytes", used)
+    screen = Screen(Console(file=StringIO(), force_terminal=True, width=140))
+    frames = Frames(screen)
+    with Model(NET, device="cpu", plan=planned()) as model, screen:
+        monkeypatch.setattr(model.device, "name", "cuda")
+        Trainer(model, images(), epochs=1, watchers=[screen, frames]).run()
+    assert "GPU 3 GiB of 12 GiB" in frames.seen[-1] and len(asked) < EACH
+
+
+def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    shown_run(Screen())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert not any("\x1b" in line for line in lines)
+
+
+# -- TensorBoard -----------------------------------------------------------------------------------
+
+
+def events(folder: Path) -> list[Any]:
+    """All events of all files: records of length, checksum, an Event, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return found
+
+
+def test_tensorboard_is_told_every_step_and_every_epoch(tmp_path: Path) -> None:
+    board = Board(tmp_path / "board")
+    trainer = shown_run(Screen(), board)
+    board.close()
+    told = {
+        (value.tag, event.step): value.simple_value
+        for event in events(tmp_path / "board")
+        for value in event.summary.value
+    }
+    steps = range(1, 2 * EACH + 1)
+    for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
+        assert [step for tag, step in told if tag == f"step/{name}"] == list(steps)
+    for row in trainer.rows:
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            assert told[f"epoch/{name}", row.epoch * EACH] == pytest.approx(getattr(row, name), rel=1e-6)
+
+
+def test_tensorboard_that_is_not_installed_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from gpunet.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = CliRunner().invoke(app, ["train", "vgg_digits", "--device", "cpu", "--tensorboard"])
+    assert result.exit_code == ConfigError.exit_code and result.stdout == ""
+    assert '--tensorboard needs tensorboardX: pip install "gpunet[tensorboard]"' in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -55,16 +55,16 @@ def wait_for(process: "subprocess.Popen[str]", words: str) -> None:
 def test_a_signal_ends_a_run_that_then_goes_on_as_if_never_stopped(
     run: Run, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    options = (TINY, "--epochs", "6", "--device", "cpu", "--schedule", "cosine", "--batch", "5")
+    options = (TINY, "--epochs", "4", "--device", "cpu", "--schedule", "cosine", "--batch", "5")
     process = start(tmp_path, *options, "--out", "a")
-    wait_for(process, "epoch 1/6")
+    wait_for(process, "epoch 1/4")
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     first, last = errors.splitlines()
     assert first == "gpunet: stopping after this step; once more to leave at once"
     words = re.fullmatch(r"gpunet: stopped; gpunet train --resume a goes on after step ([\d,]+)", last)
-    assert words and int(words[1].replace(",", "")) == read(tmp_path / "a" / LAST).state["trainer"]["steps"] < 6 * 288
+    assert words and int(words[1].replace(",", "")) == read(tmp_path / "a" / LAST).state["trainer"]["steps"] < 4 * 288
     result = run("train", "--resume", "a", "--device", "cpu")
     assert result.exit_code == 0 and f"after step {words[1]}" in result.stdout, result.output
     assert run("train", *options, "--out", "b").exit_code == 0
@@ -227,7 +227,7 @@ def test_the_first_layer_that_overflows_is_named_and_nothing_is_updated(tmp_path
         model.parameters["conv2.w"] = np.full((2, 3, 3, 2), 3e38)
         before = {name: values.tobytes() for name, values in model.state.items()}
         trainer = Trainer(model, images(), epochs=1)
-        with pytest.raises(Diverged, match=r"in epoch 1, step 1 of 8; conv2 is the first layer with .* in conv2\.y"):
+        with pytest.raises(Diverged, match=r"in epoch 1, step 1 of 11; conv2 is the first layer with .* in conv2\.y"):
             trainer.run()
         assert {name: values.tobytes() for name, values in model.state.items()} == before and model.steps == 0
 

@@ -123,8 +123,10 @@ class Several:
     each: "tuple[tuple[type, Rule], ...]"
 
     def holds(self, values: Any) -> bool:
-        return isinstance(values, list | tuple) and len(values) <= self.most and all(
-            any(_is(base, value) and rule.holds(value) for base, rule in self.each) for value in values
+        return (
+            isinstance(values, list | tuple)
+            and len(values) <= self.most
+            and all(any(_is(base, value) and rule.holds(value) for base, rule in self.each) for value in values)
         )
 
     def described(self, base: type) -> str:

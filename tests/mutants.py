@@ -1,6 +1,6 @@
 """Breaks each kernel on purpose, in a copy, and shows that the tests notice: `python tests/mutants.py [NAME ...]`.
 
-The mutants stand in `tests/mutations.py`. The tests of a mutant's kernel run on the emulator with the changed copy.
+The mutants of a kernel stand with its tests. The tests of a mutant's kernel run on the emulator with the changed copy.
 Exit code 1 if a mutant survives, if it does not compile, or if the text that it changes is not there any more.
 """
 
@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.mutations import FAMILIES, MUTANTS, Mutant
+from tests.mutations import FAMILIES, Mutant, all_mutants
 from tests.with_kernels import NOT_COMPILED
 
+MUTANTS = all_mutants()
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "cuda"
 TIMEOUT_SECONDS = 900

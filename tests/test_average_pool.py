@@ -8,6 +8,8 @@ from gpunet import FC, AvgPool, ConfigError, Conv, GlobalAvgPool, Net, Volume
 from tests import oracle
 from tests.geometries import COMMON, Geometry
 from tests.layer_checks import check_net, check_only_given_images, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -124,3 +126,63 @@ def test_volumes():
     assert GlobalAvgPool().output(Volume(9, 7, 4)) == Volume(1, 1, 4)
     with pytest.raises(ConfigError, match=r"P=2 would make windows of padding alone; use P < F=2"):
         AvgPool(2, P=2)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_average_pool_forward(draw: Draw) -> Call:
+    x, y, _ = draw.pooling()
+    return Call("average_pool_forward", (x,), ((y.shape, draw.dtype),), attributes=draw.geometry)
+
+
+def call_average_pool_backward(draw: Draw) -> Call:
+    x, dy, _ = draw.pooling()
+    return Call("average_pool_backward", (dy,), ((x.shape, draw.dtype),), attributes=draw.geometry)
+
+
+MUTANTS = [
+    *mutants_of(
+        "average_pool.cu",
+        "average_pool_forward",
+        ("tail guard off by one", "pack < N * H2 * W2 * D;", "pack <= N * H2 * W2 * D;"),
+        ("the last pack is left out", "pack < N * H2 * W2 * D;", "pack < N * H2 * W2 * D - 1;"),
+        ("no padding", "top = at.row * S - P,", "top = at.row * S,"),
+        ("a stride of F", "left = at.column * S - P;", "left = at.column * F - P;"),
+        ("the last value counts alone", "sum.value[lane] += values", "sum.value[lane] = values"),
+        ("divides by the whole window", "seen(top, F, H) * seen(left, F, W)", "F * F"),
+        ("counts rows twice", "seen(top, F, H) * seen(left, F, W)", "seen(top, F, H) * seen(top, F, H)"),
+        ("a sum", "        for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] /= count;\n", ""),
+        ("packs across positions", "D % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
+        (
+            "ints for many inputs",
+            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(average_pool_packs",
+            "1;\n    DISPATCH(average_pool_packs",
+        ),
+    ),
+    *mutants_of(
+        "average_pool.cu",
+        "average_pool_backward",
+        ("tail guard off by one", "pack < N * H * W * D;", "pack <= N * H * W * D;"),
+        ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
+        ("divides by the whole window", "seen(i * S - P, F, H) * seen(j * S - P, F, W)", "F * F"),
+        ("counts without the padding", "seen(i * S - P, F, H)", "seen(i * S, F, H)"),
+        ("the count of another column", "seen(j * S - P, F, W)", "seen(j - P, F, W)"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(dy, dx)", "aligned(dy, dx)"),
+        ("packs at any address in", "aligned(dy, dx)", "aligned(dx)"),
+        ("packs at any address out", "aligned(dy, dx)", "aligned(dy)"),
+        (
+            "ints for many inputs",
+            "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));\n    DISPATCH(average_pool_backward",
+            "reach(H, W, D, S, P);\n    DISPATCH(average_pool_backward",
+        ),
+        (
+            "ints for long strides",
+            "reach(H, W, D, S, P));\n    DISPATCH(average_pool_backward",
+            "0);\n    DISPATCH(average_pool_backward",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

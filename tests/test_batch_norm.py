@@ -1,5 +1,7 @@
 """Batch normalization against float64 loops, slopes and PyTorch: statistics of a batch, running ones, and in nets."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,9 @@ from gpunet.train.trainer import Trainer
 from gpunet.train.weights import restore_weights, save_weights
 from tests import oracle
 from tests.layer_checks import check_net, check_only_given_images, check_words
-from tests.ops import run_op
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
+from tests.ops import Spec, run_op
 from tests.test_ways import LIMIT, lowered, planned
 
 DTYPES = [np.float32, np.float64]
@@ -401,3 +405,203 @@ def test_the_words(tmp_path):
 def test_numbers_that_do_not_work_are_refused(fields, told):
     with pytest.raises(ConfigError, match=told):
         BatchNorm(**fields)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _batch_norm(draw: Draw) -> tuple[np.ndarray, list[np.ndarray], dict[str, Any]]:
+    """x; a mean, a variance, a scale and a shift; eps, and the number of rows in a part."""
+    x = draw.values(*draw.volume())
+    each = [draw.values(x.shape[-1]) for _ in range(4)]
+    each[1] = np.abs(each[1])
+    return x, each, {"eps": 0.125}
+
+
+def _batch_norm_parts(draw: Draw, x: np.ndarray) -> tuple[tuple[Spec], dict[str, int]]:
+    """Scratch for two more parts than needed, and how many rows a part has."""
+    block_rows, D = draw.size(1, 40), x.shape[-1]
+    return (((2 * (2 - (-x.size // D // block_rows)), D), draw.dtype),), {"block_rows": block_rows}
+
+
+def call_batch_norm_statistics(draw: Draw) -> Call:
+    x, each, _ = _batch_norm(draw)
+    scratch, numbers = _batch_norm_parts(draw, x)
+    numbers |= {"training": int(draw.size(0, 3) > 0)}
+    return Call("batch_norm_statistics", (x, *each[:2]), ((x.shape[-1:], draw.dtype),) * 2, scratch, numbers)
+
+
+def call_batch_norm_forward(draw: Draw) -> Call:
+    x, each, eps = _batch_norm(draw)
+    return Call("batch_norm_forward", (x, *each), ((x.shape, draw.dtype),), attributes=eps, aliases=({0: 0},))
+
+
+def call_batch_norm_backward_sums(draw: Draw) -> Call:
+    x, each, eps = _batch_norm(draw)
+    scratch, numbers = _batch_norm_parts(draw, x)
+    inputs = draw.values(*x.shape), x, *each[:2]
+    return Call("batch_norm_backward_sums", inputs, ((x.shape[-1:], draw.dtype),) * 2, scratch, numbers | eps)
+
+
+def call_batch_norm_backward(draw: Draw) -> Call:
+    x, each, eps = _batch_norm(draw)
+    inputs = draw.values(*x.shape), x, *each, draw.values(x.shape[-1])
+    aliases = {0: 0}, {0: 1}
+    return Call("batch_norm_backward", inputs, ((x.shape, draw.dtype),), attributes=eps, aliases=aliases)
+
+
+def call_batch_norm_update(draw: Draw) -> Call:
+    _, each, _ = _batch_norm(draw)
+    numbers = {"momentum": 0.25, "images": draw.size(2, 9), "positions": draw.size(1, 99)}
+    return Call("batch_norm_update", tuple(each[:2]), tuple(each[2:]), attributes=numbers)
+
+
+MUTANTS = [
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_parts",
+        (
+            "the last row of a part is left out",
+            "last = after < rows ? after : rows",
+            "last = (after < rows ? after : rows) - 1",
+        ),
+        ("maps behind the last", "k < D ? last : first, k", "last, k"),
+        ("starts with the second row", "row = first + threadIdx.x / COUNT", "row = first + 1 + threadIdx.x / COUNT"),
+        ("no differences", "x[row * D + k] - start;", "x[row * D + k];"),
+        ("squares as if the first row were the mean", " - sums.one * (sums.one / (real)(last - first))", ""),
+        (
+            "squares over the totals",
+            "partials[(parts + part) * D + k] = sums.two - ",
+            "partials[part * D + k] = sums.two - ",
+        ),
+        (
+            "no squares",
+            "so_far.two += difference * difference;\n        });\n        if (threadIdx.x < MAPS",
+            "so_far.two += difference;\n        });\n        if (threadIdx.x < MAPS",
+        ),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_merge",
+        ("all parts are full", "left < block_rows ? left : block_rows", "block_rows"),
+        ("parts are no part of the variance", " + count * difference * difference", ""),
+        ("every part counts once", "so_far.one += count * difference", "so_far.one += difference"),
+        ("the first part's mean", "start + (above + further)", "start + above"),
+        ("the first row's place", "start + (above + further)", "above + further"),
+        ("no differences of first rows", "x[part * block_rows * D + k] - start + ", ""),
+        ("nothing of the means", "squares = sums.two - sums.one * further", "squares = sums.two"),
+        ("below 0", "squares < 0 ? real(0) : squares", "squares"),
+        ("a sum, not a mean", "squares / (real)rows", "squares"),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_recall",
+        ("the mean twice", "variance[k] = running_variance[k]", "variance[k] = running_mean[k]"),
+        (
+            "the last map is left out",
+            "k < D; k += item_stride()) {\n        mean[k]",
+            "k < D - 1; k += item_stride()) {\n        mean[k]",
+        ),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_forward",
+        ("no mean", "(values.value[lane] - means.value[lane]) * factor", "values.value[lane] * factor"),
+        ("no shift", "* factor + shifts.value[lane]", "* factor"),
+        (
+            "no scale",
+            "scales.value[lane] / sqrt(variances.value[lane] + eps);",
+            "1 / sqrt(variances.value[lane] + eps);",
+        ),
+        (
+            "no root",
+            "scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "scales.value[lane] / (variances.value[lane] + eps)",
+        ),
+        (
+            "no eps",
+            "scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "scales.value[lane] / sqrt(variances.value[lane])",
+        ),
+        (
+            "the last pack is left out",
+            "pack < rows * D; pack += item_stride()) {\n        const Index k = pack % D;\n        auto values",
+            "pack < rows * D - 1; pack += item_stride()) {\n        const Index k = pack % D;\n        auto values",
+        ),
+        (
+            "packs at any depth",
+            "const bool packs = D % WIDTH == 0 && aligned(x, mean, variance, scale, shift, y)",
+            "const bool packs = aligned(x, mean, variance, scale, shift, y)",
+        ),
+        ("packs at any address", "aligned(x, mean, variance, scale, shift, y)", "aligned(x, mean, variance, scale, y)"),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_backward_parts",
+        ("no mean", "gradient * (x[row * D + k] - middle)", "gradient * x[row * D + k]"),
+        ("no gradient", "gradient * (x[row * D + k] - middle)", "(x[row * D + k] - middle)"),
+        ("no deviation", "sums.two / sqrt(variance[k] + eps)", "sums.two"),
+        ("the gradients are not summed", "so_far.one += gradient;", "so_far.one = gradient;"),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_backward_merge",
+        (
+            "the sums are exchanged",
+            "dshift[k] = sums.one;\n            dscale[k] = sums.two;",
+            "dshift[k] = sums.two;\n            dscale[k] = sums.one;",
+        ),
+        ("the last part alone", "so_far.one += partials[part * D + k];", "so_far.one = partials[part * D + k];"),
+        (
+            "the first part is left out",
+            "so_far.two += partials[(parts + part) * D + k];",
+            "so_far.two += part ? partials[(parts + part) * D + k] : 0;",
+        ),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_backward",
+        ("the statistics stand still", "(gradients.value[lane] - common)", "gradients.value[lane]"),
+        (
+            "the mean stands still",
+            "(dshifts.value[lane] + normal * dscales.value[lane]) * share",
+            "normal * dscales.value[lane] * share",
+        ),
+        (
+            "the deviation stands still",
+            "(dshifts.value[lane] + normal * dscales.value[lane]) * share",
+            "dshifts.value[lane] * share",
+        ),
+        ("sums, not means", "dscales.value[lane]) * share", "dscales.value[lane])"),
+        ("no scale", "scales.value[lane] * inverse * (", "inverse * ("),
+        ("no deviation", "scales.value[lane] * inverse * (", "scales.value[lane] * ("),
+        (
+            "no eps",
+            "real inverse = 1 / sqrt(variances.value[lane] + eps)",
+            "real inverse = 1 / sqrt(variances.value[lane])",
+        ),
+        (
+            "packs at any address",
+            "aligned(dy, x, mean, variance, scale, dscale, dshift, dx)",
+            "aligned(dy, x, mean, variance, scale, dscale, dx)",
+        ),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_update",
+        ("forgets all", "running_mean[k] = kept * running_mean[k] + momentum", "running_mean[k] = momentum"),
+        (
+            "forgets nothing",
+            "running_variance[k] = kept * running_variance[k]",
+            "running_variance[k] = running_variance[k]",
+        ),
+        ("biased", "momentum * (unbiased * variance[k])", "momentum * variance[k]"),
+        ("no momentum", "momentum * mean[k]", "mean[k]"),
+        (
+            "the last map is left out",
+            "k < D; k += item_stride()) {\n        running_mean[k]",
+            "k < D - 1; k += item_stride()) {\n        running_mean[k]",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

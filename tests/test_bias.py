@@ -1,9 +1,13 @@
 """The gradient of biases: a sum over many rows that loses nothing."""
 
+from math import prod
+
 import numpy as np
 import pytest
 
 from tests import oracle
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 
@@ -60,3 +64,44 @@ def test_nan_and_infinity_are_seen(device, rng):
 def test_twice_the_same_bits(device, rng):
     dy = rng.standard_normal((7, 13, 11, 5)).astype(np.float32)
     np.testing.assert_array_equal(backward(device, dy, 64), backward(device, dy, 64))
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_bias_backward(draw: Draw) -> Call:
+    N, H, W, _ = draw.volume()
+    K, block_rows = draw.size(1, 70), draw.size(1, 40)
+    shape = (K,) if draw.rng.random() < 0.7 else (H, W, K)  # of each map, or of each value
+    rows, values = (N + 2) * H * W * K // prod(shape), prod(shape)
+    partials = -(-rows // block_rows), values
+    db, accumulate = draw.sum(shape)
+    attributes = {"block_rows": block_rows, **accumulate}
+    return Call("bias_backward", (draw.values(N, H, W, K),), (db,), ((partials, draw.dtype),), attributes)
+
+
+MUTANTS = [
+    *mutants_of(
+        "bias.cu",
+        "add_bias",
+        ("tail guard off by one", "pack < rows * K;", "pack <= rows * K;"),
+        ("the bias of the row", "pack % K)", "pack / K % K)"),
+        ("packs across rows", "K % WIDTH == 0 && aligned(b, y)", "aligned(b, y)"),
+        ("packs at any address in", "aligned(b, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(b, y)", "aligned(b)"),
+        ("biases replace", "values.value[lane] += biases", "values.value[lane] = biases"),
+    ),
+    *mutants_of(
+        "bias.cu",
+        "sum_rows",
+        ("rows behind the last", "after < rows ? after : rows", "after"),
+        ("the rest of the rows is left out", "(rows + block_rows - 1) / block_rows", "rows / block_rows"),
+        ("a tile is left out", "tile < parts * tiles;", "tile < parts * tiles - 1;"),
+        ("all threads add the same rows", "part * block_rows + lane;", "part * block_rows;"),
+        ("a row of eight is left out", "row += BLOCK / MAPS", "row += BLOCK / MAPS + 1"),
+        ("maps behind the last", "if (lane == 0 && k < K) sums", "if (lane == 0) sums"),
+        ("partial sums overlap", "k < K) sums[part * K + k]", "k < K) sums[part + k]"),
+        ("earlier sums are forgotten", "accumulate ? sums[part * K + k] + sum : sum", "sum"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

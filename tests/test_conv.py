@@ -7,13 +7,15 @@ import pytest
 import torch
 
 import gpunet
-from gpunet import FC, ConfigError, Conv, MaxPool, Net, ReLU, ShapeError
+from gpunet import FC, ConfigError, Conv, MaxPool, Net, ReLU, ShapeError, Volume
 from gpunet.devices import target
 from gpunet.program.chunks import chunk_rows, chunks
 from gpunet.volume import pair, sides
 from tests import oracle
 from tests.geometries import COMMON, FILTERS, Geometry
 from tests.layer_checks import check_net, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -377,3 +379,135 @@ def test_numbers_that_do_not_work_are_refused(fields, told):
 def test_what_does_not_fit_says_what_would(layer, told):
     with pytest.raises(ShapeError, match=told):
         Net("8x7x4", [layer, FC(2)])
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _conv(draw: Draw) -> tuple[np.ndarray, ...]:
+    N, H, W, maps = draw.volume()
+    draw.geometry, F, H2, W2 = draw_filters(draw, H, W)
+    groups = draw.size(1, 3) if draw.rng.random() < 0.5 else 1
+    D, K = groups * maps, groups * draw.depth()
+    shape = (K, *F, maps)
+    rows = chunk_rows(N + 2, H2, W2, draw.size(1, (N + 2) * H2 * W2))
+    pixels = (F, draw.geometry) == ((1, 1), Conv(1, F=1).geometry)
+    columns = None if pixels else ((rows, F[0] * F[1] * maps), draw.dtype)
+    draw.scratch = (columns, ((max(64, prod(shape)),), draw.dtype))
+    return draw.values(N, H, W, D), draw.values(*shape), draw.values(K), draw.values(N, H2, W2, K)
+
+
+def draw_filters(draw: Draw, H: int, W: int) -> tuple[dict[str, int], tuple[int, int], int, int]:
+    """Numbers and extents of filters that fit into H x W, and H2, W2; a tenth of them of one position at stride 1,
+    which need no im2col matrix."""
+    if draw.rng.random() < 0.1:
+        return Conv(1, F=1).geometry, (1, 1), H, W
+    while True:
+        F, S = ((draw.size(1, 5), draw.size(1, 5)) for _ in range(2))
+        P = tuple(draw.size(0, 4) for _ in range(4))
+        layer = Conv(1, F, S, P, dilation=draw.size(1, 3) if draw.rng.random() < 0.3 else 1, fit=draw.policy())
+        try:
+            volume = layer.output(Volume(H, W, 1))
+        except ShapeError:
+            continue
+        return layer.geometry, F, volume.H, volume.W
+
+
+def call_conv_forward(draw: Draw) -> Call:
+    x, w, b, y = _conv(draw)
+    bias = b if draw.rng.random() < 0.8 else None
+    return Call("conv_forward", (x, w, bias), ((y.shape, draw.dtype),), draw.scratch, draw.geometry)
+
+
+def call_conv_backward_weights(draw: Draw) -> Call:
+    x, w, _, dy = _conv(draw)
+    dw, accumulate = draw.sum(w.shape)
+    return Call("conv_backward_weights", (x, dy), (dw,), draw.scratch, {**draw.geometry, **accumulate})
+
+
+def call_conv_backward_input(draw: Draw) -> Call:
+    x, w, _, dy = _conv(draw)
+    return Call("conv_backward_input", (dy, w), ((x.shape, draw.dtype),), draw.scratch, draw.geometry)
+
+
+MUTANTS = [
+    *mutants_of(
+        "conv.cu",
+        "im2col",
+        (
+            "tail guard off by one",
+            "pack < images * rows * W2 * F_rows * span;",
+            "pack <= images * rows * W2 * F_rows * span;",
+        ),
+        (
+            "the last pack is left out",
+            "pack < images * rows * W2 * F_rows * span;",
+            "pack < images * rows * W2 * F_rows * span - 1;",
+        ),
+        ("rows above the input", "inside = 0 <= h &&", "inside ="),
+        ("rows below the input", "h < H && 0 <= offset", "0 <= offset"),
+        ("one row below the input", "h < H && 0 <= offset", "h <= H && 0 <= offset"),
+        ("columns left of the input", "0 <= offset && offset < W * D", "offset < W * D"),
+        ("columns right of the input", "0 <= offset && offset < W * D", "0 <= offset"),
+        ("the first row of the chunk is 0", "i = row0 + position", "i = position"),
+        ("no padding", "h = i * S_rows - P_top + f_row", "h = i * S_rows + f_row"),
+        ("no stride", "(j * S_columns - P_left) * D", "(j - P_left) * D"),
+        ("one stride for both axes", "(j * S_columns - P_left) * D", "(j * S_rows - P_left) * D"),
+        ("one padding for both axes", "(j * S_columns - P_left) * D", "(j * S_columns - P_top) * D"),
+        ("rows that are not dilated", "P_top + f_row * dilation;", "P_top + f_row;"),
+        ("columns that are not dilated", "gap = dilation * D - maps;", "gap = D - maps;"),
+        ("every window in one piece", "right = gap == 0 ? along", "right = true ? along"),
+        ("the first map of the group is 0", "    x += image0 * H * W * D + map0;", "    x += image0 * H * W * D;"),
+        ("the first image of the chunk is 0", "    x += image0 * H * W * D + map0;\n", "    x += map0;\n"),
+        ("32-bit first image", "    x += image0 * H * W * D + map0;", "    x += (int)(image0 * H * W * D) + map0;"),
+        (
+            "nothing where zeros belong",
+            "store(columns, pack, values);",
+            "if (inside) store(columns, pack, values);",
+        ),
+        ("packs across positions", "maps % WIDTH == 0 && aligned(x, columns)", "aligned(x, columns)"),
+        ("packs at any address", "aligned(x, columns)", "aligned(columns)"),
+        (
+            "ints for long strides",
+            "dilation, row0 + rows)\n    );\n    DISPATCH(\n        im2col",
+            "dilation, row0 + rows) * 0\n    );\n    DISPATCH(\n        im2col",
+        ),
+    ),
+    *mutants_of(
+        "conv.cu",
+        "col2im",
+        ("tail guard off by one", "pack < images * height * W * maps;", "pack <= images * height * W * maps;"),
+        ("earlier chunks are forgotten", "        if (h < fresh) sum = load<COUNT>(dx, here);\n", ""),
+        ("adds to what was never written", "if (h < fresh) sum", "if (h <= fresh) sum"),
+        ("rows of the chunk start at 0", "h = first + position", "h = position"),
+        ("a row of windows is left out", "row0, row0 + rows);", "row0, row0 + rows - 1);"),
+        (
+            "windows of other chunks",
+            "covering<Index>(h + P_top, down_to, S_rows, row0, row0 + rows)",
+            "covering<Index>(h + P_top, down_to, S_rows, 0, row0 + rows)",
+        ),
+        ("windows count from the image", "(n * rows + i - row0) * W2 + j", "(n * rows + i) * W2 + j"),
+        ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
+        ("a window transposed", "f_row * F_columns + f_column;", "f_column * F_rows + f_row;"),
+        ("one stride for both axes", "w + P_left - j * S_columns", "w + P_left - j * S_rows"),
+        ("one padding for both axes", "w + P_left - j * S_columns", "w + P_top - j * S_columns"),
+        ("windows that are not dilated", "down_to = (F_rows - 1) * dilation + 1", "down_to = F_rows"),
+        (
+            "values between the positions of a window",
+            "distance % dilation == 0 ? distance / dilation : -1",
+            "distance / dilation",
+        ),
+        ("dilation is always one", "if (dilation == 1) {", "if (true) {"),
+        ("the first map of the group is 0", "dx += image0 * H * W * D + map0;", "dx += image0 * H * W * D;"),
+        ("the first image of the chunk is 0", "    dx += image0 * H * W * D + map0;\n", "    dx += map0;\n"),
+        ("32-bit first image", "dx += image0 * H * W * D + map0;", "dx += (int)(image0 * H * W * D) + map0;"),
+        ("packs across positions", "maps % WIDTH == 0 && aligned(columns, dx)", "aligned(columns, dx)"),
+        ("packs at any address", "aligned(columns, dx)", "aligned(columns)"),
+        (
+            "ints for long strides",
+            "dilation, row0 + rows)\n    );\n    if (dilation == 1) {",
+            "dilation, row0 + rows) * 0\n    );\n    if (dilation == 1) {",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

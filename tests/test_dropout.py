@@ -7,6 +7,8 @@ import gpunet
 from gpunet import FC, ConfigError, Conv, Dropout, MaxPool, Model, Net, ReLU
 from tests import oracle
 from tests.layer_checks import N, batch_for, check_net, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 PUBLISHED = [
@@ -153,3 +155,42 @@ def test_the_words(tmp_path):
 def test_shares_that_leave_nothing_or_mean_nothing_are_refused(p):
     with pytest.raises(ConfigError, match="p must be a number of at least 0 and below 1; got"):
         Dropout(p)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_dropout(draw: Draw) -> Call:
+    x = draw.activations()
+    where = {"seed": draw.size(0, 2**62), "step": draw.size(1, 2**31), "layer": draw.size(0, 2**32 - 1)}
+    where |= {
+        "p": 1 - 1 / 2 ** draw.size(1, 3),
+        "first_image": draw.size(0, 2**33),
+        "training": draw.size(0, 3) > 0,
+    }
+    return Call("dropout", (x,), ((x.shape, draw.dtype),), attributes=where, aliases=({0: 0},))
+
+
+MUTANTS = [
+    *mutants_of(
+        "dropout.cu",
+        "dropout",
+        ("nine rounds", "round < 10", "round < 9"),
+        ("the key stays", "        key0 += 0x9E3779B9u;\n", ""),
+        ("every round begins alike", "key1 += 0xBB67AE85u", "key1 += 0"),
+        ("the half of the key", "(unsigned int)(seed >> 32)", "0u"),
+        ("places wrap around", "(unsigned int)(group >> 32)", "0u"),
+        ("all steps alike", "(unsigned int)step", "0u"),
+        ("all layers alike", "(unsigned int)layer", "0u"),
+        ("the same mask in every round", "place = first + pack * size", "place = pack * size"),
+        ("one word for all", "(place + lane) % 4", "lane % 4"),
+        ("groups across packs", "first % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
+        ("the threshold is dropped too", "word < threshold", "word <= threshold"),
+        ("not scaled", "values.value[lane] * scale", "values.value[lane]"),
+        ("NaN times 0", "? real(0) :", "? values.value[lane] * real(0) :"),
+        ("the last value is left out", "elementwise(count,", "elementwise(count - 1,"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -7,6 +7,7 @@ import torch
 from gpunet.devices import target
 from tests import oracle
 from tests.geometries import conv_numbers
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -96,3 +97,29 @@ def test_it_is_the_convolution_whose_window_is_the_whole_volume(device, rng):
         **conv_numbers(S=1, P=0),
     )
     oracle.assert_near(case.forward(device), y)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _fc(draw: Draw) -> tuple[np.ndarray, ...]:
+    N, H, W, D = draw.volume()
+    K = draw.depth()
+    draw.scratch = (((max(64, K * H * W * D),), draw.dtype),)
+    return draw.values(N, H, W, D), draw.values(K, H * W * D), draw.values(K), draw.values(N, 1, 1, K)
+
+
+def call_fc_forward(draw: Draw) -> Call:
+    x, w, b, y = _fc(draw)
+    return Call("fc_forward", (x, w, b), ((y.shape, draw.dtype),), draw.scratch)
+
+
+def call_fc_backward_weights(draw: Draw) -> Call:
+    x, w, _, dy = _fc(draw)
+    dw, accumulate = draw.sum(w.shape)
+    return Call("fc_backward_weights", (x, dy), (dw,), draw.scratch, accumulate)
+
+
+def call_fc_backward_input(draw: Draw) -> Call:
+    x, w, _, dy = _fc(draw)
+    return Call("fc_backward_input", (dy, w), ((x.shape, draw.dtype),), draw.scratch)

@@ -8,6 +8,8 @@ import gpunet
 from gpunet import FC, ConfigError, Conv, Hinge, MaxPool, Net, ReLU
 from tests import oracle
 from tests.layer_checks import check_net
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -153,3 +155,75 @@ def test_its_gradient_takes_over_the_scores():
 def test_settings_that_do_not_work_are_refused(fields, told):
     with pytest.raises(ConfigError, match=told):
         Hinge(**fields)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _margin(draw: Draw) -> dict[str, float]:
+    return {"margin": float(draw.rng.choice([0.5, 1.0, 3.0])), "squared": draw.size(0, 1)}
+
+
+def call_hinge_forward(draw: Draw) -> Call:
+    scores, labels = draw.scores()
+    N = len(labels)
+    return Call("hinge_forward", (scores, labels), (((N,), draw.dtype), ((N,), np.int32)), (), _margin(draw))
+
+
+def call_hinge_backward(draw: Draw) -> Call:
+    scores, labels = draw.scores()
+    numbers = _margin(draw) | draw.part_of_a_loss()
+    outputs = ((scores.shape, draw.dtype),)
+    return Call("hinge_backward", (scores, labels), outputs, (), numbers, aliases=({0: 0},))
+
+
+MUTANTS = [
+    *mutants_of(
+        "hinge.cu",
+        "hinge_forward",
+        ("the label counts", "if (k != label && !(", "if (!("),
+        ("NaN does not count", "!(excess <= 0)) sum", "excess > 0) sum"),
+        ("no margin", "row[k] - row[label] + margin;", "row[k] - row[label];"),
+        ("never squared", "squared ? excess * excess : excess;", "excess;"),
+        ("always squared", "squared ? excess * excess : excess;", "excess * excess;"),
+        (
+            "the last class is left out",
+            "k < K; k += BLOCK) {\n            const real excess",
+            "k < K - 1; k += BLOCK) {\n            const real excess",
+        ),
+        ("any of equals is a hit", "best.k == label;", "best.value == row[label];"),
+        (
+            "each thread knows its own classes",
+            "        sum = reduce_sum(sum, sums);\n        const Best",
+            "        const Best",
+        ),
+    ),
+    *mutants_of(
+        "hinge.cu",
+        "hinge_backward",
+        (
+            "a slope at the kink",
+            "if (excess <= 0) return 0;",
+            "if (excess < 0) return 0;\n    if (excess == 0) return 1;",
+        ),
+        ("a slope below the margin", "    if (excess <= 0) return 0;\n", ""),
+        ("a slope of 1 for NaN", "excess > 0 ? real(1) : excess;", "real(1);"),
+        ("half of the slope", "squared ? 2 * excess", "squared ? excess"),
+        ("the label is a class like others", "if (k != label) sum", "sum"),
+        ("the label rises", "? -sum :", "? sum :"),
+        (
+            "the label is read late",
+            "slope(row[k] - label_score + margin, squared);\n            dx",
+            "slope(row[k] - row[label] + margin, squared);\n            dx",
+        ),
+        ("not a mean", "rise / real(images) * weight", "rise * weight"),
+        ("mean of a part of the batch", "rise / real(images)", "rise / real(N)"),
+        ("no weight", "/ real(images) * weight", "/ real(images)"),
+        (
+            "a class behind the last",
+            "k < K; k += BLOCK) {\n            const real rise",
+            "k <= K; k += BLOCK) {\n            const real rise",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tests import oracle
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 
@@ -22,3 +24,23 @@ def test_scale_one_and_shift_zero_keep_every_byte(device):
     x = np.arange(256, dtype=np.uint8).reshape(2, 8, 4, 4)
     (y,) = run_op(device, "image_to_float", [x], [(x.shape, np.float32)], scale=1.0, shift=0.0)
     np.testing.assert_array_equal(y, x)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_image_to_float(draw: Draw) -> Call:
+    x = draw.rng.integers(0, 256, draw.volume()).astype(np.uint8)
+    return Call("image_to_float", (x,), ((x.shape, draw.dtype),), attributes={"scale": 1 / 64, "shift": -2.0})
+
+
+MUTANTS = [
+    *mutants_of(
+        "image.cu",
+        "image_to_float",
+        ("the last byte is left out", "elementwise(count,", "elementwise(count - 1,"),
+        ("the shift is subtracted", "* scale + shift;", "* scale - shift;"),
+        ("no scale", "* scale + shift;", "+ shift;"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -15,8 +15,9 @@ from gpunet.program.chunks import chunk_rows
 from tests.device_arrays import new_array, read
 from tests.emulator.driver import ORDERS, EmulatorDriver
 from tests.geometries import conv_numbers
-from tests.op_cases import OPS, Draw
+from tests.op_calls import OPS, Draw
 from tests.ops import run_op
+from tests.test_conv import draw_filters
 
 # ---- the same bits, whatever the order of the threads and the size of the grid ----
 
@@ -30,16 +31,16 @@ def _device(order: str = "ascending", *, multiprocessors: int = 1) -> CudaDevice
 @pytest.mark.parametrize("op", OPS)
 def test_every_order_of_threads_and_every_grid_gives_the_same_bits(op: str, rng: np.random.Generator) -> None:
     for _ in range(3):
-        case = Draw(rng).case(op)
+        case = Draw(rng).call(op)
         devices = [*(_device(order) for order in ORDERS), _device(multiprocessors=10_000)]
         first, *others = [[values.tobytes() for values in case.run(device)] for device in devices]
         assert all(other == first for other in others), case.attributes
 
 
-@pytest.mark.parametrize("op", [op for op in OPS if Draw(np.random.default_rng(0)).case(op).aliases])
+@pytest.mark.parametrize("op", [op for op in OPS if Draw(np.random.default_rng(0)).call(op).aliases])
 def test_outputs_may_lie_where_the_contract_says(op: str, rng: np.random.Generator) -> None:
     for _ in range(5):
-        case = Draw(rng).case(op)
+        case = Draw(rng).call(op)
         apart = [values.tobytes() for values in case.run(_device())]
         for in_place in case.aliases:
             for order in ORDERS:
@@ -128,7 +129,7 @@ def _conv_case(rng: np.random.Generator) -> dict[str, Any]:
     """A convolution in which every sum is a small whole number: exact, so that equal means equal."""
     draw = Draw(rng, whole=True)
     N, H, W, D = draw.volume()
-    geometry, F, H2, W2 = draw.filters(H, W)
+    geometry, F, H2, W2 = draw_filters(draw, H, W)
     K = draw.depth()
     x, w, b = draw.values(N, H, W, 2 * D), draw.values(2 * K, *F, D), draw.values(2 * K)
     return {"x": x, "w": w, "b": b, "dy": draw.values(N, H2, W2, 2 * K), "geometry": geometry}
@@ -192,7 +193,7 @@ def test_a_matrix_is_transposed_exactly_by_its_inverse(rng: np.random.Generator)
     draw = Draw(rng, whole=True)
     for _ in range(20):
         N, H, W, D = draw.volume()
-        geometry, F, H2, W2 = draw.filters(H, W)
+        geometry, F, H2, W2 = draw_filters(draw, H, W)
         driver = EmulatorDriver()
         x, c = draw.values(N, H, W, D), draw.values(N * H2 * W2, F[0] * F[1] * D)
         columns = new_array(driver, c.shape, np.float32)

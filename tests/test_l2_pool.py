@@ -8,6 +8,8 @@ from gpunet import FC, Conv, L2Pool, Net
 from tests import oracle
 from tests.geometries import COMMON, Geometry
 from tests.layer_checks import check_net, check_only_given_images, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -96,3 +98,61 @@ def test_nets_with_lengths_learn(device):
 def test_the_words(tmp_path):
     layers = [L2Pool(2), L2Pool(3, S=1, P=1), FC(4)]
     check_words("INPUT[8x6x3] -> L2POOL2 -> L2POOL3(S=1, P=1) -> FC-4", Net("8x6x3", layers), tmp_path)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_l2_pool_forward(draw: Draw) -> Call:
+    x, y, _ = draw.pooling()
+    return Call("l2_pool_forward", (x,), ((y.shape, draw.dtype),), attributes=draw.geometry)
+
+
+def call_l2_pool_backward(draw: Draw) -> Call:
+    """Any lengths will do; some are 0."""
+    x, dy, _ = draw.pooling()
+    y = np.abs(np.round(2 * draw.values(*dy.shape)))
+    return Call("l2_pool_backward", (dy, x, y), ((x.shape, draw.dtype),), attributes=draw.geometry)
+
+
+MUTANTS = [
+    *mutants_of(
+        "l2_pool.cu",
+        "l2_pool_forward",
+        ("tail guard off by one", "pack < N * H2 * W2 * D;", "pack <= N * H2 * W2 * D;"),
+        ("no padding", "at.row * S - P,", "at.row * S,"),
+        ("a stride of F", "at.column * S - P,", "at.column * F - P,"),
+        ("no root", "        for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] = sqrt(sum.value[lane]);\n", ""),
+        ("no square", "+= values.value[lane] * values.value[lane]", "+= values.value[lane]"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y);", "aligned(y);"),
+        ("packs at any address out", "aligned(x, y);", "aligned(x);"),
+        (
+            "ints for many inputs",
+            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(l2_pool_packs",
+            "1;\n    DISPATCH(l2_pool_packs",
+        ),
+    ),
+    *mutants_of(
+        "l2_pool.cu",
+        "l2_pool_backward",
+        ("tail guard off by one", "pack < N * H * W * D;", "pack <= N * H * W * D;"),
+        ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
+        ("NaN where there are only zeros", "if (length != real(0)) sum", "sum"),
+        ("short windows have no slope", "length != real(0)", "length > real(0.5)"),
+        ("not divided by the length", "values.value[lane] / length", "values.value[lane]"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(dy, x, y, dx)", "aligned(dy, x, y, dx)"),
+        ("packs at any address", "aligned(dy, x, y, dx)", "aligned(dy, y, dx)"),
+        (
+            "ints for many inputs",
+            "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));\n    DISPATCH(l2_pool_backward",
+            "reach(H, W, D, S, P);\n    DISPATCH(l2_pool_backward",
+        ),
+        (
+            "ints for long strides",
+            "reach(H, W, D, S, P));\n    DISPATCH(l2_pool_backward",
+            "0);\n    DISPATCH(l2_pool_backward",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

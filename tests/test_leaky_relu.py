@@ -7,6 +7,8 @@ import torch
 from gpunet import FC, ConfigError, Conv, LeakyReLU, MaxPool, Net
 from tests import oracle
 from tests.layer_checks import check_net, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 from tests.test_relu import LONG, SHAPE, values
 
@@ -64,3 +66,44 @@ def test_the_words(tmp_path):
 def test_slopes_that_lose_the_sign_are_refused(alpha):
     with pytest.raises(ConfigError, match="alpha must be a number above 0 and below 1; got"):
         LeakyReLU(alpha)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_leaky_relu_forward(draw: Draw) -> Call:
+    x, alpha = draw.activations(), 1 / 2 ** draw.size(1, 5)
+    return Call("leaky_relu_forward", (x,), ((x.shape, draw.dtype),), attributes={"alpha": alpha}, aliases=({0: 0},))
+
+
+def call_leaky_relu_backward(draw: Draw) -> Call:
+    return draw.slope("leaky_relu_backward", draw.activations(), alpha=1 / 2 ** draw.size(1, 5))
+
+
+MUTANTS = [
+    *mutants_of(
+        "leaky_relu.cu",
+        "leaky_relu_forward",
+        ("NaN leaks", "values.value[lane] *= alpha", "values.value[lane] = values.value[lane] < 0 ? alpha : real(0)"),
+        ("as ReLU", "values.value[lane] *= alpha", "values.value[lane] = real(0)"),
+        ("everything leaks", "if (values.value[lane] <= real(0)) values", "values"),
+        ("the last value is left out", "elementwise(count, aligned(x, y)", "elementwise(count - 1, aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
+    ),
+    *mutants_of(
+        "leaky_relu.cu",
+        "leaky_relu_backward",
+        ("0 lets gradients through", "outputs.value[lane] <= real(0)", "outputs.value[lane] < real(0)"),
+        ("NaN leaks", "if (outputs.value[lane] <= real(0))", "if (!(outputs.value[lane] > real(0)))"),
+        ("as ReLU", "gradients.value[lane] *= alpha", "gradients.value[lane] = real(0)"),
+        ("looks at the gradient", "outputs.value[lane] <= real(0)", "gradients.value[lane] <= real(0)"),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dy, y, dx)",
+            "elementwise(count - 1, aligned(dy, y, dx)",
+        ),
+        ("packs at any address", "aligned(dy, y, dx)", "aligned(dy, dx)"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

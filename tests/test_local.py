@@ -9,6 +9,8 @@ from gpunet.program.tensor import Kind
 from tests import oracle
 from tests.geometries import COMMON, Geometry
 from tests.layer_checks import check_net, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -217,3 +219,112 @@ def test_a_window_that_does_not_fit_is_refused_and_told_what_does():
         ShapeError, match=r"local1: F=3, S=2, P=0 does not fit 10x10 \(gives 4\.5\); use S=1, or fit='pad'"
     ):
         Net("10x10x3", [LocallyConnected(4, S=2, P=0)])
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _local(draw: Draw) -> tuple[np.ndarray, ...]:
+    N, H, W, D = draw.volume()
+    draw.geometry, H2, W2 = draw.window(H, W, most_padding=4)
+    F, K = draw.geometry["F"], draw.depth()
+    draw.scratch = (((draw.size(2, 2 * (N + K)), F * F * D), draw.dtype),)
+    return (
+        draw.values(N, H, W, D),
+        draw.values(H2, W2, K, F, F, D),
+        draw.values(H2, W2, K),
+        draw.values(N, H2, W2, K),
+    )
+
+
+def call_local_forward(draw: Draw) -> Call:
+    x, w, b, y = _local(draw)
+    return Call("local_forward", (x, w, b), ((y.shape, draw.dtype),), draw.scratch, draw.geometry)
+
+
+def call_local_backward_weights(draw: Draw) -> Call:
+    x, w, _, dy = _local(draw)
+    dw, accumulate = draw.sum(w.shape)
+    return Call("local_backward_weights", (x, dy), (dw,), draw.scratch, {**draw.geometry, **accumulate})
+
+
+def call_local_backward_input(draw: Draw) -> Call:
+    x, w, _, dy = _local(draw)
+    return Call("local_backward_input", (dy, w), ((x.shape, draw.dtype),), draw.scratch, draw.geometry)
+
+
+MUTANTS = [
+    *mutants_of(
+        "local.cu",
+        "local_forward",
+        ("one tile too many", "item < products * down * across;", "item <= products * down * across;"),
+        ("one tile too few", "item < products * down * across;", "item < products * down * across - 1;"),
+        ("the tile of another row", "item % down * TILE,", "item / across % down * TILE,"),
+        ("rows that are not there", "row_of(e) < rows && column_of() < columns", "column_of() < columns"),
+        ("columns that are not there", "row_of(e) < rows && column_of() < columns", "row_of(e) < rows"),
+        ("rows of another thread", "row + threadIdx.x / TILE + e * APART;", "row + threadIdx.x / TILE * EACH + e;"),
+        ("rows above the input", "return 0 <= h && h < H", "return h < H"),
+        ("rows below the input", "h < H && 0 <= along", "0 <= along"),
+        ("columns left of the input", "0 <= along && along < W * D", "along < W * D"),
+        ("columns right of the input", "0 <= along && along < W * D ?", "0 <= along ?"),
+        ("no padding", "position / W2 * S - P + step", "position / W2 * S + step"),
+        ("no stride", "(position % W2 * S - P) * D", "(position % W2 - P) * D"),
+        ("no barrier before the hand is filled", "        __syncthreads();  // what was in hand has been used\n", ""),
+        (
+            "no barrier behind",
+            "        });\n        __syncthreads();\n        for (int step",
+            "        });\n        for (int step",
+        ),
+        ("a part transposed", "part[fast][slow] = value(slow, fast)", "part[slow][fast] = value(slow, fast)"),
+        ("the first steps alone", "first < steps; first += TILE", "first < TILE; first += TILE"),
+        ("the last step is left out", "step < TILE && first + step < steps; ++step", "step < TILE - 1; ++step"),
+        ("adds what is no step", "step < TILE && first + step < steps; ++step", "step <= TILE; ++step"),
+        ("no biases", "= sum[e] + b[value];", "= sum[e];"),
+        ("filters of the first position", "w[(tile.place * K + k) * L + step]", "w[k * L + step]"),
+        ("ints for huge tensors", "if (of.small()) outputs", "if (true) outputs"),
+        ("ints for many weights", "largest(largest(volumes, weights),", "largest(volumes,"),
+        ("ints for many images", "largest(largest(volumes, weights),", "largest(weights,"),
+        (
+            "ints for long strides",
+            "largest(largest(volumes, weights), reach(H, W, D, S, P))",
+            "largest(volumes, weights)",
+        ),
+    ),
+    *mutants_of(
+        "local.cu",
+        "local_backward_weights",
+        ("overwrites", "accumulate ? dw[value] + sum[e] : sum[e]", "sum[e]"),
+        ("adds to what was never written", "accumulate ? dw[value] + sum[e] : sum[e]", "dw[value] + sum[e]"),
+        ("gradients of the first position", "dy[(n * positions + tile.place) * K + k]", "dy[n * positions * K + k]"),
+        (
+            "windows of the first position",
+            "[&](Index step, Index n) { return of.seen(x, n, tile.place, step)",
+            "[&](Index step, Index n) { return of.seen(x, n, 0, step)",
+        ),
+        ("the first image alone", "sum, hand, tile, of.N,", "sum, hand, tile, Index(1),"),
+        ("ints for huge tensors", "if (of.small()) weight_gradients", "if (true) weight_gradients"),
+    ),
+    *mutants_of(
+        "local.cu",
+        "local_backward_input",
+        (
+            "a window transposed",
+            "(row + P - i * S) * F + (column + P - j * S)",
+            "(column + P - j * S) * F + (row + P - i * S)",
+        ),
+        ("filters of the first position", "w[((position * K + k) * F * F", "w[(k * F * F"),
+        ("gradients of the first position", "dy[(n * positions + position) * K + k]", "dy[n * positions * K + k]"),
+        (
+            "one filter alone",
+            "sum, hand, tile, K, [&](Index n, Index k)",
+            "sum, hand, tile, Index(1), [&](Index n, Index k)",
+        ),
+        (
+            "rows go on in the next image",
+            "row = tile.place / W, column = tile.place % W",
+            "row = tile.place / W, column = tile.place",
+        ),
+        ("ints for huge tensors", "if (of.small()) input_gradients", "if (true) input_gradients"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

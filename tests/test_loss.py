@@ -7,6 +7,8 @@ import gpunet
 from gpunet import FC, ConfigError, Hinge, Net, SoftmaxCrossEntropy
 from gpunet.layers import loss_types
 from tests import oracle
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -60,3 +62,35 @@ def test_a_plan_is_of_the_loss_that_the_net_has():
         made = gpunet.plan(Net("4x4x1", [FC(3)], loss=loss), 4, device="cpu")
         (found,) = [one for one in made.program.ops if one.phase == "loss" and not one.across_images]
         assert found.name == op
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_mean_loss(draw: Draw) -> Call:
+    N = draw.size(1, 900)
+    hits = draw.rng.integers(0, 2, N).astype(np.int32)
+    return Call("mean_loss", (np.abs(draw.values(N)), hits), (((1,), draw.dtype), ((1,), np.int32)))
+
+
+def call_add_loss(draw: Draw) -> Call:
+    numbers = {"weight": 0.25, "training": draw.size(0, 1)}
+    return Call("add_loss", (draw.values(1),), (draw.values(1),), (), numbers)
+
+
+MUTANTS = [
+    *mutants_of(
+        "loss.cu",
+        "mean_loss",
+        ("the last loss is left out", "n < N; n += BLOCK", "n < N - 1; n += BLOCK"),
+        ("mean of a block", "sum / real(N)", "sum / real(BLOCK)"),
+        ("losses for hits", "count += hits[n]", "count += losses[n] > 0"),
+    ),
+    *mutants_of(
+        "loss.cu",
+        "add_loss",
+        ("what was there is forgotten", "*total += weight * *part", "*total = weight * *part"),
+        ("no weight", "weight * *part", "*part"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

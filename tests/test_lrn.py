@@ -7,6 +7,8 @@ import torch
 from gpunet import FC, LRN, ConfigError, Conv, Net, ReLU
 from tests import oracle
 from tests.layer_checks import check_net, check_only_given_images, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -90,3 +92,69 @@ def test_the_words(tmp_path):
 def test_numbers_that_do_not_work_are_refused(fields, told):
     with pytest.raises(ConfigError, match=told):
         LRN(**fields)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _box(draw: Draw) -> dict[str, float]:
+    F, maps = ((1, 2 * draw.size(0, 4) + 1), (2 * draw.size(0, 2) + 1, 1), (3, 3))[draw.size(0, 2)]
+    return {"F": F, "maps": maps, "alpha": 0.25, "beta": 0.75, "k": 1.5}
+
+
+def call_lrn_forward(draw: Draw) -> Call:
+    x = draw.activations()
+    return Call("lrn_forward", (x,), ((x.shape, draw.dtype),), attributes=_box(draw))
+
+
+def call_lrn_backward(draw: Draw) -> Call:
+    x = draw.activations()
+    return Call("lrn_backward", (draw.values(*x.shape), x), ((x.shape, draw.dtype),), attributes=_box(draw))
+
+
+MUTANTS = [
+    *mutants_of(
+        "lrn.cu",
+        "lrn_forward",
+        ("tail guard off by one", "item < N * boxes.H", "item <= N * boxes.H"),
+        ("the last value is left out", "boxes.D; item +=", "boxes.D - 1; item +="),
+        ("a box without its last row", "h <= at.row + reach", "h < at.row + reach"),
+        ("a box without its last column", "w <= at.column + reach", "w < at.column + reach"),
+        ("a box without its last map", "d <= at.d + across", "d < at.d + across"),
+        ("rows above the image", "at.row > reach ? at.row - reach : 0", "at.row - reach"),
+        ("columns left of the image", "at.column > reach ? at.column - reach : 0", "at.column - reach"),
+        ("maps before the first", "at.d > across ? at.d - across : 0", "at.d - across"),
+        ("rows below the image", "&& h < H", ""),
+        ("columns right of the image", "&& w < W", ""),
+        ("maps behind the last", "&& d < D", ""),
+        ("no squares", "sum += value * value", "sum += value"),
+        ("no k", "return k + alpha * sum", "return 1 + alpha * sum"),
+        ("no alpha", "return k + alpha * sum", "return k + sum"),
+        (
+            "multiplies",
+            "y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), -beta)",
+            "y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), beta)",
+        ),
+        (
+            "ints for huge tensors",
+            "if (N * H * W * D < SMALL) {\n        normalize<int>",
+            "if (true) {\n        normalize<int>",
+        ),
+    ),
+    *mutants_of(
+        "lrn.cu",
+        "lrn_backward",
+        ("the scale has no slope", " - 2 * alpha * beta * x[item] * pull", ""),
+        ("half of the slope", "2 * alpha * beta", "alpha * beta"),
+        ("one power short", "pow(scale, -beta) / scale", "pow(scale, -beta)"),
+        ("its own scale for all", "boxes.scale(x, near, alpha, k)", "boxes.scale(x, at, alpha, k)"),
+        ("its own gradient for all", "pull += dy[other]", "pull += dy[item]"),
+        ("the last neighbour counts alone", "pull += dy", "pull = dy"),
+        (
+            "ints for huge tensors",
+            "if (N * H * W * D < SMALL) {\n        normalize_backward<int>",
+            "if (true) {\n        normalize_backward<int>",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

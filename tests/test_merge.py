@@ -9,6 +9,8 @@ import gpunet
 from gpunet import FC, Add, Concat, ConfigError, Conv, MaxPool, Model, Net, Node, ReLU, ShapeError, Volume
 from gpunet.compile.chunk import cut_points
 from tests.layer_checks import check_only_given_images, check_savings, check_slopes, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 from tests.test_ways import lowered
 
@@ -227,3 +229,53 @@ def test_mistakes_in_branches_are_quoted_with_a_caret(marked, said):
 def test_graphs_that_cannot_be_are_refused(nodes, said):
     with pytest.raises((ConfigError, ShapeError), match=said):
         Net("8x8x3", nodes)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_add(draw: Draw) -> Call:
+    a = draw.activations()
+    inputs = a, draw.values(*a.shape)
+    return Call("add", inputs, ((a.shape, draw.dtype),), aliases=({0: 0}, {0: 1}))
+
+
+def _branches(draw: Draw) -> tuple[np.ndarray, ...]:
+    """Volumes to be joined, half of the time in whole packs."""
+    N, H, W, _ = draw.volume()
+    scale = draw.size(0, 1) * 3 + 1
+    return tuple(draw.values(N, H, W, scale * draw.size(1, 5)) for _ in range(draw.size(2, 4)))
+
+
+def call_concat_forward(draw: Draw) -> Call:
+    xs = _branches(draw)
+    shape = (*xs[0].shape[:3], sum(x.shape[3] for x in xs))
+    return Call("concat_forward", xs, ((shape, draw.dtype),))
+
+
+def call_concat_backward(draw: Draw) -> Call:
+    xs = _branches(draw)
+    outputs = tuple((x.shape, draw.dtype) for x in xs)
+    return Call("concat_backward", (np.concatenate(xs, axis=3),), outputs)
+
+
+MUTANTS = [
+    *mutants_of(
+        "merge.cu",
+        "add",
+        ("the last branch wins", "sum.value[lane] += others", "sum.value[lane] = others"),
+        ("packs at any address", "aligned(a, b, y)", "aligned(a, b)"),
+    ),
+    *mutants_of(
+        "merge.cu",
+        "copy_maps",
+        ("tail guard off by one", "pack < positions * D;", "pack <= positions * D;"),
+        ("always the first maps are read", "position * x_depth + x_first + d", "position * x_depth + d"),
+        ("always the first maps are written", "position * y_depth + y_first + d", "position * y_depth + d"),
+        ("packs across maps of the source", "x_first % WIDTH == 0;", "true;"),
+        ("packs across maps of the target", "&& y_first % WIDTH == 0 ", ""),
+        ("packs at any address", "&& aligned(x, y)", ""),
+        ("ints for large volumes", "positions * largest(x_depth, y_depth)", "0"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -8,7 +8,8 @@ import pytest
 from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
 from tests import mutants
 from tests.emulator.builder import find_kernels
-from tests.mutations import MUTANTS, Mutant
+from tests.mutants import MUTANTS
+from tests.mutations import Mutant
 from tests.with_kernels import NOT_COMPILED
 
 

@@ -10,7 +10,7 @@ from gpunet.devices import open_device
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.device import Device
 from tests.emulator.driver import EmulatorDriver
-from tests.op_cases import OPS, Draw
+from tests.op_calls import OPS, Draw
 
 CPU = open_device("cpu").ops
 CUDA = CudaDevice(EmulatorDriver()).ops
@@ -38,7 +38,7 @@ def test_arrays_come_by_position_and_numbers_by_keyword(op: str) -> None:
 def test_cuda_agrees_with_the_cpu_on_random_cases(op: str, rng: np.random.Generator) -> None:
     cpu, cuda = open_device("cpu"), CudaDevice(EmulatorDriver())
     for dtype, tolerance in [(np.float32, 1e-5), (np.float64, 1e-13)] * 8:
-        case = Draw(rng, dtype).case(op)
+        case = Draw(rng, dtype).call(op)
         for expected, found in zip(case.run(cpu), case.run(cuda), strict=True):
             finite = np.abs(expected[np.isfinite(expected)])
             scale = finite.max(initial=1) if expected.dtype == dtype else 0
@@ -49,7 +49,7 @@ def test_cuda_agrees_with_the_cpu_on_random_cases(op: str, rng: np.random.Genera
 def test_arrays_may_begin_behind_any_value(device: Device, op: str, rng: np.random.Generator) -> None:
     """As some images of a larger batch do: a GPU moves several values at once only from some addresses."""
     for dtype in (np.float32, np.float64) * 3:
-        case = Draw(rng, dtype, whole=True).case(op)
+        case = Draw(rng, dtype, whole=True).call(op)
         aligned = [values.tobytes() for values in case.run(device)]
         count = len(case.inputs) + len(case.outputs)
         for places in [{i: 1} for i in range(count)] + [dict.fromkeys(range(count), values) for values in (1, 2, 3)]:

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from gpunet.errors import ConfigError
 from gpunet.layers import layer_types
+from gpunet.layers.batch_norm import BatchNorm
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.layers.layer import Layer
+from gpunet.layers.lrn import LRN
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
-from gpunet.net.fields import types_of
+from gpunet.net.fields import missing
 from gpunet.net.net import Net
 from gpunet.net.pattern import MOST_LAYERS, MOST_NESTED, parse
 from gpunet.net.tree import One, Repeat
@@ -104,23 +106,24 @@ def test_the_tree_keeps_what_was_written() -> None:
 
 
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
-    values = {"K": 6, "F": 3, "S": 2, "P": 1, "fit": "pad", "dilation": 2, "groups": 3, "bias": "false"}
-    values |= {
-        "affine": "false",
-        "alpha": 0.25,
-        "p": 0.75,
-        "n": 3,
-        "beta": 0.5,
-        "k": 1.5,
-        "over": "map",
-        "eps": 0.25,
-        "momentum": 0.5,
-    }
     for kind in layer_types():
-        chosen = {field: values[field] for field in types_of(kind)}
-        options = ", ".join(f"{field}={value}" for field, value in chosen.items())
-        chosen |= {field: False for field in ("affine", "bias") if field in chosen}
-        assert layers(f"{kind.word}({options})" if options else kind.word) == [kind(**chosen)]
+        layer = kind(**dict.fromkeys(missing(kind, ()), 6))
+        said = {name: value for name, value in vars(layer).items() if value is not None}
+        written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in said.items()}
+        options = ", ".join(f"{name}={value}" for name, value in written.items())
+        assert layers(f"{kind.word}({options})" if options else kind.word) == [layer]
+
+
+def test_every_field_takes_another_value() -> None:
+    texts = {
+        "CONV7x2-6(S=2x3, P=1x0x2x1, dilation=2, groups=3, bias=false, fit=pad)": Conv(
+            6, (7, 2), (2, 3), (1, 0, 2, 1), 2, 3, False, "pad"
+        ),
+        "LRN3(alpha=0.5, beta=0.5, k=1.5, over=map)": LRN(3, 0.5, 0.5, 1.5, "map"),
+        "BN(eps=0.25, momentum=0.5, affine=false)": BatchNorm(0.25, 0.5, False),
+    }
+    for text, layer in texts.items():
+        assert layers(text) == [layer]
 
 
 # The place of the caret is marked with ¦.

@@ -8,6 +8,8 @@ from gpunet import FC, LRN, L2Pool, MaxPool, Model, Net, ReLU
 from gpunet.compile.rewrite import REWRITES
 from tests import oracle
 from tests.geometries import COMMON, Geometry
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -151,3 +153,65 @@ def test_many_blocks_and_a_row_longer_than_a_block(device, rng):
         np.testing.assert_array_equal(switches, windows.argmax(axis=4))
         dx = backward(device, y, switches, geometry)
         np.testing.assert_array_equal(dx, np.where(x == y.repeat(2, axis=1).repeat(2, axis=2), x, 0))
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_max_pool_forward(draw: Draw) -> Call:
+    x, y, switches = draw.pooling()
+    outputs = (y.shape, draw.dtype), (y.shape, switches.dtype)
+    return Call("max_pool_forward", (x,), outputs, attributes=draw.geometry)
+
+
+def call_max_pool_infer(draw: Draw) -> Call:
+    x, y, _ = draw.pooling()
+    return Call("max_pool_infer", (x,), ((y.shape, draw.dtype),), attributes=draw.geometry)
+
+
+def call_max_pool_backward(draw: Draw) -> Call:
+    x, dy, switches = draw.pooling()
+    return Call("max_pool_backward", (dy, switches), ((x.shape, draw.dtype),), attributes=draw.geometry)
+
+
+MUTANTS = [
+    *mutants_of(
+        "pool.cu",
+        "max_pool_forward",
+        ("tail guard off by one", "pack < N * H2 * W2 * D;", "pack <= N * H2 * W2 * D;"),
+        ("the last pack is left out", "pack < N * H2 * W2 * D;", "pack < N * H2 * W2 * D - 1;"),
+        ("no padding", "top = at.row * S - P,", "top = at.row * S,"),
+        ("a stride of F", "left = at.column * S - P;", "left = at.column * F - P;"),
+        ("switches count from the edge", "Switch((h - top) * F", "Switch(h * F"),
+        ("switches with another stride", "Switch((h - top) * F", "Switch((h - top) * W"),
+        ("-inf never wins", "none || beats", "beats"),
+        ("the last always wins", "            none = false;\n", ""),
+        ("packs across positions", "D % WIDTH == 0 && aligned(x, y, switches)", "aligned(x, y, switches)"),
+        (
+            "ints for many inputs",
+            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(max_pool_packs",
+            "1;\n    DISPATCH(max_pool_packs",
+        ),
+    ),
+    *mutants_of("pool.cu", "max_pool_infer", ("writes switches", "if (switches) store(", "store(")),
+    *mutants_of(
+        "pool.cu",
+        "max_pool_backward",
+        ("tail guard off by one", "pack < N * H * W * D;", "pack <= N * H * W * D;"),
+        ("every window counts", "if (where.value[lane] == here) sum", "sum"),
+        ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
+        ("switches with another stride", "(at.row + P - i * S) * F", "(at.row + P - i * S) * S"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(dy, switches, dx)", "aligned(dy, switches, dx)"),
+        (
+            "ints for many inputs",
+            "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));\n    DISPATCH(max_pool_backward",
+            "reach(H, W, D, S, P);\n    DISPATCH(max_pool_backward",
+        ),
+        (
+            "ints for long strides",
+            "reach(H, W, D, S, P));\n    DISPATCH(max_pool_backward",
+            "0);\n    DISPATCH(max_pool_backward",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

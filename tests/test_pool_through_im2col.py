@@ -10,7 +10,7 @@ import pytest
 
 from gpunet.devices.device import Device
 from tests import oracle
-from tests.op_cases import Draw
+from tests.op_calls import Draw
 from tests.ops import run_op
 
 

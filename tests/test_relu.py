@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests import oracle
-from tests.ops import run_op
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
+from tests.ops import Spec, run_op
 
 SHAPE = (3, 5, 7, 4)
 LONG = (1, 3, 7, 4001)
@@ -81,3 +83,91 @@ def test_forward_and_backward_are_slope_and_function(device, rng):
         lambda x: float((run_op(device, "relu_forward", [x], [(x.shape, x.dtype)])[0] * dy).sum()), x
     )
     oracle.assert_near(dx, slope, 1e-7)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_relu_forward(draw: Draw) -> Call:
+    x = draw.activations()
+    return Call("relu_forward", (x,), ((x.shape, draw.dtype),), aliases=({0: 0},))
+
+
+def call_relu_backward(draw: Draw) -> Call:
+    y = np.maximum(draw.activations(), 0)
+    return Call("relu_backward", (draw.values(*y.shape), y), ((y.shape, draw.dtype),), aliases=({0: 0}, {0: 1}))
+
+
+def _mask(draw: Draw, y: np.ndarray) -> Spec:
+    return (len(y), -(-y[0].size // 8)), np.uint8
+
+
+def call_relu_mask(draw: Draw) -> Call:
+    y = np.maximum(draw.activations(), 0)
+    return Call("relu_mask", (y,), (_mask(draw, y),))
+
+
+def call_relu_backward_masked(draw: Draw) -> Call:
+    dy = draw.values(*draw.volume())
+    mask = draw.rng.integers(0, 256, _mask(draw, dy)[0]).astype(np.uint8)
+    return Call("relu_backward_masked", (dy, mask), ((dy.shape, draw.dtype),), aliases=({0: 0},))
+
+
+MUTANTS = [
+    *mutants_of(
+        "relu.cu",
+        "relu_forward",
+        ("NaN becomes 0", "if (values.value[lane] <= real(0))", "if (!(values.value[lane] > real(0)))"),
+        ("small values are cut", "values.value[lane] <= real(0)", "values.value[lane] <= real(0.01)"),
+        ("the last value is left out", "elementwise(count, aligned(x, y)", "elementwise(count - 1, aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
+    ),
+    *mutants_of(
+        "relu.cu",
+        "relu_backward",
+        (
+            "0 lets gradients through",
+            "if (outputs.value[lane] <= real(0)) grad",
+            "if (outputs.value[lane] < real(0)) grad",
+        ),
+        ("NaN stops gradients", "if (outputs.value[lane] <= real(0))", "if (!(outputs.value[lane] > real(0)))"),
+        ("looks at the gradient", "if (outputs.value[lane] <= real(0))", "if (gradients.value[lane] <= real(0))"),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dy, y, dx)",
+            "elementwise(count - 1, aligned(dy, y, dx)",
+        ),
+    ),
+    *mutants_of(
+        "relu.cu",
+        "relu_mask",
+        ("NaN has no bit", "if (!(outputs.value[lane] <= real(0))) bits", "if (outputs.value[lane] > real(0)) bits"),
+        ("bits in the other order", "1u << (bit + lane)", "0x80u >> (bit + lane)"),
+        (
+            "values of the next image",
+            "if (in_image + bit >= values) break;\n            const auto outputs",
+            "const auto outputs",
+        ),
+        ("packs across images", "values % WIDTH == 0 && aligned(y)", "aligned(y)"),
+        ("packs at any address", "values % WIDTH == 0 && aligned(y)", "values % WIDTH == 0"),
+        ("bits behind the last value", "unsigned int bits = 0;", "unsigned int bits = 0x80;"),
+        ("ints for huge tensors", "images * values, y, mask", "1, y, mask"),
+    ),
+    *mutants_of(
+        "relu.cu",
+        "relu_backward_masked",
+        ("every gradient passes", "if (!(bits >> (bit + lane) & 1)) gradients", "if (false) gradients"),
+        ("bits of another pack", "bits >> (bit + lane) & 1", "bits >> lane & 1"),
+        (
+            "values of the next image",
+            "if (in_image + bit >= values) break;\n            auto gradients",
+            "auto gradients",
+        ),
+        ("packs across images", "values % WIDTH == 0 && aligned(dy, dx)", "aligned(dy, dx)"),
+        ("packs at any address in", "0 && aligned(dy, dx)", "0 && aligned(dx)"),
+        ("packs at any address out", "0 && aligned(dy, dx)", "0 && aligned(dy)"),
+        ("ints for huge tensors", "images * values, dy, mask", "1, dy, mask"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -7,6 +7,8 @@ import torch
 from gpunet import FC, ConfigError, Net, ReLU, SoftmaxCrossEntropy
 from tests import oracle
 from tests.layer_checks import check_net
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -135,3 +137,60 @@ def test_nets_learn_with_smoothed_labels(device):
 def test_smoothing_is_a_number_from_0_to_below_1(smoothing):
     with pytest.raises(ConfigError, match="smoothing must be a number of at least 0 and below 1; got"):
         SoftmaxCrossEntropy(smoothing)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_softmax_forward(draw: Draw) -> Call:
+    scores, labels = draw.scores()
+    N = len(labels)
+    outputs = (scores.shape, draw.dtype), ((N,), draw.dtype), ((N,), np.int32)
+    smoothing = {"smoothing": 0.125} if draw.rng.random() < 0.5 else {}
+    return Call("softmax_forward", (scores, labels), outputs, (), smoothing, aliases=({0: 0},))
+
+
+def call_softmax_backward(draw: Draw) -> Call:
+    scores, labels = draw.scores()
+    p = (np.abs(scores) / 100).astype(draw.dtype)
+    numbers = draw.part_of_a_loss() | ({"smoothing": 0.125} if draw.rng.random() < 0.5 else {})
+    return Call("softmax_backward", (p, labels), ((p.shape, draw.dtype),), (), numbers, aliases=({0: 0},))
+
+
+MUTANTS = [
+    *mutants_of(
+        "softmax.cu",
+        "softmax_forward",
+        ("any of equals is a hit", "hits[n] = best.k == labels[n]", "hits[n] = best.value == label_score"),
+        ("no shift", "sum += exp(row[k] - best.value)", "sum += exp(row[k])"),
+        ("the loss is not shifted", "extra * (label_score - best.value)", "extra * label_score"),
+        ("the label is read late", "(extra * (label_score -", "(extra * (row[labels[n]] -"),
+        ("probabilities do not sum to 1", "exp(row[k] - best.value) / sum;", "exp(row[k] - best.value);"),
+        (
+            "a class is left out of the sum",
+            "k < K; k += BLOCK) {\n            sum",
+            "k < K - 1; k += BLOCK) {\n            sum",
+        ),
+        ("a class behind the last", "k < K; k += BLOCK) probabilities", "k <= K; k += BLOCK) probabilities"),
+        ("infinite scores count where not wanted", "if (share > 0) shifted", "shifted"),
+        ("the others are not wanted", "+ share * shifted", ""),
+        ("each thread knows its own classes", "        shifted = reduce_sum(shifted, sums);\n", ""),
+        ("the label is wanted as without smoothing", "(extra * (label_score", "((label_score"),
+    ),
+    *mutants_of(
+        "softmax.cu",
+        "softmax_backward",
+        ("not a mean", "excess / real(images) * weight", "excess * weight"),
+        ("mean of a part of the batch", "/ real(images)", "/ real(N)"),
+        ("the label of another row", "k == labels[n] ? extra", "k == labels[0] ? extra"),
+        ("the label is wanted as without smoothing", "? extra : real(0)", "? real(1) : real(0)"),
+        ("the others are not wanted", " - share;", ";"),
+        ("no weight", "/ real(images) * weight", "/ real(images)"),
+        (
+            "the last class is left out",
+            "k < K; k += BLOCK) {\n            const",
+            "k < K - 1; k += BLOCK) {\n            const",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

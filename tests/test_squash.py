@@ -9,6 +9,8 @@ import torch
 from gpunet import FC, Conv, MaxPool, Net, Sigmoid, Tanh
 from tests import oracle
 from tests.layer_checks import check_net, check_words
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 SHAPE = (3, 5, 7, 4)
@@ -79,3 +81,60 @@ def test_nets_with_them_learn(device):
 
 def test_the_words(tmp_path):
     check_words("INPUT[4x3x2] -> SIGMOID -> TANH", Net("4x3x2", [Sigmoid(), Tanh()]), tmp_path)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def call_sigmoid_forward(draw: Draw) -> Call:
+    x = 9 * draw.activations()
+    return Call("sigmoid_forward", (x,), ((x.shape, draw.dtype),), aliases=({0: 0},))
+
+
+def call_sigmoid_backward(draw: Draw) -> Call:
+    return draw.slope("sigmoid_backward", 1 / (1 + np.exp(-draw.activations())))
+
+
+def call_tanh_forward(draw: Draw) -> Call:
+    x = draw.activations()
+    return Call("tanh_forward", (x,), ((x.shape, draw.dtype),), aliases=({0: 0},))
+
+
+def call_tanh_backward(draw: Draw) -> Call:
+    return draw.slope("tanh_backward", np.tanh(draw.activations()))
+
+
+MUTANTS = [
+    *mutants_of(
+        "squash.cu",
+        "sigmoid_forward",
+        ("overflows", "exp(-fabs(value))", "exp(-value)"),
+        ("only right of 0", "value >= real(0) ? real(1) : exponent", "real(1)"),
+        ("only left of 0", "value >= real(0) ? real(1) : exponent", "exponent"),
+        ("the last value is left out", "elementwise(count, aligned(x, y)", "elementwise(count - 1, aligned(x, y)"),
+        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
+        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
+    ),
+    *mutants_of(
+        "squash.cu",
+        "sigmoid_backward",
+        ("the slope of the output", "return output * (real(1) - output)", "return real(1) - output"),
+        ("a sign", "output * (real(1) - output)", "output * (output - real(1))"),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dy, y, dx)",
+            "elementwise(count - 1, aligned(dy, y, dx)",
+        ),
+        ("packs at any address in", "aligned(dy, y, dx)", "aligned(y, dx)"),
+        ("packs at any address of y", "aligned(dy, y, dx)", "aligned(dy, dx)"),
+        ("packs at any address out", "aligned(dy, y, dx)", "aligned(dy, y)"),
+        ("gradients replaced", "gradients.value[lane] *= slope", "gradients.value[lane] = slope"),
+    ),
+    *mutants_of("squash.cu", "tanh_forward", ("half as steep", "return tanh(value)", "return tanh(value / 2)")),
+    *mutants_of(
+        "squash.cu",
+        "tanh_backward",
+        ("the slope of the sigmoid", "(real(1) - output) * (real(1) + output)", "(real(1) - output) * output"),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

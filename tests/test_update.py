@@ -12,6 +12,8 @@ from gpunet.devices.cpu.threads import thread_count
 from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer
 from tests import oracle
 from tests.conftest import make_device
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 DTYPES = [np.float32, np.float64]
@@ -176,3 +178,141 @@ def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert max(peaks) < 32768 * 4 * (thread_count() + 1)  # a block for each worker, and small things
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def _update(draw: Draw, op: str, caches: int, **numbers: float) -> Call:
+    shape = draw.volume()
+    rates = {"learning_rate": 0.25, "weight_decay": 0.5, **numbers}
+    found = [draw.values(*shape) for _ in range(2 + caches)]
+    if "eps" in numbers:
+        found[-1] = np.abs(found[-1])  # squares
+    return Call(op, (), tuple(found), attributes=rates, spent=1)
+
+
+def call_sgd_update(draw: Draw) -> Call:
+    return _update(draw, "sgd_update", 0)
+
+
+def call_momentum_update(draw: Draw) -> Call:
+    return _update(draw, "momentum_update", 1, momentum=0.75)
+
+
+def call_nesterov_update(draw: Draw) -> Call:
+    return _update(draw, "nesterov_update", 1, momentum=0.75)
+
+
+def call_adagrad_update(draw: Draw) -> Call:
+    return _update(draw, "adagrad_update", 1, eps=0.125)
+
+
+def call_rmsprop_update(draw: Draw) -> Call:
+    return _update(draw, "rmsprop_update", 1, alpha=0.75, eps=0.125)
+
+
+def call_adam_update(draw: Draw) -> Call:
+    step = draw.size(1, 9)
+    return _update(draw, "adam_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
+
+
+def call_adamw_update(draw: Draw) -> Call:
+    step = draw.size(1, 9)
+    return _update(draw, "adamw_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
+
+
+MUTANTS = [
+    *mutants_of(
+        "update.cu",
+        "sgd_update",
+        ("weights grow", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] += learning_rate * g;"),
+        ("no learning rate", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] -= g;"),
+        ("the last value is left out", "elementwise(count, aligned(dw, w),", "elementwise(count - 1, aligned(dw, w),"),
+    ),
+    *mutants_of(
+        "update.cu",
+        "momentum_update",
+        (
+            "no momentum",
+            "velocity = momentum * velocity + g;\n        weight -= learning_rate * velocity;",
+            "velocity = velocity + g;\n        weight -= learning_rate * velocity;",
+        ),
+        ("the gradient alone", "weight -= learning_rate * velocity;", "weight -= learning_rate * g;"),
+        ("the learning rate inside", "weight -= learning_rate * velocity;", "weight -= velocity *= learning_rate;"),
+        (
+            "no weight decay",
+            "dw, w, v, count, weight_decay, [=](real g, real& weight, real& velocity) {\n"
+            "        velocity = momentum * velocity + g;\n        weight -= learning_rate * velocity;",
+            "dw, w, v, count, real(0), [=](real g, real& weight, real& velocity) {\n"
+            "        velocity = momentum * velocity + g;\n        weight -= learning_rate * velocity;",
+        ),
+        ("the velocity is not kept", "        store(cache, pack, caches);\n", ""),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dw, w, cache)",
+            "elementwise(count - 1, aligned(dw, w, cache)",
+        ),
+        ("packs at any address", "aligned(dw, w, cache)", "aligned(dw, w)"),
+    ),
+    *mutants_of(
+        "update.cu",
+        "nesterov_update",
+        ("plain momentum", "(g + momentum * velocity)", "velocity"),
+        ("twice as far ahead", "(g + momentum * velocity)", "(g + velocity)"),
+        ("no gradient", "(g + momentum * velocity)", "(momentum * velocity)"),
+    ),
+    *mutants_of(
+        "update.cu",
+        "adagrad_update",
+        ("forgets", "total += g * g;", "total = g * g;"),
+        ("no squares", "total += g * g;", "total += g;"),
+        ("no root", "sqrt(total) + eps", "total + eps"),
+        ("eps inside the root", "sqrt(total) + eps", "sqrt(total + eps)"),
+        ("no eps", "sqrt(total) + eps", "sqrt(total)"),
+    ),
+    *mutants_of(
+        "update.cu",
+        "rmsprop_update",
+        ("forgets nothing", "alpha * mean + rest", "mean + rest"),
+        ("the other way round", "alpha * mean + rest", "rest * mean + alpha"),
+        ("no root", "sqrt(mean) + eps", "mean + eps"),
+        ("eps inside the root", "sqrt(mean) + eps", "sqrt(mean + eps)"),
+    ),
+    *mutants_of(
+        "update.cu",
+        "adam_update",
+        ("the mean is the gradient", "+= rest1 * (g - means.value[lane])", "= g"),
+        ("the mean only grows", "rest1 * (g - means.value[lane])", "rest1 * g"),
+        ("the squares are not kept", "        store(v, pack, squares);\n", ""),
+        ("the mean is not kept", "        store(m, pack, means);\n", ""),
+        ("the rest of a rounded beta2", "rest2 * g * g", "(1 - beta2) * g * g"),
+        ("squares are not corrected", "sqrt(squares.value[lane]) / scale", "sqrt(squares.value[lane])"),
+        (
+            "eps before the correction",
+            "(sqrt(squares.value[lane]) / scale + eps)",
+            "((sqrt(squares.value[lane]) + eps) / scale)",
+        ),
+        ("no root", "sqrt(squares.value[lane]) / scale", "squares.value[lane] / scale"),
+        ("no weight decay", "rate, scale, weight_decay, real(1)", "rate, scale, real(0), real(1)"),
+        ("weights fade", "weight_decay, real(1), rest1", "weight_decay, real(0.99), rest1"),
+        (
+            "the last value is left out",
+            "elementwise(count, aligned(dw, w, m, v)",
+            "elementwise(count - 1, aligned(dw, w, m, v)",
+        ),
+        ("packs at any address", "aligned(dw, w, m, v)", "aligned(dw, w, m)"),
+    ),
+    *mutants_of(
+        "update.cu",
+        "adamw_update",
+        ("no decay", "real(0), keep, rest1", "real(0), real(1), rest1"),
+        ("the decay is divided, too", "real(0), keep, rest1", "1 - keep, real(1), rest1"),
+        (
+            "the decay comes after",
+            "keep * weights.value[lane] - rate * step",
+            "keep * (weights.value[lane] - rate * step)",
+        ),
+    ),
+]
+"""Changes of its kernels that the tests above, and those of all ops, must notice."""

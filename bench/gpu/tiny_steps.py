@@ -31,7 +31,9 @@ from gpunet import (
 from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
+from gpunet.layers import layer_types
 from gpunet.model import Model
+from gpunet.net.fields import missing
 from gpunet.optimizers import OPTIMIZERS
 from gpunet.planner import plan
 
@@ -86,6 +88,13 @@ def branchy_net() -> Net:
     return load(text)
 
 
+def other_layers() -> list[Net]:
+    """A net around each layer that none of these has, as it is without options."""
+    held = {type(node.layer) for one in (net(), other_net(), branchy_net()) for node in one.nodes}
+    new = [kind(**dict.fromkeys(missing(kind, ()), 6)) for kind in layer_types() if kind not in held]
+    return [Net("13x18x3", [Conv(8), layer, FC(5)], fit="pad") for layer in new]
+
+
 def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
     """Nets and options: cut and whole im2col, all optimizers, both dtypes, free savings or none, a tight budget."""
     smallest = plan(net(), BATCH, budget=1).total_bytes
@@ -96,6 +105,7 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
         (other_net(), dict(optimizer="momentum", dtype="float32")),
         (other_net(), dict(optimizer="momentum", dtype="float64")),
         (branchy_net(), dict(optimizer="momentum", dtype="float32")),
+        *((one, dict(optimizer="momentum", dtype="float32")) for one in other_layers()),
         *((net(), dict(optimizer=name, dtype="float32")) for name in OPTIMIZERS),
     ]
 

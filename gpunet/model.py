@@ -141,6 +141,20 @@ class Model:
         self._run(n, self._skipped(images), ("forward",))
         return self.device.read(self._bound.view(self.plan.program.scores, 0, n)).reshape(n, self.net.classes)
 
+    def outputs(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """(name of the layer, copy of what it gives for n <= batch images), each read as soon as it is made.
+
+        Later its bytes may be another's. Layers that only hand on what they get, as dropout does here, do not come, nor
+        do those that a rewrite has moved or that run in rounds: plan without "pool-before-relu" and without a budget.
+        """
+        n = self._feed(images)
+        layers = {node.name for node in self.net.nodes}
+        for op, call in self._bound.walk(n, self._skipped(images), ("forward",)):
+            call()
+            for tensor in op.outputs:
+                if tensor.layer in layers and tensor.name == f"{tensor.layer}.y":
+                    yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))
+
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
         """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
         n = self._feed_both(images, labels)

@@ -26,8 +26,9 @@ RANKS = [
     ["fitter", "batch", "bound"],
     ["parameters"],
     ["model", "data"],
-    ["profile", "gradients"],
-    ["train", "report", "doctor"],
+    ["profile", "gradients", "activations"],
+    ["train", "doctor"],
+    ["report"],
     ["cli"],
     ["__init__", "__main__"],  # the public face
 ]

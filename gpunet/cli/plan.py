@@ -53,7 +53,7 @@ def plan(
         raise ConfigError("--json has every tensor with its steps anyway: leave out --timeline")
     config = options.read_net(net, width, input)
     if plot is not None:
-        from gpunet.report.plot import check_plot
+        from gpunet.report.canvas import check_plot
 
         check_plot(plot)  # a mistake is told before the work
     if budget is None and device == "cuda":

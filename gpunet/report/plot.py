@@ -4,16 +4,14 @@ matplotlib draws it, on its Agg canvas and without pyplot, so that no screen and
 """
 
 from collections.abc import Sequence
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunet.errors import ConfigError
-from gpunet.files import write_whole
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.memory.size import format_bytes
 from gpunet.program.tensor import Kind
+from gpunet.report.canvas import DPI, INK, PALE, check_plot, new_figure, save, style
 from gpunet.report.table import headline, verdict
 from gpunet.report.ways import describe
 
@@ -21,10 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT, DPI = 1600, 1000, 100
-"""Pixels, and pixels an inch."""
-
-INSTALL = 'pip install "gpunet[plot]"'
+WIDTH, HEIGHT = 1600, 1000
+"""Pixels."""
 
 COLORS = {
     Kind.PARAMETER: "#33475b",
@@ -44,7 +40,7 @@ PHASE_WORDS = {"forward": "forward", "loss": "loss", "backward": "backward, with
 LETTER = 0.0046
 """How much of the width a letter of the layers' names takes."""
 
-INK, PALE, BUDGET_RED = "#22303c", "#6b7883", "#b3261e"
+BUDGET_RED = "#b3261e"
 
 FAR = 1.6
 """A budget above so many peaks is told of at the edge of the picture instead of flattening all that is in it."""
@@ -53,36 +49,18 @@ SMALLEST_LABEL = 7.0
 """Points; what does not fit its rectangle in that size is not labelled."""
 
 
-def check_plot(path: Path) -> None:
-    """Raises ConfigError where a plot cannot be drawn, or not into that file, before any work is done."""
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"a plot is a .png file; got {str(path)!r}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} for {path.name}; make it first")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise ConfigError(f"--plot needs matplotlib, which is not installed: {INSTALL}") from None
-
-
 def save_plot(plan: Plan, path: Path) -> None:
     """Draw a plan into a PNG of 1600x1000 pixels; the file is whole or not there.
 
     Raises ConfigError as `check_plot` does, and DataError where the file cannot be written.
     """
     check_plot(path)
-    buffer = BytesIO()
-    draw(plan).savefig(buffer, format="png", dpi=DPI)
-    write_whole(path, buffer.getvalue())
+    save(draw(plan), path)
 
 
 def draw(plan: Plan) -> "Figure":
     """The picture: (a) bytes over the steps, stacked by kind, above (b) the arena map."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, HEIGHT)
     left, right = 0.055, 0.985
     width = right - left
     over_time = figure.add_axes((left, 0.535, width, 0.33))
@@ -240,13 +218,7 @@ def _draw_loops(axes: Sequence["Axes"], plan: Plan) -> None:
 def _style(axes: "Axes", plan: Plan, label: str) -> None:
     axes.set_xlim(0, plan.steps)
     axes.set_ylabel(label, fontsize=12, color=INK)
-    axes.tick_params(labelsize=11, colors=PALE, length=3)
-    axes.grid(axis="y", color="#d9dcdf", lw=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#aab2b9")
+    style(axes)
 
 
 def _label(axes: "Axes", planned: PlannedTensor, size: int) -> None:

@@ -1,0 +1,31 @@
+"""What every layer of a net makes of one image."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gpunet.devices.device import Device
+from gpunet.model import Model, choose_device
+from gpunet.net.graph import INPUT
+from gpunet.net.net import Net
+from gpunet.planner import plan
+
+
+def activations(
+    net: Net, weights: Mapping[str, np.ndarray], image: np.ndarray, device: str | Device = "auto"
+) -> dict[str, np.ndarray]:
+    """The volume (H, W, D) that each layer gives for an image (H, W, D), in the net's order, after "input".
+
+    `weights`  parameters by name; those of auxiliary heads are not needed
+
+    The image enters as `Model.forward` takes it. Layers that hand on what they get in inference, such as dropout, are
+    not among them. Raises ShapeError for an image of another size, DeviceError where the device cannot be opened.
+    """
+    name = device.name if isinstance(device, Device) else choose_device(device)
+    # Where max-pooling goes before ReLU, what ReLU would have made of the large volume is never there.
+    made = plan(net, 1, mode="infer", device=name, without=("pool-before-relu",))
+    with Model(net, 1, device if isinstance(device, Device) else name, plan=made) as model:
+        for parameter in model.parameters:
+            model.parameters[parameter] = weights[parameter]
+        volumes = {layer: values[0] for layer, values in model.outputs(image[np.newaxis])}
+    return {INPUT: image} | {node.name: volumes[node.name] for node in net.nodes if node.name in volumes}

@@ -1,0 +1,76 @@
+"""What a run measured, read back from its folder."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gpunet.errors import DataError
+from gpunet.train.folder import METRICS, STEPS
+from gpunet.train.metrics import EpochMetrics, StepMetrics
+
+Row = TypeVar("Row", EpochMetrics, StepMetrics)
+
+
+@dataclass(frozen=True)
+class History:
+    """The rows of a run, in order; at least one of an epoch or of a step."""
+
+    name: str
+    epochs: tuple[EpochMetrics, ...]
+    steps: tuple[StepMetrics, ...]
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """None where no epoch was finished, or the steps were not kept."""
+        last = self.epochs[-1].epoch if self.epochs else 0
+        done = max((row.step for row in self.steps if row.epoch == last), default=0)
+        return done // last if done else None
+
+
+def read_history(run: Path) -> History:
+    """The history of the run in a folder.
+
+    Raises DataError where the folder is no run's, a file is not as `RunFolder` writes it, or nothing was measured yet.
+    """
+    if not run.is_dir():
+        raise DataError(f"there is no folder {run}; give the folder of a run, like runs/vgg_digits-1")
+    if not any((run / name).is_file() for name in (METRICS, STEPS)):
+        raise DataError(f"{run} is no folder of a run: it holds no {METRICS}")
+    epochs, steps = read_rows(run / METRICS, EpochMetrics), read_rows(run / STEPS, StepMetrics)
+    if not epochs and not steps:
+        raise DataError(f"{run} holds no measurements yet: no step was finished")
+    return History(run.resolve().name, epochs, steps)
+
+
+def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
+    """The rows of metrics.csv or steps.csv; none where the file is not there. Half a row at the end is left out.
+
+    Raises DataError naming the line that is wrong.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    whole = text[: text.rfind("\n") + 1]  # a run may be writing, or was killed while it did
+    return tuple(_rows(path, whole, kind))
+
+
+def _rows(path: Path, text: str, kind: type[Row]) -> Iterator[Row]:
+    reader = csv.DictReader(text.splitlines())
+    missing = [field.name for field in fields(kind) if field.name not in (reader.fieldnames or ())]
+    if missing and text:
+        raise DataError(f"{path} has no column {missing[0]}; it is not the {path.name} of a run")
+    for row in reader:
+        try:
+            values: dict[str, Any] = {field.name: _number(field.type, row[field.name]) for field in fields(kind)}
+        except (TypeError, ValueError):
+            raise DataError(f"{path}, line {reader.line_num}: not a row of numbers") from None
+        yield kind(**values)
+
+
+def _number(kind: Any, text: str) -> float:
+    return int(text) if kind is int else float(text)

@@ -1,0 +1,102 @@
+"""What a net says of every image of a split: its prediction, how sure it is, and the loss of that one image."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpunet.data.dataset import AnySplit
+from gpunet.data.loader import loader
+from gpunet.devices import open_device, target
+from gpunet.layers.loss import LOSS, Loss
+from gpunet.model import Model
+from gpunet.program.builder import Builder, Emitter
+from gpunet.program.tensor import Kind, Tensor
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every image of a split, in its order.
+
+    labels, predictions  (n,) integers; the prediction is the class with the highest score, the first of equals
+    losses               (n,) float64: the net's loss of the image
+    label_probabilities, probabilities
+                         (n,) float64: of the label and of the prediction, softmax of the scores
+    classes              how many the net tells apart
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    losses: np.ndarray
+    label_probabilities: np.ndarray
+    probabilities: np.ndarray
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def correct(self) -> int:
+        """How many predictions are the label."""
+        return int((self.predictions == self.labels).sum())
+
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) int64: images by label, in rows, and prediction, in columns."""
+        pairs = self.labels.astype(np.int64) * self.classes + self.predictions
+        return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes)
+
+    def worst(self, count: int) -> np.ndarray:
+        """Indices of the images with the highest loss, the highest first; of equals the one that comes first."""
+        return np.argsort(-self.losses, kind="stable")[:count]
+
+
+def judge(model: Model, split: AnySplit, watch: Callable[[int], None] = lambda done: None) -> Judged:
+    """Show every image of a split to the net, batch by batch in the model's arena; a plan for mode="infer" will do.
+
+    `watch`  called with the number of images done
+    """
+    n = len(split)
+    order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
+    parts: list[tuple[np.ndarray, ...]] = []
+    done = 0
+    with closing(loader(split, order)) as source:
+        for images, labels in source:
+            parts.append(_judged(model.net.loss, model.forward(images).astype(np.float64), labels))
+            done += len(labels)
+            watch(done)
+    labels, predictions, losses, of_label, of_prediction = map(np.concatenate, zip(*parts, strict=True))
+    return Judged(labels, predictions, losses, of_label, of_prediction, model.net.classes)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """(n, classes) probabilities, float64, of scores (n, classes). Source: CS231n "Softmax classifier"."""
+    powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def image_losses(loss: Loss, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64: the loss of each image, by the CPU's own op, for scores (n, classes) float64."""
+    n, classes = scores.shape
+    builder = Builder(n, "float64", "train", target("cpu"), scratch_limit_bytes=0)
+    emit = Emitter(builder, LOSS)
+    fed = {"scores": scores.reshape(n, 1, 1, classes), "labels": labels.astype(np.int32)}
+    loss.forward(
+        emit,
+        Tensor("scores", Kind.ACTIVATION, (n, 1, 1, classes), "float64", LOSS, True),
+        Tensor("labels", Kind.DATA, (n,), "int32", LOSS, True),
+    )
+    op = builder.ops[0]  # the others take means
+    written = {tensor.name: np.empty(tensor.shape, tensor.dtype) for tensor in op.outputs}
+    with closing(open_device("cpu")) as device:
+        device.ops[op.name](*(fed[tensor.name] for tensor in op.inputs), *written.values(), **op.attributes)
+    return written[f"{LOSS}.losses"]
+
+
+def _judged(loss: Loss, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Labels, predictions, losses, probabilities of label and of prediction, of a batch."""
+    rows = np.arange(len(labels))
+    predictions = scores.argmax(axis=1)
+    probabilities = softmax(scores)
+    of_label, of_prediction = probabilities[rows, labels], probabilities[rows, predictions]
+    return labels, predictions, image_losses(loss, scores, labels), of_label, of_prediction

@@ -1,0 +1,47 @@
+"""What every layer makes of an image, read before its bytes are another's."""
+
+import numpy as np
+import pytest
+
+from gpunet import Model, ShapeError, load
+from gpunet.activations import activations
+from gpunet.devices.device import Device
+from gpunet.net.net import Net
+
+CHAIN = "INPUT[8x8x2] -> CONV3-3 -> RELU -> POOL2 -> CONV3-4 -> BN -> RELU -> DROPOUT -> FC-5 -> RELU -> FC-3"
+BRANCHES = "INPUT[6x6x2] -> CONV3-4 -> { CONV3-4 -> RELU + ID } -> { CONV1-2 | POOL3(S=1,P=1) } -> RELU -> FC-3"
+
+
+def ending_in(net: Net, last: str) -> Net:
+    """The part of a net that a layer needs, with that layer's output as its scores."""
+    needed = {last}
+    for node in reversed(net.nodes):
+        needed.update(node.inputs if node.name in needed else ())
+    return Net(net.input, [node for node in net.nodes if node.name in needed])
+
+
+@pytest.mark.parametrize("text", [CHAIN, BRANCHES])
+def test_each_layers_volume_is_the_scores_of_the_net_that_ends_there(text: str, device: Device) -> None:
+    net = load(text)
+    image = np.random.default_rng(1).standard_normal(net.input.shape).astype(np.float32)
+    with Model(net, 1, "cpu", seed=2, mode="infer") as model:
+        weights = dict(model.parameters)
+    found = activations(net, weights, image, device)
+    handed_on = {node.name for node in net.nodes if node.layer.type in ("dropout", "id")}
+    assert list(found) == ["input", *(node.name for node in net.nodes if node.name not in handed_on)]
+    assert found.pop("input") is image
+    for name, volume in found.items():
+        with Model(ending_in(net, name), 1, "cpu", mode="infer") as part:
+            for parameter in part.parameters:
+                part.parameters[parameter] = weights[parameter]
+            scores = part.forward(image[np.newaxis])
+        assert volume.shape == net.volumes[name].shape
+        assert volume.reshape(-1) == pytest.approx(scores[0], rel=1e-4, abs=1e-5), name
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    net = load(CHAIN)
+    with Model(net, 1, "cpu", mode="infer") as model:
+        weights = dict(model.parameters)
+    with pytest.raises(ShapeError, match=r"\(n, 8, 8, 2\); got \(1, 9, 8, 2\)"):
+        activations(net, weights, np.zeros((9, 8, 2), np.uint8), "cpu")

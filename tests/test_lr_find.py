@@ -1,0 +1,108 @@
+"""The learning-rate range test: what curves of known shape lead to, and what a real net does."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from gpunet import ConfigError, Model, load
+from gpunet.data import Dataset, Split, digits
+from gpunet.net.net import Net
+from gpunet.train.lr_find import RateTest, diverged, growing, lr_find, smoothed
+from tests.runs import NET, images
+
+RATES = growing(1e-6, 10.0, 200)
+BLOCK = Net("8x8x1", load("INPUT[8x8x1] -> CONV3-8 -> RELU -> POOL2 -> FC-10").nodes, scale=1 / 16)
+
+
+def falling(at: float, width: float = 0.5) -> np.ndarray:
+    """From 2 down to 1 along a sigmoid over the logarithm of the rate, steepest at `at`."""
+    return np.asarray(2 - 1 / (1 + np.exp(-(np.log10(RATES) - np.log10(at)) / (width / 4))))
+
+
+def test_rates_grow_by_one_factor() -> None:
+    rates = growing(1e-4, 1.0, 41)
+    assert rates[0] == pytest.approx(1e-4) and rates[-1] == pytest.approx(1.0)
+    assert [later / rate for rate, later in pairwise(rates)] == pytest.approx([10**0.1] * 40)
+
+
+def test_a_bell_leaves_a_line_where_it_is_and_noise_small() -> None:
+    line = np.linspace(3, 1, 200)
+    assert smoothed(line, 4)[12:-12] == pytest.approx(line[12:-12])
+    assert smoothed(np.full(30, 2.5), 4) == pytest.approx(2.5)
+    noise = np.random.default_rng(0).standard_normal(2000)
+    assert smoothed(noise, 4).std() < 0.35  # of independent values: 1/sqrt(2 * sqrt(pi) * 4) = 0.27
+
+
+@pytest.mark.parametrize("at", [1e-4, 3e-3, 0.2])
+def test_the_steepest_descent_is_suggested_where_the_curve_is_steepest(at: float) -> None:
+    noise = 0.02 * np.random.default_rng(1).standard_normal(len(RATES))
+    found = RateTest("net", RATES, falling(at) + noise, 200, None)
+    assert found.suggestion == pytest.approx(at, rel=0.35)
+    assert found.lowest > at
+
+
+def test_nothing_is_suggested_where_the_loss_never_falls() -> None:
+    noise = 0.02 * np.random.default_rng(1).standard_normal(len(RATES))
+    assert RateTest("net", RATES, 2 + noise, 200, None).suggestion is None
+    assert RateTest("net", RATES, np.linspace(2, 4, len(RATES)), 200, 10.0).suggestion is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([2.0] * 50, False),
+        ([2.0] * 49 + [np.inf], True),
+        ([np.nan], True),
+        ([2.0] * 49 + [9.0], False),  # one hard batch
+        ([2.0] * 49 + [19.0], True),
+        ([2.0] * 30 + [1.0] * 20, False),
+        ([2.0] * 30 + [1.0] * 20 + [1.8] * 5, False),
+        ([2.0] * 30 + [1.0] * 20 + [1.95] * 5, True),
+        ([2.0] * 30 + [1.98] * 20 + [2.1] * 5, False),  # nothing was gained
+        ([2.0] * 30 + [4.1] * 5, True),
+    ],
+)
+def test_a_loss_has_diverged_where_it_lost_what_it_gained_or_doubled(losses: list[float], expected: bool) -> None:
+    assert diverged(losses, 200) is expected
+
+
+def test_a_net_is_tested_until_it_diverges_and_the_same_seed_gives_the_same_bits() -> None:
+    tests = []
+    for seed in (1, 1, 2):
+        with Model(BLOCK, 16, "cpu", seed=seed) as model:
+            tests.append(lr_find(model, digits(), steps=120, most=1000.0, seed=seed))
+    found, again, other = tests
+    assert found.losses.tobytes() == again.losses.tobytes() != other.losses.tobytes()
+    assert found.diverged is not None and len(found.losses) < 120
+    assert found.suggestion is not None and 1e-3 < found.suggestion < found.lowest < found.diverged
+    assert found.rates.tolist() == growing(1e-6, 1000.0, 120)[: len(found.rates)].tolist()
+    assert np.isfinite(found.losses).all()
+
+
+def test_a_test_may_need_more_steps_than_an_epoch_has_and_takes_whole_batches() -> None:
+    with Model(NET, 10, "cpu") as model:
+        counts = []
+        step = model.step
+        model.step = lambda images, labels: counts.append(len(labels)) or step(images, labels)  # type: ignore[method-assign,func-returns-value]
+        lr_find(model, images(44), least=1e-9, most=1e-8, steps=20)
+    assert counts == [10] * 20
+    with Model(NET, 100, "cpu") as model:
+        assert len(lr_find(model, images(44), least=1e-9, most=1e-8, steps=20).losses) == 20
+
+
+@pytest.mark.parametrize(("least", "most", "steps"), [(0, 1, 100), (1, 0.1, 100), (1e-6, 1, 19), (1e-6, np.inf, 100)])
+def test_numbers_that_make_no_sense_are_refused(least: float, most: float, steps: int) -> None:
+    with pytest.raises(ConfigError):
+        growing(least, most, steps)
+
+
+def test_a_test_that_starts_too_high_says_so() -> None:
+    split = Split(np.full((40, 4, 4, 1), 1e30, np.float32), np.arange(40) % 3)
+    net = load("INPUT[4x4x1] -> CONV3-2 -> FC-3")
+    with (
+        Model(net, 10, "cpu") as model,
+        np.errstate(all="ignore"),
+        pytest.raises(ConfigError, match="start lower"),
+    ):
+        lr_find(model, Dataset("huge", split, split), least=1e3, most=1e5)

@@ -26,7 +26,7 @@ RANKS = [
     ["fitter", "batch", "bound"],
     ["parameters"],
     ["model", "data"],
-    ["profile", "gradients", "activations"],
+    ["profile", "gradients", "activations", "sliding"],
     ["train", "doctor"],
     ["report"],
     ["cli"],

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gpunet.cli.convert import convert
 from gpunet.cli.data import data
 from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
@@ -12,6 +13,7 @@ from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.plan import plan
 from gpunet.cli.profile import profile
+from gpunet.cli.slide import slide
 from gpunet.cli.train import train
 
 app = typer.Typer(
@@ -30,6 +32,8 @@ app.command()(train)
 app.command()(data)
 app.command()(profile)
 app.command()(gradcheck)
+app.command()(convert)
+app.command()(slide)
 app.command()(doctor)
 
 

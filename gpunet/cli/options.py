@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,6 +46,15 @@ class AnyDevice(StrEnum):
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
 
 Net = Annotated[str, typer.Argument(metavar="NET", help=NET_HELP, show_default=False)]
+WeightsFile = Annotated[
+    Path, typer.Argument(metavar="WEIGHTS", help="weights.safetensors of a run.", show_default=False)
+]
+NetOfWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--net", metavar="NET", help="The net of the weights; default: what they say, else config.toml beside them."
+    ),
+]
 Width = Annotated[
     float | None,
     typer.Option(help="Scale the number of filters of every layer but the scores, like 0.125.", show_default=False),

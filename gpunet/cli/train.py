@@ -106,7 +106,7 @@ def train(
 
 def _config(net: str | None, resume: Path | None, out: Path | None) -> "Config":
     """The config of the net, or of the run to go on with. Raises ConfigError where neither or too much is said."""
-    from gpunet.train.folder import CONFIG
+    from gpunet.train.weights import CONFIG
 
     if resume is None:
         if net is None:

@@ -73,6 +73,38 @@ def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
         return picture
 
 
+def read_scaled(path: Path, short_side: int | None = None, maps: int = 3) -> np.ndarray:
+    """(H, W, maps) uint8: a whole picture, its short side brought to so many pixels; grey where one map is wanted.
+
+    Raises BrokenPicture, naming the file; DataError for a number of maps that pictures do not have, or for a side that
+    would make the picture too large.
+    """
+    if maps not in (1, 3):
+        raise DataError(f"a picture has 3 maps, or 1 where it is to be grey; the net takes {maps}")
+    size = picture_size(path)
+    if short_side is not None:
+        size = size[0] * short_side // min(size), size[1] * short_side // min(size)
+    if size[0] * size[1] > MOST_PIXELS:
+        raise DataError(f"{path} would become {size[0]:,}x{size[1]:,}; a picture may have {MOST_PIXELS:,} pixels")
+    picture = read_picture(path, size)
+    return picture if maps == 3 else grey(picture)
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 1) from (H, W, 3), uint8: 0.299 red, 0.587 green and 0.114 blue (ITU-R BT.601), rounded."""
+    shades: np.ndarray = (picture @ np.array([[299], [587], [114]]) + 500) // 1000
+    return shades.astype(np.uint8)
+
+
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    """Write (H, W, 1) or (H, W, 3) uint8 as a PNG. Raises DataError where that is not possible."""
+    flat = picture[..., 0] if picture.shape[2] == 1 else picture
+    try:
+        _pillow().fromarray(flat).save(path, format="PNG")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+
+
 @cache
 def _pillow() -> Any:
     """Pillow's module Image, imported where there are pictures."""

@@ -37,18 +37,27 @@ class LayerFacts:
 def layer_facts(net: Net) -> tuple[LayerFacts, ...]:
     """The layers of a net in order."""
     work = _multiply_adds(net)
-    seen = {INPUT: (Field(), Field())}
+    seen = fields(net)
     found = []
     for node in net.nodes:
         inputs = net.inputs(node)
         windows = node.layer.window(*inputs)
-        rows, columns = (union(seen[name][axis] for name in node.inputs).through(windows[axis]) for axis in (0, 1))
-        seen[node.name] = rows, columns
+        rows, columns = seen[node.name]
         parameters, volume = net.layer_parameters(node), net.volumes[node.name]
         found.append(
             LayerFacts(node.name, node.layer, inputs, volume, parameters, work[node.name], windows, rows, columns)
         )
     return tuple(found)
+
+
+def fields(net: Net) -> dict[str, tuple[Field, Field]]:
+    """What each layer, by name, sees of the net's input along rows and along columns."""
+    seen = {INPUT: (Field(), Field())}
+    for node in net.nodes:
+        windows = node.layer.window(*net.inputs(node))
+        rows, columns = (union(seen[name][axis] for name in node.inputs).through(windows[axis]) for axis in (0, 1))
+        seen[node.name] = rows, columns
+    return seen
 
 
 def _multiply_adds(net: Net) -> Counter[str]:

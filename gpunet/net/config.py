@@ -237,9 +237,14 @@ def _from_pattern(text: str) -> Config:
         raise type(error)(str(pattern.pointed(error) or error)) from None
 
 
-def _read(path: Path) -> Config:
+def parse_config(text: str, where: str) -> Config:
+    """The config in a text that `dump` made; `where` it was found, for messages. Raises ConfigError or ShapeError."""
+    return _read(Path(where), text.encode("utf-8", "surrogatepass"))
+
+
+def _read(path: Path, data: bytes | None = None) -> Config:
     """The config of a file. Raises ConfigError with everything that is wrong in it, each with its line."""
-    document = Document(path)
+    document = Document(path, data)
     settings = read_settings(document)
     layers = read_layers(document, settings)
     loss = read_loss(document)

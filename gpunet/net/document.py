@@ -19,12 +19,13 @@ MOST_DOTS = 100
 class Document:
     """What a TOML file holds, as `values`, and the problems found in it so far.
 
+    `data`  what is to be read, where that is not the content of the file
     Raises ConfigError where the file cannot be read or is not TOML.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
         self.file = printable(str(path))
-        self.text = self._decoded(self._bytes(path)).replace("\r\n", "\n")
+        self.text = self._decoded(self._bytes(path) if data is None else self._short(data)).replace("\r\n", "\n")
         self.values: dict[str, Any] = self._loaded()
         self._problems: list[tuple[int, str]] = []
         self._more = 0
@@ -87,6 +88,9 @@ class Document:
             raise ConfigError(f"{self.file} is a directory; name the .toml file in it") from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise ConfigError(f"cannot read {self.file}: {getattr(error, 'strerror', None) or error}") from None
+        return self._short(data)
+
+    def _short(self, data: bytes) -> bytes:
         if len(data) > MOST_BYTES:
             raise ConfigError(f"{self.file} is larger than {MOST_BYTES // 2**20} MiB; a config is a short text")
         return data

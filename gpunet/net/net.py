@@ -125,6 +125,22 @@ class Net:
                 settings: dict[str, Any] = {node.layer.count: max(1, round(count * width / step)) * step}
                 node = replace(node, layer=replace(node.layer, **settings))
             nodes.append(node)
+        return self.remade(nodes, input)
+
+    def convolutional(self) -> "Net":
+        """The same net with its FC layers as CONV layers, which slide over a larger input; see gpunet.net.convert."""
+        from gpunet.net.convert import convolutional
+
+        return convolutional(self)
+
+    def fully_connected(self) -> "Net":
+        """The same net with the CONV layers that see their whole volume as FC layers; see gpunet.net.convert."""
+        from gpunet.net.convert import fully_connected
+
+        return fully_connected(self)
+
+    def remade(self, nodes: Sequence[Node], input: Volume | str | tuple[int, int, int] | None = None) -> "Net":
+        """A net of other nodes, perhaps over another input, and with all else as here."""
         volume = self.input if input is None else input
         return Net(volume, nodes, name=self.name, fit=self.fit, scale=self.scale, shift=self.shift, loss=self.loss)
 

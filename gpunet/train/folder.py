@@ -19,10 +19,10 @@ from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, best
 from gpunet.train.resume import identity
 from gpunet.train.steps_file import StepsFile
 from gpunet.train.trainer import Progress, Trainer, Watcher
-from gpunet.train.weights import save_weights
+from gpunet.train.weights import CONFIG, save_weights
 
 METRICS, STEPS, WEIGHTS = "metrics.csv", "steps.csv", "weights.safetensors"
-CONFIG, PLAN, ENVIRONMENT = "config.toml", "plan.json", "environment.json"
+PLAN, ENVIRONMENT = "plan.json", "environment.json"
 RUNS = Path("runs")
 
 
@@ -130,7 +130,8 @@ class RunFolder(Watcher):
         epoch = trainer.rows[-1].epoch
         if best(trainer.rows).epoch == epoch:
             save(self.path / BEST, trainer.model.state, self._state(trainer))
-        about: dict[str, str | int] = {"net": trainer.model.net.name, "epoch": epoch}
+        about = {"net": trainer.model.net.name, "epoch": epoch, "config": self._texts[CONFIG]}
+        about |= {"classes": trainer.data.classes}
         save_weights(self.path / WEIGHTS, trainer.model.parameters, about)
         self.saved_epoch = epoch
 

@@ -1,0 +1,113 @@
+"""`gpunet slide`: the scores of a net over a larger image."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpunet.cli import options
+from gpunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpunet.memory.plan import Plan
+    from gpunet.net.net import Net
+
+MAPS = 3
+"""Classes of which a heat map is drawn where none is named: the most probable ones."""
+
+
+def slide(
+    weights: options.WeightsFile,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
+    scale: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bring its short side to so many pixels; default: as it is.", show_default=False),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pixels from one crop to the next; default: the net's own, which it divides.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw heat maps into a .png file.", show_default=False)
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="Class to map, by name or number; may be given several times."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to tell of.")] = 5,
+    net: options.NetOfWeights = None,
+    device: Annotated[
+        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
+    ] = options.AnyDevice.auto,
+    budget: Annotated[
+        str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Score every crop of a picture at some stride: the net slides over it, its FC layers as CONV layers.
+
+    Says which classes are most probable over all crops, and where each of them is.
+
+    Exit code 1 if it does not fit, 2 for a mistake.
+    """
+    from gpunet.data.picture import read_scaled
+    from gpunet.model import Model, choose_device
+    from gpunet.report.slide_table import slide_json, slide_parts
+    from gpunet.sliding import plan_sweep
+    from gpunet.train.weights import class_names, open_weights
+
+    if out is not None:
+        from gpunet.report.canvas import check_plot
+
+        check_plot(out, "--out")
+    config, values = open_weights(weights, net)
+    names = class_names(weights, config.net.classes)
+    chosen = [_class(word, names) for word in label or ()]
+    picture = read_scaled(image, scale, config.net.input.D)
+    sweep = plan_sweep(config.net, picture.shape, stride)
+    where = choose_device(device)
+    made = _plan(sweep.net, where, budget)
+    with Model(sweep.net, device=where, mode="infer", plan=made) as model:
+        scored = sweep.run(model, values, picture)
+    told = list(dict.fromkeys([*chosen, *scored.top(top)]))
+    if json:
+        from gpunet.report.as_json import as_text
+
+        typer.echo(as_text(slide_json(sweep, scored, made, names, told)))
+    else:
+        from gpunet.report.console import show
+
+        show(*slide_parts(sweep, scored, made, names, told))
+    if out is not None:
+        from gpunet.report.heat_map import save_heat_map
+
+        save_heat_map(picture, scored, chosen or scored.top(MAPS), names, out)
+
+
+def _class(word: str, names: list[str]) -> int:
+    """The number of a class by its name, or by its number. Raises ConfigError for one that there is not."""
+    from gpunet.net.words import nearest, shown
+
+    if word in names:
+        return names.index(word)
+    if word.isdecimal() and len(word) < 10 and int(word) < len(names):
+        return int(word)
+    numbers = f"; there are {len(names):,} classes, from 0"
+    raise ConfigError(f"there is no class {shown(word)}{nearest(word, names)}{numbers}")
+
+
+def _plan(net: "Net", device: str, budget: str | None) -> "Plan":
+    """The plan of a pass, within the budget or what is free. Raises BudgetError where it does not fit."""
+    from gpunet.doctor import free_bytes
+    from gpunet.model import require_fit
+    from gpunet.planner import plan
+
+    made = plan(net, 1, mode="infer", device=device, budget=budget)
+    free = free_bytes(device) if budget is None else None
+    if free is not None and made.total_bytes > free:
+        made = plan(net, 1, mode="infer", device=device, budget=max(free, 1))
+    return require_fit(net, made, mode="infer", device=device)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gpunet.net.net import Net, Node
     from gpunet.planner import plan
     from gpunet.program.tensor import Kind
+    from gpunet.sliding import ScoreMap, slide
     from gpunet.version import __version__ as __version__
     from gpunet.volume import Volume
 
@@ -72,6 +73,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "ReLU",
+    "ScoreMap",
     "ShapeError",
     "Sigmoid",
     "SoftmaxCrossEntropy",
@@ -83,6 +85,7 @@ __all__ = [
     "gradcheck",
     "load",
     "plan",
+    "slide",
 ]
 
 _MODULES = {
@@ -112,6 +115,7 @@ _MODULES = {
     "net.net": ("Net", "Node"),
     "planner": ("plan",),
     "program.tensor": ("Kind",),
+    "sliding": ("ScoreMap", "slide"),
     "version": ("__version__",),
     "volume": ("Volume",),
 }

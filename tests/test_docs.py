@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/data.md",
     "docs/memory.md",
     "docs/profiling.md",
+    "docs/sliding.md",
     "docs/training.md",
     "docs/understanding.md",
 ]

@@ -224,7 +224,8 @@ def test_a_run_folder_holds_config_plan_metrics_and_the_weights_of_the_last_epoc
     stored = load_file(tmp_path / "weights.safetensors")
     assert {name: values.tobytes() for name, values in stored.items()} == weights
     with safe_open(tmp_path / "weights.safetensors", "np") as file:
-        assert json.loads(file.metadata()["gpunet"]) == {"net": net.name, "epoch": 3}
+        about = json.loads(file.metadata()["gpunet"])
+    assert about == {"net": net.name, "epoch": 3, "config": 'title = "x"\n', "classes": []}
     assert keep.saved_epoch == 3 and "weights after epoch 3" in keep.describe()
 
 

@@ -179,3 +179,11 @@ def fit_settings(
         "max_cost": MAX_COST if max_cost is None else max_cost,
         "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
     }
+
+
+def free_bytes(device: str) -> dict[str, int | None]:
+    """Memory that nobody uses, by device; of those that `device` may come to mean."""
+    from gpunet import doctor
+    from gpunet.devices import device_names
+
+    return {name: doctor.free_bytes(name) for name in device_names() if device in ("auto", name)}

@@ -1,7 +1,7 @@
 """`gpunet slide`: the scores of a net over a larger image."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -69,8 +69,9 @@ def slide(
     chosen = [_class(word, names) for word in label or ()]
     picture = read_scaled(image, scale, config.net.input.D)
     sweep = plan_sweep(config.net, picture.shape, stride)
+    free = options.free_bytes(device) if budget is None else {}
     where = choose_device(device)
-    made = _plan(sweep.net, where, budget)
+    made = _plan(sweep.net, where, budget, free.get(where))
     with Model(sweep.net, device=where, mode="infer", plan=made) as model:
         scored = sweep.run(model, values, picture)
     told = list(dict.fromkeys([*chosen, *scored.top(top)]))
@@ -100,14 +101,13 @@ def _class(word: str, names: list[str]) -> int:
     raise ConfigError(f"there is no class {shown(word)}{nearest(word, names)}{numbers}")
 
 
-def _plan(net: "Net", device: str, budget: str | None) -> "Plan":
-    """The plan of a pass, within the budget or what is free. Raises BudgetError where it does not fit."""
-    from gpunet.doctor import free_bytes
+def _plan(net: "Net", device: str, budget: str | None, free_bytes: int | None) -> "Plan":
+    """The plan of a pass, within the budget, or within what is free. Raises BudgetError where it does not fit."""
     from gpunet.model import require_fit
     from gpunet.planner import plan
 
-    made = plan(net, 1, mode="infer", device=device, budget=budget)
-    free = free_bytes(device) if budget is None else None
-    if free is not None and made.total_bytes > free:
-        made = plan(net, 1, mode="infer", device=device, budget=max(free, 1))
-    return require_fit(net, made, mode="infer", device=device)
+    settings: dict[str, Any] = {"mode": "infer", "device": device}
+    made = plan(net, 1, budget=budget, **settings)
+    if free_bytes is not None and made.total_bytes > free_bytes:
+        made = plan(net, 1, budget=max(free_bytes, 1), **settings)
+    return require_fit(net, made, **settings)

@@ -95,7 +95,9 @@ def train(
         writer_type()  # before anything runs
     config = _config(net, resume, out)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
-    free = _free_bytes(device) if told.budget is None else {}  # now: opening a GPU takes memory that the reserve counts
+    free = (
+        options.free_bytes(device) if told.budget is None else {}
+    )  # now: opening a GPU takes memory that the reserve counts
     where = choose_device(device)
     settings = options.fit_settings(list(told.without), told.max_cost, told.micro_batches)
     settings |= {"reserve": told.reserve, "optimizer": told.rule, "device": where}
@@ -193,14 +195,6 @@ def _go_on(trainer: "Trainer", folder: Path) -> None:
         complain(f"{line}; the checkpoint before it is used")
     resume(trainer, checkpoint)
     typer.echo(f"going on from {checkpoint.path}, after step {trainer.model.steps:,}")
-
-
-def _free_bytes(device: str) -> dict[str, int | None]:
-    """Memory that nobody uses, by device; of those that `device` may come to mean."""
-    from gpunet.devices import device_names
-    from gpunet.doctor import free_bytes
-
-    return {name: free_bytes(name) for name in device_names() if device in ("auto", name)}
 
 
 def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, Any]) -> "Plan":

@@ -35,10 +35,14 @@ def _words(sweep: Sweep) -> list[str]:
         f"{sweep.image[0]}x{sweep.image[1]} pixels: {rows.crops}x{columns.crops} crops of {crop.H}x{crop.W} at stride "
         f"{stride}, in {passes} over {rows.pixels}x{columns.pixels}"
     ]
-    if any(sweep.unseen):
-        H, W = sweep.unseen
-        lines.append(f"the last {H} rows and {W} columns are too few for one more crop, and not seen")
+    left = [_count(size, word) for size, word in zip(sweep.unseen, ("row", "column"), strict=True) if size]
+    if left:
+        lines.append(f"not seen, too few for one more crop: the last {' and the last '.join(left)}")
     return lines
+
+
+def _count(number: int, word: str) -> str:
+    return word if number == 1 else f"{number} {word}s"
 
 
 def slide_json(

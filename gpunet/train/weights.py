@@ -67,8 +67,9 @@ def open_weights(path: Path, net: str | None = None) -> tuple[Config, dict[str, 
     """The weights in a file, and the config of their net: `net` as `load_config` takes it, else what the file says,
     else config.toml beside it.
 
-    Of a checkpoint it is the parameters; its config lies beside it. Weights of auxiliary heads may be missing. Raises DataError where the file cannot be read, does not say its net, or
-    holds the weights of another one; ConfigError or ShapeError for a config that cannot be used.
+    Of a checkpoint these are the parameters alone. Those of auxiliary heads may be missing. Raises DataError where the
+    file cannot be read, does not say its net, or holds the weights of another one; ConfigError or ShapeError for a
+    config that cannot be used.
     """
     weights = load_weights(path)
     config = _config(path) if net is None else load_config(net)

@@ -16,7 +16,7 @@ from gpunet import Model, Net, load
 from gpunet.cli.app import app
 from gpunet.data.picture import grey, read_scaled
 from gpunet.errors import ConfigError, DataError
-from gpunet.net.config import Config, dump
+from gpunet.net.config import dump_net
 from gpunet.sliding import slide
 from gpunet.train import checkpoint
 from gpunet.train.weights import class_names, open_weights, read_about, restore_weights, save_weights
@@ -46,7 +46,7 @@ def saved(path: Path, net: Net, *, config: bool = True, **about: object) -> dict
     """Random weights of a net, written to a file that says their net or does not."""
     with Model(net, 1, "cpu", seed=4) as model:
         weights = dict(model.parameters)
-    says = {"config": dump(Config(net))} if config else {}
+    says = {"config": dump_net(net)} if config else {}
     save_weights(path, weights, {"net": net.name, **says, **about})
     return weights
 
@@ -81,7 +81,7 @@ def test_else_the_config_beside_it_or_the_net_that_is_named(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"does not say of which net .* no config.toml beside it; give it as --net"):
         open_weights(path)
     assert open_weights(path, PATTERN)[0].net == net
-    (tmp_path / "config.toml").write_text(dump(Config(net)))
+    (tmp_path / "config.toml").write_text(dump_net(net))
     assert open_weights(path)[0].net == net
     with pytest.raises(DataError, match=r"w\.safetensors holds the weights of another net.*conv1\.w is \(4, 3, 3, 3\)"):
         open_weights(path, PATTERN.replace("CONV3-4", "CONV3-5"))
@@ -122,16 +122,16 @@ def test_parameters_of_heads_are_left_alone_where_they_are_not_needed(tmp_path: 
         restore_weights(model, path)
         assert same(model.parameters, weights)
     trunk = {name: values for name, values in weights.items() if not name.startswith("fc1.")}
-    save_weights(path, trunk, {"config": dump(Config(net))})
+    save_weights(path, trunk, {"config": dump_net(net)})
     assert open_weights(path)[0].net == net
-    save_weights(path, trunk | {"fc9.w": trunk["fc2.w"]}, {"config": dump(Config(net))})
+    save_weights(path, trunk | {"fc9.w": trunk["fc2.w"]}, {"config": dump_net(net)})
     with pytest.raises(DataError, match=r"fc9\.w is not in the net"):
         open_weights(path)
 
 
 def test_a_checkpoint_gives_its_parameters(tmp_path: Path) -> None:
     net = load(PATTERN)
-    (tmp_path / "config.toml").write_text(dump(Config(net)))
+    (tmp_path / "config.toml").write_text(dump_net(net))
     with Model(net, 1, "cpu", seed=4) as model:
         checkpoint.save(tmp_path / "best.safetensors", model.state, {})
         config, weights = open_weights(tmp_path / "best.safetensors")

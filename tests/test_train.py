@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from gpunet import Model, Net, load
 from gpunet.data import Dataset, Split, batches
 from gpunet.errors import ConfigError, DataError
+from gpunet.net.config import dump_net
 from gpunet.train import folder as folders
 from gpunet.train.diverged import Diverged
 from gpunet.train.folder import RunFolder, open_folder
@@ -225,7 +226,7 @@ def test_a_run_folder_holds_config_plan_metrics_and_the_weights_of_the_last_epoc
     assert {name: values.tobytes() for name, values in stored.items()} == weights
     with safe_open(tmp_path / "weights.safetensors", "np") as file:
         about = json.loads(file.metadata()["gpunet"])
-    assert about == {"net": net.name, "epoch": 3, "config": 'title = "x"\n', "classes": []}
+    assert about == {"net": net.name, "epoch": 3, "config": dump_net(net), "classes": []}
     assert keep.saved_epoch == 3 and "weights after epoch 3" in keep.describe()
 
 

@@ -1,6 +1,5 @@
 """`gpunet convert`: FC layers as CONV layers and back, weights and all."""
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +31,7 @@ def convert(
 
     Exit code 2 for a mistake.
     """
-    from gpunet.net.config import dump
+    from gpunet.net.config import dump_net
     from gpunet.net.convert import convert_weights
     from gpunet.train.weights import open_weights, read_about, save_weights
 
@@ -44,6 +43,6 @@ def convert(
     if not changed:
         needed = "no FC layer" if to == Kind.conv else "no CONV layer that sees its whole volume without padding"
         raise ConfigError(f"{config.net.name} has {needed}, so there is nothing to convert")
-    about = read_about(weights) | {"net": made.name, "config": dump(replace(config, net=made))}
+    about = read_about(weights) | {"net": made.name, "config": dump_net(made)}
     save_weights(out, convert_weights(values, made), about)
     typer.echo(f"{', '.join(changed)}: now {to.upper()}; {out} holds the weights and the net, {made.name}")

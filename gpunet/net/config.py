@@ -200,10 +200,19 @@ def dump(config: Config) -> str:
     Only the settings that the config leaves to its optimizer and its schedule are not said; `TrainConfig.settled` has
     them all.
     """
+    top = {key: value for key in ("title", "source") if (value := getattr(config, key))}
+    train = {key: value for key, value in asdict(config.train).items() if value is not None and value != ()}
+    return _dumped(config.net, top, {"train": train})
+
+
+def dump_net(net: Net) -> str:
+    """A net as `dump` writes it, and nothing of its training."""
+    return _dumped(net, {}, {})
+
+
+def _dumped(net: Net, top: dict[str, Any], tables: dict[str, Any]) -> str:
     import tomli_w  # only where a config is written
 
-    net = config.net
-    top = {key: value for key in ("title", "source") if (value := getattr(config, key))}
     plain = {"name": net.name, "input": str(net.input), "fit": net.fit, "scale": net.scale, "shift": net.shift}
     layers = [
         {"type": node.layer.type, "name": node.name, "inputs": list(node.inputs)}
@@ -211,9 +220,8 @@ def dump(config: Config) -> str:
         | {key: value for key, value in asdict(node.layer).items() if value is not None}
         for node in net.nodes
     ]
-    train = {key: value for key, value in asdict(config.train).items() if value is not None and value != ()}
     loss = {"type": net.loss.type} | asdict(net.loss)
-    text = tomli_w.dumps(top | plain | {"loss": loss, "train": train, "layer": layers})
+    text = tomli_w.dumps(top | plain | {"loss": loss} | tables | {"layer": layers})
     short_list = r'\[\n((?: +(?:"\w+"|\d+),\n)+)\]'  # goes on one line
     return re.sub(short_list, lambda items: f"[{' '.join(items[1].split())[:-1]}]", text)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpunet import files
 from gpunet.errors import ConfigError, DataError
+from gpunet.net.config import dump_net
 from gpunet.span import Span
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, Broken, read, save
 from gpunet.train.diverged import broken
@@ -130,8 +131,8 @@ class RunFolder(Watcher):
         epoch = trainer.rows[-1].epoch
         if best(trainer.rows).epoch == epoch:
             save(self.path / BEST, trainer.model.state, self._state(trainer))
-        about = {"net": trainer.model.net.name, "epoch": epoch, "config": self._texts[CONFIG]}
-        about |= {"classes": trainer.data.classes}
+        net = trainer.model.net
+        about = {"net": net.name, "epoch": epoch, "config": dump_net(net), "classes": trainer.data.classes}
         save_weights(self.path / WEIGHTS, trainer.model.parameters, about)
         self.saved_epoch = epoch
 

@@ -1,6 +1,6 @@
 """Weights in a safetensors file: names and shapes as in `Model.parameters`, and nothing that could run.
 
-The file's metadata say of which net they are: the text of its config, as `gpunet.net.config.dump` writes it.
+The file's metadata say of which net they are: the text of its config, as `gpunet.net.config.dump_net` writes it.
 """
 
 import json

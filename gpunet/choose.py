@@ -90,8 +90,8 @@ class Chooser:
             for ways in self._shapes(plain, best.program, CHUNK_BYTES):
                 best = self._smaller(ways, best)
             if self.batch > 1 and self._may_round(best.program):
-                best = min(best, list(self._micro_batches(plain))[-1], key=lambda option: option.needed_bytes)
-        return best
+                list(self._micro_batches(plain))
+        return min(best, *self._tried.values(), key=lambda option: option.needed_bytes)
 
     def _cheapest(self, options: Iterable[Choice]) -> Choice | None:
         """Of those that fit, the one with the fewest extra FLOPs."""

@@ -500,7 +500,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("plan", "Missing argument"),
-        ("plan vgg17", "did you mean vgg16?"),
+        ("plan vgg_digit", "did you mean vgg_digits?"),
         ("plan nowhere.toml", "nowhere.toml"),
         ("plan .", "directory"),
         ("plan ''", "no net was given"),
@@ -541,7 +541,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("train vgg_digits --device cpu --max-cost -0.1", "got -0.1"),
         ("train vgg_digits --device cpu --max-cost 0 --micro-batches", "leave out --micro-batches"),
         ("fit vgg16 --budget '12 apples'", "cannot read '12 apples'"),
-        ("fit vgg17", "did you mean vgg16?"),
+        ("fit vgg_digit", "did you mean vgg_digits?"),
         ("train vgg_digits --epochs 0", "epochs must be an integer from 1"),
         ("train vgg_digits --batch 0", "batch must be"),
         ("train vgg_digits --batch 1000000000000", "batch must be"),

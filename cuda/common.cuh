@@ -1,5 +1,5 @@
 // What every kernel file starts with (this text is put in front of it): the number type, how threads share out the
-// items, packs of values that move as one, and reductions whose order never changes.
+// items, packs of values that move as one, reductions whose order never changes, and random numbers.
 //
 // REAL is float or double, given by the compiler's command line. All arithmetic is done in `real`.
 
@@ -164,4 +164,28 @@ __device__ inline Best best_of(const real* row, long long K, Best* shared) {
     Best best = {0, -1};
     for (long long k = threadIdx.x; k < K; k += BLOCK) best = better(best, {row[k], k});
     return reduce(best, shared, better);
+}
+
+// ---- random numbers: a function of where they are used ----
+
+// Four words of 32 random bits.
+struct Words {
+    unsigned int a, b, c, d;
+};
+
+// The four words number `group` of a layer in a step, seed being the key: Philox 4x32 of ten rounds.
+// Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+__device__ inline Words random_words(long long group, long long step, long long layer, long long seed) {
+    Words words = {(unsigned int)group, (unsigned int)(group >> 32), (unsigned int)step, (unsigned int)layer};
+    unsigned int key0 = (unsigned int)seed, key1 = (unsigned int)(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+        const unsigned long long one = 0xD2511F53ull * words.a, two = 0xCD9E8D57ull * words.c;
+        words = {
+            (unsigned int)(two >> 32) ^ words.b ^ key0, (unsigned int)two,
+            (unsigned int)(one >> 32) ^ words.d ^ key1, (unsigned int)one
+        };
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    return words;
 }

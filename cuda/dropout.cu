@@ -1,24 +1,5 @@
 // Dropout, with random numbers that are a function of where they are used.
-// Source: CS231n "Dropout", inverted; Srivastava et al. 2014. Random numbers: Philox 4x32 of ten rounds, Salmon et al. 2011,
-// "Parallel random numbers: as easy as 1, 2, 3".
-
-struct Words {
-    unsigned int a, b, c, d;
-};
-
-// The four words of a counter and a key.
-__device__ inline Words philox(Words counter, unsigned int key0, unsigned int key1) {
-    for (int round = 0; round < 10; ++round) {
-        const unsigned long long one = 0xD2511F53ull * counter.a, two = 0xCD9E8D57ull * counter.c;
-        counter = {
-            (unsigned int)(two >> 32) ^ counter.b ^ key0, (unsigned int)two,
-            (unsigned int)(one >> 32) ^ counter.d ^ key1, (unsigned int)one
-        };
-        key0 += 0x9E3779B9u;
-        key1 += 0xBB67AE85u;
-    }
-    return counter;
-}
+// Source: CS231n "Dropout", inverted; Srivastava et al. 2014.
 
 // x          (count,)  in
 // y          (count,)  out; may be x
@@ -32,11 +13,8 @@ dropout(
     long long layer, real scale
 ) {
     elementwise(count, first % WIDTH == 0 && aligned(x, y), [=](auto size, long long pack) {
-        const long long place = first + pack * size, group = place / 4;
-        const Words words = philox(
-            {(unsigned int)group, (unsigned int)(group >> 32), (unsigned int)step, (unsigned int)layer},
-            (unsigned int)seed, (unsigned int)(seed >> 32)
-        );
+        const long long place = first + pack * size;
+        const Words words = random_words(place / 4, step, layer, seed);
         auto values = load<size>(x, pack);
         for (int lane = 0; lane < size; ++lane) {
             const int which = (int)((place + lane) % 4);

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gpunet.matrix import conv_matrix
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
+    from gpunet.net.augment import Augment
     from gpunet.net.config import load
     from gpunet.net.net import Net, Node
     from gpunet.planner import plan
@@ -47,6 +48,7 @@ __all__ = [
     "FC",
     "LRN",
     "Add",
+    "Augment",
     "AvgPool",
     "BatchNorm",
     "BudgetError",
@@ -111,6 +113,7 @@ _MODULES = {
     "matrix": ("conv_matrix",),
     "memory.plan": ("Plan",),
     "model": ("Model",),
+    "net.augment": ("Augment",),
     "net.config": ("load",),
     "net.net": ("Net", "Node"),
     "planner": ("plan",),

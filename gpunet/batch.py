@@ -7,7 +7,8 @@ from gpunet.net.net import Net
 
 
 def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.ndarray:
-    """The images as an array (n, H, W, D), n <= batch, uint8 or floats that are finite in the net's dtype.
+    """The images as an array (n, H, W, D), n <= batch, uint8 of net.image, or floats of net.input that are finite in
+    the net's dtype.
 
     Raises ShapeError or DataError.
     """
@@ -15,8 +16,9 @@ def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.nda
         images = np.asarray(images)
     except ValueError as error:
         raise ShapeError(f"images must be one array (n, H, W, D): {error}") from None
-    if images.ndim != 4 or images.shape[1:] != net.input.shape:
-        wanted = f"(n, {', '.join(map(str, net.input.shape))})"
+    volume = net.image if images.dtype == np.uint8 else net.input
+    if images.ndim != 4 or images.shape[1:] != volume.shape:
+        wanted = f"(n, {', '.join(map(str, volume.shape))})"
         raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}")
     if not 1 <= len(images) <= batch:
         raise ShapeError(f"got {len(images)} images; this model was planned for 1 to {batch} at a time")

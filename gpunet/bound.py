@@ -30,7 +30,8 @@ class BoundProgram:
         self._arena = device.allocate(plan.arena_bytes)
         self._offsets = {planned.name: planned.offset for planned in plan.tensors}
         self._views: dict[tuple[str, int, int], Array] = {}
-        self._calls: dict[int, list[Call]] = {}
+        self._calls: dict[tuple[int, bool], list[Call]] = {}
+        self._swapped = False
         if poison:
             self._arena.fill(0, plan.arena_bytes, POISON)
 
@@ -41,10 +42,11 @@ class BoundProgram:
 
     def view(self, tensor: Tensor, first: int = 0, last: int = 0) -> Array:
         """The tensor's place in the arena; of a batched one, what the images [first, last) of the batch use."""
-        offset = self._offsets[tensor.name]
+        name = self._holder(tensor.name)
+        offset = self._offsets[name]
         if not tensor.batched:
             first = last = 0
-        key = (tensor.name, first, last)
+        key = (name, first, last)
         if key not in self._views:
             shape = tensor.shape
             if tensor.batched:
@@ -53,6 +55,17 @@ class BoundProgram:
                     offset += first * (tensor.nbytes // tensor.shape[0])
             self._views[key] = self._arena.view(offset, shape, tensor.dtype)
         return self._views[key]
+
+    def swap(self) -> None:
+        """Let the bytes of this batch and of the next change places: what has arrived is now to be read."""
+        self._swapped = not self._swapped
+
+    def _holder(self, name: str) -> str:
+        """The tensor whose place another has at the moment."""
+        here, there = self.plan.program.image_bytes, self.plan.program.next_bytes
+        if self._swapped and there is not None:
+            return {here.name: there.name, there.name: here.name}.get(name, name)
+        return name
 
     def walk(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Callable[[], None]]]:
         """The ops of these phases from step `skip` on, and what runs each for n images, in order."""
@@ -84,9 +97,10 @@ class BoundProgram:
 
     def _bound(self, n: int) -> list[Call]:
         """What a run over n images calls, bound to its views; made at the first use of each n."""
-        if n not in self._calls:
-            self._calls[n] = [(turn, self._bind(turn, n)) for turn in self.plan.program.turns(n)]
-        return self._calls[n]
+        key = (n, self._swapped)
+        if key not in self._calls:
+            self._calls[key] = [(turn, self._bind(turn, n)) for turn in self.plan.program.turns(n)]
+        return self._calls[key]
 
     def _bind(self, turn: Turn, n: int) -> Callable[[], None]:
         op = self.plan.program.ops[turn.step]

@@ -1,6 +1,6 @@
 """A model: a plan bound to a device. Views are made once; a step walks the list of ops and allocates nothing."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from math import inf, isfinite
 from numbers import Real
@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from gpunet.ahead import Ahead, Batch
 from gpunet.batch import check_enough, check_images, check_labels
 from gpunet.bound import BoundProgram
 from gpunet.choose import MAX_COST
@@ -36,7 +37,8 @@ class Model:
 
     `batch`   the most images of one step; fewer run in the same arena
     `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
-    `seed`    draws the starting weights, and what dropout drops: the same seed gives the same bits
+    `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
+              bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
     `debug`   fill what is fresh or free with NaN before every op; results must not change
@@ -67,6 +69,8 @@ class Model:
         self.net = check_net(net)
         self.seed = seed
         self._training = True
+        self._ahead: Ahead | None = None
+        self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
         self.steps = 0  # taken so far; set it to go on from where another run stopped
         name = device.name if isinstance(device, Device) else choose_device(device)
@@ -117,7 +121,8 @@ class Model:
         """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
 
         A loss that is infinite or NaN updates nothing, and is no step taken.
-        `images`  (n, H, W, D), n <= batch; float, used as they are, or uint8, used as pixel*scale + shift
+        `images`  (n, H, W, D), n <= batch; float, used as they are, or uint8, used as pixel*scale + shift; what the
+                  net's `augment` says is done to uint8 images, which then come as net.image
         `labels`  (n,) integers, 0 <= label < classes
 
         Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
@@ -127,13 +132,34 @@ class Model:
         known = False
         for op, call in self._bound.walk(n, self._skipped(images), STEP):
             if known and loss is None and op.phase == "update":  # the first one
+                self._ask_ahead()
                 loss = self._read_loss()
                 if not isfinite(loss):
                     return loss
             call()
             known = known or self.plan.program.loss in op.outputs
         self.steps += 1
+        self._ask_ahead()
         return self._read_loss() if loss is None else loss
+
+    def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same (images, labels), the next ones being made while the device works on the present ones.
+
+        Where the plan has a second buffer for uint8 images, as training a net with `augment` does, they are on their
+        way to the device, too, and `step` finds them there. Results do not change by a bit:
+
+            for images, labels in model.ahead(batches):
+                model.step(images, labels)
+        """
+        if self._ahead is not None:  # one batch of an outer loop is in the second buffer
+            yield from batches
+            return
+        self._begun = self.device.mark()
+        self._ahead = Ahead(batches, self._send)
+        try:
+            yield from self._ahead
+        finally:
+            self._ahead = None
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         """The scores (n, classes) of n <= batch images."""
@@ -243,22 +269,44 @@ class Model:
         """Check images and labels, copy both into the arena, return how many there are; `learn`: for a whole step."""
         if self.plan.program.labels is None:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
-        images = check_images(images, self.net, self.batch, self.plan.dtype)
-        labels = check_labels(labels, len(images), self.net.classes)
+        images, labels = self._checked(images, labels)
         if learn:
             check_enough(len(images), self.net)
         n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n
 
+    def _checked(self, images: np.ndarray, labels: np.ndarray) -> Batch:
+        images = check_images(images, self.net, self.batch, self.plan.dtype)
+        return images, check_labels(labels, len(images), self.net.classes)
+
     def _put(self, images: np.ndarray) -> int:
         """Copy images that were checked into the arena, return how many there are."""
         program = self.plan.program
         if self._bound.poison:
             self._bound.poison_free(0)
-        tensor = program.image_bytes if images.dtype == np.uint8 else program.images
-        self.device.write(self._bound.view(tensor, 0, len(images)), images)
+        sent = self._ahead.take(images) if self._ahead else None
+        self._begun = self.device.mark() if self._ahead else None
+        if sent is not None:
+            self._bound.swap()
+            self.device.wait_for(sent)
+        else:
+            tensor = program.image_bytes if images.dtype == np.uint8 else program.images
+            self.device.write(self._bound.view(tensor, 0, len(images)), images)
         return len(images)
+
+    def _send(self, batch: Batch) -> Any:
+        """Begin to copy the images of a batch to where the run under way does not look, if there is such a place."""
+        images, _ = self._checked(*batch)
+        spare = self.plan.program.next_bytes
+        if spare is None or images.dtype != np.uint8:
+            return None
+        return self.device.send(self._bound.view(spare, 0, len(images)), images, self._begun)
+
+    def _ask_ahead(self) -> None:
+        """Let the next batch be made, and sent, while the device is at work."""
+        if self._ahead is not None:
+            self._ahead.ask()
 
     def _skipped(self, images: np.ndarray) -> int:
         """Ops to leave out at the start: float images need no conversion."""
@@ -272,6 +320,7 @@ class Model:
                 call()
         finally:
             self._training = True
+        self._ask_ahead()
 
     def _read_loss(self) -> float:
         tensor = self.plan.program.loss

@@ -23,6 +23,7 @@ USERS = {
     "beats": ("pool", "softmax"),
     "best": ("softmax", "hinge"),
     "reduce": ("bias", "loss"),
+    "random_words": ("dropout", "augment"),
     "add_bias": ("conv", "fc"),
 }
 """Who uses what stands in one file and is used from others, or a part of common.cuh: enough of them to tell."""
@@ -151,6 +152,17 @@ COMMON = [
             "if (thread >= half) continue;\n        __syncthreads();\n        if (thread < half)",
         ),
         ("one result for all groups", "shared[thread % apart]", "shared[0]"),
+    ),
+    *mutants_of(
+        "common.cuh",
+        "random_words",
+        ("nine rounds", "round < 10", "round < 9"),
+        ("the key stays", "        key0 += 0x9E3779B9u;\n", ""),
+        ("every round begins alike", "key1 += 0xBB67AE85u", "key1 += 0"),
+        ("the half of the key", "(unsigned int)(seed >> 32)", "0u"),
+        ("places wrap around", "(unsigned int)(group >> 32)", "0u"),
+        ("all steps alike", "(unsigned int)step", "0u"),
+        ("all layers alike", "(unsigned int)layer", "0u"),
     ),
 ]
 

@@ -79,6 +79,7 @@ def _random_conv(rng: np.random.Generator, F: int, S: int, fit: str) -> Conv:
 SMALL = {
     "alexnet": (1 / 32, "67x67x3"),
     "allcnn_c": (1 / 32, "12x12x3"),
+    "cifar10": (1 / 16, "16x16x3"),
     "context": (1 / 8, "12x10x21"),
     "googlenet": (1 / 32, "80x80x3"),
     "inception_v4": (1 / 64, "75x75x3"),
@@ -108,4 +109,13 @@ def shipped(name: str) -> Net:
     scorers = [node for node in net.nodes if getattr(node.layer, "K", 0) == net.classes > 10]
     fewer = {node.name: replace(node.layer, K=10) for node in scorers}
     nodes = [replace(node, layer=fewer.get(node.name, node.layer)) for node in net.nodes]
-    return Net(net.input, nodes, name=net.name, fit=net.fit, scale=net.scale, shift=net.shift, loss=net.loss)
+    return Net(
+        net.input,
+        nodes,
+        name=net.name,
+        fit=net.fit,
+        scale=net.scale,
+        shift=net.shift,
+        augment=net.augment,
+        loss=net.loss,
+    )

@@ -361,3 +361,53 @@ def assert_near(found: np.ndarray, expected: np.ndarray, tolerance: float | None
         error = np.abs(found[finite] - expected[finite]).max()
         largest = max(np.abs(expected[finite]).max(), 1e-30)
         assert error <= limit * largest, f"off by {error:.3g}; the largest value is {largest:.3g}"
+
+
+def augment(
+    x: np.ndarray,
+    shape: tuple[int, ...],
+    *,
+    P: int = 0,
+    mirror: int = 0,
+    contrast: float = 0,
+    brightness: float = 0,
+    saturation: float = 0,
+    scales: tuple[float, ...] = (1, 1, 1),
+    shifts: tuple[float, ...] = (0, 0, 0),
+    seed: int = 0,
+    step: int = 0,
+    layer: int = 0,
+    first_image: int = 0,
+    training: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """y of this shape, and what was chosen, in fractions as exact as they come."""
+    (N, H, W, D), (H0, W0) = shape, x.shape[1:3]
+    y, choices = np.zeros(shape), np.zeros((N, 7))
+    weights = (0.299, 0.587, 0.114) if D == 3 else (1 / D,) * D
+
+    def grey(pixel) -> float:
+        return sum(float(value) * weight for value, weight in zip(pixel, weights, strict=True))
+
+    for n in range(N):
+        words: list[int] = []
+        for group in (2 * (first_image + n), 2 * (first_image + n) + 1):
+            words += philox((group % 2**32, group // 2**32, step, layer), (seed % 2**32, seed // 2**32))
+        u = [word / 2**32 for word in words]
+        down, across = H0 + 2 * P - H, W0 + 2 * P - W
+        top, left = (int(u[0] * (down + 1)), int(u[1] * (across + 1))) if training else (down // 2, across // 2)
+        mirrored = bool(training and mirror and u[2] < 0.5)
+        factors = [
+            1 + amount * (2 * v - 1) if training else 1
+            for amount, v in zip((contrast, brightness, saturation), u[3:6], strict=True)
+        ]
+        window = np.pad(x[n], ((P, P), (P, P), (0, 0)))[top : top + H, left : left + W].astype(np.float64)
+        if mirrored:
+            window = window[:, ::-1]
+        mean = sum(grey(window[place]) for place in np.ndindex(H, W)) / (H * W) if training and contrast else 0.0
+        choices[n] = top - P, left - P, mirrored, *factors, mean
+        for h, w in np.ndindex(H, W):
+            tones = [min(max(factors[0] * p + (1 - factors[0]) * mean, 0), 255) for p in window[h, w].tolist()]
+            tones = [min(factors[1] * v, 255) for v in tones]
+            tones = [min(max(factors[2] * v + (1 - factors[2]) * grey(tones), 0), 255) for v in tones]
+            y[n, h, w] = [v * scales[min(d, 2)] + shifts[min(d, 2)] for d, v in enumerate(tones)]
+    return y, choices

@@ -166,6 +166,68 @@ def test_memory_is_given_back_when_the_work_is_done(fake_cupy: FakeCupy) -> None
     assert fake_cupy.named("free") == [(4096,)]
 
 
+def test_what_is_sent_goes_through_pinned_memory_and_a_stream_of_its_own(
+    fake_cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = fake_cupy.notes
+    pinned: list[np.ndarray] = []
+
+    class Stream(FakeStream):
+        ptr = STREAM + 1
+
+        def wait_event(self, event: object) -> None:
+            notes.append(("wait", self.ptr, event))
+
+    class Event:
+        def __init__(self, disable_timing: bool):
+            assert disable_timing
+
+        def record(self, stream: FakeStream) -> None:
+            notes.append(("record", stream.ptr, self))
+
+        def synchronize(self) -> None:
+            notes.append(("done", self))
+
+    class Pinned(np.ndarray):
+        """Host memory that knows its address, as CuPy's pointers do."""
+
+        @property
+        def ptr(self) -> int:
+            return int(self.ctypes.data)
+
+        mem = property(lambda self: SimpleNamespace(size=self.nbytes))
+
+    def pointer(memory: np.ndarray, offset: int) -> Pinned:
+        assert offset == 0
+        pinned.append(memory)
+        return memory.view(Pinned)
+
+    driver = CupyDriver()
+    monkeypatch.setattr(fake_cupy.cuda, "Stream", Stream)
+    for name, value in {
+        "Event": Event,
+        "PinnedMemory": lambda nbytes: np.zeros(nbytes, np.uint8),
+        "PinnedMemoryPointer": pointer,
+    }.items():
+        setattr(fake_cupy.cuda, name, value)
+    sent = [driver.send(4096 * (k % 2), np.full((2, 3), k, np.uint8), f"mark {k}") for k in range(1, 5)]
+    assert len(pinned) == 2 and [buffer.tolist() for buffer in pinned] == [[3] * 6, [4] * 6]
+    assert fake_cupy.named("wait") == [(STREAM + 1, f"mark {k}") for k in range(1, 5)]
+    assert fake_cupy.named("record") == [(STREAM + 1, event) for event in sent]
+    addresses = [buffer.ctypes.data for buffer in pinned] * 2
+    copies = [(4096 * (k % 2), address, 6, 1, STREAM + 1) for k, address in enumerate(addresses, 1)]
+    assert fake_cupy.named("memcpyAsync") == copies
+    assert fake_cupy.named("done") == [(sent[0],), (sent[1],)]  # before its buffer is filled again
+    order = [note[0] for note in notes if note[0] in ("wait", "memcpyAsync", "record", "done")]
+    assert order == ["wait", "memcpyAsync", "record"] * 2 + ["done", "wait", "memcpyAsync", "record"] * 2
+    driver.send(0, np.zeros(7, np.uint8), "mark 5")
+    assert [len(buffer) for buffer in pinned] == [6, 6, 7]
+    fake_cupy.stream.wait_event = lambda event: notes.append(("main waits", event))
+    driver.wait_for(sent[3])
+    assert fake_cupy.named("main waits") == [(sent[3],)]
+    driver.close()
+
+
 class FakeEvent:
     """An event that counts the time in half milliseconds, one more at each record."""
 

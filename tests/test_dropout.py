@@ -175,13 +175,6 @@ MUTANTS = [
     *mutants_of(
         "dropout.cu",
         "dropout",
-        ("nine rounds", "round < 10", "round < 9"),
-        ("the key stays", "        key0 += 0x9E3779B9u;\n", ""),
-        ("every round begins alike", "key1 += 0xBB67AE85u", "key1 += 0"),
-        ("the half of the key", "(unsigned int)(seed >> 32)", "0u"),
-        ("places wrap around", "(unsigned int)(group >> 32)", "0u"),
-        ("all steps alike", "(unsigned int)step", "0u"),
-        ("all layers alike", "(unsigned int)layer", "0u"),
         ("the same mask in every round", "place = first + pack * size", "place = pack * size"),
         ("one word for all", "(place + lane) % 4", "lane % 4"),
         ("groups across packs", "first % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),

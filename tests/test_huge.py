@@ -9,6 +9,7 @@ import pytest
 
 from gpunet.devices import open_device
 from gpunet.devices.cuda import (
+    augment,
     average_pool,
     dropout,
     image,
@@ -95,6 +96,23 @@ def test_bytes_of_a_huge_batch_become_floats(tmp_path: Path) -> None:
     driver.copy_in(x.rows(HUGE - 128, HUGE).pointer, np.arange(128, dtype=np.uint8))
     image.image_to_float(x, y, scale=0.5, shift=1.0)
     np.testing.assert_array_equal(read(y.rows(HUGE - 128, HUGE)), np.arange(128) / 2 + 1)
+    driver.close()
+
+
+def test_the_last_image_of_a_huge_batch_is_augmented(tmp_path: Path) -> None:
+    """Nothing is chosen for it, as that is the work of other blocks: its window begins at 0, 0."""
+    images, shape = HUGE // 128, (8, 8, 2)
+    driver = _last_block(tmp_path, images * 64)
+    x, y = new_array(driver, (images, *shape), np.uint8), new_array(driver, (images, *shape), np.float32)
+    choices = new_array(driver, (images, 7), np.float32)
+    values = np.arange(128, dtype=np.uint8).reshape(1, *shape)
+    driver.copy_in(x.rows(images - 1, images).pointer, values)
+    driver.copy_in(choices.rows(images - 1, images).pointer, np.zeros((1, 7), np.float32))
+    numbers = dict.fromkeys(("contrast", "brightness", "saturation", "shift_0", "shift_1", "shift_2"), 0.5)
+    numbers |= dict.fromkeys(("scale_0", "scale_1", "scale_2"), 2.0)
+    where = dict.fromkeys(("P", "mirror", "seed", "step", "layer", "first_image", "training"), 0)
+    augment.augment(x, y, choices, **numbers, **where)
+    np.testing.assert_array_equal(read(y.rows(images - 1, images)), values * 2.0 + 0.5)
     driver.close()
 
 

@@ -23,7 +23,7 @@ RANKS = [
     ["choose"],
     ["planner"],
     ["predict", "description", "matrix"],
-    ["fitter", "batch", "bound"],
+    ["fitter", "ahead", "batch", "bound"],
     ["parameters"],
     ["model", "data"],
     ["profile", "gradients", "activations", "sliding"],

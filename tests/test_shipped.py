@@ -15,6 +15,7 @@ from tests.nets import shipped
 PARAMETERS = {
     "alexnet": 60_965_224,
     "allcnn_c": 1_369_738,
+    "cifar10": 5_216_330,
     "context": 7 * (9 * 21 * 21 + 21) + 21 * 21 + 21,
     "googlenet": 6_998_552,
     "inception_v4": 42_679_816,

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 from gpunet import (
     FC,
     LRN,
+    Augment,
     AvgPool,
     BatchNorm,
     Conv,
@@ -82,6 +83,12 @@ def other_net() -> Net:
     return Net("13x18x3", layers, name="others", fit="pad", loss=Hinge(squared=True))
 
 
+def augmented_net() -> Net:
+    """One that sees windows of its images, and other colours."""
+    light = Augment(pad=3, flip=True, contrast=0.3, brightness=0.3, saturation=0.3, normalize="imagenet")
+    return Net("13x18x3", [Conv(8), ReLU(), FC(5)], name="augmented", augment=light)
+
+
 def branchy_net() -> Net:
     """Branches that are joined and added."""
     text = "INPUT[13x18x3] -> CONV3-8 -> { CONV1-4 -> RELU | POOL3(S=1, P=1) | CONV3-5 } -> { CONV3-17 + ID } -> FC-5"
@@ -105,6 +112,7 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
         (other_net(), dict(optimizer="momentum", dtype="float32")),
         (other_net(), dict(optimizer="momentum", dtype="float64")),
         (branchy_net(), dict(optimizer="momentum", dtype="float32")),
+        (augmented_net(), dict(optimizer="momentum", dtype="float32")),
         *((one, dict(optimizer="momentum", dtype="float32")) for one in other_layers()),
         *((net(), dict(optimizer=name, dtype="float32")) for name in OPTIMIZERS),
     ]
@@ -118,7 +126,7 @@ def steps(device: Device) -> list[float]:
     losses = []
     for one, options in ways_to_run():
         with Model(one, BATCH, device, **options) as model:
-            losses.append(model.step(images, labels))
+            losses.extend(model.step(*pair) for pair in model.ahead([(images, labels)] * 2))
             losses.append(model.step(images.astype(np.float32) / 255, labels))
             losses.append(model.step(images[:2], labels[:2]))
             losses.append(model.evaluate(images[:1], labels[:1])[0])

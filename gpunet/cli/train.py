@@ -229,13 +229,13 @@ def _dataset(config: "Config") -> "Dataset":
     net, told = config.net, config.train
     dataset = load(
         told.data,
-        shape=net.input.shape,
+        shape=net.image.shape,
         classes=net.classes,
         seed=told.seed,
         size=told.size,
         skip_broken=told.skip_broken,
     )
-    dataset.require(net.input.shape, net.classes)
+    dataset.require(net.image.shape, net.classes)
     typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
     if dataset.note:
         typer.echo(dataset.note)

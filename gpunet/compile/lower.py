@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from gpunet.layers.loss import LOSS, LossTensors, emit_add_loss, loss_of
 from gpunet.layers.merge import emit_add
+from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
 from gpunet.optimizers import Optimizer, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
-from gpunet.program.program import Attribute, Mode, Parameter, Program
+from gpunet.program.program import Attribute, Mode, Parameter, Program, RunTime
 from gpunet.program.tensor import Kind, Tensor
+
+CHOICES = 7
+"""Values that say what augmentation chose for an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,7 @@ class _Feed:
     """What the host fills before step 0."""
 
     image_bytes: Tensor
+    next_bytes: Tensor | None
     images: Tensor
     labels: Tensor | None
 
@@ -66,6 +72,7 @@ def lower(
         ops=tuple(builder.ops),
         parameters=tuple(parameters),
         image_bytes=feed.image_bytes,
+        next_bytes=feed.next_bytes,
         images=feed.images,
         labels=feed.labels,
         scores=scores,
@@ -76,13 +83,40 @@ def lower(
 
 
 def _emit_input(net: Net, builder: Builder) -> _Feed:
-    shape = (builder.batch, *net.input.shape)
-    image_bytes = Tensor(f"{INPUT}.bytes", Kind.DATA, shape, "uint8", INPUT, True)
-    images = Tensor(f"{INPUT}.images", Kind.DATA, shape, builder.dtype, INPUT, True)
-    labels = Tensor(f"{INPUT}.labels", Kind.DATA, (builder.batch,), "int32", INPUT, True)
-    pixels: dict[str, Attribute] = {"scale": net.scale, "shift": net.shift}
-    Emitter(builder, INPUT).op("image_to_float", (image_bytes,), (images,), attributes=pixels)
-    return _Feed(image_bytes, images, labels if builder.mode == "train" else None)
+    """Bytes become the net's input; a net that augments them has a second buffer, for the next batch of training."""
+    training = builder.mode == "train"
+    emit = Emitter(builder, INPUT)
+    image_bytes = _data("bytes", builder, net.image.shape, "uint8")
+    images = _data("images", builder, net.input.shape)
+    labels = _data("labels", builder, (), "int32") if training else None
+    if net.augment is None:
+        pixels: dict[str, Attribute] = {"scale": net.scale, "shift": net.shift}
+        emit.op("image_to_float", (image_bytes,), (images,), attributes=pixels)
+        return _Feed(image_bytes, None, images, labels)
+    choices = _data("choices", builder, (CHOICES,))
+    emit.op("augment", (image_bytes,), (images, choices), attributes=_augmentation(net, net.augment))
+    return _Feed(image_bytes, _data("next", builder, net.image.shape, "uint8") if training else None, images, labels)
+
+
+def _data(name: str, builder: Builder, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+    return Tensor(f"{INPUT}.{name}", Kind.DATA, (builder.batch, *shape), dtype or builder.dtype, INPUT, True)
+
+
+def _augmentation(net: Net, augment: Augment) -> dict[str, Attribute]:
+    """The numbers of the op `augment`."""
+    now = {name: RunTime(name) for name in ("seed", "step", "first_image", "training")}
+    scales, shifts = augment.normal(net.scale, net.shift)
+    return {
+        "P": augment.pad,
+        "mirror": int(augment.flip),
+        "contrast": augment.contrast,
+        "brightness": augment.brightness,
+        "saturation": augment.saturation,
+        **{f"scale_{d}": scale for d, scale in enumerate(scales)},
+        **{f"shift_{d}": shift for d, shift in enumerate(shifts)},
+        "layer": crc32(INPUT.encode()),
+        **now,
+    }
 
 
 def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimizer) -> list[Parameter]:

@@ -50,6 +50,17 @@ class Device(ABC):
         """Copy values (same shape, converted to the array's dtype) from the host into the array."""
 
     @abstractmethod
+    def send(self, array: Array, values: np.ndarray, after: Any) -> Any:
+        """Begin to copy values (same shape and dtype) into the array, beside what was asked for since the mark `after`.
+
+        Returns what `wait_for` takes, never None; the values may be changed at once.
+        """
+
+    @abstractmethod
+    def wait_for(self, sent: Any) -> None:
+        """Let what is asked for from now on begin once those values are there; does not wait for it."""
+
+    @abstractmethod
     def read(self, array: Array) -> np.ndarray:
         """A copy of the array on the host."""
 

@@ -5,6 +5,7 @@
     net = "[CONV3-64 -> RELU]*2 -> FC-10"
     [words]                    words of its own for the notation: C = "CONV(bias=false) -> BN -> RELU"
     [[layer]]                  instead of net: type, perhaps name and inputs, and the layer's fields
+    [augment]                  the fields of Augment: what is done to images of bytes; without it scale and shift alone
     [loss]                     type, and the loss's fields; without it softmax cross-entropy
     [train]                    the fields of TrainConfig
 
@@ -25,7 +26,7 @@ from gpunet.net.fields import Amount, Length, Line, OneOf, Range, problem, types
 from gpunet.net.layer_text import MOST_NAME, START
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
-from gpunet.net.reader import checked, read_layers, read_loss, read_settings
+from gpunet.net.reader import checked, read_augment, read_layers, read_loss, read_settings
 from gpunet.net.words import listed, nearest, printable, shown
 from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer
 from gpunet.optimizers import strangers as strangers_of_optimizer
@@ -221,8 +222,10 @@ def _dumped(net: Net, top: dict[str, Any], tables: dict[str, Any]) -> str:
         for node in net.nodes
     ]
     loss = {"type": net.loss.type} | asdict(net.loss)
-    text = tomli_w.dumps(top | plain | {"loss": loss} | tables | {"layer": layers})
-    short_list = r'\[\n((?: +(?:"\w+"|\d+),\n)+)\]'  # goes on one line
+    said = asdict(net.augment).items() if net.augment else ()
+    augment = {"augment": {key: value for key, value in said if value is not None}} if net.augment else {}
+    text = tomli_w.dumps(top | plain | augment | {"loss": loss} | tables | {"layer": layers})
+    short_list = r'\[\n((?: +(?:"\w+"|[\d.e-]+),\n)+)\]'  # goes on one line
     return re.sub(short_list, lambda items: f"[{' '.join(items[1].split())[:-1]}]", text)
 
 
@@ -255,6 +258,7 @@ def _read(path: Path, data: bytes | None = None) -> Config:
     document = Document(path, data)
     settings = read_settings(document)
     layers = read_layers(document, settings)
+    augment = read_augment(document, layers.input)
     loss = read_loss(document)
     train = _train(document)
     document.check()
@@ -267,6 +271,7 @@ def _read(path: Path, data: bytes | None = None) -> Config:
             fit=settings.fit,
             scale=settings.scale,
             shift=settings.shift,
+            augment=augment,
             loss=loss,
         )
     except GpunetError as error:

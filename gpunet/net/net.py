@@ -10,6 +10,7 @@ from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.layer import Layer, Weights
 from gpunet.layers.loss import Loss
 from gpunet.layers.softmax import SoftmaxCrossEntropy
+from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT, check_graph
 from gpunet.volume import FIT_POLICIES, FitPolicy, Volume
 
@@ -40,6 +41,7 @@ class Net:
     `name`    what plans and reports call the net
     `fit`     what a window that does not fit its volume does, where the layer does not say: "error", "pad" or "crop"
     `scale, shift`  a uint8 pixel p enters the net as p*scale + shift; float images enter as they are
+    `augment` what is done to uint8 images before, and what training draws anew for each; None: nothing
     `loss`    what training makes small
 
     Raises ConfigError for names that clash or stand for nothing, ShapeError, with the layer's name, for layers that do
@@ -55,12 +57,15 @@ class Net:
         fit: FitPolicy = "error",
         scale: float = 1 / 255,
         shift: float = 0.0,
+        augment: Augment | None = None,
         loss: Loss = SOFTMAX,
     ) -> None:
         if fit not in FIT_POLICIES:
             raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {fit!r}")
         if not isinstance(loss, Loss):
             raise ConfigError(f"loss must be a loss like SoftmaxCrossEntropy(); got {loss!r}")
+        if augment is not None and not isinstance(augment, Augment):
+            raise ConfigError(f"augment must be an Augment, like Augment(pad=4, flip=True); got {augment!r}")
         if not layers:
             raise ConfigError(f"{name} has no layers; it needs at least one")
         self.input = Volume.parse(input)
@@ -69,6 +74,8 @@ class Net:
         self.scale = float(scale)
         self.shift = float(shift)
         self.loss = loss
+        self.augment = augment
+        self.image = self.input if augment is None else augment.image(self.input)
         self.nodes = tuple(_with_policy(node, fit) for node in _named(layers))
         check_graph(self.nodes)
         self.volumes = self._volumes()
@@ -112,6 +119,7 @@ class Net:
         """The same net with `width` times as many filters in every layer but those that make the scores, over `input`.
 
         Numbers of filters are rounded to what all groups of the net divide; there is always at least that many.
+        Augmented images then come in the size of the new input.
         Raises ConfigError for a width that is not above 0, ShapeError where a layer does not fit the new input.
         """
         if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1000:
@@ -141,8 +149,17 @@ class Net:
 
     def remade(self, nodes: Sequence[Node], input: Volume | str | tuple[int, int, int] | None = None) -> "Net":
         """A net of other nodes, perhaps over another input, and with all else as here."""
-        volume = self.input if input is None else input
-        return Net(volume, nodes, name=self.name, fit=self.fit, scale=self.scale, shift=self.shift, loss=self.loss)
+        augment = self.augment if input is None or self.augment is None else replace(self.augment, size=None)
+        return Net(
+            self.input if input is None else input,
+            nodes,
+            name=self.name,
+            fit=self.fit,
+            scale=self.scale,
+            shift=self.shift,
+            augment=augment,
+            loss=self.loss,
+        )
 
     def _scorers(self) -> set[str]:
         """The layers whose filters are the classes: the last ones with filters on each way to scores."""
@@ -187,7 +204,7 @@ class Net:
     @property
     def _value(self) -> tuple[object, ...]:
         """What makes a net equal to another; its name does not."""
-        return self.input, self.nodes, self.scale, self.shift, self.loss
+        return self.input, self.nodes, self.scale, self.shift, self.loss, self.augment
 
     def __repr__(self) -> str:
         size = f"{len(self.nodes)} layers, {self.parameters:,} parameters"

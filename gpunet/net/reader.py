@@ -9,6 +9,7 @@ from gpunet.errors import GpunetError
 from gpunet.layers import layer_types, loss_types
 from gpunet.layers.layer import Layer
 from gpunet.layers.loss import Loss
+from gpunet.net.augment import Augment
 from gpunet.net.document import Document
 from gpunet.net.fields import Line, Range, converted, missing, problem, types_of
 from gpunet.net.graph import INPUT
@@ -27,7 +28,7 @@ NOWHERE = Volume(1, 1, 1)
 
 @dataclass(frozen=True)
 class Settings:
-    """The plain keys of a config; `words`, `layer`, `loss` and `train` are its tables."""
+    """The plain keys of a config; `words`, `layer`, `augment`, `loss` and `train` are its tables."""
 
     title: Annotated[str, Line(1000)] = ""
     source: Annotated[str, Line(1000)] = ""
@@ -48,7 +49,7 @@ class Ending:
 
 def read_settings(document: Document) -> Settings:
     """The plain keys; keys that a config does not have are noted."""
-    known = [*types_of(Settings), "words", "layer", "loss", "train"]
+    known = [*types_of(Settings), "words", "layer", "augment", "loss", "train"]
     for key in document.values:
         if key not in known:
             document.unknown((key,), "a config", known)
@@ -174,6 +175,29 @@ def _tables(document: Document, tables: Any) -> Iterator[Node]:
         head = checked(document, path, table, Ending).get("head")
         if layer:
             yield Node(name, layer, inputs, head)
+
+
+def read_augment(document: Document, input: Volume) -> Augment | None:
+    """What the [augment] table says, which must suit the input; None where there is none."""
+    table = document.values.get("augment")
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        document.wrong(("augment",), f"augment must be a table, [augment]; got {shown(table)}")
+        return None
+    for key in table:
+        if key not in types_of(Augment):
+            document.unknown(("augment", key), "[augment]", types_of(Augment))
+    said = checked(document, ("augment",), table, Augment)
+    try:
+        augment = Augment(**said)
+        if input != NOWHERE:
+            augment.image(input)
+    except GpunetError as error:
+        named = re.match(r"\w*", str(error))
+        document.wrong(("augment", named[0] if named else ""), str(error))
+        return None
+    return augment
 
 
 def read_loss(document: Document) -> Loss:

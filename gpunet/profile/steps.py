@@ -54,7 +54,7 @@ class OpTime:
 def random_batch(net: Net, batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(uint8 images (batch, H, W, D), int32 labels (batch,)) for a net."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (batch, *net.input.shape), np.uint8)
+    images = rng.integers(0, 256, (batch, *net.image.shape), np.uint8)
     return images, rng.integers(0, net.classes, batch, np.int32)
 
 

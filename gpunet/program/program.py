@@ -109,6 +109,8 @@ class Program:
 
     `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float
                                    images skip it)
+    `next_bytes`                   where the next batch may arrive while a step runs, or None; it and image_bytes then
+                                   change places from step to step, and are nobody else's
     `scores, loss, correct`        what the host reads; loss and correct only in a training program
     `image_gradient`               the gradient of the images, where it was asked for: read it when it has been written,
                                    it may be gone at the end of the step
@@ -128,6 +130,7 @@ class Program:
     loss: Tensor | None = None
     correct: Tensor | None = None
     image_gradient: Tensor | None = None
+    next_bytes: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
 
@@ -164,6 +167,8 @@ class Program:
         for tensor in (self.scores, self.loss, self.correct):
             if tensor is not None and (tensor is not self.scores or self.mode == "infer"):
                 last[tensor.name] = self.steps
+        if self.next_bytes is not None:
+            last[self.image_bytes.name] = last[self.next_bytes.name] = self.steps
         for loop in self.loops:
             for name in self._across(loop, first, last):
                 first[name], last[name] = min(first[name], loop.first), max(last[name], loop.last)
@@ -201,5 +206,5 @@ class Program:
 
     @property
     def _fed(self) -> list[Tensor]:
-        """What the host writes before step 0."""
-        return [t for t in (self.image_bytes, self.images, self.labels) if t is not None]
+        """What the host writes before step 0, or, of the next batch, at any time."""
+        return [t for t in (self.image_bytes, self.next_bytes, self.images, self.labels) if t is not None]

@@ -24,6 +24,7 @@ def identity(trainer: Trainer) -> dict[str, Any]:
     return {
         "input": f"{net.input}, scale {net.scale}, shift {net.shift}, fit {net.fit}",
         **{f"layer {node.name}": f"{node.layer} of {', '.join(node.inputs)}" for node in net.nodes},
+        "augmentation": str(net.augment or "none"),
         "loss": str(net.loss),
         "batch": trainer.model.batch,
         "dtype": plan.dtype,

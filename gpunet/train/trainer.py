@@ -14,7 +14,9 @@ from gpunet.batch import check_last_batch
 from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
+from gpunet.errors import DataError
 from gpunet.model import Model
+from gpunet.net.net import Net
 from gpunet.schedules import Schedule, schedule
 from gpunet.train.diverged import diverged
 from gpunet.train.metrics import EpochMetrics, Mean
@@ -80,7 +82,8 @@ class Trainer:
         warmup: int = 0,
         watchers: Sequence[Watcher] = (),
     ) -> None:
-        data.require(model.net.input.shape, model.net.classes)
+        data.require(model.net.image.shape, model.net.classes)
+        _check_bytes(data, model.net)
         check_last_batch(len(data.train), model.batch, model.net)
         self.model = model
         self.data = data
@@ -160,7 +163,7 @@ class Trainer:
         order = batches(len(self.data.train), self.model.batch, self.seed, self.epoch)
         self.model.learning_rate = self.rates(done + max(self.step - 1, 0))
         with closing(loader(self.data.train, islice(order, self.step, None))) as source:
-            for images, labels in source:
+            for images, labels in self.model.ahead(source):
                 self.model.learning_rate = self.rates(done + self.step)
                 loss = self.model.step(images, labels)
                 if not isfinite(loss):
@@ -207,7 +210,7 @@ def evaluate(
     n = len(split)
     order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
     with closing(loader(split, order)) as source:
-        for images, labels in source:
+        for images, labels in model.ahead(source):
             paused()
             loss, correct = model.evaluate(images, labels)
             if not isfinite(loss):
@@ -218,3 +221,15 @@ def evaluate(
 
 def _rates(shape: str | Schedule, learning_rate: float, epochs: int, steps_per_epoch: int, warmup: int) -> Rates:
     return Rates(schedule(shape), learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup=warmup)
+
+
+def _check_bytes(data: Dataset, net: Net) -> None:
+    """Raise DataError where the net augments its images and these are not of bytes."""
+    if net.augment is None:
+        return
+    (image,), _ = data.train.take(np.arange(1))
+    if image.dtype != np.uint8:
+        raise DataError(
+            f"{data.name} holds images of {image.dtype}; {net.name} augments images of bytes (uint8): leave out "
+            "[augment], or bring other data"
+        )

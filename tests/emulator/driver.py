@@ -5,6 +5,7 @@ allocated, a write outside of it, a barrier that not all threads reach and a wor
 """
 
 import ctypes
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -89,6 +90,16 @@ class EmulatorDriver(Driver):
     def copy_in(self, pointer: int, values: np.ndarray) -> None:
         self._bytes("copy_in", pointer, values.nbytes)[:] = values.reshape(-1).view(np.uint8)
 
+    def send(self, pointer: int, values: np.ndarray, after: float) -> "_Sent":
+        """Nothing arrives before it is waited for: until then NaN bytes are there, so that all who look too early, or
+        still look at what was there, see them."""
+        self._bytes("send", pointer, values.nbytes)[:] = 0xFF
+        assert after <= perf_counter()
+        return _Sent(pointer, values.copy())
+
+    def wait_for(self, event: "_Sent") -> None:
+        self.copy_in(event.pointer, event.values)
+
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         values.reshape(-1).view(np.uint8)[:] = self._bytes("copy_out", pointer, values.nbytes)
 
@@ -171,6 +182,14 @@ class EmulatorDriver(Driver):
             ):
                 raise EmulatorError("gemm: the workspace overlaps an operand or the result")
         self.fill(workspace.pointer, 0xFF, workspace.nbytes)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What is on its way to the device."""
+
+    pointer: int
+    values: np.ndarray
 
 
 class _Library:

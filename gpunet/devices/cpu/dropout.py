@@ -1,21 +1,15 @@
 """Dropout on the CPU, with random numbers that are a function of where they are used.
 
-Source: CS231n "Dropout", inverted; Srivastava et al. 2014. Random numbers: Philox 4x32 of ten rounds, Salmon et al.
-2011, "Parallel random numbers: as easy as 1, 2, 3".
+Source: CS231n "Dropout", inverted; Srivastava et al. 2014.
 """
 
 import numpy as np
 
+from gpunet.devices.cpu.random import random_words
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share_blocks
 
 __all__ = ["dropout"]
-
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_WEYL = 0x9E3779B9, 0xBB67AE85
-_ROUNDS = 10
 
 
 def dropout(
@@ -43,22 +37,9 @@ def dropout(
     def one(block: slice, worker: int) -> None:
         start, stop = first + block.start, first + block.stop
         groups = np.arange(start // 4, -(-stop // 4), dtype=np.uint64)
-        words = _philox(groups, step, layer, seed).reshape(-1)[start % 4 :][: stop - start]
+        words = random_words(groups, step, layer, seed).reshape(-1)[start % 4 :][: stop - start]
         with np.errstate(over="ignore"):
             np.multiply(source[block], scale, out=target[block])
         select(target[block], np.greater_equal(words, threshold), target[block])
 
     share_blocks(source.size, one)
-
-
-def _philox(groups: np.ndarray, step: int, layer: int, seed: int) -> np.ndarray:
-    """(len(groups), 4): the four words of each group, uint64 below 2**32."""
-    a, b = groups & _LOW, groups >> _HALF
-    c, d = np.full_like(groups, step), np.full_like(groups, layer)
-    keys = [seed & 0xFFFFFFFF, seed >> 32]
-    for _ in range(_ROUNDS):
-        one, two = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
-        first, second = (np.uint64(key) for key in keys)
-        a, b, c, d = (two >> _HALF) ^ b ^ first, two & _LOW, (one >> _HALF) ^ d ^ second, one & _LOW
-        keys = [(key + weyl) & 0xFFFFFFFF for key, weyl in zip(keys, _WEYL, strict=True)]
-    return np.stack((a, b, c, d), axis=1)

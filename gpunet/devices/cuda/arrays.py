@@ -60,6 +60,17 @@ class Driver(ABC):
         """Copy from the device into a C-contiguous host array; returns when all of it is there."""
 
     @abstractmethod
+    def send(self, pointer: int, values: np.ndarray, after: Any) -> Any:
+        """Begin to copy a host array to the device, C-contiguous, beside the work asked for since the event `after`.
+
+        Returns an event behind the copy; the host array may be changed as soon as this returns.
+        """
+
+    @abstractmethod
+    def wait_for(self, event: Any) -> None:
+        """Let the work asked for from now on begin behind an event of `send`; does not wait for it."""
+
+    @abstractmethod
     def fill(self, pointer: int, byte: int, nbytes: int) -> None:
         """Set nbytes bytes to `byte`."""
 

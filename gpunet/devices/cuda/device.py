@@ -76,6 +76,17 @@ class CudaDevice(Device):
         else:
             self._write_in_parts(array, values)
 
+    def send(self, array: DeviceArray, values: np.ndarray, after: Any) -> Any:
+        if values.shape != array.shape or values.dtype != array.dtype:
+            raise ShapeError(
+                f"values of {values.dtype} and shape {values.shape} do not fit an array of {array.dtype} and shape "
+                f"{array.shape}"
+            )
+        return self.driver.send(array.pointer, values, after)
+
+    def wait_for(self, sent: Any) -> None:
+        self.driver.wait_for(sent)
+
     def _write_in_parts(self, array: DeviceArray, values: np.ndarray) -> None:
         """Convert some rows at a time, so that the host holds no second copy of a large batch."""
         row_bytes = prod(array.shape[1:]) * array.dtype.itemsize

@@ -26,7 +26,8 @@ def compile_options(real: str) -> tuple[str, ...]:
 
 
 class CupyDriver(Driver):
-    """All work goes to one stream of its own, in order; memory comes from CUDA itself and not from CuPy's pool."""
+    """All work goes to one stream of its own, in order, but what is sent ahead comes through another; memory comes from
+    CUDA itself and not from CuPy's pool."""
 
     def __init__(self) -> None:
         check_driver()
@@ -36,6 +37,7 @@ class CupyDriver(Driver):
         self.multiprocessors = self._open_gpu()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._cublas = Cublas(_load_cublas(), self._stream.ptr)
+        self._sender: _Sender | None = None
         self._modules: dict[tuple[str, str], Any] = {}
         self._kernels: dict[tuple[str, str, str], Any] = {}
 
@@ -72,8 +74,8 @@ class CupyDriver(Driver):
             ) from error
 
     def free(self, allocation: Allocation) -> None:
+        self.synchronize()
         with self._reporting("give memory back"):
-            self._stream.synchronize()
             self._runtime.free(allocation.pointer)
 
     def copy_in(self, pointer: int, values: np.ndarray) -> None:
@@ -81,6 +83,15 @@ class CupyDriver(Driver):
         kind = self._runtime.memcpyHostToDevice
         with self._reporting("take values"):
             self._runtime.memcpyAsync(pointer, values.ctypes.data, values.nbytes, kind, self._stream.ptr)
+
+    def send(self, pointer: int, values: np.ndarray, after: Any) -> Any:
+        with self._reporting("take values"):
+            self._sender = self._sender or _Sender(self._cupy)
+            return self._sender.send(pointer, values, after)
+
+    def wait_for(self, event: Any) -> None:
+        with self._reporting("wait for values"):
+            self._stream.wait_event(event)
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         kind = self._runtime.memcpyDeviceToHost
@@ -99,6 +110,8 @@ class CupyDriver(Driver):
 
     def synchronize(self) -> None:
         with self._reporting("finish its work"):
+            if self._sender is not None:
+                self._sender.synchronize()
             self._stream.synchronize()
 
     def event(self) -> Any:
@@ -124,6 +137,7 @@ class CupyDriver(Driver):
     def _drop(self) -> None:
         self._kernels.clear()
         self._modules.clear()
+        self._sender = None
         self._cublas.close()
 
     # ---- kernels ----
@@ -152,6 +166,45 @@ class CupyDriver(Driver):
 
     def gemm(self, product: Product) -> None:
         self._cublas.gemm(product)
+
+
+class _Sender:
+    """Copies to the GPU on a stream of its own, from two buffers of pinned host memory in turn.
+
+    CUDA copies beside kernels only from memory that the system cannot move; the host fills one buffer while the GPU
+    still reads the other.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._buffers: list[Any] = [None, None]
+        self._sent: list[Any] = [None, None]
+
+    def send(self, pointer: int, values: np.ndarray, after: Any) -> Any:
+        """As Driver.send."""
+        if self._sent[0] is not None:
+            self._sent[0].synchronize()  # two copies ago: the buffer is free again
+        if self._buffers[0] is None or self._buffers[0].mem.size < values.nbytes:
+            self._buffers[0] = self._pinned(values.nbytes)
+        buffer = self._buffers[0]
+        np.frombuffer(buffer, values.dtype, values.size).reshape(values.shape)[...] = values
+        self._stream.wait_event(after)
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(pointer, buffer.ptr, values.nbytes, runtime.memcpyHostToDevice, self._stream.ptr)
+        event = self._sent[0] = self._cupy.cuda.Event(disable_timing=True)
+        event.record(self._stream)
+        self._buffers.reverse()
+        self._sent.reverse()
+        return event
+
+    def _pinned(self, nbytes: int) -> Any:
+        """Straight from CUDA, as CuPy's pool would round up and keep it."""
+        cuda = self._cupy.cuda
+        return cuda.PinnedMemoryPointer(cuda.PinnedMemory(nbytes), 0)
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
 
 
 def pool_bytes() -> int:

@@ -1,0 +1,133 @@
+// Augmentation: images of bytes are cut, mirrored, recoloured and become numbers here.
+// Source: gpunet/devices/cpu/augment.py, which has the formulas.
+
+// What is chosen for an image stands in CHOICES values.
+constexpr int TOP = 0, LEFT = 1, MIRRORED = 2, CONTRAST = 3, BRIGHTNESS = 4, SATURATION = 5, MEAN = 6, CHOICES = 7;
+
+// Of a window that has `room` places to begin at beyond the first, the one that 32 random bits choose.
+__device__ inline long long drawn(unsigned int word, long long room) {
+    return (long long)((unsigned long long)word * (unsigned long long)(room + 1) >> 32);
+}
+
+// 1 + amount * (2u - 1) for the fraction u of 32 random bits.
+__device__ inline real factor(unsigned int word, real amount) {
+    return (1 - amount) + 2 * amount * (real(word) * real(1 / 4294967296.0));
+}
+
+// Thousandths of map d in the grey of three maps; the same for each map of others.
+__device__ inline long long grey_weight(long long d, long long D) {
+    return D != 3 ? 1 : d == 0 ? 299 : d == 1 ? 587 : 114;
+}
+
+// The sum over a window of all pixels' grey, in units of grey_weight, by all threads of the block. Sums of whole numbers
+// are exact in any order.
+__device__ inline long long sum_of_grey(
+    const unsigned char* image, long long* shared, long long H0, long long W0, long long D, long long H, long long W,
+    long long top, long long left
+) {
+    long long sum = 0;
+    for (long long item = threadIdx.x; item < H * W; item += BLOCK) {
+        const long long row = top + item / W, column = left + item % W;
+        if (row < 0 || row >= H0 || column < 0 || column >= W0) continue;
+        for (long long d = 0; d < D; ++d) sum += grey_weight(d, D) * image[(row * W0 + column) * D + d];
+    }
+    return reduce_sum(sum, shared);
+}
+
+// x        (N, H0, W0, D)  uint8, in
+// choices  (N, CHOICES)    out
+// A block chooses for an image; all its threads take the mean grey.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+choose_augmentation(
+    const unsigned char* __restrict__ x, real* __restrict__ choices, long long N, long long H0, long long W0, long long D,
+    long long H, long long W, long long P, long long mirror, real contrast, real brightness, real saturation,
+    long long seed, long long step, long long layer, long long first_image, long long training
+) {
+    __shared__ long long shared[BLOCK];
+    const long long down = H0 + 2 * P - H, across = W0 + 2 * P - W;
+    for (long long n = blockIdx.x; n < N; n += gridDim.x) {
+        const Words one = random_words(2 * (first_image + n), step, layer, seed);
+        const Words two = random_words(2 * (first_image + n) + 1, step, layer, seed);
+        const long long top = (training ? drawn(one.a, down) : down / 2) - P;
+        const long long left = (training ? drawn(one.b, across) : across / 2) - P;
+        const bool means = training && contrast > 0;  // the same in all threads
+        const long long sum = means ? sum_of_grey(x + n * H0 * W0 * D, shared, H0, W0, D, H, W, top, left) : 0;
+        if (threadIdx.x != 0) continue;
+        real* chosen = choices + n * CHOICES;
+        chosen[TOP] = real(top);
+        chosen[LEFT] = real(left);
+        chosen[MIRRORED] = real(training && mirror && one.c < 0x80000000u);
+        chosen[CONTRAST] = training ? factor(one.d, contrast) : real(1);
+        chosen[BRIGHTNESS] = training ? factor(two.a, brightness) : real(1);
+        chosen[SATURATION] = training ? factor(two.b, saturation) : real(1);
+        chosen[MEAN] = real(sum) / real((D == 3 ? 1000 : D) * H * W);
+    }
+}
+
+__device__ inline real within(real value) { return value < 0 ? real(0) : value > 255 ? real(255) : value; }
+
+// A pixel's value with the contrast and brightness of its image.
+__device__ inline real toned(real pixel, const real* chosen) {
+    const real value = within(chosen[CONTRAST] * pixel + (1 - chosen[CONTRAST]) * chosen[MEAN]);
+    return within(chosen[BRIGHTNESS] * value);
+}
+
+// Times scale plus shift of map d.
+struct Normal {
+    real scale_0, scale_1, scale_2, shift_0, shift_1, shift_2;
+
+    template <typename Index>
+    __device__ real of(Index d, real value) const {
+        return value * (d == 0 ? scale_0 : d == 1 ? scale_1 : scale_2) + (d == 0 ? shift_0 : d == 1 ? shift_1 : shift_2);
+    }
+};
+
+// A thread takes a pixel of y with all its maps, whose tones its grey needs.
+template <typename Index>
+__device__ inline void augmented(
+    const unsigned char* x, real* y, const real* choices, Index pixels, Index H0, Index W0, Index D, Index H, Index W,
+    bool recolour, Normal normal
+) {
+    for (Index pixel = first_item(); pixel < pixels; pixel += item_stride()) {
+        const Index n = pixel / W / H, h = pixel / W % H, w = pixel % W;
+        const real* chosen = choices + n * CHOICES;
+        const Index row = h + Index(chosen[TOP]);
+        const Index column = (chosen[MIRRORED] != 0 ? W - 1 - w : w) + Index(chosen[LEFT]);
+        const bool seen = row >= 0 && row < H0 && column >= 0 && column < W0;
+        const unsigned char* from = seen ? x + ((n * H0 + row) * W0 + column) * D : x;
+        real grey = 0;
+        if (recolour && D == 3) {
+            for (Index d = 0; d < D; ++d) {
+                const real weight = d == 0 ? real(0.299) : d == 1 ? real(0.587) : real(0.114);
+                grey += weight * toned(seen ? real(from[d]) : real(0), chosen);
+            }
+        }
+        for (Index d = 0; d < D; ++d) {
+            real value = seen ? real(from[d]) : real(0);
+            if (recolour) {
+                value = toned(value, chosen);
+                value = within(chosen[SATURATION] * value + (1 - chosen[SATURATION]) * grey);
+            }
+            y[pixel * D + d] = normal.of(d, value);
+        }
+    }
+}
+
+// x        (N, H0, W0, D)  uint8, in
+// choices  (N, CHOICES)    in
+// y        (N, H, W, D)    out; not x
+// scale and shift are those of map 0, 1 and all others.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+augment(
+    const unsigned char* __restrict__ x, const real* __restrict__ choices, real* __restrict__ y, long long N, long long H0,
+    long long W0, long long D, long long H, long long W, long long recolour, real scale_0, real scale_1, real scale_2,
+    real shift_0, real shift_1, real shift_2
+) {
+    const Normal normal = {scale_0, scale_1, scale_2, shift_0, shift_1, shift_2};
+    const long long pixels = N * H * W;
+    if (largest(N * H0 * W0 * D, pixels * D) < SMALL) {
+        augmented<int>(x, y, choices, pixels, H0, W0, D, H, W, recolour, normal);
+    } else {
+        augmented<long long>(x, y, choices, pixels, H0, W0, D, H, W, recolour, normal);
+    }
+}

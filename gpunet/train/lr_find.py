@@ -95,7 +95,7 @@ def lr_find(
     Raises ConfigError for numbers that make no sense, DataError where the data do not suit the net.
     """
     rates = growing(least, most, steps)
-    data.require(model.net.input.shape, model.net.classes)
+    data.require(model.net.image.shape, model.net.classes)
     check_last_batch(len(data.train), model.batch, model.net)
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:

@@ -37,7 +37,7 @@ __device__ inline long long sum_of_grey(
 // x        (N, H0, W0, D)  uint8, in
 // choices  (N, CHOICES)    out
 // A block chooses for an image; all its threads take the mean grey.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 choose_augmentation(
     const unsigned char* __restrict__ x, real* __restrict__ choices, long long N, long long H0, long long W0, long long D,
     long long H, long long W, long long P, long long mirror, real contrast, real brightness, real saturation,
@@ -117,7 +117,7 @@ __device__ inline void augmented(
 // choices  (N, CHOICES)    in
 // y        (N, H, W, D)    out; not x
 // scale and shift are those of map 0, 1 and all others.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 augment(
     const unsigned char* __restrict__ x, const real* __restrict__ choices, real* __restrict__ y, long long N, long long H0,
     long long W0, long long D, long long H, long long W, long long recolour, real scale_0, real scale_1, real scale_2,

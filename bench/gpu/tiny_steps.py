@@ -123,7 +123,7 @@ def steps(device: Device) -> list[float]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (BATCH, *net().input.shape), np.uint8)
     labels = rng.integers(0, net().classes, BATCH, np.int32)
-    losses = []
+    losses: list[float] = []
     for one, options in ways_to_run():
         with Model(one, BATCH, device, **options) as model:
             losses.extend(model.step(*pair) for pair in model.ahead([(images, labels)] * 2))

@@ -28,7 +28,7 @@ RANKS = [
     ["model", "data"],
     ["profile", "gradients", "activations", "sliding"],
     ["train", "doctor"],
-    ["report"],
+    ["report", "demo"],
     ["cli"],
     ["__init__", "__main__"],  # the public face
 ]

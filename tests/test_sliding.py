@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.borders import compare
 from gpunet import Conv, Model, Net, load
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError, GpunetError, ShapeError
@@ -166,6 +167,14 @@ def test_padding_changes_the_borders_of_a_crop_and_nothing_else(rng: np.random.G
     assert np.abs(found - wanted).min() > 1e-6  # no crop of 12 has all borders on those of 16
     alone = slide(net, weights, image[:12, :12], device="cpu", dtype="float64").scores
     np.testing.assert_allclose(alone[0, 0], wanted[0, 0], rtol=0, atol=1e-12)
+
+
+def test_the_measure_of_borders_is_rounding_without_padding(rng: np.random.Generator) -> None:
+    for padding, least, most in (("P=0", 0, 1e-5), ("P=1", 1e-3, 10)):
+        net = load(f"INPUT[12x12x2] -> CONV3-3({padding}) -> RELU -> POOL2 -> FC-4")
+        found = compare(net, drawn(net), rng.random((17, 16, 2)))
+        assert found["crops"] == 9 and least <= found["relative_rms"] <= found["relative_spread"] <= most
+        assert found["same_class"] == 1 or padding == "P=1"
 
 
 @pytest.mark.parametrize("size, crop, own", [(384, 224, 32), (390, 224, 32), (224, 224, 32), (255, 224, 32)])

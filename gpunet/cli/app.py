@@ -6,6 +6,7 @@ import typer
 
 from gpunet.cli.convert import convert
 from gpunet.cli.data import data
+from gpunet.cli.demo import demo
 from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
 from gpunet.cli.fit import fit
@@ -34,6 +35,7 @@ app.command()(profile)
 app.command()(gradcheck)
 app.command()(convert)
 app.command()(slide)
+app.command()(demo)
 app.command()(doctor)
 
 

@@ -1,7 +1,7 @@
 """Where on an image a class is: its probability in each crop, laid over the image at the middle of the crop."""
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS, PANEL = 3, 4.6
-"""Panels in a row, and the inches of the longer side of one."""
+"""Panels that go in one row, and the inches of the longer side of one."""
 
 COLORS = "inferno"
-CLEAR, DENSE = 0.25, 0.8
+CLEAR, DENSE = 0.15, 0.8
 """How much a probability of 0 and one of 1 hide of the image."""
 
 
@@ -32,7 +32,7 @@ def save_heat_map(
 def draw(picture: np.ndarray, scored: ScoreMap, labels: Sequence[int], names: Sequence[str]) -> "Figure":
     """The image, and beside it one panel for each class, all at the same scale and with the same colours."""
     panels = 1 + len(labels)
-    columns = min(COLUMNS, panels)
+    columns = panels if panels <= COLUMNS else ceil(sqrt(panels))
     lines, longer = ceil(panels / columns), max(picture.shape[:2])
     width, height = (PANEL * side / longer for side in (picture.shape[1], picture.shape[0]))
     wide, high = columns * max(width, 2.5) + 1.2, lines * (height + 0.6) + 0.3

@@ -163,7 +163,7 @@ def open_folder(path: Path | None, net: str) -> Path:
     for name in (METRICS, STEPS, WEIGHTS, CONFIG, PLAN, LAST, PREVIOUS, BEST):
         if (path / name).exists():
             raise ConfigError(f"{path} already holds a run ({name}); give another --out, or remove that folder first")
-    return _make(path, exist_ok=True)
+    return make_folder(path)
 
 
 def _next_free(net: str) -> Path:
@@ -171,13 +171,14 @@ def _next_free(net: str) -> Path:
         path = RUNS / f"{re.sub(r'[^A-Za-z0-9._-]', '_', net)}-{number}"
         if not path.exists():
             try:
-                return _make(path, exist_ok=False)
+                return make_folder(path, exist_ok=False)
             except FileExistsError:  # another run was faster
                 continue
     raise AssertionError("count() does not end")
 
 
-def _make(path: Path, *, exist_ok: bool) -> Path:
+def make_folder(path: Path, *, exist_ok: bool = True) -> Path:
+    """Make a folder and those around it. Raises DataError where that is not possible, FileExistsError where asked."""
     try:
         path.mkdir(parents=True, exist_ok=exist_ok)
     except FileExistsError:

@@ -12,8 +12,10 @@ from gpunet.cli.doctor import doctor
 from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
+from gpunet.cli.lr_find import lr_find
 from gpunet.cli.plan import plan
 from gpunet.cli.profile import profile
+from gpunet.cli.show import show
 from gpunet.cli.slide import slide
 from gpunet.cli.train import train
 
@@ -30,6 +32,8 @@ app.command()(describe)
 app.command()(plan)
 app.command()(fit)
 app.command()(train)
+app.command("lr-find")(lr_find)
+app.add_typer(show)
 app.command()(data)
 app.command()(profile)
 app.command()(gradcheck)

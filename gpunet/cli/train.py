@@ -142,7 +142,7 @@ def _run(
     from gpunet.train.trainer import Trainer
 
     told = config.train
-    dataset = _dataset(config)
+    dataset = open_dataset(config)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
     with _model(config, made, settings) as model:
         trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
@@ -222,8 +222,11 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     return made
 
 
-def _dataset(config: "Config") -> "Dataset":
-    """The data that the config asks for, and a line about them. Raises DataError where the net cannot use them."""
+def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
+    """The data that the config asks for, and a line about them if asked to `tell`.
+
+    Raises DataError where the net cannot use them.
+    """
     from gpunet.data import load
 
     net, told = config.net, config.train
@@ -236,8 +239,9 @@ def _dataset(config: "Config") -> "Dataset":
         skip_broken=told.skip_broken,
     )
     dataset.require(net.image.shape, net.classes)
-    typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
-    if dataset.note:
+    if tell:
+        typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
+    if tell and dataset.note:
         typer.echo(dataset.note)
     return dataset
 

@@ -21,6 +21,7 @@ DOCUMENTS = [
     "docs/api.md",
     "docs/data.md",
     "docs/memory.md",
+    "docs/pictures.md",
     "docs/profiling.md",
     "docs/sliding.md",
     "docs/training.md",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 WIDTH, HEAD, LABELS = 1100, 100, 84
 """Pixels of the picture across, above the matrix, and for the axes' words and what is around them."""
 
+NONE = "#e9e9e6"
+"""The shade of rows without images."""
+
 LETTER = 0.88
 """Pixels that a letter takes, as a part of its size in points."""
 
@@ -68,10 +71,10 @@ def _draw_cells(axes: "Axes", counts: np.ndarray) -> None:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     ramp = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3a87bd", "#08306b"])
-    ramp = ramp.with_extremes(bad="#e9e9e6")  # rows without images
     parts = fractions(counts)
     # The root brings the few mistakes of a good net into sight.
-    axes.imshow(np.ma.masked_invalid(parts), cmap=ramp, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    cells = np.ma.masked_invalid(parts)
+    axes.imshow(cells, cmap=ramp.with_extremes(bad=NONE), norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     if len(counts) <= WRITTEN:
         size = min(15, 300 / len(counts), 560 / len(counts) / max(2, len(f"{counts.max():,}")) * 1.6)
         for row, column in np.argwhere(counts):

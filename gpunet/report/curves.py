@@ -1,7 +1,7 @@
 """A picture of what runs measured: loss, accuracy and learning rate over epochs, or over steps."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,11 +130,10 @@ def _legend(figure: "Figure", runs: Sequence[History]) -> None:
         most = int((WIDTH / len(runs) - 60) / 8.5)
         names = [Line2D([], [], color=color, lw=3, label=shortened(run.name, most)) for color, run in colors]
         figure.legend(handles=names, loc="center left", bbox_to_anchor=(0.024, 0.932), **_plain(len(names)))
-    place = {"loc": "center left", "bbox_to_anchor": (0.024, 0.89)}
-    figure.legend(handles=lines, **place, **_plain(len(lines)))
+    figure.legend(handles=lines, loc="center left", bbox_to_anchor=(0.024, 0.89), **_plain(len(lines)))
 
 
-def _plain(columns: int) -> dict[str, object]:
+def _plain(columns: int) -> dict[str, Any]:
     return {"frameon": False, "fontsize": 11, "ncols": columns, "columnspacing": 1.6, "handletextpad": 0.6}
 
 
@@ -145,8 +144,8 @@ def _headline(runs: Sequence[History]) -> str:
 def _summary(run: History) -> str:
     """Where the run ended, and its best epoch."""
     if not run.epochs:
-        last = run.steps[-1]
-        return f"no epoch finished yet; after step {last.step:,}: loss {last.loss:.4f}, accuracy {last.accuracy:.1%}"
+        now = run.steps[-1]
+        return f"no epoch finished yet; after step {now.step:,}: loss {now.loss:.4f}, accuracy {now.accuracy:.1%}"
     last, top = run.epochs[-1], best(list(run.epochs))
     words = f"after epoch {last.epoch:,}: test loss {last.test_loss:.4f}, test accuracy {last.test_accuracy:.2%}"
     return words if top is last else f"{words}; best {top.test_accuracy:.2%} after epoch {top.epoch:,}"

@@ -76,6 +76,6 @@ def _draw_matrix(w: np.ndarray, headline: str) -> "Figure":
     axes.tick_params(labelsize=11, colors=PALE, length=3)
     bar = figure.colorbar(seen, cax=figure.add_axes((0.925, 0.08, 0.016, 0.8)))
     bar.ax.tick_params(labelsize=11, colors=PALE, length=3)
-    bar.outline.set_edgecolor("#aab2b9")  # type: ignore[operator]
+    bar.outline.set_edgecolor("#aab2b9")
     title(figure, headline, "a filter of 1x1 is a weight for each map: blue is negative, white 0, red positive")
     return figure

@@ -1,0 +1,165 @@
+"""`gpunet show` and `gpunet lr-find` as people use them: what they print and leave, right and wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from gpunet.cli.app import app
+from gpunet.data import digits
+from gpunet.train.history import read_history
+
+ROOT = Path(__file__).parent.parent
+TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> DROPOUT -> FC-10"
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run on the digits."""
+    path = tmp_path_factory.mktemp("runs") / "first"
+    options = ["--epochs", "2", "--device", "cpu", "--out", str(path), "--learning-rate", "0.1"]
+    result = CliRunner().invoke(app, ["train", TINY, *options])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the program inside this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def drew(result: Result, path: str | Path) -> str:
+    """What was printed, once a PNG is at `path` and nothing beside it."""
+    assert result.exit_code == 0, result.output
+    with Image.open(path) as picture:
+        assert picture.format == "PNG" and picture.width > 300 and picture.height > 200
+    assert len(list(Path(path).absolute().parent.iterdir())) == 1
+    return result.stdout
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert not list(Path().glob("*.png"))
+
+
+def test_curves_of_one_run_and_of_two(run: Run, trained: Path, tmp_path: Path) -> None:
+    assert "curves.png shows" in drew(run("show", "curves", trained), "curves.png")
+    one = Path("curves.png").read_bytes()
+    drew(run("show", "curves", trained, trained, "--out", "curves.png"), "curves.png")
+    assert Path("curves.png").read_bytes() != one
+
+
+def test_confusion_says_what_the_run_measured(run: Run, trained: Path) -> None:
+    said = drew(run("show", "confusion", trained, "--device", "cpu"), "confusion.png").splitlines()
+    accuracy = read_history(trained).epochs[-1].test_accuracy
+    assert said[0] == f"{round(accuracy * 360)} of 360 test images right, {accuracy:.2%}"
+    counts = [int(line.rpartition(": ")[2]) for line in said[1:-1]]
+    assert len(counts) == 5 and counts == sorted(counts, reverse=True)
+
+
+def test_mistakes_are_listed_from_the_highest_loss_down(run: Run, trained: Path) -> None:
+    said = drew(run("show", "mistakes", trained, "--count", 4, "--device", "cpu"), "mistakes.png").splitlines()
+    listed = said[1:-1]
+    losses = [float(line.rpartition(" ")[2]) for line in listed]
+    assert len(losses) == 4 and losses == sorted(losses, reverse=True)
+    index, label = int(listed[0].split()[1].rstrip(":")), listed[0].split(" is ")[1].split()[0]
+    assert digits().test.labels[index] == int(label)
+
+
+def test_filters_of_the_first_layer_or_another(run: Run, trained: Path) -> None:
+    said = drew(run("show", "filters", trained), "filters.png")
+    assert said == "filters.png shows conv1: 4 filters of 3x3x1\n"
+    said = drew(run("show", "filters", trained / "weights.safetensors", "--layer", "fc1"), "filters.png")
+    assert said == "filters.png shows fc1: 10 filters of 4x4x4\n"
+
+
+def test_activations_of_a_test_image_of_a_picture_and_of_one_layer(run: Run, trained: Path) -> None:
+    said = drew(run("show", "activations", trained, 7, "--device", "cpu"), "activations.png")
+    assert said == "activations.png shows 4 layers\n"
+    picture = Path("../seven.png").resolve()
+    Image.fromarray(np.uint8(15) * digits().test.images[7, :, :, 0]).resize((30, 20)).save(picture)
+    drew(run("show", "activations", trained, picture, "--size", "8x8", "--device", "cpu"), "activations.png")
+    drew(run("show", "activations", trained, 7, "--layer", "pool1", "--device", "cpu"), "activations.png")
+
+
+def test_what_is_not_there_is_named(run: Run, trained: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(run("show", "curves", "nowhere"), "there is no folder nowhere")
+    refused(run("show", "curves", empty), "is no folder of a run: it holds no metrics.csv")
+    refused(run("show", "curves", *[trained] * 8), "at most 7 runs", "got 8")
+    refused(run("show", "confusion", empty), "holds no weights.safetensors")
+    refused(run("show", "confusion", trained, "--data", "nowhere"), "nowhere")
+    refused(run("show", "mistakes", trained, "--count", 0), "from 1 to 60 images; got 0")
+    refused(run("show", "filters", "nowhere.safetensors"), "there is no file nowhere.safetensors")
+    refused(run("show", "filters", trained, "--layer", "conv2"), "no layer 'conv2'; did you mean conv1?")
+    refused(run("show", "activations", trained, 360), "no test image 360; they are numbered from 0 to 359")
+    refused(run("show", "activations", trained, 1, "--layer", "rellu1"), "no layer 'rellu1'; did you mean relu1?")
+    refused(run("show", "activations", trained, 1, "--layer", "dropout1"), "dropout1 hands on what it gets")
+    refused(run("show", "activations", trained, "nowhere.jpg"), "nowhere.jpg")
+    refused(run("show", "filters", trained, "--out", "filters.jpg"), "a plot is a .png file")
+    refused(run("show", "filters", trained, "--out", "no/filters.png"), "there is no folder no")
+
+
+def test_a_picture_of_another_size_is_refused_with_the_way_out(run: Run, trained: Path) -> None:
+    Image.new("RGB", (30, 20)).save("wide.bmp")
+    refused(run("show", "activations", trained, "wide.bmp"), "has 20x30 pixels", "takes 8x8: add --size 8x8")
+
+
+def test_empty_metrics_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("")
+    refused(run("show", "curves", "."), "holds no measurements yet")
+
+
+def test_without_matplotlib_the_message_says_how_to_get_it(trained: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from gpunet.cli.app import app\n"
+        f"app(['show', 'curves', {str(trained)!r}])"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert result.returncode == 2
+    assert 'gpunet show needs matplotlib, which is not installed: pip install "gpunet[plot]"' in result.stderr
+
+
+# -- lr-find ---------------------------------------------------------------------------------------
+
+
+def test_lr_find_prints_a_suggestion_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    arguments = ("lr-find", "vgg_digits", "--steps", 60, "--device", "cpu")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("steepest descent at ") for line in lines)
+    assert lines[-1].startswith("diverges at ")
+    assert not list(tmp_path.iterdir())
+    assert run(*arguments).stdout == result.stdout
+    assert run(*arguments, "--seed", 7).stdout != result.stdout
+
+
+def test_lr_find_draws_and_prints_json(run: Run) -> None:
+    result = run("lr-find", TINY, "--steps", 30, "--most", "1e-3", "--device", "cpu", "--plot", "rates.png", "--json")
+    found = json.loads(drew(result, "rates.png"))
+    assert found["diverged"] is None and found["net"] == "net"
+    assert len(found["rates"]) == len(found["losses"]) == len(found["smoothed"]) == 30
+
+
+def test_lr_find_refuses_what_makes_no_sense(run: Run) -> None:
+    refused(run("lr-find", TINY, "--least", 1, "--most", 0.1), "got 1 to 0.1")
+    refused(run("lr-find", TINY, "--steps", 3), "from 20 to 100,000 steps; got 3")
+    refused(run("lr-find", "vgg_digit"), "did you mean vgg_digits?")
+    refused(run("lr-find", TINY, "--plot", "x.jpg"), "a plot is a .png file")
+    refused(run("lr-find", "INPUT[8x8x3] -> FC-10", "--device", "cpu"), "digits holds images of 8x8x1")

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpunet.net.graph import INPUT
 from gpunet.report.canvas import INK, LINES, PALE, new_figure, shortened, title
-from gpunet.report.tiles import columns_for, shades, squared, tiled, viewable
+from gpunet.report.tiles import GROUND, columns_for, shades, squared, tiled, viewable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,7 +128,11 @@ def _draw_layer(
 
 def _show(axes: "Axes", image: np.ndarray) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    axes.set_axis_off()
+    axes.set_facecolor(GROUND)  # where a square has no values left
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():  # what is white at the edge is seen
+        spine.set_color(GROUND)
 
 
 def _draw_bars(axes: "Axes", probabilities: np.ndarray, classes: Sequence[str]) -> None:

@@ -176,7 +176,11 @@ class Model:
         n = self._feed(images)
         layers = {node.name for node in self.net.nodes}
         for op, call in self._bound.walk(n, self._skipped(images), ("forward",)):
-            call()
+            self._training = False  # not while the caller has the turn
+            try:
+                call()
+            finally:
+                self._training = True
             for tensor in op.outputs:
                 if tensor.layer in layers and tensor.name == f"{tensor.layer}.y":
                     yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))

@@ -6,6 +6,7 @@ import pytest
 from gpunet import Model, ShapeError, load
 from gpunet.activations import activations
 from gpunet.devices.device import Device
+from gpunet.net.augment import Augment
 from gpunet.net.net import Net
 
 CHAIN = "INPUT[8x8x2] -> CONV3-3 -> RELU -> POOL2 -> CONV3-4 -> BN -> RELU -> DROPOUT -> FC-5 -> RELU -> FC-3"
@@ -37,6 +38,16 @@ def test_each_layers_volume_is_the_scores_of_the_net_that_ends_there(text: str, 
             scores = part.forward(image[np.newaxis])
         assert volume.shape == net.volumes[name].shape
         assert volume.reshape(-1) == pytest.approx(scores[0], rel=1e-4, abs=1e-5), name
+
+
+def test_bytes_enter_as_in_a_test_not_augmented(device: Device) -> None:
+    shape = load("INPUT[6x6x3] -> CONV3-4 -> FC-3")
+    net = Net(shape.input, shape.nodes, augment=Augment(size=(8, 9), pad=2, flip=True, contrast=0.5))
+    image = np.random.default_rng(1).integers(0, 256, net.image.shape, np.uint8)
+    with Model(net, 1, "cpu", seed=2, mode="infer") as model:
+        weights = dict(model.parameters)
+        scores = model.forward(image[np.newaxis])
+    assert activations(net, weights, image, device)["fc1"].reshape(1, -1) == pytest.approx(scores, rel=1e-4, abs=1e-5)
 
 
 def test_an_image_of_another_size_is_refused() -> None:

@@ -195,13 +195,13 @@ def _dataset(config: "Config", data: str | None, size: str | None) -> "Dataset":
     told, net = config.train, config.net
     dataset = load(
         told.data if data is None else data,
-        shape=net.input.shape,
+        shape=net.image.shape,
         classes=net.classes,
         seed=told.seed,
         size=size or (told.size if data is None else None),
         skip_broken=told.skip_broken,
     )
-    dataset.require(net.input.shape, net.classes)
+    dataset.require(net.image.shape, net.classes)
     return dataset
 
 
@@ -225,7 +225,7 @@ def _image(config: "Config", image: str, data: str | None, size: str | None) -> 
         if int(image) >= len(test):
             raise DataError(f"there is no test image {int(image):,}; they are numbered from 0 to {len(test) - 1:,}")
         return np.asarray(test.take(np.array([int(image)]))[0][0])
-    H, W, D = config.net.input.shape
+    H, W, D = config.net.image.shape
     picture = read_picture(Path(image), parse_size(size) if size else None)
     if picture.shape[:2] != (H, W):
         found = "x".join(map(str, picture.shape[:2]))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from bench.gpu.peer import torch_modules
 from gpunet.net.net import Net
 
 LINE = (1024, 2048, 4096)
@@ -31,10 +30,12 @@ def peak_bytes(net: Net, batch: int, *, momentum: float = 0.9) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
+    from bench.peer.net import TorchNet
+
     where = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings(), FakeTensorMode(), torch.device(where):
         warnings.simplefilter("ignore")  # the tracker's, about parts of PyTorch that it uses
-        model = torch_modules(net)
+        model = TorchNet(net)
         images = torch.zeros(batch, net.input.D, net.input.H, net.input.W)
         labels = torch.zeros(batch, dtype=torch.long)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=momentum)
@@ -45,8 +46,7 @@ def peak_bytes(net: Net, batch: int, *, momentum: float = 0.9) -> int:
                 if step:
                     tracker.reset_mod_stats()
                 optimizer.zero_grad(set_to_none=True)
-                loss = torch.nn.functional.cross_entropy(model(images).flatten(1), labels)
-                loss.backward()
+                model.loss(images, labels).backward()
                 optimizer.step()
         return sum(int(kinds["Total"]) for kinds in tracker.get_tracker_snapshot("peak").values())
 

@@ -122,11 +122,11 @@ def test_the_table_holds_gpunets_own_batches_beside_pytorchs(tmp_path, capsys):
 
 def test_a_net_that_pytorch_does_not_have_is_left_out_by_name(tmp_path, capsys):
     config = tmp_path / "odd.toml"
-    config.write_text('input = "9x9x2"\nfit = "pad"\nnet = "POOL2 -> FC-3"\n')
+    config.write_text('input = "9x9x2"\nnet = "DROPOUT -> FC-3"\n')
     code, results = run(tmp_path, "--net", str(config), "--budget", "600MiB", "--no-targets")
     assert code == 0
     assert results["rows"] == []
-    assert "is left out, for PyTorch has no such net: pool1" in capsys.readouterr().err
+    assert "is left out, for PyTorch has no such net: dropout1" in capsys.readouterr().err
 
 
 def test_a_missed_target_is_an_error(tmp_path, monkeypatch, capsys):

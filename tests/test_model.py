@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gpunet
-from bench.gpu.peer import torch_loss
+from bench.peer.net import torch_loss
 from gpunet import (
     BudgetError,
     ConfigError,

@@ -8,10 +8,10 @@ from gpunet.model import Model
 from gpunet.net.net import Net, Node
 from gpunet.planner import plan
 from gpunet.profile.steps import op_times, random_batch, timed_calls
-from gpunet.volume import pair
+from gpunet.volume import pair, sides, size_text
 
 from .nets import LEARNING_RATE, Case, as_floats
-from .peer import set_tf32, torch_numbers
+from .peer import set_tf32
 from .setting import Setting
 from .table import Table, number
 from .timing import medians, race
@@ -93,7 +93,7 @@ def _peer_convolution(setting: Setting, net: Net, node: Node, batch: int, second
     dy = torch.randn(batch, output.D, output.H, output.W, device=setting.peer)
     shape = layer.K, volume.D // layer.groups, *pair(layer.F)
     w, b = torch.randn(shape, device=setting.peer), torch.randn(layer.K, device=setting.peer) if layer.bias else None
-    numbers = torch_numbers(layer)
+    numbers = _torch_numbers(layer)
     backward = torch.ops.aten.convolution_backward
     stride, padding, dilation = (list(numbers[name]) for name in ("stride", "padding", "dilation"))
     fixed = ([layer.K], stride, padding, dilation, False, [0, 0], layer.groups)
@@ -106,6 +106,15 @@ def _peer_convolution(setting: Setting, net: Net, node: Node, batch: int, second
         del contenders["dx"]  # images need no gradient
     clock = setting.peer_clock
     return medians(race({name: (clock, call) for name, call in contenders.items()}, seconds=seconds))
+
+
+def _torch_numbers(layer: Conv) -> dict[str, Any]:
+    """What PyTorch's convolutions call the numbers of a layer. Raises NotImplementedError for sides that differ."""
+    top, bottom, left, right = sides(layer.padding)
+    if (top, left) != (bottom, right):
+        raise NotImplementedError(f"P={size_text(layer.padding)} pads opposite sides differently, which has no peer")
+    dilation = (layer.dilation, layer.dilation)
+    return {"stride": pair(layer.S), "padding": (top, left), "dilation": dilation, "groups": layer.groups}
 
 
 def tables(values: dict[str, Any]) -> list[Table]:

@@ -1,0 +1,136 @@
+"""Random layers of every type over small odd volumes; each case follows from its type and its number alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpunet import ConfigError, ShapeError, Volume
+from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
+from gpunet.layers.batch_norm import BatchNorm
+from gpunet.layers.conv import Conv
+from gpunet.layers.dropout import Dropout
+from gpunet.layers.fc import FC
+from gpunet.layers.l2_pool import L2Pool
+from gpunet.layers.layer import Layer
+from gpunet.layers.leaky_relu import LeakyReLU
+from gpunet.layers.local import LocallyConnected
+from gpunet.layers.lrn import LRN
+from gpunet.layers.merge import Add, Concat
+from gpunet.layers.pool import MaxPool
+from gpunet.layers.relu import ReLU
+from gpunet.layers.squash import Sigmoid, Tanh
+from gpunet.volume import FIT_POLICIES
+
+Fields = dict[str, Any]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer over its input volumes, on N images; `seed` is what its random numbers start from."""
+
+    layer: Layer
+    inputs: tuple[Volume, ...]
+    N: int
+    seed: tuple[int, ...]
+
+
+def random_case(kind: type[Layer], number: int) -> Case:
+    """Case `number` of a layer type: fields, volumes and batch, drawn until the layer takes them."""
+    seed = (*kind.type.encode(), number)
+    rng = np.random.default_rng(seed)
+    while True:
+        volume = Volume(*(int(size) for size in rng.integers(1, (9, 8, 7))))
+        inputs = _joined(kind, volume, rng)
+        try:
+            layer = kind(**FIELDS[kind](rng, volume))
+            layer.output(*inputs)
+        except (ConfigError, ShapeError):
+            continue
+        N = int(rng.integers(1, 5))
+        if kind.across_images and N * volume.H * volume.W < 8:  # the gradient of so few values is but a rounding error
+            continue
+        return Case(layer, inputs, max(N, 2) if kind.across_images else N, seed)
+
+
+def _joined(kind: type[Layer], volume: Volume, rng: Rng) -> tuple[Volume, ...]:
+    """The inputs: one, or for a layer that merges two to four."""
+    if not kind.merges:
+        return (volume,)
+    depths = [volume.D] * 4 if kind is Add else [int(D) for D in rng.integers(1, 7, 4)]
+    return tuple(Volume(volume.H, volume.W, D) for D in depths[: rng.integers(2, 5)])
+
+
+def _maybe(rng: Rng, **fields: Any) -> Fields:
+    """Each of these fields as it comes, or left to its default."""
+    return {name: value for name, value in fields.items() if rng.random() < 0.7}
+
+
+def _conv(rng: Rng, volume: Volume) -> Fields:
+    groups = int(rng.choice([d for d in range(1, volume.D + 1) if volume.D % d == 0]))
+    sides = [(), (2,), (4,)][rng.integers(3)]
+    numbers = _maybe(
+        rng,
+        S=_sizes(rng, 1, 4, ((), (2,))[rng.integers(2)]),
+        P=_sizes(rng, 0, 4, sides),
+        dilation=int(rng.integers(1, 4)),
+        groups=groups,
+        bias=bool(rng.integers(2)),
+    )
+    K = int(rng.integers(1, 4)) * numbers.get("groups", 1)
+    return {"K": K, "F": _sizes(rng, 1, 5, ((), (2,))[rng.integers(2)]), "fit": _fit(rng), **numbers}
+
+
+def _sizes(rng: Rng, least: int, end: int, shape: tuple[int, ...]) -> int | tuple[int, ...]:
+    drawn = rng.integers(least, end, shape or 1).tolist()
+    return tuple(drawn) if shape else int(drawn[0])
+
+
+def _fit(rng: Rng) -> str:
+    return str(rng.choice(FIT_POLICIES))
+
+
+def _local(rng: Rng, volume: Volume) -> Fields:
+    numbers = _maybe(rng, S=int(rng.integers(1, 4)), P=int(rng.integers(0, 3)))
+    return {"K": int(rng.integers(1, 5)), "F": int(rng.integers(1, 4)), "fit": _fit(rng), **numbers}
+
+
+def _pool(rng: Rng, volume: Volume) -> Fields:
+    F = int(rng.integers(1, 5))
+    return {"F": F, "fit": _fit(rng), **_maybe(rng, S=int(rng.integers(1, 5)), P=int(rng.integers(0, F)))}
+
+
+def _lrn(rng: Rng, volume: Volume) -> Fields:
+    numbers = _maybe(rng, alpha=rng.uniform(0, 0.5), beta=rng.uniform(0.2, 1.5), k=rng.uniform(0.5, 3))
+    return {"n": int(rng.choice([1, 3, 5, 7])), "over": str(rng.choice(["maps", "map"])), **numbers}
+
+
+def _batch_norm(rng: Rng, volume: Volume) -> Fields:
+    return _maybe(rng, eps=10 ** rng.uniform(-5, 0), momentum=rng.uniform(0, 1), affine=bool(rng.integers(2)))
+
+
+def _nothing(rng: Rng, volume: Volume) -> Fields:
+    return {}
+
+
+FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
+    Add: _nothing,
+    AvgPool: _pool,
+    BatchNorm: _batch_norm,
+    Concat: _nothing,
+    Conv: _conv,
+    Dropout: lambda rng, volume: {"p": 0.0},
+    FC: lambda rng, volume: {"K": int(rng.integers(1, 12))},
+    GlobalAvgPool: _nothing,
+    L2Pool: _pool,
+    LRN: _lrn,
+    LeakyReLU: lambda rng, volume: {"alpha": rng.uniform(0.001, 0.9)},
+    LocallyConnected: _local,
+    MaxPool: _pool,
+    ReLU: _nothing,
+    Sigmoid: _nothing,
+    Tanh: _nothing,
+}
+"""By layer type: what draws its fields. Dropout drops nothing here: the masks of others are others."""

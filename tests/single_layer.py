@@ -1,4 +1,4 @@
-"""One layer by itself, forward and backward, on a device and in PyTorch: its ops as it emits them, without plan or net."""
+"""One layer by itself, forward and backward, on a device and in PyTorch: its ops as emitted, without plan or net."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -105,7 +105,7 @@ def _run(ops: list[Op], wanted: Mapping[str, Tensor], given: Arrays, device: Dev
 
 
 def check(case: Case, device: Device, dtype: str, tolerance: float) -> None:
-    """Every value agrees to `tolerance` times the largest of its array; below 0.01 it is what is left of larger ones."""
+    """Every value agrees to `tolerance` times the largest of its array, or times 0.01 where larger ones cancel out."""
     given = random_arrays(case, dtype)
     found, expected = by_gpunet(case, given, device), by_pytorch(case, given)
     constant = found.keys() - expected.keys()

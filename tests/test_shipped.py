@@ -113,3 +113,17 @@ def test_the_smallest_plan_of_all_takes_its_bytes_and_learns_the_same(name):
 def test_the_emulated_gpu_takes_the_planned_bytes_in_every_mode():
     for options in ({}, {"optimizer": "adam"}, {"mode": "infer"}):
         assert run("vgg_digits", "emulated", **options)[1] == run("vgg_digits", "emulated", poison=True, **options)[1]
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_it_is_planned_in_full_size(name):
+    net = gpunet.load(name)
+    train, infer = (gpunet.plan(net, BATCH, device="cuda", mode=mode) for mode in ("train", "infer"))
+    assert infer.arena_bytes < train.arena_bytes
+    assert sum(p.tensor.nbytes for p in train.program.parameters) >= 4 * (net.parameters + net.head_parameters)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_its_gradients_are_the_slopes_of_its_loss(name):
+    check = gpunet.gradcheck(shipped(name), "cpu", batch=BATCH, samples=2)
+    assert check.passed, check.failures

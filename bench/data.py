@@ -1,13 +1,14 @@
-"""What reading images costs a training step on the CPU: `python bench/data.py`.
+"""What reading and augmenting images costs a training step on the CPU: `python bench/data.py`.
 
-The same steps on the same images, round by round: once with all of them in memory, once through `loader`, which decodes
-pictures in threads ahead of the net. For the bundled digits, and for JPEGs of 256x256 made for the occasion.
+The same steps on the same images, round by round: with all of them in memory, through `loader`, which decodes pictures
+in threads ahead of the net, and through `loader` with everything that [augment] offers. For the bundled digits, and for
+JPEGs of 256x256 made for the occasion.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter, process_time
@@ -20,7 +21,9 @@ from PIL import Image
 from bench.common import RESULTS, save
 from gpunet.data import AnySplit, Dataset, batches, digits, load, loader
 from gpunet.model import Model
+from gpunet.net.augment import Augment
 from gpunet.net.config import load_config
+from gpunet.net.net import Net
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 SIDE = 256
@@ -54,29 +57,37 @@ def _make_pictures(folder: Path, count: int) -> None:
 
 
 def _measure(name: str, net: str, data: Dataset, options: argparse.Namespace) -> dict[str, object]:
-    """Images a second in the best of the rounds, in memory and read; rounds of the two take turns.
+    """Images a second in the best of the rounds: in memory, read, read and augmented; rounds of the three take turns.
 
     `extra_cpu_time`, the processor's time for reading over that for the steps, is to be had on a busy machine too.
     """
     split, n = data.train, len(data.train)
     order = list(batches(n, options.batch, seed=0, epoch=1))
     kept = [split.take(indices) for indices in order]
-    sources: dict[str, Callable[[], Batches]] = {"in_memory": lambda: kept, "read": lambda: _read(split, order)}
-    seconds: dict[str, list[float]] = {which: [] for which in sources}
-    steps_cpu = []
-    with Model(load_config(net).net, options.batch, "cpu") as model:
-        model.step(*kept[0])
+    plain = load_config(net).net
+    augmented = Net(plain.input, plain.nodes, scale=plain.scale, shift=plain.shift, augment=_everything(plain))
+    seconds: dict[str, list[float]] = {"in_memory": [], "read": [], "augmented": []}
+    cpu_seconds: dict[str, list[float]] = {which: [] for which in seconds}
+    with Model(plain, options.batch, "cpu") as model, Model(augmented, options.batch, "cpu") as augmenting:
+        for one in (model, augmenting):
+            one.step(*kept[0])
         for _ in range(options.rounds):
-            for which, source in sources.items():
-                elapsed, cpu = _seconds(model, source())
+            for which in seconds:
+                source = kept if which == "in_memory" else _read(split, order)
+                elapsed, cpu = _seconds(augmenting if which == "augmented" else model, source)
                 seconds[which].append(elapsed)
-                steps_cpu += [cpu] if which == "in_memory" else []
+                cpu_seconds[which].append(cpu)
     speeds = {which: n / min(times) for which, times in seconds.items()}
-    extra = speeds["in_memory"] / speeds["read"] - 1
+    extra, extra_augmented = (speeds["in_memory"] / speeds[which] - 1 for which in ("read", "augmented"))
     alone, alone_cpu = _seconds(None, _read(split, order))
-    extra_cpu = alone_cpu / min(steps_cpu)
-    words = f"{speeds['in_memory']:.1f} images/s in memory, {speeds['read']:.1f} read, {n / alone:,.0f} without a net"
-    print(f"{name}, {net}: {words}: {extra:+.1%} time, {extra_cpu:+.1%} CPU time", flush=True)
+    extra_cpu = alone_cpu / min(cpu_seconds["in_memory"])
+    extra_cpu_augmented = min(cpu_seconds["augmented"]) / min(cpu_seconds["in_memory"]) - 1
+    print(
+        f"{name}, {net}: {speeds['in_memory']:.1f} images/s in memory, {speeds['read']:.1f} read, "
+        f"{speeds['augmented']:.1f} read and augmented, {n / alone:,.0f} without a net: {extra:+.1%} time to read, "
+        f"{extra_augmented:+.1%} to augment, too; {extra_cpu:+.1%} and {extra_cpu_augmented:+.1%} CPU time",
+        flush=True,
+    )
     return {
         "data": name,
         "net": net,
@@ -86,7 +97,15 @@ def _measure(name: str, net: str, data: Dataset, options: argparse.Namespace) ->
         "images_per_second": speeds | {"reading_alone": n / alone},
         "extra_time": extra,
         "extra_cpu_time": extra_cpu,
+        "extra_time_augmented": extra_augmented,
+        "extra_cpu_time_augmented": extra_cpu_augmented,
     }
+
+
+def _everything(net: Net) -> Augment:
+    """All that can be done to the images of a net."""
+    colours = net.input.D == 3
+    return Augment(pad=1, flip=True, contrast=0.2, brightness=0.2, saturation=0.2 * colours)
 
 
 def _read(split: AnySplit, order: Iterable[np.ndarray]) -> Batches:
@@ -97,7 +116,7 @@ def _read(split: AnySplit, order: Iterable[np.ndarray]) -> Batches:
 def _seconds(model: Model | None, source: Batches) -> tuple[float, float]:
     """On the clock and of the processor, for a training step on each batch; without a model, for reading them."""
     started, started_cpu = perf_counter(), process_time()
-    for images, labels in source:
+    for images, labels in model.ahead(source) if model else source:
         if model:
             model.step(images, labels)
     return perf_counter() - started, process_time() - started_cpu

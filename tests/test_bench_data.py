@@ -16,5 +16,5 @@ def test_both_data_sets_are_measured_in_memory_and_read(tmp_path: Path, capsys: 
     found = json.loads(path.read_text())["data"]
     assert [(entry["data"], entry["images"]) for entry in found] == [("digits", 1437), ("6 JPEGs of 256x256", 6)]
     for entry in found:
-        assert set(entry["images_per_second"]) == {"in_memory", "read", "reading_alone"}
+        assert set(entry["images_per_second"]) == {"in_memory", "read", "augmented", "reading_alone"}
         assert all(len(times) == 1 and times[0] > 0 for times in entry["seconds"].values())

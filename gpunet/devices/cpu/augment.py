@@ -67,8 +67,8 @@ def augment(
         groups = np.arange(2 * (first_image + part.start), 2 * (first_image + part.stop), dtype=np.uint64)
         words = random_words(groups, step, layer, seed).reshape(-1, 8)
         _choose(words, x[part], y[part], choices[part], P, mirror, amounts, training)
-        for n in images:
-            _cut(x[n], y[n], *choices[n, :3].astype(int).tolist())
+        for n, place in zip(images, choices[part, :3].astype(int).tolist(), strict=True):
+            _cut(x[n], y[n], *place)
             if amounts.any():
                 _recolour(y[n], amounts, choices[n, 3:])
         rows = y[part].reshape(-1, W * D)

@@ -421,7 +421,6 @@ MUTANTS = [
         ("map 0's scale for map 1", "d == 1 ? scale_1 : scale_2) +", "d == 1 ? scale_0 : scale_2) +"),
         ("the last shift for map 1", "d == 1 ? shift_1 : shift_2)", "d == 1 ? shift_2 : shift_2)"),
         ("no shift for map 0", "+ (d == 0 ? shift_0", "+ (d == 0 ? real(0)"),
-        ("recolours always", "W, recolour, normal);\n    } else", "W, true, normal);\n    } else"),
         ("ints for huge tensors", "pixels * D) < SMALL", "0) < SMALL"),
     ),
 ]

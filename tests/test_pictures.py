@@ -10,12 +10,14 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from gpunet.report.activation_picture import chosen_layers, draw_activations, draw_layer
+from gpunet.report.canvas import shortened
 from gpunet.report.confusion import confusions, draw_confusion, fractions
 from gpunet.report.curves import binned, draw_curves
 from gpunet.report.filter_picture import draw_filters
 from gpunet.report.mistakes import draw_mistakes, percent
 from gpunet.report.rate_lines import rate_lines, rates_json
 from gpunet.report.rate_picture import draw_rates
+from gpunet.report.tiles import GROUND
 from gpunet.train.history import History
 from gpunet.train.judge import Judged
 from gpunet.train.lr_find import RateTest, growing
@@ -147,6 +149,17 @@ def test_confusions_are_named_with_the_most_frequent_first() -> None:
     assert confusions(found, "abc", 5) == ["b taken for a: 4", "a taken for c: 2"]
     assert fractions(found)[:2] == pytest.approx(np.array([[5 / 7, 0, 2 / 7], [0.8, 0.2, 0]]))
     assert np.isnan(fractions(found)[2]).all()
+
+
+def test_names_are_shortened_in_the_middle() -> None:
+    assert shortened("inception3a_conv2", 9) == "ince\N{HORIZONTAL ELLIPSIS}onv2" and shortened("conv2", 5) == "conv2"
+    assert [len(shortened(LONG, most)) for most in range(2, 20)] == list(range(2, 20))
+
+
+def test_a_dead_layer_is_black() -> None:
+    (axes,) = draw_layer(np.zeros((4, 4, 3)), "relu1").axes
+    colors = {tuple(color) for color in np.asarray(axes.images[0].get_array()).reshape(-1, 3)}
+    assert colors == {(0.0, 0.0, 0.0), GROUND}
 
 
 def test_percents_are_0_and_100_for_nothing_else() -> None:

@@ -101,7 +101,7 @@ def _maps(volume: np.ndarray) -> np.ndarray:
     finite = volume[np.isfinite(volume)]
     high = float(np.percentile(finite, BRIGHTEST)) if finite.size else None
     if high is not None and high <= finite.min():
-        high = float(finite.max())
+        high = float(finite.max()) or 1.0  # what is 0 everywhere is dead, and black
     if H * W == 1:
         values = squared(volume.reshape(-1))
         return np.where(np.arange(values.size).reshape(values.shape) < D, shades(values, high=high), np.nan)[np.newaxis]
@@ -115,7 +115,7 @@ def _draw_layer(
     left, top, side = box
     H, W, D = volume.shape
     size = f"{H}x{W}x{D:,}" if H * W > 1 else f"{D:,}"
-    for words, at, points, color in ((shortened(name, int(side / 8)), 12, 11, INK), (size, 29, 9, PALE)):
+    for words, at, points, color in ((shortened(name, int(side / 8.8)), 12, 11, INK), (size, 29, 9, PALE)):
         figure.text(left / WIDTH, 1 - (top + at) / height, words, fontsize=points, color=color, va="center")
     tiles = viewable(volume[np.newaxis]) if name == INPUT and D == 3 else _maps(volume)
     for number, tile in enumerate(tiles[:maps]):

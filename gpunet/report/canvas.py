@@ -78,5 +78,6 @@ def title(figure: "Figure", words: str, more: str = "", *, left: int = 40) -> No
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many characters, with dots in the place of what is left out."""
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """At most so many characters, with dots in the middle for what is left out: names often differ at their ends."""
+    head, tail = most // 2, most - most // 2 - 1
+    return text if len(text) <= most else f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - tail :]}"

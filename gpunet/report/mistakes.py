@@ -21,7 +21,7 @@ COLUMNS = 6
 MOST = 60
 """Images of a picture."""
 
-MOST_NAME = 11
+MOST_NAME = 10
 """Characters of a class's name."""
 
 

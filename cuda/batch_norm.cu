@@ -223,6 +223,34 @@ batch_norm_backward(
     );
 }
 
+template <int COUNT, typename Index>
+__device__ inline void normalize_backward_frozen(
+    const real* dy, const real* variance, const real* scale, real* dx, Index rows, Index D, real eps
+) {
+    D /= COUNT;
+    for (Index pack = first_item(); pack < rows * D; pack += item_stride()) {
+        auto gradients = load<COUNT>(dy, pack);
+        const auto variances = load<COUNT>(variance, pack % D), scales = load<COUNT>(scale, pack % D);
+        for (int lane = 0; lane < COUNT; ++lane) {
+            gradients.value[lane] *= scales.value[lane] / sqrt(variances.value[lane] + eps);
+        }
+        store(dx, pack, gradients);
+    }
+}
+
+// dy               (rows, D)  in
+// variance, scale  (D,)       in
+// dx               (rows, D)  out; may be dy
+// A thread takes a pack of maps of one position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+batch_norm_backward_frozen(
+    const real* dy, const real* __restrict__ variance, const real* __restrict__ scale, real* dx, long long rows,
+    long long D, real eps
+) {
+    const bool packs = D % WIDTH == 0 && aligned(dy, variance, scale, dx);
+    DISPATCH(normalize_backward_frozen, packs, rows * D, dy, variance, scale, dx, rows, D, eps);
+}
+
 // mean, variance                  (D,)  in: of a batch
 // running_mean, running_variance  (D,)  in and out: kept * themselves + momentum * those of the batch
 // unbiased: what makes the variance of a batch an unbiased one. A thread takes a map.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpunet.layers.relu import ReLU
     from gpunet.layers.softmax import SoftmaxCrossEntropy
     from gpunet.layers.squash import Sigmoid, Tanh
+    from gpunet.learning import Learning
     from gpunet.matrix import conv_matrix
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
@@ -67,6 +68,7 @@ __all__ = [
     "Kind",
     "L2Pool",
     "LeakyReLU",
+    "Learning",
     "LocallyConnected",
     "MaxPool",
     "Model",
@@ -110,6 +112,7 @@ _MODULES = {
     "layers.relu": ("ReLU",),
     "layers.softmax": ("SoftmaxCrossEntropy",),
     "layers.squash": ("Sigmoid", "Tanh"),
+    "learning": ("Learning",),
     "matrix": ("conv_matrix",),
     "memory.plan": ("Plan",),
     "model": ("Model",),

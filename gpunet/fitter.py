@@ -1,11 +1,13 @@
 """`gpunet.fit`: the largest batch for a budget, exactly (it fits, one more does not), and the ladder of ways."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from gpunet.batch import least_images
 from gpunet.errors import BudgetError
+from gpunet.learning import learning
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
@@ -78,7 +80,7 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
     """
     allowed: Collection[str] = options.pop("ways", ALL_WAYS)
     steps = INFER_LADDER if options.get("mode") == "infer" else LADDER
-    if check_net(net).across_images:
+    if mixing(net, options):
         steps = tuple(ways for ways in steps if "micro-batches" not in ways)
     free_only = options.get("max_cost", 1) == 0
     rungs: list[Rung] = []
@@ -92,7 +94,7 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
 def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
     if options.get("mode") != "infer":
-        check_rounds(check_net(net), options.get("ways", WAYS))
+        check_rounds(net, mixing(net, options), options.get("ways", WAYS))
     rungs = ladder(net, budget, **{**options, "ways": ALL_WAYS})
     possible = {way for rung in rungs for way in rung.ways}
     allowed = tuple(way for way in options.get("ways", WAYS) if way in possible)
@@ -148,7 +150,13 @@ def _largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int
 
 def _least(net: Net, options: dict[str, Any]) -> int:
     """The smallest batch that there is anything to plan for."""
-    return 1 if options.get("mode") == "infer" else check_net(net).least_images
+    return 1 if options.get("mode") == "infer" else least_images(mixing(net, options))
+
+
+def mixing(net: Net, options: Mapping[str, Any]) -> str:
+    """The layer that in training as the options say needs all images of a batch together, or ""."""
+    nodes = check_net(net).nodes
+    return net.mixing(learning(options.get("optimizer", "momentum")).frozen([node.name for node in nodes]))
 
 
 def _expected(made: Plan) -> int:

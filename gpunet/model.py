@@ -13,10 +13,12 @@ from gpunet.ahead import Ahead, Batch
 from gpunet.batch import check_enough, check_images, check_labels
 from gpunet.bound import BoundProgram
 from gpunet.choose import MAX_COST
+from gpunet.compile.chunk import mixing
 from gpunet.devices import open_device, target
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
 from gpunet.fitter import fit
+from gpunet.learning import Learning
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.net.graph import INPUT
@@ -37,6 +39,7 @@ class Model:
 
     `batch`   the most images of one step; fewer run in the same arena
     `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
+    `optimizer`  a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
@@ -53,7 +56,7 @@ class Model:
         batch: int = 64,
         device: str | Device = "auto",
         *,
-        optimizer: str | Optimizer = "momentum",
+        optimizer: str | Optimizer | Learning = "momentum",
         mode: Mode = "train",
         dtype: str = "float32",
         seed: int = 0,
@@ -100,6 +103,12 @@ class Model:
     def arena_bytes(self) -> int:
         """Bytes that the model really took for its arena: those of its plan."""
         return self._bound.arena_bytes
+
+    @property
+    def mixing(self) -> str:
+        """The first layer whose training step needs all images of a batch together, or "": none does."""
+        op = mixing(self.plan.program)
+        return op.layer if op else ""
 
     @property
     def batch(self) -> int:
@@ -275,7 +284,7 @@ class Model:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
         images, labels = self._checked(images, labels)
         if learn:
-            check_enough(len(images), self.net)
+            check_enough(len(images), self.mixing)
         n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from functools import cache
 from operator import index
 
+from gpunet.batch import least_images
 from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
 from gpunet.devices.target import Reserve
 from gpunet.errors import ConfigError
+from gpunet.learning import Learning, learning
 from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net
 from gpunet.optimizers import Optimizer
-from gpunet.optimizers import optimizer as find_optimizer
 from gpunet.program.program import Mode, Program
 
 MAX_BATCH = 2**24
@@ -51,7 +52,7 @@ def plan(
     net: Net,
     batch: int = 64,
     *,
-    optimizer: str | Optimizer = "momentum",
+    optimizer: str | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: str = "float32",
     device: str = "cuda",
@@ -64,6 +65,7 @@ def plan(
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
+    `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
     `budget`         like "12GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.
     `scratch_limit`  most bytes of one im2col matrix; None: what suits the device, less where memory is short
@@ -97,7 +99,7 @@ def plan_within(
     net: Net,
     batch: int,
     *,
-    optimizer: str | Optimizer = "momentum",
+    optimizer: str | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: str = "float32",
     device: str = "cuda",
@@ -114,13 +116,11 @@ def plan_within(
     held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
     budget_bytes = None if budget is None else parse_bytes(budget)
     scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
-    compiler = _Compiler(
-        check_net(net), check_batch(batch), find_optimizer(optimizer), mode, dtype, device, tuple(without)
-    )
+    compiler = _Compiler(check_net(net), check_batch(batch), learning(optimizer), mode, dtype, device, tuple(without))
     compiler.check()
     allowed = _check_ways(ways, max_cost)
     if mode == "train":
-        check_rounds(net, allowed)
+        check_rounds(net, compiler.mixing, allowed)
     limit = None if budget_bytes is None else budget_bytes - held.nbytes
     found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, smallest)
     if found is None:
@@ -129,7 +129,8 @@ def plan_within(
     return Plan(
         net=net.name,
         device=device,
-        optimizer=compiler.optimizer.name,
+        optimizer=compiler.learning.optimizer.name,
+        frozen=compiler.frozen if mode == "train" else (),
         program=choice.program,
         placement=placement,
         reserve_bytes=held.nbytes,
@@ -181,11 +182,11 @@ def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:
     return tuple(ways)
 
 
-def check_rounds(net: Net, ways: Collection[str]) -> None:
-    """Raise ConfigError where the ways say that a step may run in rounds and the net cannot be trained so."""
-    if net.across_images and "micro-batches" in ways:
+def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:
+    """Raise ConfigError where a step may run in rounds and the layer `mixing` ("": there is none) cannot."""
+    if mixing and "micro-batches" in ways:
         raise ConfigError(
-            f"{net.across_images} takes its statistics over all images of a batch, so {net.name} cannot be trained in "
+            f"{mixing} takes its statistics over all images of a batch, so {net.name} cannot be trained in "
             "micro-batches; leave them out, or use a smaller batch"
         )
 
@@ -196,7 +197,7 @@ class _Compiler:
 
     net: Net
     batch: int
-    optimizer: Optimizer
+    learning: Learning
     mode: Mode
     dtype: str
     device: str
@@ -208,11 +209,35 @@ class _Compiler:
             raise ConfigError(f"the mode must be train or infer; got {self.mode!r}")
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"the dtype must be float32 or float64; got {self.dtype!r}")
-        if self.mode == "train" and self.batch < self.net.least_images:
+        if self.mode == "train":
+            self._check_training()
+
+    def _check_training(self) -> None:
+        if self.batch < (least := least_images(self.mixing)):
             raise ConfigError(
-                f"{self.net.across_images} takes its statistics over the images of a batch, so {self.net.name} cannot "
-                f"be trained at batch {self.batch}; use a batch of {self.net.least_images} or more"
+                f"{self.mixing} takes its statistics over the images of a batch, so {self.net.name} cannot "
+                f"be trained at batch {self.batch}; use a batch of {least} or more"
             )
+        if self.frozen and self._learns_nothing():
+            raise ConfigError(
+                f"{self.net.name}: all {len(self.frozen)} layers with parameters are frozen, so nothing is left to "
+                "learn; freeze fewer"
+            )
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The frozen layers that have parameters, in order."""
+        names = self.learning.frozen([node.name for node in self.net.nodes])
+        return tuple(node.name for node in self.net.nodes if node.name in names and self.net.weights(node))
+
+    @property
+    def mixing(self) -> str:
+        """The layer that needs all images of a batch together, or ""."""
+        return self.net.mixing(self.frozen)
+
+    def _learns_nothing(self) -> bool:
+        left = (node for node in self.net.nodes if node.name not in self.frozen)
+        return not any(self.net.layer_parameters(node) for node in left)
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways."""
@@ -221,7 +246,7 @@ class _Compiler:
             batch=self.batch,
             mode=self.mode,
             dtype=self.dtype,
-            optimizer=self.optimizer,
+            optimizer=self.learning,
             target=target(self.device),
             scratch_limit_bytes=ways.scratch_limit_bytes,
             accumulates=ways.rounds,

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from gpunet import Model, Net, PlanError
-from gpunet.compile.chunk import chunk_cuts, cut_points
+from gpunet.compile.chunk import chunk_cuts, cut_points, mixing
 from gpunet.compile.recompute import saved
 from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.compile.ways import BEFORE, Ways
 from gpunet.devices.device import Device
+from gpunet.learning import Learning
 from gpunet.net.config import dump, load, load_config
 from tests.test_ways import LIMIT, lowered, planned
 
@@ -59,29 +60,33 @@ def _slope(model: Model, name: str, at: tuple[int, ...], images, labels, step: f
     return (losses[0] - losses[1]) / (2 * step)
 
 
-def check_savings(net: Net, device: Device) -> None:
+def check_savings(net: Net, device: Device, optimizer: str | Learning = "momentum") -> None:
     """Rewrites and recomputation change no bit; chunks and micro-batches agree to rounding.
 
+    `optimizer`  or how parameters learn in all
     Where a layer needs all images together, micro-batches are refused, and so are chunks behind it.
     """
-    plain = trained(net, device, scratch_limit=LIMIT)
-    assert trained(net, device, scratch_limit=LIMIT, without=tuple(REWRITES)) == plain
-    names = tuple(saved(rewrite(lowered(net, N, device.name), only=BEFORE)))
-    again, once = (trained(net, device, plan=planned(net, N, device.name, Ways(LIMIT, drop))) for drop in (names, ()))
+    how = {"optimizer": optimizer}
+    plain = trained(net, device, scratch_limit=LIMIT, **how)
+    assert trained(net, device, scratch_limit=LIMIT, without=tuple(REWRITES), **how) == plain
+    names = tuple(saved(rewrite(lowered(net, N, device.name, **how), only=BEFORE)))
+    again, once = (
+        trained(net, device, plan=planned(net, N, device.name, Ways(LIMIT, drop), **how)) for drop in (names, ())
+    )
     assert again == once
     images, labels = batch_for(net)
     whole: dict[str, np.ndarray] = {}
-    program = rewrite(lowered(net, N, device.name), only=BEFORE)
+    program = rewrite(lowered(net, N, device.name, **how), only=BEFORE)
     points, cuts = cut_points(program), chunk_cuts(program)
     rounds = [Ways(LIMIT, micro_batch=2)]
-    if net.across_images:
+    if mixed := mixing(program):
         assert len(cuts) < len(points)
         for ways in [*rounds, *(Ways(LIMIT, (), cut, 2) for cut in points if cut not in cuts)]:
-            with pytest.raises(PlanError, match=f"{net.across_images} needs all images of the batch together"):
-                planned(net, N, device.name, ways)
+            with pytest.raises(PlanError, match=f"{mixed.layer} needs all images of the batch together"):
+                planned(net, N, device.name, ways, **how)
         rounds = []
     for ways in [Ways(LIMIT), Ways(LIMIT, names), *rounds, *(Ways(LIMIT, names, cut, 2) for cut in cuts)]:
-        plan = planned(net, N, device.name, ways, dtype="float64")
+        plan = planned(net, N, device.name, ways, dtype="float64", **how)
         with Model(net, N, device, seed=3, dtype="float64", plan=plan, debug=True) as model:
             found = model.gradients(images, labels)
         whole = whole or found

@@ -80,6 +80,19 @@ def test_values_and_gradients_are_those_of_the_loops(device, rng, shape, dtype, 
         np.testing.assert_allclose(one, expected, rtol=0, atol=(3e-5 if dtype == np.float32 else 1e-12) * largest)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 4, 7), (2, 3, 3, 8), (4, 1, 1, 33)])
+def test_the_gradient_through_frozen_statistics_is_a_factor(device, rng, shape, dtype):
+    dy = rng.standard_normal(shape).astype(dtype)
+    variance, scale = rng.uniform(0.1, 3, shape[-1]).astype(dtype), rng.standard_normal(shape[-1]).astype(dtype)
+    inputs = [dy, variance, scale]
+    (dx,) = run_op(device, "batch_norm_backward_frozen", inputs, [(shape, dtype)], eps=0.125)
+    wanted = np.empty(shape)
+    for at in np.ndindex(*shape):
+        wanted[at] = float(dy[at]) * float(scale[at[3]]) / (float(variance[at[3]]) + 0.125) ** 0.5
+    oracle.assert_near(dx, wanted)
+
+
 @pytest.mark.parametrize("offset", [1e3, -1e5, 2.0**22])
 def test_a_large_mean_takes_no_digits_from_a_small_variance(device, rng, offset):
     """In float32, where the square of the offset alone has fewer digits than the variance needs."""
@@ -176,13 +189,16 @@ def test_pytorch_agrees(device, rng, shape):
 
 
 class Judge(torch.nn.Module):
-    """`small()` in PyTorch, in float64, with the same parameters."""
+    """`small()` in PyTorch, with the same parameters; frozen layers learn nothing and have constant statistics."""
 
-    def __init__(self, parameters):
+    def __init__(self, parameters, frozen=()):
         super().__init__()
+        self.frozen = frozen
         self.values = {name: torch.tensor(value) for name, value in parameters.items()}
         self.learnt = {
-            name: torch.nn.Parameter(value) for name, value in self.values.items() if name in parameters_to_learn()
+            name: torch.nn.Parameter(value)
+            for name, value in self.values.items()
+            if name in parameters_to_learn() and name.split(".")[0] not in frozen
         }
         self.values |= self.learnt
 
@@ -201,7 +217,7 @@ class Judge(torch.nn.Module):
         running, each = (
             [self.values[f"{name}.{one}"] for one in two] for two in (("mean", "variance"), ("scale", "shift"))
         )
-        return torch.nn.functional.batch_norm(x, *running, *each, self.training)
+        return torch.nn.functional.batch_norm(x, *running, *each, self.training and name not in self.frozen)
 
 
 def parameters_to_learn():
@@ -450,6 +466,12 @@ def call_batch_norm_backward(draw: Draw) -> Call:
     return Call("batch_norm_backward", inputs, ((x.shape, draw.dtype),), attributes=eps, aliases=aliases)
 
 
+def call_batch_norm_backward_frozen(draw: Draw) -> Call:
+    x, each, eps = _batch_norm(draw)
+    outputs = ((x.shape, draw.dtype),)
+    return Call("batch_norm_backward_frozen", (x, *each[1:3]), outputs, attributes=eps, aliases=({0: 0},))
+
+
 def call_batch_norm_update(draw: Draw) -> Call:
     _, each, _ = _batch_norm(draw)
     numbers = {"momentum": 0.25, "images": draw.size(2, 9), "positions": draw.size(1, 99)}
@@ -585,6 +607,41 @@ MUTANTS = [
             "aligned(dy, x, mean, variance, scale, dscale, dshift, dx)",
             "aligned(dy, x, mean, variance, scale, dscale, dx)",
         ),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_backward_frozen",
+        (
+            "no scale",
+            "*= scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "*= 1 / sqrt(variances.value[lane] + eps)",
+        ),
+        (
+            "no root",
+            "*= scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "*= scales.value[lane] / (variances.value[lane] + eps)",
+        ),
+        (
+            "no eps",
+            "*= scales.value[lane] / sqrt(variances.value[lane] + eps)",
+            "*= scales.value[lane] / sqrt(variances.value[lane])",
+        ),
+        (
+            "the next map's scale",
+            "scales = load<COUNT>(scale, pack % D);",
+            "scales = load<COUNT>(scale, (pack + 1) % D);",
+        ),
+        (
+            "the last pack is left out",
+            "pack < rows * D; pack += item_stride()) {\n        auto gradients",
+            "pack < rows * D - 1; pack += item_stride()) {\n        auto gradients",
+        ),
+        (
+            "packs at any depth",
+            "const bool packs = D % WIDTH == 0 && aligned(dy, variance, scale, dx)",
+            "const bool packs = aligned(dy, variance, scale, dx)",
+        ),
+        ("packs at any address", "aligned(dy, variance, scale, dx)", "aligned(dy, variance, scale)"),
     ),
     *mutants_of(
         "batch_norm.cu",

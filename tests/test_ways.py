@@ -14,20 +14,21 @@ from gpunet.compile.rewrite import rewrite
 from gpunet.compile.ways import BEFORE, Ways, apply
 from gpunet.devices import target
 from gpunet.memory.plan import Plan, arrange
-from gpunet.optimizers import Momentum
 from gpunet.program.program import Program
 from tests.nets import random_net, small, vgg16
 
 LIMIT = 4000
 
 
-def lowered(net: Net, batch: int, device: str, *, mode="train", accumulates=False, dtype="float32") -> Program:
+def lowered(
+    net: Net, batch: int, device: str, *, mode="train", accumulates=False, dtype="float32", optimizer="momentum"
+) -> Program:
     return lower(
         net,
         batch=batch,
         mode=mode,
         dtype=dtype,
-        optimizer=Momentum(),
+        optimizer=optimizer,
         target=target(device),
         scratch_limit_bytes=LIMIT,
         accumulates=accumulates,

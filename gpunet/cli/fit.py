@@ -17,6 +17,7 @@ def fit(
         list[str], typer.Option(help="Memory there is, like 6GiB or 12GB; may be given several times.")
     ] = BUDGETS,
     optimizer: options.Optimizer = None,
+    freeze: options.Freeze = None,
     mode: options.Mode = options.ModeName.train,
     dtype: options.DtypeOption = options.Dtype.float32,
     device: options.Device = options.DeviceName.cuda,
@@ -38,7 +39,7 @@ def fit(
     from gpunet.report.console import working
 
     config = options.read_net(net, width, input)
-    settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
+    settings = options.plan_settings(config, optimizer, freeze, mode, dtype, device, scratch, reserve)
     settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode)
     surveys, misfits = [], []
     with working("looking for the largest batches") as say:

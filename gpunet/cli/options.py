@@ -72,6 +72,14 @@ Optimizer = Annotated[
         help=f"{', '.join(OPTIMIZERS)}; default: what the net's config says, else momentum.", show_default=False
     ),
 ]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LAYERS",
+        help="Layers that learn nothing, like 'conv*'; may be given several times. Default: as the net's config says.",
+        show_default=False,
+    ),
+]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
 Device = Annotated[DeviceName, typer.Option(help="Where it is to run; no GPU is needed to plan for one.")]
@@ -140,6 +148,7 @@ def read_net(text: str, width: float | None = None, input: str | None = None) ->
 def plan_settings(
     config: "Config",
     optimizer: str | None,
+    freeze: list[str] | None,
     mode: ModeName,
     dtype: Dtype,
     device: DeviceName,
@@ -147,8 +156,11 @@ def plan_settings(
     reserve: str | None,
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
+    from gpunet.learning import Learning
+
+    name = config.train.optimizer if optimizer is None else optimizer
     return {
-        "optimizer": config.train.optimizer if optimizer is None else optimizer,
+        "optimizer": Learning(name, freeze=config.train.freeze if freeze is None else freeze),
         "mode": str(mode),
         "dtype": str(dtype),
         "device": str(device),

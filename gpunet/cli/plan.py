@@ -20,6 +20,7 @@ def plan(
     net: options.Net,
     batch: options.Batch = None,
     optimizer: options.Optimizer = None,
+    freeze: options.Freeze = None,
     mode: options.Mode = options.ModeName.train,
     dtype: options.DtypeOption = options.Dtype.float32,
     budget: Annotated[
@@ -58,7 +59,7 @@ def plan(
         check_plot(plot)  # a mistake is told before the work
     if budget is None and device == "cuda":
         budget = CUDA_BUDGET
-    settings = options.plan_settings(config, optimizer, mode, dtype, device, scratch, reserve)
+    settings = options.plan_settings(config, optimizer, freeze, mode, dtype, device, scratch, reserve)
     settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode, budget=budget is not None)
     made = make_plan(config.net, config.train.batch if batch is None else batch, budget=budget, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
@@ -82,7 +83,7 @@ def plan(
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:
     """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
     from gpunet.errors import BudgetError
-    from gpunet.fitter import ALL_WAYS, fit
+    from gpunet.fitter import ALL_WAYS, fit, mixing
     from gpunet.planner import plan
 
     assert made.budget_bytes is not None  # all fits where there is no budget
@@ -91,7 +92,7 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     except BudgetError as error:
         return 0, str(error)
     words = f"a budget of {made.total_bytes} bytes would hold it"
-    rounds_help = made.mode == "train" and settings["max_cost"] > 0 and not config.net.across_images
+    rounds_help = made.mode == "train" and settings["max_cost"] > 0 and not mixing(config.net, settings)
     if rounds_help and "micro-batches" not in settings["ways"]:
         rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": ALL_WAYS})
         if rounds.fits and rounds.ways.micro_batch > 1:

@@ -37,6 +37,7 @@ def profile(
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
+    from gpunet.learning import Learning
     from gpunet.profile.measure import profile as measure
     from gpunet.report.console import working
 
@@ -50,7 +51,7 @@ def profile(
             watch=lambda done: say(f"timed {done} of {steps} steps"),
             budget=budget,
             reserve=reserve,
-            optimizer=config.train.optimizer if optimizer is None else optimizer,
+            optimizer=Learning(optimizer or config.train.optimizer, freeze=config.train.freeze),
             dtype=str(dtype),
         )
     if json:

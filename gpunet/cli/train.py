@@ -57,6 +57,7 @@ def train(
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     optimizer: options.Optimizer = None,
+    freeze: options.Freeze = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
     ] = None,
@@ -91,6 +92,7 @@ def train(
     given |= {"learning_rate": learning_rate, "budget": budget, "schedule": schedule, "warmup": warmup}
     given |= {"checkpoint_every": checkpoint_every, "max_cost": max_cost, "micro_batches": micro_batches}
     given |= {"without": tuple(without) if without else None, "reserve": reserve}
+    given |= {"freeze": tuple(freeze) if freeze else None}
     if tensorboard:
         writer_type()  # before anything runs
     config = _config(net, resume, out)
@@ -100,7 +102,7 @@ def train(
     )  # now: opening a GPU takes memory that the reserve counts
     where = choose_device(device)
     settings = options.fit_settings(list(told.without), told.max_cost, told.micro_batches)
-    settings |= {"reserve": told.reserve, "optimizer": told.rule, "device": where}
+    settings |= {"reserve": told.reserve, "optimizer": told.learning, "device": where}
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
     _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
@@ -176,7 +178,7 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any]) -> "Model":
         return Model(
             config.net,
             device=made.device,
-            optimizer=told.rule,
+            optimizer=told.learning,
             seed=told.seed,
             learning_rate=told.learning_rate,
             plan=made,

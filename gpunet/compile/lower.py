@@ -1,11 +1,12 @@
 """Net -> Program: every layer emits its ops, forward in order, the loss, backward in reverse, the updates."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
 from gpunet.layers.loss import LOSS, LossTensors, emit_add_loss, loss_of
 from gpunet.layers.merge import emit_add
+from gpunet.learning import Learning, learning
 from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
@@ -34,7 +35,7 @@ def lower(
     batch: int,
     mode: Mode,
     dtype: str,
-    optimizer: Optimizer,
+    optimizer: str | Optimizer | Learning,
     target: Target,
     scratch_limit_bytes: int,
     accumulates: bool = False,
@@ -42,6 +43,7 @@ def lower(
 ) -> Program:
     """The program of one training step ("train") or one forward pass ("infer") over at most `batch` images.
 
+    `optimizer`    or all of how parameters learn, with the layers that do not
     `accumulates`  gradients will be added up over rounds, so their products need room to be added from
     `image_gradient`  the gradient of the images is made, too: training has no use for it, checks and pictures have
     Nothing is shared or saved yet: that is what rewrites are for.
@@ -49,22 +51,30 @@ def lower(
     builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
     feed = _emit_input(net, builder)
     nodes = net.nodes if mode == "train" else net.trunk
-    parameters = [p for node in nodes for p in _parameters(net, node, mode, dtype, optimizer)]
-    emitters = {node.name: _emitter(builder, node, parameters) for node in nodes} | {INPUT: Emitter(builder, INPUT)}
+    how = learning(optimizer)
+    frozen = how.frozen([node.name for node in net.nodes])
+    learns = _learning_upstream(net, frozen, image_gradient)
+    parameters = [
+        p for node in nodes for p in _parameters(net, node, mode, dtype, None if node.name in frozen else how.optimizer)
+    ]
+    emitters = {INPUT: Emitter(builder, INPUT)}
+    for node in nodes:
+        emitters[node.name] = _emitter(builder, node, parameters, node.name in frozen, learns[node.name])
     outputs = _emit_forward(nodes, feed.images, emitters)
     scores = outputs[nodes[-1].name]
     loss = correct = dimages = None
     if feed.labels is not None:
-        tensors, dscores = _emit_losses(net, builder, outputs, feed.labels)
+        tensors, dscores = _emit_losses(net, builder, outputs, feed.labels, learns)
         loss, correct = tensors.loss, tensors.correct
-        dimages = _emit_backward(net, dscores, emitters, image_gradient)
+        dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
         for parameter in parameters:
             if parameter.gradient is not None:
                 layer = Emitter(builder, parameter.tensor.layer)
-                optimizer.emit(layer, parameter.gradient, parameter.tensor, parameter.caches)
+                how.optimizer.emit(layer, parameter.gradient, parameter.tensor, parameter.caches)
         for node in nodes:
-            node.layer.update(emitters[node.name])
+            if node.name not in frozen:
+                node.layer.update(emitters[node.name])
     return Program(
         mode=mode,
         batch=batch,
@@ -119,14 +129,17 @@ def _augmentation(net: Net, augment: Augment) -> dict[str, Attribute]:
     }
 
 
-def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimizer) -> list[Parameter]:
-    """The parameters of a node; in training what is learnt has gradients and caches. Start: He et al. 2015."""
+def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimizer | None) -> list[Parameter]:
+    """The parameters of a node; in training what is learnt has gradients and caches. Start: He et al. 2015.
+
+    `optimizer`  None where the node is frozen
+    """
     found = []
     for weights in net.weights(node):
         name = f"{node.name}.{weights.name}"
         w = Tensor(name, Kind.PARAMETER, weights.shape, dtype, node.name)
         deviation = (2 / weights.fan_in) ** 0.5 if weights.fan_in else 0.0
-        if mode == "infer" or not weights.learnt:
+        if mode == "infer" or not weights.learnt or optimizer is None:
             found.append(Parameter(w, None, (), deviation, weights.start))
             continue
         dw = Tensor(f"{node.name}.d{weights.name}", Kind.PARAMETER_GRADIENT, weights.shape, dtype, node.name)
@@ -134,7 +147,7 @@ def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimiz
     return found
 
 
-def _emitter(builder: Builder, node: Node, parameters: list[Parameter]) -> Emitter:
+def _emitter(builder: Builder, node: Node, parameters: list[Parameter], frozen: bool, learns: bool) -> Emitter:
     own = [p for p in parameters if p.tensor.layer == node.name]
     short = {p.tensor.name: p.tensor.name.rpartition(".")[2] for p in own}
     return Emitter(
@@ -143,6 +156,8 @@ def _emitter(builder: Builder, node: Node, parameters: list[Parameter]) -> Emitt
         parameters={short[p.tensor.name]: p.tensor for p in own},
         gradients={short[p.tensor.name]: p.gradient for p in own if p.gradient is not None},
         inputs=len(node.inputs),
+        frozen=frozen,
+        returns=learns and builder.mode == "train",
     )
 
 
@@ -155,9 +170,12 @@ def _emit_forward(nodes: Sequence[Node], images: Tensor, emitters: dict[str, Emi
 
 
 def _emit_losses(
-    net: Net, builder: Builder, outputs: dict[str, Tensor], labels: Tensor
+    net: Net, builder: Builder, outputs: dict[str, Tensor], labels: Tensor, learns: Mapping[str, bool]
 ) -> tuple[LossTensors, dict[str, Tensor]]:
-    """The loss of the net, to which those of auxiliary heads are added, and the gradients of all scores by node."""
+    """The loss of the net, to which those of auxiliary heads are added, and the gradients of all scores by node.
+
+    Scores that nothing to learn leads to have none.
+    """
     last = net.nodes[-1].name
     builder.phase = "loss"
     emit = Emitter(builder, LOSS)
@@ -169,18 +187,19 @@ def _emit_losses(
         emit_add_loss(emit, net.loss.forward(emit, outputs[node.name], labels).loss, tensors.loss, weight)
         emitters[node.name] = (emit, weight)
     builder.phase = "backward"
-    return tensors, {name: net.loss.backward(emit, weight) for name, (emit, weight) in emitters.items()}
+    back = {name: net.loss.backward(emit, weight) for name, (emit, weight) in emitters.items() if learns[name]}
+    return tensors, back
 
 
 def _emit_backward(
-    net: Net, gradients: dict[str, Tensor], emitters: dict[str, Emitter], image_gradient: bool
+    net: Net, gradients: dict[str, Tensor], emitters: dict[str, Emitter], learns: Mapping[str, bool]
 ) -> Tensor | None:
     """Walk the net in reverse, stopping where nothing before has parameters to learn; returns the images' gradient.
 
+    `learns`     as _learning_upstream has it
     `gradients`  of the outputs that have a loss, by the name of their node. Where several layers take an output, its
                  gradient is the sum of what they send back, added up as it comes.
     """
-    learns = _learning_upstream(net, image_gradient)
     sums: dict[str, int] = {}
     for node in reversed(net.nodes):
         if node.name not in gradients:
@@ -198,9 +217,10 @@ def _emit_backward(
     return gradients.get(INPUT)
 
 
-def _learning_upstream(net: Net, image_gradient: bool) -> dict[str, bool]:
+def _learning_upstream(net: Net, frozen: Collection[str], image_gradient: bool) -> dict[str, bool]:
     """By name: whether it, or anything that feeds it, has parameters to learn, or is to have a gradient anyway."""
     learns = {INPUT: image_gradient}
     for node in net.nodes:
-        learns[node.name] = any(w.learnt for w in net.weights(node)) or any(learns[name] for name in node.inputs)
+        itself = node.name not in frozen and any(weights.learnt for weights in net.weights(node))
+        learns[node.name] = itself or any(learns[name] for name in node.inputs)
     return learns

@@ -20,7 +20,8 @@ class BatchNorm(Layer):
     In a training step mean and variance are those of the map over all images and positions of the batch, which must
     be of two images or more; elsewhere the running ones, which each step moves: running = (1 - momentum) * running +
     momentum * that of the batch. That is PyTorch's momentum (Caffe's and the paper's is 1 minus it), and as there the
-    running variance is an unbiased one.
+    running variance is an unbiased one. A frozen layer takes the running ones in training, too, and leaves them as they
+    are; its backward pass then has them for constants.
 
     Parameters: scale (D,) and shift (D,), learnt where `affine`, else 1 and 0 forever; mean (D,) and variance (D,), the
     running ones, which are kept with the weights and count for nothing as learnt numbers.
@@ -59,7 +60,8 @@ class BatchNorm(Layer):
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs
         known = emit.parameters
-        mean, variance = self._statistics(emit, x) if emit.trains else (known["mean"], known["variance"])
+        moves = emit.trains and not emit.frozen
+        mean, variance = self._statistics(emit, x) if moves else (known["mean"], known["variance"])
         y = emit.activation("y", x.shape[1:])
         given = (x, mean, variance, known["scale"], known["shift"])
         emit.op("batch_norm_forward", given, (y,), attributes={"eps": self.eps}, in_place=((0, 0),))
@@ -68,6 +70,8 @@ class BatchNorm(Layer):
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
         x, mean, variance = (emit.kept[name] for name in ("x", "mean", "variance"))
+        if emit.frozen:
+            return self._backward_through(emit, dy) if needs_dx else ()
         sums = dscale, dshift = self._sum(emit, "scale"), self._sum(emit, "shift")
         emit.op(
             "batch_norm_backward_sums",
@@ -83,6 +87,12 @@ class BatchNorm(Layer):
         given = (dy, x, mean, variance, emit.parameters["scale"], dscale, dshift)
         places = ((0, 0), (0, 1))
         emit.op("batch_norm_backward", given, (dx,), attributes={"eps": self.eps}, in_place=places)
+        return (dx,)
+
+    def _backward_through(self, emit: Emitter, dy: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of x where the statistics do not follow from it."""
+        dx, given = emit.gradient("dx", dy), (dy, emit.parameters["variance"], emit.parameters["scale"])
+        emit.op("batch_norm_backward_frozen", given, (dx,), attributes={"eps": self.eps}, in_place=((0, 0),))
         return (dx,)
 
     def update(self, emit: Emitter) -> None:

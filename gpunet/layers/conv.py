@@ -116,7 +116,21 @@ class Conv(Layer):
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
-        x, w, dw = emit.kept["x"], emit.parameters["w"], emit.gradients["w"]
+        x, w = emit.kept["x"], emit.parameters["w"]
+        if not emit.frozen:
+            self._backward_weights(emit, x, dy)
+        if not needs_dx:
+            return ()
+        dx = emit.gradient("dx", x)
+        columns = self._columns(emit, dy, w, "dx_columns")
+        rows = columns.shape[0] if columns else prod(dy.shape[:3])
+        scratch = (columns, emit.gemm_workspace("dx_gemm", rows, prod(w.shape[1:])))
+        emit.op("conv_backward_input", (dy, w), (dx,), scratch, flops=_flops(dy, w), attributes=self.geometry)
+        return (dx,)
+
+    def _backward_weights(self, emit: Emitter, x: Tensor, dy: Tensor) -> None:
+        """The gradients of w and b."""
+        w, dw = emit.parameters["w"], emit.gradients["w"]
         columns = self._columns(emit, dy, w, "dw_columns")
         several = columns is not None and columns.shape[0] < prod(dy.shape[:3])
         accumulate = several or emit.accumulates
@@ -126,14 +140,6 @@ class Conv(Layer):
         emit.op("conv_backward_weights", (x, dy), (dw,), scratch, flops=flops, attributes=attributes)
         if self.bias:
             emit_bias_backward(emit, dy, emit.gradients["b"])
-        if not needs_dx:
-            return ()
-        dx = emit.gradient("dx", x)
-        columns = self._columns(emit, dy, w, "dx_columns")
-        rows = columns.shape[0] if columns else prod(dy.shape[:3])
-        scratch = (columns, emit.gemm_workspace("dx_gemm", rows, prod(w.shape[1:])))
-        emit.op("conv_backward_input", (dy, w), (dx,), scratch, flops=flops, attributes=self.geometry)
-        return (dx,)
 
     def _columns(self, emit: Emitter, y: Tensor, w: Tensor, name: str) -> Tensor | None:
         """The im2col matrix of a group, for as many output positions at a time as the scratch limit allows.

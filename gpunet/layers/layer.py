@@ -68,7 +68,10 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
-        """Emit the backward ops; return the gradient of each input, or () where `needs_dx` is false."""
+        """Emit the backward ops; return the gradient of each input, or () where `needs_dx` is false.
+
+        Where `emit.frozen`, there are no gradients of parameters to make.
+        """
 
     def update(self, emit: Emitter) -> None:
         """Emit what a step changes in this layer beside what it learns, such as running statistics."""

@@ -75,12 +75,12 @@ class LocallyConnected(Layer):
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
-        x, w = emit.kept["x"], emit.parameters["w"]
-        columns, flops = self._columns(emit, x, dy, "dw_columns"), self._flops(x, dy)
-        numbers = {**self.geometry, "accumulate": 0}
-        dw = emit.gradients["w"]
-        emit.op("local_backward_weights", (x, dy), (dw,), (columns,), flops=flops, attributes=numbers)
-        emit_bias_backward(emit, dy, emit.gradients["b"])
+        x, w, flops = emit.kept["x"], emit.parameters["w"], self._flops(emit.kept["x"], dy)
+        if not emit.frozen:
+            columns, numbers = self._columns(emit, x, dy, "dw_columns"), {**self.geometry, "accumulate": 0}
+            dw = emit.gradients["w"]
+            emit.op("local_backward_weights", (x, dy), (dw,), (columns,), flops=flops, attributes=numbers)
+            emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)

@@ -48,6 +48,7 @@ class Plan:
     `budget_bytes`       what there is, or None where nobody said
     `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
     `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
+    `frozen`             names of the layers whose parameters a step leaves as they are
     `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
     """
 
@@ -62,6 +63,7 @@ class Plan:
     ways: Any = None
     extra_flops_fraction: float = 0.0
     reserve_source: str = "stated, not measured"
+    frozen: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str:

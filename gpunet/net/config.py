@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
+from gpunet.learning import Learning
 from gpunet.net.document import Document
 from gpunet.net.fields import Amount, Length, Line, OneOf, Range, problem, types_of
 from gpunet.net.layer_text import MOST_NAME, START
@@ -67,6 +68,7 @@ class TrainConfig:
     `data`      the name of a data set, or a path
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
+    `freeze`    layers that learn nothing, by name or pattern: see gpunet.learning.Learning
     `schedule`  of the learning rate, one of gpunet.schedules
     `every, milestones, gamma, least_rate, metric, factor, patience`
                 settings of the schedule; None or (): what the schedule says
@@ -94,6 +96,7 @@ class TrainConfig:
     beta1: Fraction | None = None
     beta2: Fraction | None = None
     eps: Annotated[float, Range(1e-30, 1)] | None = None
+    freeze: tuple[Annotated[str, Line(100)], ...] = ()
     schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"
     every: Annotated[int, Range(1, 1_000_000)] | None = None
     milestones: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()
@@ -130,6 +133,11 @@ class TrainConfig:
     def rule(self) -> Optimizer:
         """The optimizer with its settings."""
         return optimizer(self.optimizer, **{name: getattr(self, name) for name in SETTINGS})
+
+    @property
+    def learning(self) -> Learning:
+        """How parameters learn: the optimizer with its settings, and what is frozen."""
+        return Learning(self.rule, freeze=self.freeze)
 
     @property
     def shape(self) -> Schedule:

@@ -1,6 +1,6 @@
 """A Net: named layers in a graph, with the volume of each; it says nothing of memory, devices or training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import lcm, prod
@@ -184,15 +184,9 @@ class Net:
         """How many learnt numbers a node has, biases included."""
         return sum(prod(weights.shape) for weights in self.weights(node) if weights.learnt)
 
-    @property
-    def across_images(self) -> str:
-        """The first layer that in training needs all images of a batch together, or "": none does."""
-        return next((node.name for node in self.nodes if node.layer.across_images), "")
-
-    @property
-    def least_images(self) -> int:
-        """The fewest images of a batch to train on."""
-        return 2 if self.across_images else 1
+    def mixing(self, frozen: Collection[str] = ()) -> str:
+        """The first layer that in training needs all images of a batch together, or "": none but frozen ones does."""
+        return next((node.name for node in self.nodes if node.layer.across_images and node.name not in frozen), "")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):

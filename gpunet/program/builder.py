@@ -49,6 +49,8 @@ class Emitter:
     `parameters`     by short name ("w", "b"); `gradients` the same, empty when nothing is trained
     `kept`           the layer's own notes between forward and backward: tensors by any name it likes
     `inputs`         how many tensors the layer takes
+    `frozen`         whether the layer is to stay as it is while others learn
+    `returns`        whether a backward pass will come back to the layer
     """
 
     builder: Builder
@@ -57,6 +59,8 @@ class Emitter:
     gradients: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
     inputs: int = 1
+    frozen: bool = False
+    returns: bool = False
 
     @property
     def batch(self) -> int:
@@ -72,7 +76,7 @@ class Emitter:
 
     @property
     def trains(self) -> bool:
-        """Whether a backward pass will follow, so that it pays to remember something for it."""
+        """Whether this is a step of training, which changes what dropout and batch normalization do."""
         return self.builder.mode == "train"
 
     @property

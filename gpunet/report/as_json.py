@@ -22,6 +22,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         "mode": plan.mode,
         "dtype": plan.dtype,
         "optimizer": plan.optimizer,
+        "frozen": list(plan.frozen),
         "device": plan.device,
         "parameters": net.parameters,
         "head_parameters": net.head_parameters,

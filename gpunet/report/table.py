@@ -195,6 +195,7 @@ def headline(plan: Plan) -> str:
     """What was asked."""
     """What was asked for, in one line."""
     what = f"training with {plan.optimizer}" if plan.mode == "train" else "inference"
+    what += f", {ways.frozen(plan)} frozen" if plan.frozen else ""
     return f"{plan.net}, {what}, batch {plan.batch:,}, {plan.dtype}, on {plan.device}"
 
 

@@ -1,5 +1,7 @@
 """What it took to make a plan fit, in words: what is made again, what runs in rounds, what that costs."""
 
+from collections.abc import Collection, Sequence
+
 from gpunet.compile.recompute import AGAIN
 from gpunet.devices import target
 from gpunet.memory.plan import Plan
@@ -46,9 +48,9 @@ def how(plan: Plan) -> dict[str, str]:
 
 def describe(plan: Plan) -> str:
     """What was chosen and what it costs, in one line: for a plan that needs nothing but the free savings, that."""
-    again, parts = made_again(plan), []
-    if again:
-        parts.append(f"{_list(plan, again)} made again in the backward pass")
+    parts = []
+    if again := _again(plan):
+        parts.append(f"{again} made again in the backward pass")
     if plan.ways is not None and plan.ways.micro_batch:
         parts.append(f"the whole step in rounds of {_images(plan.ways.micro_batch)}")
     elif plan.program.loops:
@@ -92,9 +94,19 @@ def _images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def _list(plan: Plan, layers: set[str]) -> str:
-    """Layers in the order of the program: "conv1, relu1", or "conv1 to pool2" for a run of more than three."""
-    order = list(dict.fromkeys(op.layer for op in plan.program.ops if op.phase == "forward"))
+def frozen(plan: Plan) -> str:
+    """The layers whose parameters stay as they are, as people say it: "conv1 to conv5"."""
+    return _list(list(dict.fromkeys(p.tensor.layer for p in plan.program.parameters)), plan.frozen)
+
+
+def _again(plan: Plan) -> str:
+    """The layers that are made again, in the order of the program."""
+    order = dict.fromkeys(op.layer for op in plan.program.ops if op.phase == "forward")
+    return _list(list(order), made_again(plan))
+
+
+def _list(order: Sequence[str], layers: Collection[str]) -> str:
+    """Some of the layers in order: "conv1, relu1", or "conv1 to pool2" for a run of more than three."""
     chosen = [name for name in order if name in layers]
     run = order[order.index(chosen[0]) : order.index(chosen[-1]) + 1] if chosen else []
     return f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 3 and run == chosen else ", ".join(chosen)

@@ -29,6 +29,7 @@ def identity(trainer: Trainer) -> dict[str, Any]:
         "batch": trainer.model.batch,
         "dtype": plan.dtype,
         "optimizer": f"{plan.optimizer}({plain})",
+        **({"frozen": ", ".join(plan.frozen)} if plan.frozen else {}),
         "learning rate": rates.learning_rate,
         "schedule": f"{rates.schedule}{wave}",
         "warm-up": f"{rates.warmup} steps",

@@ -84,7 +84,7 @@ class Trainer:
     ) -> None:
         data.require(model.net.image.shape, model.net.classes)
         _check_bytes(data, model.net)
-        check_last_batch(len(data.train), model.batch, model.net)
+        check_last_batch(len(data.train), model.batch, model.mixing)
         self.model = model
         self.data = data
         self.epochs = epochs

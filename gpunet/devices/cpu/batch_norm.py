@@ -9,6 +9,7 @@ from gpunet.devices.cpu.threads import BLOCK, share
 
 __all__ = [
     "batch_norm_backward",
+    "batch_norm_backward_frozen",
     "batch_norm_backward_sums",
     "batch_norm_forward",
     "batch_norm_statistics",
@@ -183,6 +184,20 @@ def batch_norm_backward(
             np.multiply(target[block], factor, out=target[block])
 
     share(_blocks(values), one)
+
+
+def batch_norm_backward_frozen(
+    dy: np.ndarray, variance: np.ndarray, scale: np.ndarray, dx: np.ndarray, *, eps: float
+) -> None:
+    """dx = dy * scale / sqrt(variance + eps): mean and variance are numbers that x does not move.
+
+    dy               (N, H, W, D)   float32 or float64, in
+    variance, scale  (D,)           same dtype, in
+    dx               (N, H, W, D)   same dtype, out; may be dy
+    """
+    gradients, target = (array.reshape(-1, dy.shape[-1]) for array in (dy, dx))
+    factor = scale / np.sqrt(variance + eps)
+    share(_blocks(gradients), lambda block, worker: np.multiply(gradients[block], factor, out=target[block]))
 
 
 def batch_norm_update(

@@ -5,6 +5,7 @@ from gpunet.devices.cuda.launch import launch, launch_blocks
 
 __all__ = [
     "batch_norm_backward",
+    "batch_norm_backward_frozen",
     "batch_norm_backward_sums",
     "batch_norm_forward",
     "batch_norm_statistics",
@@ -90,6 +91,13 @@ def batch_norm_backward(
     rows, D = _rows(x)
     each = mean, variance, scale, dscale, dshift
     launch("batch_norm", "batch_norm_backward", x.size, dy, x, *each, dx, rows, D, float(eps), 1 / rows)
+
+
+def batch_norm_backward_frozen(
+    dy: DeviceArray, variance: DeviceArray, scale: DeviceArray, dx: DeviceArray, *, eps: float
+) -> None:
+    """The gradient of x where the statistics are constants; see gpunet.devices.cpu.batch_norm."""
+    launch("batch_norm", "batch_norm_backward_frozen", dy.size, dy, variance, scale, dx, *_rows(dy), float(eps))
 
 
 def batch_norm_update(

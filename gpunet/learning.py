@@ -47,7 +47,7 @@ def matching(option: str, pattern: str, layers: Collection[str]) -> list[str]:
     """The names that a pattern matches. Raises ConfigError, naming the option, where it matches none."""
     found = [name for name in layers if fnmatchcase(name, pattern)]
     if not found:
-        close = get_close_matches(pattern, layers, 3, 0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(list(layers)[:8])}, ..."
+        close = get_close_matches(pattern, layers, 1, 0.5)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(list(layers)[:8])}, ..."
         raise ConfigError(f"{option}: no layer is called {pattern!r}; {hint}")
     return found

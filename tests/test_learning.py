@@ -41,7 +41,7 @@ def test_names_and_patterns_say_what_is_frozen():
 @pytest.mark.parametrize(
     ("freeze", "words"),
     [
-        ("conf1", "freeze: no layer is called 'conf1'; did you mean conv1 or"),
+        ("conf1", "freeze: no layer is called 'conf1'; did you mean conv1?"),
         ("Conv*", "freeze: no layer is called 'Conv*'; did you mean conv"),
         ("block?", "freeze: no layer is called 'block?'; there are conv1, relu1, pool1, conv2, "),
         ("*", "small: all 4 layers with parameters are frozen, so nothing is left to learn; freeze fewer"),

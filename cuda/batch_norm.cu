@@ -232,7 +232,8 @@ __device__ inline void normalize_backward_frozen(
         auto gradients = load<COUNT>(dy, pack);
         const auto variances = load<COUNT>(variance, pack % D), scales = load<COUNT>(scale, pack % D);
         for (int lane = 0; lane < COUNT; ++lane) {
-            gradients.value[lane] *= scales.value[lane] / sqrt(variances.value[lane] + eps);
+            const real deviation = sqrt(variances.value[lane] + eps);
+            gradients.value[lane] *= scales.value[lane] / deviation;
         }
         store(dx, pack, gradients);
     }

@@ -611,20 +611,17 @@ MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_backward_frozen",
-        (
-            "no scale",
-            "*= scales.value[lane] / sqrt(variances.value[lane] + eps)",
-            "*= 1 / sqrt(variances.value[lane] + eps)",
-        ),
+        ("no scale", "*= scales.value[lane] / deviation", "*= 1 / deviation"),
+        ("no deviation", "*= scales.value[lane] / deviation", "*= scales.value[lane]"),
         (
             "no root",
-            "*= scales.value[lane] / sqrt(variances.value[lane] + eps)",
-            "*= scales.value[lane] / (variances.value[lane] + eps)",
+            "const real deviation = sqrt(variances.value[lane] + eps)",
+            "const real deviation = variances.value[lane] + eps",
         ),
         (
             "no eps",
-            "*= scales.value[lane] / sqrt(variances.value[lane] + eps)",
-            "*= scales.value[lane] / sqrt(variances.value[lane])",
+            "const real deviation = sqrt(variances.value[lane] + eps)",
+            "const real deviation = sqrt(variances.value[lane])",
         ),
         (
             "the next map's scale",

@@ -96,7 +96,7 @@ def lr_find(
     """
     rates = growing(least, most, steps)
     data.require(model.net.image.shape, model.net.classes)
-    check_last_batch(len(data.train), model.batch, model.net)
+    check_last_batch(len(data.train), model.batch, model.mixing)
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:
         for rate, (images, labels) in zip(rates, source, strict=True):

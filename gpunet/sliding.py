@@ -21,6 +21,7 @@ from gpunet.layers.layer import Layer
 from gpunet.model import Model
 from gpunet.net.convert import convert_weights
 from gpunet.net.net import Net, Node
+from gpunet.scores import softmax
 from gpunet.volume import Volume
 
 Pixels = tuple[int, int]
@@ -69,9 +70,7 @@ class ScoreMap:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """(rows, columns, classes): the softmax of each crop's scores."""
-        powers = np.exp(self.scores - self.scores.max(axis=2, keepdims=True))
-        chances: np.ndarray = powers / powers.sum(axis=2, keepdims=True)
-        return chances
+        return softmax(self.scores)
 
     @property
     def mean(self) -> np.ndarray:

@@ -26,6 +26,7 @@ DOCUMENTS = [
     "docs/sliding.md",
     "docs/training.md",
     "docs/understanding.md",
+    "docs/using.md",
 ]
 FLAGS = doctest.ELLIPSIS
 

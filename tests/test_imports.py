@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
     ["errors", "version"],
-    ["field", "program", "resources", "files", "span"],
+    ["field", "program", "resources", "files", "scores", "span"],
     ["volume"],
     ["cache"],
     ["layers", "optimizers", "schedules", "memory", "devices"],

@@ -226,7 +226,7 @@ def test_a_run_folder_holds_config_plan_metrics_and_the_weights_of_the_last_epoc
     assert {name: values.tobytes() for name, values in stored.items()} == weights
     with safe_open(tmp_path / "weights.safetensors", "np") as file:
         about = json.loads(file.metadata()["gpunet"])
-    assert about == {"net": net.name, "epoch": 3, "config": dump_net(net), "classes": []}
+    assert about == {"net": net.name, "epoch": 3, "config": dump_net(net), "classes": [], "white": 255}
     assert keep.saved_epoch == 3 and "weights after epoch 3" in keep.describe()
 
 

@@ -9,11 +9,13 @@ from gpunet.cli.data import data
 from gpunet.cli.demo import demo
 from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
+from gpunet.cli.eval import evaluate
 from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.lr_find import lr_find
 from gpunet.cli.plan import plan
+from gpunet.cli.predict import predict
 from gpunet.cli.profile import profile
 from gpunet.cli.show import show
 from gpunet.cli.slide import slide
@@ -34,6 +36,8 @@ app.command()(fit)
 app.command()(train)
 app.command("lr-find")(lr_find)
 app.add_typer(show)
+app.command("eval")(evaluate)
+app.command()(predict)
 app.command()(data)
 app.command()(profile)
 app.command()(gradcheck)

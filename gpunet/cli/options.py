@@ -47,7 +47,7 @@ NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x
 
 Net = Annotated[str, typer.Argument(metavar="NET", help=NET_HELP, show_default=False)]
 WeightsFile = Annotated[
-    Path, typer.Argument(metavar="WEIGHTS", help="weights.safetensors of a run.", show_default=False)
+    Path, typer.Argument(metavar="WEIGHTS", help="The folder of a run, or a file of weights.", show_default=False)
 ]
 NetOfWeights = Annotated[
     str | None,
@@ -127,6 +127,18 @@ SkipBroken = Annotated[
         show_default=False,
     ),
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="digits, synthetic, or a path: CIFAR, MNIST, STL-10, pictures in folders, NumPy arrays.",
+        show_default=False,
+    ),
+]
+DeviceOrAuto = Annotated[AnyDevice, typer.Option("--device", help="auto: the GPU if there is one, else the CPU.")]
+Budget = Annotated[
+    str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 
@@ -139,7 +151,11 @@ def read_net(text: str, width: float | None = None, input: str | None = None) ->
 
     if not text.strip():
         raise ConfigError("no net was given; give a shipped name like vgg16, a .toml file or a pattern")
-    config = load_config(text)
+    return resized(load_config(text), width, input)
+
+
+def resized(config: "Config", width: float | None, input: str | None) -> "Config":
+    """The config with its net scaled by --width and over --input where they are given."""
     if width is None and input is None:
         return config
     return replace(config, net=config.net.scaled(1 if width is None else width, input))

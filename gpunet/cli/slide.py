@@ -1,16 +1,12 @@
 """`gpunet slide`: the scores of a net over a larger image."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from gpunet.memory.plan import Plan
-    from gpunet.net.net import Net
 
 MAPS = 3
 """Classes of which a heat map is drawn where none is named: the most probable ones."""
@@ -40,12 +36,8 @@ def slide(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to tell of.")] = 5,
     net: options.NetOfWeights = None,
-    device: Annotated[
-        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
-    ] = options.AnyDevice.auto,
-    budget: Annotated[
-        str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
-    ] = None,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    budget: options.Budget = None,
     json: options.Json = False,
 ) -> None:
     """Score every crop of a picture at some stride: the net slides over it, its FC layers as CONV layers.
@@ -54,8 +46,9 @@ def slide(
 
     Exit code 1 if it does not fit, 2 for a mistake.
     """
+    from gpunet.cli.trained import scoring_plan, weights_file
     from gpunet.data.picture import read_scaled
-    from gpunet.model import Model, choose_device
+    from gpunet.model import Model
     from gpunet.report.slide_table import slide_json, slide_parts
     from gpunet.sliding import plan_sweep
     from gpunet.train.weights import class_names, open_weights
@@ -64,15 +57,14 @@ def slide(
         from gpunet.report.canvas import check_plot
 
         check_plot(out, "--out")
-    config, values = open_weights(weights, net)
-    names = class_names(weights, config.net.classes)
+    path = weights_file(weights)
+    config, values = open_weights(path, net)
+    names = class_names(path, config.net.classes)
     chosen = [_class(word, names) for word in label or ()]
     picture = read_scaled(image, scale, config.net.input.D)
     sweep = plan_sweep(config.net, picture.shape, stride)
-    free = options.free_bytes(device) if budget is None else {}
-    where = choose_device(device)
-    made = _plan(sweep.net, where, budget, free.get(where))
-    with Model(sweep.net, device=where, mode="infer", plan=made) as model:
+    made = scoring_plan(sweep.net, 1, device, budget)
+    with Model(sweep.net, device=made.device, mode="infer", plan=made) as model:
         scored = sweep.run(model, values, picture)
     told = list(dict.fromkeys([*chosen, *scored.top(top)]))
     if json:
@@ -99,15 +91,3 @@ def _class(word: str, names: list[str]) -> int:
         return int(word)
     numbers = f"; there are {len(names):,} classes, from 0"
     raise ConfigError(f"there is no class {shown(word)}{nearest(word, names)}{numbers}")
-
-
-def _plan(net: "Net", device: str, budget: str | None, free_bytes: int | None) -> "Plan":
-    """The plan of a pass, within the budget, or within what is free. Raises BudgetError where it does not fit."""
-    from gpunet.model import require_fit
-    from gpunet.planner import plan
-
-    settings: dict[str, Any] = {"mode": "infer", "device": device}
-    made = plan(net, 1, budget=budget, **settings)
-    if free_bytes is not None and made.total_bytes > free_bytes:
-        made = plan(net, 1, budget=max(free_bytes, 1), **settings)
-    return require_fit(net, made, **settings)

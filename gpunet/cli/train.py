@@ -11,7 +11,8 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import complain
-from gpunet.errors import ConfigError, GpunetError, OutOfMemory
+from gpunet.cli.starting import starting_config
+from gpunet.errors import GpunetError, OutOfMemory
 from gpunet.schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -29,16 +30,12 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="How often every image is seen.", show_default=False)] = None,
     batch: options.Batch = None,
-    device: Annotated[
-        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
-    ] = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
     seed: Annotated[
         int | None,
         typer.Option(help="Of starting weights and order: the same seed gives the same bits.", show_default=False),
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
-    ] = None,
+    budget: options.Budget = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the run; default: runs/NET-1, -2, ...", show_default=False)
     ] = None,
@@ -46,14 +43,7 @@ def train(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.", show_default=False),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="digits, synthetic, or a path: CIFAR, MNIST, STL-10, pictures in folders, NumPy arrays.",
-            show_default=False,
-        ),
-    ] = None,
+    data: options.Data = None,
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     optimizer: options.Optimizer = None,
@@ -73,6 +63,25 @@ def train(
         typer.Option(help='Checkpoints within an epoch, too: every 1000 steps or "30 minutes".', show_default=False),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files, too.")] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Start from these weights: a run's folder or file. Without NET, their net is trained.",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="Tell K classes apart: layers anew for the scores, the rest as it is.",
+            show_default=False,
+        ),
+    ] = None,
+    width: options.Width = None,
+    input: options.Input = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: Annotated[bool | None, options.MICRO_BATCHES] = None,
@@ -95,7 +104,7 @@ def train(
     given |= {"freeze": tuple(freeze) if freeze else None}
     if tensorboard:
         writer_type()  # before anything runs
-    config = _config(net, resume, out)
+    config = starting_config(net, resume, out, weights, classes, width, input)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     free = (
         options.free_bytes(device) if told.budget is None else {}
@@ -106,21 +115,6 @@ def train(
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
     _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
-
-
-def _config(net: str | None, resume: Path | None, out: Path | None) -> "Config":
-    """The config of the net, or of the run to go on with. Raises ConfigError where neither or too much is said."""
-    from gpunet.train.weights import CONFIG
-
-    if resume is None:
-        if net is None:
-            raise ConfigError("no net was given; give one, like vgg_digits, or go on with a run: --resume RUN")
-        return options.read_net(net)
-    if out is not None:
-        raise ConfigError("--resume goes on in the run's own folder: leave out --out")
-    if not (resume / CONFIG).is_file():
-        raise ConfigError(f"{resume} is no folder of a run: it holds no {CONFIG}")
-    return options.read_net(str(resume / CONFIG) if net is None else net)
 
 
 def _run(
@@ -140,6 +134,7 @@ def _run(
     from gpunet.train.environment import environment
     from gpunet.train.folder import RunFolder, open_folder
     from gpunet.train.screen import Screen
+    from gpunet.train.start import start_from_weights
     from gpunet.train.stop import Stop
     from gpunet.train.trainer import Trainer
 
@@ -148,6 +143,8 @@ def _run(
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
     with _model(config, made, settings) as model:
         trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
+        if resume is None and told.weights is not None:
+            typer.echo("\n".join(start_from_weights(model, told)))
         if resume is not None:
             _go_on(trainer, resume)
             if trainer.finished:

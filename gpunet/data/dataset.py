@@ -65,6 +65,7 @@ class Dataset:
 
     `note`      what a reader of the results should know of the split
     `classes`   the name of each label, from 0; empty where they have none
+    `white`     the value of a white pixel, where images are uint8
     """
 
     name: str
@@ -72,6 +73,7 @@ class Dataset:
     test: AnySplit
     note: str = ""
     classes: tuple[str, ...] = ()
+    white: int = 255
 
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:

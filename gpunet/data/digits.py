@@ -13,4 +13,4 @@ def digits() -> Dataset:
     arrays = read_npz(data_path("digits.npz"))
     images, labels = arrays["images"], arrays["labels"]
     train, test = slice(None, -TEST_IMAGES), slice(-TEST_IMAGES, None)
-    return Dataset("digits", Split(images[train], labels[train]), Split(images[test], labels[test]))
+    return Dataset("digits", Split(images[train], labels[train]), Split(images[test], labels[test]), white=16)

@@ -59,7 +59,7 @@ def load(
 ) -> Dataset:
     """The data set called `what`, "digits" or "synthetic", or the one at that path.
 
-    `shape, classes, seed`   of synthetic images, (H, W, D)
+    `shape, classes, seed`   of synthetic images, (H, W, D); where D is 1, pictures in folders become grey
     `size, skip_broken`      for pictures in folders: "224x224" brings them to it; leave out those that cannot be read
 
     Raises DataError for a name that there is not, for what cannot be recognized, and for what cannot be used.
@@ -67,7 +67,7 @@ def load(
     text = str(what)
     is_path = isinstance(what, Path) or text not in ("digits", "synthetic")
     if is_path and _is_dir(path := Path(text)) and not _format(path):
-        return _load_pictures(path, size, skip_broken)
+        return _load_pictures(path, size, skip_broken, 1 if shape[2] == 1 else 3)
     if size is not None or skip_broken:
         option = "--size" if size is not None else "--skip-broken"
         raise DataError(f"{option} is for pictures in folders ({LAYOUT}); {text} is none of them")
@@ -100,9 +100,9 @@ def _names(folder: Path) -> set[str]:
         raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
 
 
-def _load_pictures(folder: Path, size: str | None, skip_broken: bool) -> Dataset:
+def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int) -> Dataset:
     if is_image_folder(folder):
-        return load_folder(folder, size=parse_size(size) if size else None, skip_broken=skip_broken)
+        return load_folder(folder, size=parse_size(size) if size else None, skip_broken=skip_broken, maps=maps)
     below = [
         inner for inner in sorted(folder.iterdir()) if _is_dir(inner) and (_format(inner) or is_image_folder(inner))
     ]

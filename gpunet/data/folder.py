@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunet.data.dataset import Dataset
 from gpunet.data.loader import in_order
-from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, read_picture
+from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, read_picture, with_maps
 from gpunet.data.raw import clean_name
 from gpunet.errors import DataError
 
@@ -23,13 +23,15 @@ CHECKERS, AT_ONCE = 4, 64
 
 @dataclass(frozen=True)
 class FileSplit:
-    """Pictures in files, and their labels: (len, H, W, 3) uint8 as `picture` says."""
+    """Pictures in files, and their labels: (len, H, W, maps) uint8 as `picture` says."""
 
     paths: tuple[Path, ...]
     of: tuple[int, ...]
     """The label of each."""
     size: Size
     """What each is brought to; most often they have it."""
+    maps: int = 3
+    """1: grey."""
     resizes = True
 
     def __len__(self) -> int:
@@ -37,8 +39,8 @@ class FileSplit:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """H, W, 3."""
-        return *self.size, 3
+        """H, W, maps."""
+        return *self.size, self.maps
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -46,10 +48,10 @@ class FileSplit:
         return np.array(self.of, np.int32)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images (len(indices), H, W, 3) and labels. Raises BrokenPicture, naming the file that cannot be decoded."""
+        """Images (len(indices), H, W, maps) and labels. Raises BrokenPicture, naming a file that cannot be decoded."""
         images = np.empty((len(indices), *self.shape), np.uint8)
         for image, index in zip(images, indices, strict=True):
-            image[:] = read_picture(self.paths[index], self.size)
+            image[:] = with_maps(read_picture(self.paths[index], self.size), self.maps)
         return images, self.labels[indices]
 
 
@@ -58,13 +60,13 @@ def is_image_folder(folder: Path) -> bool:
     return (folder / "train").is_dir() or any(_pictures(inner) for inner in _folders(folder))
 
 
-def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = False) -> Dataset:
+def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = False, maps: int = 3) -> Dataset:
     """The data set in a folder of pictures.
 
     Classes are the folders in train/, in the order of their names; without train/, those in `folder` itself. What is in
     test/ (or val/) is tested on; where there is neither, each fifth picture of a class.
-    Without a `size` all pictures must have the same. With `skip_broken` every file is decoded once beforehand, and
-    those that cannot be are left out; the note says how many.
+    With one of `maps` pictures become grey. Without a `size` all must have the same. With `skip_broken` every file is
+    decoded once beforehand, and those that cannot be are left out; the note says how many.
     Raises DataError, naming folder or file, for whatever cannot be used.
     """
     root = folder / "train" if (folder / "train").is_dir() else folder
@@ -80,7 +82,7 @@ def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = F
         raise DataError(f"{folder} holds no picture to test on; expected {LAYOUT}")
     common = size or _common_size([path for path, _ in train + test])
     learnt, tested = (
-        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common) for split in (train, test)
+        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common, maps) for split in (train, test)
     )
     return Dataset(folder.resolve().name, learnt, tested, "\n".join(notes), tuple(map(clean_name, classes)))
 

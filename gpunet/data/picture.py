@@ -86,7 +86,11 @@ def read_scaled(path: Path, short_side: int | None = None, maps: int = 3) -> np.
         size = size[0] * short_side // min(size), size[1] * short_side // min(size)
     if size[0] * size[1] > MOST_PIXELS:
         raise DataError(f"{path} would become {size[0]:,}x{size[1]:,}; a picture may have {MOST_PIXELS:,} pixels")
-    picture = read_picture(path, size)
+    return with_maps(read_picture(path, size), maps)
+
+
+def with_maps(picture: np.ndarray, maps: int) -> np.ndarray:
+    """A picture of three maps, uint8, as it is; or as a grey one where one map is wanted."""
     return picture if maps == 3 else grey(picture)
 
 

@@ -43,7 +43,7 @@ SETTINGS = tuple(dict.fromkeys(name for kind in OPTIMIZERS.values() for name in 
 SHAPES = tuple(dict.fromkeys(name for kind in SCHEDULES.values() for name in kind.settings()))
 """The settings of all schedules; each is a field of TrainConfig."""
 
-MAY_BE_NONE = (*SETTINGS, *SHAPES, "budget", "reserve", "max_cost", "checkpoint_every", "size")
+MAY_BE_NONE = (*SETTINGS, *SHAPES, "weights", "budget", "reserve", "max_cost", "checkpoint_every", "size")
 """The fields of TrainConfig that need not be said."""
 
 
@@ -73,6 +73,8 @@ class TrainConfig:
     `every, milestones, gamma, least_rate, metric, factor, patience`
                 settings of the schedule; None or (): what the schedule says
     `warmup`    how long the learning rate rises at first, like "500 steps" or "2 epochs"
+    `weights, fresh`
+                a file of weights that it starts from, and the layers that are drawn all the same
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
     `size, skip_broken`
                 of pictures in folders: what they are brought to, like "224x224"; whether broken ones are left out
@@ -107,6 +109,8 @@ class TrainConfig:
     patience: Annotated[int, Range(0, 1_000_000)] | None = None
     warmup: Annotated[int, Length(("steps", "epochs"))] | Annotated[str, Length(("steps", "epochs"))] = 0
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    weights: Annotated[str, Line(1000)] | None = None
+    fresh: tuple[Annotated[str, Line(100)], ...] = ()
     budget: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
     size: Annotated[str, Line(20)] | None = None
     skip_broken: bool = False

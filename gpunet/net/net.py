@@ -125,13 +125,11 @@ class Net:
         if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1000:
             raise ConfigError(f"the width must be a number above 0, like 0.5; got {width!r}")
         step = lcm(*(getattr(node.layer, "groups", 1) for node in self.nodes))
-        scores = self._scorers()
         nodes = []
         for node in self.nodes:
-            if node.layer.count and node.name not in scores:
+            if node.layer.count and node.name not in self.scorers:
                 count = getattr(node.layer, node.layer.count)
-                settings: dict[str, Any] = {node.layer.count: max(1, round(count * width / step)) * step}
-                node = replace(node, layer=replace(node.layer, **settings))
+                node = _counting(node, max(1, round(count * width / step)) * step)
             nodes.append(node)
         return self.remade(nodes, input)
 
@@ -161,7 +159,25 @@ class Net:
             loss=self.loss,
         )
 
-    def _scorers(self) -> set[str]:
+    def with_classes(self, classes: int) -> "Net":
+        """The same net with other layers for the scores, those of auxiliary heads too: of so many classes.
+
+        Raises ConfigError for a number that is no integer of at least 1, ShapeError where a net with so many filters
+        there would not score so many classes.
+        """
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+            raise ConfigError(f"the number of classes must be an integer of at least 1; got {classes!r}")
+        made = self.remade([_counting(node, classes) if node.name in self.scorers else node for node in self.nodes])
+        if made.classes != classes:
+            layers = ", ".join(sorted(self.scorers)) or "no layer"
+            raise ShapeError(
+                f"{self.name} cannot be given {classes:,} classes: {layers} with so many filters would make "
+                f"{made.output} of its {self.output} scores; end the net in FC-{classes}"
+            )
+        return made
+
+    @cached_property
+    def scorers(self) -> frozenset[str]:
         """The layers whose filters are the classes: the last ones with filters on each way to scores."""
         ends = {self.nodes[-1].name, *(node.name for node in self.heads)}
         found = set()
@@ -170,7 +186,7 @@ class Net:
                 found.add(node.name)
             elif node.name in ends:
                 ends.update(node.inputs)
-        return found
+        return frozenset(found)
 
     def inputs(self, node: Node) -> tuple[Volume, ...]:
         """The volumes that a node takes."""
@@ -249,6 +265,12 @@ def _unpacked(item: object) -> tuple[str | None, Layer]:
         case Node(name=str(name), layer=Layer() as layer) | (str(name), Layer() as layer):
             return name, layer
     raise ConfigError(f"{item!r} is not a layer; a net is made of layers, (name, layer) pairs and nodes")
+
+
+def _counting(node: Node, count: int) -> Node:
+    """The node with so many filters."""
+    settings: dict[str, Any] = {str(node.layer.count): count}
+    return replace(node, layer=replace(node.layer, **settings))
 
 
 def _with_policy(node: Node, fit: FitPolicy) -> Node:

@@ -121,7 +121,12 @@ class RunFolder(Watcher):
         return monotonic() - self._saved_at >= 60 * self._every.number
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
-        return {"run": self._identity, "trainer": trainer.state()}
+        return {"run": self._identity, "trainer": trainer.state(), **self._about(trainer)}
+
+    def _about(self, trainer: Trainer) -> dict[str, Any]:
+        """What whoever uses the weights wants to know; see gpunet.train.weights."""
+        net, data = trainer.model.net, trainer.data
+        return {"net": net.name, "config": dump_net(net), "classes": data.classes, "white": data.white}
 
     def _keep_metrics(self, trainer: Trainer) -> None:
         files.write_whole(self.path / METRICS, as_csv(trainer.rows))
@@ -131,9 +136,7 @@ class RunFolder(Watcher):
         epoch = trainer.rows[-1].epoch
         if best(trainer.rows).epoch == epoch:
             save(self.path / BEST, trainer.model.state, self._state(trainer))
-        net = trainer.model.net
-        about = {"net": net.name, "epoch": epoch, "config": dump_net(net), "classes": trainer.data.classes}
-        save_weights(self.path / WEIGHTS, trainer.model.parameters, about)
+        save_weights(self.path / WEIGHTS, trainer.model.parameters, self._about(trainer) | {"epoch": epoch})
         self.saved_epoch = epoch
 
     def _set_damaged_aside(self) -> None:

@@ -13,6 +13,10 @@ from gpunet.layers.loss import LOSS, Loss
 from gpunet.model import Model
 from gpunet.program.builder import Builder, Emitter
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.scores import ranks, require_finite, softmax
+
+FEW = 5
+"""Among so many classes with the highest scores a label is looked for, where there are more classes."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Judged:
     label_probabilities, probabilities
                          (n,) float64: of the label and of the prediction, softmax of the scores
     classes              how many the net tells apart
+    in_few               how many images have their label among the `FEW` highest scores, the first of equals
     """
 
     labels: np.ndarray
@@ -32,6 +37,7 @@ class Judged:
     label_probabilities: np.ndarray
     probabilities: np.ndarray
     classes: int
+    in_few: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,6 +46,26 @@ class Judged:
     def correct(self) -> int:
         """How many predictions are the label."""
         return int((self.predictions == self.labels).sum())
+
+    @property
+    def loss(self) -> float:
+        """The mean over the images."""
+        return float(self.losses.mean())
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images whose prediction is the label."""
+        return self.correct / len(self)
+
+    @property
+    def few_accuracy(self) -> float | None:
+        """The fraction of images whose label is among the first `FEW`; None where there are no more classes."""
+        return self.in_few / len(self) if self.classes > FEW else None
+
+    def by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """(classes,) int64 twice: how many images have each label, and how many of them were told right."""
+        right = self.labels[self.predictions == self.labels]
+        return np.bincount(self.labels, minlength=self.classes), np.bincount(right, minlength=self.classes)
 
     def confusion(self) -> np.ndarray:
         """(classes, classes) int64: images by label, in rows, and prediction, in columns."""
@@ -55,24 +81,23 @@ def judge(model: Model, split: AnySplit, watch: Callable[[int], None] = lambda d
     """Show every image of a split to the net, batch by batch in the model's arena; a plan for mode="infer" will do.
 
     `watch`  called with the number of images done
+
+    Raises DataError where a score is infinite or NaN.
     """
     n = len(split)
     order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
     parts: list[tuple[np.ndarray, ...]] = []
-    done = 0
+    done = in_few = 0
     with closing(loader(split, order)) as source:
         for images, labels in source:
-            parts.append(_judged(model.net.loss, model.forward(images).astype(np.float64), labels))
+            scores = model.forward(images).astype(np.float64)
+            require_finite(scores, model.net.name)
+            parts.append(_judged(model.net.loss, scores, labels))
+            in_few += int((ranks(scores, labels) < FEW).sum())
             done += len(labels)
             watch(done)
     labels, predictions, losses, of_label, of_prediction = map(np.concatenate, zip(*parts, strict=True))
-    return Judged(labels, predictions, losses, of_label, of_prediction, model.net.classes)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """(n, classes) probabilities, float64, of scores (n, classes). Source: CS231n "Softmax classifier"."""
-    powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return Judged(labels, predictions, losses, of_label, of_prediction, model.net.classes, in_few)
 
 
 def image_losses(loss: Loss, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

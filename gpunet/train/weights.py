@@ -4,7 +4,7 @@ The file's metadata say of which net they are: the text of its config, as `gpune
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,23 @@ CONFIG = "config.toml"
 
 Shape = tuple[int, ...]
 
+FEW = 3
+"""Differences that are told."""
+
+
+class OtherNet(DataError):
+    """Weights of another net than that which is to have them; `names` are the parameters that differ."""
+
+    def __init__(self, message: str, names: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
+
 
 def save_weights(path: Path, parameters: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
     """Write the parameters, and `about` in the file's metadata. Raises DataError where that is not possible.
 
-    `about`  plain values; "config", the text of the net's config, makes the file complete; "classes" names them
+    `about`  plain values; "config", the text of the net's config, makes the file complete; "classes" names them;
+             "white" is the value of white in the images that were learnt from
     """
     from safetensors.numpy import save
 
@@ -73,11 +85,7 @@ def open_weights(path: Path, net: str | None = None) -> tuple[Config, dict[str, 
     """
     weights = load_weights(path)
     config = _config(path) if net is None else load_config(net)
-    trunk, whole = shapes(config.net, config.net.trunk), shapes(config.net, config.net.nodes)
-    if DIGEST in weights:  # a checkpoint has the optimizer's caches, too
-        weights = {name: values for name, values in weights.items() if name in whole}
-    _require(path, config.net.name, weights, {name: whole[name] for name in whole if name in {*weights, *trunk}})
-    return config, weights
+    return config, _fitting(path, weights, config.net)
 
 
 def class_names(path: Path, classes: int) -> list[str]:
@@ -88,18 +96,32 @@ def class_names(path: Path, classes: int) -> list[str]:
     return [str(label) for label in range(classes)]
 
 
-def restore_weights(model: Model, path: Path) -> None:
-    """Set all parameters of a model from a file. Raises DataError, changing nothing, where they are another net's.
+def white_of(path: Path) -> int:
+    """The value of white in the images that the weights in a file learnt from; 255 where it does not say."""
+    white = read_about(path).get("white")
+    return white if isinstance(white, int) and 0 < white < 255 else 255
 
-    Those of auxiliary heads are left alone where the model has none, as it was planned for mode="infer".
+
+def restore_weights(model: Model, path: Path, fresh: Collection[str] = ()) -> None:
+    """Set the parameters of a model from a file; those of the layers `fresh` stay as they are.
+
+    So do those of auxiliary heads that the file does not have; where the model has no place for them, as it was planned
+    for mode="infer", they are left alone. Raises OtherNet, changing nothing, where the weights are another net's.
     """
-    weights = load_weights(path)
-    heads = shapes(model.net, model.net.nodes).keys() - model.parameters.keys()
-    weights = {name: values for name, values in weights.items() if name not in heads}
-    wanted = {p.tensor.name: p.tensor.shape for p in model.plan.program.parameters}
-    _require(path, model.net.name, weights, wanted)
-    for name, values in weights.items():
-        model.parameters[name] = values
+    weights = weights_for(model.net, path, fresh)
+    for name in model.parameters:
+        if name in weights:
+            model.parameters[name] = weights[name]
+
+
+def weights_for(net: Net, path: Path, fresh: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The weights of a net in a file, but for the layers `fresh`. Raises OtherNet where they are another net's."""
+    return _fitting(path, load_weights(path), net, fresh)
+
+
+def layer_of(name: str) -> str:
+    """The layer that a parameter belongs to."""
+    return name.rpartition(".")[0]
 
 
 def shapes(net: Net, nodes: tuple[Node, ...]) -> dict[str, Shape]:
@@ -118,14 +140,23 @@ def _config(path: Path) -> Config:
     return load_config(beside)
 
 
-def _require(path: Path, net: str, weights: Mapping[str, np.ndarray], wanted: Mapping[str, Shape]) -> None:
-    """Raise DataError unless the weights have the names and shapes that are wanted."""
-    wrong = [
-        f"{name} is {weights[name].shape if name in weights else 'not there'}, not {shape}"
+def _fitting(
+    path: Path, weights: dict[str, np.ndarray], net: Net, fresh: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Those of the weights in a file that are a net's, layers `fresh` aside. Raises OtherNet unless all of them are."""
+    trunk, whole = shapes(net, net.trunk), shapes(net, net.nodes)
+    if DIGEST in weights:  # a checkpoint has the optimizer's caches, too
+        weights = {name: values for name, values in weights.items() if name in whole}
+    weights = {name: values for name, values in weights.items() if layer_of(name) not in fresh}
+    wanted = {name: whole[name] for name in whole if name in {*weights, *trunk} and layer_of(name) not in fresh}
+    wrong = {
+        name: f"{name} is {weights[name].shape if name in weights else 'not there'}, not {shape}"
         for name, shape in wanted.items()
         if name not in weights or weights[name].shape != shape
-    ]
-    wrong += [f"{name} is not in the net" for name in weights if name not in wanted]
+    }
+    wrong |= {name: f"{name} is not in the net" for name in weights if name not in wanted}
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise DataError(f"{path} holds the weights of another net than {net}: {'; '.join(wrong[:3])}{more}")
+        more = f" and {len(wrong) - FEW} more" if len(wrong) > FEW else ""
+        words = "; ".join(list(wrong.values())[:FEW])
+        raise OtherNet(f"{path} holds the weights of another net than {net.name}: {words}{more}", wrong)
+    return weights

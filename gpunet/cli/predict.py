@@ -1,0 +1,125 @@
+"""`gpunet predict`: what a trained net takes pictures for."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpunet.cli import options
+from gpunet.cli.guard import MISTAKE, complain
+
+if TYPE_CHECKING:
+    from gpunet.errors import DataError
+    from gpunet.model import Model
+
+
+def predict(
+    weights: options.WeightsFile,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Pictures, folders of them, or -: paths on standard input, one a line."
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes to tell of each picture.")] = 5,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")] = False,
+    batch: options.Batch = None,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    budget: options.Budget = None,
+    net: options.NetOfWeights = None,
+    json: options.Json = False,
+) -> None:
+    """Say what a trained net takes pictures for: the most probable classes of each.
+
+    The short side of a picture is brought to the net's size and the middle cut out; it becomes grey for a net of one
+    map.
+
+    Exit code 1 if it does not fit, 2 for a mistake or for pictures that cannot be read, which are named.
+    """
+    from gpunet.cli.trained import scoring_model, scoring_plan, training_of, weights_file
+    from gpunet.data.loose import find_pictures
+    from gpunet.errors import DataError
+    from gpunet.net.config import TrainConfig
+    from gpunet.train.weights import class_names, open_weights, white_of
+
+    path = weights_file(weights)
+    config, values = open_weights(path, net)
+    names = class_names(path, config.net.classes)
+    pictures = find_pictures(_listed(images))
+    most = min((training_of(path) or TrainConfig()).batch if batch is None else batch, len(pictures))
+    made = scoring_plan(config.net, most, device, budget)
+    broken: list[DataError] = []
+    told: list[dict[str, Any]] = []
+    with scoring_model(config.net, made, values) as model:
+        for picture, classes in _predictions(model, pictures, white_of(path), top, broken):
+            if json:
+                told.append({"file": str(picture), "top": _as_json(classes, names)})
+            else:
+                typer.echo(f"{_shown(picture)}: {', '.join(f'{names[label]} {p:.2%}' for label, p in classes)}")
+    if json:
+        from gpunet.report.as_json import as_text
+
+        about = {"weights": str(path), "net": config.net.name, "device": made.device, "batch": made.batch}
+        about |= {"arena_bytes": made.arena_bytes}
+        typer.echo(as_text(about | {"images": told, "broken": [str(error) for error in broken]}))
+    _tell_broken(broken, len(pictures), skip_broken)
+
+
+def _listed(images: Sequence[str]) -> Iterator[str]:
+    """The paths given, and those on standard input where - stands among them."""
+    for image in images:
+        if image == "-":
+            lines = typer.get_binary_stream("stdin").read().splitlines()
+            yield from (os.fsdecode(line) for line in lines if line.strip())
+        else:
+            yield image
+
+
+def _predictions(
+    model: "Model", pictures: Sequence[Path], white: int, top: int, broken: "list[DataError]"
+) -> "Iterator[tuple[Path, list[tuple[int, float]]]]":
+    """Each picture that can be read with its most probable classes; the errors of the others go to `broken`."""
+    import numpy as np
+
+    from gpunet.data.loose import read_in_batches
+    from gpunet.errors import DataError
+    from gpunet.scores import first, require_finite, softmax
+
+    for group in read_in_batches(pictures, model.net.input.shape, model.batch, white):
+        broken += [read for _, read in group if isinstance(read, DataError)]
+        good = [(path, read) for path, read in group if not isinstance(read, DataError)]
+        if not good:
+            continue
+        scores = model.forward(np.stack([picture for _, picture in good]))
+        require_finite(scores, model.net.name)
+        chances = softmax(scores)
+        for (path, _), row, labels in zip(good, chances, first(scores, top), strict=True):
+            yield path, [(int(label), float(row[label])) for label in labels]
+
+
+def _as_json(classes: Sequence[tuple[int, float]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"label": label, "name": names[label], "probability": chance} for label, chance in classes]
+
+
+def _shown(path: Path) -> str:
+    from gpunet.net.words import printable
+
+    return printable(str(path))
+
+
+def _tell_broken(broken: "Sequence[DataError]", pictures: int, skip: bool) -> None:
+    """Name what could not be read; that is a mistake unless it was to be skipped, or where nothing is left."""
+    from gpunet.net.words import printable
+
+    for error in broken:
+        complain(printable(str(error)))
+    if not broken:
+        return
+    counted = f"{len(broken):,} of {pictures:,} pictures could not be read"
+    if skip and len(broken) < pictures:
+        complain(f"{counted}, and were skipped")
+        return
+    complain(counted if skip or pictures == 1 else f"{counted}; --skip-broken leaves them out")
+    raise typer.Exit(MISTAKE)

@@ -1,0 +1,75 @@
+"""What a run of `gpunet train` starts from: a net, the weights of another run, or a run to go on with."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpunet.cli import options
+from gpunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpunet.net.config import Config
+
+
+def starting_config(
+    net: str | None,
+    resume: Path | None,
+    out: Path | None,
+    weights: Path | None,
+    classes: int | None,
+    width: float | None,
+    input: str | None,
+) -> "Config":
+    """The config to train with; the options are those of the command line.
+
+    Raises ConfigError where too little or too much is said.
+    """
+    changes = {"--weights": weights, "--classes": classes, "--width": width, "--input": input}
+    if resume is not None:
+        return _of_run(net, resume, {**changes, "--out": out})
+    config = _of_net(net, weights, width, input)
+    if classes is not None:
+        config = _with_classes(config, classes)
+    return config
+
+
+def _of_run(net: str | None, resume: Path, given: "dict[str, object]") -> "Config":
+    """The config of a run to go on with."""
+    from gpunet.train.weights import CONFIG
+
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(f"--resume goes on with the run as it is, in its own folder: leave out {option}")
+    if not (resume / CONFIG).is_file():
+        raise ConfigError(f"{resume} is no folder of a run: it holds no {CONFIG}")
+    return options.read_net(str(resume / CONFIG) if net is None else net)
+
+
+def _of_net(net: str | None, weights: Path | None, width: float | None, input: str | None) -> "Config":
+    """The config of a net that is given, or that weights are of."""
+    if weights is None:
+        if net is None:
+            raise ConfigError(
+                "no net was given; give one, like vgg_digits; start from the weights of another run: --weights RUN; or "
+                "go on with a run: --resume RUN"
+            )
+        return options.read_net(net, width, input)
+    from gpunet.cli.trained import training_of, weights_file
+    from gpunet.train.weights import open_weights
+
+    path = weights_file(weights)
+    if net is None:
+        config = open_weights(path)[0]
+        config = replace(config, train=training_of(path) or config.train)
+    else:
+        config = options.read_net(net)
+    config = options.resized(config, width, input)
+    return replace(config, train=config.train.changed(weights=str(path), fresh=()))
+
+
+def _with_classes(config: "Config", classes: int) -> "Config":
+    from gpunet.train.start import with_classes
+
+    net, changed = with_classes(config.net, classes)
+    fresh = () if config.train.weights is None else tuple(dict.fromkeys([*config.train.fresh, *changed]))
+    return replace(config, net=net, train=config.train.changed(fresh=fresh))

@@ -1,0 +1,78 @@
+"""Pictures of no data set, as a net takes them: read, brought to its size and depth, scaled to its white."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from gpunet.data.loader import WORKERS, in_order
+from gpunet.data.picture import SUFFIXES, read_picture, with_maps
+from gpunet.errors import DataError
+
+WHITE = 255
+"""The value of a white pixel in a picture."""
+
+Shape = tuple[int, int, int]
+
+
+def find_pictures(paths: Iterable[str]) -> list[Path]:
+    """The files that are meant: of a folder all pictures below it, in the order of their names; else the path itself.
+
+    Raises DataError where a folder holds none, or where nothing is meant at all.
+    """
+    found: list[Path] = []
+    for text in paths:
+        if "\0" in text or not text:
+            raise DataError("an empty path, or a path with a NUL in it, is no picture; lists have one path a line")
+        path = Path(text)
+        inside = list(_below(path)) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        found += inside
+    if not found:
+        raise DataError("no picture was given")
+    return found
+
+
+def read_loose(path: Path, shape: Shape, white: int = WHITE) -> np.ndarray:
+    """(H, W, D) uint8: the picture as `read_picture` brings it to H, W; in grey where D is 1.
+
+    `white`  what white becomes. A picture of which no value is above that is taken to be of such values already.
+    Raises DataError, naming the file, where it cannot be read; or for a depth that pictures do not have.
+    """
+    H, W, D = shape
+    if D not in (1, 3):
+        raise DataError(f"a picture has 3 maps, or 1 where it is to be grey; the net takes {D}")
+    values = with_maps(read_picture(path, (H, W)), D)
+    return values if values.max() <= white else np.rint(values * (white / WHITE)).astype(np.uint8)
+
+
+def read_in_batches(
+    paths: Sequence[Path], shape: Shape, batch: int, white: int = WHITE
+) -> Iterator[list[tuple[Path, np.ndarray | DataError]]]:
+    """Each path with its picture, or with what is wrong with it, `batch` at a time; threads read ahead."""
+
+    def read(path: Path) -> tuple[Path, np.ndarray | DataError]:
+        try:
+            return path, read_loose(path, shape, white)
+        except DataError as error:
+            return path, error
+
+    groups = (paths[first : first + batch] for first in range(0, len(paths), batch))
+    with closing(in_order(read, groups, WORKERS, 2)) as results:
+        yield from results
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The pictures in a folder and in those within, hidden ones left out."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror or error}") from None
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name)

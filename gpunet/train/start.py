@@ -39,10 +39,10 @@ def start_from_weights(model: Model, told: TrainConfig) -> list[str]:
     try:
         weights = weights_for(net, Path(told.weights), told.fresh)
     except OtherNet as error:
-        layers = dict.fromkeys(map(layer_of, error.names))
-        if not net.scorers.issuperset(layers):
+        differing = dict.fromkeys(map(layer_of, error.names))
+        if not net.scorers.issuperset(differing):
             raise
-        raise DataError(f"{error}; --classes {net.classes} draws {', '.join(layers)} anew") from None
+        raise DataError(f"{error}; --classes {net.classes} draws {', '.join(differing)} anew") from None
     for name in weights:
         model.parameters[name] = weights[name]
     kept = set(map(layer_of, weights))

@@ -316,3 +316,13 @@ def test_heads_may_be_missing_from_a_file_or_from_a_model(tmp_path: Path) -> Non
     with Model(with_classes(net, 3)[0], 2, "cpu") as model, pytest.raises(OtherNet) as caught:
         restore_weights(model, tmp_path / "whole", ("conv2",))
     assert {layer_of(name) for name in caught.value.names} == {"fc1", "bn1"}
+
+
+def test_nets_that_cut_windows_out_are_given_images_of_the_size_that_they_learnt_from(place: Path) -> None:
+    text = 'input = "6x6x1"\nnet = "CONV3-4 -> RELU -> POOL2 -> FC-10"\n[augment]\nsize = "8x8"\nflip = true\n'
+    Path("cut.toml").write_text(text)
+    good("train", "cut.toml", "--epochs", 1, "--device", "cpu", "--out", "a")
+    told = json.loads(good("eval", "a", "--device", "cpu", "--json"))
+    assert told["accuracy"] == read_history(Path("a")).epochs[-1].test_accuracy
+    picture(place / "some" / "0.png", digits().test.take(np.array([0]))[0][0, :, :, 0])
+    assert good("predict", "a", "some", "--device", "cpu").startswith("some/0.png: ")

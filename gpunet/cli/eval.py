@@ -98,13 +98,13 @@ def _data(net: "Net", path: Path, told: "TrainConfig") -> tuple[list[str], "Data
 
     dataset = load(
         told.data,
-        shape=net.input.shape,
+        shape=net.image.shape,
         classes=net.classes,
         seed=told.seed,
         size=told.size,
         skip_broken=told.skip_broken,
     )
-    dataset.require(net.input.shape, net.classes)
+    dataset.require(net.image.shape, net.classes)
     names = class_names(path, net.classes)
     if dataset.classes and read_about(path).get("classes") and list(dataset.classes) != names:
         raise DataError(

@@ -87,7 +87,7 @@ def _predictions(
     from gpunet.errors import DataError
     from gpunet.scores import first, require_finite, softmax
 
-    for group in read_in_batches(pictures, model.net.input.shape, model.batch, white):
+    for group in read_in_batches(pictures, model.net.image.shape, model.batch, white):
         broken += [read for _, read in group if isinstance(read, DataError)]
         good = [(path, read) for path, read in group if not isinstance(read, DataError)]
         if not good:

@@ -145,7 +145,7 @@ def activations(
     from gpunet.net.words import nearest
     from gpunet.report.activation_picture import draw_activations, draw_layer
     from gpunet.report.canvas import check_plot, save
-    from gpunet.train.judge import softmax
+    from gpunet.scores import softmax
     from gpunet.train.weights import class_names, open_weights
 
     check_plot(out, "gpunet show")

@@ -214,6 +214,15 @@ def test_fine_tuning_keeps_all_but_the_layer_of_the_scores(runs: Path, place: Pa
     assert "has finished" in good("train", "--resume", "b", "--device", "cpu")
 
 
+def test_frozen_layers_are_told_and_stay_bit_for_bit(runs: Path, place: Path) -> None:
+    options = ("--classes", 3, "--data", three(place / "three.npz"), "--epochs", 1, "--device", "cpu", "--out", "a")
+    words = good("train", "--weights", runs / "digits", "--freeze", "conv*", *options)
+    assert "frozen: conv1\n" in words
+    before, after = load_file(runs / "digits" / "weights.safetensors"), load_file("a/weights.safetensors")
+    assert after["conv1.w"].tobytes() == before["conv1.w"].tobytes()
+    assert after["fc1.w"].tobytes() != before["fc1.w"].tobytes()
+
+
 def test_training_goes_on_from_weights_as_they_are(runs: Path, place: Path) -> None:
     options = ("--device", "cpu", "--epochs", 1, "--learning-rate", 1e-9)
     words = good("train", TINY, "--weights", runs / "digits" / "best.safetensors", *options, "--out", "a")

@@ -51,6 +51,8 @@ def start_from_weights(model: Model, told: TrainConfig) -> list[str]:
     lines = [f"kept from {told.weights}: {_some(old)}"]
     if new:
         lines.append(f"drawn anew: {_some(new)}, for {net.classes} classes")
+    if model.plan.frozen:
+        lines.append(f"frozen: {_some(list(model.plan.frozen))}")
     return lines
 
 

@@ -42,10 +42,6 @@ DEEP = {"inception_v4", "resnet50", "resnet101", "resnet152", "googlenet", "resn
 """Nets of so many ops that poisoning takes its time."""
 
 NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in config_names()]
-KINKED = {"inception_v4", "resnet50", "resnet101", "resnet152"}
-"""Nets so deep that hardly a value of an early layer can be moved without opening or shutting some ReLU: slopes tell
-nothing there, PyTorch does (test_agreement)."""
-
 EVERY_OPTIMIZER = ["resnet20", "vgg_digits", "vgg16_bn"]
 SAVES = {"vgg_digits", "resnet20", "googlenet", "vgg_cifar"}
 """Nets in which activations outweigh parameters even when they are scaled down."""
@@ -127,7 +123,7 @@ def test_it_is_planned_in_full_size(name):
     assert sum(p.tensor.nbytes for p in train.program.parameters) >= 4 * (net.parameters + net.head_parameters)
 
 
-@pytest.mark.parametrize("name", [net for net in NETS if not KINKED.intersection(getattr(net, "values", [net]))])
+@pytest.mark.parametrize("name", NETS)
 def test_its_gradients_are_the_slopes_of_its_loss(name):
-    check = gpunet.gradcheck(shipped(name), "cpu", batch=BATCH, samples=2)
+    check = gpunet.gradcheck(shipped(name), "cpu", batch=BATCH, samples=2, seed=1)
     assert check.passed, check.failures

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from bench.peer.layers import TRANSLATORS
 from gpunet import ConfigError, ShapeError, Volume
+from gpunet.layers import layer_types
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm
 from gpunet.layers.conv import Conv
@@ -134,3 +137,8 @@ FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
     Tanh: _nothing,
 }
 """By layer type: what draws its fields. Dropout drops nothing here: the masks of others are others."""
+
+for kind in layer_types():
+    if kind not in FIELDS:  # the tests of a layer may say both themselves
+        tests = import_module(f"tests.test_{kind.__module__.rpartition('.')[2]}")
+        FIELDS[kind], TRANSLATORS[kind] = tests.random_fields, tests.peer

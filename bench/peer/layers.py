@@ -261,7 +261,7 @@ class _Concat(nn.Module):
         return torch.cat(inputs, dim=1)
 
 
-TRANSLATORS: Mapping[type[Layer], Callable[..., Part]] = {
+TRANSLATORS: dict[type[Layer], Callable[..., Part]] = {
     Add: lambda layer, *inputs: Part(_Add()),
     AvgPool: _average_pool,
     BatchNorm: _batch_norm,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import gpunet
-from gpunet import FC, ConfigError, Hinge, Net, SoftmaxCrossEntropy
+from gpunet import FC, ConfigError, Conv, Hinge, Net, ReLU, SoftmaxCrossEntropy
 from gpunet.layers import loss_types
 from tests import oracle
+from tests.layer_checks import check_slopes
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
 from tests.ops import run_op
@@ -45,6 +46,11 @@ def test_a_net_is_another_with_another_loss():
         assert net == Net("2x2x1", [FC(3)], loss=net.loss) == net.scaled(width=0.5)
         assert sum(net == other for other in nets) == 1
     assert nets[-1].loss == SoftmaxCrossEntropy()
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(0.1), Hinge(squared=True)])
+def test_every_value_of_the_last_volume_is_a_score(device, loss):
+    check_slopes(Net("3x2x2", [Conv(2, F=1), ReLU(), Conv(3)], loss=loss), device)
 
 
 @pytest.mark.parametrize("loss", ["softmax", Hinge, None, FC(3)])

@@ -13,7 +13,7 @@ def hinge_forward(
 ) -> None:
     """The loss of each image: the sum over the other classes of max(0, score - label's score + margin), the excess.
 
-    scores   (N, 1, 1, C)   float32 or float64, in
+    scores   (N, H, W, D)   float32 or float64, in; C = H*W*D classes in the order of memory
     labels   (N,)           int32, in; 0 <= label < C
     losses   (N,)           same dtype as scores, out
     hits     (N,)           int32, out; 1 where the label's score is the row's first maximum, else 0
@@ -42,9 +42,9 @@ def hinge_backward(
 ) -> None:
     """The gradient of weight * the mean loss: dx = weight * slope / images, at the label minus the row's sum of it.
 
-    scores   (N, 1, 1, C)   float32 or float64, in
+    scores   (N, H, W, D)   float32 or float64, in
     labels   (N,)           int32, in; 0 <= label < C
-    dx       (N, 1, 1, C)   same dtype, out; may be scores
+    dx       (N, H, W, D)   same dtype, out; may be scores
     images   of the whole batch, where these are only some of it; 0: N
     The slope is 1 where the excess is above 0, else 0, also just at 0; squared: 2 * max(0, excess). A NaN excess
     has the slope NaN.

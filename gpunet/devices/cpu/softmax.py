@@ -19,9 +19,9 @@ def softmax_forward(
 ) -> None:
     """Probabilities of each class, the loss of each image, and whether its label has the highest score.
 
-    scores         (N, 1, 1, C)   float32 or float64, in
+    scores         (N, H, W, D)   float32 or float64, in; C = H*W*D classes in the order of memory
     labels         (N,)           int32, in; 0 <= label < C
-    probabilities  (N, 1, 1, C)   same dtype, out; exp(score) over the row's sum; may be scores
+    probabilities  (N, H, W, D)   same dtype, out; exp(score) over the row's sum; may be scores
     losses         (N,)           same dtype, out; -log(probability of the label), finite even where that underflows
     hits           (N,)           int32, out; 1 where the label's score is the row's first maximum, else 0
     smoothing      s, 0 <= s < 1: losses are (1 - s) * -log(p of the label) + s * (mean of -log(p) over all classes)
@@ -30,8 +30,8 @@ def softmax_forward(
     Source: CS231n "Softmax classifier", "Practical issues: Numeric stability"; smoothing: Szegedy et al. 2016,
     "Rethinking the Inception architecture for computer vision".
     """
-    classes = scores.shape[-1]
-    rows, outputs = scores.reshape(-1, classes), probabilities.reshape(-1, classes)
+    rows, outputs = scores.reshape(len(labels), -1), probabilities.reshape(len(labels), -1)
+    classes = rows.shape[1]
     for start in range(0, len(rows), ROWS):
         block = slice(start, start + ROWS)
         row, out, label = rows[block], outputs[block], labels[block]
@@ -57,15 +57,15 @@ def softmax_backward(
 ) -> None:
     """The gradient of weight * the mean loss: dx = weight * (p - (1 - s)*onehot(label) - s/C) / images.
 
-    probabilities  (N, 1, 1, C)   float32 or float64, in
+    probabilities  (N, H, W, D)   float32 or float64, in
     labels         (N,)           int32, in; 0 <= label < C
-    dx             (N, 1, 1, C)   same dtype, out; may be probabilities
+    dx             (N, H, W, D)   same dtype, out; may be probabilities
     images         of the whole batch, where these are only some of it; 0: N
     smoothing      s, as in softmax_forward
     Source: CS231n "Putting it together: Minimal Neural Network Case Study".
     """
-    classes = dx.shape[-1]
-    rows, gradients = probabilities.reshape(-1, classes), dx.reshape(-1, classes)
+    rows, gradients = probabilities.reshape(len(labels), -1), dx.reshape(len(labels), -1)
+    classes = rows.shape[1]
     count = images or len(rows)
     for start in range(0, len(rows), ROWS):
         block = slice(start, start + ROWS)

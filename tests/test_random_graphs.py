@@ -1,0 +1,125 @@
+"""Random nets of branches: gradients are PyTorch's, and no saving changes them, whoever shares an output with whom.
+
+Outputs with several readers are where a sum of gradients, a rewrite, a second making or a loop could go wrong.
+"""
+
+import numpy as np
+import pytest
+
+import gpunet
+from gpunet import Model, Net, Plan
+from gpunet.compile.chunk import chunk_cuts
+from gpunet.compile.recompute import saved
+from gpunet.compile.rewrite import REWRITES, rewrite
+from gpunet.compile.ways import BEFORE, Ways
+from gpunet.devices import open_device
+from gpunet.devices.device import Device
+from tests.graphs import judge, random_graph
+from tests.test_ways import LIMIT, lowered, planned
+
+N = 4
+
+
+def drawn(seed: int, **options) -> tuple[Net, np.ndarray, np.ndarray, np.random.Generator]:
+    """A net, N images, their labels, and what draws the rest."""
+    rng = np.random.default_rng(seed)
+    net = random_graph(rng, layers=int(rng.integers(2, 14)), **options)
+    return net, rng.standard_normal((N, *net.input.shape)), rng.integers(0, net.classes, N), rng
+
+
+def opened(net: Net, device: Device, **options) -> Model:
+    """A model in float64, with poison in all that is fresh or free, that starts from no biases of 0."""
+    model = Model(net, N, device, seed=3, dtype="float64", debug=True, **options)
+    rng = np.random.default_rng(0)
+    for parameter in (p for p in model.plan.program.parameters if p.gradient is not None):
+        name = parameter.tensor.name
+        model.parameters[name] = model.parameters[name] + 0.1 * rng.standard_normal(parameter.tensor.shape)
+    return model
+
+
+def trained(net: Net, device: Device, images: np.ndarray, labels: np.ndarray, **options) -> dict[str, np.ndarray]:
+    """The gradients of a first step, and the parameters behind two of different sizes."""
+    with opened(net, device, **options) as model:
+        assert model.arena_bytes == model.plan.arena_bytes
+        found = {f"d{name}": value for name, value in model.gradients(images, labels).items()}
+        model.step(images, labels)
+        model.step(images[:3], labels[:3])
+        return found | dict(model.parameters.items())
+
+
+def as_bytes(found: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in found.items()}
+
+
+def assert_near(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], bound: float, *told: object) -> None:
+    """Relative to the largest value of each tensor; what is 0 but for rounding has no size."""
+    largest = max(np.abs(value).max() for value in wanted.values())
+    for name, value in wanted.items():
+        size = max(np.abs(value).max(), 1e-3 * largest)
+        assert np.abs(found[name] - value).max() <= bound * size, (name, *told)
+
+
+def check_against_pytorch(device: Device, seed: int) -> None:
+    net, images, labels, _ = drawn(seed)
+    with opened(net, device) as model:
+        wanted = judge(net, dict(model.parameters.items()), images, labels)
+        found = model.gradients(images, labels)
+        assert_near(found, {name: wanted.gradients[name] for name in found}, 1e-10, seed)
+        assert abs(model.step(images, labels) - wanted.loss) <= 1e-10 * max(1, abs(wanted.loss))
+
+
+def check_savings(device: Device, seed: int) -> None:
+    net, images, labels, rng = drawn(seed, across_images=bool(seed % 2), drops=True)
+    plain = trained(net, device, images, labels, scratch_limit=LIMIT)
+    for without in (tuple(REWRITES), *((name,) for name in REWRITES)):
+        found = trained(net, device, images, labels, scratch_limit=LIMIT, without=without)
+        assert as_bytes(found) == as_bytes(plain), (seed, without)
+
+    def run(ways: Ways) -> dict[str, np.ndarray]:
+        return trained(net, device, images, labels, plan=planned(net, N, device.name, ways, dtype="float64"))
+
+    program = rewrite(lowered(net, N, device.name), only=BEFORE)
+    names = list(saved(program))
+    once = run(Ways(LIMIT))
+    for part in (1, 0.5):
+        dropped = tuple(name for name in names if rng.random() <= part)
+        late = bool(rng.random() < 0.5)
+        assert as_bytes(run(Ways(LIMIT, dropped, late=late))) == as_bytes(once), (seed, dropped, late)
+    rounds = [Ways(LIMIT, dropped, cut, int(rng.integers(1, N))) for cut in chunk_cuts(program)[-2:]]
+    rounds += [] if net.across_images else [Ways(LIMIT, dropped, micro_batch=int(rng.integers(1, N)))]
+    for ways in rounds:
+        assert_near(run(ways), once, 1e-9, seed, ways)
+
+
+def check_budgets(device: Device, seed: int) -> None:
+    net, images, labels, _ = drawn(seed, across_images=bool(seed % 2))
+    full = budgeted(net, device)
+    plain = trained(net, device, images, labels, plan=full)
+    for part in (0.8, 0.5):
+        plan = budgeted(net, device, budget=full.reserve_bytes + int(part * full.arena_bytes))
+        assert_near(trained(net, device, images, labels, plan=plan), plain, 1e-9, seed, plan.ways)
+
+
+def budgeted(net: Net, device: Device, **options) -> Plan:
+    return gpunet.plan(net, N, device=device.name, dtype="float64", max_cost=2.0, **options)
+
+
+CHECKS = [check_against_pytorch, check_savings, check_budgets]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_random_graphs(device, check):
+    check(device, 2)
+
+
+@pytest.mark.parametrize("check, seeds", [(check_against_pytorch, 80), (check_savings, 12), (check_budgets, 12)])
+def test_many_random_graphs_on_the_cpu(check, seeds):
+    for seed in range(10, 10 + seeds):
+        check(open_device("cpu"), seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS)
+def test_hundreds_of_random_graphs(check):
+    for seed in range(1000, 1300):
+        check(open_device("cpu"), seed)

@@ -86,7 +86,7 @@ def check_savings(device: Device, seed: int) -> None:
         late = bool(rng.random() < 0.5)
         assert as_bytes(run(Ways(LIMIT, dropped, late=late))) == as_bytes(once), (seed, dropped, late)
     rounds = [Ways(LIMIT, dropped, cut, int(rng.integers(1, N))) for cut in chunk_cuts(program)[-2:]]
-    rounds += [] if net.across_images else [Ways(LIMIT, dropped, micro_batch=int(rng.integers(1, N)))]
+    rounds += [] if net.mixing() else [Ways(LIMIT, dropped, micro_batch=int(rng.integers(1, N)))]
     for ways in rounds:
         assert_near(run(ways), once, 1e-9, seed, ways)
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_a_constant_schedule_never_changes() -> None:
         (Exponential(0.8), lambda rule: peer.ExponentialLR(rule, 0.8)),
         (Exponential(1), lambda rule: peer.ExponentialLR(rule, 1.0)),
     ],
-    ids=str,
+    ids=lambda given: "" if isinstance(given, FunctionType) else str(given),
 )
 @pytest.mark.parametrize("warmup", [0, 1, 7, 20])
 def test_schedules_by_epoch_are_pytorchs_also_under_a_warm_up(what: Schedule, make: Make, warmup: int) -> None:

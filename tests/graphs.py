@@ -1,5 +1,6 @@
 """Random nets of branches, and what PyTorch says of them: scores, mean loss and every gradient in float64."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,15 +142,21 @@ class Judged:
     gradients: dict[str, np.ndarray]
 
 
-def judge(net: Net, parameters: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray) -> Judged:
-    """A training step of `net` by PyTorch, but for the update."""
+def judge(
+    net: Net, parameters: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray, frozen: Collection[str] = ()
+) -> Judged:
+    """A training step of `net` by PyTorch, but for the update; frozen batch normalization takes running statistics."""
     w = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in parameters.items()}
     outputs = {"input": torch.tensor(images, dtype=torch.float64).permute(0, 3, 1, 2)}
     for node in net.nodes:
         own = {
             name.removeprefix(f"{node.name}."): value for name, value in w.items() if name.startswith(f"{node.name}.")
         }
-        outputs[node.name] = _forward(node.layer, net.volumes[node.name], own, *(outputs[name] for name in node.inputs))
+        xs = [outputs[name] for name in node.inputs]
+        if isinstance(node.layer, BatchNorm):
+            outputs[node.name] = _batch_norm(node.layer, own, *xs, running=node.name in frozen)
+        else:
+            outputs[node.name] = _forward(node.layer, net.volumes[node.name], own, *xs)
     scores = _flat(outputs[net.nodes[-1].name])
     target = torch.tensor(labels)
     loss = _loss(net, scores, target)
@@ -189,8 +196,6 @@ def _forward(layer: Layer, volume: Volume, w: dict[str, torch.Tensor], *xs: torc
             return x.mean((2, 3), keepdim=True)
         case FC():
             return (_flat(x) @ w["w"].T + w["b"])[:, :, None, None]
-        case BatchNorm():
-            return _batch_norm(layer, w, x)
         case LRN():
             return x / (layer.k + layer.alpha * _sum_of_squares(layer, x)) ** layer.beta
         case Conv():
@@ -200,10 +205,12 @@ def _forward(layer: Layer, volume: Volume, w: dict[str, torch.Tensor], *xs: torc
     return _windows(layer, volume, w, x)
 
 
-def _batch_norm(layer: BatchNorm, w: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+def _batch_norm(layer: BatchNorm, w: dict[str, torch.Tensor], x: torch.Tensor, running: bool) -> torch.Tensor:
     """By its definition: the gradient of functional.batch_norm is wrong for some strides of x (PyTorch 2)."""
-    variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
-    return (x - mean) / (variance + layer.eps).sqrt() * w["scale"][:, None, None] + w["shift"][:, None, None]
+    scale, shift, mean, variance = (w[name][:, None, None] for name in ("scale", "shift", "mean", "variance"))
+    if not running:
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+    return (x - mean) / (variance + layer.eps).sqrt() * scale + shift
 
 
 def _sum_of_squares(layer: LRN, x: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.compile.ways import BEFORE, Ways
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
+from gpunet.learning import Learning
 from tests.graphs import judge, random_graph
 from tests.test_ways import LIMIT, lowered, planned
 
@@ -59,10 +60,18 @@ def assert_near(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], bou
         assert np.abs(found[name] - value).max() <= bound * size, (name, *told)
 
 
+def learning(net: Net, seed: int) -> Learning:
+    """Half of the nets learn all, in the others some layers are frozen; the last one, which makes the scores, never."""
+    rng = np.random.default_rng(seed)
+    some = rng.random() < 0.5
+    return Learning(freeze=[node.name for node in net.nodes[:-1] if some and rng.random() < 0.4])
+
+
 def check_against_pytorch(device: Device, seed: int) -> None:
     net, images, labels, _ = drawn(seed)
-    with opened(net, device) as model:
-        wanted = judge(net, dict(model.parameters.items()), images, labels)
+    how = learning(net, seed)
+    with opened(net, device, optimizer=how) as model:
+        wanted = judge(net, dict(model.parameters.items()), images, labels, how.freeze)
         found = model.gradients(images, labels)
         assert_near(found, {name: wanted.gradients[name] for name in found}, 1e-10, seed)
         assert abs(model.step(images, labels) - wanted.loss) <= 1e-10 * max(1, abs(wanted.loss))
@@ -70,15 +79,17 @@ def check_against_pytorch(device: Device, seed: int) -> None:
 
 def check_savings(device: Device, seed: int) -> None:
     net, images, labels, rng = drawn(seed, across_images=bool(seed % 2), drops=True)
-    plain = trained(net, device, images, labels, scratch_limit=LIMIT)
+    how = learning(net, seed)
+    plain = trained(net, device, images, labels, optimizer=how, scratch_limit=LIMIT)
     for without in (tuple(REWRITES), *((name,) for name in REWRITES)):
-        found = trained(net, device, images, labels, scratch_limit=LIMIT, without=without)
+        found = trained(net, device, images, labels, optimizer=how, scratch_limit=LIMIT, without=without)
         assert as_bytes(found) == as_bytes(plain), (seed, without)
 
     def run(ways: Ways) -> dict[str, np.ndarray]:
-        return trained(net, device, images, labels, plan=planned(net, N, device.name, ways, dtype="float64"))
+        plan = planned(net, N, device.name, ways, optimizer=how, dtype="float64")
+        return trained(net, device, images, labels, plan=plan)
 
-    program = rewrite(lowered(net, N, device.name), only=BEFORE)
+    program = rewrite(lowered(net, N, device.name, optimizer=how), only=BEFORE)
     names = list(saved(program))
     once = run(Ways(LIMIT))
     for part in (1, 0.5):
@@ -86,17 +97,18 @@ def check_savings(device: Device, seed: int) -> None:
         late = bool(rng.random() < 0.5)
         assert as_bytes(run(Ways(LIMIT, dropped, late=late))) == as_bytes(once), (seed, dropped, late)
     rounds = [Ways(LIMIT, dropped, cut, int(rng.integers(1, N))) for cut in chunk_cuts(program)[-2:]]
-    rounds += [] if net.mixing() else [Ways(LIMIT, dropped, micro_batch=int(rng.integers(1, N)))]
+    rounds += [] if net.mixing(how.freeze) else [Ways(LIMIT, dropped, micro_batch=int(rng.integers(1, N)))]
     for ways in rounds:
         assert_near(run(ways), once, 1e-9, seed, ways)
 
 
 def check_budgets(device: Device, seed: int) -> None:
     net, images, labels, _ = drawn(seed, across_images=bool(seed % 2))
-    full = budgeted(net, device)
+    how = learning(net, seed)
+    full = budgeted(net, device, optimizer=how)
     plain = trained(net, device, images, labels, plan=full)
     for part in (0.8, 0.5):
-        plan = budgeted(net, device, budget=full.reserve_bytes + int(part * full.arena_bytes))
+        plan = budgeted(net, device, optimizer=how, budget=full.reserve_bytes + int(part * full.arena_bytes))
         assert_near(trained(net, device, images, labels, plan=plan), plain, 1e-9, seed, plan.ways)
 
 

@@ -54,9 +54,10 @@ class _Graph:
 
     @property
     def loose(self) -> list[str]:
-        """Outputs that nobody takes yet."""
-        taken = {name for node in self.nodes for name in node.inputs}
-        return [node.name for node in self.nodes if node.name not in taken and node.head is None]
+        """Outputs that nothing but heads takes yet."""
+        trunk = [node for node in self.nodes if node.head is None]
+        taken = {name for node in trunk for name in node.inputs}
+        return [node.name for node in trunk if node.name not in taken]
 
 
 def random_graph(rng: np.random.Generator, *, layers: int = 9, across_images: bool = True, drops: bool = False) -> Net:

@@ -163,6 +163,14 @@ def test_numbers_that_make_no_sense_are_refused() -> None:
         gradcheck(net, "tpu")
 
 
+def test_the_command_says_how_much_it_could_not_tell() -> None:
+    """A bias in front of a batch normalization changes nothing."""
+    net = "INPUT[6x6x1] -> CONV3-2 -> BN -> RELU -> FC-3"
+    done = CliRunner().invoke(app, ["gradcheck", net, "--device", "cpu", "--samples", "3"])
+    assert done.exit_code == 0
+    assert "passed: every gradient is the slope of the loss; 1 of 7 tensors too faint to tell" in done.output
+
+
 def test_the_command_passes_fails_and_tells_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     small = ["gradcheck", "INPUT[6x6x1] -> CONV3-2 -> RELU -> FC-3", "--device", "cpu", "--samples", "3"]
     done = CliRunner().invoke(app, small)

@@ -202,6 +202,8 @@ class _Parser(LayerText):
             if self.token.kind == "arrow":
                 self.fail(f"{IDENTITY} is a whole branch; leave it out where layers follow")
             return Repeat((), 1, 0, at)
+        if self.token.text in (*_MERGES, "}"):
+            self.fail(f"this branch is empty; write {IDENTITY} where it hands on what it takes")
         body, size = self._sequence()
         return Repeat(body, 1, size, at)
 

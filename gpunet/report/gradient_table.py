@@ -42,7 +42,9 @@ def tensor_table(check: GradientCheck) -> Table:
 def verdict_lines(check: GradientCheck) -> list[str]:
     """Whether it passed, and everything that is wrong."""
     if check.passed:
-        return ["passed: every gradient is the slope of the loss"]
+        faint = sum(tensor.faint for tensor in check.tensors)
+        but = f"; {faint} of {len(check.tensors)} tensors too faint to tell" if faint else ""
+        return [f"passed: every gradient is the slope of the loss{but}"]
     return ["failed", *(f"  {failure}" for failure in check.failures)]
 
 

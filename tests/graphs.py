@@ -1,12 +1,12 @@
-"""Random nets of branches, and what PyTorch says of them: scores, mean loss and every gradient in float64."""
+"""Random nets of branches, and what PyTorch says of them."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
-from torch.nn import functional
 
+from bench.peer.layers import as_maps
+from bench.peer.net import torch_net
 from gpunet import (
     FC,
     LRN,
@@ -32,7 +32,6 @@ from gpunet import (
     Volume,
 )
 from gpunet.layers.layer import Layer
-from gpunet.volume import pair, sides
 
 
 class _Graph:
@@ -134,119 +133,14 @@ def _random_conv(rng: np.random.Generator, fit: str) -> Conv:
     return Conv(2 * D, (rows, columns), (min(down, 2), min(across, 2)), P, dilation, groups, bias, fit)
 
 
-@dataclass
-class Judged:
-    """Scores (n, classes), mean loss with those of heads, gradients by parameter name."""
-
-    scores: np.ndarray
-    loss: float
-    gradients: dict[str, np.ndarray]
-
-
 def judge(
-    net: Net, parameters: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray, frozen: Collection[str] = ()
-) -> Judged:
-    """A training step of `net` by PyTorch, but for the update; frozen batch normalization takes running statistics."""
-    w = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in parameters.items()}
-    outputs = {"input": torch.tensor(images, dtype=torch.float64).permute(0, 3, 1, 2)}
-    for node in net.nodes:
-        own = {
-            name.removeprefix(f"{node.name}."): value for name, value in w.items() if name.startswith(f"{node.name}.")
-        }
-        xs = [outputs[name] for name in node.inputs]
-        if isinstance(node.layer, BatchNorm):
-            outputs[node.name] = _batch_norm(node.layer, own, *xs, running=node.name in frozen)
-        else:
-            outputs[node.name] = _forward(node.layer, net.volumes[node.name], own, *xs)
-    scores = _flat(outputs[net.nodes[-1].name])
-    target = torch.tensor(labels)
-    loss = _loss(net, scores, target)
-    for node in net.heads:
-        loss = loss + node.head * _loss(net, _flat(outputs[node.name]), target)
+    net: Net, parameters: Mapping[str, np.ndarray], images: np.ndarray, labels: np.ndarray, frozen: Collection[str]
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss and gradients of a training step by PyTorch; frozen batch normalization takes its running statistics."""
+    peer = torch_net(net, parameters)
+    for name in frozen:
+        if f"{name}.mean" in peer.slots:
+            peer.slots[f"{name}.mean"].module.eval()
+    loss = peer.loss(as_maps(images), torch.from_numpy(labels))
     loss.backward()
-    gradients = {name: np.zeros(value.shape) if value.grad is None else value.grad.numpy() for name, value in w.items()}
-    return Judged(scores.detach().numpy(), float(loss.detach()), gradients)
-
-
-def _flat(x: torch.Tensor) -> torch.Tensor:
-    """(N, D, H, W) as (N, H*W*D), in the order of gpunet."""
-    return x.permute(0, 2, 3, 1).flatten(1)
-
-
-def _loss(net: Net, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    if isinstance(net.loss, SoftmaxCrossEntropy):
-        return functional.cross_entropy(scores, labels, label_smoothing=net.loss.smoothing)
-    assert isinstance(net.loss, Hinge) and net.loss.squared
-    return functional.multi_margin_loss(scores, labels, p=2, margin=net.loss.margin) * scores.shape[1]
-
-
-def _forward(layer: Layer, volume: Volume, w: dict[str, torch.Tensor], *xs: torch.Tensor) -> torch.Tensor:
-    (x, *_) = xs
-    match layer:
-        case ReLU():
-            return functional.relu(x)
-        case LeakyReLU():
-            return functional.leaky_relu(x, layer.alpha)
-        case Sigmoid() | Tanh():
-            return torch.sigmoid(x) if isinstance(layer, Sigmoid) else torch.tanh(x)
-        case Add():
-            return sum(xs[1:], x)
-        case Concat():
-            return torch.cat(xs, 1)
-        case GlobalAvgPool():
-            return x.mean((2, 3), keepdim=True)
-        case FC():
-            return (_flat(x) @ w["w"].T + w["b"])[:, :, None, None]
-        case LRN():
-            return x / (layer.k + layer.alpha * _sum_of_squares(layer, x)) ** layer.beta
-        case Conv():
-            P, F, d = sides(layer.padding), pair(layer.F), layer.dilation
-            padded = _around(x, volume, F, pair(layer.S), P, d)
-            return functional.conv2d(padded, w["w"].permute(0, 3, 1, 2), w.get("b"), layer.S, 0, d, layer.groups)
-    return _windows(layer, volume, w, x)
-
-
-def _batch_norm(layer: BatchNorm, w: dict[str, torch.Tensor], x: torch.Tensor, running: bool) -> torch.Tensor:
-    """By its definition: the gradient of functional.batch_norm is wrong for some strides of x (PyTorch 2)."""
-    scale, shift, mean, variance = (w[name][:, None, None] for name in ("scale", "shift", "mean", "variance"))
-    if not running:
-        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
-    return (x - mean) / (variance + layer.eps).sqrt() * scale + shift
-
-
-def _sum_of_squares(layer: LRN, x: torch.Tensor) -> torch.Tensor:
-    """Over the neighbours of each value: maps side by side, or positions of its map."""
-    depth, extent = (layer.n, 1) if layer.over == "maps" else (1, layer.n)
-    ones = torch.ones(1, 1, depth, extent, extent, dtype=x.dtype)
-    return functional.conv3d((x * x)[:, None], ones, padding=(depth // 2, extent // 2, extent // 2))[:, 0]
-
-
-def _windows(layer: Layer, volume: Volume, w: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Layers whose windows are taken apart: (N, D, H2, W2, F*F)."""
-    F, S, P = layer.F, layer.S, sides(layer.P)
-
-    def windows(values: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
-        around = _around(values, volume, (F, F), (S, S), P, 1, fill)
-        return around.unfold(2, F, S).unfold(3, F, S).flatten(4)
-
-    match layer:
-        case MaxPool():
-            return functional.max_pool2d(_around(x, volume, (F, F), (S, S), P, 1, -torch.inf), F, S)
-        case AvgPool():
-            return windows(x).sum(4) / windows(torch.ones_like(x)).sum(4)
-        case L2Pool():
-            squares = (windows(x) ** 2).sum(4)
-            return torch.where(squares > 0, torch.where(squares > 0, squares, 1).sqrt(), 0)
-        case LocallyConnected():
-            filters = w["w"].permute(0, 1, 2, 5, 3, 4).flatten(4)  # (H2, W2, K, D, F*F)
-            return torch.einsum("ndhwf,hwkdf->nkhw", windows(x), filters) + w["b"].permute(2, 0, 1)
-    raise NotImplementedError(f"PyTorch is not asked about {layer}")
-
-
-def _around(x, volume, F, S, P, dilation, fill=0.0):
-    """x with as much around it as makes its windows fit: P, and what hangs over the edge or is not seen."""
-    top, _, left, _ = P
-    behind = []
-    for size, before, count, extent, stride in zip(x.shape[2:], (top, left), volume.shape[:2], F, S, strict=True):
-        behind.append((count - 1) * stride + (extent - 1) * dilation + 1 - size - before)
-    return functional.pad(x, (left, behind[1], top, behind[0]), value=fill)
+    return loss.item(), peer.gradients()

@@ -139,7 +139,8 @@ class _Local(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         H2, W2, _, F, _, D = self.w.shape
         columns = functional.unfold(functional.pad(x, self.frame), F, stride=self.S).reshape(-1, D, F, F, H2, W2)
-        return torch.einsum("ndijhw,hwkijd->nkhw", columns, self.w) + self.b.permute(2, 0, 1)
+        y = torch.einsum("ndijhw,hwkijd->nkhw", columns, self.w) + self.b.permute(2, 0, 1)
+        return y.contiguous()  # PyTorch's batch normalization has wrong gradients over the strides that this may have
 
 
 def _local(layer: LocallyConnected, volume: Volume) -> Part:

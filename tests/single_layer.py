@@ -65,7 +65,7 @@ def by_gpunet(case: Case, given: Arrays, device: Device) -> Arrays:
     parameters = {w.name: tensors[w.name] for w in weights}
     gradients = {w.name: Tensor(f"d{w.name}", Kind.DATA, w.shape, dtype, "wanted") for w in weights if w.learnt}
     xs = [tensors[f"x{number}"] for number in range(1, len(case.inputs) + 1)]
-    emit = Emitter(builder, case.layer.type, parameters, gradients, inputs=len(xs))
+    emit = Emitter(builder, case.layer.type, parameters, gradients, inputs=len(xs), returns=True)
     wanted = {"y": case.layer.forward(emit, *xs)}
     builder.phase = "backward"
     dxs = case.layer.backward(emit, tensors["dy"], needs_dx=True)

@@ -109,7 +109,11 @@ class BoundProgram:
         fixed, late = _resolved(op, {"images": n, "first_image": turn.first, "accumulate": int(turn.round > 0)})
         if not late:
             return lambda: function(*arrays, **fixed)
-        return lambda: function(*arrays, **fixed, **{name: self._now(what) for name, what in late.items()})
+        return lambda: function(*arrays, **fixed, **{name: self._number(what) for name, what in late.items()})
+
+    def _number(self, what: RunTime) -> float:
+        now = self._now(what.name)
+        return now if what.factor == 1 else what.factor * now  # a seed is an integer of more bits than a float has
 
     # -- poison ------------------------------------------------------------------------------------
 
@@ -143,15 +147,15 @@ class BoundProgram:
         self.poison_free(loop.first if loop and ends and turn.more else turn.step + 1)
 
 
-def _resolved(op: Op, known: Mapping[str, int]) -> tuple[dict[str, float], dict[str, str]]:
-    """(numbers by attribute, RunTime names by attribute): what is known now, and what is to be asked at each call."""
+def _resolved(op: Op, known: Mapping[str, int]) -> tuple[dict[str, float], dict[str, RunTime]]:
+    """(numbers by attribute, RunTimes by attribute): what is known now, and what is to be asked at each call."""
     fixed: dict[str, float] = {}
-    late: dict[str, str] = {}
+    late: dict[str, RunTime] = {}
     for name, value in op.attributes.items():
         if not isinstance(value, RunTime):
             fixed[name] = value
         elif value.name in known:
             fixed[name] = known[value.name]
         else:
-            late[name] = value.name
+            late[name] = value
     return fixed, late

@@ -117,7 +117,7 @@ def _digits() -> tuple[Split, Split]:
 def learn(config: Config, data: Dataset, device: str, watchers: Sequence[Watcher] = ()) -> dict[str, np.ndarray]:
     """The weights after training."""
     told = config.train
-    options: dict[str, Any] = {"optimizer": told.rule, "seed": told.seed, "learning_rate": told.learning_rate}
+    options: dict[str, Any] = {"optimizer": told.learning, "seed": told.seed, "learning_rate": told.learning_rate}
     with Model(config.net, told.batch, device, **options) as model:
         Trainer(model, data, epochs=told.epochs, seed=told.seed, schedule=told.schedule, watchers=watchers).run()
         return dict(model.parameters)

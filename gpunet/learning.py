@@ -1,16 +1,21 @@
-"""What a training step changes in the parameters: by which optimizer, and which layers are left as they are.
+"""What a training step changes in the parameters: by which optimizer, how far, and which layers are left as they are.
 
 A Learning is one value for all of it, and stands wherever an optimizer does.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from math import inf
+from typing import Literal, get_args
 
 from gpunet.errors import ConfigError
 from gpunet.optimizers import Optimizer
 from gpunet.optimizers import optimizer as find_optimizer
+
+Decay = Literal["all", "weights"]
+"""Which parameters weight decay pulls at."""
 
 
 @dataclass(frozen=True, init=False)
@@ -21,26 +26,59 @@ class Learning:
     `freeze`     names of layers that learn nothing, or patterns of them, like "conv*" (`*`, `?` and `[...]` as in a
                  shell): what lies below the first layer that learns has no backward pass, and batch normalization in
                  them takes its running statistics, as in a forward pass, and does not move them
+    `rate_factors`  what the learning rate of a layer is multiplied by, like {"fc*": 10}, by its name or a pattern; of
+                 several that match, the last one counts
+    `decay`      "all": the optimizer's weight_decay is that of all parameters; "weights": of weights alone, and biases
+                 and the scales and shifts of norms have none
 
-    Raises ConfigError for an optimizer that there is not.
+    Raises ConfigError for an optimizer that there is not, for factors not above 0, for another `decay`.
     """
 
     optimizer: Optimizer
     freeze: tuple[str, ...]
+    rate_factors: tuple[tuple[str, float], ...]
+    decay: Decay
 
-    def __init__(self, optimizer: str | Optimizer = "momentum", *, freeze: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        optimizer: str | Optimizer = "momentum",
+        *,
+        freeze: str | Iterable[str] = (),
+        rate_factors: Mapping[str, float] | Iterable[tuple[str, float]] = (),
+        decay: Decay = "all",
+    ) -> None:
+        factors = dict(rate_factors)
+        for pattern, factor in factors.items():
+            if not is_positive(factor):
+                raise ConfigError(f"rate_factors: {pattern!r} must be a number above 0; got {factor!r}")
+        if decay not in get_args(Decay):
+            raise ConfigError(f"decay must be one of {', '.join(get_args(Decay))}; got {decay!r}")
         put = object.__setattr__
         put(self, "optimizer", find_optimizer(optimizer))
         put(self, "freeze", (freeze,) if isinstance(freeze, str) else tuple(freeze))
+        put(self, "rate_factors", tuple((pattern, float(factor)) for pattern, factor in factors.items()))
+        put(self, "decay", decay)
 
     def frozen(self, layers: Collection[str]) -> frozenset[str]:
         """Those of the layers that are frozen. Raises ConfigError for a pattern that none of them matches."""
         return frozenset(name for pattern in self.freeze for name in matching("freeze", pattern, layers))
 
+    def factors(self, layers: Collection[str]) -> dict[str, float]:
+        """What the learning rate of each layer is multiplied by. Raises ConfigError as `frozen`."""
+        found = dict.fromkeys(layers, 1.0)
+        for pattern, factor in self.rate_factors:
+            found |= dict.fromkeys(matching("rate_factors", pattern, layers), factor)
+        return found
+
 
 def learning(what: "str | Optimizer | Learning") -> Learning:
     """A Learning as it is; of an optimizer, or the name of one, a Learning with nothing else to it."""
     return what if isinstance(what, Learning) else Learning(what)
+
+
+def is_positive(number: object) -> bool:
+    """Whether it is a finite number above 0."""
+    return isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < inf
 
 
 def matching(option: str, pattern: str, layers: Collection[str]) -> list[str]:

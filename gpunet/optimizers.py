@@ -6,7 +6,7 @@ gpunet/devices/cpu/update.py.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import ClassVar
 
@@ -53,10 +53,25 @@ class Optimizer:
         """The names of what can be set."""
         return tuple(field.name for field in fields(cls))
 
-    def emit(self, emit: Emitter, dw: Tensor, w: Tensor, caches: tuple[Tensor, ...]) -> None:
-        """Emit the update of one parameter from its gradient, which it may use as scratch."""
+    def emit(
+        self,
+        emit: Emitter,
+        dw: Tensor,
+        w: Tensor,
+        caches: tuple[Tensor, ...],
+        factor: float = 1.0,
+        *,
+        decays: bool = True,
+    ) -> None:
+        """Emit the update of one parameter from its gradient, which it may use as scratch.
+
+        `factor`  what the learning rate is multiplied by
+        `decays`  whether weight_decay is meant for this parameter, too
+        """
         numbers: dict[str, Attribute] = {name: getattr(self, name) for name in self.settings()}
-        late = {"learning_rate": LEARNING_RATE} | ({"step": STEP} if self.counts else {})
+        if not decays:
+            numbers["weight_decay"] = 0.0
+        late = {"learning_rate": replace(LEARNING_RATE, factor=factor)} | ({"step": STEP} if self.counts else {})
         emit.op(f"{self.name}_update", (dw,), (w, *caches), attributes={**late, **numbers})
 
 

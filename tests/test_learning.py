@@ -12,7 +12,8 @@ import gpunet
 from gpunet import ConfigError, Dropout, Learning, Model, Net
 from gpunet.cli.app import app
 from gpunet.net.config import dump, load_config
-from gpunet.optimizers import Adam, Momentum
+from gpunet.optimizers import OPTIMIZERS, Adam, Momentum
+from gpunet.optimizers import optimizer as find_optimizer
 from tests.conftest import make_device
 from tests.layer_checks import check_savings, trained
 from tests.nets import BLOCKS, small
@@ -168,6 +169,62 @@ def trained_twice_alike(net: Net, device) -> bool:
     return trained(net, device, **options) == trained(net, device, without=("in-place",), **options)
 
 
+def judged(net, device, how: Learning, steps: int, groups, clip=None) -> None:
+    """The model steps as PyTorch does: `groups` of (name, value) and what `clip` does to them before a step."""
+    with Model(net, 5, device, optimizer=how, dtype="float64", learning_rate=0.02) as model:
+        judge = Judge(dict(model.parameters))
+        settings = dict(lr=0.02, momentum=0.9)
+        optimizer = torch.optim.SGD([settings | groups(name) | {"params": [w]} for name, w in judge.learnt.items()])
+        for step in range(steps):
+            images, labels = batch(5 - step % 3, step)
+            loss = torch.nn.functional.cross_entropy(judge(torch.tensor(images)), torch.tensor(labels))
+            optimizer.zero_grad()
+            loss.backward()
+            if clip is not None:
+                clip(judge.learnt.values())
+            optimizer.step()
+            assert model.step(images, labels) == pytest.approx(loss.item(), rel=1e-8)
+        for name, value in model.parameters.items():
+            np.testing.assert_allclose(value, judge.values[name].detach().numpy(), rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_factors_of_the_learning_rate_are_pytorchs_groups(device):
+    how = Learning(rate_factors={"*": 0.5, "fc*": 3, "fc1": 0.25, "bn2": 2})
+    factors = {"conv1": 0.5, "conv2": 0.5, "bn1": 0.5, "bn3": 0.5, "bn2": 2, "fc1": 0.25, "fc2": 3}
+    judged(normed(), device, how, 30 if device.name == "cpu" else 2, lambda n: {"lr": 0.02 * factors[n.split(".")[0]]})
+
+
+def test_weight_decay_of_weights_alone_is_that_of_pytorchs_groups(device):
+    how = Learning(Momentum(weight_decay=0.3), decay="weights")
+    steps = 30 if device.name == "cpu" else 2
+    judged(normed(), device, how, steps, lambda name: {"weight_decay": 0.3 * name.endswith(".w")})
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_leaves_biases_and_norms_alone_where_only_weights_decay(optimizer):
+    rule = find_optimizer(optimizer, weight_decay=0.25)
+    program = gpunet.plan(normed(), 3, optimizer=Learning(rule, decay="weights", rate_factors={"bn?": 4})).program
+    for op in (op for op in program.ops if op.name == f"{optimizer}_update"):
+        layer, _, name = op.outputs[0].name.partition(".")
+        assert op.attributes["weight_decay"] == (0.25 if name == "w" else 0)
+        assert op.attributes["learning_rate"].factor == (4 if layer.startswith("bn") else 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate_factors": {"cnv1": 2}}, "rate_factors: no layer is called 'cnv1'; did you mean conv1?"),
+        ({"rate_factors": {"conv1": 0}}, "rate_factors: 'conv1' must be a number above 0; got 0"),
+        ({"rate_factors": {"conv1": float("nan")}}, "got nan"),
+        ({"decay": "biases"}, "decay must be one of all, weights; got 'biases'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, words):
+    with pytest.raises(ConfigError) as caught:
+        gpunet.plan(small(), 3, optimizer=Learning(**options))
+    assert words in str(caught.value)
+
+
 # -- in configs and commands -----------------------------------------------------------------------
 
 
@@ -179,6 +236,14 @@ def test_a_config_says_it_and_a_dump_keeps_it(tmp_path):
     assert config.train.learning == Learning(Adam(beta1=0.5), freeze="conv*")
     file.write_text(dump(config))
     assert load_config(file) == config
+    file.write_text(text + 'rate_factors = {"fc*" = 10, conv1 = 0.5}\ndecay = "weights"\n')
+    config = load_config(file)
+    assert config.train.learning == Learning(rate_factors={"fc*": 10, "conv1": 0.5}, decay="weights")
+    file.write_text(dump(config))
+    assert load_config(file) == config
+    file.write_text(text + 'rate_factors = {"fc*" = 10, conv1 = "a"}\n')
+    with pytest.raises(ConfigError, match=r"rate_factors must be a table, each value a number above 0.*conv1.*'a'"):
+        load_config(file)
     file.write_text(text + "freeze = [1]\n")
     with pytest.raises(ConfigError, match="freeze must be a list, each of it"):
         load_config(file)
@@ -216,3 +281,21 @@ def test_a_run_leaves_what_is_frozen_as_it_was_and_goes_on_so(tmp_path):
     assert same == {"conv1.w", "conv1.b", "bn1.scale", "bn1.shift", "bn1.mean", "bn1.variance"}
     other = CliRunner().invoke(app, ["train", "--resume", str(tmp_path / "run"), "--epochs", "2", "--freeze", "fc1"])
     assert other.exit_code == 2 and "frozen: conv1, bn1 in the checkpoint, fc1 now" in other.output
+
+
+def test_a_run_goes_on_only_with_the_same_factors_and_decay(tmp_path):
+    config = tmp_path / "net.toml"
+    config.write_text(
+        'input = "8x8x1"\nnet = "CONV3-4 -> RELU -> FC-10"\n'
+        '[train]\nepochs = 1\nweight_decay = 0.1\ndecay = "weights"\nrate_factors = {"fc*" = 2}\n'
+    )
+    run = tmp_path / "run"
+    found = CliRunner().invoke(app, ["train", str(config), "--device", "cpu", "--out", str(run)])
+    assert found.exit_code == 0, found.output
+    kept = run / "config.toml"
+    assert load_config(kept).train.learning == load_config(config).train.settled().learning
+    kept.write_text(kept.read_text().replace('decay = "weights"', "").replace('"fc*" = 2', '"fc*" = 3'))
+    other = CliRunner().invoke(app, ["train", "--resume", str(run), "--epochs", "2"])
+    assert other.exit_code == 2
+    assert "without weight decay: conv1.b, fc1.b in the checkpoint, not there now" in other.output
+    assert "factors of the learning rate: fc1 2 in the checkpoint, fc1 3 now" in other.output

@@ -11,6 +11,7 @@ from gpunet.errors import ConfigError
 from gpunet.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
+    from gpunet.learning import Learning
     from gpunet.net.config import Config
 
 
@@ -161,6 +162,12 @@ def resized(config: "Config", width: float | None, input: str | None) -> "Config
     return replace(config, net=config.net.scaled(1 if width is None else width, input))
 
 
+def learning(config: "Config", optimizer: str | None, freeze: list[str] | None = None) -> "Learning":
+    """How parameters learn: as the config says, with another optimizer or other frozen layers where they are given."""
+    given: dict[str, Any] = {"optimizer": optimizer, "freeze": freeze}
+    return replace(config.train.learning, **{name: value for name, value in given.items() if value is not None})
+
+
 def plan_settings(
     config: "Config",
     optimizer: str | None,
@@ -172,11 +179,8 @@ def plan_settings(
     reserve: str | None,
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
-    from gpunet.learning import Learning
-
-    name = config.train.optimizer if optimizer is None else optimizer
     return {
-        "optimizer": Learning(name, freeze=config.train.freeze if freeze is None else freeze),
+        "optimizer": learning(config, optimizer, freeze),
         "mode": str(mode),
         "dtype": str(dtype),
         "device": str(device),

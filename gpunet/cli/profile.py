@@ -37,7 +37,6 @@ def profile(
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
-    from gpunet.learning import Learning
     from gpunet.profile.measure import profile as measure
     from gpunet.report.console import working
 
@@ -51,7 +50,7 @@ def profile(
             watch=lambda done: say(f"timed {done} of {steps} steps"),
             budget=budget,
             reserve=reserve,
-            optimizer=Learning(optimizer or config.train.optimizer, freeze=config.train.freeze),
+            optimizer=options.learning(config, optimizer),
             dtype=str(dtype),
         )
     if json:

@@ -68,10 +68,7 @@ def lower(
         loss, correct = tensors.loss, tensors.correct
         dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
-        for parameter in parameters:
-            if parameter.gradient is not None:
-                layer = Emitter(builder, parameter.tensor.layer)
-                how.optimizer.emit(layer, parameter.gradient, parameter.tensor, parameter.caches)
+        _emit_updates(builder, how, parameters, how.factors([node.name for node in net.nodes]))
         for node in nodes:
             if node.name not in frozen:
                 node.layer.update(emitters[node.name])
@@ -215,6 +212,18 @@ def _emit_backward(
             elif learns[name]:
                 gradients[name] = dx
     return gradients.get(INPUT)
+
+
+def _emit_updates(
+    builder: Builder, how: Learning, parameters: Sequence[Parameter], factors: Mapping[str, float]
+) -> None:
+    """Update all that is learnt; `factors`: of the learning rate, by layer."""
+    for parameter in parameters:
+        if parameter.gradient is not None:
+            w = parameter.tensor
+            decays = how.decay == "all" or parameter.deviation > 0  # drawn at random are weights alone
+            emit = Emitter(builder, w.layer)
+            how.optimizer.emit(emit, parameter.gradient, w, parameter.caches, factors[w.layer], decays=decays)
 
 
 def _learning_upstream(net: Net, frozen: Collection[str], image_gradient: bool) -> dict[str, bool]:

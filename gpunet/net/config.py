@@ -15,13 +15,13 @@ Every key that is unknown, of the wrong type or out of range is reported, all at
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
-from gpunet.learning import Learning
+from gpunet.learning import Decay, Learning
 from gpunet.net.document import Document
 from gpunet.net.fields import Amount, Length, Line, OneOf, Range, problem, types_of
 from gpunet.net.layer_text import MOST_NAME, START
@@ -42,6 +42,9 @@ SETTINGS = tuple(dict.fromkeys(name for kind in OPTIMIZERS.values() for name in 
 
 SHAPES = tuple(dict.fromkeys(name for kind in SCHEDULES.values() for name in kind.settings()))
 """The settings of all schedules; each is a field of TrainConfig."""
+
+HOW = tuple(entry.name for entry in fields(Learning) if entry.name != "optimizer")
+"""How parameters learn beside the optimizer; each is a field of TrainConfig."""
 
 MAY_BE_NONE = (*SETTINGS, *SHAPES, "weights", "budget", "reserve", "max_cost", "checkpoint_every", "size")
 """The fields of TrainConfig that need not be said."""
@@ -69,6 +72,8 @@ class TrainConfig:
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
     `freeze`    layers that learn nothing, by name or pattern: see gpunet.learning.Learning
+    `rate_factors, decay`
+                factors of the learning rate by name or pattern of layers, and what weight decay is meant for: see there
     `schedule`  of the learning rate, one of gpunet.schedules
     `every, milestones, gamma, least_rate, metric, factor, patience`
                 settings of the schedule; None or (): what the schedule says
@@ -99,6 +104,10 @@ class TrainConfig:
     beta2: Fraction | None = None
     eps: Annotated[float, Range(1e-30, 1)] | None = None
     freeze: tuple[Annotated[str, Line(100)], ...] = ()
+    rate_factors: dict[Annotated[str, Line(100)], Annotated[float, Range(0, 1_000_000, open=("least",))]] = field(
+        default_factory=dict
+    )
+    decay: Decay = "all"
     schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"
     every: Annotated[int, Range(1, 1_000_000)] | None = None
     milestones: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()
@@ -140,8 +149,8 @@ class TrainConfig:
 
     @property
     def learning(self) -> Learning:
-        """How parameters learn: the optimizer with its settings, and what is frozen."""
-        return Learning(self.rule, freeze=self.freeze)
+        """How parameters learn: the optimizer with its settings, what is frozen, and the like."""
+        return Learning(self.rule, **{name: getattr(self, name) for name in HOW})
 
     @property
     def shape(self) -> Schedule:
@@ -214,7 +223,7 @@ def dump(config: Config) -> str:
     them all.
     """
     top = {key: value for key in ("title", "source") if (value := getattr(config, key))}
-    train = {key: value for key, value in asdict(config.train).items() if value is not None and value != ()}
+    train = {key: value for key, value in asdict(config.train).items() if value is not None and value not in ((), {})}
     return _dumped(config.net, top, {"train": train})
 
 

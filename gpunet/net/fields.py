@@ -2,8 +2,8 @@
 
 The notation and the config both check values here: a new layer or a new setting is a dataclass and nothing else. A type
 is int, float, bool, str, a Literal of words, a tuple of sizes, one of these with a rule, like
-`Annotated[int, Range(1, 100)]`, alternatives of them, or a list of them, `tuple[int, ...]`; `None` among alternatives
-means that the field may be left out, since no text can say it.
+`Annotated[int, Range(1, 100)]`, alternatives of them, a list of them, `tuple[int, ...]`, or a table of them,
+`dict[str, float]`; `None` among alternatives means that the field may be left out, since no text can say it.
 """
 
 import re
@@ -21,7 +21,14 @@ from gpunet.span import parse_span, wording
 MOST_DIGITS = 9
 """Digits of a number where its type gives no range."""
 
-_WORDS = {tuple: "a list", int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+_WORDS = {
+    tuple: "a list",
+    dict: "a table",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,29 @@ class Several:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A table of keys and values, each of which one of the alternatives allows."""
+
+    most: ClassVar[int] = 1000
+    key: "tuple[tuple[type, Rule], ...]"
+    each: "tuple[tuple[type, Rule], ...]"
+
+    def holds(self, table: Any) -> bool:
+        return len(table) <= self.most and self.wrong(table) is None
+
+    def wrong(self, table: dict[Any, Any]) -> tuple[object, object] | None:
+        """The first key that is not allowed, or has a value that is not, and its value."""
+        for pair in table.items():
+            for rules, one in zip((self.key, self.each), pair, strict=True):
+                if not any(_is(base, one) and rule.holds(one) for base, rule in rules):
+                    return pair
+        return None
+
+    def described(self, base: type) -> str:
+        return f"a table, each value {' or '.join(dict.fromkeys(rule.described(kind) for kind, rule in self.each))}"
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """Any value of the type, numbers of at most nine digits: what a size can be, and nothing that explodes."""
 
@@ -144,7 +174,7 @@ class Anything:
         return f"{_WORDS[base]} of at most {MOST_DIGITS} digits" if base is int else _WORDS[base]
 
 
-Rule = Range | OneOf | Line | Amount | Sizes | Length | Several | Anything
+Rule = Range | OneOf | Line | Amount | Sizes | Length | Several | Named | Anything
 
 
 def sizes_in(value: object) -> tuple[int, ...] | None:
@@ -182,6 +212,9 @@ def problem(owner: type, name: str, value: object) -> str | None:
     wanted = " or ".join(dict.fromkeys(rule.described(base) for base, rule in rules))
     if isinstance(value, list) and len(value) < 10 and any(isinstance(rule, Sizes) for _, rule in rules):
         value = sizes_in(value) or value
+    tables = [rule for _, rule in rules if isinstance(rule, Named)]
+    if tables and isinstance(value, dict) and (pair := tables[0].wrong(value)):
+        return f"{name} must be {wanted}; got {' = '.join(shown(one) for one in pair)}"
     return f"{name} must be {wanted}; got {shown(value)}{nearest(value, words) if isinstance(value, str) else ''}"
 
 
@@ -207,6 +240,9 @@ def _rule(kind: Any) -> tuple[type, Rule]:
         return str, OneOf(get_args(kind))
     if get_origin(kind) is tuple and Ellipsis in get_args(kind):
         return tuple, Several(_rules(get_args(kind)[0]))
+    if get_origin(kind) is dict:
+        key, each = get_args(kind)
+        return dict, Named(_rules(key), _rules(each))
     if get_origin(kind) is tuple:
         return tuple, Sizes(len(get_args(kind)))
     if get_origin(kind) is Annotated:

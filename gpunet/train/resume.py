@@ -8,6 +8,8 @@ import numpy as np
 
 from gpunet.data.dataset import AnySplit
 from gpunet.errors import ConfigError
+from gpunet.memory.plan import Plan
+from gpunet.program.program import RunTime
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
 
@@ -18,8 +20,6 @@ LOOKED_AT = 256
 def identity(trainer: Trainer) -> dict[str, Any]:
     """What a run is, as plain values in words: with the same, a run that goes on ends in the same bits."""
     net, plan, rates = trainer.model.net, trainer.model.plan, trainer.rates
-    settings = next((op.attributes for op in plan.program.ops if op.name == f"{plan.optimizer}_update"), {})
-    plain = ", ".join(f"{name}={value}" for name, value in settings.items() if isinstance(value, int | float))
     wave = f", {trainer.epochs} epochs" if rates.schedule.name == "cosine" else ""  # its length
     return {
         "input": f"{net.input}, scale {net.scale}, shift {net.shift}, fit {net.fit}",
@@ -28,7 +28,7 @@ def identity(trainer: Trainer) -> dict[str, Any]:
         "loss": str(net.loss),
         "batch": trainer.model.batch,
         "dtype": plan.dtype,
-        "optimizer": f"{plan.optimizer}({plain})",
+        **_learning(plan),
         **({"frozen": ", ".join(plan.frozen)} if plan.frozen else {}),
         "learning rate": rates.learning_rate,
         "schedule": f"{rates.schedule}{wave}",
@@ -37,6 +37,25 @@ def identity(trainer: Trainer) -> dict[str, Any]:
         "data to learn from": fingerprint(trainer.data.train),
         "data to test on": fingerprint(trainer.data.test),
     }
+
+
+def _learning(plan: Plan) -> dict[str, str]:
+    """How parameters learn, as the updates of a plan have it."""
+    updates = [op for op in plan.program.ops if op.name == f"{plan.optimizer}_update"]
+    decays = [float(op.attributes["weight_decay"]) for op in updates]  # type: ignore[arg-type]
+    settings = updates[decays.index(max(decays))].attributes if updates else {}
+    plain = ", ".join(f"{name}={value}" for name, value in settings.items() if isinstance(value, int | float))
+    spared = [op.outputs[0].name for op, decay in zip(updates, decays, strict=True) if decay < max(decays)]
+    rates = {op.layer: op.attributes["learning_rate"] for op in updates}
+    factors = [
+        f"{layer} {rate.factor:g}" for layer, rate in rates.items() if isinstance(rate, RunTime) and rate.factor != 1
+    ]
+    found = {
+        "optimizer": f"{plan.optimizer}({plain})",
+        "without weight decay": ", ".join(sorted(spared)),
+        "factors of the learning rate": ", ".join(sorted(factors)),
+    }
+    return {name: words for name, words in found.items() if words}
 
 
 def resume(trainer: Trainer, checkpoint: Checkpoint) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpunet.errors import DataError, ShapeError
-from gpunet.net.net import Net
+from gpunet.net.net import Net, least_images
 
 
 def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.ndarray:
@@ -31,11 +31,6 @@ def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.nda
         bad = next(i for i, image in enumerate(images) if not (-most <= image.min() and image.max() <= most))
         raise DataError(f"image {bad} of the batch holds NaN, or values that are infinite in {dtype}")
     return images
-
-
-def least_images(mixing: str) -> int:
-    """The fewest images to train on, where the layer `mixing`, "" for none, needs all of a batch together."""
-    return 2 if mixing else 1
 
 
 def check_enough(n: int, mixing: str) -> None:

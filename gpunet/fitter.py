@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from gpunet.batch import least_images
 from gpunet.errors import BudgetError
 from gpunet.learning import learning
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
-from gpunet.net.net import Net
+from gpunet.net.net import Net, least_images
 from gpunet.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
 from gpunet.predict import predicted_images_per_second
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from operator import index
 
-from gpunet.batch import least_images
 from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, apply
@@ -16,7 +15,7 @@ from gpunet.learning import Learning, learning
 from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
 from gpunet.memory.size import parse_bytes
-from gpunet.net.net import Net
+from gpunet.net.net import Net, least_images
 from gpunet.optimizers import Optimizer
 from gpunet.program.program import Mode, Program
 

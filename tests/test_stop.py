@@ -169,7 +169,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(r
         (("--resume", "a", "--out", "b"), "leave out --out"),
         (("--resume", "b"), "b is no folder of a run: it holds no config.toml"),
         (("--resume", "only_config"), "only_config holds no checkpoint"),
-        ((), "no net was given; give one, like vgg_digits, or go on with a run: --resume RUN"),
+        ((), "no net was given; give one, like vgg_digits; start from the weights of another run"),
         ((TINY, "--schedule", "step"), "the schedule step needs every = 10"),
         ((TINY, "--schedule", "cosin"), "did you mean cosine?"),
         ((TINY, "--warmup", "9 lives"), "warmup must be a length"),

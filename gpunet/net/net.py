@@ -244,6 +244,11 @@ class Net:
                 raise wrong
 
 
+def least_images(mixing: str) -> int:
+    """The fewest images to train on, where the layer `mixing`, "" for none, needs all of a batch together."""
+    return 2 if mixing else 1
+
+
 def _named(layers: Sequence[Layer | tuple[str, Layer] | Node]) -> Iterator[Node]:
     """Nodes in order: unnamed layers are numbered by type, those without inputs take the one before."""
     counts: dict[str, int] = {}

@@ -66,7 +66,7 @@ def assert_sound(buffers: list[Buffer], base: list[Buffer], alignment: int) -> N
     assert placed.height_bytes % alignment == 0
 
 
-@settings(max_examples=8_000, deadline=None)
+@settings(max_examples=3_000, deadline=None)
 @given(plans())
 def test_no_overlap_in_random_plans(buffers: list[Buffer]) -> None:
     assert_sound(buffers, [], 256)

@@ -219,7 +219,7 @@ def test_plan_shows_who_is_alive_at_the_peak(run: Run) -> None:
         "vgg_digits --budget 600MiB --without pool-before-relu --dtype float64",
         "vgg_cifar --budget 1GiB --max-cost 0.01",
         "vgg16 --budget 2.5GiB",
-        "vgg16 --budget 6GiB --reserve 300MiB",
+        pytest.param("vgg16 --budget 6GiB --reserve 300MiB", marks=pytest.mark.slow),
         "'INPUT[31x17x3] -> CONV5-7(S=3, P=0, fit=pad) -> RELU -> FC-33 -> FC-5' --budget 100MiB --device cpu",
     ],
 )

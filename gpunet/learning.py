@@ -31,13 +31,19 @@ class Learning:
     `decay`      "all": the optimizer's weight_decay is that of all parameters; "weights": of weights alone, and biases
                  and the scales and shifts of norms have none
 
-    Raises ConfigError for an optimizer that there is not, for factors not above 0, for another `decay`.
+    `clip_value`  the most that a value of a gradient may be, up or down; None: any
+    `clip_norm`  the most that the norm of all gradients together may be, else all are scaled down to it, after
+                 `clip_value`; no parameter is updated before all gradients are there
+
+    Raises ConfigError for an optimizer that there is not, for numbers not above 0, for another `decay`.
     """
 
     optimizer: Optimizer
     freeze: tuple[str, ...]
     rate_factors: tuple[tuple[str, float], ...]
     decay: Decay
+    clip_value: float | None
+    clip_norm: float | None
 
     def __init__(
         self,
@@ -46,6 +52,8 @@ class Learning:
         freeze: str | Iterable[str] = (),
         rate_factors: Mapping[str, float] | Iterable[tuple[str, float]] = (),
         decay: Decay = "all",
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ) -> None:
         factors = dict(rate_factors)
         for pattern, factor in factors.items():
@@ -53,11 +61,17 @@ class Learning:
                 raise ConfigError(f"rate_factors: {pattern!r} must be a number above 0; got {factor!r}")
         if decay not in get_args(Decay):
             raise ConfigError(f"decay must be one of {', '.join(get_args(Decay))}; got {decay!r}")
+        clips = {"clip_value": clip_value, "clip_norm": clip_norm}
+        for name, most in clips.items():
+            if most is not None and not is_positive(most):
+                raise ConfigError(f"{name} must be a number above 0; got {most!r}")
         put = object.__setattr__
         put(self, "optimizer", find_optimizer(optimizer))
         put(self, "freeze", (freeze,) if isinstance(freeze, str) else tuple(freeze))
         put(self, "rate_factors", tuple((pattern, float(factor)) for pattern, factor in factors.items()))
         put(self, "decay", decay)
+        for name, most in clips.items():
+            put(self, name, None if most is None else float(most))
 
     def frozen(self, layers: Collection[str]) -> frozenset[str]:
         """Those of the layers that are frozen. Raises ConfigError for a pattern that none of them matches."""

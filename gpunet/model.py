@@ -227,7 +227,7 @@ class Model:
         for op, call in self._bound.walk(n, self._skipped(images), STEP):
             if op.phase != "update":
                 call()
-            elif op.inputs[0] in learnt:  # the gradient is complete now, and may be gone at the end of the step
+            elif op.inputs and op.inputs[0] in learnt:  # complete now, perhaps gone at the end of the step
                 found[learnt[op.inputs[0]]] = self.device.read(self._bound.view(op.inputs[0]))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))

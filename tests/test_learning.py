@@ -1,6 +1,7 @@
 """How parameters learn, beside the optimizer: frozen layers, in plans and in models, against PyTorch's."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -287,15 +288,23 @@ def test_a_run_goes_on_only_with_the_same_factors_and_decay(tmp_path):
     config = tmp_path / "net.toml"
     config.write_text(
         'input = "8x8x1"\nnet = "CONV3-4 -> RELU -> FC-10"\n'
-        '[train]\nepochs = 1\nweight_decay = 0.1\ndecay = "weights"\nrate_factors = {"fc*" = 2}\n'
+        '[train]\nepochs = 1\nweight_decay = 0.1\ndecay = "weights"\nrate_factors = {"fc*" = 2}\nclip_value = 0.5\n'
     )
     run = tmp_path / "run"
-    found = CliRunner().invoke(app, ["train", str(config), "--device", "cpu", "--out", str(run)])
+    found = CliRunner().invoke(app, ["train", str(config), "--clip-norm", "2", "--device", "cpu", "--out", str(run)])
     assert found.exit_code == 0, found.output
     kept = run / "config.toml"
-    assert load_config(kept).train.learning == load_config(config).train.settled().learning
-    kept.write_text(kept.read_text().replace('decay = "weights"', "").replace('"fc*" = 2', '"fc*" = 3'))
+    said = replace(load_config(config).train.settled().learning, clip_norm=2)
+    assert load_config(kept).train.learning == said
+    assert (said.clip_value, said.clip_norm) == (0.5, 2)
+    kept.write_text(
+        kept.read_text()
+        .replace('decay = "weights"', "")
+        .replace("clip_value = 0.5", "")
+        .replace('"fc*" = 2', '"fc*" = 3')
+    )
     other = CliRunner().invoke(app, ["train", "--resume", str(run), "--epochs", "2"])
     assert other.exit_code == 2
     assert "without weight decay: conv1.b, fc1.b in the checkpoint, not there now" in other.output
+    assert "clipping: clip_value 0.5, clip_norm 2.0 in the checkpoint, clip_norm 2.0 now" in other.output
     assert "factors of the learning rate: fc1 2 in the checkpoint, fc1 3 now" in other.output

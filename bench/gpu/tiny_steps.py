@@ -113,6 +113,7 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
         (other_net(), dict(optimizer="momentum", dtype="float32")),
         (other_net(), dict(optimizer="momentum", dtype="float64")),
         (other_net(), dict(optimizer=Learning("sgd", freeze="bn*"), dtype="float32")),
+        (net(), dict(optimizer=Learning("sgd", clip_value=0.5, clip_norm=0.5), dtype="float32")),
         (branchy_net(), dict(optimizer="momentum", dtype="float32")),
         (augmented_net(), dict(optimizer="momentum", dtype="float32")),
         *((one, dict(optimizer="momentum", dtype="float32")) for one in other_layers()),

@@ -51,6 +51,9 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
     ] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Most norm of all gradients together, like 1.0.", show_default=False)
+    ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}; settings: see [train].", show_default=False),
@@ -101,6 +104,7 @@ def train(
     given |= {"learning_rate": learning_rate, "budget": budget, "schedule": schedule, "warmup": warmup}
     given |= {"checkpoint_every": checkpoint_every, "max_cost": max_cost, "micro_batches": micro_batches}
     given |= {"without": tuple(without) if without else None, "reserve": reserve}
+    given |= {"clip_norm": clip_norm}
     given |= {"freeze": tuple(freeze) if freeze else None}
     if tensorboard:
         writer_type()  # before anything runs

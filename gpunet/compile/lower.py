@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from zlib import crc32
 
 from gpunet.layers.loss import LOSS, LossTensors, emit_add_loss, loss_of
@@ -14,6 +15,9 @@ from gpunet.optimizers import Optimizer, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
 from gpunet.program.program import Attribute, Mode, Parameter, Program, RunTime
 from gpunet.program.tensor import Kind, Tensor
+
+BLOCK_VALUES = 16384
+"""Values of a gradient in one partial sum of its squares."""
 
 CHOICES = 7
 """Values that say what augmentation chose for an image."""
@@ -68,6 +72,7 @@ def lower(
         loss, correct = tensors.loss, tensors.correct
         dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
+        _emit_clips(builder, how, [p.gradient for p in parameters if p.gradient is not None])
         _emit_updates(builder, how, parameters, how.factors([node.name for node in net.nodes]))
         for node in nodes:
             if node.name not in frozen:
@@ -212,6 +217,22 @@ def _emit_backward(
             elif learns[name]:
                 gradients[name] = dx
     return gradients.get(INPUT)
+
+
+def _emit_clips(builder: Builder, how: Learning, gradients: Sequence[Tensor]) -> None:
+    """Clip the gradients as is asked for; the last layers come first, as their gradients do."""
+    emitters = [(dw, Emitter(builder, dw.layer)) for dw in reversed(gradients)]
+    if how.clip_value is not None:
+        for dw, emit in emitters:
+            emit.op("clip_by_value", (), (dw,), attributes={"most": how.clip_value})
+    if how.clip_norm is not None:
+        square_sum = Emitter(builder, LOSS).tensor("square_sum", Kind.WORKSPACE, (1,))
+        for number, (dw, emit) in enumerate(emitters):
+            partials = emit.workspace(f"{dw.name}.squares", (-(-prod(dw.shape) // BLOCK_VALUES),))
+            numbers = {"block_values": BLOCK_VALUES, "begins": int(number == 0)}
+            emit.op("add_square_sum", (dw,), (square_sum,), (partials,), attributes=numbers)
+        for dw, emit in emitters:
+            emit.op("clip_by_norm", (square_sum,), (dw,), attributes={"most": how.clip_norm})
 
 
 def _emit_updates(

@@ -139,18 +139,21 @@ def late_gradients(program: Program) -> Program:
 def early_updates(program: Program) -> Program:
     """Every parameter is updated as soon as nothing reads it any more in this step, so that its gradient dies at once.
 
-    Where a loop adds a gradient up, that is after the loop. The loss is known before: of one that is no number nothing
-    is learnt.
+    Before that its gradient is clipped, where it is to be: by value at once, by the norm of all when all are there.
+    Where a loop adds a gradient up, all this comes after the loop. The loss is known before: of one that is no number
+    nothing is learnt.
     """
     body = [op for op in program.ops if op.phase != "update"]
     known = max((step for step, op in enumerate(body) if program.loss in op.outputs), default=0)
     last_use = {t.name: step for step, op in enumerate(body) for t in op.arguments if t is not None}
     due: dict[int, list[Op]] = {}
     for update in (op for op in program.ops if op.phase == "update"):
-        ready = max(last_use[t.name] for t in (*update.inputs, *update.outputs) if t.name in last_use)
-        ready = max(ready, known)
+        used = [t.name for t in update.arguments if t is not None]
+        ready = max(known, *(last_use[name] for name in used if name in last_use))
         loop = program.loop_at(ready)
-        due.setdefault(loop.last - 1 if loop else ready, []).append(update)
+        when = loop.last - 1 if loop else ready
+        due.setdefault(when, []).append(update)
+        last_use |= dict.fromkeys(used, when)  # what uses the same later on comes behind it
     return _inserted(replace(program, ops=tuple(body)), due)
 
 

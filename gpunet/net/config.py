@@ -46,7 +46,18 @@ SHAPES = tuple(dict.fromkeys(name for kind in SCHEDULES.values() for name in kin
 HOW = tuple(entry.name for entry in fields(Learning) if entry.name != "optimizer")
 """How parameters learn beside the optimizer; each is a field of TrainConfig."""
 
-MAY_BE_NONE = (*SETTINGS, *SHAPES, "weights", "budget", "reserve", "max_cost", "checkpoint_every", "size")
+MAY_BE_NONE = (
+    *SETTINGS,
+    *SHAPES,
+    "clip_value",
+    "clip_norm",
+    "weights",
+    "budget",
+    "reserve",
+    "max_cost",
+    "checkpoint_every",
+    "size",
+)
 """The fields of TrainConfig that need not be said."""
 
 
@@ -72,8 +83,9 @@ class TrainConfig:
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
     `freeze`    layers that learn nothing, by name or pattern: see gpunet.learning.Learning
-    `rate_factors, decay`
-                factors of the learning rate by name or pattern of layers, and what weight decay is meant for: see there
+    `rate_factors, decay, clip_value, clip_norm`
+                factors of the learning rate by name or pattern of layers, what weight decay is meant for, the most that
+                values of gradients and the norm of them all may be: see there
     `schedule`  of the learning rate, one of gpunet.schedules
     `every, milestones, gamma, least_rate, metric, factor, patience`
                 settings of the schedule; None or (): what the schedule says
@@ -108,6 +120,8 @@ class TrainConfig:
         default_factory=dict
     )
     decay: Decay = "all"
+    clip_value: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
+    clip_norm: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"
     every: Annotated[int, Range(1, 1_000_000)] | None = None
     milestones: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()

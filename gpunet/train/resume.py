@@ -50,10 +50,12 @@ def _learning(plan: Plan) -> dict[str, str]:
     factors = [
         f"{layer} {rate.factor:g}" for layer, rate in rates.items() if isinstance(rate, RunTime) and rate.factor != 1
     ]
+    clips = {op.name: op.attributes["most"] for op in plan.program.ops if op.name in ("clip_by_value", "clip_by_norm")}
     found = {
         "optimizer": f"{plan.optimizer}({plain})",
         "without weight decay": ", ".join(sorted(spared)),
         "factors of the learning rate": ", ".join(sorted(factors)),
+        "clipping": ", ".join(f"{name.replace('_by', '')} {most}" for name, most in clips.items()),
     }
     return {name: words for name, words in found.items() if words}
 

@@ -1,5 +1,6 @@
 """What all tests share: the devices and seeded random numbers."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from tests.emulator.bench import Bench
 from tests.emulator.driver import ORDERS, EmulatorDriver
 
 ON_GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: programs still hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_device(name: str) -> Device:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
+from gpunet.cli.dataset import dataset_of
 from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -92,19 +93,10 @@ def _data(net: "Net", path: Path, told: "TrainConfig") -> tuple[list[str], "Data
 
     Raises DataError where the net cannot use it, or learnt to tell other classes apart.
     """
-    from gpunet.data import load
     from gpunet.net.words import listed
     from gpunet.train.weights import class_names, read_about
 
-    dataset = load(
-        told.data,
-        shape=net.image.shape,
-        classes=net.classes,
-        seed=told.seed,
-        size=told.size,
-        skip_broken=told.skip_broken,
-    )
-    dataset.require(net.image.shape, net.classes)
+    dataset = dataset_of(net, told)
     names = class_names(path, net.classes)
     if dataset.classes and read_about(path).get("classes") and list(dataset.classes) != names:
         raise DataError(

@@ -1,12 +1,15 @@
 """`gpunet show`: pictures of what runs measured, of what a net takes for what, and of what it learnt."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpunet.cli import options
+from gpunet.cli.dataset import dataset_of
+from gpunet.cli.trained import scoring_model, scoring_plan, weights_file
 from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -172,7 +175,6 @@ def _judged(
     run: Path, data: str | None, size: str | None, batch: int | None, device: options.AnyDevice
 ) -> "tuple[Config, Dataset, Judged]":
     """The config of a run, its data, and what its net says of every test image."""
-    from gpunet.model import Model
     from gpunet.report.console import working
     from gpunet.train.judge import judge
     from gpunet.train.weights import open_weights
@@ -181,28 +183,18 @@ def _judged(
     dataset = _dataset(config, data, size)
     n = len(dataset.test)
     most = min(n, config.train.batch if batch is None else batch)
-    with Model(config.net, most, str(device), mode="infer") as model, working("testing") as say:
-        for name in model.parameters:
-            model.parameters[name] = values[name]
+    made = scoring_plan(config.net, most, device, None)
+    with scoring_model(config.net, made, values) as model, working("testing") as say:
         judged = judge(model, dataset.test, lambda done: say(f"testing: {done:,} of {n:,} images"))
     return config, dataset, judged
 
 
 def _dataset(config: "Config", data: str | None, size: str | None) -> "Dataset":
     """The data of the run, or others. Raises DataError where the net cannot use them."""
-    from gpunet.data import load
-
-    told, net = config.train, config.net
-    dataset = load(
-        told.data if data is None else data,
-        shape=net.image.shape,
-        classes=net.classes,
-        seed=told.seed,
-        size=size or (told.size if data is None else None),
-        skip_broken=told.skip_broken,
-    )
-    dataset.require(net.image.shape, net.classes)
-    return dataset
+    told = config.train
+    if data is not None:
+        told = replace(told, data=data, size=None)
+    return dataset_of(config.net, replace(told, size=size or told.size))
 
 
 def _classes(config: "Config", names: Sequence[str]) -> list[str]:
@@ -233,14 +225,3 @@ def _image(config: "Config", image: str, data: str | None, size: str | None) -> 
     if D not in (1, 3):
         raise DataError(f"a picture has 3 maps, or 1 where it is to be grey; {config.net.name} takes {D}")
     return picture if D == 3 else grey(picture)
-
-
-def weights_file(path: Path) -> Path:
-    """The file of weights that is meant: `path`, or that of the run whose folder it is."""
-    from gpunet.train.folder import WEIGHTS
-
-    if not path.is_dir():
-        return path
-    if not (path / WEIGHTS).is_file():
-        raise DataError(f"{path} holds no {WEIGHTS}; give the folder of a run that finished an epoch, or a file")
-    return path / WEIGHTS

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
+from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
 from gpunet.cli.starting import starting_config
 from gpunet.errors import GpunetError, OutOfMemory
@@ -230,18 +231,7 @@ def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
 
     Raises DataError where the net cannot use them.
     """
-    from gpunet.data import load
-
-    net, told = config.net, config.train
-    dataset = load(
-        told.data,
-        shape=net.image.shape,
-        classes=net.classes,
-        seed=told.seed,
-        size=told.size,
-        skip_broken=told.skip_broken,
-    )
-    dataset.require(net.image.shape, net.classes)
+    dataset = dataset_of(config.net, config.train)
     if tell:
         typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
     if tell and dataset.note:

@@ -75,7 +75,8 @@ class Model:
         self._ahead: Ahead | None = None
         self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
-        self.steps = 0  # taken so far; set it to go on from where another run stopped
+        self.steps = 0  # taken so far, and the images that they learnt from;
+        self.seen = 0  # set both to go on from where another run stopped
         name = device.name if isinstance(device, Device) else choose_device(device)
         options: dict[str, Any] = dict(
             optimizer=optimizer,
@@ -148,6 +149,7 @@ class Model:
             call()
             known = known or self.plan.program.loss in op.outputs
         self.steps += 1
+        self.seen += n
         self._ask_ahead()
         return self._read_loss() if loss is None else loss
 
@@ -345,6 +347,8 @@ class Model:
         match what:
             case "step":
                 return self.steps + 1
+            case "seen":
+                return self.seen
             case "seed":
                 return int(self.seed) % 2**63
             case "training":

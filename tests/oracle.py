@@ -375,7 +375,7 @@ def augment(
     scales: tuple[float, ...] = (1, 1, 1),
     shifts: tuple[float, ...] = (0, 0, 0),
     seed: int = 0,
-    step: int = 0,
+    seen: int = 0,
     layer: int = 0,
     first_image: int = 0,
     training: int = 1,
@@ -390,8 +390,8 @@ def augment(
 
     for n in range(N):
         words: list[int] = []
-        for group in (2 * (first_image + n), 2 * (first_image + n) + 1):
-            words += philox((group % 2**32, group // 2**32, step, layer), (seed % 2**32, seed // 2**32))
+        for group in (2 * (seen + first_image + n), 2 * (seen + first_image + n) + 1):
+            words += philox((group % 2**32, group // 2**32, 0, layer), (seed % 2**32, seed // 2**32))
         u = [word / 2**32 for word in words]
         down, across = H0 + 2 * P - H, W0 + 2 * P - W
         top, left = (int(u[0] * (down + 1)), int(u[1] * (across + 1))) if training else (down // 2, across // 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet import Model, load
+from gpunet import Augment, Model, Net, load
 from gpunet.data import Dataset, Split
 from gpunet.memory.plan import Plan
 from gpunet.optimizers import OPTIMIZERS, Optimizer
@@ -17,7 +17,13 @@ from gpunet.train.folder import RunFolder
 from gpunet.train.resume import resume
 from gpunet.train.trainer import Progress, Trainer, Watcher
 
-NET = load("INPUT[4x4x1] -> CONV3-2 -> BN -> RELU -> DROPOUT -> FC-3")
+
+def augmented(pattern: str, pad: int = 1) -> Net:
+    net = load(pattern)
+    return Net(net.input, net.nodes, augment=Augment(pad=pad, flip=True, contrast=0.3, brightness=0.3))
+
+
+NET = augmented("INPUT[4x4x1] -> CONV3-2 -> BN -> RELU -> DROPOUT -> FC-3")
 BATCH, EACH, EPOCHS = 3, 15, 4
 """60 steps; the last batch of an epoch has fewer images."""
 

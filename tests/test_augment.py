@@ -18,7 +18,7 @@ from tests.op_calls import Call, Draw
 from tests.ops import run_op
 from tests.test_ways import planned
 
-WHERE = {"seed": 0x299F31D0A4093822, "step": 7, "layer": 0x9370734, "first_image": 0, "training": 1}
+WHERE = {"seed": 0x299F31D0A4093822, "seen": 7, "layer": 0x9370734, "first_image": 0, "training": 1}
 NOTHING = {"P": 0, "mirror": 0, "contrast": 0.0, "brightness": 0.0, "saturation": 0.0}
 PLAIN = {f"scale_{d}": 1.0 for d in range(3)} | {f"shift_{d}": 0.0 for d in range(3)}
 
@@ -56,8 +56,8 @@ def test_each_part_is_as_defined_wherever_the_images_stand(device, rng, dtype, p
         scales, shifts = (0.5, 2.0, -1.0), (0.25, -3.0, 7.0)
         normal = {f"scale_{d}": scales[d] for d in range(3)} | {f"shift_{d}": shifts[d] for d in range(3)}
         for training in (1, 0):
-            for first_image in (0, 2**31 + 5, 2**40 + 3):
-                where = WHERE | {"first_image": first_image, "training": training}
+            for seen, first_image in ((0, 5), (2**31 + 5, 0), (2**40 + 3, 2**31)):
+                where = WHERE | {"seen": seen, "first_image": first_image, "training": training}
                 y, choices = run(device, x, shape, dtype, **numbers, **normal, **where)
                 wanted, chosen = oracle.augment(x, shape, scales=scales, shifts=shifts, **numbers, **where)
                 np.testing.assert_array_equal(choices[:, :3], chosen[:, :3])
@@ -124,11 +124,12 @@ def test_every_window_mirror_image_and_factor_comes_in_its_share(device):
     assert drawn.max() < 5 / np.sqrt(N)  # none tells anything of another
 
 
-def test_steps_layers_seeds_and_images_draw_for_themselves(device):
+def test_layers_seeds_and_images_draw_for_themselves(device):
     x = np.zeros((400, 3, 3, 1), np.uint8)
     numbers = {"P": 2, "mirror": 1, "brightness": 0.5}
     drawn = [run(device, x, x.shape, **numbers)[1]]
-    drawn += [run(device, x, x.shape, **numbers, **{name: WHERE[name] + 1})[1] for name in ("seed", "step", "layer")]
+    drawn += [run(device, x, x.shape, **numbers, **{name: WHERE[name] + 1})[1] for name in ("seed", "layer")]
+    drawn.append(run(device, x, x.shape, **numbers, seen=WHERE["seen"] + len(x))[1])
     drawn.append(run(device, x, x.shape, **numbers, seed=WHERE["seed"] + 2**32)[1])
     drawn.append(np.roll(drawn[0], 1, axis=0))
     for i, one in enumerate(drawn):
@@ -221,6 +222,22 @@ def test_the_same_images_on_every_device_and_others_in_every_step(device):
         seen.append(found)
     assert not np.allclose(seen[0][0], seen[0][1])
     np.testing.assert_allclose(seen[0], seen[1], rtol=1e-12, atol=1e-13)
+
+
+def test_what_is_drawn_for_an_image_does_not_depend_on_the_batch(device):
+    net = Net("8x6x3", [FC(4)], augment=LIGHT)
+    rng = np.random.default_rng(4)
+    images, labels = pixels(rng, 7, 8, 6, 3), rng.integers(0, 4, 7)
+    sums = []
+    for batch in (7, 3, 1):
+        with Model(net, batch, device, seed=3, learning_rate=0, dtype="float64") as model:
+            gradients = []
+            for first in range(0, len(images), batch):
+                part = images[first : first + batch], labels[first : first + batch]
+                gradients.append(len(part[1]) * model.gradients(*part)["fc1.w"])
+                model.step(*part)
+            sums.append(sum(gradients))
+    np.testing.assert_allclose(sums[1:], [sums[0]] * 2, rtol=1e-12, atol=1e-13)
 
 
 def test_a_test_sees_the_middle_normalized_and_a_float_image_is_taken_as_it_is(device):
@@ -360,7 +377,7 @@ def call_augment(draw: Draw) -> Call:
     amounts |= {"brightness": draw.rng.random(), "saturation": draw.rng.random() if D == 3 else 0.0}
     normal = {f"{name}_{d}": draw.rng.normal() for name in ("scale", "shift") for d in range(3)}
     where = {"P": P, "mirror": draw.size(0, 1), "training": draw.size(0, 3) > 0, "first_image": draw.size(0, 2**33)}
-    where |= {"seed": draw.size(0, 2**62), "step": draw.size(1, 2**31), "layer": draw.size(0, 2**32 - 1)}
+    where |= {"seed": draw.size(0, 2**62), "seen": draw.size(0, 2**40), "layer": draw.size(0, 2**32 - 1)}
     outputs = ((N, H, W, D), draw.dtype), ((N, 7), draw.dtype)
     return Call("augment", (x.astype(np.uint8),), outputs, attributes={**where, **amounts, **normal})
 
@@ -375,9 +392,9 @@ MUTANTS = [
         ("padding is forgotten", "down / 2) - P", "down / 2)"),
         ("down for across", "across = W0 + 2 * P - W", "across = down"),
         ("one word for both ways", "drawn(one.b, across)", "drawn(one.a, across)"),
-        ("all images alike", "random_words(2 * (first_image + n), step", "random_words(2 * first_image, step"),
-        ("the same in every round", "random_words(2 * (first_image + n) + 1", "random_words(2 * n + 1"),
-        ("images share words", "random_words(2 * (first_image + n) + 1", "random_words(first_image + n + 1"),
+        ("all images alike", "random_words(2 * (first + n), 0", "random_words(2 * first, 0"),
+        ("the same in every round", "random_words(2 * (first + n) + 1", "random_words(2 * n + 1"),
+        ("images share words", "random_words(2 * (first + n) + 1", "random_words(first + n + 1"),
         ("one in four is mirrored", "one.c < 0x80000000u", "one.c < 0x40000000u"),
         ("always mirrors", "training && mirror && one.c", "training && one.c"),
         ("mirrors in a test", "training && mirror && one.c", "mirror && one.c"),

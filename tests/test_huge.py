@@ -99,20 +99,22 @@ def test_bytes_of_a_huge_batch_become_floats(tmp_path: Path) -> None:
     driver.close()
 
 
-def test_the_last_image_of_a_huge_batch_is_augmented(tmp_path: Path) -> None:
-    """Nothing is chosen for it, as that is the work of other blocks: its window begins at 0, 0."""
-    images, shape = HUGE // 128, (8, 8, 2)
-    driver = _last_block(tmp_path, images * 64)
-    x, y = new_array(driver, (images, *shape), np.uint8), new_array(driver, (images, *shape), np.float32)
+@pytest.mark.parametrize("side, cut", [(8, 8), (2, 8), (8, 2)])
+def test_the_last_image_of_a_huge_batch_is_augmented(tmp_path: Path, side: int, cut: int) -> None:
+    images, pad, margin = HUGE // 128, max(0, (cut - side) // 2), max(0, (side - cut) // 2)
+    driver = _last_block(tmp_path, images * cut * cut)
+    x, y = (new_array(driver, (images, n, n, 2), kind) for n, kind in ((side, np.uint8), (cut, np.float32)))
     choices = new_array(driver, (images, 7), np.float32)
-    values = np.arange(128, dtype=np.uint8).reshape(1, *shape)
+    values = np.arange(1, side * side * 2 + 1, dtype=np.uint8).reshape(1, side, side, 2)
     driver.copy_in(x.rows(images - 1, images).pointer, values)
-    driver.copy_in(choices.rows(images - 1, images).pointer, np.zeros((1, 7), np.float32))
+    driver.copy_in(choices.rows(images - 1, images).pointer, np.full((1, 7), np.nan, np.float32))
     numbers = dict.fromkeys(("contrast", "brightness", "saturation", "shift_0", "shift_1", "shift_2"), 0.5)
     numbers |= dict.fromkeys(("scale_0", "scale_1", "scale_2"), 2.0)
-    where = dict.fromkeys(("P", "mirror", "seed", "step", "layer", "first_image", "training"), 0)
-    augment.augment(x, y, choices, **numbers, **where)
-    np.testing.assert_array_equal(read(y.rows(images - 1, images)), values * 2.0 + 0.5)
+    where = dict.fromkeys(("mirror", "seed", "seen", "layer", "first_image", "training"), 0)
+    augment.augment(x, y, choices, P=pad, **numbers, **where)
+    padded = np.pad(values, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    middle = padded[:, margin : margin + cut, margin : margin + cut]
+    np.testing.assert_array_equal(read(y.rows(images - 1, images)), middle * 2.0 + 0.5)
     driver.close()
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunet import Model, load
+from gpunet import Model
 from gpunet.data import Split
 from gpunet.devices.cpu import threads
 from gpunet.errors import ConfigError, DataError
 from gpunet.optimizers import OPTIMIZERS
 from gpunet.schedules import Plateau, Step
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, read
-from tests.runs import BATCH, EACH, EPOCHS, NET, images, last, measured, planned, train
+from tests.runs import BATCH, EACH, EPOCHS, NET, augmented, images, last, measured, planned, train
 
 STEPS = EACH * EPOCHS
 
@@ -125,7 +125,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-OTHER_NET = load("INPUT[4x4x1] -> CONV3-3 -> BN -> RELU -> DROPOUT(p=0.25) -> FC-3")
+OTHER_NET = augmented("INPUT[4x4x1] -> CONV3-3 -> BN -> RELU -> DROPOUT(p=0.25) -> FC-3")
+OTHER_WINDOWS = augmented("INPUT[4x4x1] -> CONV3-2 -> BN -> RELU -> DROPOUT -> FC-3", pad=2)
 OTHERS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "batch": (lambda: {"made": planned(batch=6)}, "  batch: 3 in the checkpoint, 6 now\n"),
     "optimizer": (lambda: {"made": planned("adam")}, r"  optimizer: momentum\(.*momentum=0.9\) in.*, adam\(.*\) now\n"),
@@ -139,6 +140,10 @@ OTHERS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "net": (
         lambda: {"made": planned(net=OTHER_NET), "net": OTHER_NET},
         r"  layer conv1: Conv\(K=2.* in the checkpoint, Conv\(K=3.* now\n  layer dropout1: .*0.5.*, .*0.25.*now\n",
+    ),
+    "augmentation": (
+        lambda: {"made": planned(net=OTHER_WINDOWS), "net": OTHER_WINDOWS},
+        r"  augmentation: .*pad=1, .* in the checkpoint, .*pad=2, .* now\n",
     ),
     "shorter": (
         lambda: {"data": replace(images(), train=changed(images().train, "length"))},

@@ -116,7 +116,7 @@ def _data(name: str, builder: Builder, shape: tuple[int, ...], dtype: str | None
 
 def _augmentation(net: Net, augment: Augment) -> dict[str, Attribute]:
     """The numbers of the op `augment`."""
-    now = {name: RunTime(name) for name in ("seed", "step", "first_image", "training")}
+    now = {name: RunTime(name) for name in ("seed", "seen", "first_image", "training")}
     scales, shifts = augment.normal(net.scale, net.shift)
     return {
         "P": augment.pad,

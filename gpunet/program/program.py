@@ -17,8 +17,9 @@ class RunTime:
     """An attribute whose number is known only when the step runs.
 
     "learning_rate", which schedules change; "step", how many the model has taken with this one, 1 for the first;
-    "images", how many the batch has; "first_image", where in it those of this round begin; "accumulate", 1 from the
-    second round of a loop on; "seed", the model's, below 2**63; "training", 0 where only a forward pass is run.
+    "seen", how many images it has learnt from before; "images", how many the batch has; "first_image", where in it
+    those of this round begin; "accumulate", 1 from the second round of a loop on; "seed", the model's, below 2**63;
+    "training", 0 where only a forward pass is run.
     `factor`  what it is multiplied by
     """
 

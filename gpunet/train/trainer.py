@@ -134,6 +134,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state; the model's own values are restored apart."""
         self.epoch, self.step, self.model.steps = state["epoch"], state["step"], state["steps"]
+        n = len(self.data.train)
+        self.model.seen = (self.epoch - 1) * n + min(self.step * self.model.batch, n)
         self._mean, self._spent = Mean(**state["mean"]), state["seconds"]
         self.rates.restore(state["schedule"])
         self.rows = [EpochMetrics(**row) for row in state["rows"]]

@@ -33,7 +33,7 @@ def augment(
     shift_1: float,
     shift_2: float,
     seed: int,
-    step: int,
+    seen: int,
     layer: int,
     first_image: int,
     training: int,
@@ -47,9 +47,10 @@ def augment(
     contrast, brightness, saturation
              0 <= amount <= 1; saturation above 0 only for three maps
     scale_*, shift_*  of map 0, 1, and of all others
-    seed, step, layer, first_image, training   as in `dropout`
+    seed, layer, first_image, training   as in `dropout`
+    seen     images learnt from before this batch: what is drawn for an image depends on its number in the run alone
 
-    With u the eight words of groups 2i and 2i + 1 of image i = first_image + n, as fractions below 1:
+    With u the eight words of groups 2i and 2i + 1 of image i = seen + first_image + n, step 0, as fractions below 1:
     the window begins at top = floor(u0*(H0 + 2P - H + 1)) - P, left likewise by u1; it is 0 outside of x, and mirrored
     where u2 < 1/2 and `mirror`. The factors are 1 + amount*(2u - 1) by u3 (contrast), u4 (brightness), u5 (saturation):
     v = contrast*pixel + (1 - contrast)*m, m the mean grey of the window; v = brightness*v;
@@ -62,10 +63,12 @@ def augment(
     scale = np.tile(_by_map(D, scale_0, scale_1, scale_2), W).astype(y.dtype)
     shift = np.tile(_by_map(D, shift_0, shift_1, shift_2), W).astype(y.dtype)
 
+    first = seen + first_image
+
     def some(images: range, worker: int) -> None:
         part = slice(images.start, images.stop)
-        groups = np.arange(2 * (first_image + part.start), 2 * (first_image + part.stop), dtype=np.uint64)
-        words = random_words(groups, step, layer, seed).reshape(-1, 8)
+        groups = np.arange(2 * (first + part.start), 2 * (first + part.stop), dtype=np.uint64)
+        words = random_words(groups, 0, layer, seed).reshape(-1, 8)
         _choose(words, x[part], y[part], choices[part], P, mirror, amounts, training)
         for n, place in zip(images, choices[part, :3].astype(int).tolist(), strict=True):
             _cut(x[n], y[n], *place)
@@ -76,7 +79,7 @@ def augment(
         np.add(rows, shift, out=rows)
 
     together = max(1, BLOCK // max(1, H * W * D))
-    share((range(first, min(first + together, N)) for first in range(0, N, together)), some)
+    share((range(start, min(start + together, N)) for start in range(0, N, together)), some)
 
 
 def _choose(

@@ -23,7 +23,7 @@ def augment(
     shift_1: float,
     shift_2: float,
     seed: int,
-    step: int,
+    seen: int,
     layer: int,
     first_image: int,
     training: int,
@@ -32,7 +32,7 @@ def augment(
     (N, H0, W0, D), (H, W) = x.shape, y.shape[1:3]
     sizes = N, H0, W0, D, H, W
     amounts = float(contrast), float(brightness), float(saturation)
-    where = seed, step, layer, first_image, int(training)
+    where = seed, layer, seen + first_image, int(training)
     launch_blocks("augment", "choose_augmentation", N, x, choices, *sizes, P, int(mirror), *amounts, *where)
     normal = [float(number) for number in (scale_0, scale_1, scale_2, shift_0, shift_1, shift_2)]
     recolour = int(bool(training and any(amounts)))

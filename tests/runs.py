@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet import Augment, Model, Net, load
+from gpunet import Augment, Learning, Model, Net, load
 from gpunet.data import Dataset, Split
 from gpunet.memory.plan import Plan
 from gpunet.optimizers import OPTIMIZERS, Optimizer
@@ -37,8 +37,10 @@ def images(n: int = 44, tested: int = 4) -> Dataset:
     return Dataset("noise", split(n), split(tested))
 
 
-def planned(optimizer: str | Optimizer = "momentum", batch: int = BATCH, net: Any = NET) -> Plan:
-    return plan(net, batch, optimizer=optimizer, device="cpu")
+def planned(
+    optimizer: str | Optimizer | Learning = "momentum", batch: int = BATCH, net: Any = NET, **options: Any
+) -> Plan:
+    return plan(net, batch, optimizer=optimizer, **({"device": "cpu"} | options))
 
 
 class CopyAll(Watcher):
@@ -75,12 +77,13 @@ def train(
     seed: int = 3,
     rate: float = 0.02,
     epochs: int = EPOCHS,
+    device: Any = "cpu",
     **options: Any,
 ) -> dict[str, bytes]:
     """Train in `folder`, from its checkpoint if asked, until after step `stop`; the bytes of all that lasts."""
     folder.mkdir(exist_ok=True)
     with Model(
-        net, device="cpu", optimizer=OPTIMIZERS[made.optimizer](), seed=seed, learning_rate=rate, plan=made
+        net, device=device, optimizer=OPTIMIZERS[made.optimizer](), seed=seed, learning_rate=rate, plan=made
     ) as m:
         options = {"schedule": "cosine", "warmup": 7} | options
         trainer = Trainer(m, data or images(), epochs=epochs, seed=seed, **options)
@@ -89,7 +92,10 @@ def train(
         if go_on:
             resume(trainer, last(folder))
         try:
-            trainer.run()
+            if trainer.finished:
+                keep.finish(trainer)
+            else:
+                trainer.run()
         except StopIteration:
             keep.checkpoint()
         return {name: values.tobytes() for name, values in m.state.items()}

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -11,15 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from gpunet import Model
+from gpunet import Learning, Model
+from gpunet.compile.ways import Ways
 from gpunet.data import Split
+from gpunet.data.folder import FileSplit
 from gpunet.devices.cpu import threads
 from gpunet.errors import ConfigError, DataError
 from gpunet.optimizers import OPTIMIZERS
 from gpunet.schedules import Plateau, Step
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, read
+from gpunet.train.resume import fingerprint, resume
+from gpunet.train.trainer import Trainer
+from tests.conftest import make_device
 from tests.runs import BATCH, EACH, EPOCHS, NET, augmented, images, last, measured, planned, train
+from tests.test_ways import planned as planned_in
 
 STEPS = EACH * EPOCHS
 
@@ -70,6 +78,48 @@ def test_schedules_go_on_where_they_were(tmp_path: Path, schedule: Any) -> None:
         train(tmp_path / str(step), made, stop=step, schedule=schedule)
         assert train(tmp_path / str(step), made, go_on=True, schedule=schedule) == whole
         assert measured(tmp_path / str(step)) == measured(tmp_path / "whole")
+
+
+HOWS = {
+    "clipping": Learning("adam", clip_norm=0.05, clip_value=0.1),
+    "frozen": Learning("momentum", freeze="conv1", rate_factors={"fc1": 2}, decay="weights"),
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_however_parameters_learn_a_stopped_run_ends_in_the_same_bits(tmp_path: Path, how: str) -> None:
+    made = planned(HOWS[how])
+    whole = train(tmp_path / "whole", made)
+    for step in (7, 15, 32):
+        train(tmp_path / "chain", made, stop=step, go_on=step > 7)
+    assert train(tmp_path / "chain", made, go_on=True) == whole
+
+
+def test_on_the_cuda_device_a_stopped_run_ends_in_the_same_bits(tmp_path: Path) -> None:
+    with closing(make_device("emulated")) as device:
+        made = planned("adam", device="cuda")
+        whole = train(tmp_path / "whole", made, device=device, epochs=2)
+        for step in (8, 15):
+            train(tmp_path / "chain", made, device=device, epochs=2, stop=step, go_on=step > 8)
+        assert train(tmp_path / "chain", made, device=device, epochs=2, go_on=True) == whole
+
+
+def test_what_changes_the_last_bits_is_told_and_no_reason_to_refuse(tmp_path: Path) -> None:
+    net = augmented("INPUT[4x4x1] -> CONV3-2 -> RELU -> FC-3")
+    train(tmp_path, planned(net=net), net=net, stop=4)
+    rounds = planned_in(net, BATCH, "cpu", Ways(300, micro_batch=2))
+    for made, place, words in (
+        (planned(net=net), "cpu", []),
+        (planned(net=net, device="cuda"), "emulated", ["device: cpu", "scratch: at most 8 MiB"]),
+        (rounds, "cpu", ["rounds: none in the checkpoint, all of 2 images now", "scratch: at most 8 MiB"]),
+    ):
+        with (
+            closing(make_device(place)) as device,
+            Model(net, device=device, seed=3, learning_rate=0.02, plan=made) as model,
+        ):
+            trainer = Trainer(model, images(), epochs=EPOCHS, seed=3, schedule="cosine", warmup=7)
+            found = resume(trainer, last(tmp_path))
+        assert len(found) == len(words) and all(map(str.startswith, found, words)), found
 
 
 def test_rows_beyond_the_checkpoint_are_cut_and_half_a_row_too(tmp_path: Path) -> None:
@@ -157,6 +207,10 @@ OTHERS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: {"data": replace(images(), train=changed(images().train, "labels"))},
         r"  data to learn from: 44 images .* now\n",
     ),
+    "names": (
+        lambda: {"data": replace(images(), classes=("a", "b", "c"))},
+        "  classes: not there in the checkpoint, a, b, c now\n",
+    ),
 }
 
 
@@ -174,7 +228,8 @@ def test_going_on_with_something_else_is_refused_and_nothing_is_overwritten(stop
     options = {"made": planned()} | make()
     with pytest.raises(ConfigError, match=words) as caught:
         train(stopped, options.pop("made"), go_on=True, **options)
-    assert "give --resume alone" in str(caught.value)
+    way_out = "bring back the data" if name in ("shorter", "pixels", "labels", "names") else "give --resume alone"
+    assert way_out in str(caught.value)
     assert len(str(caught.value).splitlines()) == (4 if name == "net" else 3)
     assert contents(stopped) == before
 
@@ -187,17 +242,29 @@ def test_a_checkpoint_of_another_net_changes_nothing_in_a_model(stopped: Path) -
         assert {name: values.tobytes() for name, values in model.state.items()} == before
 
 
-def test_a_fingerprint_sees_a_change_in_any_label_and_in_large_sets_in_some_images(rng: np.random.Generator) -> None:
-    from gpunet.train.resume import fingerprint
-
+def test_a_fingerprint_sees_a_change_in_any_label_and_any_image(rng: np.random.Generator) -> None:
     pixels, labels = rng.integers(0, 256, (3000, 2, 2, 1), np.uint8), rng.integers(0, 3, 3000)
     first = fingerprint(Split(pixels, labels))
     for index in rng.integers(0, 3000, 20):
         other = labels.copy()
         other[index] += 1
         assert fingerprint(Split(pixels, other)) != first
+        changed = pixels.copy()
+        changed[index, 1, 0] ^= 1
+        assert fingerprint(Split(changed, labels)) != first
     assert fingerprint(Split(pixels[::-1], labels)) != first
     assert fingerprint(Split(pixels.copy(), labels.astype(np.uint8))) == first
+
+
+def test_a_fingerprint_of_files_sees_any_name_and_size(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:03}.png" for number in range(400)]
+    for path in paths:
+        Image.new("RGB", (2, 2)).save(path)
+    first = fingerprint(FileSplit(tuple(paths), (0, 1) * 200, (2, 2)))
+    paths[201].write_bytes(paths[201].read_bytes() + b"\0")
+    longer = fingerprint(FileSplit(tuple(paths), (0, 1) * 200, (2, 2)))
+    paths[203] = paths[203].rename(tmp_path / "other.png")
+    assert len({first, longer, fingerprint(FileSplit(tuple(paths), (0, 1) * 200, (2, 2)))}) == 3
 
 
 # -- damage ----------------------------------------------------------------------------------------
@@ -245,10 +312,20 @@ def test_without_a_whole_checkpoint_there_is_nothing_to_go_on_from(stopped: Path
     copytree(stopped, tmp_path / "run")
     for name in (LAST, PREVIOUS):
         (tmp_path / "run" / name).write_bytes(b"no")
-    with pytest.raises(DataError, match=rf"(?s){LAST} is cut.*{PREVIOUS} is cut.*holds no checkpoint that is whole"):
+    with pytest.raises(DataError, match=rf"(?s){LAST} is cut.*{PREVIOUS} is cut.*holds no checkpoint that could be"):
         last(tmp_path / "run")
-    with pytest.raises(DataError, match="holds no checkpoint: the run was stopped before its first"):
+    best = re.escape(str(tmp_path / "run" / BEST))
+    assert re.search(rf"{best} is whole, .*gpunet train --weights {best}$", words_of(tmp_path / "run"))
+    (tmp_path / "run" / BEST).unlink()
+    assert BEST not in words_of(tmp_path / "run")
+    with pytest.raises(DataError, match="holds no checkpoint: the run was stopped before its first; remove that"):
         last(tmp_path)
+
+
+def words_of(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        last(folder)
+    return str(caught.value)
 
 
 def test_a_file_with_a_right_checksum_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -256,13 +333,17 @@ def test_a_file_with_a_right_checksum_that_is_no_checkpoint_is_refused(tmp_path:
 
     from safetensors.numpy import save
 
-    other = save({"a.w": np.zeros(3, np.float32)}, {"gpunet": json.dumps({"format": 2})})
+    def with_checksum(metadata: dict[str, str] | None) -> bytes:
+        """A safetensors file whose last tensor is the checksum of what stands before it."""
+        whole = save({"a.w": np.zeros(8, np.uint8), "sha256": np.zeros(32, np.uint8)}, metadata)
+        return whole[:-32] + sha256(whole[:-32]).digest()
+
     for content, words in (
-        (b"hello", "no checkpoint of gpunet"),
-        (save({"a": np.zeros(3, np.float32)}), "no checkpoint"),
-        (other, "checkpoint of format 2; this gpunet reads 1"),
+        (b"hello" + sha256(b"hello").digest(), "is no checkpoint of gpunet"),
+        (with_checksum(None), "is no checkpoint of gpunet"),
+        (with_checksum({"gpunet": "{"}), "is no checkpoint of gpunet"),
+        (with_checksum({"gpunet": json.dumps({"format": 2})}), "is a checkpoint of format 2; this gpunet reads 1"),
     ):
-        (tmp_path / "c").write_bytes(content + sha256(content).digest())
-        with pytest.raises(DataError, match="no checkpoint of gpunet"):
+        (tmp_path / "c").write_bytes(content)
+        with pytest.raises(DataError, match=words):
             read(tmp_path / "c")
-        assert words

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from gpunet import Model, load
+from gpunet import Learning, Model, load
 from gpunet.cli.app import app
 from gpunet.net.config import load_config
 from gpunet.train.checkpoint import LAST, read
@@ -239,6 +239,15 @@ def test_parameters_that_an_update_broke_are_named() -> None:
         broken[0] = np.nan
         model.parameters["conv1.b"] = broken
         with pytest.raises(Diverged, match=r"the update before broke conv1: conv1\.b holds infinite values or NaN;"):
+            Trainer(model, images(), epochs=1).run()
+
+
+@overflows
+def test_what_an_update_breaks_through_the_norm_of_all_gradients_is_laid_at_no_layer() -> None:
+    with Model(NET, device="cpu", plan=planned(Learning(clip_norm=1)), seed=1) as model:
+        for name in model.parameters:
+            model.parameters[name] = np.full(model.parameters[name].shape, np.nan)
+        with pytest.raises(Diverged, match=r"the update before broke all that is learnt at once: under clip_norm"):
             Trainer(model, images(), epochs=1).run()
 
 

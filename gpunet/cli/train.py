@@ -1,5 +1,6 @@
 """`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,14 @@ from gpunet.cli import options
 from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
 from gpunet.cli.starting import starting_config
-from gpunet.errors import GpunetError, OutOfMemory
+from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from gpunet.data import Dataset
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
-    from gpunet.net.config import Config
+    from gpunet.net.config import Config, TrainConfig
     from gpunet.train.folder import RunFolder
     from gpunet.train.trainer import Trainer
 
@@ -49,6 +50,9 @@ def train(
     skip_broken: options.SkipBroken = None,
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
+    unfreeze: Annotated[
+        bool, typer.Option("--unfreeze", help="Let all layers learn, whatever the config says.")
+    ] = False,
     learning_rate: Annotated[
         float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
     ] = None,
@@ -57,7 +61,7 @@ def train(
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}; settings: see [train].", show_default=False),
+        typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}; settings: in \\[train].", show_default=False),
     ] = None,
     warmup: Annotated[
         str | None, typer.Option(help='How long the rate rises at first, like 500 or "2 epochs".', show_default=False)
@@ -99,6 +103,8 @@ def train(
     """
     from gpunet.model import choose_device
     from gpunet.train.board import writer_type
+    from gpunet.train.folder import require_no_run
+    from gpunet.train.start import require_learning
 
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
     given |= {"size": size, "skip_broken": skip_broken}
@@ -106,11 +112,16 @@ def train(
     given |= {"checkpoint_every": checkpoint_every, "max_cost": max_cost, "micro_batches": micro_batches}
     given |= {"without": tuple(without) if without else None, "reserve": reserve}
     given |= {"clip_norm": clip_norm}
-    given |= {"freeze": tuple(freeze) if freeze else None}
+    given |= {"freeze": _freeze(freeze, unfreeze)}
     if tensorboard:
         writer_type()  # before anything runs
+    if out is not None:
+        require_no_run(out)
     config = starting_config(net, resume, out, weights, classes, width, input)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
+    require_learning(config.net, told)
+    if resume is not None and device is options.AnyDevice.auto:
+        device = _device_of(resume)
     free = (
         options.free_bytes(device) if told.budget is None else {}
     )  # now: opening a GPU takes memory that the reserve counts
@@ -120,6 +131,31 @@ def train(
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
     _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
+
+
+def _freeze(patterns: list[str] | None, unfreeze: bool) -> tuple[str, ...] | None:
+    """The layers to freeze; None: as the config says."""
+    if patterns and unfreeze:
+        raise ConfigError("--freeze and --unfreeze say the opposite; leave one of them out")
+    return () if unfreeze else tuple(patterns) if patterns else None
+
+
+def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
+    """The same, its paths such that they say the same in another folder."""
+    from gpunet.data.find import NAMES
+
+    data = told.data if told.data in NAMES else str(Path(told.data).absolute())
+    return told.changed(data=data, weights=told.weights and str(Path(told.weights).absolute()))
+
+
+def _device_of(run: Path) -> options.AnyDevice:
+    """The device that a run was on, as its plan says."""
+    from gpunet.train.folder import PLAN
+
+    try:
+        return options.AnyDevice(json.loads((run / PLAN).read_text("utf-8"))["device"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return options.AnyDevice.auto
 
 
 def _run(
@@ -152,17 +188,19 @@ def _run(
             typer.echo("\n".join(start_from_weights(model, told)))
         if resume is not None:
             _go_on(trainer, resume)
-            if trainer.finished:
-                typer.echo(f"{resume} has finished its {told.epochs} epochs: nothing is left to do")
-                return
         folder = RunFolder(
             resume or open_folder(out, config.net.name),
-            dump(config),
+            dump(replace(config, train=_from_anywhere(told))),
             as_text(plan_json(config.net, made)) + "\n",
             environment=environment(made.device),
             every=None if told.checkpoint_every is None else parse_span(told.checkpoint_every),
         )
+        if trainer.finished:
+            folder.finish(trainer)
+            typer.echo(f"{folder.path} {_finished(trainer)}; {folder.describe()}")
+            return
         stop, screen = Stop(), Screen()
+        tensorboard = tensorboard or (folder.path / FOLDER).is_dir()
         trainer.watchers = (folder, *([Board(folder.path / FOLDER)] if tensorboard else []), screen, stop)
         typer.echo(f"the run is kept in {folder.path}")
         with stop, _kept(folder), screen:
@@ -190,15 +228,24 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any]) -> "Model":
 
 
 def _go_on(trainer: "Trainer", folder: Path) -> None:
-    """Let the trainer go on from the folder's last checkpoint that is whole, and say from where."""
+    """Let the trainer go on from the folder's last checkpoint that is whole; say from where, and what differs."""
     from gpunet.train.checkpoint import latest
     from gpunet.train.resume import resume
 
     checkpoint, damaged = latest(folder)
     for line in damaged:
         complain(f"{line}; the checkpoint before it is used")
-    resume(trainer, checkpoint)
+    for line in resume(trainer, checkpoint):
+        complain(f"the run ends in other bits than if it had not been stopped: {line}")
     typer.echo(f"going on from {checkpoint.path}, after step {trainer.model.steps:,}")
+
+
+def _finished(trainer: "Trainer") -> str:
+    """What is to be said of a run whose epochs are all done."""
+    done = trainer.epoch - 1
+    if done == trainer.epochs and trainer.step == 0:
+        return f"has finished its {done} epochs: nothing is left to do"
+    return f"has gone on beyond {trainer.epochs} epochs, into epoch {trainer.epoch}: nothing is left to do"
 
 
 def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, Any]) -> "Plan":

@@ -45,6 +45,9 @@ FORMATS = (
 )
 """Those that are files in a folder. Pictures in folders come after them."""
 
+NAMES = "digits", "synthetic"
+"""Data sets that need no path."""
+
 KNOWN = "; ".join([*(entry.name for entry in FORMATS), f"pictures ({LAYOUT})", "an .npz file"])
 
 
@@ -65,7 +68,7 @@ def load(
     Raises DataError for a name that there is not, for what cannot be recognized, and for what cannot be used.
     """
     text = str(what)
-    is_path = isinstance(what, Path) or text not in ("digits", "synthetic")
+    is_path = isinstance(what, Path) or text not in NAMES
     if is_path and _is_dir(path := Path(text)) and not _format(path):
         return _load_pictures(path, size, skip_broken, 1 if shape[2] == 1 else 3)
     if size is not None or skip_broken:

@@ -5,6 +5,7 @@ that of https://github.com/huggingface/safetensors, written piece by piece: the 
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -96,8 +97,22 @@ def latest(folder: Path) -> tuple[Checkpoint, list[str]]:
             except DataError as error:
                 wrong.append(str(error))
     if wrong:
-        raise DataError("\n".join(wrong) + f"\n{folder} holds no checkpoint that is whole")
-    raise DataError(f"{folder} holds no checkpoint: the run was stopped before its first; train it anew")
+        wrong.append(f"{folder} holds no checkpoint that could be gone on from{_best_of(folder)}")
+        raise DataError("\n".join(wrong))
+    raise DataError(
+        f"{folder} holds no checkpoint: the run was stopped before its first; remove that folder and train anew, or "
+        "give another --out"
+    )
+
+
+def _best_of(folder: Path) -> str:
+    """How the best epoch of a run may still be of use."""
+    try:
+        read(folder / BEST)
+    except DataError:
+        return ""
+    best = shlex.quote(str(folder / BEST))
+    return f"; {folder / BEST} is whole, and a new run can start from it: gpunet train --weights {best}"
 
 
 def _is_whole(path: Path) -> bool:

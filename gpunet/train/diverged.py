@@ -29,6 +29,11 @@ def first_fault(model: Model, images: np.ndarray, labels: np.ndarray) -> str:
     broken = [tensor for name, tensor in model.state.tensors.items() if not finite(model.state[name])]
     if broken:  # the way back ends at the input: the last of these in the net was the first to break
         first = broken[-1]
+        if any(op.name == "clip_by_norm" for op in model.plan.program.ops) and len(broken) > 1:
+            return (
+                "the update before broke all that is learnt at once: under clip_norm a gradient that is no number in "
+                "any layer makes all of them so; without clip_norm the first of them would be named"
+            )
         more = f", and then {len(broken) - 1} more" if len(broken) > 1 else ""
         return f"the update before broke {first.layer}: {first.name} holds infinite values or NaN{more}"
     fault = model.first_fault(images, labels)

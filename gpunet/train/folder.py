@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from safetensors import SafetensorError
 
 from gpunet import files
 from gpunet.errors import ConfigError, DataError
@@ -17,10 +20,10 @@ from gpunet.span import Span
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, Broken, read, save
 from gpunet.train.diverged import broken
 from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, best
-from gpunet.train.resume import identity
+from gpunet.train.resume import circumstances, identity
 from gpunet.train.steps_file import StepsFile
 from gpunet.train.trainer import Progress, Trainer, Watcher
-from gpunet.train.weights import CONFIG, save_weights
+from gpunet.train.weights import CONFIG, read_about, save_weights
 
 METRICS, STEPS, WEIGHTS = "metrics.csv", "steps.csv", "weights.safetensors"
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
@@ -33,6 +36,7 @@ class RunFolder(Watcher):
     `environment`  of this start of the run; environment.json has one for each
     `every`        how often a checkpoint is kept within an epoch, in steps or minutes; None: never
     `saved_epoch`  the epoch whose weights are on disk, 0 for none
+    `saved_step`   the step after which the last checkpoint was kept, 0 for none
     """
 
     def __init__(
@@ -60,16 +64,21 @@ class RunFolder(Watcher):
         files.sweep(self.path)
         if trainer.resumed:
             self._set_damaged_aside()
-            self.saved_step = trainer.model.steps
+            self.saved_step, self.saved_epoch = trainer.model.steps, self._epoch_of_weights()
         for name, text in self._texts.items():
             files.write_whole(self.path / name, text)
         starts = [*self._earlier_starts(), self._environment] if trainer.resumed else [self._environment]
         files.write_whole(self.path / ENVIRONMENT, json.dumps(starts, indent=2) + "\n")
         self._steps.begin(trainer.model.steps)
-        if trainer.rows:  # the run may have been killed between its checkpoint and these
+        if trainer.rows:
             self._keep_metrics(trainer)
-            if trainer.step == 0:
-                self._keep_learnt(trainer)
+            self._catch_up(trainer)
+
+    def finish(self, trainer: Trainer) -> None:
+        """Keep what a run that has done all its epochs was stopped from keeping; of one that did, change nothing."""
+        self._trainer, self._identity = trainer, identity(trainer)
+        self.saved_step, self.saved_epoch = trainer.model.steps, self._epoch_of_weights()
+        self._catch_up(trainer)
 
     def stepped(self, progress: Progress) -> None:
         done, rate = progress.total_steps, progress.learning_rate
@@ -105,13 +114,15 @@ class RunFolder(Watcher):
         """What the folder holds of what was learnt."""
         if self.saved_epoch:
             return f"{self.path / WEIGHTS} holds the weights after epoch {self.saved_epoch}"
+        if self._trainer is not None and self._trainer.rows:
+            return f"the weights after epoch {self._trainer.rows[-1].epoch} are in the last checkpoint alone"
         return f"no epoch was finished, so {self.path} holds no weights"
 
     def how_to_go_on(self) -> str:
         """From where the run can go on, and how."""
         if not self.saved_step:
             return f"{self.path} holds no checkpoint"
-        return f"gpunet train --resume {self.path} goes on after step {self.saved_step:,}"
+        return f"gpunet train --resume {shlex.quote(str(self.path))} goes on after step {self.saved_step:,}"
 
     def _due(self, step: int) -> bool:
         if self._every is None or not self._every.number:
@@ -121,12 +132,30 @@ class RunFolder(Watcher):
         return monotonic() - self._saved_at >= 60 * self._every.number
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
-        return {"run": self._identity, "trainer": trainer.state(), **self._about(trainer)}
+        where = circumstances(trainer.model.plan)
+        return {"run": self._identity, "where": where, "trainer": trainer.state(), **self._about(trainer)}
 
     def _about(self, trainer: Trainer) -> dict[str, Any]:
         """What whoever uses the weights wants to know; see gpunet.train.weights."""
         net, data = trainer.model.net, trainer.data
         return {"net": net.name, "config": dump_net(net), "classes": data.classes, "white": data.white}
+
+    def _catch_up(self, trainer: Trainer) -> None:
+        """Keep what comes after the checkpoint of an epoch, where the run was stopped between the two.
+
+        The weights are kept last: where they are of that epoch, so is the rest.
+        """
+        if trainer.step == 0 and self.saved_epoch != trainer.rows[-1].epoch:
+            files.sweep(self.path)
+            self._keep_metrics(trainer)
+            self._keep_learnt(trainer)
+
+    def _epoch_of_weights(self) -> int:
+        try:
+            epoch = read_about(self.path / WEIGHTS).get("epoch")
+        except (DataError, OSError, SafetensorError):
+            return 0
+        return epoch if isinstance(epoch, int) else 0
 
     def _keep_metrics(self, trainer: Trainer) -> None:
         files.write_whole(self.path / METRICS, as_csv(trainer.rows))
@@ -163,10 +192,15 @@ def open_folder(path: Path | None, net: str) -> Path:
     """
     if path is None:
         return _next_free(net)
+    require_no_run(path)
+    return make_folder(path)
+
+
+def require_no_run(path: Path) -> None:
+    """Raise ConfigError where a folder holds a run already: nothing of it is to be overwritten."""
     for name in (METRICS, STEPS, WEIGHTS, CONFIG, PLAN, LAST, PREVIOUS, BEST):
         if (path / name).exists():
             raise ConfigError(f"{path} already holds a run ({name}); give another --out, or remove that folder first")
-    return make_folder(path)
 
 
 def _next_free(net: str) -> Path:

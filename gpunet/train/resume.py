@@ -1,20 +1,30 @@
-"""Going on with a run: only with the net, data and settings that it had, as nothing else gives the same bits."""
+"""Going on with a run: only with the net, data and settings that it had, as nothing else gives the same bits.
 
-from collections.abc import Iterator
+On another device, or fitted into another budget, it may go on all the same, but says that its bits are others then.
+"""
+
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
-from gpunet.data.dataset import AnySplit
+from gpunet.compile.ways import Ways
+from gpunet.data.dataset import AnySplit, Split
+from gpunet.data.folder import FileSplit
+from gpunet.devices.cpu.probe import blas as cpu_blas
+from gpunet.devices.cuda.reserve import hardware as cuda_hardware
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan
+from gpunet.memory.size import format_bytes
 from gpunet.program.program import RunTime
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
 
 LOOKED_AT = 256
-"""Images of a split that its fingerprint takes in; the labels it takes in are all of them."""
+"""Images that a fingerprint reads where they are not in memory, or at once where they are."""
+
+DATA = "data to learn from", "data to test on"
+CLASSES = "classes"
 
 
 def identity(trainer: Trainer) -> dict[str, Any]:
@@ -34,8 +44,8 @@ def identity(trainer: Trainer) -> dict[str, Any]:
         "schedule": f"{rates.schedule}{wave}",
         "warm-up": f"{rates.warmup} steps",
         "seed": trainer.seed,
-        "data to learn from": fingerprint(trainer.data.train),
-        "data to test on": fingerprint(trainer.data.test),
+        **dict(zip(DATA, (fingerprint(split) for split in (trainer.data.train, trainer.data.test)), strict=True)),
+        **({CLASSES: ", ".join(trainer.data.classes)} if trainer.data.classes else {}),
     }
 
 
@@ -60,35 +70,64 @@ def _learning(plan: Plan) -> dict[str, str]:
     return {name: words for name, words in found.items() if words}
 
 
-def resume(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Let a trainer that has not run go on from a checkpoint.
+def circumstances(plan: Plan) -> dict[str, str]:
+    """Where and how a run computes, in words: its last bits depend on that, too."""
+    library = cuda_hardware() if plan.device == "cuda" else cpu_blas()
+    ways = plan.ways or Ways(plan.scratch_limit_bytes)
+    rounds = f"all of {ways.micro_batch} images" if ways.micro_batch else f"{ways.chunk} images up to {ways.cut}"
+    return {
+        "device": f"{plan.device}, {library}" if library else plan.device,
+        "rounds": rounds if ways.rounds else "none",
+        "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix",
+    }
+
+
+def resume(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
+    """Let a trainer that has not run go on from a checkpoint; what is not as it was, so that bits will be others.
 
     Raises ConfigError, naming all that differs and changing nothing, where it is one of another run.
     """
-    differing = list(differences(checkpoint.state["run"], identity(trainer)))
+    state = checkpoint.state
+    differing = differences(state["run"], identity(trainer))
     if differing:
+        way_out = "give --resume alone, which takes them from the run; or start a new run"
+        if all(name in (*DATA, CLASSES) for name in differing):
+            way_out = "bring back the data that it learnt from; or start a new run, perhaps from its weights: --weights"
         raise ConfigError(
             f"{checkpoint.path} cannot be gone on from with other settings than its own:\n"
-            + "\n".join(f"  {line}" for line in differing)
-            + "\ngive --resume alone, which takes them from the run; or start a new run"
+            + "\n".join(f"  {line}" for line in differing.values())
+            + f"\n{way_out}"
         )
     checkpoint.restore(trainer.model)
-    trainer.restore(checkpoint.state["trainer"])
+    trainer.restore(state["trainer"])
+    return list(differences(state.get("where", {}), circumstances(trainer.model.plan)).values())
 
 
-def differences(kept: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What is not the same, a line for each."""
-    for name in dict.fromkeys([*kept, *now]):
-        if kept.get(name) != now.get(name):
-            yield f"{name}: {kept.get(name, 'not there')} in the checkpoint, {now.get(name, 'not there')} now"
+def differences(kept: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What is not the same, by name a line for each; nothing where nothing was kept."""
+    return {
+        name: f"{name}: {kept.get(name, 'not there')} in the checkpoint, {now.get(name, 'not there')} now"
+        for name in dict.fromkeys([*kept, *now])
+        if kept and kept.get(name) != now.get(name)
+    }
 
 
 def fingerprint(split: AnySplit) -> str:
-    """A split in a line: how many images of what size, and a checksum of all labels and of some images among all."""
-    chosen = np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).astype(np.int64))
-    images, _ = split.take(chosen)
+    """A split in a line: how many images of what size, and a checksum of all labels and of all images.
+
+    Of pictures in files it takes in all names and sizes and some pictures, of what is made from a seed some images.
+    """
     digest = sha256(np.ascontiguousarray(split.labels, np.int32).data)
-    digest.update(np.ascontiguousarray(images).data)
+    if isinstance(split, Split):
+        images = split.images
+        for first in range(0, len(split), LOOKED_AT):  # few at a time: they need not lie in one piece
+            digest.update(np.ascontiguousarray(images[first : first + LOOKED_AT]).data)
+    else:
+        for path in split.paths if isinstance(split, FileSplit) else ():
+            size = path.stat().st_size if path.exists() else "gone"
+            digest.update(f"{path.name} {size}\n".encode("utf-8", "replace"))
+        images, _ = split.take(np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).astype(np.int64)))
+        digest.update(np.ascontiguousarray(images).data)
     return (
         f"{len(split):,} images of {'x'.join(map(str, split.shape))}, {images.dtype}, sha256 {digest.hexdigest()[:16]}"
     )

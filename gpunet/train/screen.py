@@ -63,7 +63,8 @@ class Screen(Watcher):
     def stepped(self, progress: Progress) -> None:
         if self._live:
             self._bar.update(self._task, completed=progress.total_steps, description=self._epoch(progress.epoch))
-            self._live.update(Group(self._bar, Text(f"{figures(progress)}  {self._memory_now()}", overflow="ellipsis")))
+            line = Text(f"{figures(progress)}  {self._memory_now()}", no_wrap=True, overflow="ellipsis")
+            self._live.update(Group(self._bar, line))
 
     def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         line = epoch_line(metrics, trainer.epochs)

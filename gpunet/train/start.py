@@ -26,6 +26,18 @@ def with_classes(net: Net, classes: int) -> tuple[Net, tuple[str, ...]]:
     return made, tuple(changed)
 
 
+def require_learning(net: Net, told: TrainConfig) -> None:
+    """Raise ConfigError where a layer that is drawn anew is frozen: it would never learn anything."""
+    learnt = [node.name for node in net.nodes if net.weights(node)]
+    frozen = told.learning.frozen([node.name for node in net.nodes])
+    wrong = [name for name in told.fresh if name in frozen and name in learnt]
+    if wrong:
+        raise ConfigError(
+            f"{', '.join(wrong)} would be drawn anew and frozen, and never learn; leave that out of freeze, or freeze "
+            f"less, like --freeze {learnt[0]}"
+        )
+
+
 def start_from_weights(model: Model, told: TrainConfig) -> list[str]:
     """Give a model that was drawn the weights of the file that `told` names, but for its fresh layers.
 

@@ -24,7 +24,10 @@ class StepsFile:
         """Start anew, or with the rows of so many steps that are there."""
         rows: list[str] = []
         if steps and self.path.exists():
-            there = self.path.read_text("utf-8", errors="replace").split("\n")[1:-1]  # no half row at the end
+            try:
+                there = self.path.read_text("utf-8", errors="replace").split("\n")[1:-1]  # no half row at the end
+            except OSError as error:
+                raise DataError(f"cannot read {self.path}: {error.strerror or error}") from None
             rows = [row for row in there[:steps] if row.partition(",")[0].isdigit()]
         files.write_whole(self.path, "\n".join([header(StepMetrics), *rows]) + "\n")
 

@@ -8,6 +8,8 @@ from typing import Any, Self
 from gpunet.train.trainer import Progress, Watcher
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
+SHOW_CURSOR = b"\x1b[?25h\n"
+"""To a terminal of the VT220's kind, as they all are."""
 
 
 class Stopped(Exception):
@@ -44,6 +46,8 @@ class Stop(Watcher):
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.heard:
+            if os.isatty(1):
+                os.write(1, SHOW_CURSOR)  # which the live view hides
             os._exit(128 + number)  # the files are whole at any time
         self.heard = number
         os.write(2, b"gpunet: stopping after this step; once more to leave at once\n")

@@ -1,12 +1,17 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed."""
+"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed. And locks."""
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from gpunet.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_whole(
@@ -31,6 +36,37 @@ def sweep(folder: Path) -> None:
     for part in folder.glob(".*.part"):
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def locked(path: Path, words: str) -> Iterator[None]:
+    """Hold the file `path`, made if need be, for this process alone; whoever holds it may remove it.
+
+    The system lets go of it when the process ends, in whatever way: the file's being there means nothing.
+    Nobody is kept out by Windows and by file systems that know no such locks.
+    Raises DataError with `words` while it is held elsewhere, OSError if it cannot be made.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        if not _held(handle, path):
+            raise DataError(words)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _held(handle: int, path: Path) -> bool:
+    """Whether the open file could be locked, and is the one at `path`: its last holder may have removed it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # a file system without locks
+        return True
 
 
 def _replace(path: Path, pieces: Iterable[bytes | memoryview], previous: Path | None) -> None:

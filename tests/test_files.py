@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gpunet.errors import DataError
-from gpunet.files import write_whole
+from gpunet.files import locked, write_whole
 
 
 def test_a_file_holds_what_was_written_and_nothing_lies_beside_it(tmp_path: Path) -> None:
@@ -82,3 +84,60 @@ def test_a_disk_that_takes_only_part_of_it_is_a_clear_message(tmp_path: Path) ->
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot write .*gone.*No such file"):
         write_whole(tmp_path / "gone" / "a", b"x")
+
+
+# -- locks -----------------------------------------------------------------------------------------
+
+
+def test_a_lock_keeps_others_out_until_it_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    for _ in range(2):  # the file of the first time is no hindrance
+        with locked(path, "mine"):
+            with pytest.raises(DataError, match="theirs"), locked(path, "theirs"):
+                pass
+            with locked(tmp_path / "other", "another"):
+                pass
+
+
+def test_a_lock_goes_with_its_process_however_that_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    script = (
+        "import sys, time; from pathlib import Path; from gpunet.files import locked\n"
+        "with locked(Path(sys.argv[1]), ''):\n    print('held', flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path], stdout=subprocess.PIPE, env=environment, text=True
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "held\n"
+        with pytest.raises(DataError, match="busy"), locked(path, "busy"):
+            pass
+        process.kill()
+        process.wait()
+        with locked(path, "busy"):
+            pass
+
+
+def test_a_lock_whose_file_its_holder_removes_does_not_let_two_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    opened = os.open
+
+    def removed_meanwhile(*arguments: object) -> int:
+        handle = opened(*arguments)  # type: ignore[arg-type]
+        path.unlink()
+        return handle
+
+    monkeypatch.setattr(os, "open", removed_meanwhile)
+    with pytest.raises(DataError, match="busy"), locked(path, "busy"):
+        pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with locked(tmp_path / "lock", "busy"):
+        pass

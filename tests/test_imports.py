@@ -35,7 +35,7 @@ RANKS = [
 ]
 """Each imports from those before its line, and from itself."""
 
-NOTHING_ELSE = {"memory": {"errors", "program"}, "data": {"errors", "resources"}, "__main__": {"cli"}}
+NOTHING_ELSE = {"memory": {"errors", "program"}, "data": {"errors", "files", "resources"}, "__main__": {"cli"}}
 """Narrower than the ranks: memory has never heard of a layer; data sets have never heard of a net."""
 
 NEVER = {"compile": {"devices"}, "report": {"data"}, "doctor": {"data"}}

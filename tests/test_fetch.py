@@ -3,11 +3,9 @@
 import errno
 import gzip
 import hashlib
-import io
+import os
 import re
-import tarfile
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,11 +20,14 @@ from gpunet.data import fetch as module
 from gpunet.data import load
 from gpunet.data.fetch import fetch
 from gpunet.data.sources import SOURCES, Remote, Source
-from gpunet.data.unpack import unpack
 from gpunet.errors import DataError
 from tests import data_files
+from tests.archives import leftovers, tar
 
 LOCAL = "http://127.0.0.1"
+LOGIN = b"<html>please log in</html>" * 70
+PART = ".cifar10.part"
+ARCHIVE = "cifar-10-binary.tar.gz"
 
 
 @dataclass
@@ -39,6 +40,10 @@ class Server:
     break_after: list[int] = field(default_factory=list)
     """Bytes after which the next answers end, one after another."""
     ranges: bool = True
+    lengths: bool = True
+    """Whether answers say how long they are."""
+    portal: bool = False
+    """Whether everything is answered with a page to log in."""
     failures: list[int] = field(default_factory=list)
     """Codes of the next answers."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -54,6 +59,12 @@ def answer(server: Server, request: BaseHTTPRequestHandler) -> None:
     if server.failures:
         request.send_error(server.failures.pop(0))
         return
+    if server.portal:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(LOGIN)))
+        request.end_headers()
+        request.wfile.write(LOGIN)
+        return
     if request.path in server.redirects:
         request.send_response(302)
         request.send_header("Location", server.redirects[request.path])
@@ -66,8 +77,10 @@ def answer(server: Server, request: BaseHTTPRequestHandler) -> None:
     first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
     request.send_response(206 if first else 200)
     if first:
-        request.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-    request.send_header("Content-Length", str(len(content) - first))
+        total = len(content) if server.lengths else "*"
+        request.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{total}")
+    if server.lengths:
+        request.send_header("Content-Length", str(len(content) - first))
     request.end_headers()
     until = first + server.break_after.pop(0) if server.break_after else len(content)
     request.wfile.write(content[first:until])
@@ -96,20 +109,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def tar(*members: tuple[str, bytes | tarfile.TarInfo]) -> bytes:
-    """A .tar.gz of files by path; of what else there may be, the member itself."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name, content in members:
-            if isinstance(content, bytes):
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-            else:
-                archive.addfile(content)
-    return packed.getvalue()
-
-
 def small_cifar(tmp_path: Path, rng: np.random.Generator) -> bytes:
     """CIFAR-10 as it is given out, but of six images."""
     folder = tmp_path / "made"
@@ -126,14 +125,14 @@ def cifar(server: Server, tmp_path: Path, rng: np.random.Generator) -> dict[str,
     return {"cifar10": replace(SOURCES["cifar10"], files=(server.remote("cifar-10-binary.tar.gz"),))}
 
 
-def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 def refusal(folder: Path, sources: dict[str, Source], name: str = "cifar10") -> str:
+    def there() -> list[str] | None:
+        return leftovers(folder / name) if (folder / name).exists() else None
+
+    before = there()
     with pytest.raises(DataError) as caught:
         fetch(name, folder, sources=sources)
-    assert not (folder / name).exists() or not (folder / name / "test_batch.bin").exists()
+    assert there() == before
     return str(caught.value)
 
 
@@ -198,7 +197,7 @@ def test_a_download_that_keeps_breaking_off_is_kept_for_the_next_call(
     server.break_after = [10, 20, 30, 40]
     message = refusal(tmp_path, cifar)
     assert "broke off after 100 of" in message and "run the same command again" in message
-    assert (tmp_path / ".cifar-10-binary.tar.gz.part").stat().st_size == 100
+    assert (tmp_path / PART / ARCHIVE).stat().st_size == 100
     fetch("cifar10", tmp_path, sources=cifar)
     assert server.asked[-1][1] == "bytes=100-"
 
@@ -217,6 +216,140 @@ def test_a_server_that_is_busy_is_asked_again(server: Server, cifar: dict[str, S
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("lengths", [True, False])
+def test_answers_that_do_not_say_how_long_they_are_are_read(
+    server: Server, cifar: dict[str, Source], tmp_path: Path, lengths: bool
+) -> None:
+    server.lengths, server.break_after = lengths, [1000]
+    fetch("cifar10", tmp_path, sources=cifar)
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=1000-"]
+
+
+def test_a_server_that_was_asked_too_often_is_asked_again_and_told_of(
+    server: Server, cifar: dict[str, Source], tmp_path: Path
+) -> None:
+    server.failures = [429] * 4
+    assert refusal(tmp_path, cifar).endswith("answers 429 Too Many Requests; try again later")
+    server.failures = [429]
+    fetch("cifar10", tmp_path, sources=cifar)
+    assert len(server.asked) == 6
+
+
+def test_the_page_of_a_network_that_wants_a_login_is_told_and_not_kept(
+    server: Server, cifar: dict[str, Source], tmp_path: Path
+) -> None:
+    server.break_after = [100, 0, 0, 0]
+    refusal(tmp_path, cifar)
+    server.portal = True
+    message = refusal(tmp_path, cifar)
+    assert f"gives out {len(LOGIN):,} bytes" in message and "a network shows before a login" in message
+    assert (tmp_path / PART / ARCHIVE).stat().st_size == 100
+    server.portal = False
+    fetch("cifar10", tmp_path, sources=cifar)
+    assert server.asked[-1] == (f"/{ARCHIVE}", "bytes=100-")
+
+
+def test_a_file_that_became_another_at_its_source_is_told_also_in_the_middle(
+    server: Server, cifar: dict[str, Source], tmp_path: Path
+) -> None:
+    server.break_after = [100, 0, 0, 0]
+    refusal(tmp_path, cifar)
+    server.files[f"/{ARCHIVE}"] = server.files[f"/{ARCHIVE}"][:-1]
+    total = cifar["cifar10"].files[0].nbytes
+    assert f"gives out {total - 1:,} bytes, the data set's file has {total:,}" in refusal(tmp_path, cifar)
+
+
+def test_a_download_that_the_server_cannot_go_on_with_begins_anew(
+    server: Server, cifar: dict[str, Source], tmp_path: Path
+) -> None:
+    (tmp_path / PART).mkdir()
+    (tmp_path / PART / ARCHIVE).write_bytes(LOGIN)
+    server.failures = [416]
+    fetch("cifar10", tmp_path, sources=cifar)
+    assert [wanted for _, wanted in server.asked] == [f"bytes={len(LOGIN)}-", None]
+    assert leftovers(tmp_path) == ["cifar10", "made"]
+
+
+def test_what_a_killed_call_left_is_swept_up_or_gone_on_with(
+    server: Server, cifar: dict[str, Source], tmp_path: Path
+) -> None:
+    work = tmp_path / "data" / PART
+    (work / "cifar10").mkdir(parents=True)
+    (work / "cifar10" / "half").touch()
+    (work / "lock").touch()
+    (work / ARCHIVE).write_bytes(server.files[f"/{ARCHIVE}"][:500])
+    place, _ = fetch("cifar10", tmp_path / "data", sources=cifar)
+    assert leftovers(tmp_path / "data") == ["cifar10"] and "half" not in leftovers(place)
+    assert server.asked == [(f"/{ARCHIVE}", "bytes=500-")]
+
+
+def test_a_second_call_at_the_same_time_is_told_who_works_there(
+    cifar: dict[str, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[str] = []
+
+    def watch(*_: object) -> None:
+        if not first:
+            first.append(refusal(tmp_path, cifar))
+
+    fetch("cifar10", tmp_path, watch, cifar)
+    assert f"{tmp_path / PART} is busy: another gpunet data cifar10 works in there" in first[0]
+    assert leftovers(tmp_path) == ["cifar10", "made"]
+
+
+# -- what others put there -------------------------------------------------------------------------
+
+
+def test_an_archive_that_lies_there_is_used_and_stays(server: Server, cifar: dict[str, Source], tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / ARCHIVE).write_bytes(server.files[f"/{ARCHIVE}"])
+    place, _ = fetch("cifar10", folder, sources=cifar)
+    assert len(load(place).train) == 5 and not server.asked
+    assert leftovers(folder) == sorted([ARCHIVE, "cifar10"])
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_file_of_the_same_name_is_neither_used_nor_touched(
+    server: Server, cifar: dict[str, Source], tmp_path: Path, same_size: bool
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    mine = b"m" * (cifar["cifar10"].files[0].nbytes if same_size else 9)
+    (folder / ARCHIVE).write_bytes(mine)
+    place, _ = fetch("cifar10", folder, sources=cifar)
+    assert len(load(place).train) == 5
+    assert (folder / ARCHIVE).read_bytes() == mine and leftovers(folder) == sorted([ARCHIVE, "cifar10"])
+
+
+def test_links_in_the_way_are_not_followed(cifar: dict[str, Source], tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "data"
+    mine.write_bytes(b"mine")
+    work = folder / PART
+    work.mkdir(parents=True)
+    (work / ARCHIVE).symlink_to(mine)
+    assert "cannot write to" in refusal(folder, cifar)
+    (work / ARCHIVE).unlink()
+    work.rmdir()
+    work.symlink_to(tmp_path / "made")
+    before = leftovers(tmp_path / "made")
+    assert f"{work} is a link" in refusal(folder, cifar)
+    assert mine.read_bytes() == b"mine" and leftovers(tmp_path / "made") == before
+
+
+def test_empty_files_and_files_of_a_wrong_size_do_not_count_as_there(tmp_path: Path) -> None:
+    for name, empty in (("cifar10", "data_batch_1.bin"), ("mnist", "train-images-idx3-ubyte.gz")):
+        (tmp_path / name).mkdir()
+        for kept in SOURCES[name].kept:
+            (tmp_path / name / kept).touch()
+        assert f"{empty} is missing, empty or of a wrong size" in refusal(tmp_path, dict(SOURCES), name)
+    for file in SOURCES["mnist"].files:
+        os.truncate(tmp_path / "mnist" / file.name, file.nbytes)
+    assert fetch("mnist", tmp_path) == (tmp_path / "mnist", False)
+    os.truncate(tmp_path / "mnist" / file.name, file.nbytes - 1)
+    assert f"{file.name} is missing" in refusal(tmp_path, dict(SOURCES), "mnist")
+
+
 def test_ctrl_c_leaves_what_was_downloaded_and_nothing_half_unpacked(
     server: Server, cifar: dict[str, Source], tmp_path: Path
 ) -> None:
@@ -230,10 +363,10 @@ def test_ctrl_c_leaves_what_was_downloaded_and_nothing_half_unpacked(
     folder = tmp_path / "data"
     with pytest.raises(KeyboardInterrupt):
         fetch("cifar10", folder, stop("fetching"), cifar)
-    assert leftovers(folder) == [".cifar-10-binary.tar.gz.part"]
+    assert leftovers(folder) == [PART] and leftovers(folder / PART) == [ARCHIVE]
     with pytest.raises(KeyboardInterrupt):
         fetch("cifar10", folder, stop("unpacking"), cifar)
-    assert leftovers(folder) == ["cifar-10-binary.tar.gz"]
+    assert leftovers(folder) == [PART] and leftovers(folder / PART) == [ARCHIVE]
     asked = len(server.asked)
     fetch("cifar10", folder, sources=cifar)
     assert leftovers(folder) == ["cifar10"] and len(server.asked) == asked
@@ -255,6 +388,7 @@ def test_a_wrong_sum_is_refused_and_the_file_removed(server: Server, cifar: dict
 def test_more_bytes_than_there_should_be_are_not_taken(
     server: Server, cifar: dict[str, Source], tmp_path: Path
 ) -> None:
+    server.lengths = False
     server.files["/cifar-10-binary.tar.gz"] += b"x"
     assert "gives more than the" in refusal(tmp_path / "data", cifar)
     assert leftovers(tmp_path / "data") == []
@@ -269,7 +403,8 @@ def test_an_address_that_is_gone_and_one_that_leads_to_a_file_are_told(
     server.redirects["/cifar-10-binary.tar.gz"] = (tmp_path / "here").as_uri()
     assert "answers 302" in refusal(tmp_path, cifar)
     server.redirects["/cifar-10-binary.tar.gz"] = f"{server.address}/cifar-10-binary.tar.gz"
-    assert "answers 302" in refusal(tmp_path, cifar)
+    message = refusal(tmp_path, cifar)
+    assert "answers 302" in message and "infinite loop" in message and "\n" not in message
 
 
 def test_no_network_is_told(server: Server, cifar: dict[str, Source], tmp_path: Path) -> None:
@@ -309,100 +444,6 @@ def test_a_folder_that_cannot_be_made_and_one_that_is_in_the_way_are_told(
     (tmp_path / "data/cifar10").mkdir(parents=True)
     assert "is there but not all of CIFAR-10 is in it" in refusal(tmp_path / "data", cifar)
     assert "there is no data set 'cifar11' to fetch; there are cifar10" in refusal(tmp_path, cifar, "cifar11")
-
-
-# -- archives --------------------------------------------------------------------------------------
-
-
-def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
-
-
-@pytest.mark.parametrize(
-    ("members", "words"),
-    [
-        ([("../a.bin", b"x")], "leads out of its folder"),
-        ([("set/../../a.bin", b"x")], "leads out of its folder"),
-        ([("/tmp/a.bin", b"x")], "leads out of its folder"),
-        ([("set\\..\\a.bin", b"x")], "leads out of its folder"),
-        ([("set/a.bin", special("set/a.bin", tarfile.SYMTYPE, "/etc/passwd"))], "a link, a device or a sparse file"),
-        ([("set/a.bin", special("set/a.bin", tarfile.LNKTYPE, "../b"))], "a link, a device or a sparse file"),
-        ([("set/other", special("set/other", tarfile.FIFOTYPE))], "a link, a device or a sparse file"),
-        ([("set/other", special("set/other", tarfile.CHRTYPE))], "a link, a device or a sparse file"),
-        ([("set/other", special("set/other", tarfile.GNUTYPE_SPARSE))], "a link, a device or a sparse file"),
-        ([("set/a.bin", b"x" * 101)], "has 101 bytes; it should have 100 at most"),
-        ([("set/b.bin", b"x")], "lacks set/a.bin"),
-        ([("set/a.bin", special("set/a.bin", tarfile.DIRTYPE))], "lacks set/a.bin"),
-        ([], "lacks set/a.bin"),
-    ],
-)
-def test_archives_with_anything_but_the_known_files_are_refused(
-    tmp_path: Path, members: list[tuple[str, bytes]], words: str
-) -> None:
-    archive, folder = tmp_path / "a.tar.gz", tmp_path / "into"
-    folder.mkdir()
-    archive.write_bytes(tar(*members))
-    with pytest.raises(DataError) as caught:
-        unpack(archive, folder, {"set/a.bin": 100})
-    assert words in str(caught.value) and str(archive) in str(caught.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "into"]
-    assert leftovers(folder) == []
-
-
-def test_damaged_archives_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
-    archive, folder = tmp_path / "a.tar.gz", tmp_path / "into"
-    folder.mkdir()
-    whole = tar(("set/a.bin", rng.bytes(5000)))
-    for number, wrong in enumerate((b"", b"x" * 600, whole[:-300], whole[:30])):
-        archive.write_bytes(wrong)
-        inner = folder / str(number)
-        inner.mkdir()
-        with pytest.raises(DataError, match=r"cut short or damaged|lacks set/a\.bin"):
-            unpack(archive, inner, {"set/a.bin": 5000})
-
-
-def test_an_archive_that_would_fill_the_disk_is_not_followed_to_its_end(tmp_path: Path) -> None:
-    member = tarfile.TarInfo("set/other")
-    member.size = 1 << 40
-    archive = tmp_path / "a.tar.gz"
-    archive.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT)))
-    with pytest.raises(DataError, match="holds more than 4,294,967,296 bytes"):
-        unpack(archive, tmp_path, {"set/a.bin": 100})
-
-
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_long_notes_before_a_member_take_no_memory(tmp_path: Path, kind: bytes) -> None:
-    note = special("note", kind)
-    note.size = 32 << 20
-    archive, folder = tmp_path / "a.tar.gz", tmp_path / "into"
-    folder.mkdir()
-    with gzip.open(archive, "wb", compresslevel=1) as file:
-        file.write(note.tobuf(tarfile.GNU_FORMAT) + bytes(note.size))
-        file.write(gzip.decompress(tar(("set/a.bin", b"abc"))))
-    tracemalloc.start()
-    try:
-        unpack(archive, folder, {"set/a.bin": 100})
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
-    finally:
-        tracemalloc.stop()
-    assert (folder / "a.bin").read_bytes() == b"abc"
-
-
-@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_archives_of_all_kinds_are_read_beside_members_with_long_names(tmp_path: Path, kind: int) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", format=kind) as archive:
-        for name in ("set", "set/" + "long/" * 25 + "name", "set/a.bin", "set/b.bin"):
-            member = special(name, tarfile.DIRTYPE if name == "set" else tarfile.REGTYPE)
-            member.size, member.mtime = (0 if member.isdir() else 700), 1.5
-            archive.addfile(member, io.BytesIO(name.encode().ljust(member.size)))
-    path = tmp_path / "a.tar.gz"
-    path.write_bytes(packed.getvalue())
-    unpack(path, tmp_path, {"set/a.bin": 700, "set/b.bin": 700})
-    assert (tmp_path / "a.bin").read_bytes() == b"set/a.bin".ljust(700)
-    assert (tmp_path / "b.bin").read_bytes() == b"set/b.bin".ljust(700)
 
 
 # -- the table and the command ---------------------------------------------------------------------

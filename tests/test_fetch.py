@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -268,6 +269,35 @@ def test_a_download_that_the_server_cannot_go_on_with_begins_anew(
     fetch("cifar10", tmp_path, sources=cifar)
     assert [wanted for _, wanted in server.asked] == [f"bytes={len(LOGIN)}-", None]
     assert leftovers(tmp_path) == ["cifar10", "made"]
+
+
+def stop_in_unpacking(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    def stopped(archive: Path, folder: Path, *_: object) -> None:
+        (folder / "half").touch()
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(module, "unpack", stopped)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_command_with_a_message_and_nothing_half_unpacked(
+    cifar: dict[str, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setitem(SOURCES, "cifar10", cifar["cifar10"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patch:
+            stop_in_unpacking(patch, number)
+            result = CliRunner().invoke(app, ["data", "cifar10", "--to", str(tmp_path / "data")])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, result.stderr) == (
+        code,
+        "gpunet: stopped; run the same command again to go on from there\n",
+    )
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert leftovers(tmp_path / "data") == [PART] and leftovers(tmp_path / "data" / PART) == [ARCHIVE]
 
 
 def test_what_a_killed_call_left_is_swept_up_or_gone_on_with(

@@ -1,11 +1,18 @@
 """`gpunet data`: fetch a data set."""
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
+
+from gpunet.cli.guard import CTRL_C, complain
+
+SIGTERM = 128 + signal.SIGTERM
 
 
 def data(
@@ -19,15 +26,36 @@ def data(
 
     A download that breaks off is taken up again where it stopped, also by the next call.
 
-    Exit code 2 if that is not possible, 130 after Ctrl-C.
+    Exit code 2 if that is not possible, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from gpunet.data.fetch import fetch
     from gpunet.data.sources import SOURCES
 
-    with _bar() as watch:
+    with _ended_by_signals(), _bar() as watch:
         place, fetched = fetch(name, to, watch)
     typer.echo(f"{SOURCES[name].title} is {'' if fetched else 'already '}in {place}; train on it with --data {place}")
     typer.echo(f"its home, with terms and authors: {SOURCES[name].home}")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: whatever tidies up after Ctrl-C does so after this one."""
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """On Ctrl-C and SIGTERM say that what is there can be gone on with, and leave with their exit codes."""
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt as ended:
+        complain("stopped; run the same command again to go on from there")
+        sys.exit(SIGTERM if isinstance(ended, _Terminated) else CTRL_C)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

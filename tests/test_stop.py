@@ -190,6 +190,60 @@ def test_mistakes_in_going_on_are_one_message_and_change_nothing(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_in_use_is_left_alone_until_its_process_has_ended(run: Run, tmp_path: Path) -> None:
+    process = start(tmp_path, TINY, "--epochs", "1000", "--device", "cpu", "--batch", "5", "--out", "a")
+    wait_for(process, "epoch    1/1000")
+    for options in (("--resume", "a"), (TINY, "--out", "a")):
+        result = run("train", "--device", "cpu", *options)
+        assert result.exit_code == 2, result.output
+        assert "another process trains there" in result.stderr or "already holds a run" in result.stderr
+    process.kill()
+    process.communicate()
+    assert (tmp_path / "a/.lock").exists()
+    result = run("train", "--resume", "a", "--device", "cpu", "--epochs", 1)
+    assert result.exit_code == 0 and "nothing is left to do" in result.stdout, result.output
+    assert not (tmp_path / "a/.lock").exists()
+
+
+def test_of_two_runs_that_begin_in_one_folder_one_is_refused(tmp_path: Path) -> None:
+    first = start(tmp_path, TINY, "--epochs", "3", "--device", "cpu", "--seed", "1", "--out", "a")
+    second = start(tmp_path, TINY, "--epochs", "3", "--device", "cpu", "--seed", "2", "--out", "a")
+    errors = [process.communicate(timeout=60)[1] for process in (first, second)]
+    assert sorted(process.returncode for process in (first, second)) == [0, 2], errors
+    assert len((tmp_path / "a/metrics.csv").read_text().splitlines()) == 4
+
+
+def test_a_run_goes_on_from_any_folder_with_its_data_and_its_events(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    np.savez(tmp_path / "set.npz", images=rng.random((60, 8, 8, 1), np.float32), labels=rng.integers(0, 10, 60))
+    begun = run("train", TINY, "--data", "set.npz", "--epochs", 1, "--device", "cpu", "--tensorboard", "--out", "a")
+    assert begun.exit_code == 0, begun.output
+    events = {path: path.stat().st_mtime_ns for path in (tmp_path / "a/tensorboard").iterdir()}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = run("train", "--resume", "../a", "--epochs", 2)
+    assert result.exit_code == 0 and "epoch 2/2" in result.stdout, result.output
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a/tensorboard").iterdir()} != events
+
+
+def test_more_was_done_already_than_is_asked_for(run: Run, tmp_path: Path) -> None:
+    assert run("train", TINY, "--epochs", 3, "--device", "cpu", "--out", "b").exit_code == 0
+    result = run("train", "--resume", "b", "--epochs", 2)
+    assert result.exit_code == 0 and "has gone on beyond 2 epochs, into epoch 4: nothing is left" in result.stdout
+
+
+def test_it_is_told_where_a_run_goes_on_in_other_bits(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("train", TINY, "--epochs", 1, "--device", "cpu", "--out", "a").exit_code == 0
+    monkeypatch.setattr("gpunet.train.resume.cpu_blas", lambda: "abacus 1.0, 3 threads")
+    result = run("train", "--resume", "a", "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    words = r"ends in other bits than if it had not been stopped: device: cpu, .* now"
+    assert re.search(words, result.stderr) and "abacus 1.0, 3 threads now" in result.stderr
+
+
 @pytest.mark.parametrize("every", ["4 steps", "1 minute"])
 def test_checkpoints_are_kept_within_an_epoch_too(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str

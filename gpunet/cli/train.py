@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
     from gpunet.net.config import Config, TrainConfig
+    from gpunet.train.board import Board
     from gpunet.train.folder import RunFolder
     from gpunet.train.trainer import Trainer
 
@@ -171,12 +172,9 @@ def _run(
     from gpunet.net.config import dump
     from gpunet.report.as_json import as_text, plan_json
     from gpunet.span import parse_span
-    from gpunet.train.board import FOLDER, Board
     from gpunet.train.environment import environment
-    from gpunet.train.folder import RunFolder, open_folder
-    from gpunet.train.screen import Screen
+    from gpunet.train.folder import RunFolder, held, open_folder, require_no_run
     from gpunet.train.start import start_from_weights
-    from gpunet.train.stop import Stop
     from gpunet.train.trainer import Trainer
 
     told = config.train
@@ -186,25 +184,39 @@ def _run(
         trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
         if resume is None and told.weights is not None:
             typer.echo("\n".join(start_from_weights(model, told)))
-        if resume is not None:
-            _go_on(trainer, resume)
-        folder = RunFolder(
-            resume or open_folder(out, config.net.name),
-            dump(replace(config, train=_from_anywhere(told))),
-            as_text(plan_json(config.net, made)) + "\n",
-            environment=environment(made.device),
-            every=None if told.checkpoint_every is None else parse_span(told.checkpoint_every),
-        )
-        if trainer.finished:
-            folder.finish(trainer)
-            typer.echo(f"{folder.path} {_finished(trainer)}; {folder.describe()}")
-            return
-        stop, screen = Stop(), Screen()
-        tensorboard = tensorboard or (folder.path / FOLDER).is_dir()
-        trainer.watchers = (folder, *([Board(folder.path / FOLDER)] if tensorboard else []), screen, stop)
-        typer.echo(f"the run is kept in {folder.path}")
-        with stop, _kept(folder), screen:
-            last = trainer.run()[-1]
+        path = resume or open_folder(out, config.net.name)
+        with held(path):
+            if resume is None:
+                require_no_run(path)  # nobody else has begun one there meanwhile
+            else:
+                _go_on(trainer, resume)
+            folder = RunFolder(
+                path,
+                dump(replace(config, train=_from_anywhere(told))),
+                as_text(plan_json(config.net, made)) + "\n",
+                environment=environment(made.device),
+                every=None if told.checkpoint_every is None else parse_span(told.checkpoint_every),
+            )
+            _train(trainer, folder, tensorboard)
+
+
+def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
+    """Train what is left to be trained, keep it in the folder, and say how it ended."""
+    from gpunet.train.board import FOLDER, Board
+    from gpunet.train.screen import Screen
+    from gpunet.train.stop import Stop
+
+    if trainer.finished:
+        folder.finish(trainer)
+        typer.echo(f"{folder.path} {_finished(trainer)}; {folder.describe()}")
+        return
+    stop, screen = Stop(), Screen()
+    events = folder.path / FOLDER
+    boards = [Board(events)] if tensorboard or events.is_dir() else []
+    trainer.watchers = (folder, *boards, screen, stop)
+    typer.echo(f"the run is kept in {folder.path}")
+    with stop, _kept(folder, boards), screen:
+        last = trainer.run()[-1]
     typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
 
 
@@ -287,7 +299,7 @@ def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
 
 
 @contextmanager
-def _kept(folder: "RunFolder") -> Iterator[None]:
+def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
     """Whatever stops a run, keep and say what is left of it."""
     from gpunet.train.stop import Stopped
 
@@ -305,3 +317,5 @@ def _kept(folder: "RunFolder") -> Iterator[None]:
         raise type(error)(f"{error}\n{folder.describe()}\n{folder.how_to_go_on()}") from None
     finally:
         folder.close()
+        for board in boards:
+            board.close()

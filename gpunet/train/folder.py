@@ -4,8 +4,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -26,7 +26,7 @@ from gpunet.train.trainer import Progress, Trainer, Watcher
 from gpunet.train.weights import CONFIG, read_about, save_weights
 
 METRICS, STEPS, WEIGHTS = "metrics.csv", "steps.csv", "weights.safetensors"
-PLAN, ENVIRONMENT = "plan.json", "environment.json"
+PLAN, ENVIRONMENT, LOCK = "plan.json", "environment.json", ".lock"
 RUNS = Path("runs")
 
 
@@ -201,6 +201,24 @@ def require_no_run(path: Path) -> None:
     for name in (METRICS, STEPS, WEIGHTS, CONFIG, PLAN, LAST, PREVIOUS, BEST):
         if (path / name).exists():
             raise ConfigError(f"{path} already holds a run ({name}); give another --out, or remove that folder first")
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from training in the folder of a run. Raises DataError while one does."""
+    lock = path / LOCK
+    words = f"{path} is in use: another process trains there; wait until it has ended, or stop it"
+    try:
+        with files.locked(lock, words):
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
+    except OSError as error:
+        if error.filename != str(lock):
+            raise
+        raise DataError(f"cannot write {lock}: {error.strerror or error}") from None
 
 
 def _next_free(net: str) -> Path:

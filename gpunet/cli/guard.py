@@ -58,10 +58,12 @@ def guarded() -> Iterator[None]:
 
 
 def complain(message: str) -> None:
-    """A message for the person who typed, on standard error."""
+    """A message for the person who typed, on standard error; names in it can do a terminal no harm."""
+    from gpunet.net.words import printable
+
     with suppress(OSError):
         typer.secho("gpunet: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
-        typer.echo(message, err=True)
+        typer.echo("\n".join(map(printable, message.split("\n"))), err=True)
 
 
 def interrupted() -> NoReturn:

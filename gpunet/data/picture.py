@@ -5,10 +5,13 @@ What becomes of a picture, in this order:
 - Grey becomes three equal maps (of 16 bits, the upper 8); a palette its colours; what is transparent is laid over
   white; CMYK is converted without colour profiles, which are not looked at anywhere.
 - With a size, its short side is brought to it (antialiased, bilinear) and the middle is cut out.
+
+The same comes of another order, but for rounding, and that is taken: laid over white and turned when it is small.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunet.data.raw import opened
+from gpunet.data.room import Room
 from gpunet.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,26 +30,28 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm"))
 MOST_PIXELS = 89_478_485
 """Pillow warns above, as such a file may be a decompression bomb (256 MiB as RGB); here that is the end."""
+WEIGHTS = {"WEBP": 2}
+"""What a pixel counts for, if not one: the decoder of WebP keeps four copies of them all."""
+ROOM = Room(MOST_PIXELS)
+"""For the pixels that all threads decode at once. They take up to 12 bytes each (a progressive JPEG in CMYK; most take
+4 to 8), about 1 GB together, whatever the files are."""
+STRIP_PIXELS = 1 << 20
+BLOCK_BYTES = 1 << 26
+"""In which Pillow takes memory: what is larger than 32 MiB the C library gives back to the system, while every thread
+would keep the smaller blocks of its largest picture."""
 MOST_FILE_BYTES = 1 << 28
 
 ORIENTATION = 0x0112
-TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-"""What brings a picture upright, by its EXIF orientation; from 5 on height and width change places."""
+STEPS = ((1, 1), (1, -1), (-1, -1), (-1, 1))
+"""Down and to the right in an upright picture, by its EXIF orientation: 1 to 4, and 5 to 8 with rows for columns."""
 
 Size = tuple[int, int]
-"""H, W."""
+Extent = tuple[float, float]
+"""Both are H, W; extents are those of pictures decoded at a fraction."""
 
 
 class BrokenPicture(DataError):
-    """A file that is no picture, or not all of one; the message names it."""
+    """A file that is no picture, not all of one, or that cannot be read; the message names it."""
 
 
 def parse_size(text: str) -> Size:
@@ -58,19 +64,19 @@ def parse_size(text: str) -> Size:
 
 def picture_size(path: Path) -> Size:
     """H, W of a picture once it is upright, from the beginning of its file. Raises BrokenPicture."""
-    with opened(path) as (file, _):
-        image = _open(path, file)
+    with _opened(path) as image:
         return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
 
 
 def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
     """(H, W, 3) uint8; without a `size`, as large as it is. Raises BrokenPicture, naming the file."""
-    with opened(path) as (file, file_bytes):
-        if file_bytes > MOST_FILE_BYTES:
-            raise BrokenPicture(f"{path} has {file_bytes:,} bytes; a picture may have {MOST_FILE_BYTES:,}")
-        image = _open(path, file)
-        picture: np.ndarray = _guarded(path, lambda: np.array(_fitted(_rgb(_upright(image, size)), size)))
-        return picture
+    with _opened(path) as image:
+        whole = image.width * image.height
+        extent = _guarded(path, lambda: _drafted(image, size))
+        pixels = whole if "progressive" in image.info else image.width * image.height * _weight(image)
+        with ROOM.taken(pixels), closing(image):  # which frees its memory while that is still counted
+            picture: np.ndarray = _guarded(path, lambda: _decoded(image, size, extent))
+            return picture
 
 
 def read_scaled(path: Path, short_side: int | None = None, maps: int = 3) -> np.ndarray:
@@ -117,16 +123,34 @@ def _pillow() -> Any:
     except ImportError as error:
         raise DataError(f"pictures need Pillow, which cannot be imported ({error}); pip install pillow") from None
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of bombs, which are refused here, and of odd EXIF
-    return Image
+    images: Any = Image  # whose types leave out core
+    images.core.set_block_size(BLOCK_BYTES)
+    return images
 
 
-def _open(path: Path, file: Any) -> "Image":
-    image: Image = _guarded(path, lambda: _pillow().open(file, formats=FORMATS))
-    if image.width * image.height > MOST_PIXELS:
-        raise BrokenPicture(
-            f"{path} claims {image.height:,}x{image.width:,} pixels; a picture may have {MOST_PIXELS:,} of them"
-        )
-    return image
+@contextmanager
+def _opened(path: Path) -> Iterator["Image"]:
+    """The picture in a file, before it is decoded. Raises BrokenPicture for whatever is wrong with the file."""
+    _pillow()  # whose absence is no file's fault
+    try:
+        with opened(path) as (file, file_bytes):
+            if file_bytes > MOST_FILE_BYTES:
+                raise BrokenPicture(f"{path} has {file_bytes:,} bytes; a picture may have {MOST_FILE_BYTES:,}")
+            image: Image = _guarded(path, lambda: _pillow().open(file, formats=FORMATS))
+            most = MOST_PIXELS // _weight(image)
+            if image.width * image.height > most:
+                raise BrokenPicture(
+                    f"{path} claims {image.height:,}x{image.width:,} pixels; such a picture may have {most:,} of them"
+                )
+            yield image
+    except BrokenPicture:
+        raise
+    except DataError as error:
+        raise BrokenPicture(str(error)) from None
+
+
+def _weight(image: "Image") -> int:
+    return WEIGHTS.get(image.format or "", 1)
 
 
 def _guarded(path: Path, work: Callable[[], Any]) -> Any:
@@ -153,38 +177,68 @@ def _orientation(image: "Image") -> int:
         found = image.getexif().get(ORIENTATION)
     except Exception:
         return 1
-    return found if found in TURNS else 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _upright(image: "Image", size: Size | None) -> "Image":
+def _drafted(image: "Image", size: Size | None) -> Extent:
+    """Have a JPEG decoded at a half, a quarter or an eighth, as long as twice the size is left.
+
+    Returns what there is of it then: the last row and column may be only partly of the picture.
+    """
+    drafted = None if size is None else image.draft(None, (2 * max(size), 2 * max(size)))
+    _, _, width, height = drafted[1] if drafted else (0, 0, image.width, image.height)
+    return height, width
+
+
+def _decoded(image: "Image", size: Size | None, extent: Extent) -> np.ndarray:
+    """(H, W, 3): the picture upright and of its size."""
     orientation = _orientation(image)
-    if size is not None:  # a JPEG is decoded at a half, a quarter or an eighth, as long as twice the size is left
-        image.draft(None, (2 * max(size), 2 * max(size)))
-    return image.transpose(_pillow().Transpose[TURNS[orientation]]) if orientation in TURNS else image
+    lying = size[::-1] if size and orientation >= 5 else size
+    if lying is not None and lying != (image.height, image.width):
+        image = _fitted(_plain(image), lying, extent)
+    picture = _pixels(image)
+    down, right = STEPS[(orientation - 1) % 4]
+    turned = picture.swapaxes(0, 1) if orientation >= 5 else picture
+    return np.ascontiguousarray(turned[::down, ::right])
 
 
-def _rgb(image: "Image") -> "Image":
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its values are of mode {image.mode}, not bytes")
-    if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        image = _pillow().fromarray(grey)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white: Image = _pillow().new("RGBA", image.size, "white")
-        white.alpha_composite(image)
-        image = white
-    return image.convert("RGB")
-
-
-def _fitted(image: "Image", size: Size | None) -> "Image":
-    """The short side, measured by `size`, brought to it; then the middle."""
-    if size is None or size == (image.height, image.width):
+def _plain(image: "Image") -> "Image":
+    """L, RGB, or, where anything is transparent, La or RGBa: values times their alpha, which may be averaged."""
+    if image.mode == "F":
+        raise ValueError("its values are of mode F, not bytes")
+    if image.mode.startswith("I"):  # of 16 bits, the upper 8
+        image = image if image.mode == "I" else image.convert("I")
+        return image.point(lambda value: value / 256).convert("L")
+    if image.mode in ("L", "RGB", "La", "RGBa") and "transparency" not in image.info:
         return image
-    H, W = size
-    scale = max(H / image.height, W / image.width)
-    height, width = min(image.height, H / scale), min(image.width, W / scale)
-    top, left = (image.height - height) / 2, (image.width - width) / 2
+    if image.has_transparency_data:
+        image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+        values = image.mode.removesuffix("A")
+        least, _ = image.getchannel("A").getextrema()
+        return image.convert(values if least == 255 else f"{values}a")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _fitted(image: "Image", size: Size, extent: Extent) -> "Image":
+    """The short side, measured by `size`, brought to it; then the middle."""
+    (H, W), (whole_height, whole_width) = size, extent
+    scale = max(H / whole_height, W / whole_width)
+    height, width = min(whole_height, H / scale), min(whole_width, W / scale)
+    top, left = (whole_height - height) / 2, (whole_width - width) / 2
     # the middle is resized and nothing else: a strip of 1x60,000 would take gigabytes as a whole
     box = (left, top, left + width, top + height)
     return image.resize((W, H), _pillow().Resampling.BILINEAR, box=box)
+
+
+def _pixels(image: "Image") -> np.ndarray:
+    """(H, W, 3): what is transparent laid over white; a few rows at a time, so that copies are small."""
+    picture = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image if rows >= image.height else image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip = _plain(strip)
+        values = np.asarray(strip).reshape(strip.height, strip.width, -1)
+        if strip.mode in ("La", "RGBa"):
+            values = values[..., :-1] + (255 - values[..., -1:])
+        picture[top : top + rows] = values
+    return picture

@@ -62,6 +62,13 @@ def test_digits_are_found_by_name_and_other_names_are_told_apart_from_files(tmp_
         load(str(tmp_path / "cifar11.npz"))
 
 
+def test_a_picture_is_told_from_a_data_set(tmp_path: Path) -> None:
+    for name in ("photo.jpg", "photo.PNG"):
+        (tmp_path / name).touch()
+        with pytest.raises(DataError, match=rf"{name} is one picture; a data set is a folder of them: train/<class>"):
+            load(tmp_path / name)
+
+
 # -- npz files -------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,10 @@
 """Folders of pictures: what is learnt from and tested on, and what is refused in which words."""
 
+import os
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gpunet.cli.app import app
-from gpunet.data import batches, load, loader
+from gpunet.data import batches, load, loader, picture
 from gpunet.data.folder import FileSplit
 from gpunet.data.picture import BrokenPicture
 from gpunet.errors import DataError
@@ -22,8 +25,8 @@ def photos(tmp_path: Path, rng: np.random.Generator) -> Path:
     for split, counts in (("train", (4, 3)), ("test", (2, 1))):
         for name, count in zip(("ant", "bee"), counts, strict=True):
             for number in range(count):
-                picture = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
-                save(tmp_path / "photos" / split / name / f"{number}.png", picture)
+                values = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+                save(tmp_path / "photos" / split / name / f"{number}.png", values)
     return tmp_path / "photos"
 
 
@@ -45,11 +48,42 @@ def test_classes_are_folders_in_the_order_of_their_names(photos: Path) -> None:
     np.testing.assert_array_equal(images[1], np.asarray(Image.open(photos / "train/ant/0.png")))
 
 
-def test_val_is_as_good_as_test_but_not_both(photos: Path) -> None:
-    (photos / "test").rename(photos / "val")
-    assert len(load(photos).test) == 3
-    (photos / "test").mkdir()
-    assert "has both test and val" in refusal(photos)
+@pytest.mark.parametrize("name", ["val", "validation", "valid"])
+def test_val_is_as_good_as_test(photos: Path, name: str) -> None:
+    (photos / "test").rename(photos / name)
+    data = load(photos)
+    assert len(data.test) == 3 and data.note == ""
+
+
+def test_where_test_and_val_are_both_there_test_is_tested_on_and_the_note_says_so(photos: Path) -> None:
+    save(photos / "val/cow/0.jpg", np.zeros((3, 3), np.uint8))
+    data = load(photos)
+    assert len(data.test) == 3 and data.note == "val left alone: test is tested on"
+
+
+def test_folders_that_are_called_otherwise_are_told(photos: Path) -> None:
+    (photos / "test").rename(photos / "Test")
+    assert refusal(photos) == f"{photos / 'Test'} must be called test, in small letters; rename it"
+    (photos / "Test").rename(photos / "test")
+    (photos / "train").rename(photos / "Train")
+    assert refusal(photos) == f"{photos / 'Train'} must be called train, in small letters; rename it"
+    for path in sorted((photos / "Train").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (photos / "Train").rmdir()
+    assert f"{photos} has a folder test, and no train to learn from; expected train/" in refusal(photos)
+
+
+def test_classes_may_be_called_as_a_part_of_a_data_set(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / ("valid", "Test")[number % 2] / f"{number}.png", np.zeros((2, 2), np.uint8))
+    assert load(tmp_path).classes == ("Test", "valid")
+
+
+def test_classes_too_small_to_test_on_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        save(tmp_path / "ab"[number % 2] / f"{number}.png", np.zeros((2, 2), np.uint8))
+    message = refusal(tmp_path)
+    assert "no folder test, val, validation or valid; each fifth picture" in message and "no class has five" in message
 
 
 def test_without_a_test_folder_each_fifth_of_a_class_is_tested_on(tmp_path: Path) -> None:
@@ -103,18 +137,83 @@ def test_other_files_are_counted_and_hidden_ones_are_not(photos: Path) -> None:
     (photos / "train/ant/notes.txt").touch()
     (photos / "train/ant/.DS_Store").touch()
     (photos / "test/bee/inner.png").mkdir()
+    save(photos / "train/ant/more/1.png", np.zeros((6, 5), np.uint8))
     data = load(photos)
-    assert len(data.train) == 7 and "2 files without the name of a picture left alone" in data.note
+    assert len(data.train) == 7 and "1 file without the name of a picture left alone" in data.note
+    assert "2 folders within classes not looked into" in data.note
+
+
+def make_unreadable(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "dangling":
+        path.symlink_to("nowhere")
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.touch()
+        reading = Path.open
+
+        def refuse(self: Path, *arguments: Any, **options: Any) -> Any:  # root may read whatever chmod says
+            if self == path:
+                raise PermissionError(13, "Permission denied")
+            return reading(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", refuse)
+
+
+@pytest.mark.parametrize("size", [None, "4x4"])
+@pytest.mark.parametrize("kind", ["dangling", "loop", "pipe", "forbidden"])
+def test_files_that_cannot_be_read_are_skipped_like_broken_ones(
+    photos: Path, kind: str, size: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photos / "train/bee/9.png"
+    make_unreadable(path, kind, monkeypatch)
+    message = refusal(photos, size=size)
+    assert str(path) in message and message.endswith("; remove it, or leave out all such files with --skip-broken")
+    data = load(photos, size=size, skip_broken=True)
+    assert len(data.train) == 7 and data.note == "1 broken file skipped, like train/bee/9.png"
+
+
+def test_what_is_no_picture_is_told_before_a_run_and_what_breaks_within_when_it_is_decoded(photos: Path) -> None:
+    path = photos / "train/bee/1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(BrokenPicture) as caught:
+        load(photos, size="4x4").train.take(np.array([5]))
+    assert str(path) in str(caught.value) and str(caught.value).endswith("with --skip-broken")
+    path.write_bytes(b"no picture")
+    assert f"{path} cannot be read as a picture" in refusal(photos, size="4x4")
+
+
+def test_without_pillow_no_file_is_called_broken(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture._pillow.cache_clear()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    message = refusal(photos, skip_broken=True)
+    picture._pillow.cache_clear()
+    assert "pip install pillow" in message and "--skip-broken" not in message
+
+
+def test_names_that_are_no_text_are_read_and_printed_without_harm(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    odd = photos / "train/ant" / os.fsdecode(b"\xff\x1b[31m.png")
+    save(odd, np.zeros((6, 5), np.uint8))
+    assert len(load(photos).train) == 8
+    odd.write_bytes(b"broken")
+    command = ["train", "INPUT[6x5x3] -> FC-2", "--data", "photos", "--epochs", "1", "--device", "cpu"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and "photos/train/ant/  [31m.png cannot be read" in result.stderr
+    result = CliRunner().invoke(app, [*command, "--skip-broken"])
+    assert result.exit_code == 0 and "like train/ant/??[31m.png" in result.stdout
 
 
 def test_a_broken_picture_ends_a_run_unless_it_is_skipped(photos: Path, rng: np.random.Generator) -> None:
     for name, content in broken_files(rng).items():
         (photos / "train/ant" / name).write_bytes(content)
     assert str(photos / "train/ant/") in refusal(photos)
-    with pytest.raises(BrokenPicture, match=r"bomb\.png"):
-        load(photos, size="6x5").train.take(np.arange(14))
     data = load(photos, skip_broken=True)
-    assert f"8 broken files skipped, like {photos / 'train/ant/bomb.png'}" in data.note
+    assert "8 broken files skipped, like train/ant/bomb.png" in data.note
     assert data.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
 
 
@@ -135,7 +234,7 @@ def test_the_program_trains_on_a_folder_and_names_a_broken_picture(
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2 and "photos/train/bee/1.png cannot be read as a picture" in result.stderr
     result = CliRunner().invoke(app, [*command, "--skip-broken", "--out", "second"])
-    assert result.exit_code == 0 and "1 broken file skipped, like photos/train/bee/1.png" in result.stdout
+    assert result.exit_code == 0 and "1 broken file skipped, like train/bee/1.png" in result.stdout
     settings = tomllib.loads(Path("second/config.toml").read_text())["train"]
     assert settings["size"] == "4x4" and settings["skip_broken"] is True
     again = CliRunner().invoke(app, ["train", "second/config.toml", "--device", "cpu", "--out", "third"])

@@ -8,9 +8,9 @@ from gpunet.data.arrays import load_npy, load_npz
 from gpunet.data.cifar import CIFAR10, CIFAR10_PYTHON, CIFAR100, CIFAR100_PYTHON, Cifar
 from gpunet.data.dataset import Dataset
 from gpunet.data.digits import digits
-from gpunet.data.folder import LAYOUT, is_image_folder, load_folder
+from gpunet.data.folder import LAYOUT, is_image_folder, load_folder, require_train
 from gpunet.data.idx import load_idx
-from gpunet.data.picture import parse_size
+from gpunet.data.picture import SUFFIXES, parse_size
 from gpunet.data.sources import SOURCES
 from gpunet.data.stl10 import load_stl10
 from gpunet.data.synthetic import synthetic
@@ -110,6 +110,7 @@ def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int)
         inner for inner in sorted(folder.iterdir()) if _is_dir(inner) and (_format(inner) or is_image_folder(inner))
     ]
     if below:
+        require_train(folder)
         raise DataError(f"{folder} is no data set, but {below[0]} is: give --data {below[0]}")
     names = sorted(path.name for path in folder.iterdir())
     there = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
@@ -127,4 +128,6 @@ def _load_file(text: str) -> Dataset:
         )
     if path.is_file() and path.suffix != ".npz" and _format(path.parent):
         raise DataError(f"{path} is one file of a data set; give the folder that it lies in: --data {path.parent}")
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        raise DataError(f"{path} is one picture; a data set is a folder of them: {LAYOUT}")
     return load_npz(path)

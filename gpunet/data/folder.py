@@ -1,6 +1,6 @@
 """A folder of pictures, `train/<class>/*.jpg` and `test/<class>/*.jpg`: decoded when they are asked for."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, rea
 from gpunet.data.raw import clean_name
 from gpunet.errors import DataError
 
-TEST_FOLDERS = ("test", "val")
+TEST_FOLDERS = ("test", "val", "validation", "valid")
+"""The first of them that is there is tested on."""
 T = TypeVar("T")
 LAYOUT = "train/<class>/*.jpg and test/<class>/*.jpg"
 CHECKERS, AT_ONCE = 4, 64
@@ -51,7 +52,10 @@ class FileSplit:
         """Images (len(indices), H, W, maps) and labels. Raises BrokenPicture, naming a file that cannot be decoded."""
         images = np.empty((len(indices), *self.shape), np.uint8)
         for image, index in zip(images, indices, strict=True):
-            image[:] = with_maps(read_picture(self.paths[index], self.size), self.maps)
+            try:
+                image[:] = with_maps(read_picture(self.paths[index], self.size), self.maps)
+            except BrokenPicture as error:
+                raise _with_way_out(error) from None
         return images, self.labels[indices]
 
 
@@ -64,43 +68,74 @@ def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = F
     """The data set in a folder of pictures.
 
     Classes are the folders in train/, in the order of their names; without train/, those in `folder` itself. What is in
-    test/ (or val/) is tested on; where there is neither, each fifth picture of a class.
-    With one of `maps` pictures become grey. Without a `size` all must have the same. With `skip_broken` every file is
-    decoded once beforehand, and those that cannot be are left out; the note says how many.
+    test/ (else val/, validation/ or valid/) is tested on; where there is none, each fifth picture of a class.
+    With one of `maps` pictures become grey. Without a `size` all must have the same. The beginning of every file is
+    read beforehand; with `skip_broken` each is decoded, and those that cannot be are left out; the note says how many.
     Raises DataError, naming folder or file, for whatever cannot be used.
     """
     root = folder / "train" if (folder / "train").is_dir() else folder
     classes = [inner.name for inner in _folders(root)]
     train, test, notes = _listed_splits(folder, root, classes)
-    if skip_broken:
-        broken = _broken([path for path, _ in train + test], size)
-        train, test = ([entry for entry in split if entry[0] not in broken] for split in (train, test))
-        like = f", like {min(broken)}" if broken else ""
-        notes.append(f"{_files(len(broken), 'broken file')} skipped{like}")
     _require_classes(root, classes, train)
+    paths = [path for path, _ in train + test]
+    sizes = dict(zip(paths, _looked_at(paths, size, skip_broken), strict=True))
+    if skip_broken:
+        broken = [path for path in paths if sizes[path] is None]
+        train, test = ([entry for entry in split if sizes[entry[0]]] for split in (train, test))
+        like = f", like {clean_name(str(min(broken).relative_to(folder)))}" if broken else ""
+        notes.append(f"{_counted(len(broken), 'broken file')} skipped{like}")
+        _require_classes(root, classes, train)
     if not test:
         raise DataError(f"{folder} holds no picture to test on; expected {LAYOUT}")
-    common = size or _common_size([path for path, _ in train + test])
+    common = size or _common_size({path: found for path, found in sizes.items() if found})
     learnt, tested = (
         FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common, maps) for split in (train, test)
     )
-    return Dataset(folder.resolve().name, learnt, tested, "\n".join(notes), tuple(map(clean_name, classes)))
+    name = clean_name(folder.resolve().name)
+    return Dataset(name, learnt, tested, "\n".join(notes), tuple(map(clean_name, classes)))
+
+
+def require_train(folder: Path) -> None:
+    """Raise DataError where a folder holds the parts of a data set and nothing else, but none is called train."""
+    names = [inner.name for inner in _folders(folder)]
+    if names and {name.lower() for name in names} <= {"train", *TEST_FOLDERS}:
+        _require_case(folder)
+        raise DataError(f"{folder} has a folder {names[0]}, and no train to learn from; expected {LAYOUT}")
+
+
+def _require_case(folder: Path) -> None:
+    """Raise DataError where a folder of known name is written otherwise, like Train."""
+    for inner in _folders(folder):
+        known = inner.name.lower()
+        if known in ("train", *TEST_FOLDERS) and not (folder / known).is_dir():
+            raise DataError(f"{inner} must be called {known}, in small letters; rename it")
 
 
 def _listed_splits(folder: Path, root: Path, classes: list[str]) -> tuple[list["Entry"], list["Entry"], list[str]]:
     """The files to learn from and to test on, and what is to be said of them."""
-    tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()] if root != folder else []
-    if len(tests) > 1:
-        raise DataError(f"{folder} has both test and val; which of them is to be tested on? Move the other one away")
+    tests: list[str] = []
+    if root != folder:
+        _require_case(folder)
+        tests = [name for name in TEST_FOLDERS if (folder / name).is_dir()]
     files, notes = _Files(), []
     train = files.of_classes(root, classes)
     if tests:
-        test = files.of_classes(tests[0], classes)
+        test = files.of_classes(folder / tests[0], classes)
+        notes += [f"{other} left alone: {tests[0]} is tested on" for other in tests[1:]]
     else:
         train, test = _each_fifth(train)
-        notes.append(f"no folder test or val: each fifth picture of a class, {len(test):,} in all, is tested on")
+        if train and not test:
+            raise DataError(
+                f"{folder} has no folder {_either(TEST_FOLDERS)}; each fifth picture of a class would be tested on, "
+                "but no class has five"
+            )
+        notes.append(
+            f"no folder {_either(TEST_FOLDERS)}: each fifth picture of a class, {len(test):,} in all, is tested on"
+        )
     if files.others:
-        notes.append(f"{_files(files.others, 'file')} without the name of a picture left alone")
+        notes.append(f"{_counted(files.others, 'file')} without the name of a picture left alone")
+    if files.folders:
+        notes.append(f"{_counted(files.folders, 'folder')} within classes not looked into")
     return train, test, notes
 
 
@@ -112,7 +147,7 @@ class _Files:
     """Looks for pictures, and counts what else there is."""
 
     def __init__(self) -> None:
-        self.others = 0
+        self.others = self.folders = 0
 
     def of_classes(self, root: Path, classes: Sequence[str]) -> list[Entry]:
         """The pictures of each class below `root`. Raises DataError for a folder that is no class."""
@@ -130,7 +165,9 @@ class _Files:
 
     def _in_class(self, folder: Path) -> Iterator[Path]:
         for path in _listing(folder):
-            if path.suffix.lower() in SUFFIXES and not path.is_dir():
+            if path.is_dir():
+                self.folders += 1
+            elif path.suffix.lower() in SUFFIXES:
                 yield path
             else:
                 self.others += 1
@@ -175,31 +212,40 @@ def _require_classes(root: Path, classes: list[str], train: list[Entry]) -> None
         raise DataError(f"{root} holds one class, {classes[0]}; there must be two or more to tell apart")
 
 
-def _broken(paths: list[Path], size: Size | None) -> set[Path]:
-    """The files that cannot be decoded."""
+def _looked_at(paths: list[Path], size: Size | None, skip_broken: bool) -> Iterator[Size | None]:
+    """The size of each picture, from the beginning of its file; or, to skip broken ones, once it is decoded.
 
-    def check(path: Path) -> Path | None:
+    Those that cannot be are None, or raise BrokenPicture.
+    """
+
+    def look(path: Path) -> Size | None:
         try:
-            read_picture(path, size)
-        except BrokenPicture:
-            return path
-        return None
+            if not skip_broken:
+                return picture_size(path)
+            H, W, _ = read_picture(path, size).shape
+            return H, W
+        except BrokenPicture as error:
+            if skip_broken:
+                return None
+            raise _with_way_out(error) from None
 
-    return {path for path in _each(check, paths) if path is not None}
+    return _each(look, paths)
 
 
-def _common_size(paths: list[Path]) -> Size:
-    """The size of all pictures, from the beginning of each file. Raises DataError naming two that differ."""
-    first: Size | None = None
-    for path, size in zip(paths, _each(picture_size, paths), strict=True):
-        first = first or size
-        if size != first:
+def _with_way_out(error: BrokenPicture) -> BrokenPicture:
+    return BrokenPicture(f"{error}; remove it, or leave out all such files with --skip-broken")
+
+
+def _common_size(sizes: Mapping[Path, Size]) -> Size:
+    """The size of all pictures. Raises DataError naming two that differ."""
+    first, common = next(iter(sizes.items()))
+    for path, size in sizes.items():
+        if size != common:
             raise DataError(
-                f"{path} is {_by(size)} pixels, {paths[0]} is {_by(first)}; bring all to one size with --size HxW, "
-                f"like --size {_by(first)}: the short side is brought to it and the middle cut out"
+                f"{path} is {_by(size)} pixels, {first} is {_by(common)}; bring all to one size with --size HxW, "
+                f"like --size {_by(common)}: the short side is brought to it and the middle cut out"
             )
-    assert first is not None
-    return first
+    return common
 
 
 def _each(function: Callable[[Path], T], paths: list[Path]) -> Iterator[T]:
@@ -209,12 +255,16 @@ def _each(function: Callable[[Path], T], paths: list[Path]) -> Iterator[T]:
         yield from results
 
 
-def _files(count: int, what: str) -> str:
+def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _by(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _listed(names: Sequence[str]) -> str:

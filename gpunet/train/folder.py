@@ -23,9 +23,9 @@ from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, best
 from gpunet.train.resume import circumstances, identity
 from gpunet.train.steps_file import StepsFile
 from gpunet.train.trainer import Progress, Trainer, Watcher
-from gpunet.train.weights import CONFIG, read_about, save_weights
+from gpunet.train.weights import CONFIG, WEIGHTS, read_about, save_weights
 
-METRICS, STEPS, WEIGHTS = "metrics.csv", "steps.csv", "weights.safetensors"
+METRICS, STEPS = "metrics.csv", "steps.csv"
 PLAN, ENVIRONMENT, LOCK = "plan.json", "environment.json", ".lock"
 RUNS = Path("runs")
 

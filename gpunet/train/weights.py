@@ -4,12 +4,15 @@ The file's metadata say of which net they are: the text of its config, as `gpune
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from gpunet.data.raw import opened
 from gpunet.errors import DataError
 from gpunet.files import write_whole
 from gpunet.model import Model
@@ -18,13 +21,21 @@ from gpunet.net.net import Net, Node
 from gpunet.net.words import printable
 from gpunet.train.checkpoint import DIGEST
 
+WEIGHTS = "weights.safetensors"
+"""The file of weights in the folder of a run."""
+
 CONFIG = "config.toml"
 """The file beside the weights that says their net, where they do not say so themselves."""
 
 Shape = tuple[int, ...]
 
+AnyPath = str | PathLike[str]
+"""Of a file of weights, or the folder of a run that holds one."""
+
 FEW = 3
 """Differences that are told."""
+
+FLOATS = "float32, float64 or float16"
 
 
 class OtherNet(DataError):
@@ -47,27 +58,38 @@ def save_weights(path: Path, parameters: Mapping[str, np.ndarray], about: Mappin
     write_whole(path, save(dict(parameters), metadata={"gpunet": json.dumps(about)}))
 
 
-def load_weights(path: Path) -> dict[str, np.ndarray]:
+def weights_file(path: AnyPath) -> Path:
+    """The file of weights that is meant: `path`, or that of the run whose folder it is.
+
+    Raises DataError where the folder holds none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / WEIGHTS).exists():
+        raise DataError(f"{path} holds no {WEIGHTS}; give the folder of a run that finished an epoch, or a file")
+    return path / WEIGHTS
+
+
+def load_weights(path: AnyPath) -> dict[str, np.ndarray]:
     """The parameters in a file by name. Raises DataError where it cannot be read or is damaged."""
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    try:
-        return load(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except SafetensorError as error:
-        raise DataError(f"{path} is damaged or no safetensors file ({error})") from None
+    path = weights_file(path)
+    with _read(path) as (file, size):
+        try:
+            return load(file.read(size))
+        except KeyError as error:  # bfloat16, of which NumPy knows nothing
+            raise DataError(f"{path} holds {error.args[0]} values; weights are {FLOATS}") from None
 
 
-def read_about(path: Path) -> dict[str, Any]:
-    """What `save_weights` was told of the weights in a file that can be loaded; {} where it does not say."""
+def read_about(path: AnyPath) -> dict[str, Any]:
+    """What `save_weights` was told of the weights in a file; {} where it does not say. Raises as `load_weights`."""
     from safetensors import safe_open
 
-    with safe_open(path, "np") as file:
-        text = (file.metadata() or {}).get("gpunet", "{}")
+    path = weights_file(path)
+    with _read(path), safe_open(path, "np") as tensors:
+        text = (tensors.metadata() or {}).get("gpunet", "{}")
     try:
         about = json.loads(text)
     except (ValueError, RecursionError):
@@ -75,7 +97,7 @@ def read_about(path: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def open_weights(path: Path, net: str | None = None) -> tuple[Config, dict[str, np.ndarray]]:
+def open_weights(path: AnyPath, net: str | None = None) -> tuple[Config, dict[str, np.ndarray]]:
     """The weights in a file, and the config of their net: `net` as `load_config` takes it, else what the file says,
     else config.toml beside it.
 
@@ -83,26 +105,37 @@ def open_weights(path: Path, net: str | None = None) -> tuple[Config, dict[str, 
     file cannot be read, does not say its net, or holds the weights of another one; ConfigError or ShapeError for a
     config that cannot be used.
     """
+    path = weights_file(path)
     weights = load_weights(path)
     config = _config(path) if net is None else load_config(net)
     return config, _fitting(path, weights, config.net)
 
 
-def class_names(path: Path, classes: int) -> list[str]:
-    """The names of the classes, where a file of weights says them all; else their numbers."""
+def known_names(path: AnyPath, classes: int) -> list[str]:
+    """The names of classes that a file of weights says, from 0; none where they are more than the net's `classes`."""
     names = read_about(path).get("classes")
-    if isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names):
+    if isinstance(names, list) and len(names) <= classes and all(isinstance(name, str) for name in names):
         return [printable(name) for name in names]
-    return [str(label) for label in range(classes)]
+    return []
 
 
-def white_of(path: Path) -> int:
+def class_names(path: AnyPath, classes: int) -> list[str]:
+    """The names of all classes, as a file of weights says them."""
+    return all_names(known_names(path, classes), classes)
+
+
+def all_names(names: Sequence[str], classes: int) -> list[str]:
+    """These names of the first classes, and the numbers of those that have none."""
+    return [*names, *map(str, range(len(names), classes))]
+
+
+def white_of(path: AnyPath) -> int:
     """The value of white in the images that the weights in a file learnt from; 255 where it does not say."""
     white = read_about(path).get("white")
     return white if isinstance(white, int) and 0 < white < 255 else 255
 
 
-def restore_weights(model: Model, path: Path, fresh: Collection[str] = ()) -> None:
+def restore_weights(model: Model, path: AnyPath, fresh: Collection[str] = ()) -> None:
     """Set the parameters of a model from a file; those of the layers `fresh` stay as they are.
 
     So do those of auxiliary heads that the file does not have; where the model has no place for them, as it was planned
@@ -114,8 +147,9 @@ def restore_weights(model: Model, path: Path, fresh: Collection[str] = ()) -> No
             model.parameters[name] = weights[name]
 
 
-def weights_for(net: Net, path: Path, fresh: Collection[str] = ()) -> dict[str, np.ndarray]:
+def weights_for(net: Net, path: AnyPath, fresh: Collection[str] = ()) -> dict[str, np.ndarray]:
     """The weights of a net in a file, but for the layers `fresh`. Raises OtherNet where they are another net's."""
+    path = weights_file(path)
     return _fitting(path, load_weights(path), net, fresh)
 
 
@@ -127,6 +161,18 @@ def layer_of(name: str) -> str:
 def shapes(net: Net, nodes: tuple[Node, ...]) -> dict[str, Shape]:
     """The shapes of the parameters of these nodes, by name."""
     return {f"{node.name}.{weights.name}": weights.shape for node in nodes for weights in net.weights(node)}
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The file and its size in bytes, while it is read. Raises DataError for whatever goes wrong."""
+    from safetensors import SafetensorError
+
+    try:
+        with opened(path) as found:
+            yield found
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged or no safetensors file ({error})") from None
 
 
 def _config(path: Path) -> Config:
@@ -143,7 +189,10 @@ def _config(path: Path) -> Config:
 def _fitting(
     path: Path, weights: dict[str, np.ndarray], net: Net, fresh: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Those of the weights in a file that are a net's, layers `fresh` aside. Raises OtherNet unless all of them are."""
+    """Those of the weights in a file that are a net's, layers `fresh` aside.
+
+    Raises OtherNet unless all of them are, DataError unless they are floats.
+    """
     trunk, whole = shapes(net, net.trunk), shapes(net, net.nodes)
     if DIGEST in weights:  # a checkpoint has the optimizer's caches, too
         weights = {name: values for name, values in weights.items() if name in whole}
@@ -159,4 +208,7 @@ def _fitting(
         more = f" and {len(wrong) - FEW} more" if len(wrong) > FEW else ""
         words = "; ".join(list(wrong.values())[:FEW])
         raise OtherNet(f"{path} holds the weights of another net than {net.name}: {words}{more}", wrong)
+    for name, values in weights.items():
+        if values.dtype.kind != "f":
+            raise DataError(f"{path}: {name} holds {values.dtype} values; weights are {FLOATS}")
     return weights

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from gpunet.devices.device import Device
+from gpunet.errors import DataError, ShapeError
 from gpunet.model import Model, choose_device
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
+from gpunet.parameters import finite
 from gpunet.planner import plan
 
 
@@ -19,13 +21,20 @@ def activations(
     `weights`  parameters by name; those of auxiliary heads are not needed
 
     The image enters as `Model.forward` takes it. Layers that hand on what they get in inference, such as dropout, are
-    not among them. Raises ShapeError for an image of another size, DeviceError where the device cannot be opened.
+    not among them. Raises ShapeError for an image of another size or weights of another net, DataError where a layer
+    makes what is infinite or NaN, DeviceError where the device cannot be opened.
     """
     name = device.name if isinstance(device, Device) else choose_device(device)
     # Where max-pooling goes before ReLU, what ReLU would have made of the large volume is never there.
     made = plan(net, 1, mode="infer", device=name, without=("pool-before-relu",))
     with Model(net, 1, device if isinstance(device, Device) else name, plan=made) as model:
         for parameter in model.parameters:
+            if parameter not in weights:
+                raise ShapeError(f"there is no {parameter} among the weights: they are of another net than {net.name}")
             model.parameters[parameter] = weights[parameter]
-        volumes = {layer: values[0] for layer, values in model.outputs(image[np.newaxis])}
+        volumes = {}
+        for layer, values in model.outputs(np.asarray(image)[np.newaxis]):
+            if not finite(values):
+                raise DataError(f"{layer} of {net.name} makes what is infinite or NaN: its weights are of no use")
+            volumes[layer] = values[0]
     return {INPUT: image} | {node.name: volumes[node.name] for node in net.nodes if node.name in volumes}

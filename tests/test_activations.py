@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpunet import Model, ShapeError, load
+from gpunet import DataError, Model, ShapeError, load
 from gpunet.activations import activations
 from gpunet.devices.device import Device
 from gpunet.net.augment import Augment
@@ -48,6 +48,17 @@ def test_bytes_enter_as_in_a_test_not_augmented(device: Device) -> None:
         weights = dict(model.parameters)
         scores = model.forward(image[np.newaxis])
     assert activations(net, weights, image, device)["fc1"].reshape(1, -1) == pytest.approx(scores, rel=1e-4, abs=1e-5)
+
+
+def test_weights_of_no_use_and_of_another_net_are_told() -> None:
+    net = load(CHAIN)
+    with Model(net, 1, "cpu", mode="infer") as model:
+        weights = dict(model.parameters)
+    image = np.ones((8, 8, 2), np.uint8)
+    with pytest.raises(DataError, match="bn1 of net makes what is infinite or NaN: its weights are of no use"):
+        activations(net, weights | {"bn1.shift": np.full(4, np.inf, np.float32)}, image, "cpu")
+    with pytest.raises(ShapeError, match=r"there is no conv1\.w among the weights: they are of another net than net"):
+        activations(net, {}, image, "cpu")
 
 
 def test_an_image_of_another_size_is_refused() -> None:

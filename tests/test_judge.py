@@ -7,6 +7,7 @@ import pytest
 
 from gpunet import Model, load
 from gpunet.data import Split
+from gpunet.data.folder import FileSplit
 from gpunet.errors import DataError
 from gpunet.layers.hinge import Hinge
 from gpunet.layers.loss import Loss
@@ -78,6 +79,15 @@ def test_five_classes_have_no_first_five_and_a_class_without_images_no_accuracy(
     assert told["top5_accuracy"] is None
     assert [entry["accuracy"] for entry in told["classes"]] == [1.0, None, None, 0.0, None]  # equal scores: the first
     assert [entry["images"] for entry in told["classes"]] == [2, 0, 0, 1, 0]
+
+
+def test_splits_that_cannot_be_judged_are_told() -> None:
+    images = np.zeros((2, 2, 2, 1), np.uint8)
+    with Model(load("INPUT[2x2x1] -> FC-3"), 2, "cpu", mode="infer") as model:
+        with pytest.raises(DataError, match="label 3 is out of range; 3 classes are labelled 0 to 2"):
+            judge(model, Split(images, np.array([0, 3])))
+        with pytest.raises(DataError, match="there is no image to judge"):
+            judge(model, FileSplit((), (), (2, 2), 1))
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpunet.batch import check_labels
 from gpunet.data.dataset import AnySplit
 from gpunet.data.loader import loader
 from gpunet.devices import open_device, target
+from gpunet.errors import DataError
 from gpunet.layers.loss import LOSS, Loss
 from gpunet.model import Model
 from gpunet.program.builder import Builder, Emitter
@@ -82,9 +84,12 @@ def judge(model: Model, split: AnySplit, watch: Callable[[int], None] = lambda d
 
     `watch`  called with the number of images done
 
-    Raises DataError where a score is infinite or NaN.
+    Raises DataError where there is no image, a label is none of the net's, or a score is infinite or NaN.
     """
     n = len(split)
+    if not n:
+        raise DataError("there is no image to judge")
+    check_labels(split.labels, n, model.net.classes)
     order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
     parts: list[tuple[np.ndarray, ...]] = []
     done = in_few = 0

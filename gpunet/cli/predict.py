@@ -1,6 +1,8 @@
 """`gpunet predict`: what a trained net takes pictures for."""
 
 import os
+import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +11,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import MISTAKE, complain
+from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpunet.errors import DataError
@@ -38,14 +41,16 @@ def predict(
 
     Exit code 1 if it does not fit, 2 for a mistake or for pictures that cannot be read, which are named.
     """
-    from gpunet.cli.trained import scoring_model, scoring_plan, training_of, weights_file
-    from gpunet.data.loose import find_pictures
+    from gpunet.cli.trained import scoring_model, scoring_plan, training_of
+    from gpunet.data.loose import find_pictures, require_maps
     from gpunet.errors import DataError
     from gpunet.net.config import TrainConfig
-    from gpunet.train.weights import class_names, open_weights, white_of
+    from gpunet.net.words import encodable
+    from gpunet.train.weights import class_names, open_weights, weights_file, white_of
 
     path = weights_file(weights)
     config, values = open_weights(path, net)
+    require_maps(config.net.image.D)
     names = class_names(path, config.net.classes)
     pictures = find_pictures(_listed(images))
     most = min((training_of(path) or TrainConfig()).batch if batch is None else batch, len(pictures))
@@ -55,15 +60,15 @@ def predict(
     with scoring_model(config.net, made, values) as model:
         for picture, classes in _predictions(model, pictures, white_of(path), top, broken):
             if json:
-                told.append({"file": str(picture), "top": _as_json(classes, names)})
+                told.append({"file": encodable(str(picture)), "top": _as_json(classes, names)})
             else:
                 typer.echo(f"{_shown(picture)}: {', '.join(f'{names[label]} {p:.2%}' for label, p in classes)}")
     if json:
         from gpunet.report.as_json import as_text
 
-        about = {"weights": str(path), "net": config.net.name, "device": made.device, "batch": made.batch}
+        about = {"weights": encodable(str(path)), "net": config.net.name, "device": made.device, "batch": made.batch}
         about |= {"arena_bytes": made.arena_bytes}
-        typer.echo(as_text(about | {"images": told, "broken": [str(error) for error in broken]}))
+        typer.echo(as_text(about | {"images": told, "broken": [encodable(str(error)) for error in broken]}))
     _tell_broken(broken, len(pictures), skip_broken)
 
 
@@ -71,10 +76,17 @@ def _listed(images: Sequence[str]) -> Iterator[str]:
     """The paths given, and those on standard input where - stands among them."""
     for image in images:
         if image == "-":
-            lines = typer.get_binary_stream("stdin").read().splitlines()
-            yield from (os.fsdecode(line) for line in lines if line.strip())
+            yield from _on_standard_input()
         else:
             yield image
+
+
+def _on_standard_input() -> Iterator[str]:
+    """A path for each line that is not blank. Raises ConfigError where standard input is closed, as by `<&-`."""
+    if sys.stdin is None:
+        raise ConfigError("standard input, on which - stands for a list of pictures, is closed")
+    text = typer.get_binary_stream("stdin").read().removeprefix(BOM_UTF8)
+    return (os.fsdecode(line) for line in text.splitlines() if line.strip())
 
 
 def _predictions(

@@ -9,10 +9,8 @@ import numpy as np
 
 from gpunet.data.loader import WORKERS, in_order
 from gpunet.data.picture import SUFFIXES, read_picture, with_maps
+from gpunet.data.white import WHITE, to_white
 from gpunet.errors import DataError
-
-WHITE = 255
-"""The value of a white pixel in a picture."""
 
 Shape = tuple[int, int, int]
 
@@ -37,16 +35,19 @@ def find_pictures(paths: Iterable[str]) -> list[Path]:
 
 
 def read_loose(path: Path, shape: Shape, white: int = WHITE) -> np.ndarray:
-    """(H, W, D) uint8: the picture as `read_picture` brings it to H, W; in grey where D is 1.
+    """(H, W, D) uint8: the picture as `read_picture` brings it to H, W; in grey where D is 1; with `to_white`.
 
-    `white`  what white becomes. A picture of which no value is above that is taken to be of such values already.
     Raises DataError, naming the file, where it cannot be read; or for a depth that pictures do not have.
     """
     H, W, D = shape
+    require_maps(D)
+    return to_white(with_maps(read_picture(path, (H, W)), D), white)
+
+
+def require_maps(D: int) -> None:
+    """Raise DataError for a net of another depth than pictures have."""
     if D not in (1, 3):
         raise DataError(f"a picture has 3 maps, or 1 where it is to be grey; the net takes {D}")
-    values = with_maps(read_picture(path, (H, W)), D)
-    return values if values.max() <= white else np.rint(values * (white / WHITE)).astype(np.uint8)
 
 
 def read_in_batches(

@@ -47,6 +47,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def encodable(text: str) -> str:
+    r"""The text with an escape like \udcff for each part of a path that is no UTF-8: JSON has no place for halves."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def quoted(text: str, at: int) -> str:
     """The line of `text` that holds position `at`, indented, and a line with a caret under the place."""
     first = text.rfind("\n", 0, at) + 1

@@ -21,7 +21,7 @@ from gpunet.layers.layer import Layer
 from gpunet.model import Model
 from gpunet.net.convert import convert_weights
 from gpunet.net.net import Net, Node
-from gpunet.scores import softmax
+from gpunet.scores import require_finite, softmax
 from gpunet.volume import Volume
 
 Pixels = tuple[int, int]
@@ -115,14 +115,12 @@ class Sweep:
         H, W = (size - crop - (axis.crops - 1) * axis.stride for size, crop, axis in axes)
         return H, W
 
-    def run(self, model: Model, weights: Mapping[str, np.ndarray], image: np.ndarray) -> ScoreMap:
-        """The scores of an image (H, W, D) by a model of this sweep's net, which is given the weights.
+    def run(self, model: Model, image: np.ndarray) -> ScoreMap:
+        """The scores of an image (H, W, D) by a model of this sweep's net.
 
         A pass that reaches over the edge sees the last pixels repeated; no score that is given saw them, but for what
-        padding would have brought there. Raises ShapeError for weights of another net.
+        padding would have brought there. Raises DataError where a score is infinite or NaN.
         """
-        for name, values in convert_weights(weights, self.net).items():
-            model.parameters[name] = values
         rows, columns = self.rows, self.columns
         beyond = (max(0, axis.reach - size) for axis, size in zip((rows, columns), self.image, strict=True))
         wide = np.pad(image, [*((0, more) for more in beyond), (0, 0)], mode="edge")
@@ -134,7 +132,9 @@ class Sweep:
             made = model.forward(seen[np.newaxis]).reshape(rows.each, columns.each, classes)
             scores[row :: rows.passes, column :: columns.passes] = made
         crop, stride = self.crop.shape[:2], (rows.stride, columns.stride)
-        return ScoreMap(scores[: rows.crops, : columns.crops].copy(), crop, stride)
+        seen_scores = scores[: rows.crops, : columns.crops].copy()
+        require_finite(seen_scores, self.net.name)
+        return ScoreMap(seen_scores, crop, stride)
 
 
 def slide(
@@ -153,12 +153,15 @@ def slide(
     `image`    (H, W, D), uint8 or floats as `Model.forward` takes them, at least as large as the net's input
     `stride`   pixels from one crop to the next; None: the net's own. It must divide that.
 
-    Raises ShapeError and ConfigError for what does not fit together, BudgetError where the passes do not fit.
+    Raises ShapeError and ConfigError for what does not fit together, BudgetError where the passes do not fit, DataError
+    where a score is infinite or NaN.
     """
     image = np.asarray(image)
     sweep = plan_sweep(net, image.shape, stride)
     with Model(sweep.net, 1, device, mode="infer", budget=budget, dtype=dtype) as model:
-        return sweep.run(model, weights, image)
+        for name, values in convert_weights(weights, sweep.net).items():
+            model.parameters[name] = values
+        return sweep.run(model, image)
 
 
 def plan_sweep(net: Net, image: tuple[int, ...], stride: int | None = None) -> Sweep:

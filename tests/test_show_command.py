@@ -95,6 +95,64 @@ def test_activations_of_a_test_image_of_a_picture_and_of_one_layer(run: Run, tra
     drew(run("show", "activations", trained, 7, "--layer", "pool1", "--device", "cpu"), "activations.png")
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run on pictures of 7x9, one of them broken, and a run on an .npz file of 8x8x1."""
+    folder = tmp_path_factory.mktemp("others")
+    rng = np.random.default_rng(3)
+    for split, count in (("train", 4), ("test", 3)):
+        for name in ("ant", "bee"):
+            (folder / "photos" / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8))
+                picture.save(folder / "photos" / split / name / f"{number}.png")
+    (folder / "photos" / "test" / "bee" / "3.png").write_bytes(b"no picture")
+    images, labels = rng.integers(0, 256, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40)
+    np.savez(folder / "three.npz", images=images, labels=labels)
+    for out, net, *options in (
+        ("colour", "INPUT[6x6x3] -> CONV3-2 -> FC-2", "photos", "--size", "6x6", "--skip-broken", "--batch", "2"),
+        ("three", "INPUT[8x8x1] -> CONV3-2 -> FC-3", "three.npz"),
+    ):
+        data = str(folder / options[0])
+        arguments = ["train", net, "--epochs", "1", "--device", "cpu", "--data", data, *options[1:]]
+        result = CliRunner().invoke(app, [*arguments, "--out", str(folder / out)])
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.mark.parametrize(("name", "tested"), [("colour", 6), ("three", 8)])
+def test_data_and_settings_are_those_of_the_run(run: Run, others: Path, name: str, tested: int) -> None:
+    accuracy = read_history(others / name).epochs[-1].test_accuracy
+    right = f"{round(accuracy * tested)} of {tested} test images right"
+    for command in ("confusion", "mistakes"):
+        said = drew(run("show", command, others / name, "--device", "cpu", "--out", "x.png"), "x.png")
+        assert said.startswith(right)
+    assert ("ant" in said) == (name == "colour")
+    said = drew(run("show", "activations", others / name, tested - 1, "--device", "cpu", "--out", "x.png"), "x.png")
+    assert said == "x.png shows 2 layers\n"
+    Path("x.png").unlink()
+    refused(run("show", "activations", others / name, tested), f"numbered from 0 to {tested - 1}")
+
+
+def test_other_data_need_a_size_and_the_same_classes(run: Run, others: Path, trained: Path) -> None:
+    photos, lone = others / "photos", Path("../lone").resolve()
+    lone.write_bytes((trained / "weights.safetensors").read_bytes())
+    for command, *more in (("confusion",), ("mistakes",), ("activations", 1)):
+        refused(run("show", command, others / "colour", *more, "--data", photos), "3.png cannot be read as a picture")
+        refused(run("show", command, lone, *more), "no config.toml beside the weights", "give --data")
+    options = ("--data", photos, "--size", "6x6", "--skip-broken", "--device", "cpu", "--out", "x.png")
+    drew(run("show", "activations", others / "colour", 1, *options), "x.png")
+    drew(run("show", "confusion", lone, "--data", "digits", "--device", "cpu", "--out", "x.png"), "x.png")
+    Path("x.png").unlink()
+    (other := Path("../other").resolve()).mkdir()
+    for split in ("train", "test"):
+        (other / split).mkdir()
+        for old, new in (("ant", "cat"), ("bee", "dog")):
+            (other / split / new).symlink_to(photos / split / old)
+    options = ("--data", other, "--size", "6x6", "--skip-broken")
+    refused(run("show", "confusion", others / "colour", *options), "class 0 is cat; net learnt that it is ant")
+
+
 def test_what_is_not_there_is_named(run: Run, trained: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -262,6 +262,23 @@ def test_slide_says_what_is_wrong(run: Run, tmp_path: Path, page: np.ndarray, mo
     refused(run("slide", "w.safetensors", "page.png", "--out", "map.png"), "--out needs matplotlib", "pip install")
 
 
+@pytest.mark.parametrize("value", [np.nan, 3e38])
+def test_weights_of_no_use_are_told_once(run: Run, tmp_path: Path, page: np.ndarray, value: float) -> None:
+    net = load(PATTERN)
+    with Model(net, 1, "cpu") as model:
+        weights = {name: np.full_like(values, value) for name, values in model.parameters.items()}
+    save_weights(tmp_path / "w", weights, {"config": dump_net(net)})
+    for command in (("slide", "w", "page.png"), ("slide", "w", "page.png", "--json")):
+        result = run(*command, "--device", "cpu")
+        refused(result, "net gives scores that are infinite or NaN: its weights are of no use")
+        assert not result.stdout and len(result.stderr.splitlines()) == 1
+    refused(
+        run("show", "activations", "w", "page.png", "--size", "12x10"), "conv1 of net makes what is infinite or NaN"
+    )
+    with pytest.raises(DataError, match="net gives scores that are infinite or NaN"):
+        slide(net, weights, page, device="cpu")
+
+
 def test_what_is_free_decides_where_no_budget_is_given(
     run: Run, tmp_path: Path, page: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

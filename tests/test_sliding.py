@@ -118,7 +118,9 @@ def test_36_crops_are_one_pass_of_6x6(device: Device, rng: np.random.Generator) 
     sweep = plan_sweep(net, image.shape)
     assert sweep.passes == 1 and sweep.net.output.shape == (6, 6, 5)
     with Model(sweep.net, 1, device, mode="infer", dtype="float64") as model:
-        found = sweep.run(model, weights, image)
+        for name, values in convert_weights(weights, sweep.net).items():
+            model.parameters[name] = values
+        found = sweep.run(model, image)
     wanted = each_crop(net, weights, image, (32, 32))
     assert wanted.std(axis=(0, 1)).min() > 1e-3  # the crops differ
     np.testing.assert_allclose(found.scores, wanted, rtol=0, atol=1e-12)

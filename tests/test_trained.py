@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from gpunet import Model, load
 from gpunet.cli.app import app
 from gpunet.data import digits
-from gpunet.net.config import load_config
+from gpunet.net.config import dump_net, load_config
 from gpunet.scores import softmax
 from gpunet.train.history import read_history
 from gpunet.train.start import with_classes
@@ -112,13 +112,43 @@ def test_eval_refuses_data_that_the_net_cannot_use(runs: Path, place: Path) -> N
     for name in ("cat", "dog"):
         for split in ("train", "test"):
             picture(place / "pets" / split / name / "1.png", np.zeros((6, 6, 3), np.uint8))
-    assert "pets has the classes cat and dog; net learnt to tell ant and bee apart" in refused(
-        "eval", runs / "colour", "--data", "pets"
-    )
+    said = refused("eval", runs / "colour", "--data", "pets")
+    assert "pets: class 0 is cat; net learnt that it is ant" in said
     assert "holds images of 8x8x1; the net takes 6x6x3" in refused("eval", runs / "colour", "--data", "digits")
     assert "bring them to its size (--size 8x8)" in refused("eval", runs / "digits", "--data", "pets")
     assert "holds no weights.safetensors" in refused("eval", place)
     assert "there is no file nowhere" in refused("eval", "nowhere")
+
+
+def test_an_empty_path_is_told(runs: Path, place: Path) -> None:
+    for command in (("eval", ""), ("show", "filters", ""), ("predict", "", "1.png"), ("slide", "", "1.png")):
+        assert "no weights were given" in refused(*command)
+    assert "an empty path" in refused("predict", runs / "digits", "")
+    assert "no image was given" in refused("show", "activations", runs / "digits", "")
+
+
+def test_a_net_of_more_classes_than_have_names_knows_those(place: Path) -> None:
+    rng = np.random.default_rng(2)
+    for name in ("ant", "bee"):
+        for number in range(6):
+            picture(place / "photos" / name / f"{number}.png", rng.integers(0, 256, (6, 6, 3), np.uint8))
+    options = ("--data", "photos", "--epochs", 1, "--device", "cpu", "--out", "a")
+    good("train", COLOUR.replace("FC-2", "FC-4"), *options)
+    told = json.loads(good("eval", "a", "--device", "cpu", "--json"))
+    assert [entry["name"] for entry in told["classes"]] == ["ant", "bee", "2", "3"]
+    assert "ant " in good("predict", "a", Path("photos", "ant", "0.png"), "--top", 4, "--device", "cpu")
+    picture(place / "photos" / "cow" / "1.png", rng.integers(0, 256, (6, 6, 3), np.uint8))
+    assert "photos has 3 classes; net learnt to tell 2 apart" in refused("eval", "a", "--device", "cpu")
+
+
+def test_the_first_class_of_another_name_is_named(place: Path) -> None:
+    net = load("INPUT[2x2x1] -> FC-7")
+    with Model(net, 1, "cpu") as model:
+        save_weights(place / "w", model.parameters, {"config": dump_net(net), "classes": list("abcdefg")})
+    for name in "abcdefh":
+        for split in ("train", "test"):
+            picture(place / "letters" / split / name / "1.png", np.zeros((2, 2), np.uint8))
+    assert "letters: class 6 is h; net learnt that it is g" in refused("eval", "w", "--data", "letters")
 
 
 # -- predict ---------------------------------------------------------------------------------------
@@ -179,6 +209,40 @@ def test_predict_names_broken_pictures_and_goes_on(runs: Path, place: Path) -> N
     assert len(told["images"]) == 2 and "0b.png" in told["broken"][0]
     result = ran("predict", runs / "digits", Path("some", "0b.png"), "--device", "cpu", "--skip-broken")
     assert result.exit_code == 2 and "1 of 1 pictures could not be read" in result.stderr
+
+
+def test_predict_refuses_a_net_that_no_picture_fits_once(place: Path) -> None:
+    net = load("INPUT[6x6x2] -> FC-3")
+    with Model(net, 1, "cpu") as model:
+        save_weights(place / "w", model.parameters, {"config": dump_net(net)})
+    said = refused("predict", "w", picture(place / "1.png", np.zeros((6, 6), np.uint8)), place / "2.png")
+    assert said.count("a picture has 3 maps, or 1 where it is to be grey; the net takes 2") == 1
+    assert "could not be read" not in said
+
+
+def test_predict_takes_a_list_that_begins_with_a_byte_order_mark(runs: Path, place: Path) -> None:
+    drawn(place / "some", 1)
+    words = good("predict", runs / "digits", "-", "--device", "cpu", input=b"\xef\xbb\xbfsome/0.png\r\n")
+    assert words.startswith(f"{Path('some', '0.png')}: ")
+
+
+def test_names_that_are_no_utf_8_stand_escaped_in_json(runs: Path, place: Path) -> None:
+    drawn(place / "some", 1)
+    odd = os.fsencode(place / "odd") + b"\xff.png"
+    os.rename(place / "some" / "0.png", odd)
+    result = ran("predict", runs / "digits", "-", "--device", "cpu", "--json", input=odd + b"\ngone\xff.png\n")
+    told = json.loads(result.stdout)
+    assert told["images"][0]["file"].endswith("odd\\udcff.png") and "gone\\udcff.png" in told["broken"][0]
+    json.dumps(told, ensure_ascii=False).encode()  # no half of a character is left
+
+
+def test_predict_says_that_standard_input_is_closed(runs: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "gpunet", "predict", str(runs / "digits"), "-", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    close = "import os, sys; os.close(0); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", close, *command], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "standard input, on which - stands for a list of pictures, is closed" in done.stderr
 
 
 def test_predict_as_a_program_of_its_own(runs: Path, place: Path) -> None:
@@ -260,6 +324,8 @@ def test_classes_and_data_that_do_not_fit_are_refused_before_anything_is_written
     picture(place / "one/train/other/3.png", np.zeros((9, 8), np.uint8))
     assert "bring all to one size with --size HxW" in refused(*start, "--data", "one", "--classes", 2)
     assert refused(*start, "--classes", 1)
+    (place / "w").write_bytes((runs / "digits" / "weights.safetensors").read_bytes())
+    assert "give --data" in refused("train", "--weights", "w", "--device", "cpu", "--out", "a")
     assert "leave out --classes" in refused("train", "--resume", runs / "digits", "--classes", 3)
     assert "start from the weights of another run: --weights RUN" in refused("train", "--device", "cpu")
     assert not Path("a").exists()

@@ -1,20 +1,14 @@
 """`gpunet eval`: how often a trained net is right."""
 
-from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.dataset import dataset_of
-from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from gpunet.data import AnySplit, Dataset
-    from gpunet.net.config import TrainConfig
-    from gpunet.net.net import Net
+    from gpunet.data import AnySplit
 
 
 class Which(StrEnum):
@@ -42,17 +36,18 @@ def evaluate(
 
     Exit code 1 if it does not fit, 2 for a mistake.
     """
-    from gpunet.cli.trained import scoring_model, scoring_plan, training_of, weights_file
+    from gpunet.cli.trained import asked, data_of, scoring_model, scoring_plan
+    from gpunet.net.words import encodable
     from gpunet.report.console import show, working
     from gpunet.report.evaluation_table import evaluation_json, evaluation_parts
     from gpunet.report.table import cost_line
     from gpunet.train.judge import judge
-    from gpunet.train.weights import open_weights
+    from gpunet.train.weights import open_weights, weights_file
 
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    told = _asked(training_of(path), data, size, skip_broken)
-    names, dataset = _data(config.net, path, told)
+    told = asked(path, data, size, skip_broken)
+    names, dataset = data_of(config.net, path, told)
     images: AnySplit = dataset.test if split == Which.test else dataset.train
     most = min(told.batch if batch is None else batch, len(images))
     made = scoring_plan(config.net, most, device, budget)
@@ -65,42 +60,12 @@ def evaluate(
         from gpunet.report.as_json import as_text
 
         about: dict[str, Any] = {
-            "weights": str(path),
+            "weights": encodable(str(path)),
             "net": config.net.name,
-            "data": dataset.name,
+            "data": encodable(dataset.name),
             "split": str(split),
         }
         about |= {"device": made.device, "batch": made.batch, "arena_bytes": made.arena_bytes}
         typer.echo(as_text(about | evaluation_json(found, names)))
     else:
         show(*evaluation_parts(found, names))
-
-
-def _asked(told: "TrainConfig | None", data: str | None, size: str | None, skip_broken: bool | None) -> "TrainConfig":
-    """What the run was told, with the data asked for. Raises ConfigError where nobody says which."""
-    from gpunet.net.config import TrainConfig
-
-    if data is not None:
-        told = replace(told or TrainConfig(), data=data, size=None, skip_broken=False)
-    elif told is None:
-        raise ConfigError("no config.toml beside the weights says which data they learnt from; give --data")
-    given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
-    return replace(told, **{name: value for name, value in given.items() if value is not None})
-
-
-def _data(net: "Net", path: Path, told: "TrainConfig") -> tuple[list[str], "Dataset"]:
-    """The names of the classes, and the data set.
-
-    Raises DataError where the net cannot use it, or learnt to tell other classes apart.
-    """
-    from gpunet.net.words import listed
-    from gpunet.train.weights import class_names, read_about
-
-    dataset = dataset_of(net, told)
-    names = class_names(path, net.classes)
-    if dataset.classes and read_about(path).get("classes") and list(dataset.classes) != names:
-        raise DataError(
-            f"{dataset.name} has the classes {listed(dataset.classes[:5])}; {net.name} learnt to tell "
-            f"{listed(names[:5])} apart"
-        )
-    return [*dataset.classes, *names[len(dataset.classes) :]], dataset

@@ -47,8 +47,20 @@ class AnyDevice(StrEnum):
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
 
 Net = Annotated[str, typer.Argument(metavar="NET", help=NET_HELP, show_default=False)]
+
+
+def _given(text: str) -> Path:
+    """The path that was typed. Raises ConfigError for an empty one, which Path takes for the folder one is in."""
+    if not text:
+        raise ConfigError("no weights were given; give the folder of a run, or a file of weights")
+    return Path(text)
+
+
 WeightsFile = Annotated[
-    Path, typer.Argument(metavar="WEIGHTS", help="The folder of a run, or a file of weights.", show_default=False)
+    Path,
+    typer.Argument(
+        parser=_given, metavar="WEIGHTS", help="The folder of a run, or a file of weights.", show_default=False
+    ),
 ]
 NetOfWeights = Annotated[
     str | None,

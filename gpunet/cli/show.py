@@ -1,22 +1,20 @@
 """`gpunet show`: pictures of what runs measured, of what a net takes for what, and of what it learnt."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.dataset import dataset_of
-from gpunet.cli.trained import scoring_model, scoring_plan, weights_file
+from gpunet.cli.trained import asked, data_of, quiet, scoring_model, scoring_plan
 from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from gpunet.data import Dataset
-    from gpunet.net.config import Config
+    from gpunet.net.config import TrainConfig
+    from gpunet.net.net import Net
     from gpunet.train.judge import Judged
 
 show = typer.Typer(
@@ -25,17 +23,8 @@ show = typer.Typer(
     help="Draw runs and nets: curves, confusion, mistakes, filters, activations. Needs matplotlib.",
 )
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
-Weights = Annotated[
-    Path, typer.Argument(metavar="WEIGHTS", help="A run's weights.safetensors, or its folder.", show_default=False)
-]
 Out = Annotated[Path, typer.Option(metavar="FILE", help="The .png file to write; one that is there is replaced.")]
 Layer = Annotated[str | None, typer.Option(metavar="NAME", help="A layer of the net, like conv1.", show_default=False)]
-Data = Annotated[
-    str | None,
-    typer.Option(metavar="DATA", help="Other data than those of the run, as gpunet train takes.", show_default=False),
-]
-AnyDevice = Annotated[options.AnyDevice, typer.Option("--device", help="auto: the GPU if there is one, else the CPU.")]
 
 
 @show.command()
@@ -57,21 +46,23 @@ def curves(
 
 @show.command()
 def confusion(
-    run: Run,
+    weights: options.WeightsFile,
     out: Out = Path("confusion.png"),
-    data: Data = None,
+    data: options.Data = None,
     size: options.Size = None,
+    skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
-    device: AnyDevice = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    net: options.NetOfWeights = None,
 ) -> None:
     """Draw which classes a run's net takes for which, on its test images."""
     from gpunet.report.canvas import check_plot, save
     from gpunet.report.confusion import confusions, draw_confusion
 
     check_plot(out, "gpunet show")
-    config, dataset, judged = _judged(run, data, size, batch, device)
-    counts, classes = judged.confusion(), _classes(config, dataset.classes)
-    save(draw_confusion(counts, classes, f"{run.resolve().name} on {dataset.name}"), out)
+    classes, dataset, judged = _judged(weights, net, data, size, skip_broken, batch, device)
+    counts = judged.confusion()
+    save(draw_confusion(counts, classes, f"{weights.resolve().name} on {dataset.name}"), out)
     _tell(judged)
     for line in confusions(counts, classes, 5):
         typer.echo(line)
@@ -80,13 +71,15 @@ def confusion(
 
 @show.command()
 def mistakes(
-    run: Run,
+    weights: options.WeightsFile,
     out: Out = Path("mistakes.png"),
     count: Annotated[int, typer.Option(help="Images to show, from 1 to 60.")] = 18,
-    data: Data = None,
+    data: options.Data = None,
     size: options.Size = None,
+    skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
-    device: AnyDevice = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    net: options.NetOfWeights = None,
 ) -> None:
     """Draw the test images with the highest loss: what they are, what a run's net said, and how sure it was."""
     from gpunet.report.canvas import check_plot, save
@@ -95,10 +88,10 @@ def mistakes(
     check_plot(out, "gpunet show")
     if not 1 <= count <= MOST:
         raise ConfigError(f"a picture has from 1 to {MOST} images; got {count}")
-    config, dataset, judged = _judged(run, data, size, batch, device)
-    classes, worst = _classes(config, dataset.classes), judged.worst(count)
+    classes, dataset, judged = _judged(weights, net, data, size, skip_broken, batch, device)
+    worst = judged.worst(count)
     images, _ = dataset.test.take(worst)
-    save(draw_mistakes(images, judged, worst, classes, f"{run.resolve().name} on {dataset.name}"), out)
+    save(draw_mistakes(images, judged, worst, classes, f"{weights.resolve().name} on {dataset.name}"), out)
     _tell(judged)
     for index in worst:
         said, label = classes[judged.predictions[index]], classes[judged.labels[index]]
@@ -109,7 +102,7 @@ def mistakes(
 
 @show.command()
 def filters(
-    weights: Weights,
+    weights: options.WeightsFile,
     layer: Layer = None,
     out: Out = Path("filters.png"),
     net: options.NetOfWeights = None,
@@ -121,7 +114,7 @@ def filters(
     from gpunet.train.weights import open_weights
 
     check_plot(out, "gpunet show")
-    config, values = open_weights(weights_file(weights), net)
+    config, values = open_weights(weights, net)
     name, w = filters_of(config.net, values, layer)
     save(draw_filters(w, f"{name} of {config.net.name}"), out)
     typer.echo(f"{out} shows {name}: {w.shape[0]:,} filters of {'x'.join(map(str, w.shape[1:]))}")
@@ -129,7 +122,7 @@ def filters(
 
 @show.command()
 def activations(
-    weights: Weights,
+    weights: options.WeightsFile,
     image: Annotated[
         str,
         typer.Argument(
@@ -139,9 +132,10 @@ def activations(
     layer: Layer = None,
     out: Out = Path("activations.png"),
     net: options.NetOfWeights = None,
-    data: Data = None,
+    data: options.Data = None,
     size: options.Size = None,
-    device: AnyDevice = options.AnyDevice.auto,
+    skip_broken: options.SkipBroken = None,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
 ) -> None:
     """Draw what the layers of a net make of an image: some maps of each, or all of one layer."""
     from gpunet.activations import activations as activations_of
@@ -149,12 +143,17 @@ def activations(
     from gpunet.report.activation_picture import draw_activations, draw_layer
     from gpunet.report.canvas import check_plot, save
     from gpunet.scores import softmax
-    from gpunet.train.weights import class_names, open_weights
+    from gpunet.train.weights import class_names, open_weights, weights_file
 
     check_plot(out, "gpunet show")
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    volumes = activations_of(config.net, values, _image(config, image, data, size), str(device))
+    if image.isdecimal() and not Path(image).exists():
+        seen = _test_image(config.net, path, int(image), asked(path, data, size, skip_broken))
+    else:
+        seen = _picture(config.net, path, image, size)
+    quiet()
+    volumes = activations_of(config.net, values, seen, str(device))
     classes = class_names(path, config.net.classes)
     of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{Path(image).name}"
     if layer is None:
@@ -172,56 +171,57 @@ def activations(
 
 
 def _judged(
-    run: Path, data: str | None, size: str | None, batch: int | None, device: options.AnyDevice
-) -> "tuple[Config, Dataset, Judged]":
-    """The config of a run, its data, and what its net says of every test image."""
+    weights: Path,
+    net: str | None,
+    data: str | None,
+    size: str | None,
+    skip_broken: bool | None,
+    batch: int | None,
+    device: options.AnyDevice,
+) -> "tuple[list[str], Dataset, Judged]":
+    """The names of the classes, the data, and what the net says of every test image."""
     from gpunet.report.console import working
     from gpunet.train.judge import judge
-    from gpunet.train.weights import open_weights
+    from gpunet.train.weights import open_weights, weights_file
 
-    config, values = open_weights(weights_file(run))
-    dataset = _dataset(config, data, size)
+    path = weights_file(weights)
+    config, values = open_weights(path, net)
+    told = asked(path, data, size, skip_broken)
+    classes, dataset = data_of(config.net, path, told)
     n = len(dataset.test)
-    most = min(n, config.train.batch if batch is None else batch)
-    made = scoring_plan(config.net, most, device, None)
+    made = scoring_plan(config.net, min(n, told.batch if batch is None else batch), device, None)
     with scoring_model(config.net, made, values) as model, working("testing") as say:
         judged = judge(model, dataset.test, lambda done: say(f"testing: {done:,} of {n:,} images"))
-    return config, dataset, judged
-
-
-def _dataset(config: "Config", data: str | None, size: str | None) -> "Dataset":
-    """The data of the run, or others. Raises DataError where the net cannot use them."""
-    told = config.train
-    if data is not None:
-        told = replace(told, data=data, size=None)
-    return dataset_of(config.net, replace(told, size=size or told.size))
-
-
-def _classes(config: "Config", names: Sequence[str]) -> list[str]:
-    """The names of the classes; the numbers of those that have none."""
-    return [*names, *map(str, range(len(names), config.net.classes))]
+    return classes, dataset, judged
 
 
 def _tell(judged: "Judged") -> None:
     typer.echo(f"{judged.correct:,} of {len(judged):,} test images right, {judged.correct / len(judged):.2%}")
 
 
-def _image(config: "Config", image: str, data: str | None, size: str | None) -> "np.ndarray":
-    """(H, W, D) uint8 or float: a test image by its number, or a picture."""
+def _test_image(net: "Net", path: Path, number: int, told: "TrainConfig") -> "np.ndarray":
+    """(H, W, D) uint8 or float: the test image of that number."""
     import numpy as np
 
-    from gpunet.data.picture import grey, parse_size, read_picture
+    test = data_of(net, path, told)[1].test
+    if number >= len(test):
+        raise DataError(f"there is no test image {number:,}; they are numbered from 0 to {len(test) - 1:,}")
+    return np.asarray(test.take(np.array([number]))[0][0])
 
-    if image.isdecimal() and not Path(image).exists():
-        test = _dataset(config, data, size).test
-        if int(image) >= len(test):
-            raise DataError(f"there is no test image {int(image):,}; they are numbered from 0 to {len(test) - 1:,}")
-        return np.asarray(test.take(np.array([int(image)]))[0][0])
-    H, W, D = config.net.image.shape
+
+def _picture(net: "Net", path: Path, image: str, size: str | None) -> "np.ndarray":
+    """(H, W, D) uint8: a picture, its white as the weights in a file know it."""
+    from gpunet.data.loose import require_maps
+    from gpunet.data.picture import parse_size, read_picture, with_maps
+    from gpunet.data.white import to_white
+    from gpunet.train.weights import white_of
+
+    if not image:
+        raise DataError("no image was given; give a picture, or the number of a test image")
+    H, W, D = net.image.shape
+    require_maps(D)
     picture = read_picture(Path(image), parse_size(size) if size else None)
     if picture.shape[:2] != (H, W):
         found = "x".join(map(str, picture.shape[:2]))
-        raise DataError(f"{image} has {found} pixels, and {config.net.name} takes {H}x{W}: add --size {H}x{W}")
-    if D not in (1, 3):
-        raise DataError(f"a picture has 3 maps, or 1 where it is to be grey; {config.net.name} takes {D}")
-    return picture if D == 3 else grey(picture)
+        raise DataError(f"{image} has {found} pixels, and {net.name} takes {H}x{W}: add --size {H}x{W}")
+    return to_white(with_maps(picture, D), white_of(path))

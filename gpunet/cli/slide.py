@@ -46,12 +46,13 @@ def slide(
 
     Exit code 1 if it does not fit, 2 for a mistake.
     """
-    from gpunet.cli.trained import scoring_plan, weights_file
+    from gpunet.cli.trained import scoring_model, scoring_plan
     from gpunet.data.picture import read_scaled
-    from gpunet.model import Model
+    from gpunet.data.white import to_white
+    from gpunet.net.convert import convert_weights
     from gpunet.report.slide_table import slide_json, slide_parts
     from gpunet.sliding import plan_sweep
-    from gpunet.train.weights import class_names, open_weights
+    from gpunet.train.weights import class_names, open_weights, weights_file, white_of
 
     if out is not None:
         from gpunet.report.canvas import check_plot
@@ -64,8 +65,8 @@ def slide(
     picture = read_scaled(image, scale, config.net.input.D)
     sweep = plan_sweep(config.net, picture.shape, stride)
     made = scoring_plan(sweep.net, 1, device, budget)
-    with Model(sweep.net, device=made.device, mode="infer", plan=made) as model:
-        scored = sweep.run(model, values, picture)
+    with scoring_model(sweep.net, made, convert_weights(values, sweep.net)) as model:
+        scored = sweep.run(model, to_white(picture, white_of(path)))
     told = list(dict.fromkeys([*chosen, *scored.top(top)]))
     if json:
         from gpunet.report.as_json import as_text

@@ -19,15 +19,16 @@ def starting_config(
     classes: int | None,
     width: float | None,
     input: str | None,
+    data: str | None,
 ) -> "Config":
-    """The config to train with; the options are those of the command line.
+    """The config to train with, `data` aside; the options are those of the command line.
 
     Raises ConfigError where too little or too much is said.
     """
     changes = {"--weights": weights, "--classes": classes, "--width": width, "--input": input}
     if resume is not None:
         return _of_run(net, resume, {**changes, "--out": out})
-    config = _of_net(net, weights, width, input)
+    config = _of_net(net, weights, width, input, data)
     if classes is not None:
         config = _with_classes(config, classes)
     return config
@@ -45,7 +46,9 @@ def _of_run(net: str | None, resume: Path, given: "dict[str, object]") -> "Confi
     return options.read_net(str(resume / CONFIG) if net is None else net)
 
 
-def _of_net(net: str | None, weights: Path | None, width: float | None, input: str | None) -> "Config":
+def _of_net(
+    net: str | None, weights: Path | None, width: float | None, input: str | None, data: str | None
+) -> "Config":
     """The config of a net that is given, or that weights are of."""
     if weights is None:
         if net is None:
@@ -54,15 +57,11 @@ def _of_net(net: str | None, weights: Path | None, width: float | None, input: s
                 "go on with a run: --resume RUN"
             )
         return options.read_net(net, width, input)
-    from gpunet.cli.trained import training_of, weights_file
-    from gpunet.train.weights import open_weights
+    from gpunet.cli.trained import training_on
+    from gpunet.train.weights import open_weights, weights_file
 
     path = weights_file(weights)
-    if net is None:
-        config = open_weights(path)[0]
-        config = replace(config, train=training_of(path) or config.train)
-    else:
-        config = options.read_net(net)
+    config = replace(open_weights(path)[0], train=training_on(path, data)) if net is None else options.read_net(net)
     config = options.resized(config, width, input)
     return replace(config, train=config.train.changed(weights=str(path), fresh=()))
 

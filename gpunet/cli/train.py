@@ -14,6 +14,7 @@ from gpunet.cli import options
 from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
 from gpunet.cli.starting import starting_config
+from gpunet.cli.trained import tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.schedules import SCHEDULES
 
@@ -118,7 +119,7 @@ def train(
         writer_type()  # before anything runs
     if out is not None:
         require_no_run(out)
-    config = starting_config(net, resume, out, weights, classes, width, input)
+    config = starting_config(net, resume, out, weights, classes, width, input, data)
     told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
     require_learning(config.net, told)
     if resume is not None and device is options.AnyDevice.auto:
@@ -184,6 +185,7 @@ def _run(
         trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
         if resume is None and told.weights is not None:
             typer.echo("\n".join(start_from_weights(model, told)))
+            tell_of_white(dataset, Path(told.weights))
         path = resume or open_folder(out, config.net.name)
         with held(path):
             if resume is None:

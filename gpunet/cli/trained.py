@@ -1,32 +1,28 @@
-"""What commands share that use the weights of a run: which file, and a model that holds them."""
+"""What commands share that use the weights of a run: its settings and its data, and a model that holds the weights."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunet.cli import options
-from gpunet.errors import DataError
+from gpunet.cli.dataset import dataset_of
+from gpunet.cli.guard import complain
+from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
+    from gpunet.data import Dataset
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
     from gpunet.net.config import TrainConfig
     from gpunet.net.net import Net
 
-
-def weights_file(path: Path) -> Path:
-    """The file of weights that is meant: `path`, or that of the run whose folder it is."""
-    from gpunet.train.folder import WEIGHTS
-
-    if not path.is_dir():
-        return path
-    if not (path / WEIGHTS).is_file():
-        raise DataError(f"{path} holds no {WEIGHTS}; give the folder of a run that finished an epoch, or a file")
-    return path / WEIGHTS
+SEEN = 64
+"""Images that are looked at for values above the white that a net knows: arrays do not say what is white in them."""
 
 
 def training_of(path: Path) -> "TrainConfig | None":
@@ -36,6 +32,74 @@ def training_of(path: Path) -> "TrainConfig | None":
 
     beside = path.parent / CONFIG
     return load_config(beside).train if beside.is_file() else None
+
+
+def training_on(path: Path, data: str | None) -> "TrainConfig":
+    """How the weights in a file were trained, or the defaults where `data` are given and nothing says more.
+
+    Raises ConfigError where nobody says which data.
+    """
+    from gpunet.net.config import TrainConfig
+
+    told = training_of(path)
+    if told is None and data is None:
+        raise ConfigError("no config.toml beside the weights says which data they learnt from; give --data")
+    return told or TrainConfig()
+
+
+def asked(path: Path, data: str | None, size: str | None, skip_broken: bool | None) -> "TrainConfig":
+    """What the run was told that the weights in a file are of, with the data asked for.
+
+    Raises ConfigError where nobody says which.
+    """
+    told = training_on(path, data)
+    if data is not None:
+        told = replace(told, data=data, size=None, skip_broken=False)
+    given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
+    return replace(told, **{name: value for name, value in given.items() if value is not None})
+
+
+def data_of(net: "Net", path: Path, told: "TrainConfig") -> "tuple[list[str], Dataset]":
+    """The names of the classes, and the data, as the weights in a file know them.
+
+    Raises DataError where the net cannot use them, or learnt to tell other classes apart.
+    """
+    from gpunet.data.white import with_white
+    from gpunet.train.weights import all_names, known_names, white_of
+
+    dataset = with_white(dataset_of(net, told), white_of(path))
+    tell_of_white(dataset, path)
+    known = known_names(path, net.classes)
+    if known and dataset.classes:
+        _require_names(dataset, net, known)
+    names = [*dataset.classes, *known[len(dataset.classes) :]]
+    return all_names(names, net.classes), dataset
+
+
+def tell_of_white(dataset: "Dataset", path: Path) -> None:
+    """Warn where images are darker or brighter than those that the weights in a file learnt from."""
+    import numpy as np
+
+    from gpunet.train.weights import white_of
+
+    white = white_of(path)
+    images, _ = dataset.train.take(np.arange(min(SEEN, len(dataset.train))))
+    if dataset.white == white or images.dtype != np.uint8 or images.max() <= white < dataset.white:
+        return
+    complain(
+        f"white is {dataset.white} in {dataset.name} and {white} in the images that {path} learnt from: "
+        f"to the net these are {'darker' if dataset.white < white else 'brighter'} than what it knows"
+    )
+
+
+def _require_names(dataset: "Dataset", net: "Net", known: "Sequence[str]") -> None:
+    """Raise DataError unless the classes of the data have the names that were learnt."""
+    there = dataset.classes
+    for label, (name, learnt) in enumerate(zip(there, known, strict=False)):
+        if name != learnt:
+            raise DataError(f"{dataset.name}: class {label} is {name}; {net.name} learnt that it is {learnt}")
+    if len(there) != len(known):
+        raise DataError(f"{dataset.name} has {len(there)} classes; {net.name} learnt to tell {len(known)} apart")
 
 
 def scoring_plan(net: "Net", batch: int, device: options.AnyDevice, budget: str | None) -> "Plan":
@@ -57,8 +121,7 @@ def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]")
     """A model in that plan which holds the weights; those of auxiliary heads have no place in it."""
     from gpunet.model import Model
 
-    # NumPy's warnings of overflow say less than whoever finds scores that are infinite or NaN
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
+    quiet()
     model = Model(net, device=made.device, mode="infer", plan=made)
     try:
         for name in model.parameters:
@@ -67,3 +130,8 @@ def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]")
         model.close()
         raise
     return model
+
+
+def quiet() -> None:
+    """Leave out NumPy's warnings of overflow, which say less than whoever finds scores that are infinite or NaN."""
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")

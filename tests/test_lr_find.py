@@ -91,6 +91,15 @@ def test_a_test_may_need_more_steps_than_an_epoch_has_and_takes_whole_batches() 
         assert len(lr_find(model, images(44), least=1e-9, most=1e-8, steps=20).losses) == 20
 
 
+def test_batches_travel_ahead_as_in_training() -> None:
+    with Model(NET, 10, "cpu") as model:  # with augmentation, and so with a second buffer
+        sent = []
+        send = model.device.send
+        model.device.send = lambda *copy: sent.append(1) or send(*copy)  # type: ignore[method-assign,func-returns-value]
+        lr_find(model, images(44), least=1e-9, most=1e-8, steps=20)
+    assert len(sent) == 20
+
+
 @pytest.mark.parametrize(("least", "most", "steps"), [(0, 1, 100), (1, 0.1, 100), (1e-6, 1, 19), (1e-6, np.inf, 100)])
 def test_numbers_that_make_no_sense_are_refused(least: float, most: float, steps: int) -> None:
     with pytest.raises(ConfigError):

@@ -99,7 +99,7 @@ def lr_find(
     check_last_batch(len(data.train), model.batch, model.mixing)
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:
-        for rate, (images, labels) in zip(rates, source, strict=True):
+        for rate, (images, labels) in zip(rates, model.ahead(source), strict=True):
             model.learning_rate = float(rate)
             losses.append(model.step(images, labels))
             watch(len(losses), losses[-1])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from gpunet import Net, Plan, load, plan
+from gpunet import Learning, Net, Plan, load, plan
 from gpunet.fitter import Rung, Survey
 from gpunet.memory.size import format_bytes
 from gpunet.program.tensor import Kind
 from gpunet.report import console
 from gpunet.report.as_json import as_text, fit_json, plan_json
-from gpunet.report.table import cost_line, fit_parts, plan_parts, verdict
+from gpunet.report.table import cost_line, fit_parts, headline, plan_parts, verdict
 from gpunet.report.timeline import HEIGHT, sparkline, timeline_parts
 from gpunet.report.ways import describe, format_flops, how, needed
 
@@ -273,6 +273,27 @@ def test_one_line_says_what_a_run_costs() -> None:
     assert line.startswith("vgg_digits, training with momentum, batch 16, float32, on cpu: ")
     assert "of 3 GiB free (" in line and "reserve 64 MiB" in line
     assert "of 1 GiB (" in cost_line(made) and " of " not in cost_line(plan(net, 16, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("clips", "words"),
+    [
+        ({}, ""),
+        ({"clip_value": 0.1}, ", gradients clipped at value 0.1"),
+        ({"clip_norm": 2}, ", gradients clipped at norm 2"),
+        ({"clip_value": 0.1, "clip_norm": 2}, ", gradients clipped at value 0.1 and norm 2"),
+    ],
+)
+def test_a_plan_says_at_what_gradients_are_clipped(clips: dict[str, float], words: str) -> None:
+    net = load("INPUT[8x8x1] -> FC-2")
+    made = plan(net, 3, device="cpu", optimizer=Learning("sgd", **clips))
+    assert headline(made) == f"net, training with sgd{words}, batch 3, float32, on cpu"
+    found = plan_json(net, made)
+    assert {"clip_value": found["clip_value"], "clip_norm": found["clip_norm"]} == (
+        {"clip_value": None, "clip_norm": None} | clips
+    )
+    scores = plan(net, 3, device="cpu", mode="infer", optimizer=Learning("sgd", **clips))
+    assert headline(scores) == "net, inference, batch 3, float32, on cpu"
 
 
 def test_a_ladder_is_a_row_for_each_rung_and_marks_the_one_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:

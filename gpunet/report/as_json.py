@@ -9,7 +9,7 @@ from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
 from gpunet.report.rows import Row, layer_rows, loss_rows
-from gpunet.report.ways import made_again, rounds, step_flops
+from gpunet.report.ways import clips, made_again, rounds, step_flops
 
 
 def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         "dtype": plan.dtype,
         "optimizer": plan.optimizer,
         "frozen": list(plan.frozen),
+        **clips(plan),
         "device": plan.device,
         "parameters": net.parameters,
         "head_parameters": net.head_parameters,

@@ -5,6 +5,7 @@ from typing import Any
 from gpunet.profile.measure import Profile
 from gpunet.profile.steps import OpTime
 from gpunet.report.profile_rows import ProfileRow, profile_rows
+from gpunet.report.ways import clips
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
@@ -15,6 +16,8 @@ def profile_json(profile: Profile) -> dict[str, Any]:
         "batch": plan.batch,
         "dtype": plan.dtype,
         "optimizer": plan.optimizer,
+        "frozen": list(plan.frozen),
+        **clips(plan),
         "device": plan.device,
         "hardware": profile.hardware,
         "ways": list(plan.ways.names),

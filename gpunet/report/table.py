@@ -192,10 +192,10 @@ def verdict(plan: Plan, way_out: str = "") -> str:
 
 
 def headline(plan: Plan) -> str:
-    """What was asked."""
     """What was asked for, in one line."""
     what = f"training with {plan.optimizer}" if plan.mode == "train" else "inference"
     what += f", {ways.frozen(plan)} frozen" if plan.frozen else ""
+    what += f", gradients clipped at {clipped}" if (clipped := ways.clipped(plan)) else ""
     return f"{plan.net}, {what}, batch {plan.batch:,}, {plan.dtype}, on {plan.device}"
 
 

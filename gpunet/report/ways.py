@@ -6,6 +6,7 @@ from gpunet.compile.recompute import AGAIN
 from gpunet.devices import target
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
+from gpunet.program.program import Attribute
 
 LADDER_WORDS = {
     (): "free savings alone",
@@ -16,6 +17,9 @@ LADDER_WORDS = {
     ("recompute", "chunks", "micro-batches"): "all of these (a)",
 }
 """What the rungs of a ladder are called in a table."""
+
+CLIPS = {"clip_value": "clip_by_value", "clip_norm": "clip_by_norm"}
+"""The ops that clip gradients, by the setting that asks for them."""
 
 MICRO_BATCH_NOTE = """\
 (a) only with --micro-batches: gradients are added up over rounds, so sums are taken in another order and results agree
@@ -97,6 +101,18 @@ def _images(count: int) -> str:
 def frozen(plan: Plan) -> str:
     """The layers whose parameters stay as they are, as people say it: "conv1 to conv5"."""
     return _list(list(dict.fromkeys(p.tensor.layer for p in plan.program.parameters)), plan.frozen)
+
+
+def clips(plan: Plan) -> dict[str, Attribute | None]:
+    """The most that gradients may be, by the settings that say so; None where they do not."""
+    most = {op.name: op.attributes["most"] for op in plan.program.ops if op.name in CLIPS.values()}
+    return {setting: most.get(op) for setting, op in CLIPS.items()}
+
+
+def clipped(plan: Plan) -> str:
+    """What gradients are clipped at, as people say it: "value 0.1 and norm 1"; nothing where they are not."""
+    said = {setting.removeprefix("clip_"): most for setting, most in clips(plan).items()}
+    return " and ".join(f"{what} {most:g}" for what, most in said.items() if most is not None)
 
 
 def _again(plan: Plan) -> str:

@@ -18,6 +18,7 @@ def fit(
     ] = BUDGETS,
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
+    clip_norm: options.ClipNorm = None,
     mode: options.Mode = options.ModeName.train,
     dtype: options.DtypeOption = options.Dtype.float32,
     device: options.Device = options.DeviceName.cuda,
@@ -25,12 +26,14 @@ def fit(
     reserve: options.Reserve = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
-    micro_batches: options.MicroBatches = False,
+    micro_batches: options.MicroBatches = None,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
 ) -> None:
     """Find the largest batch for each budget, exactly: it fits, one image more does not; free of cost, and at a cost.
+
+    What is not given here comes from the net's config.
 
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
@@ -39,8 +42,18 @@ def fit(
     from gpunet.report.console import working
 
     config = options.read_net(net, width, input)
-    settings = options.plan_settings(config, optimizer, freeze, mode, dtype, device, scratch, reserve)
-    settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode)
+    told = options.training(
+        config,
+        optimizer=optimizer,
+        freeze=freeze,
+        clip_norm=clip_norm,
+        reserve=reserve,
+        without=without,
+        max_cost=max_cost,
+        micro_batches=micro_batches,
+    )
+    options.check_fitting(max_cost, micro_batches, mode=mode)
+    settings = options.plan_settings(told, mode, dtype, device, scratch)
     surveys, misfits = [], []
     with working("looking for the largest batches") as say:
         for budget_bytes in [parse_bytes(text) for text in budget]:

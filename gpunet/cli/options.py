@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,7 @@ from gpunet.errors import ConfigError
 from gpunet.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from gpunet.learning import Learning
-    from gpunet.net.config import Config
+    from gpunet.net.config import Config, TrainConfig
 
 
 class ModeName(StrEnum):
@@ -93,6 +93,12 @@ Freeze = Annotated[
         show_default=False,
     ),
 ]
+ClipNorm = Annotated[
+    float | None,
+    typer.Option(
+        help="Most norm of all gradients together, like 1.0; default: as the net's config says.", show_default=False
+    ),
+]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
 Device = Annotated[DeviceName, typer.Option(help="Where it is to run; no GPU is needed to plan for one.")]
@@ -103,27 +109,34 @@ Scratch = Annotated[
 Reserve = Annotated[
     str | None,
     typer.Option(
-        help="Memory kept for what is outside the arena; default: as gpunet profile measured it on this GPU, else "
-        "512MiB for cuda, 64MiB for cpu.",
+        help="Memory kept for what is outside the arena; default: what the net's config says, else as gpunet profile "
+        "measured it on this GPU, else 512MiB for cuda, 64MiB for cpu.",
         show_default=False,
     ),
 ]
 Without = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Leave a free saving out, like relu-masks; may be given several times."),
+    typer.Option(
+        metavar="NAME",
+        help="Leave a free saving out, like relu-masks; may be given several times. Default: as the net's config says.",
+        show_default=False,
+    ),
 ]
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        help="Extra FLOPs that fitting a budget may cost, as a fraction; 0: the free savings alone. Default: 0.03.",
+        help="Extra FLOPs that fitting a budget may cost, as a fraction; 0: the free savings alone. Default: what the "
+        "net's config says, else 0.03.",
         show_default=False,
     ),
 ]
 MICRO_BATCHES = typer.Option(
     "--micro-batches/--no-micro-batches",
-    help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow.",
+    help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow. "
+    "Default: as the net's config says.",
+    show_default=False,
 )
-MicroBatches = Annotated[bool, MICRO_BATCHES]
+MicroBatches = Annotated[bool | None, MICRO_BATCHES]
 Size = Annotated[
     str | None,
     typer.Option(
@@ -174,52 +187,50 @@ def resized(config: "Config", width: float | None, input: str | None) -> "Config
     return replace(config, net=config.net.scaled(1 if width is None else width, input))
 
 
-def learning(config: "Config", optimizer: str | None, freeze: list[str] | None = None) -> "Learning":
-    """How parameters learn: as the config says, with another optimizer or other frozen layers where they are given."""
-    given: dict[str, Any] = {"optimizer": optimizer, "freeze": freeze}
-    return replace(config.train.learning, **{name: value for name, value in given.items() if value is not None})
+def training(config: "Config", **given: Any) -> "TrainConfig":
+    """How to train: as the config says, with what was given on the command line in its place.
+
+    `given`  values by the field of TrainConfig; None, or no names at all, where nothing was given
+    """
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return config.train.changed(**{name: value for name, value in said.items() if value not in (None, ())})
+
+
+def train_settings(told: "TrainConfig", mode: ModeName = ModeName.train) -> dict[str, Any]:
+    """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
+    micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
+    fitting = fit_settings(told.without, told.max_cost, micro_batches)
+    return {"optimizer": told.learning, "reserve": told.reserve, **fitting}
 
 
 def plan_settings(
-    config: "Config",
-    optimizer: str | None,
-    freeze: list[str] | None,
-    mode: ModeName,
-    dtype: Dtype,
-    device: DeviceName,
-    scratch: str | None,
-    reserve: str | None,
+    told: "TrainConfig", mode: ModeName, dtype: Dtype, device: DeviceName, scratch: str | None
 ) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
-    return {
-        "optimizer": learning(config, optimizer, freeze),
-        "mode": str(mode),
-        "dtype": str(dtype),
-        "device": str(device),
-        "scratch_limit": scratch,
-        "reserve": reserve,
-    }
+    what: dict[str, Any] = {"mode": str(mode), "dtype": str(dtype), "device": str(device), "scratch_limit": scratch}
+    return what | train_settings(told, mode)
 
 
-def fit_settings(
-    without: list[str] | None, max_cost: float | None, micro_batches: bool, *, mode: str = "train", budget: bool = True
-) -> dict[str, Any]:
-    """What may be done to fit, from the options of the command line; `budget`: whether there is one.
-
-    Raises ConfigError for options that contradict each other.
-    """
-    from gpunet.choose import MAX_COST
-    from gpunet.planner import WAYS
-
-    if micro_batches and max_cost == 0:
-        raise ConfigError("--max-cost 0 allows the free savings alone, so leave out --micro-batches, or allow more")
+def check_fitting(
+    max_cost: float | None, micro_batches: bool | None, *, mode: ModeName = ModeName.train, budget: bool = True
+) -> None:
+    """Raise ConfigError where these were given on the command line to no use; `budget`: whether there is one."""
     if micro_batches and mode == "infer":
         raise ConfigError("--micro-batches adds up gradients, and --mode infer makes none: leave one of them out")
     if not budget and (micro_batches or max_cost is not None):
         option = "--micro-batches" if micro_batches else "--max-cost"
         raise ConfigError(f"{option} says what may be done to fit a budget: give one, like --budget 4GiB")
+
+
+def fit_settings(without: Iterable[str], max_cost: float | None, micro_batches: bool) -> dict[str, Any]:
+    """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
+    from gpunet.choose import MAX_COST
+    from gpunet.planner import WAYS
+
+    if micro_batches and max_cost == 0:
+        raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")
     return {
-        "without": tuple(without or ()),
+        "without": tuple(without),
         "max_cost": MAX_COST if max_cost is None else max_cost,
         "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
     }

@@ -21,12 +21,15 @@ def plan(
     batch: options.Batch = None,
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
+    clip_norm: options.ClipNorm = None,
     mode: options.Mode = options.ModeName.train,
     dtype: options.DtypeOption = options.Dtype.float32,
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Memory there is, like 6GiB or 12GB; default: 12GiB for cuda, no limit for cpu.", show_default=False
+            help="Memory there is, like 6GiB or 12GB; default: what the net's config says, else 12GiB for cuda, no "
+            "limit for cpu.",
+            show_default=False,
         ),
     ] = None,
     device: options.Device = options.DeviceName.cuda,
@@ -34,7 +37,7 @@ def plan(
     reserve: options.Reserve = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
-    micro_batches: options.MicroBatches = False,
+    micro_batches: options.MicroBatches = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the plan into a .png file.", show_default=False)
     ] = None,
@@ -43,7 +46,7 @@ def plan(
     input: options.Input = None,
     json: options.Json = False,
 ) -> None:
-    """Show what a net costs, layer by layer, to the byte, and whether it fits.
+    """Show what a net costs to train as its config says, layer by layer, to the byte, and whether it fits.
 
     With a budget, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not (the
     largest batch that does is named), 2 for a mistake.
@@ -57,11 +60,22 @@ def plan(
         from gpunet.report.canvas import check_plot
 
         check_plot(plot)  # a mistake is told before the work
-    if budget is None and device == "cuda":
-        budget = CUDA_BUDGET
-    settings = options.plan_settings(config, optimizer, freeze, mode, dtype, device, scratch, reserve)
-    settings |= options.fit_settings(without, max_cost, micro_batches, mode=mode, budget=budget is not None)
-    made = make_plan(config.net, config.train.batch if batch is None else batch, budget=budget, **settings)
+    told = options.training(
+        config,
+        optimizer=optimizer,
+        freeze=freeze,
+        clip_norm=clip_norm,
+        reserve=reserve,
+        without=without,
+        max_cost=max_cost,
+        micro_batches=micro_batches,
+    )
+    limit = told.budget if budget is None else budget
+    if limit is None and device == "cuda":
+        limit = CUDA_BUDGET
+    options.check_fitting(max_cost, micro_batches, mode=mode, budget=limit is not None)
+    settings = options.plan_settings(told, mode, dtype, device, scratch)
+    made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:
         from gpunet.report.plot import save_plot

@@ -17,14 +17,18 @@ def profile(
     net: options.Net,
     batch: options.Batch = None,
     steps: Annotated[int, typer.Option(help="Steps that are timed whole, and as many op by op.")] = 20,
-    device: Annotated[
-        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
-    ] = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AnyDevice.auto,
     budget: Annotated[
-        str | None, typer.Option(help="Memory it may take, like 6GiB; default: no limit.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Memory it may take, like 6GiB; default: what the net's config says, else no limit.",
+            show_default=False,
+        ),
     ] = None,
     reserve: options.Reserve = None,
     optimizer: options.Optimizer = None,
+    freeze: options.Freeze = None,
+    clip_norm: options.ClipNorm = None,
     dtype: options.DtypeOption = options.Dtype.float32,
     width: options.Width = None,
     input: options.Input = None,
@@ -32,8 +36,8 @@ def profile(
 ) -> None:
     """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
 
-    What it measures is kept in the user's cache folder: later plans for this GPU use its reserve, and gpunet fit
-    predicts images a second of this net.
+    What is not given here comes from the net's config. What is measured is kept in the user's cache folder: later plans
+    for this GPU use its reserve, and gpunet fit predicts images a second of this net.
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
@@ -41,17 +45,17 @@ def profile(
     from gpunet.report.console import working
 
     config = options.read_net(net, width, input)
+    told = options.training(config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, reserve=reserve)
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,
-            config.train.batch if batch is None else batch,
+            told.batch if batch is None else batch,
             str(device),
             steps=steps,
             watch=lambda done: say(f"timed {done} of {steps} steps"),
-            budget=budget,
-            reserve=reserve,
-            optimizer=options.learning(config, optimizer),
+            budget=told.budget if budget is None else budget,
             dtype=str(dtype),
+            **options.train_settings(told),
         )
     if json:
         from gpunet.report.as_json import as_text

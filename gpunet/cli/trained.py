@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunet.cli import options
+from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError, DataError
@@ -104,17 +105,7 @@ def _require_names(dataset: "Dataset", net: "Net", known: "Sequence[str]") -> No
 
 def scoring_plan(net: "Net", batch: int, device: options.AnyDevice, budget: str | None) -> "Plan":
     """A plan that scores images, within the budget or what is free. Raises BudgetError where it does not fit."""
-    from gpunet.model import choose_device, require_fit
-    from gpunet.planner import plan
-
-    free = options.free_bytes(device) if budget is None else {}  # before opening a GPU takes some of it
-    where = choose_device(device)
-    settings: dict[str, Any] = {"mode": "infer", "device": where}
-    made = plan(net, batch, budget=budget, **settings)
-    free_bytes = free.get(where)
-    if free_bytes is not None and made.total_bytes > free_bytes:
-        made = plan(net, batch, budget=max(free_bytes, 1), **settings)
-    return require_fit(net, made, **settings)
+    return affordable_plan(net, batch, device, budget, mode="infer")
 
 
 def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]") -> "Model":

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from gpunet.errors import DataError
+from gpunet.errors import ConfigError, DataError
 
 try:
     import fcntl
@@ -29,6 +29,17 @@ def write_whole(
         _replace(path, (content,) if isinstance(content, bytes) else content, previous)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def check_place(path: Path) -> None:
+    """Raises ConfigError where `write_whole` has no place for that file: to be told before any work is done."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {path.parent} for {path.name}; make it first")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give the name of a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write {path}: nothing may be put into the folder {path.parent}")
 
 
 def sweep(folder: Path) -> None:

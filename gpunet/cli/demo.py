@@ -26,8 +26,8 @@ def demo(
 
     Exit code 2 for a mistake.
     """
-    from gpunet.data.picture import save_picture
-    from gpunet.demo import CLASSES, demo_config, demo_data, learn, new_page
+    from gpunet.demo import CLASSES, demo_config, demo_data, learn, new_page, png
+    from gpunet.files import check_place, write_whole
     from gpunet.net.config import dump_net
     from gpunet.sliding import slide
     from gpunet.train.folder import make_folder
@@ -35,13 +35,15 @@ def demo(
     from gpunet.train.weights import save_weights
 
     make_folder(out)
+    for name in (PAGE, WEIGHTS, FOUND):
+        check_place(out / name)
     config, data = demo_config(seed), demo_data(seed)
     typer.echo(f"{len(data.train):,} crops to learn from, {len(data.test):,} to test on, each of a digit or of nothing")
     with Screen() as screen:
         weights = learn(config, data, str(device), [screen])
     save_weights(out / WEIGHTS, weights, {"net": config.net.name, "config": dump_net(config.net), "classes": CLASSES})
     page = new_page(seed)
-    save_picture(out / PAGE, page.picture)
+    write_whole(out / PAGE, png(page))
     _tell(page, slide(config.net, weights, page.picture, stride=1, device=str(device)), out)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.report.canvas import INK, RIGHT, WRONG, new_figure, save
+from gpunet.report.canvas import INK, RIGHT, WRONG, drawing, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ def save_found(
     save(draw_found(picture, chances, start, marks, side), path)
 
 
+@drawing()
 def draw_found(
     picture: np.ndarray, chances: np.ndarray, start: tuple[float, float], marks: Sequence[Mark], side: int
 ) -> "Figure":

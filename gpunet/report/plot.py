@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.memory.size import format_bytes
 from gpunet.program.tensor import Kind
-from gpunet.report.canvas import DPI, INK, PALE, check_plot, new_figure, save, style
+from gpunet.report.canvas import DPI, INK, PALE, check_plot, drawing, new_figure, save, style
 from gpunet.report.table import headline, verdict
 from gpunet.report.ways import describe
 
@@ -58,6 +58,7 @@ def save_plot(plan: Plan, path: Path) -> None:
     save(draw(plan), path)
 
 
+@drawing()
 def draw(plan: Plan) -> "Figure":
     """The picture: (a) bytes over the steps, stacked by kind, above (b) the arena map."""
     figure = new_figure(WIDTH, HEIGHT)

@@ -24,7 +24,7 @@ def test_tiles_stand_row_by_row_and_empty_places_are_white() -> None:
     assert image[0, 0].tolist() == list(GROUND)
     assert (image[GAP : GAP + h, GAP : GAP + w] == 0).all()
     assert (image[GAP : GAP + h, 2 * GAP + w : 2 * GAP + 2 * w] == 1).all()
-    assert (image[2 * GAP + h : 2 * GAP + h + larger, GAP : GAP + larger] == 1).all()  # NaN
+    assert (image[2 * GAP + h : 2 * GAP + h + larger, GAP : GAP + larger] == GROUND).all()  # NaN
     assert (image[3 * GAP + h :, 3 * GAP + w :] == 1).all()
 
 

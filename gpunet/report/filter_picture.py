@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.report.canvas import INK, PALE, new_figure, title
+from gpunet.report.canvas import INK, PALE, drawing, new_figure, title
 from gpunet.report.tiles import columns_for, shades, tiled
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ WIDTH, TALLEST = 1200, 1000
 MOST = 400
 """Filters of a picture."""
 
-DEEP_FILTERS, DEEP_MAPS = 10, 16
-"""Filters, and maps of each, where they are too deep to be images."""
+DEEP_ROWS, DEEP_MAPS = 10, 16
+"""Rows of maps, and maps in each, where filters are too deep to be images."""
 
 
+@drawing()
 def draw_filters(w: np.ndarray, headline: str) -> "Figure":
     """Filters (K, F, F, D): as grey (D=1) or RGB (D=3) images; deeper ones as rows of maps, those of 1x1 as a matrix.
 
@@ -42,13 +43,18 @@ def draw_filters(w: np.ndarray, headline: str) -> "Figure":
 
 
 def _draw_deep(w: np.ndarray, headline: str, size: str) -> "Figure":
-    """A row for each of the first filters, a column for each of its first maps."""
+    """The first maps of the first filters: in each row one, or several with an empty place between two."""
     K, rows, columns, D = w.shape
-    few, maps = min(K, DEEP_FILTERS), min(D, DEEP_MAPS)
-    tiles = np.stack([shades(one).transpose(2, 0, 1)[:maps] for one in w[:few]])
-    image = tiled(tiles.reshape(few * maps, rows, columns), maps)
-    which = "each row a filter" if few == K else f"each row one of the first {few} filters"
-    which += ", its maps across" if maps == D else f", its first {maps} maps of {D:,} across"
+    maps = min(D, DEEP_MAPS)
+    across = min(K, (DEEP_MAPS + 1) // (maps + 1) or 1)
+    few = min(K, across * DEEP_ROWS)
+    places = np.full((ceil(few / across) * across, maps + 1, rows, columns), np.nan)
+    places[:few, :maps] = [shades(one).transpose(2, 0, 1)[:maps] for one in w[:few]]
+    lines = places.reshape(-1, across * (maps + 1), rows, columns)[:, :-1]
+    image = tiled(lines.reshape(-1, rows, columns), lines.shape[1])
+    which = "" if few == K else f"the first {few} of them; "
+    which += f"{across} filters in a row, " if across > 1 else "a filter in each row, "
+    which += "all maps of each" if maps == D else f"the first {maps} maps of each"
     return _framed(image, f"{headline}: {size}", f"{which}; each filter brought to its own full range of shades")
 
 

@@ -4,16 +4,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.report.canvas import INK, LINES, new_figure, style, title
+from gpunet.report.canvas import INK, LINES, drawing, log_ticks, new_figure, style, title
 from gpunet.train.lr_find import RateTest
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 1200, 720
 """Pixels."""
 
 
+@drawing()
 def draw_rates(found: RateTest) -> "Figure":
     """The losses, pale, and their smoothed curve with what is to be read from it."""
     figure = new_figure(WIDTH, HEIGHT)
@@ -22,33 +24,51 @@ def draw_rates(found: RateTest) -> "Figure":
     axes.set_xscale("log")
     axes.plot(found.rates, found.losses, color=LINES[0], lw=0.9, alpha=0.4)
     axes.plot(found.rates, curve, color=LINES[0], lw=2.4)
-    axes.set_xlim(found.rates[0], found.diverged or found.rates[-1])
-    high, low = float(curve.max()), float(min(curve.min(), found.losses.min()))
-    axes.set_ylim(max(0.0, low - 0.1 * (high - low)), high + 0.25 * (high - low or 1))
+    last = float(found.diverged or found.rates[-1])
+    axes.set_xlim(found.rates[0], last)
+    log_ticks(axes.xaxis, float(found.rates[0]), last)
+    _set_losses(axes, min(curve.min(), found.losses.min()), curve.max())
     style(axes)
     axes.set_xlabel("learning rate", fontsize=12, color=INK)
     axes.set_ylabel("loss of the batch", fontsize=12, color=INK)
-    for rate, words, color in _marks(found):
-        at = float(np.interp(np.log(rate), np.log(found.rates), curve))
-        early = np.log(rate / found.rates[0]) < 0.85 * np.log(found.rates[-1] / found.rates[0])
-        axes.plot([rate], [at], marker="o", ms=9, color=color, zorder=4)
-        axes.annotate(
-            f"{words}\n{rate:.2g}", (rate, at), xytext=(10 if early else -10, 10), textcoords="offset points",
-            fontsize=12, color=color, fontweight="bold", ha="left" if early else "right", va="bottom", zorder=5,
-            bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.82},
-        )  # fmt: skip
+    if found.suggestion is not None:
+        _mark(axes, found, found.suggestion, "steepest descent", LINES[1])
+        _mark(axes, found, found.lowest, "lowest", LINES[2])
     title(figure, f"{found.net}: range test of the learning rate", _note(found))
     return figure
 
 
-def _marks(found: RateTest) -> list[tuple[float, str, str]]:
-    marks = [(found.lowest, "lowest", LINES[2])]
-    if found.suggestion is None:
-        return []
-    return [(found.suggestion, "steepest descent", LINES[1]), *marks]
+def _set_losses(axes: "Axes", low: float, high: float) -> None:
+    """The axis of the loss, with room for words above and below the curve."""
+    span = high - low or 1
+    limits = low - 0.2 * span, high + 0.25 * span
+    axes.set_ylim(limits)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low < 0 or tick >= 0])
+    axes.set_ylim(limits)
+
+
+def _mark(axes: "Axes", found: RateTest, rate: float, words: str, color: str) -> None:
+    """A dot on the curve, and words where the curve, which falls to its lowest, is not: above on the right or below."""
+    at = float(np.interp(np.log(rate), np.log(found.rates), found.smoothed))
+    early = np.log(rate / found.rates[0]) < 0.85 * np.log(found.rates[-1] / found.rates[0])
+    above = early and rate < found.lowest
+    axes.plot([rate], [at], marker="o", ms=9, color=color, zorder=4)
+    axes.annotate(
+        f"{words}\n{plain(rate)}", (rate, at), xytext=(10 if early else -10, 10 if above else -10),
+        textcoords="offset points", fontsize=12, color=color, fontweight="bold", zorder=5,
+        ha="left" if early else "right", va="bottom" if above else "top",
+        bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.82},
+    )  # fmt: skip
+
+
+def plain(rate: float) -> str:
+    """Two digits of a rate, and no power of ten where it is 100 or more."""
+    return f"{float(f'{rate:.2g}'):g}"
 
 
 def _note(found: RateTest) -> str:
     steps = len(found.losses)
-    end = f"diverges at {found.diverged:.2g}" if found.diverged else f"does not diverge up to {found.rates[-1]:.2g}"
+    end = (
+        f"diverges at {plain(found.diverged)}" if found.diverged else f"does not diverge up to {plain(found.rates[-1])}"
+    )
     return f"{steps:,} steps, each at a higher rate than the one before; it {end}"

@@ -43,9 +43,9 @@ GROUND = (0.80, 0.87, 0.93)
 
 
 def tiled(tiles: np.ndarray, columns: int) -> np.ndarray:
-    """Tiles (n, h, w) or (n, h, w, 3), row by row on GROUND, as one RGB image. White: places without a tile, NaN."""
-    tiles = np.nan_to_num(tiles, nan=1.0)
+    """Tiles (n, h, w) or (n, h, w, 3), row by row on GROUND, as one RGB image. NaN: GROUND; no tile: white."""
     tiles = tiles if tiles.ndim == 4 else np.repeat(tiles[..., np.newaxis], 3, axis=3)
+    tiles = np.where(np.isnan(tiles), GROUND, tiles)
     larger = max(1, SMALLEST // max(tiles.shape[1:3]))
     tiles = tiles.repeat(larger, axis=1).repeat(larger, axis=2)
     n, h, w, _ = tiles.shape

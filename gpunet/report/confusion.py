@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.report.canvas import INK, PALE, new_figure, shortened, title
+from gpunet.report.canvas import INK, PALE, drawing, new_figure, title
+from gpunet.report.names import told_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEAD, LABELS = 1100, 100, 84
-"""Pixels of the picture across, above the matrix, and for the axes' words and what is around them."""
+"""Pixels of the picture across, at least, above the matrix, and for the axes' words and what is around them."""
 
 NONE = "#e9e9e6"
 """The shade of rows without images."""
@@ -23,32 +24,44 @@ LETTER = 0.88
 WRITTEN = 25
 """The most classes whose counts are written into the cells."""
 
+SMALLEST, LARGEST = 7, 15
+"""Points of the counts in the cells."""
+
 NAMED = 60
 """The most classes whose names are written."""
 
 MOST_NAME = 18
 """Characters of a class's name."""
 
+MOST_WORDS = 120
+"""Characters of the line under the headline."""
 
+
+@drawing()
 def draw_confusion(counts: np.ndarray, classes: Sequence[str], headline: str) -> "Figure":
     """Labels in rows, predictions in columns; a cell's shade is its part of the row's images.
 
     counts  (C, C) integers;  classes  the C names
     """
-    names = [shortened(name, MOST_NAME) for name in classes]
+    names = told_apart(classes, MOST_NAME)
     longest = max(map(len, names)) if len(names) <= NAMED else 4
     size = 12 if len(names) <= WRITTEN else 7.5
     left = LABELS + LETTER * size * (longest + len(f" ({counts.sum(axis=1).max():,})"))
     bottom = LABELS + LETTER * size * longest
     side = WIDTH - left - 40
-    height = round(HEAD + side + bottom)
-    figure = new_figure(WIDTH, height)
-    axes = figure.add_axes((left / WIDTH, bottom / height, side / WIDTH, side / height))
-    _draw_cells(axes, counts)
+    if len(names) <= WRITTEN:
+        side = max(side, len(names) * _cell(counts, SMALLEST))
+    width, height = round(left + side + 40), round(HEAD + side + bottom)
+    figure = new_figure(width, height)
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    _draw_cells(axes, counts, side)
     _name_axes(axes, counts, names, size)
     images, right = int(counts.sum()), int(counts.trace())
-    part = f"{right:,} of {images:,} images right, {right / max(images, 1):.2%}"
-    title(figure, headline, "; ".join([part, *confusions(counts, classes, 3)]))
+    note = f"{right:,} of {images:,} images right, {right / max(images, 1):.2%}"
+    for mistake in confusions(counts, names, 3):
+        if len(note) + len(mistake) < MOST_WORDS:
+            note += f"; {mistake}"
+    title(figure, headline, note)
     return figure
 
 
@@ -67,7 +80,12 @@ def confusions(counts: np.ndarray, classes: Sequence[str], most: int) -> list[st
     return [f"{label} taken for {said}: {count:,}" for label, said, count in found if count]
 
 
-def _draw_cells(axes: "Axes", counts: np.ndarray) -> None:
+def _cell(counts: np.ndarray, points: float) -> float:
+    """Pixels that a cell needs for the largest count at that size."""
+    return LETTER * points * max(2, len(str(counts.max()))) + 12
+
+
+def _draw_cells(axes: "Axes", counts: np.ndarray, side: float) -> None:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     ramp = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3a87bd", "#08306b"])
@@ -76,11 +94,10 @@ def _draw_cells(axes: "Axes", counts: np.ndarray) -> None:
     cells = np.ma.masked_invalid(parts)
     axes.imshow(cells, cmap=ramp.with_extremes(bad=NONE), norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     if len(counts) <= WRITTEN:
-        size = min(15, 300 / len(counts), 560 / len(counts) / max(2, len(f"{counts.max():,}")) * 1.6)
+        size = min(LARGEST, max(SMALLEST, LARGEST * side / len(counts) / _cell(counts, LARGEST)))
         for row, column in np.argwhere(counts):
             color = "white" if parts[row, column] > 0.25 else INK
-            words = f"{counts[row, column]:,}"
-            axes.text(column, row, words, fontsize=size, color=color, ha="center", va="center")
+            axes.text(column, row, str(counts[row, column]), fontsize=size, color=color, ha="center", va="center")
 
 
 def _name_axes(axes: "Axes", counts: np.ndarray, names: list[str], size: float) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.report.canvas import DPI, INK, new_figure, save
+from gpunet.report.canvas import DPI, INK, drawing, fit, new_figure, save
+from gpunet.report.names import told_apart
 from gpunet.sliding import ScoreMap
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 COLUMNS, PANEL = 3, 4.6
 """Panels that go in one row, and the inches of the longer side of one."""
+
+NARROWEST = 2.6
+"""Inches for a panel and its title."""
+
+LETTER = 8.5
+"""Pixels that a letter of a title takes."""
 
 COLORS = "inferno"
 CLEAR, DENSE = 0.15, 0.8
@@ -29,21 +36,25 @@ def save_heat_map(
     save(draw(picture, scored, labels, names), path)
 
 
+@drawing()
 def draw(picture: np.ndarray, scored: ScoreMap, labels: Sequence[int], names: Sequence[str]) -> "Figure":
     """The image, and beside it one panel for each class, all at the same scale and with the same colours."""
     panels = 1 + len(labels)
     columns = panels if panels <= COLUMNS else ceil(sqrt(panels))
     lines, longer = ceil(panels / columns), max(picture.shape[:2])
     width, height = (PANEL * side / longer for side in (picture.shape[1], picture.shape[0]))
-    wide, high = columns * max(width, 2.5) + 1.2, lines * (height + 0.6) + 0.3
+    wide, high = columns * max(width, NARROWEST) + 1.2, lines * (height + 0.6) + 0.3
     figure = new_figure(round(wide * DPI), round(high * DPI))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for place in axes:
         place.set_axis_off()
     _show(axes[0], picture, f"{picture.shape[0]}x{picture.shape[1]} pixels")
+    room = DPI * max(width, NARROWEST)
+    short = told_apart(names, int(room / LETTER) - len(": 99.9% on average"))
     for place, label in zip(axes[1:], labels, strict=False):
-        _show(place, picture, f"{names[label]}: {scored.mean[label]:.1%} on average")
+        _show(place, picture, f"{short[label]}: {scored.mean[label]:.1%} on average")
+        fit(place.title, room)
         _overlay(place, scored, label)
     colors = axes[1].images[-1]
     figure.colorbar(colors, ax=axes, shrink=0.8, label="probability in the crop around")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpunet.report.canvas import INK, PALE, RIGHT, WRONG, new_figure, shortened, title
+from gpunet.report.canvas import INK, PALE, RIGHT, WRONG, drawing, fit, new_figure, title
+from gpunet.report.names import told_apart
 from gpunet.report.tiles import viewable
 from gpunet.train.judge import Judged
 
@@ -14,30 +15,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL, WORDS = 170, 66
+CELL, WORDS = 200, 66
 """Pixels of an image's side, and of the words under it."""
+
+GAP = 16
+"""Pixels between two images."""
 
 COLUMNS = 6
 MOST = 60
 """Images of a picture."""
 
-MOST_NAME = 10
+MOST_NAME = 16
 """Characters of a class's name."""
 
 
+@drawing()
 def draw_mistakes(images: np.ndarray, judged: Judged, worst: np.ndarray, classes: Sequence[str], head: str) -> "Figure":
     """Images (n, H, W, D) of which `worst` are the indices among all that were judged, in that order."""
     columns = max(4, min(COLUMNS, len(worst)))
     rows = ceil(len(worst) / columns)
-    width, height = columns * (CELL + 16) + 64, rows * (CELL + WORDS) + 120
+    width, height = columns * (CELL + GAP) + 64, rows * (CELL + WORDS) + 120
     figure = new_figure(width, height)
-    seen = viewable(images)
+    seen, names = viewable(images), told_apart(classes, MOST_NAME)
     for at, index in enumerate(worst):
         row, column = divmod(at, columns)
-        left, top = 40 + column * (CELL + 16), 96 + row * (CELL + WORDS)
+        left, top = 40 + column * (CELL + GAP), 96 + row * (CELL + WORDS)
         axes = figure.add_axes((left / width, 1 - (top + CELL) / height, CELL / width, CELL / height))
         _draw_image(axes, seen[at])
-        _write(axes, judged, int(index), classes)
+        _write(axes, judged, int(index), names)
     wrong = len(judged) - judged.correct
     more = f"the highest losses of {len(judged):,} test images, {wrong:,} of them taken for another class"
     if (judged.labels[worst] == judged.predictions[worst]).any():
@@ -54,20 +59,21 @@ def _draw_image(axes: "Axes", image: np.ndarray) -> None:
         spine.set_color("#aab2b9")
 
 
-def _write(axes: "Axes", judged: Judged, index: int, classes: Sequence[str]) -> None:
+def _write(axes: "Axes", judged: Judged, index: int, names: Sequence[str]) -> None:
     """What the net said, what it is, and how wrong that was."""
     label, said = int(judged.labels[index]), int(judged.predictions[index])
     right = label == said
     lines = (
-        (f"said {shortened(classes[said], MOST_NAME)}, {percent(judged.probabilities[index])}", WRONG, "bold"),
-        (f"is {shortened(classes[label], MOST_NAME)}, {percent(judged.label_probabilities[index])}", INK, "normal"),
-        (f"loss {judged.losses[index]:.3g}, image {index:,}", PALE, "normal"),
+        (f"said {names[said]}, {percent(judged.probabilities[index])}", WRONG),
+        (f"is {names[label]}, {percent(judged.label_probabilities[index])}", INK),
+        (f"loss {judged.losses[index]:.3g}, image {index:,}", PALE),
     )
-    for number, (words, color, weight) in enumerate(lines):
-        axes.annotate(
+    for number, (words, color) in enumerate(lines):
+        written = axes.annotate(
             words, (0, 0), xycoords="axes fraction", xytext=(0, -9 - 12.5 * number), textcoords="offset points",
-            fontsize=9.5, color=RIGHT if right and number == 0 else color, fontweight=weight, va="center",
+            fontsize=9.5, color=RIGHT if right and number == 0 else color, va="center",
         )  # fmt: skip
+        fit(written, CELL + GAP - 6)
 
 
 def percent(probability: float) -> str:

@@ -1,20 +1,34 @@
 """A picture of what runs measured: loss, accuracy and learning rate over epochs, or over steps."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunet.report.canvas import INK, LINES, PALE, new_figure, shortened, style, title
+from gpunet.report.canvas import INK, LINES, PALE, drawing, fit, log_ticks, new_figure, style, title
+from gpunet.report.names import told_apart
 from gpunet.train.history import History
-from gpunet.train.metrics import best
+from gpunet.train.metrics import StepMetrics, best
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 1200, 1000
-"""Pixels."""
+"""Pixels; where the names of the runs take more than one row, the picture is higher."""
+
+HEAD, FOOT, ROW = 150, 75, 24
+"""Pixels above the curves, below them, and of a row of names."""
+
+LEFT = 34
+"""Pixels to the left of what the lines are."""
+
+LETTER, KEY = 8.5, 62
+"""Pixels that a letter of a name takes, and the line in its colour with the gap to the next."""
+
+MOST_NAME = 58
+"""Characters of a run's name: two of them go into a row."""
 
 MOST_RUNS = len(LINES)
 
@@ -25,17 +39,24 @@ WIDE = 30
 """A loss that falls to less than this part of what it was is drawn on a logarithmic axis."""
 
 
+@drawing()
 def draw_curves(runs: Sequence[History]) -> "Figure":
-    """One run: its steps, the means of its epochs and its tests; of several, a colour each and no steps.
+    """One run: its steps, the means of its epochs and its tests; of several, a colour each.
 
-    Up to MOST_RUNS runs. Across go epochs; steps where a run has not finished one.
+    Up to MOST_RUNS runs. Across go epochs; steps where a run has not finished one, whose steps are drawn.
     """
-    figure = new_figure(WIDTH, HEIGHT)
+    names = told_apart(_labels(runs), MOST_NAME)
+    columns = min(len(names), int((WIDTH - 2 * LEFT) / (KEY + LETTER * max(map(len, names)))))
+    more = ROW * (ceil(len(names) / columns) - 1)
+    height = HEIGHT + more
+    figure = new_figure(WIDTH, height)
     loss, accuracy, rate = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 3, 1.6), "hspace": 0.1})
-    figure.subplots_adjust(left=0.085, right=0.975, top=0.85, bottom=0.075)
+    figure.subplots_adjust(left=0.085, right=0.975, top=1 - (HEAD + more) / height, bottom=FOOT / height)
     in_epochs = all(run.epochs for run in runs)
-    for color, run in zip(LINES, runs, strict=False):
-        _draw_run(loss, accuracy, rate, run, color, in_epochs=in_epochs, alone=len(runs) == 1)
+    alone = len(runs) == 1
+    curves = [Curves(run, in_epochs=in_epochs, alone=alone) for run in runs]
+    for color, one in zip(LINES, curves, strict=False):
+        _draw_run(loss, accuracy, rate, one, color, alone=alone)
     for axes, label in ((loss, "loss"), (accuracy, "accuracy (%)"), (rate, "learning rate")):
         style(axes)
         axes.set_ylabel(label, fontsize=12, color=INK)
@@ -43,7 +64,9 @@ def draw_curves(runs: Sequence[History]) -> "Figure":
     accuracy.set_ylim(top=min(101, accuracy.get_ylim()[1]))
     _set_across(rate, runs, in_epochs=in_epochs)
     figure.align_ylabels()
-    _legend(figure, runs)
+    _legend(figure, curves, 1 - (HEAD - 52 + more) / height, alone=alone)
+    if not alone:
+        _name_runs(figure, names, columns, 1 - 58 / height)
     title(figure, _headline(runs), "" if len(runs) > 1 else _summary(runs[0]))
     return figure
 
@@ -58,32 +81,53 @@ def binned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.ndar
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
 
 
-def _draw_run(
-    loss: "Axes", accuracy: "Axes", rate: "Axes", run: History, color: str, *, in_epochs: bool, alone: bool
-) -> None:
+class Curves:
+    """What is drawn of a run, and where: `across` the axis go epochs, or steps.
+
+    `epochs`  those that have a place there: of a run without rows of steps nobody knows how many an epoch has
+    `steps`   those that are drawn
+    """
+
+    def __init__(self, run: History, *, in_epochs: bool, alone: bool) -> None:
+        each = run.steps_per_epoch
+        self.epochs = run.epochs if in_epochs or each else ()
+        self.rated = run.steps if each or not in_epochs else ()
+        self.steps = self.rated if alone or not self.epochs else ()
+        self._per_epoch, self._per_step = (1.0, 1.0 / (each or 1)) if in_epochs else (float(each or 1), 1.0)
+
+    @property
+    def binned(self) -> int:
+        """How many steps a point of the curve stands for."""
+        return -(-len(self.steps) // POINTS)
+
+    def of_epochs(self, late: float = 0.0) -> np.ndarray:
+        """Where the epochs ended, or so many epochs later."""
+        return self._per_epoch * (np.array([row.epoch for row in self.epochs], float) + late)
+
+    def of_steps(self, rows: Sequence[StepMetrics]) -> np.ndarray:
+        return self._per_step * np.array([row.step for row in rows], float)
+
+
+def _draw_run(loss: "Axes", accuracy: "Axes", rate: "Axes", run: Curves, color: str, *, alone: bool) -> None:
     """A run's lines: pale for steps, thin and broken for the training, thick for the test."""
-    per_epoch = run.steps_per_epoch
-    steps = np.array([row.step for row in run.steps], float) / (per_epoch or 1 if in_epochs else 1)
-    shown = run.steps if per_epoch or not in_epochs else ()
-    steps = steps[: len(shown)]
     train, test = (LINES[1], LINES[0]) if alone else (color, color)
-    epochs = np.array([row.epoch for row in run.epochs], float)
     for axes, scale, name in ((loss, 1, "loss"), (accuracy, 100, "accuracy")):
-        if alone or not in_epochs:
-            values = scale * np.array([getattr(row, name) for row in shown], float)
-            axes.plot(*binned(steps, values, POINTS), color=train, lw=0.9, alpha=0.4)
-        if in_epochs:
-            marker = "o" if len(epochs) <= 40 else ""
+        if run.steps:
+            values = scale * np.array([getattr(row, name) for row in run.steps], float)
+            axes.plot(*binned(run.of_steps(run.steps), values, POINTS), color=train, lw=0.9, alpha=0.4)
+        if run.epochs:
+            marker = "o" if len(run.epochs) <= 40 else ""
             of_train = scale * np.array([getattr(row, f"train_{name}") for row in run.epochs])
             of_test = scale * np.array([getattr(row, f"test_{name}") for row in run.epochs])
             # The mean over an epoch was taken in its course: it stands in the epoch's middle.
-            axes.plot(epochs - 0.5, of_train, color=train, lw=1.4, ls=(0, (4, 2)), marker=marker, ms=3.5)
-            axes.plot(epochs, of_test, color=test, lw=2.2, marker=marker, ms=5, clip_on=False, zorder=3)
-    if len(shown):
-        rate.plot(steps, [row.learning_rate for row in shown], color=color if not alone else INK, lw=1.6)
+            axes.plot(run.of_epochs(-0.5), of_train, color=train, lw=1.4, ls=(0, (4, 2)), marker=marker, ms=3.5)
+            axes.plot(run.of_epochs(), of_test, color=test, lw=2.2, marker=marker, ms=5, clip_on=False, zorder=3)
+    color = INK if alone else color
+    if run.rated:
+        rate.plot(run.of_steps(run.rated), [row.learning_rate for row in run.rated], color=color, lw=1.6)
     else:
         rates = [row.learning_rate for row in run.epochs]
-        rate.plot(epochs, rates, color=color if not alone else INK, lw=1.6, marker="o", ms=3)
+        rate.plot(run.of_epochs(), rates, color=color, lw=1.6, marker="o", ms=3)
 
 
 def _set_loss(axes: "Axes") -> None:
@@ -91,6 +135,7 @@ def _set_loss(axes: "Axes") -> None:
     values = values[np.isfinite(values) & (values > 0)]
     if len(values) and values.max() > WIDE * values.min():
         axes.set_yscale("log")
+        log_ticks(axes.yaxis, values.min(), values.max())
         axes.grid(axis="y", which="minor", color="#eceeef", lw=0.4)
         axes.tick_params(which="minor", left=False, labelleft=False)
     else:
@@ -111,30 +156,54 @@ def _set_across(axes: "Axes", runs: Sequence[History], *, in_epochs: bool) -> No
     axes.set_xlabel(words, fontsize=12, color=INK)
 
 
-def _legend(figure: "Figure", runs: Sequence[History]) -> None:
-    """What the kinds of line are, and the colours of the runs."""
+def _legend(figure: "Figure", runs: Sequence[Curves], top: float, *, alone: bool) -> None:
+    """What the kinds of line are that are there."""
     from matplotlib.lines import Line2D
 
-    alone = len(runs) == 1
     train, test = (LINES[1], LINES[0]) if alone else (PALE, PALE)
-    lines = [
-        Line2D([], [], color=test, lw=2.2, marker="o", ms=5, label="test, after the epoch"),
-        Line2D([], [], color=train, lw=1.4, ls=(0, (4, 2)), marker="o", ms=3.5, label="training, mean over the epoch"),
-    ]
-    if alone and runs[0].steps:
-        each = -(-len(runs[0].steps) // POINTS)
-        words = "training, each step" if each == 1 else f"training, mean of {each:,} steps"
+    lines = []
+    if any(run.epochs for run in runs):
+        words = "training, mean over the epoch"
+        lines += [
+            Line2D([], [], color=test, lw=2.2, marker="o", ms=5, label="test, after the epoch"),
+            Line2D([], [], color=train, lw=1.4, ls=(0, (4, 2)), marker="o", ms=3.5, label=words),
+        ]
+    if each := {run.binned for run in runs if run.steps}:
+        words = f"mean of {min(each):,} steps" if len(each) == 1 else "mean of some steps"
+        words = f"training, {'each step' if each == {1} else words}"
         lines.append(Line2D([], [], color=train, lw=1, alpha=0.5, label=words))
-    if not alone:
-        colors = zip(LINES, runs, strict=False)
-        most = int((WIDTH / len(runs) - 60) / 8.5)
-        names = [Line2D([], [], color=color, lw=3, label=shortened(run.name, most)) for color, run in colors]
-        figure.legend(handles=names, loc="center left", bbox_to_anchor=(0.024, 0.932), **_plain(len(names)))
-    figure.legend(handles=lines, loc="center left", bbox_to_anchor=(0.024, 0.89), **_plain(len(lines)))
+    figure.legend(handles=lines, loc="center left", bbox_to_anchor=(LEFT / WIDTH, top), **_plain(len(lines)))
+
+
+def _name_runs(figure: "Figure", names: Sequence[str], columns: int, top: float) -> None:
+    """The colours of the runs."""
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=color, lw=3, label=name) for color, name in zip(LINES, names, strict=False)]
+    legend = figure.legend(handles=lines, loc="upper left", bbox_to_anchor=(LEFT / WIDTH, top), **_plain(columns))
+    for words in legend.get_texts():
+        fit(words, (WIDTH - 2 * LEFT) / columns - KEY)
+
+
+def _labels(runs: Sequence[History]) -> list[str]:
+    """The names of the runs' folders, with as many of the folders around them as tell them apart."""
+    paths = [run.folder.parts for run in runs]
+    for count in range(1, max(map(len, paths))):
+        labels = ["/".join(path[-count:]) for path in paths]
+        if len(set(labels)) == len(set(paths)):
+            return labels
+    return [str(run.folder) for run in runs]
 
 
 def _plain(columns: int) -> dict[str, Any]:
-    return {"frameon": False, "fontsize": 11, "ncols": columns, "columnspacing": 1.6, "handletextpad": 0.6}
+    return {
+        "frameon": False,
+        "fontsize": 11,
+        "ncols": columns,
+        "columnspacing": 1.6,
+        "handletextpad": 0.6,
+        "borderaxespad": 0,
+    }
 
 
 def _headline(runs: Sequence[History]) -> str:

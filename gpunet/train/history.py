@@ -15,11 +15,15 @@ Row = TypeVar("Row", EpochMetrics, StepMetrics)
 
 @dataclass(frozen=True)
 class History:
-    """The rows of a run, in order; at least one of an epoch or of a step."""
+    """The rows of the run in a folder, in order; at least one of an epoch or of a step."""
 
-    name: str
+    folder: Path
     epochs: tuple[EpochMetrics, ...]
     steps: tuple[StepMetrics, ...]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -41,7 +45,7 @@ def read_history(run: Path) -> History:
     epochs, steps = read_rows(run / METRICS, EpochMetrics), read_rows(run / STEPS, StepMetrics)
     if not epochs and not steps:
         raise DataError(f"{run} holds no measurements yet: no step was finished")
-    return History(run.resolve().name, epochs, steps)
+    return History(run.resolve(), epochs, steps)
 
 
 def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:

@@ -158,7 +158,7 @@ def activations(
     of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{Path(image).name}"
     if layer is None:
         scores = volumes[next(reversed(volumes))].reshape(1, -1)
-        save(draw_activations(volumes, softmax(scores)[0], classes, of), out)
+        save(draw_activations(config.net, volumes, softmax(scores)[0], classes, of), out)
         typer.echo(f"{out} shows {len(volumes) - 1} layers")
     elif layer in volumes:
         save(draw_layer(volumes[layer], f"{layer} of {of}"), out)

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpunet.layers.batch_norm import BatchNorm
+from gpunet.layers.conv import Conv
+from gpunet.layers.elementwise import Elementwise
+from gpunet.layers.layer import Layer
+from gpunet.layers.local import LocallyConnected
+from gpunet.layers.lrn import LRN
 from gpunet.net.graph import INPUT
-from gpunet.report.canvas import INK, LINES, PALE, new_figure, shortened, title
+from gpunet.net.net import Net
+from gpunet.report.canvas import INK, LINES, PALE, drawing, fit, new_figure, title
+from gpunet.report.names import shortened, told_apart
 from gpunet.report.tiles import GROUND, columns_for, shades, squared, tiled, viewable
 
 if TYPE_CHECKING:
@@ -42,11 +50,16 @@ MARGIN, HEAD, NAMES = 40, 96, 44
 """Pixels around, above, and above each row for the layers' names."""
 
 
+@drawing()
 def draw_activations(
-    volumes: Mapping[str, np.ndarray], probabilities: np.ndarray, classes: Sequence[str], headline: str
+    net: Net, volumes: Mapping[str, np.ndarray], probabilities: np.ndarray, classes: Sequence[str], headline: str
 ) -> "Figure":
-    """The volumes (H, W, D) by layer, the image among them as "input", and what the scores (C,) come to."""
-    chosen = chosen_layers(list(volumes), ACROSS * BANDS)
+    """The volumes (H, W, D) by layer, the image among them as "input", and what the scores (C,) come to.
+
+    Of the layers those that `shown_layers` names.
+    """
+    layers = shown_layers(net, volumes)
+    chosen = [INPUT, *layers]
     bands = ceil(len(chosen) / ACROSS)
     across = ceil(len(chosen) / bands)
     maps = MAPS[bands]
@@ -61,12 +74,13 @@ def draw_activations(
     top = HEAD + NAMES
     axes = figure.add_axes(((WIDTH - BARS) / WIDTH, 1 - (top + 300) / height, (BARS - 90) / WIDTH, 300 / height))
     _draw_bars(axes, probabilities, classes)
-    left_out = "" if len(chosen) == len(volumes) else f"{len(chosen)} of {len(volumes)} layers; "
-    note = f"{left_out}the first {maps} maps of each layer, from its lowest value (black) to its highest (white)"
-    title(figure, headline, note)
+    left_out = "" if len(chosen) == len(volumes) else f"{len(layers)} of {len(volumes) - 1} layers; "
+    span = f"from its lowest value (black) to its {BRIGHTEST}th percentile (white)"
+    title(figure, headline, f"{left_out}the first {maps} maps of each, {span}")
     return figure
 
 
+@drawing()
 def draw_layer(volume: np.ndarray, headline: str) -> "Figure":
     """All maps of one volume (H, W, D), the first MOST_MAPS of them."""
     H, W, D = volume.shape
@@ -83,29 +97,64 @@ def draw_layer(volume: np.ndarray, headline: str) -> "Figure":
     first = f"the first {MOST_MAPS} of its " if len(tiles) < D and H * W > 1 else "its "
     zeros = float((volume == 0).mean())
     what = f"{first}{D:,} maps of {H}x{W}" if H * W > 1 else f"its {D:,} values, row by row"
-    span = f"from {volume.min():.4g} (black) to {volume.max():.4g} (white)"
-    title(figure, headline, f"{what}, {span}; {zeros:.0%} of the values are 0")
+    title(figure, headline, f"{what}, {_span(volume)}; {zeros:.0%} of the values are 0")
     return figure
 
 
-def chosen_layers(names: Sequence[str], most: int) -> list[str]:
-    """All names, or `most` of them, evenly spread, the first and the last among them."""
+def shown_layers(net: Net, volumes: Mapping[str, np.ndarray]) -> list[str]:
+    """The layers that a picture of all shows; where there are too many, those that say most, evenly spread.
+
+    The first and the last come before all; then what pools, merges or is fully connected; then convolutions.
+    """
+    layers = [node for node in net.nodes if node.name in volumes]
+    chosen = {layers[0].name, layers[-1].name}
+    for rank in range(3):
+        more = [node.name for node in layers if node.name not in chosen and _rank(node.layer) == rank]
+        chosen.update(spread(more, ACROSS * BANDS - 1 - len(chosen)))
+    return [node.name for node in layers if node.name in chosen]
+
+
+def spread(names: Sequence[str], most: int) -> list[str]:
+    """All names, or `most` of them, evenly spread, the first and, but for one alone, the last among them."""
     if len(names) <= most:
         return list(names)
     return [names[round(at)] for at in np.linspace(0, len(names) - 1, most)]
+
+
+def _rank(layer: Layer) -> int:
+    """The lower, the more its output says of what became of the image."""
+    if isinstance(layer, Elementwise | BatchNorm | LRN):
+        return 2
+    return 1 if isinstance(layer, Conv | LocallyConnected) else 0
 
 
 def _maps(volume: np.ndarray) -> np.ndarray:
     """(n, h, w) shades of the maps of a volume (H, W, D); of one of 1x1xD the values in a square, as one map."""
     H, W, D = volume.shape
     finite = volume[np.isfinite(volume)]
-    high = float(np.percentile(finite, BRIGHTEST)) if finite.size else None
-    if high is not None and high <= finite.min():
-        high = float(finite.max()) or 1.0  # what is 0 everywhere is dead, and black
+    high = (_brightest(finite) or 1.0) if finite.size else None  # what is 0 everywhere is dead, and black
     if H * W == 1:
         values = squared(volume.reshape(-1))
         return np.where(np.arange(values.size).reshape(values.shape) < D, shades(values, high=high), np.nan)[np.newaxis]
     return shades(volume.transpose(2, 0, 1), high=high)
+
+
+def _brightest(finite: np.ndarray) -> float:
+    """The value that is white, and all above it."""
+    high = float(np.percentile(finite, BRIGHTEST, method="higher"))
+    return high if high > finite.min() else float(finite.max())
+
+
+def _span(volume: np.ndarray) -> str:
+    """Which values are black, and which white, in words."""
+    finite = volume[np.isfinite(volume)]
+    if not finite.size:
+        return "none of them finite"
+    low, high, most = float(finite.min()), _brightest(finite), float(finite.max())
+    if low == most:
+        return f"all of them {low:.4g}"
+    above = f" and above; the highest is {most:.4g}" if high < most else ""
+    return f"from {low:.4g} (black) to {high:.4g} (white{above})"
 
 
 def _draw_layer(
@@ -142,8 +191,8 @@ def _draw_bars(axes: "Axes", probabilities: np.ndarray, classes: Sequence[str]) 
     axes.set_xlim(0, 1)
     axes.set_ylim(TOP - 0.5, -0.7)
     axes.set_axis_off()
+    names = told_apart(classes, 20)
     for row, label in enumerate(top):
-        words = f"{shortened(classes[label], 20)}  {probabilities[label]:.1%}"
-        axes.text(
-            0, row - 0.36, words, fontsize=11, color=INK, va="center", fontweight="bold" if row == 0 else "normal"
-        )
+        words = f"{names[label]}  {probabilities[label]:.1%}"
+        weight = "bold" if row == 0 else "normal"
+        fit(axes.text(0, row - 0.36, words, fontsize=11, color=INK, va="center", fontweight=weight), BARS - 10)

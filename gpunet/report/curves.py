@@ -64,7 +64,7 @@ def draw_curves(runs: Sequence[History]) -> "Figure":
     accuracy.set_ylim(top=min(101, accuracy.get_ylim()[1]))
     _set_across(rate, runs, in_epochs=in_epochs)
     figure.align_ylabels()
-    _legend(figure, curves, 1 - (HEAD - 52 + more) / height, alone=alone)
+    _legend(figure, curves, 1 - (HEAD - 42 + more) / height, alone=alone)
     if not alone:
         _name_runs(figure, names, columns, 1 - 58 / height)
     title(figure, _headline(runs), "" if len(runs) > 1 else _summary(runs[0]))

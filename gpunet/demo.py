@@ -5,7 +5,6 @@ The pages are composed of the digits that come with gpunet, dark on white: some 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -127,15 +126,6 @@ def learn(config: Config, data: Dataset, device: str, watchers: Sequence[Watcher
 def new_page(seed: int = 0) -> Page:
     """A page of digits that are not learnt from."""
     return compose(_digits()[1], np.random.default_rng([seed, 1]))
-
-
-def png(page: Page) -> bytes:
-    """The picture of a page, as a file holds it."""
-    from PIL import Image
-
-    buffer = BytesIO()
-    Image.fromarray(page.picture[..., 0]).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def find(scored: ScoreMap, least: float = 0.5) -> list[Place]:

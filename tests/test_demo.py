@@ -2,19 +2,17 @@
 
 import sys
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner, Result
 
 from gpunet import ScoreMap, slide
 from gpunet.cli.app import app
 from gpunet.data import digits
 from gpunet.data.picture import read_scaled
-from gpunet.demo import CROP, DIGIT, FAR, GAP, MARGIN, NEAR, NOTHING, compose, crops, find, new_page, png, told_right
+from gpunet.demo import CROP, DIGIT, FAR, GAP, MARGIN, NEAR, NOTHING, compose, crops, find, new_page, told_right
 from gpunet.report.found import draw_found
 from gpunet.train.weights import class_names, open_weights
 
@@ -110,12 +108,6 @@ def test_the_demo_names_a_file_that_it_cannot_write_before_it_learns(run: Run, t
     result = run("demo")
     assert result.exit_code == 2 and f"demo/{name} is a folder" in result.stderr and not result.stdout
     assert len(list((tmp_path / "demo").iterdir())) == 1
-
-
-def test_a_page_as_a_file_is_the_page() -> None:
-    page = new_page(3)
-    with Image.open(BytesIO(png(page))) as picture:
-        assert picture.format == "PNG" and (np.asarray(picture)[..., np.newaxis] == page.picture).all()
 
 
 def test_the_demo_names_a_folder_that_it_cannot_make(run: Run, tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ def demo(
 
     Exit code 2 for a mistake.
     """
-    from gpunet.demo import CLASSES, demo_config, demo_data, learn, new_page, png
-    from gpunet.files import check_place, write_whole
+    from gpunet.data.picture import save_picture
+    from gpunet.demo import CLASSES, demo_config, demo_data, learn, new_page
+    from gpunet.files import check_place
     from gpunet.net.config import dump_net
     from gpunet.sliding import slide
     from gpunet.train.folder import make_folder
@@ -43,7 +44,7 @@ def demo(
         weights = learn(config, data, str(device), [screen])
     save_weights(out / WEIGHTS, weights, {"net": config.net.name, "config": dump_net(config.net), "classes": CLASSES})
     page = new_page(seed)
-    write_whole(out / PAGE, png(page))
+    save_picture(out / PAGE, page.picture)
     _tell(page, slide(config.net, weights, page.picture, stride=1, device=str(device)), out)
 
 

@@ -130,13 +130,15 @@ MaxCost = Annotated[
         show_default=False,
     ),
 ]
-MICRO_BATCHES = typer.Option(
-    "--micro-batches/--no-micro-batches",
-    help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow. "
-    "Default: as the net's config says.",
-    show_default=False,
-)
-MicroBatches = Annotated[bool | None, MICRO_BATCHES]
+MicroBatches = Annotated[
+    bool | None,
+    typer.Option(
+        "--micro-batches/--no-micro-batches",
+        help="To fit, a step may run in rounds that add up gradients: other rounding, and small rounds are slow. "
+        "Default: as the net's config says.",
+        show_default=False,
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option(

@@ -140,7 +140,7 @@ def activations(
     """Draw what the layers of a net make of an image: some maps of each, or all of one layer."""
     from gpunet.activations import activations as activations_of
     from gpunet.net.words import nearest
-    from gpunet.report.activation_picture import draw_activations, draw_layer
+    from gpunet.report.activation_picture import draw_activations, draw_layer, shown_layers
     from gpunet.report.canvas import check_plot, save
     from gpunet.scores import softmax
     from gpunet.train.weights import class_names, open_weights, weights_file
@@ -159,7 +159,8 @@ def activations(
     if layer is None:
         scores = volumes[next(reversed(volumes))].reshape(1, -1)
         save(draw_activations(config.net, volumes, softmax(scores)[0], classes, of), out)
-        typer.echo(f"{out} shows {len(volumes) - 1} layers")
+        shown, there = len(shown_layers(config.net, volumes)), len(volumes) - 1  # the input is no layer
+        typer.echo(f"{out} shows {there} layers" if shown == there else f"{out} shows {shown} of {there} layers")
     elif layer in volumes:
         save(draw_layer(volumes[layer], f"{layer} of {of}"), out)
         typer.echo(f"{out} shows {layer}")

@@ -58,9 +58,7 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
     ] = None,
-    clip_norm: Annotated[
-        float | None, typer.Option(help="Most norm of all gradients together, like 1.0.", show_default=False)
-    ] = None,
+    clip_norm: options.ClipNorm = None,
     schedule: Annotated[
         str | None,
         typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}; settings: in \\[train].", show_default=False),
@@ -94,7 +92,7 @@ def train(
     input: options.Input = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
-    micro_batches: Annotated[bool | None, options.MICRO_BATCHES] = None,
+    micro_batches: options.MicroBatches = None,
     reserve: options.Reserve = None,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
@@ -108,38 +106,44 @@ def train(
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning
 
-    given: dict[str, Any] = {"epochs": epochs, "batch": batch, "seed": seed, "data": data, "optimizer": optimizer}
-    given |= {"size": size, "skip_broken": skip_broken}
-    given |= {"learning_rate": learning_rate, "budget": budget, "schedule": schedule, "warmup": warmup}
-    given |= {"checkpoint_every": checkpoint_every, "max_cost": max_cost, "micro_batches": micro_batches}
-    given |= {"without": tuple(without) if without else None, "reserve": reserve}
-    given |= {"clip_norm": clip_norm}
-    given |= {"freeze": _freeze(freeze, unfreeze)}
+    if freeze and unfreeze:
+        raise ConfigError("--freeze and --unfreeze say the opposite; leave one of them out")
     if tensorboard:
         writer_type()  # before anything runs
     if out is not None:
         require_no_run(out)
     config = starting_config(net, resume, out, weights, classes, width, input, data)
-    told = config.train.changed(**{name: value for name, value in given.items() if value is not None}).settled()
+    told = options.training(
+        config,
+        epochs=epochs,
+        batch=batch,
+        seed=seed,
+        budget=budget,
+        data=data,
+        size=size,
+        skip_broken=skip_broken,
+        optimizer=optimizer,
+        freeze=freeze,
+        learning_rate=learning_rate,
+        clip_norm=clip_norm,
+        schedule=schedule,
+        warmup=warmup,
+        checkpoint_every=checkpoint_every,
+        without=without,
+        max_cost=max_cost,
+        micro_batches=micro_batches,
+        reserve=reserve,
+    )
+    told = (told.changed(freeze=()) if unfreeze else told).settled()
     require_learning(config.net, told)
     if resume is not None and device is options.AnyDevice.auto:
         device = _device_of(resume)
-    free = (
-        options.free_bytes(device) if told.budget is None else {}
-    )  # now: opening a GPU takes memory that the reserve counts
+    free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
-    settings = options.fit_settings(list(told.without), told.max_cost, told.micro_batches)
-    settings |= {"reserve": told.reserve, "optimizer": told.learning, "device": where}
+    settings = options.train_settings(told) | {"device": where}
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
     _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
-
-
-def _freeze(patterns: list[str] | None, unfreeze: bool) -> tuple[str, ...] | None:
-    """The layers to freeze; None: as the config says."""
-    if patterns and unfreeze:
-        raise ConfigError("--freeze and --unfreeze say the opposite; leave one of them out")
-    return () if unfreeze else tuple(patterns) if patterns else None
 
 
 def _from_anywhere(told: "TrainConfig") -> "TrainConfig":

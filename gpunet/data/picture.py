@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from gpunet.data.raw import opened
 from gpunet.data.room import Room
 from gpunet.errors import DataError
+from gpunet.files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,12 +109,11 @@ def grey(picture: np.ndarray) -> np.ndarray:
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 1) or (H, W, 3) uint8 as a PNG. Raises DataError where that is not possible."""
+    """Write (H, W, 1) or (H, W, 3) uint8 as a PNG, whole or not at all. Raises DataError where that is not possible."""
     flat = picture[..., 0] if picture.shape[2] == 1 else picture
-    try:
-        _pillow().fromarray(flat).save(path, format="PNG")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+    content = BytesIO()
+    _pillow().fromarray(flat).save(content, format="PNG")
+    write_whole(path, content.getvalue())
 
 
 @cache

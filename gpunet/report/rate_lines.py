@@ -18,13 +18,18 @@ def rate_lines(found: RateTest) -> list[str]:
     if found.suggestion is None:
         lines.append("the loss falls at none of these rates; try others, or look at the data")
     else:
-        lines.append(f"steepest descent at {found.suggestion:.2g}: a learning rate to begin with")
-        lines.append(f"lowest loss at {found.lowest:.2g}: too high to stay at")
+        lines.append(f"steepest descent at {plain(found.suggestion)}: a learning rate to begin with")
+        lines.append(f"lowest loss at {plain(found.lowest)}: too high to stay at")
     if found.diverged is None:
-        lines.append(f"does not diverge up to {found.rates[-1]:.2g}, in {len(curve):,} steps")
+        lines.append(f"does not diverge up to {plain(found.rates[-1])}, in {len(curve):,} steps")
     else:
-        lines.append(f"diverges at {found.diverged:.2g}, after {len(curve):,} steps")
+        lines.append(f"diverges at {plain(found.diverged)}, after {len(curve):,} steps")
     return lines
+
+
+def plain(rate: float) -> str:
+    """Two digits of a rate, and no power of ten where it is 100 or more."""
+    return f"{float(f'{rate:.2g}'):g}"
 
 
 def rates_json(found: RateTest) -> dict[str, Any]:

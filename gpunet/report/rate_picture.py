@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpunet.report.canvas import INK, LINES, drawing, log_ticks, new_figure, style, title
+from gpunet.report.rate_lines import plain
 from gpunet.train.lr_find import RateTest
 
 if TYPE_CHECKING:
@@ -59,11 +60,6 @@ def _mark(axes: "Axes", found: RateTest, rate: float, words: str, color: str) ->
         ha="left" if early else "right", va="bottom" if above else "top",
         bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.82},
     )  # fmt: skip
-
-
-def plain(rate: float) -> str:
-    """Two digits of a rate, and no power of ten where it is 100 or more."""
-    return f"{float(f'{rate:.2g}'):g}"
 
 
 def _note(found: RateTest) -> str:

@@ -159,8 +159,9 @@ def activations(
     if layer is None:
         scores = volumes[next(reversed(volumes))].reshape(1, -1)
         save(draw_activations(config.net, volumes, softmax(scores)[0], classes, of), out)
-        shown, there = len(shown_layers(config.net, volumes)), len(volumes) - 1  # the input is no layer
-        typer.echo(f"{out} shows {there} layers" if shown == there else f"{out} shows {shown} of {there} layers")
+        shown, all_layers = len(shown_layers(config.net, volumes)), len(volumes) - 1  # the input is no layer
+        of_all = f" of {all_layers}" if shown < all_layers else ""
+        typer.echo(f"{out} shows {shown}{of_all} layers")
     elif layer in volumes:
         save(draw_layer(volumes[layer], f"{layer} of {of}"), out)
         typer.echo(f"{out} shows {layer}")

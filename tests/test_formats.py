@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,23 @@ def test_names_that_are_not_as_many_as_the_classes_are_refused(tmp_path: Path, r
     assert "names 2 classes instead of 10" in refusal(tmp_path)
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\x1b[2J\n" + "x\n" * 8)
     assert load(tmp_path).classes[:2] == ("cat", "dog?[2J")
+
+
+@pytest.mark.parametrize("name", ["x" * 101, b"x" * 101, 3, None, [["a", "b"]] * 2, {"a": "b"}])
+def test_names_in_a_pickle_that_are_no_short_texts_are_refused(
+    tmp_path: Path, rng: np.random.Generator, name: object
+) -> None:
+    data_files.write_cifar10_python(tmp_path, *data_files.some(rng, 6, 32, 32, 10))
+    meta = tmp_path / "batches.meta"
+    meta.write_bytes(pickle.dumps({"label_names": ["x" * 100, b"y", *"abcdefg", name]}, 2))
+    assert f"{meta}: 'label_names' must be a list of 10 names of at most 100 letters" in refusal(tmp_path)
+
+
+def test_names_in_a_pickle_of_more_than_a_mebibyte_are_not_read(tmp_path: Path, rng: np.random.Generator) -> None:
+    data_files.write_cifar10_python(tmp_path, *data_files.some(rng, 6, 32, 32, 10))
+    meta = tmp_path / "batches.meta"
+    meta.write_bytes(meta.read_bytes() + bytes(1 << 20))
+    assert f"{meta} has " in refusal(tmp_path) and "more than the 1,048,576" in refusal(tmp_path)
 
 
 # -- STL-10 ----------------------------------------------------------------------------------------

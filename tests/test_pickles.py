@@ -10,6 +10,8 @@ import pytest
 
 from gpunet.data.pickles import load_pickle
 from gpunet.errors import DataError
+from tests import fuzzing
+from tests.fuzzing import limited
 
 
 def loaded(folder: Path, content: bytes) -> dict[str, object]:
@@ -28,7 +30,7 @@ def refusal(folder: Path, content: bytes) -> str:
 @pytest.mark.parametrize("protocol", range(5))
 def test_dicts_of_numbers_and_text_come_back(tmp_path: Path, protocol: int) -> None:
     content = {"a": [1, 300, -7, 2**40, 10**30], b"b": [b"x" * 300, "é" * 300], "c": [(), (1,), (1, 2), (1, 2, 3, 4)]}
-    content |= {"d": [None, True, False], "e": {"f": {1: 2}, "g": [[], {}]}}
+    content |= {"d": [None, True, False], "e": {"f": {"x": 2}, "g": [[], {}]}}
     found = loaded(tmp_path, pickle.dumps(content, protocol))
     assert found == {str(key, "ascii") if isinstance(key, bytes) else key: value for key, value in content.items()}
 
@@ -67,6 +69,8 @@ def test_nothing_is_called(tmp_path: Path, protocol: int) -> None:
         (b"cnumpy\nndarray\n)R.", "an array of other things"),
         (b"cnumpy\ndtype\n(S'O'\ntR.", "other things than unsigned bytes"),
         (b"}(}K\x01u.", "a key is a dict"),
+        (b"}K\x01K\x01s.", "a key is a int"),
+        (b"}X\x65\0\0\0" + b"x" * 101 + b"Ns.", "a key of 101 letters"),
         (b"})" + b"q\x00h\x00\x86" * 40 + b"K\x01s.", "a key is a tuple"),
         (b"K\x01K\x02a.", "into what is no list"),
         (b"]K\x01K\x02s.", "into what is no dict"),
@@ -84,6 +88,38 @@ def test_nothing_is_called(tmp_path: Path, protocol: int) -> None:
 )
 def test_other_programs_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize("unit", [b"]", b"(", b"N\x94", b"}C\x01aNs"])
+def test_a_row_of_one_instruction_ends_early_and_takes_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: bytes
+) -> None:
+    monkeypatch.setattr(fuzzing, "MOST_BYTES", 128 << 20)
+    monkeypatch.setattr(fuzzing, "MOST_SECONDS", 60)  # it takes a third of one where there is nothing else to do
+    with limited():
+        assert "more than 400,000 instructions" in refusal(tmp_path, b"}" + unit * 400_000)
+
+
+def test_as_many_names_and_labels_as_cifar_100_has_come_back_in_the_wordiest_protocol(tmp_path: Path) -> None:
+    content = {"filenames": [f"{number}.png" for number in range(50_000)], "fine_labels": [99] * 50_000}
+    content["coarse_labels"] = content["fine_labels"][:]
+    assert loaded(tmp_path, pickle.dumps(content, 0)) == content
+
+
+TEXT = b"X" + struct.pack("<I", 1000) + b"a" * 1000 + b"q\x00"
+ENCODE = b"c_codecs\nencode\nq\x01X\x06\0\0\0latin1q\x02"
+STATE = b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01M\xe8\x03\x85cnumpy\ndtype\nX\x02\0\0\0u1\x85R\x89h\x00tq\x03"
+
+
+@pytest.mark.parametrize("amplifier", [ENCODE + b"h\x01h\x00h\x02\x86R" * 10, STATE + b"b" + b"h\x03b" * 10])
+def test_a_text_becomes_bytes_once(tmp_path: Path, amplifier: bytes) -> None:
+    assert "the same text becomes bytes again and again" in refusal(tmp_path, b"}" + TEXT + amplifier + b".")
+
+
+def test_what_a_refusal_quotes_of_the_file_is_short_and_harmless(tmp_path: Path) -> None:
+    for content in (b"cos\n" + b"\x1b" * 5000 + b"\n", b"S" + b"\x1b" * 5000 + b"\n"):
+        message = refusal(tmp_path, content)
+        assert message.isprintable() and len(message) < len(str(tmp_path)) + 200
 
 
 def test_a_memo_far_away_takes_no_room(tmp_path: Path) -> None:

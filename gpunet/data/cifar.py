@@ -12,7 +12,7 @@ import numpy as np
 
 from gpunet.data.dataset import Dataset, Split
 from gpunet.data.pickles import load_pickle
-from gpunet.data.raw import clean_name, read_names, read_records
+from gpunet.data.raw import MOST_NAME_LETTERS, MOST_NAMES_BYTES, clean_name, read_names, read_records
 from gpunet.errors import DataError
 
 H = W = 32
@@ -79,12 +79,17 @@ class Cifar:
     def _names(self, path: Path) -> tuple[str, ...]:
         if self.label_bytes or not path.exists():
             return read_names(path, self.classes) if self.label_bytes else ()
-        names = load_pickle(path).get(self.names_key)
-        if not isinstance(names, list) or len(names) != self.classes:
-            raise DataError(f"{path}: {self.names_key!r} must be a list of {self.classes} names")
-        return tuple(
-            clean_name(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)) for name in names
-        )
+        names = load_pickle(path, MOST_NAMES_BYTES).get(self.names_key)
+        if not isinstance(names, list) or len(names) != self.classes or not all(map(_is_name, names)):
+            raise DataError(
+                f"{path}: {self.names_key!r} must be a list of {self.classes} names "
+                f"of at most {MOST_NAME_LETTERS} letters"
+            )
+        return tuple(clean_name(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) for name in names)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str | bytes) and len(name) <= MOST_NAME_LETTERS
 
 
 FIVE = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")

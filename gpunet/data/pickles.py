@@ -2,8 +2,10 @@
 
 A pickle is a program for a stack machine. The standard library's `pickle` runs it: it calls what the pickle names, and
 makes room for what the pickle claims. This machine knows the few instructions that make dicts, lists, tuples, text,
-bytes, integers and NumPy arrays of unsigned bytes; anything else is refused. What it makes is never more than some
-times the bytes of the file. The standard library's `pickletools` takes the instructions apart and runs none of them.
+bytes, integers and NumPy arrays of unsigned bytes; anything else is refused. It takes a bounded number of instructions,
+each of which makes at most one object, and turns no more text into bytes than the file has: what it makes is never more
+than some times the bytes of the file, and as many small objects as CIFAR needs. The standard library's `pickletools`
+takes the instructions apart and runs none of them.
 """
 
 import pickletools
@@ -12,11 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gpunet.data.raw import read_whole
+from gpunet.data.raw import clean_name, read_whole
 from gpunet.errors import DataError
 
 MOST_BYTES = 1 << 28
 """The largest file of CIFAR, `train` of CIFAR-100, has 155 million."""
+MOST_INSTRUCTIONS = 400_000
+"""That file takes 350,000 in the wordiest protocol: 50,000 names of three each, 100,000 labels of two."""
+MOST_KEY_LETTERS = 100
+"""To find a key in a dict all of it is compared."""
 
 RECONSTRUCT, NDARRAY, DTYPE, ENCODE = "reconstruct", "ndarray", "dtype", "encode"
 GLOBALS = {
@@ -54,19 +60,20 @@ class _Array:
         self.values: np.ndarray | None = None
 
 
-def load_pickle(path: Path) -> dict[str, object]:
+def load_pickle(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, object]:
     """The dict in a file, its keys as text. Raises DataError where there is anything else, or more than it may hold."""
     try:
-        found = _finished(_Machine().run(read_whole(path, MOST_BYTES)))
+        found = _finished(_Machine(read_whole(path, most_bytes)).run())
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{path} is cut short, damaged, or holds more than numbers and text ({error})") from None
+        told = clean_name(str(error))  # which may quote the file
+        raise DataError(f"{path} is cut short, damaged, or holds more than numbers and text ({told})") from None
     if not isinstance(found, dict):
         raise DataError(f"{path} holds a {type(found).__name__}, not a dict")
     return {_as_text(key): _finished(value) for key, value in found.items()}
 
 
-def _as_text(key: object) -> str:
-    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
+def _as_text(key: str | bytes) -> str:
+    return key.decode("latin-1") if isinstance(key, bytes) else key
 
 
 def _finished(value: object) -> object:
@@ -78,14 +85,19 @@ def _finished(value: object) -> object:
 class _Machine:
     """Runs one pickle. Errors are ValueError, IndexError, KeyError or TypeError."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: bytes) -> None:
+        self.program = program
+        self.bytes_left = len(program)
+        """That text may still become: a file that says each text once does not need more."""
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
 
-    def run(self, program: bytes) -> object:
-        for instruction, argument, _ in pickletools.genops(program):
+    def run(self) -> object:
+        for count, (instruction, argument, _) in enumerate(pickletools.genops(self.program)):
             name = instruction.name
+            if count == MOST_INSTRUCTIONS:
+                raise ValueError(f"more than {MOST_INSTRUCTIONS:,} instructions")
             if name == "STOP":
                 break
             if name in VALUES:
@@ -166,8 +178,10 @@ class _Machine:
         if not isinstance(top, dict) or len(values) % 2:
             raise TypeError("something is put into what is no dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str | bytes | int):  # to hash nested tuples can take for ever
+            if not isinstance(key, str | bytes):  # to hash nested tuples, or integers of one hash, can take for ever
                 raise TypeError(f"a key is a {type(key).__name__}")
+            if len(key) > MOST_KEY_LETTERS:
+                raise ValueError(f"a key of {len(key):,} letters")
             top[key] = value
 
     # -- what was made before
@@ -205,7 +219,7 @@ class _Machine:
         elif called.what == DTYPE and arguments[:1] in (("u1",), (b"u1",)):
             self.stack.append(_Mark("u1"))
         elif called.what == ENCODE and len(arguments) == 2 and arguments[1] in ("latin1", "latin-1"):
-            self.stack.append(_as_bytes(arguments[0]))
+            self.stack.append(self._as_bytes(arguments[0]))
         else:
             raise ValueError("an array of other things than unsigned bytes")
 
@@ -219,22 +233,24 @@ class _Machine:
         _, shape, dtype, fortran, values = state
         if not (isinstance(dtype, _Mark) and dtype.what == "u1" and _is_shape(shape)):
             raise ValueError("an array of other things than unsigned bytes")
-        flat = np.frombuffer(_as_bytes(values), np.uint8)
+        flat = np.frombuffer(self._as_bytes(values), np.uint8)
         if flat.size != prod(shape):
             raise ValueError(f"an array of shape {shape} has {flat.size:,} bytes")
         top.values = flat.reshape(shape, order="F" if fortran else "C")
+
+    def _as_bytes(self, text: object) -> bytes:
+        """Python 2 wrote bytes as what `pickletools` takes for text in Latin-1."""
+        if isinstance(text, bytes):
+            return text
+        if not isinstance(text, str):
+            raise TypeError("an array's values are no bytes")
+        self.bytes_left -= len(text)
+        if self.bytes_left < 0:
+            raise ValueError("the same text becomes bytes again and again")
+        return text.encode("latin-1")
 
 
 def _is_shape(shape: object) -> bool:
     if not isinstance(shape, tuple) or len(shape) > 4:
         return False
     return all(isinstance(extent, int) and 0 <= extent <= MOST_BYTES for extent in shape)
-
-
-def _as_bytes(text: object) -> bytes:
-    """Python 2 wrote bytes as what `pickletools` takes for text in Latin-1."""
-    if isinstance(text, bytes):
-        return text
-    if not isinstance(text, str):
-        raise TypeError("an array's values are no bytes")
-    return text.encode("latin-1")

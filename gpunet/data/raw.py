@@ -14,6 +14,7 @@ DEFLATE_RATIO = 1032
 """No byte that deflate (gzip, zip) wrote becomes more bytes than that: zlib's Technical Details."""
 
 MOST_NAMES_BYTES = 1 << 20
+MOST_NAME_LETTERS = 100
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def read_whole(path: Path, most_bytes: int) -> bytes:
     with opened(path) as (file, size):
         if size > most_bytes:
             raise DataError(f"{path} has {size:,} bytes, more than the {most_bytes:,} that its format may have")
-        return file.read(most_bytes)
+        return file.read(size)
 
 
 def read_records(path: Path, record_bytes: int) -> np.ndarray:
@@ -65,4 +66,4 @@ def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
 
 def clean_name(text: str) -> str:
     """A class's name as a line of text that can do a terminal no harm."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text.strip())[:100]
+    return "".join(letter if letter.isprintable() else "?" for letter in text.strip()[:MOST_NAME_LETTERS])

@@ -157,10 +157,20 @@ def write_idx(folder: Path, images: np.ndarray, labels: list[int], dot: str = "-
 def test_idx_gzipped_or_not(tmp_path: Path, rng: np.random.Generator, dot: str, packed: bool) -> None:
     images, labels = rng.integers(0, 256, (7, 3, 5), dtype=np.uint8), rng.integers(0, 10, 7).tolist()
     write_idx(tmp_path, images, labels, dot, packed)
-    (tmp_path / "class_names.txt").write_text("shirt\nshoe\n")
     data = load(tmp_path)
     same(data, images[..., None], labels, 2)
-    assert data.classes == ("shirt", "shoe")
+    assert data.classes == ()
+
+
+def test_idx_with_names_for_its_labels_and_for_more(tmp_path: Path) -> None:
+    write_idx(tmp_path, np.ones((7, 3, 5), np.uint8), [0, 1, 1, 0, 0, 1, 2])
+    names = tmp_path / "class_names.txt"
+    for given in (["shirt", "shoe", "bag"], ["shirt", "shoe", "bag", "boot"]):
+        names.write_text("\n".join(given))
+        assert load(tmp_path).classes == tuple(given)
+    for text, count in (("shirt\nshoe\n\n", 2), ("", 0)):
+        names.write_text(text)
+        assert f"{names} names {count} classes; the labels go up to 2, which takes 3 names" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -195,7 +205,7 @@ def test_a_gzip_that_is_cut_or_damaged_is_refused(tmp_path: Path, rng: np.random
     assert "has no file t10k-images-idx3-ubyte" in refusal(tmp_path)
 
 
-# -- NumPy arrays in a folder ----------------------------------------------------------------------
+# -- NumPy arrays ----------------------------------------------------------------------------------
 
 
 def test_arrays_in_a_folder(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -210,6 +220,75 @@ def test_arrays_in_a_folder(tmp_path: Path, rng: np.random.Generator) -> None:
     assert "no array 'test_labels'; it holds images, labels, test_images" in refusal(tmp_path)
     (tmp_path / "labels.npy").write_bytes((tmp_path / "labels.npy").read_bytes()[:-1])
     assert f"{tmp_path / 'labels.npy'} is cut short" in refusal(tmp_path)
+
+
+def test_arrays_in_a_folder_with_names(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.ones((5, 3, 4), np.uint8))
+    np.save(tmp_path / "labels.npy", [0, 0, 0, 0, 2])
+    names = tmp_path / "class_names.txt"
+    names.write_text("cat\ndog\nfox\n")
+    assert load(tmp_path).classes == ("cat", "dog", "fox")
+    names.write_text("cat\ndog\n")
+    assert f"{names} names 2 classes; the labels go up to 2, which takes 3 names" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8"])
+def test_arrays_of_the_other_byte_order_come_back_in_the_order_of_this_machine(
+    tmp_path: Path, rng: np.random.Generator, dtype: str
+) -> None:
+    images = rng.standard_normal((5, 3, 4, 2)).astype(dtype)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.array([1, 0, 2, 0, 1], ">i8"))
+    data = load(tmp_path / "set.npz")
+    np.testing.assert_array_equal(data.train.take(np.arange(4))[0], images[:4])
+    assert data.train.take(np.arange(4))[0].dtype == images.dtype.newbyteorder("=")
+    assert data.train.labels.tolist() == [1, 0, 2, 0]
+
+
+def test_an_npz_of_other_names_is_told_with_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, x=np.ones(3), y=np.ones(3))
+    assert f"{path} has no array 'images'; it holds x, y; write one with" in refusal(path)
+    np.savez(path, **{f"a{number}": np.ones(1) for number in range(9)})
+    assert "it holds a0, a1, a2, a3, a4 and 4 more" in refusal(path)
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], [None, {}], [b"cat", b"dog"], np.zeros(2, [("a", "<f4")])])
+def test_labels_that_are_no_numbers_are_told(tmp_path: Path, labels: object) -> None:
+    arrays = {"images": np.ones((2, 3, 4), np.uint8), "labels": np.array(labels)}
+    path = tmp_path / "set.npz"
+    np.savez(path, **arrays)
+    assert f"{path}: labels.npy is no array of plain numbers; its header says" in refusal(path)
+    assert repr(np.lib.format.dtype_to_descr(arrays["labels"].dtype)) in refusal(path).replace('"', "'")
+    for name, values in arrays.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    assert f"{tmp_path / 'labels.npy'} is no array of plain numbers" in refusal(tmp_path)
+
+
+def test_a_white_beside_the_arrays_is_that_of_the_data_set(tmp_path: Path) -> None:
+    arrays = {"images": np.ones((5, 3, 4), np.uint8), "labels": np.arange(5)}
+    np.savez(tmp_path / "set.npz", **arrays)
+    assert load(tmp_path / "set.npz").white == 255
+    np.savez(tmp_path / "set.npz", **arrays, white=16)
+    assert load(tmp_path / "set.npz").white == 16
+    for name, values in (arrays | {"white": np.array([16], np.uint8)}).items():
+        np.save(tmp_path / f"{name}.npy", values)
+    assert load(tmp_path).white == 16
+
+
+@pytest.mark.parametrize(("white", "shown"), [(0, "0"), (256, "256"), (16.0, "16.0"), ([1, 2], "int64 of shape (2,)")])
+def test_a_white_that_is_no_value_of_a_pixel_is_refused(tmp_path: Path, white: object, shown: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, images=np.ones((5, 3, 4), np.uint8), labels=np.arange(5), white=white)
+    assert f"{path}: white must be one integer from 1 to 255; got {shown}" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e39])
+def test_values_that_are_infinite_in_float32_are_told_with_the_image(tmp_path: Path, value: float) -> None:
+    images = np.ones((5, 3, 4))
+    images[3, 2, 1] = value
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(5))
+    message = refusal(tmp_path / "set.npz")
+    assert "image 3 holds NaN, infinite values or values too large for float32" in message and "set.npz" in message
 
 
 # -- synthetic -------------------------------------------------------------------------------------

@@ -4,18 +4,22 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from gpunet.data.dataset import Dataset, Split, last_fifth
-from gpunet.data.raw import DEFLATE_RATIO, opened, read_names
+from gpunet.data.raw import DEFLATE_RATIO, clean_name, opened, read_names_of
 from gpunet.errors import DataError
 
 WAY_OUT = "write one with numpy.savez(path, images=..., labels=...)"
 NAMES = ("images", "labels", "test_images", "test_labels")
+WHITE = "white"
 MOST_HEADER_BYTES = 10_000
 """What NumPy itself reads of a header."""
 HEADER = re.compile(
@@ -26,58 +30,71 @@ HEADER = re.compile(
 
 
 def load_npz(path: str | Path) -> Dataset:
-    """The data set in an .npz file: `images`, `labels` and, where they are there, `test_images`, `test_labels`.
+    """The data set in an .npz file: `images`, `labels`, perhaps `test_images`, `test_labels`, perhaps `white`.
 
     images  (n, H, W, D) or (n, H, W), uint8, float32 or float64;  labels  (n,) integers from 0
+    white   an integer from 1 to 255, the value of a white pixel in uint8 images; without it 255
     Without a test pair the last fifth is tested on; the data set's note says so.
     Raises DataError, naming the file, where it cannot be read or does not hold that.
     """
     path = Path(path)
-    return _dataset(path, read_npz(path, NAMES))
+    with _readers(path) as readers:
+        arrays = {name: read() for name, read in readers.items() if name in (*NAMES, WHITE)}
+    return _dataset(path, arrays, readers)
 
 
 def load_npy(folder: Path) -> Dataset:
-    """The data set in a folder with images.npy, labels.npy, perhaps test_images.npy, test_labels.npy: as load_npz."""
-    arrays = {name: read_npy(path) for name in NAMES if (path := folder / f"{name}.npy").exists()}
-    return _dataset(folder, arrays, read_names(folder / "class_names.txt"))
+    """The data set in a folder with images.npy, labels.npy and perhaps the others of `load_npz`, as there."""
+    paths = {name: folder / f"{name}.npy" for name in (*NAMES, WHITE)}
+    arrays = {name: read_npy(path) for name, path in paths.items() if path.exists()}
+    data = _dataset(folder, arrays, arrays)
+    names = read_names_of(folder / "class_names.txt", data.train.labels, data.test.labels)
+    return replace(data, classes=names)
 
 
-def read_npz(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name, all or those in `names`. Raises DataError for whatever is wrong with it."""
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name. Raises DataError for whatever is wrong with it."""
+    with _readers(path) as readers:
+        return {name: read() for name, read in readers.items()}
+
+
+@contextmanager
+def _readers(path: Path) -> Iterator[dict[str, Callable[[], np.ndarray]]]:
+    """What reads each array of an .npz file, by its name. What goes wrong meanwhile is raised as a DataError."""
     with opened(path) as (file, size):
         _check_beginning(path, file.read(6))
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-                wanted = [name for name in entries if names is None or name in names]
-                return {name: _read_entry(archive, entries[name], size) for name in wanted}
+                yield {name: partial(_read_entry, archive, entry, path, size) for name, entry in entries.items()}
         except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path} is cut short, damaged, or holds more than plain arrays ({error})") from None
+            raise DataError(f"{path} is cut short, damaged, or no .npz file ({error})") from None
 
 
 def read_npy(path: Path) -> np.ndarray:
     """The array of an .npy file. Raises DataError for whatever is wrong with it."""
     with opened(path) as (file, size):
         try:
-            return _read_array(file, size)
+            return _read_array(file, str(path), size)
         except (ValueError, EOFError) as error:
-            raise DataError(f"{path} is cut short, damaged, or holds more than a plain array ({error})") from None
+            raise DataError(f"{path} is cut short, damaged, or no .npy file ({error})") from None
 
 
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file_bytes: int) -> np.ndarray:
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, file_bytes: int) -> np.ndarray:
     """One array of an .npz. What its bytes may become is held against how many they are, before anything is made."""
+    name = clean_name(entry.filename)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{entry.filename} is compressed in a way that NumPy does not write")
+        raise ValueError(f"{name} is compressed in a way that NumPy does not write")
     ratio = DEFLATE_RATIO if entry.compress_type == zipfile.ZIP_DEFLATED else 1
     if entry.compress_size > file_bytes or entry.file_size > entry.compress_size * ratio:
-        raise ValueError(f"{entry.filename} claims {entry.file_size:,} bytes, more than the file can hold")
+        raise ValueError(f"{name} claims {entry.file_size:,} bytes, more than the file can hold")
     with archive.open(entry) as file:
-        return _read_array(file, entry.file_size)
+        return _read_array(file, f"{path}: {name}", entry.file_size)
 
 
-def _read_array(file: IO[bytes], size: int) -> np.ndarray:
-    """The array in the next `size` bytes. Raises ValueError unless it is one of plain numbers and takes all of them."""
-    shape, fortran, dtype, header_bytes = _read_header(file)
+def _read_array(file: IO[bytes], name: str, size: int) -> np.ndarray:
+    """The array in the next `size` bytes. Raises ValueError unless it takes all, DataError if not of plain numbers."""
+    shape, fortran, dtype, header_bytes = _read_header(file, name)
     count = 1
     for extent in shape:
         count *= extent
@@ -93,10 +110,12 @@ def _read_array(file: IO[bytes], size: int) -> np.ndarray:
         done += len(part)
     if file.read(1):  # which also has the archive check the sum
         raise ValueError("it goes on after its array")
+    if not dtype.isnative:
+        values = values.byteswap(inplace=True).view(dtype.newbyteorder())
     return values.reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Shape, whether in Fortran's order, dtype, and bytes of the header.
 
     Not by NumPy, which evaluates the text as Python and warns of, or raises, about anything.
@@ -106,16 +125,23 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]
     length = {b"\x93NUMPY\x01\0": "<H", b"\x93NUMPY\x02\0": "<I"}.get(beginning)
     if length is None:
         raise ValueError(f"it begins with {beginning.hex(' ')}, not as an array of plain numbers does")
-    size = file.read(struct.calcsize(length))
-    (text_bytes,) = struct.unpack(length, size) if len(size) == struct.calcsize(length) else (0,)
+    size = _exactly(file, struct.calcsize(length))
+    (text_bytes,) = struct.unpack(length, size)
     if text_bytes > MOST_HEADER_BYTES:
         raise ValueError(f"its header has {text_bytes:,} bytes, more than {MOST_HEADER_BYTES:,}")
-    text = file.read(text_bytes).decode("latin-1")
+    text = _exactly(file, text_bytes).decode("latin-1")
     found = HEADER.fullmatch(text)
     if not found or None in found.groups():
-        raise ValueError(f"its header is not one of plain numbers: {text.strip()[:100]!r}")
+        raise DataError(f"{name} is no array of plain numbers; its header says {text.strip()[:100]!r}")
     shape = tuple(int(extent) for extent in found["shape"].replace(",", " ").split())
     return shape, found["fortran"] == "True", np.dtype(found["descr"]), len(beginning) + len(size) + len(text)
+
+
+def _exactly(file: IO[bytes], count: int) -> bytes:
+    part = file.read(count)
+    if len(part) < count:
+        raise EOFError("it ends within its header")
+    return part
 
 
 def _check_beginning(path: Path, beginning: bytes) -> None:
@@ -129,19 +155,30 @@ def _check_beginning(path: Path, beginning: bytes) -> None:
         raise DataError(f"{path} is no .npz file; {WAY_OUT}")
 
 
-def _dataset(path: Path, arrays: dict[str, np.ndarray], classes: tuple[str, ...] = ()) -> Dataset:
+def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str]) -> Dataset:
+    """The data set of these arrays; `there` are the names of all that `path` holds."""
     tested = "test_images" in arrays or "test_labels" in arrays
     for name in NAMES if tested else NAMES[:2]:
         if name not in arrays:
-            there = ", ".join(arrays) or "nothing of a data set"
-            raise DataError(f"{path} has no array {name!r}; it holds {there}; {WAY_OUT}")
+            raise DataError(f"{path} has no array {name!r}; it holds {_listed(there)}; {WAY_OUT}")
     try:
         train = _split(arrays, "")
-        if tested:
-            return Dataset(path.name, train, _split(arrays, "test_"), classes=classes)
-        return last_fifth(path.name, train, classes)
+        data = Dataset(path.name, train, _split(arrays, "test_")) if tested else last_fifth(path.name, train)
+        return replace(data, white=_white(arrays[WHITE])) if WHITE in arrays else data
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(clean_name(name) for name in list(names)[:5])
+    return (shown or "nothing") + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+
+
+def _white(values: np.ndarray) -> int:
+    if values.dtype.kind in "iu" and values.size == 1 and 1 <= (white := int(values.item())) <= 255:
+        return white
+    shown = values.item() if values.size == 1 else f"{values.dtype} of shape {values.shape}"
+    raise DataError(f"white must be one integer from 1 to 255; got {shown}")
 
 
 def _split(arrays: dict[str, np.ndarray], prefix: str) -> Split:

@@ -34,7 +34,7 @@ class AnySplit(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Images (n, H, W, D), uint8 or finite floats, and labels (n,), int32, from 0. Raises DataError for all else."""
+    """Images (n, H, W, D), uint8 or floats finite in float32, and labels (n,), int32, from 0. Else raises DataError."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -115,7 +115,7 @@ class Dataset:
         raise DataError(f"{self.name} holds images of {_by(self.train.shape)}; the net takes {_by(shape)}; {way_out}")
 
 
-def last_fifth(name: str, whole: Split, classes: tuple[str, ...] = ()) -> Dataset:
+def last_fifth(name: str, whole: Split) -> Dataset:
     """A data set without images to test on: its last fifth, at least one image, is tested on, the rest learnt from."""
     if len(whole) < 2:
         raise DataError("holds one image; there must be one to learn from and one to test on")
@@ -125,7 +125,7 @@ def last_fifth(name: str, whole: Split, classes: tuple[str, ...] = ()) -> Datase
     note = (
         f"no test_images in {name}: its last fifth, {len(test):,} of {len(whole):,}, is tested on and not learnt from"
     )
-    return Dataset(name, train, test, note, classes)
+    return Dataset(name, train, test, note)
 
 
 def _by(shape: tuple[int, int, int]) -> str:
@@ -142,10 +142,17 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
         return images
     if images.dtype not in (np.float32, np.float64):
         raise DataError(f"images must be uint8 (0 to 255), float32 or float64; got {images.dtype}")
-    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
-        bad = next(i for i, image in enumerate(images) if not np.isfinite(image).all())
-        raise DataError(f"image {bad} holds NaN or infinite values")
+    if not _are_finite(images):
+        bad = next(i for i, image in enumerate(images) if not _are_finite(image))
+        raise DataError(f"image {bad} holds NaN, infinite values or values too large for float32")
     return images
+
+
+def _are_finite(values: np.ndarray) -> bool:
+    """Whether they stay finite in float32, which nets compute in."""
+    extremes = np.array([values.min(), values.max()])  # NaN where there is one
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(extremes.astype(np.float32)).all())
 
 
 def _checked_labels(labels: np.ndarray, n: int) -> np.ndarray:

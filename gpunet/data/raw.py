@@ -53,15 +53,31 @@ def read_records(path: Path, record_bytes: int) -> np.ndarray:
         return np.fromfile(file, np.uint8, size).reshape(-1, record_bytes)
 
 
-def read_names(path: Path, count: int | None = None) -> tuple[str, ...]:
-    """The names of classes in a text file, one a line; none where there is no file. Raises DataError unless `count`."""
+def read_names(path: Path, count: int) -> tuple[str, ...]:
+    """The names of `count` classes in a text file, one a line; none where there is no file. Raises DataError."""
+    names = _lines(path)
+    if names is not None and len(names) != count:
+        raise DataError(f"{path} names {len(names):,} classes instead of {count:,}")
+    return names or ()
+
+
+def read_names_of(path: Path, *labels: np.ndarray) -> tuple[str, ...]:
+    """As `read_names`, where only the labels of the splits tell how many classes there are: more may have names."""
+    names, count = _lines(path), max(int(part.max()) for part in labels) + 1
+    if names is not None and len(names) < count:
+        raise DataError(
+            f"{path} names {len(names):,} classes; the labels go up to {count - 1:,}, which takes {count:,} names, "
+            "one a line"
+        )
+    return names or ()
+
+
+def _lines(path: Path) -> tuple[str, ...] | None:
+    """The lines of a text file that are not empty; None where there is no file."""
     if not path.exists():
-        return ()
+        return None
     lines = read_whole(path, MOST_NAMES_BYTES).decode("utf-8", "replace").splitlines()
-    names = tuple(clean_name(line) for line in lines if line.strip())
-    if count is not None and len(names) != count:
-        raise DataError(f"{path} names {len(names)} classes instead of {count}")
-    return names
+    return tuple(clean_name(line) for line in lines if line.strip())
 
 
 def clean_name(text: str) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from gpunet.data.arrays import load_npz, read_npy
-from gpunet.data.cifar import CIFAR100, CIFAR100_PYTHON
+from gpunet.data.arrays import load_npy, load_npz, read_npy
+from gpunet.data.cifar import CIFAR100, CIFAR100_PYTHON, Cifar
 from gpunet.data.idx import read_idx
 from gpunet.data.pickles import load_pickle
+from gpunet.data.stl10 import load_stl10
 from tests import data_files
 from tests.fuzzing import CASES, FEW_CASES, edited, fuzz
 
@@ -94,17 +95,40 @@ INSTRUCTIONS = [
     ),
     *(b"\x8a\x08" + bytes(8), b"\x8b\xff\xff\xff\x7f", b"\x8e" + b"\xff" * 8, b"T\xff\xff\xff\x7f", b"\x8f", b"Pa\n"),
 ]
+
+
+def doubled(levels: int) -> bytes:
+    """A list that is twice in a list that is twice in a list, and so on."""
+    return b"]q\x00" + b"".join(b"0](h%ch%ceq%c" % (k, k, k + 1) for k in range(levels))
+
+
+def encoded(letters: int, times: int) -> bytes:
+    """One text that becomes bytes again and again."""
+    text = b"X" + struct.pack("<I", letters) + b"a" * letters
+    return b"(c_codecs\nencode\nq\x00" + text + b"X\x06\0\0\0latin1\x86q\x01" + b"h\x00h\x01R" * times + b"t"
+
+
+AMPLIFIED = st.one_of(
+    st.integers(0, 254).map(doubled),
+    st.builds(encoded, st.sampled_from([9, 100_000]), st.sampled_from([1, 2, 9000])),
+    st.integers(1, 5000).map(lambda depth: b"]" * depth + b"a" * (depth - 1)),
+    st.builds(lambda unit, times: b"(" + unit * times + b"l", st.sampled_from(INSTRUCTIONS), st.integers(0, 5000)),
+)
+"""What puts one value on the stack, often out of much more than itself."""
+
 PROGRAMS = st.lists(st.sampled_from(INSTRUCTIONS), max_size=25).map(lambda parts: b"".join(parts) + b".")
 
 
 @CASES
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 def test_pickles(tmp_path: Path, cases: int) -> None:
-    contents = st.one_of(edited(*PICKLES), PROGRAMS, PROGRAMS.map(lambda program: b"}" + program))
+    beginnings = PROGRAMS.map(lambda program: b"}" + program)
+    amplified = AMPLIFIED.map(lambda value: b"}U\x01a" + value + b"s.")
+    contents = st.one_of(edited(*PICKLES), PROGRAMS, beginnings, amplified)
     fuzz(tmp_path, "data_batch_1", cases, contents, load_pickle)
 
 
-@FEW_CASES
+@CASES
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 def test_cifar_python(tmp_path: Path, cases: int) -> None:
     """Of the whole set, as what is in a dict that can be read has to be looked at too."""
@@ -118,12 +142,54 @@ def test_cifar_python(tmp_path: Path, cases: int) -> None:
     fuzz(tmp_path, "train", cases, contents, lambda path: CIFAR100_PYTHON.load(path.parent))
 
 
+@CASES
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+def test_cifar_python_names(tmp_path: Path, cases: int) -> None:
+    two = Cifar("two", 2, ("train",), "test", "meta", labels_key="labels", names_key="names")
+    for name in two.files:
+        (tmp_path / name).write_bytes(pickle.dumps({"labels": [1], "data": np.zeros((1, 3072), np.uint8)}, 2))
+    plain = st.one_of(st.text(max_size=3), st.binary(max_size=3), st.integers(), st.none(), st.just("x" * 101))
+    name = st.recursive(plain, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+    dicts = st.one_of(name, st.lists(name, min_size=1, max_size=3)).map(lambda made: pickle.dumps({"names": made}, 2))
+    amplified = st.lists(AMPLIFIED, min_size=2, max_size=2).map(lambda pair: b"}U\x05names](" + b"".join(pair) + b"es.")
+    contents = st.one_of(edited(pickle.dumps({"names": ["cat", "dog"]}, 2)), dicts, amplified)
+    fuzz(tmp_path, "meta", cases, contents, lambda path: two.load(path.parent))
+
+
+# -- STL-10 ----------------------------------------------------------------------------------------
+
+PLANES = bytes(96 * 96 * 3)
+
+
+@FEW_CASES
+@pytest.mark.parametrize(
+    ("name", "contents"), [("train_X.bin", edited(PLANES, PLANES * 2)), ("train_y.bin", st.binary(max_size=3))]
+)
+def test_stl10(tmp_path: Path, cases: int, name: str, contents: st.SearchStrategy[bytes]) -> None:
+    for which in ("train", "test"):
+        (tmp_path / f"{which}_X.bin").write_bytes(PLANES)
+        (tmp_path / f"{which}_y.bin").write_bytes(b"\x0a")
+    fuzz(tmp_path, name, cases, contents, lambda path: load_stl10(path.parent))
+
+
+# -- names of classes ------------------------------------------------------------------------------
+
+
+@CASES
+def test_class_names(tmp_path: Path, cases: int) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((3, 1, 1), np.uint8))
+    np.save(tmp_path / "labels.npy", [0, 1, 2])
+    lines = st.lists(st.one_of(st.text(max_size=5), st.just("x" * 200)), max_size=6).map("\n".join)
+    contents = st.one_of(lines.map(str.encode), edited(b"cat\ndog\nfox\n"), st.integers(0, 1 << 20).map(bytes))
+    fuzz(tmp_path, "class_names.txt", cases, contents, lambda path: load_npy(path.parent))
+
+
 # -- NumPy -----------------------------------------------------------------------------------------
 
 
-def npz(images: np.ndarray, compressed: bool = False) -> bytes:
+def npz(images: np.ndarray, compressed: bool = False, **others: object) -> bytes:
     file = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(file, images=images, labels=np.arange(len(images)))
+    (np.savez_compressed if compressed else np.savez)(file, images=images, labels=np.arange(len(images)), **others)
     return file.getvalue()
 
 
@@ -165,5 +231,5 @@ ZIPPED = st.builds(zipped, NPY, st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_npz(tmp_path: Path, cases: int) -> None:
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    contents = st.one_of(edited(npz(images), npz(images, True)), ZIPPED)
+    contents = st.one_of(edited(npz(images), npz(images, True), npz(images, white=16)), ZIPPED)
     fuzz(tmp_path, "set.npz", cases, contents, load_npz)

@@ -1,5 +1,6 @@
 """Files from strangers: whatever is in them, they are read or refused, soon and in little memory."""
 
+import gc
 import resource
 import signal
 import warnings
@@ -64,11 +65,13 @@ def _alarm() -> Iterator[None]:
         raise Hang(f"no end after {MOST_SECONDS:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    gc.disable()  # to look through all that Hypothesis remembers can take longer than the reader may
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS, MOST_SECONDS)  # again, should the first Hang be swallowed
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.enable()
         signal.signal(signal.SIGALRM, before)
 
 

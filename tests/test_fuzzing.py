@@ -1,5 +1,6 @@
 """The limits of fuzzing are real: what hangs and what takes too much memory is noticed, and which file it was."""
 
+import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,14 @@ def turns(path: Path) -> None:
             continue
 
 
-@pytest.mark.parametrize("read", [sleeps, turns])
+def swallows(path: Path) -> None:
+    try:
+        sleeps(path)
+    except BaseException:
+        sleeps(path)
+
+
+@pytest.mark.parametrize("read", [sleeps, turns, swallows])
 def test_a_reader_that_hangs_is_stopped_and_its_file_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], None]
 ) -> None:
@@ -61,6 +69,12 @@ def test_little_by_little_too_much_is_taken_whatever_was_taken_before(
     np.ones(256 << 20, np.uint8)
     with pytest.raises(AssertionError, match="takes more than 134,217,728 bytes"):
         fuzz(tmp_path, "some", 2, CONTENTS, lambda path: [bytes(1 << 20) for _ in range(256)])
+
+
+def test_nobodys_garbage_is_collected_on_the_time_of_a_reader() -> None:
+    with limited():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_the_limits_end_with_the_reading() -> None:

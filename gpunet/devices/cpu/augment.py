@@ -63,17 +63,17 @@ def augment(
     scale = np.tile(_by_map(D, scale_0, scale_1, scale_2), W).astype(y.dtype)
     shift = np.tile(_by_map(D, shift_0, shift_1, shift_2), W).astype(y.dtype)
 
-    first = seen + first_image
+    groups = 2 * (seen + first_image) + np.arange(2 * N, dtype=np.uint64)
+    words = random_words(groups, 0, layer, seed).reshape(-1, 8)
+    _choose(words, x, y, choices, P, mirror, amounts, training)
+    places = choices[:, :3].astype(int).tolist()
 
     def some(images: range, worker: int) -> None:
         part = slice(images.start, images.stop)
-        groups = np.arange(2 * (first + part.start), 2 * (first + part.stop), dtype=np.uint64)
-        words = random_words(groups, 0, layer, seed).reshape(-1, 8)
-        _choose(words, x[part], y[part], choices[part], P, mirror, amounts, training)
-        for n, place in zip(images, choices[part, :3].astype(int).tolist(), strict=True):
-            _cut(x[n], y[n], *place)
-            if amounts.any():
-                _recolour(y[n], amounts, choices[n, 3:])
+        for n in images:
+            _cut(x[n], y[n], *places[n])
+        if amounts.any():
+            _recolour(y[part], amounts, choices[part, 3:])
         rows = y[part].reshape(-1, W * D)
         np.multiply(rows, scale, out=rows)
         np.add(rows, shift, out=rows)
@@ -92,8 +92,8 @@ def _choose(
     amounts: np.ndarray,
     training: int,
 ) -> None:
-    """Fill `choices` for some images by their random words, (N, 8)."""
-    (N, H0, W0, D), (H, W) = x.shape, y.shape[1:3]
+    """Fill `choices` by the images' random words, (N, 8), but for the mean grey, which is 0."""
+    (_, H0, W0, _), (H, W) = x.shape, y.shape[1:3]
     for which, room in enumerate((H0 + 2 * P - H, W0 + 2 * P - W)):
         drawn = words[:, which] * np.uint64(room + 1) >> np.uint64(32)
         choices[:, which] = (drawn.astype(np.int64) if training else room // 2) - P
@@ -103,12 +103,6 @@ def _choose(
     amounts = amounts.astype(y.dtype)
     choices[:, 3:6] = (1 - amounts) + 2 * amounts * fractions
     choices[:, 6] = 0
-    if amounts[0]:
-        weights, whole = (_GREY, 1000) if D == 3 else ((1,) * D, D)
-        for n in range(N):
-            top, left = choices[n, :2].astype(int).tolist()
-            maps = x[n, max(0, top) : top + H, max(0, left) : left + W].sum(axis=(0, 1), dtype=np.int64)
-            choices[n, 6] = y.dtype.type(int(maps @ weights)) / y.dtype.type(whole * H * W)
 
 
 def _by_map(D: int, first: float, second: float, others: float) -> list[float]:
@@ -117,27 +111,43 @@ def _by_map(D: int, first: float, second: float, others: float) -> list[float]:
 
 def _cut(image: np.ndarray, out: np.ndarray, top: int, left: int, mirrored: int) -> None:
     """The window of `image` that begins at (top, left), 0 where there is no image."""
-    H, W, _ = out.shape
+    H, W, D = out.shape
     seen = image[max(0, top) : top + H, max(0, left) : left + W]
     if seen.shape != out.shape:
         out.fill(0)
-    target = out[:, ::-1] if mirrored else out
+    height, width, _ = seen.shape
     down, across = max(0, -top), max(0, -left)
-    np.copyto(target[down : down + seen.shape[0], across : across + seen.shape[1]], seen)
+    if mirrored:
+        seen, across = seen[:, ::-1], W - across - width
+    target = out[down : down + height, across : across + width]
+    if mirrored:
+        for d in range(D):  # map by map: NumPy is slow in turning pixels of a few maps around
+            np.copyto(target[..., d], seen[..., d])
+    else:
+        np.copyto(target, seen)
 
 
 def _recolour(v: np.ndarray, amounts: np.ndarray, chosen: np.ndarray) -> None:
-    """Contrast, brightness and saturation of one image, in place; a factor of 1 would change no bit."""
-    contrast, brightness, saturation, mean = chosen
+    """Contrast, brightness and saturation of some images, in place; a factor of 1 would change no bit."""
+    contrast, brightness, saturation = (chosen[:, [k], np.newaxis, np.newaxis] for k in range(3))
     if amounts[0]:
+        chosen[:, 3] = _mean_grey(v)
         v *= contrast
-        v += (1 - contrast) * mean
+        v += (1 - contrast) * chosen[:, [3], np.newaxis, np.newaxis]
         np.clip(v, 0, 255, out=v)
     if amounts[1]:
         v *= brightness
         np.clip(v, 0, 255, out=v)
     if amounts[2]:
-        grey = v @ (np.array(_GREY) / 1000).astype(v.dtype)
-        v *= saturation
-        v += ((1 - saturation) * grey)[..., np.newaxis]
-        np.clip(v, 0, 255, out=v)
+        grey = (1 - saturation) * np.reshape(_GREY, (3, 1)).astype(v.dtype) / 1000
+        mixed = v.reshape(len(v), -1, 3) @ (saturation[..., 0] * np.eye(3, dtype=v.dtype) + grey[:, 0])
+        np.clip(mixed.reshape(v.shape), 0, 255, out=v)
+
+
+def _mean_grey(v: np.ndarray) -> np.ndarray:
+    """(N,) of each image, whose values are whole numbers: their sums are exact."""
+    _, H, W, D = v.shape
+    weights, whole = (_GREY, 1000) if D == 3 else ((1,) * D, D)
+    columns = v.sum(axis=1)  # below 2**24 where H is below 2**16: exact in float32, too
+    sums = columns.sum(axis=1, dtype=np.float64) @ np.array(weights, np.float64)
+    return sums.astype(v.dtype) / v.dtype.type(whole * H * W)

@@ -345,7 +345,10 @@ def test_a_data_set_one_level_down_and_one_that_is_to_be_fetched_are_pointed_at(
 
 def test_options_for_pictures_are_refused_elsewhere(tmp_path: Path) -> None:
     assert "--size is for pictures in folders" in refusal("digits", size="8x8")
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 3, 3), np.uint8), labels=[0, 1])
     assert "--skip-broken is for pictures in folders" in refusal(tmp_path / "x.npz", skip_broken=True)
+    assert "there is no file" in refusal(tmp_path / "gone.npz", size="8x8")
+    assert "no such file" in refusal("gone", size="8x8")
     with pytest.raises(DataError, match="no such file"):
         load("a\0b")
 

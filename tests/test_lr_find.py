@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gpunet import ConfigError, Model, load
+from gpunet import ConfigError, DataError, Model, load
 from gpunet.data import Dataset, Split, digits
 from gpunet.net.net import Net
 from gpunet.train.lr_find import RateTest, diverged, growing, lr_find, smoothed
@@ -98,6 +98,15 @@ def test_batches_travel_ahead_as_in_training() -> None:
         model.device.send = lambda *copy: sent.append(1) or send(*copy)  # type: ignore[method-assign,func-returns-value]
         lr_find(model, images(44), least=1e-9, most=1e-8, steps=20)
     assert len(sent) == 20
+
+
+def test_images_that_could_not_be_augmented_are_refused_as_in_training() -> None:
+    floats = Split(np.zeros((44, 4, 4, 1), np.float32), np.arange(44) % 3)
+    with (
+        Model(NET, 10, "cpu") as model,
+        pytest.raises(DataError, match=r"augments images of bytes .* leave out \[augment\]"),
+    ):
+        lr_find(model, Dataset("floats", floats, floats), steps=20)
 
 
 @pytest.mark.parametrize(("least", "most", "steps"), [(0, 1, 100), (1, 0.1, 100), (1e-6, 1, 19), (1e-6, np.inf, 100)])

@@ -71,7 +71,7 @@ def load(
     is_path = isinstance(what, Path) or text not in NAMES
     if is_path and _is_dir(path := Path(text)) and not _format(path):
         return _load_pictures(path, size, skip_broken, 1 if shape[2] == 1 else 3)
-    if size is not None or skip_broken:
+    if (size is not None or skip_broken) and (not is_path or path.exists()):
         option = "--size" if size is not None else "--skip-broken"
         raise DataError(f"{option} is for pictures in folders ({LAYOUT}); {text} is none of them")
     if text == "digits":

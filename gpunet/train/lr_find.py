@@ -17,6 +17,7 @@ from gpunet.data.dataset import Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError
 from gpunet.model import Model
+from gpunet.train.trainer import check_bytes
 
 LAST = 5
 """Losses whose mean tells whether the net has diverged: a single batch may be hard."""
@@ -96,6 +97,7 @@ def lr_find(
     """
     rates = growing(least, most, steps)
     data.require(model.net.image.shape, model.net.classes)
+    check_bytes(data, model.net)
     check_last_batch(len(data.train), model.batch, model.mixing)
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:

@@ -83,7 +83,7 @@ class Trainer:
         watchers: Sequence[Watcher] = (),
     ) -> None:
         data.require(model.net.image.shape, model.net.classes)
-        _check_bytes(data, model.net)
+        check_bytes(data, model.net)
         check_last_batch(len(data.train), model.batch, model.mixing)
         self.model = model
         self.data = data
@@ -225,7 +225,7 @@ def _rates(shape: str | Schedule, learning_rate: float, epochs: int, steps_per_e
     return Rates(schedule(shape), learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup=warmup)
 
 
-def _check_bytes(data: Dataset, net: Net) -> None:
+def check_bytes(data: Dataset, net: Net) -> None:
     """Raise DataError where the net augments its images and these are not of bytes."""
     if net.augment is None:
         return

@@ -149,5 +149,6 @@ def _mean_grey(v: np.ndarray) -> np.ndarray:
     _, H, W, D = v.shape
     weights, whole = (_GREY, 1000) if D == 3 else ((1,) * D, D)
     columns = v.sum(axis=1)  # below 2**24 where H is below 2**16: exact in float32, too
-    sums = columns.sum(axis=1, dtype=np.float64) @ np.array(weights, np.float64)
-    return sums.astype(v.dtype) / v.dtype.type(whole * H * W)
+    sums: np.ndarray = columns.sum(axis=1, dtype=np.float64) @ np.array(weights, np.float64)
+    means: np.ndarray = sums.astype(v.dtype) / v.dtype.type(whole * H * W)
+    return means

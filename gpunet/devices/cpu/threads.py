@@ -12,6 +12,7 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
@@ -56,12 +57,13 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
     done = object()
 
     def run(worker: int) -> None:
-        while True:
-            with lock:  # generators cannot be asked by two threads at once
-                item = next(queue, done)
-            if item is done:
-                return
-            do(item, worker)  # type: ignore[arg-type]
+        with np.errstate(invalid="ignore"):  # BLAS may say that of lanes which it does not use, and NaN is allowed
+            while True:
+                with lock:  # generators cannot be asked by two threads at once
+                    item = next(queue, done)
+                if item is done:
+                    return
+                do(item, worker)  # type: ignore[arg-type]
 
     with _blas().limit(limits=1):
         several = count if len(first) > 1 else 1  # the caller does a single item alone

@@ -1,9 +1,9 @@
 """Choosing the ways in which a batch fits its budget: the cheapest that does, in extra FLOPs.
 
-In this order: the free savings alone; a smaller im2col scratch; recomputation, with the first layers in chunks of
-images or not; the same with less scratch and smaller chunks; micro-batches. Each is compiled and bounded as it would
-run, and what it drops is searched until it just fits. So a larger budget never costs more FLOPs, unless they buy larger
-rounds and more scratch, on which a GPU is faster.
+In this order: the free savings alone; one buffer for images instead of two; a smaller im2col scratch; recomputation,
+with the first layers in chunks of images or not; the same with less scratch and smaller chunks; micro-batches. Each is
+compiled and bounded as it would run, and what it drops is searched until it just fits. So a larger budget never costs
+more FLOPs, unless they buy larger rounds and more scratch, on which a GPU is faster.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -84,7 +84,7 @@ class Chooser:
     @cached_property
     def smallest(self) -> Choice:
         """The choice that needs the fewest bytes, whatever its cost up to max_cost: what to show where nothing fits."""
-        plain = Ways([self.scratch, *self._smaller_scratch()][-1], late=True)
+        plain = Ways([self.scratch, *self._smaller_scratch()][-1], late=True, one_buffer=True)
         best = self._try(plain)
         if self.max_cost > 0:
             for ways in self._shapes(plain, best.program, CHUNK_BYTES):
@@ -105,7 +105,11 @@ class Chooser:
 
     def _options(self, plain: Ways) -> Iterator[Choice]:
         """What to try, the cheapest first."""
-        yield self._try(plain)
+        first = self._try(plain)
+        yield first
+        if first.program.next_bytes is not None:
+            plain = replace(plain, one_buffer=True)
+            yield self._try(plain)
         plain = replace(plain, late=True)
         free = self._try(plain)
         yield free
@@ -152,16 +156,15 @@ class Chooser:
         """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do.
 
         What is dropped for a limit takes a little more or less when it is compiled: the highest limit that leads to
-        what fits is sought, by halves.
+        what fits is sought, from the one that is meant on, by halves.
         """
         plain = self._try(ways)
         if plain.needed_bytes <= self.limit_bytes:
             return plain
         tried = []
-        low, high = 0, plain.needed_bytes
+        low, high, middle = 0, plain.needed_bytes, self.limit_bytes
         search = self._search(plain, most_flops)
         while search is not None and not _close(low, high):
-            middle = (low + high) // 2
             choice = search(middle)
             if choice is not None:
                 tried.append(choice)
@@ -169,6 +172,7 @@ class Chooser:
                 high = middle
             else:
                 low = middle
+            middle = (low + high) // 2
         return self._cheapest(tried)
 
     def _smaller(self, ways: Ways, best: Choice) -> Choice:

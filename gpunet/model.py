@@ -156,8 +156,8 @@ class Model:
     def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same (images, labels), the next ones being made while the device works on the present ones.
 
-        Where the plan has a second buffer for uint8 images, as training a net with `augment` does, they are on their
-        way to the device, too, and `step` finds them there. Results do not change by a bit:
+        Where the plan has a second buffer for uint8 images, as that of a training step has unless memory is short, they
+        are on their way to the device, too, and `step` finds them there. Results do not change by a bit:
 
             for images, labels in model.ahead(batches):
                 model.step(images, labels)

@@ -1,6 +1,6 @@
 """Augmentation: each part of it by its definition, the shares of what is drawn, and what a model makes of it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from gpunet import FC, Augment, ConfigError, Conv, Dropout, MaxPool, Model, Net,
 from gpunet.compile.ways import Ways
 from gpunet.net.config import Config, dump, load_config
 from gpunet.program.tensor import Kind
+from gpunet.report.ways import describe
 from tests import oracle
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
@@ -288,13 +289,19 @@ def test_bytes_their_second_buffer_and_the_augmented_copy_are_data_of_the_plan(d
         )
 
 
-def test_a_net_that_does_not_ask_for_it_has_the_plan_that_it_had():
-    plan = gpunet.plan(Net("8x6x3", LAYERS), 5, device="cpu")
-    assert [op.name for op in plan.program.ops[:1]] == ["image_to_float"]
-    assert plan.program.next_bytes is None
-    data = {t.name: (t.first, t.last) for t in plan.tensors if t.kind is Kind.DATA and t.layer == "input"}
-    assert set(data) == {"input.bytes", "input.images", "input.labels"}
-    assert data["input.bytes"] == (0, 1)
+def test_a_net_that_does_not_augment_has_a_second_buffer_too_but_where_memory_is_short():
+    net = Net("32x32x3", LAYERS)
+    wide = gpunet.plan(net, 64, device="cpu")
+    assert [op.name for op in wide.program.ops[:1]] == ["image_to_float"]
+    data = {t.name: (t.first, t.last) for t in wide.tensors if t.kind is Kind.DATA and t.layer == "input"}
+    assert set(data) == {"input.bytes", "input.next", "input.images", "input.labels"}
+    assert data["input.bytes"] == data["input.next"] == (0, wide.steps)
+    tight = gpunet.plan(net, 64, device="cpu", budget=wide.total_bytes - 1)
+    assert tight.fits and tight.ways == replace(wide.ways, one_buffer=True)
+    assert "input.next" not in {t.name for t in tight.tensors}
+    assert next(t.last for t in tight.tensors if t.name == "input.bytes") == 1
+    assert 0 < wide.arena_bytes - tight.arena_bytes <= 2 * 64 * 32 * 32 * 3
+    assert describe(tight) == "one buffer for images: no extra FLOPs"
 
 
 # ---- said, and refused ----

@@ -95,19 +95,20 @@ def lower(
 
 
 def _emit_input(net: Net, builder: Builder) -> _Feed:
-    """Bytes become the net's input; a net that augments them has a second buffer, for the next batch of training."""
+    """Bytes become the net's input; in training they have a second buffer, for the next batch."""
     training = builder.mode == "train"
     emit = Emitter(builder, INPUT)
     image_bytes = _data("bytes", builder, net.image.shape, "uint8")
     images = _data("images", builder, net.input.shape)
+    next_bytes = _data("next", builder, net.image.shape, "uint8") if training else None
     labels = _data("labels", builder, (), "int32") if training else None
     if net.augment is None:
         pixels: dict[str, Attribute] = {"scale": net.scale, "shift": net.shift}
         emit.op("image_to_float", (image_bytes,), (images,), attributes=pixels)
-        return _Feed(image_bytes, None, images, labels)
+        return _Feed(image_bytes, next_bytes, images, labels)
     choices = _data("choices", builder, (CHOICES,))
     emit.op("augment", (image_bytes,), (images, choices), attributes=_augmentation(net, net.augment))
-    return _Feed(image_bytes, _data("next", builder, net.image.shape, "uint8") if training else None, images, labels)
+    return _Feed(image_bytes, next_bytes, images, labels)
 
 
 def _data(name: str, builder: Builder, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """The ways in which a program is made to fit, and what they cost: a value that a plan carries and shows."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpunet.compile.chunk import run_in_chunks, run_in_micro_batches
 from gpunet.compile.recompute import recompute
@@ -17,6 +17,7 @@ class Ways:
     `dropped`              activations that are made a second time in backward
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
+    `one_buffer`           images of bytes have one buffer, not two: the next batch is copied once a step has ended
     `late`                 large gradients of weights may wait for the end of the backward pass; costs nothing, but only
                            pays where memory is short: it lowers the peak of small batches, not its slope
     """
@@ -27,6 +28,7 @@ class Ways:
     chunk: int = 0
     micro_batch: int = 0
     late: bool = False
+    one_buffer: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,6 +48,8 @@ BEFORE = ("pool-before-relu", "small-switches")
 
 def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
     """The program with all free savings but `without`, and these ways."""
+    if ways.one_buffer:
+        program = replace(program, next_bytes=None)
     program = rewrite(program, without, only=BEFORE)
     program = recompute(program, ways.dropped)
     if ways.micro_batch:

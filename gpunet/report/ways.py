@@ -60,6 +60,8 @@ def describe(plan: Plan) -> str:
     elif plan.program.loops:
         last = plan.program.tensors[plan.ways.cut].layer
         parts.append(f"all from the input to {last} in rounds of {_images(plan.ways.chunk)}")
+    if plan.ways is not None and plan.ways.one_buffer:
+        parts.append("one buffer for images")
     if _scratch_is_short(plan):
         parts.append(f"scratch of at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix")
     if not parts:
@@ -69,7 +71,8 @@ def describe(plan: Plan) -> str:
 
 def needed(plan: Plan) -> bool:
     """Whether anything but the free savings is at work."""
-    return bool(plan.program.loops or made_again(plan) or _scratch_is_short(plan))
+    saves = plan.ways is not None and plan.ways.one_buffer
+    return bool(saves or plan.program.loops or made_again(plan) or _scratch_is_short(plan))
 
 
 def _scratch_is_short(plan: Plan) -> bool:

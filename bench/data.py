@@ -1,7 +1,7 @@
 """What reading and augmenting images costs a training step on the CPU: `python bench/data.py`.
 
-The same steps on the same images, round by round: with all of them in memory, through `loader`, which decodes pictures
-in threads ahead of the net, and through `loader` with everything that [augment] offers. For the bundled digits, and for
+The same steps on the same images, in turns: with all of them in memory, through `loader`, which decodes pictures in
+threads ahead of the net, and through `loader` with everything that [augment] offers. For the bundled digits, and for
 JPEGs of 256x256 made for the occasion.
 """
 
@@ -10,8 +10,12 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from itertools import cycle
+from operator import truediv
 from pathlib import Path
+from statistics import median
 from time import perf_counter, process_time
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,19 +32,20 @@ from gpunet.net.net import Net
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 SIDE = 256
 """Of the JPEGs."""
+ROUND_SECONDS = 2.0
+"""Of each of the three in a round."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both, print images a second with and without, write the JSON."""
     options = _options(arguments)
+    found = [_measure("digits", "vgg_digits", digits(), options)]
     with tempfile.TemporaryDirectory() as folder:
         _make_pictures(Path(folder), options.pictures)
-        H, W, _ = load_config(options.net).net.input.shape
-        pictures = load(folder, size=f"{H}x{W}")
-        found = [
-            _measure("digits", "vgg_digits", digits(), options),
-            _measure(f"{options.pictures} JPEGs of {SIDE}x{SIDE}", options.net, pictures, options),
-        ]
+        for net in options.nets:
+            H, W, _ = load_config(net).net.input.shape
+            pictures = load(folder, size=f"{H}x{W}")
+            found.append(_measure(f"{options.pictures} JPEGs of {SIDE}x{SIDE}", net, pictures, options))
     print(f"written to {save('data', {'rounds': options.rounds, 'data': found}, options.json)}")
     return 0
 
@@ -57,49 +62,68 @@ def _make_pictures(folder: Path, count: int) -> None:
 
 
 def _measure(name: str, net: str, data: Dataset, options: argparse.Namespace) -> dict[str, object]:
-    """Images a second in the best of the rounds: in memory, read, read and augmented; rounds of the three take turns.
+    """Images a second in memory, read, read and augmented. In every round the three take turns on the same few batches.
 
-    `extra_cpu_time`, the processor's time for reading over that for the steps, is to be had on a busy machine too.
+    `extra_time` is the median over the rounds of what a way takes more than the batches in memory in the same round: a
+    machine's speed drifts by more than that from one second to another. `extra_cpu_time`, of the processor's time, is
+    to be had on a busy machine, too.
     """
-    split, n = data.train, len(data.train)
-    order = list(batches(n, options.batch, seed=0, epoch=1))
+    split = data.train
+    order = list(batches(len(split), options.batch, seed=0, epoch=1))
     kept = [split.take(indices) for indices in order]
     plain = load_config(net).net
     augmented = Net(plain.input, plain.nodes, scale=plain.scale, shift=plain.shift, augment=_everything(plain))
     seconds: dict[str, list[float]] = {"in_memory": [], "read": [], "augmented": []}
     cpu_seconds: dict[str, list[float]] = {which: [] for which in seconds}
-    with Model(plain, options.batch, "cpu") as model, Model(augmented, options.batch, "cpu") as augmenting:
+    images = []
+    still: dict[str, Any] = {"device": "cpu", "learning_rate": 0}  # it must not diverge: such a loss ends a step
+    with Model(plain, options.batch, **still) as model, Model(augmented, options.batch, **still) as augmenting:
         for one in (model, augmenting):
             one.step(*kept[0])
-        for _ in range(options.rounds):
+        parts = _parts(len(order), _seconds(model, kept[:1])[0])
+        for _, part in zip(range(options.rounds), cycle(parts), strict=False):
+            images.append(sum(map(len, order[part])))
             for which in seconds:
-                source = kept if which == "in_memory" else _read(split, order)
+                source = kept[part] if which == "in_memory" else _read(split, order[part])
                 elapsed, cpu = _seconds(augmenting if which == "augmented" else model, source)
                 seconds[which].append(elapsed)
                 cpu_seconds[which].append(cpu)
-    speeds = {which: n / min(times) for which, times in seconds.items()}
-    extra, extra_augmented = (speeds["in_memory"] / speeds[which] - 1 for which in ("read", "augmented"))
-    alone, alone_cpu = _seconds(None, _read(split, order))
-    extra_cpu = alone_cpu / min(cpu_seconds["in_memory"])
-    extra_cpu_augmented = min(cpu_seconds["augmented"]) / min(cpu_seconds["in_memory"]) - 1
+    speeds = {which: median(map(truediv, images, times)) for which, times in seconds.items()}
+    extra, extra_augmented = _extra(seconds)
+    extra_cpu, extra_cpu_augmented = _extra(cpu_seconds)
+    alone, _ = _seconds(None, _read(split, order))
     print(
         f"{name}, {net}: {speeds['in_memory']:.1f} images/s in memory, {speeds['read']:.1f} read, "
-        f"{speeds['augmented']:.1f} read and augmented, {n / alone:,.0f} without a net: {extra:+.1%} time to read, "
-        f"{extra_augmented:+.1%} to augment, too; {extra_cpu:+.1%} and {extra_cpu_augmented:+.1%} CPU time",
+        f"{speeds['augmented']:.1f} read and augmented, {len(split) / alone:,.0f} without a net: {extra:+.1%} time to "
+        f"read, {extra_augmented:+.1%} to read and augment; {extra_cpu:+.1%} and {extra_cpu_augmented:+.1%} CPU time",
         flush=True,
     )
     return {
         "data": name,
         "net": net,
         "batch": options.batch,
-        "images": n,
+        "images": images,
         "seconds": seconds,
-        "images_per_second": speeds | {"reading_alone": n / alone},
+        "images_per_second": speeds | {"reading_alone": len(split) / alone},
         "extra_time": extra,
         "extra_cpu_time": extra_cpu,
         "extra_time_augmented": extra_augmented,
         "extra_cpu_time_augmented": extra_cpu_augmented,
     }
+
+
+def _parts(steps: int, step_seconds: float) -> list[slice]:
+    """So many steps in parts of about ROUND_SECONDS each; what is left at the end is no part."""
+    each = min(steps, max(1, round(ROUND_SECONDS / step_seconds)))
+    return [slice(first, first + each) for first in range(0, steps - each + 1, each)]
+
+
+def _extra(seconds: dict[str, list[float]]) -> tuple[float, float]:
+    """What reading, and reading and augmenting, take more than batches in memory: the median of the rounds."""
+    read, augmented = (
+        median(map(truediv, seconds[which], seconds["in_memory"])) - 1 for which in ("read", "augmented")
+    )
+    return read, augmented
 
 
 def _everything(net: Net) -> Augment:
@@ -125,15 +149,15 @@ def _seconds(model: Model | None, source: Batches) -> tuple[float, float]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=500, help="default: %(default)s")
-    parser.add_argument("--net", default=NET, help="that learns from them (default: %(default)s)")
+    parser.add_argument("--nets", nargs="+", default=NETS, help="that learn from them (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help=f"where to write (default: {RESULTS.name}/data.json)")
     return parser.parse_args(arguments)
 
 
-NET = "INPUT[112x112x3] -> [[CONV3-32 -> RELU]*2 -> POOL2]*3 -> FC-2"
-"""A small VGG; one for 224x224 takes far longer a step and hides more."""
+NETS = [f"INPUT[{side}x{side}x3] -> [[CONV3-32 -> RELU]*2 -> POOL2]*3 -> FC-2" for side in (224, 112)]
+"""A small VGG on windows as large as those of ImageNet's nets; and on smaller ones, where a step hides less."""
 
 
 if __name__ == "__main__":

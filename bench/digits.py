@@ -1,13 +1,11 @@
 """How well `vgg_digits` learns the bundled digits, seed by seed and in the mean: `python bench/digits.py`.
 
-Trained as `gpunet train vgg_digits` does, on the first 1,437 images; tested on the last 360, by other writers. With
-`--pad 1`, on random windows of the images with a zero around them.
+Trained as `gpunet train vgg_digits` does, on the first 1,437 images; tested on the last 360, by other writers.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -17,9 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.common import RESULTS, save
 from gpunet.data import load
 from gpunet.model import Model, choose_device
-from gpunet.net.augment import Augment
 from gpunet.net.config import Config, load_config
-from gpunet.net.net import Net
 from gpunet.optimizers import optimizer
 from gpunet.train.trainer import Trainer
 
@@ -28,10 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train once for each seed, print every accuracy and the mean, write the JSON."""
     options = _options(arguments)
     config = load_config("vgg_digits")
-    if options.pad:
-        net = config.net
-        augmented = Net(net.input, net.nodes, scale=net.scale, shift=net.shift, augment=Augment(pad=options.pad))
-        config = replace(config, net=augmented)
     device = choose_device(options.device)
     found = []
     for seed in options.seeds:
@@ -41,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seed {seed}  test accuracy {accuracy:.2%}  {found[-1]['seconds']:.1f} s on {device}", flush=True)
     average = mean(run["test_accuracy"] for run in found)
     print(f"mean    test accuracy {average:.2%} over {len(found)} seeds")
-    results = {"net": "vgg_digits", "pad": options.pad, "device": device, "runs": found, "mean_test_accuracy": average}
+    results = {"net": "vgg_digits", "device": device, "runs": found, "mean_test_accuracy": average}
     print(f"written to {save('digits', results, options.json)}")
     return 0
 
@@ -58,7 +50,6 @@ def _train(config: Config, device: str, seed: int) -> float:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--pad", type=int, default=0, help="augment: cut windows out of images with so many zeros")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--json", type=Path, help=f"where to write (default: {RESULTS.name}/digits.json)")
     return parser.parse_args(arguments)

@@ -12,6 +12,8 @@ from gpunet.devices.cpu.threads import BLOCK, share
 
 __all__ = ["augment"]
 
+AT_ONCE = 8 * BLOCK
+"""Values of a worker's turn: with fewer, threads wait for Python's lock longer than they compute."""
 _GREY = 299, 587, 114
 """Thousandths of red, green and blue in grey (ITU-R BT.601)."""
 
@@ -78,7 +80,7 @@ def augment(
         np.multiply(rows, scale, out=rows)
         np.add(rows, shift, out=rows)
 
-    together = max(1, BLOCK // max(1, H * W * D))
+    together = max(1, AT_ONCE // max(1, H * W * D))
     share((range(start, min(start + together, N)) for start in range(0, N, together)), some)
 
 

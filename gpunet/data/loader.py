@@ -6,6 +6,7 @@ for the few pictures under way and leaves no thread behind.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,8 +65,9 @@ def in_order(
 
 def _give_way() -> None:
     """Let this thread work when others do not: a step that computes is not to wait for pictures of the next one."""
-    with suppress(AttributeError, OSError):  # Linux alone has priorities of threads
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
+    if sys.platform == "linux":  # elsewhere priorities are those of whole processes
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
 
 
 def _pieces(indices: np.ndarray) -> list[np.ndarray]:

@@ -158,6 +158,7 @@ def test_kernels_and_products_beside_pytorch(setting):
     named = {row["kernel"].partition(",")[0] for row in values["kernels"]}
     assert named >= {"relu_forward", "max_pool_forward", "max_pool_backward", "im2col", "col2im", "bias_backward"}
     assert named >= {"softmax_forward", "momentum_update", "image_to_float", "add_bias", "relu_backward"}
+    assert named >= {"adam_update", "augment", "clip_by_norm"}
     relu = next(row for row in values["kernels"] if row["kernel"] == "relu_backward")
     assert relu["nbytes"] == 3 * 4 * 2 * 6 * 6 * 4
     assert relu["gb_per_s"] == pytest.approx(relu["nbytes"] / (relu["ms"] * 1e6))
@@ -175,6 +176,9 @@ def test_kernels_and_products_beside_pytorch(setting):
         ("momentum_update", "momentum_update"),
         ("softmax_forward", "softmax_forward"),
         ("image_to_float", "image_to_float"),
+        ("augment", "augment, a window"),
+        ("clip_by_norm", "clip_by_norm"),
+        ("adam_update", "adam_update"),
     ],
 )
 def test_a_kernel_that_does_nothing_is_a_failure(setting, monkeypatch, op, kernel):

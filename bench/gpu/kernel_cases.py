@@ -5,6 +5,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
+from gpunet.compile.lower import BLOCK_VALUES, CHOICES
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.launch import launch
 from gpunet.layers.bias import BLOCK_ROWS
@@ -19,6 +20,7 @@ F, S, P = 3, 1, 1
 def kernels(sizes: Sizes) -> Iterator[Kernel]:
     """Every case, in the order of a training step."""
     yield image(sizes)
+    yield augment(sizes)
     yield im2col(sizes)
     yield bias(sizes)
     yield relu(sizes)
@@ -28,7 +30,9 @@ def kernels(sizes: Sizes) -> Iterator[Kernel]:
     yield softmax(sizes)
     yield bias_backward(sizes)
     yield col2im(sizes)
+    yield clip_by_norm(sizes)
     yield momentum(sizes)
+    yield adam(sizes)
 
 
 def image(sizes: Sizes) -> Kernel:
@@ -208,32 +212,94 @@ def softmax(sizes: Sizes) -> Kernel:
 
 
 def momentum(sizes: Sizes) -> Kernel:
+    rates: dict[str, Any] = {"learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
     w = ((sizes.weights,), "float32")
-    rates = {"learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
-
-    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
-        def update(optimizer: Any, w: Any) -> Any:
-            optimizer.step()
-            return w.detach()
-
-        calls: dict[str, Call] = {}
-        for way in ("foreach", "fused"):
-            w = torch.nn.Parameter(t["w"].clone())
-            w.grad = t["dw"]
-            optimizer = torch.optim.SGD([w], lr=1e-3, momentum=0.9, weight_decay=5e-4, **{way: True})
-            calls[f"SGD {way}"] = partial(update, optimizer, w)
-        return calls
-
     return Kernel(
         "momentum_update",
         {"dw": w, "w": w, "v": w},
         {},
         lambda ops, t: ops["momentum_update"](t["dw"], t["w"], t["v"], **rates),
-        peers,
+        lambda torch, t: _optimizers("SGD", torch, t, lr=1e-3, momentum=0.9, weight_decay=5e-4),
         "w",
         5 * nbytes_of(w),
         zeros=("v",),
     )
+
+
+def adam(sizes: Sizes) -> Kernel:
+    rates: dict[str, Any] = {"learning_rate": 1e-3, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    w = ((sizes.weights,), "float32")
+    return Kernel(
+        "adam_update",
+        {"dw": w, "w": w, "m": w, "v": w},
+        {},
+        lambda ops, t: ops["adam_update"](t["dw"], t["w"], t["m"], t["v"], step=1, **rates),
+        lambda torch, t: _optimizers("Adam", torch, t, lr=1e-3, weight_decay=5e-4),
+        "w",
+        7 * nbytes_of(w),
+        zeros=("m", "v"),
+    )
+
+
+def clip_by_norm(sizes: Sizes) -> Kernel:
+    """The norm, then all values times what brings it down."""
+    dw, one = ((sizes.weights,), "float32"), ((1,), "float32")
+    partials = ((-(-sizes.weights // BLOCK_VALUES),), "float32")
+
+    def call(ops: Mapping[str, Any], t: Mapping[str, Any]) -> None:
+        ops["add_square_sum"](t["dw"], t["square_sum"], t["partials"], block_values=BLOCK_VALUES, begins=1)
+        ops["clip_by_norm"](t["square_sum"], t["dw"], most=1.0)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        w = torch.nn.Parameter(torch.empty_like(t["dw"]))
+        w.grad = t["dw"].clone()
+
+        def clip() -> Any:
+            torch.nn.utils.clip_grad_norm_([w], 1.0)
+            return w.grad
+
+        return {"clip_grad_norm_": clip}
+
+    outputs = {"square_sum": one, "partials": partials}
+    return Kernel("clip_by_norm", {"dw": dw}, outputs, call, peers, "dw", 3 * nbytes_of(dw))
+
+
+def augment(sizes: Sizes) -> Kernel:
+    """The middle of larger images, normalized: what a test sees, as PyTorch would draw other windows."""
+    N, side = 8 * sizes.N, sizes.side
+    large, small = (N, side + 8, side + 8, 3), (N, side, side, 3)
+    nothing: dict[str, Any] = dict.fromkeys(("P", "mirror", "seed", "seen", "layer", "first_image", "training"), 0)
+    nothing |= {"contrast": 0.0, "brightness": 0.0, "saturation": 0.0}
+    normal = {f"scale_{d}": 1 / 255 for d in range(3)} | {f"shift_{d}": -0.5 for d in range(3)}
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        return {"slice, mul, add": lambda: t["x"][:, 4 : 4 + side, 4 : 4 + side].mul(1 / 255).add_(-0.5)}
+
+    return Kernel(
+        "augment, a window",
+        {"x": (large, "uint8")},
+        {"y": (small, "float32"), "choices": ((N, CHOICES), "float32")},
+        lambda ops, t: ops["augment"](t["x"], t["y"], t["choices"], **nothing, **normal),
+        peers,
+        "y",
+        5 * prod(small),
+    )
+
+
+def _optimizers(kind: str, torch: Any, t: Mapping[str, Any], **settings: float) -> dict[str, Call]:
+    """An update by PyTorch's optimizer of that name, in each of its ways."""
+
+    def update(optimizer: Any, w: Any) -> Any:
+        optimizer.step()
+        return w.detach()
+
+    calls: dict[str, Call] = {}
+    for way in ("foreach", "fused"):
+        w = torch.nn.Parameter(t["w"].clone())
+        w.grad = t["dw"]
+        optimizer = getattr(torch.optim, kind)([w], **settings, **{way: True})
+        calls[f"{kind} {way}"] = partial(update, optimizer, w)
+    return calls
 
 
 def _maps(sizes: Sizes) -> Spec:

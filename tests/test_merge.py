@@ -189,6 +189,7 @@ BAD = [
     ("AUX(¦w=1)[FC-3]", "AUX has the option weight, found 'w'"),
     ("AUX(weight¦)[FC-3]", "expected = and a value for weight"),
     ("AUX(weight=¦0)[FC-3]", "the weight of a head must be a number above 0; got 0"),
+    ("AUX(weight=¦0x3)[FC-3]", "the weight of a head must be a number above 0; got 0x3"),
     ("AUX(weight=¦x)[FC-3]", "the weight of a head must be a number above 0; got 'x'"),
     ("AUX(weight=1¦, S=2)[FC-3]", "expected the ) that ends the options"),
     ("AUX¦[FC-3 -> AUX[FC-3]]", "this head ends without a layer of its own"),

@@ -241,7 +241,7 @@ class _Parser(LayerText):
             self.fail(f"expected = and a value for weight, found {self.token}")
         self.advance()
         at, value = self.token.at, self.value("weight")
-        if isinstance(value, str | bool) or not 0 < value <= 1000:
+        if isinstance(value, str | bool | tuple) or not 0 < value <= 1000:
             self.fail(f"the weight of a head must be a number above 0; got {shown(value)}", at)
         if self.token.text != ")":
             self.fail(f"expected the ) that ends the options, found {self.token}")

@@ -11,8 +11,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from safetensors import SafetensorError
-
 from gpunet import files
 from gpunet.errors import ConfigError, DataError
 from gpunet.net.config import dump_net
@@ -153,7 +151,7 @@ class RunFolder(Watcher):
     def _epoch_of_weights(self) -> int:
         try:
             epoch = read_about(self.path / WEIGHTS).get("epoch")
-        except (DataError, OSError, SafetensorError):
+        except DataError:
             return 0
         return epoch if isinstance(epoch, int) else 0
 

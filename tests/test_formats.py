@@ -282,6 +282,11 @@ def test_a_white_that_is_no_value_of_a_pixel_is_refused(tmp_path: Path, white: o
     assert f"{path}: white must be one integer from 1 to 255; got {shown}" in refusal(path)
 
 
+def test_a_white_that_pixels_are_above_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=np.full((5, 3, 4), 140, np.uint8), labels=np.arange(5), white=16)
+    assert "white is 16, but images have values up to 140" in refusal(tmp_path / "set.npz")
+
+
 @pytest.mark.parametrize("value", [1e300, -1e39])
 def test_values_that_are_infinite_in_float32_are_told_with_the_image(tmp_path: Path, value: float) -> None:
     images = np.ones((5, 3, 4))

@@ -1,12 +1,13 @@
 """One picture: what becomes of it, how much of memory it takes, and what is refused in which words."""
 
+import errno
 import struct
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -249,3 +250,24 @@ def test_a_size_is_height_x_width(text: str) -> None:
     with pytest.raises(DataError, match="like 224x224"):
         parse_size(text)
     assert parse_size("224x192") == (224, 192)
+
+
+def test_a_lack_of_memory_or_of_files_is_no_fault_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for error, broken in (
+        (MemoryError(), False),
+        (OSError(errno.EMFILE, "Too many open files"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", raising(error))
+            with pytest.raises(DataError) as caught:
+                read_picture(tmp_path / "a.png")
+        assert isinstance(caught.value, BrokenPicture) == broken
+
+
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def fail(*arguments: object) -> NoReturn:
+        raise error
+
+    return fail

@@ -227,6 +227,24 @@ def test_a_run_goes_on_from_any_folder_with_its_data_and_its_events(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a/tensorboard").iterdir()} != events
 
 
+def test_a_run_goes_on_without_its_events_where_they_cannot_be_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("train", TINY, "--epochs", 1, "--device", "cpu", "--tensorboard", "--out", "a").exit_code == 0
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = run("train", "--resume", "a", "--epochs", 2)
+    assert result.exit_code == 0 and "epoch 2/2" in result.stdout, result.output
+    assert "a/tensorboard is not gone on with" in result.stderr and "pip install" in result.stderr
+
+
+def test_other_data_than_pictures_leave_the_size_of_pictures_behind(run: Run, tmp_path: Path) -> None:
+    Path("net.toml").write_text(
+        'input = "8x8x1"\nnet = "FC-10"\n[train]\ndata = "photos"\nsize = "8x8"\nskip_broken = true\n', "utf-8"
+    )
+    result = run("train", "net.toml", "--data", "digits", "--epochs", 1, "--device", "cpu", "--out", "a")
+    assert result.exit_code == 0, result.output
+
+
 def test_more_was_done_already_than_is_asked_for(run: Run, tmp_path: Path) -> None:
     assert run("train", TINY, "--epochs", 3, "--device", "cpu", "--out", "b").exit_code == 0
     result = run("train", "--resume", "b", "--epochs", 2)

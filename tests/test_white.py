@@ -119,3 +119,8 @@ def test_who_trains_or_tests_on_another_white_is_warned(run: Run, tmp_path: Path
     assert not run("train", "--weights", "w", "--data", "dark.npz", *options, "--out", "b").stderr
     said = run("eval", "bright", "--data", "digits", "--device", "cpu").stderr
     assert "white is 16 in digits and 255 in the images that bright learnt from" in said and "darker than" in said
+
+
+def test_nothing_is_made_where_white_is_as_it_was(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (3, 4, 5, 3)).astype(np.uint8)
+    assert to_white(images, 255) is images

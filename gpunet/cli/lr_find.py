@@ -13,10 +13,7 @@ from gpunet.cli.affordable import affordable_plan
 
 def lr_find(
     net: options.Net,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="As gpunet train takes; default: the config's.", show_default=False),
-    ] = None,
+    data: options.Data = None,
     least: Annotated[float, typer.Option(help="The rate of the first step.")] = 1e-6,
     most: Annotated[float, typer.Option(help="The rate of the last step, if the loss does not diverge before.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Steps, each at a higher rate by one factor.")] = 200,
@@ -29,6 +26,7 @@ def lr_find(
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
     size: options.Size = None,
+    skip_broken: options.SkipBroken = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the test into a .png file.", show_default=False)
     ] = None,
@@ -55,7 +53,15 @@ def lr_find(
         check_plot(plot)
     config = options.read_net(net)
     told = options.training(
-        config, data=data, batch=batch, seed=seed, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, size=size
+        config,
+        data=data,
+        batch=batch,
+        seed=seed,
+        optimizer=optimizer,
+        freeze=freeze,
+        clip_norm=clip_norm,
+        size=size,
+        skip_broken=skip_broken,
     )
     made = affordable_plan(config.net, told.batch, device, told.budget, **options.train_settings(told))
     dataset = open_dataset(replace(config, train=told), tell=not json)

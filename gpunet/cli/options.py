@@ -195,7 +195,10 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
     `given`  values by the field of TrainConfig; None, or no names at all, where nothing was given
     """
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return config.train.changed(**{name: value for name, value in said.items() if value not in (None, ())})
+    told, data = config.train, given.get("data")
+    if data not in (None, told.data) and not Path(data).is_dir():
+        told = replace(told, size=None, skip_broken=False)  # which are of pictures in folders
+    return told.changed(**{name: value for name, value in said.items() if value not in (None, ())})
 
 
 def train_settings(told: "TrainConfig", mode: ModeName = ModeName.train) -> dict[str, Any]:

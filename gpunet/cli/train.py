@@ -102,7 +102,7 @@ def train(
     Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from gpunet.model import choose_device
-    from gpunet.train.board import writer_type
+    from gpunet.train.board import FOLDER, writer_type
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning
 
@@ -110,6 +110,8 @@ def train(
         raise ConfigError("--freeze and --unfreeze say the opposite; leave one of them out")
     if tensorboard:
         writer_type()  # before anything runs
+    elif resume is not None and (resume / FOLDER).is_dir():
+        tensorboard = _can_go_on(resume / FOLDER)
     if out is not None:
         require_no_run(out)
     config = starting_config(net, resume, out, weights, classes, width, input, data)
@@ -144,6 +146,18 @@ def train(
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
     _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
+
+
+def _can_go_on(events: Path) -> bool:
+    """Whether TensorBoard files that a run has can be gone on with; says why if not, which is no reason to stop."""
+    from gpunet.train.board import writer_type
+
+    try:
+        writer_type()
+    except ConfigError as error:
+        complain(f"{events} is not gone on with: {error}")
+        return False
+    return True
 
 
 def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
@@ -218,7 +232,7 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
         return
     stop, screen = Stop(), Screen()
     events = folder.path / FOLDER
-    boards = [Board(events)] if tensorboard or events.is_dir() else []
+    boards = [Board(events)] if tensorboard else []
     trainer.watchers = (folder, *boards, screen, stop)
     typer.echo(f"the run is kept in {folder.path}")
     with stop, _kept(folder, boards), screen:

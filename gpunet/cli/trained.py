@@ -84,8 +84,10 @@ def tell_of_white(dataset: "Dataset", path: Path) -> None:
     from gpunet.train.weights import white_of
 
     white = white_of(path)
+    if dataset.white == white:
+        return
     images, _ = dataset.train.take(np.arange(min(SEEN, len(dataset.train))))
-    if dataset.white == white or images.dtype != np.uint8 or images.max() <= white < dataset.white:
+    if images.dtype != np.uint8 or images.max() <= white < dataset.white:
         return
     complain(
         f"white is {dataset.white} in {dataset.name} and {white} in the images that {path} learnt from: "

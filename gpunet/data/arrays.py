@@ -164,7 +164,7 @@ def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str]) 
     try:
         train = _split(arrays, "")
         data = Dataset(path.name, train, _split(arrays, "test_")) if tested else last_fifth(path.name, train)
-        return replace(data, white=_white(arrays[WHITE])) if WHITE in arrays else data
+        return replace(data, white=_white(arrays[WHITE], arrays)) if WHITE in arrays else data
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -174,11 +174,15 @@ def _listed(names: Collection[str]) -> str:
     return (shown or "nothing") + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
-def _white(values: np.ndarray) -> int:
-    if values.dtype.kind in "iu" and values.size == 1 and 1 <= (white := int(values.item())) <= 255:
-        return white
-    shown = values.item() if values.size == 1 else f"{values.dtype} of shape {values.shape}"
-    raise DataError(f"white must be one integer from 1 to 255; got {shown}")
+def _white(values: np.ndarray, arrays: dict[str, np.ndarray]) -> int:
+    """The value of white. Raises DataError for what is none, or where pixels are brighter."""
+    if values.dtype.kind not in "iu" or values.size != 1 or not 1 <= (white := int(values.item())) <= 255:
+        shown = values.item() if values.size == 1 else f"{values.dtype} of shape {values.shape}"
+        raise DataError(f"white must be one integer from 1 to 255; got {shown}")
+    for name in ("images", "test_images"):
+        if name in arrays and arrays[name].dtype == np.uint8 and (brightest := arrays[name].max()) > white:
+            raise DataError(f"white is {white}, but {name} have values up to {brightest}")
+    return white
 
 
 def _split(arrays: dict[str, np.ndarray], prefix: str) -> Split:

@@ -6,20 +6,14 @@ for the few pictures under way and leaves no thread behind.
 """
 
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from threading import get_native_id
 from typing import TypeVar
 
 import numpy as np
 
 from gpunet.data.dataset import AnySplit, Split
-
-NICENESS = 10
-"""Of threads that read, as Unix counts it; 0 is that of those that compute."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +44,7 @@ def in_order(
     function: Callable[[Item], Result], groups: Iterable[Sequence[Item]], workers: int, ahead: int
 ) -> Generator[list[Result], None, None]:
     """The results of `function` for the items of each group, in order; up to `ahead` groups are worked on before."""
-    pool = ThreadPoolExecutor(workers, "gpunet-data", initializer=_give_way)
+    pool = ThreadPoolExecutor(workers, "gpunet-data")
     waiting: deque[list[Future[Result]]] = deque()
     try:
         for group in groups:
@@ -61,13 +55,6 @@ def in_order(
             yield [future.result() for future in waiting.popleft()]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _give_way() -> None:
-    """Let this thread work when others do not: a step that computes is not to wait for pictures of the next one."""
-    if sys.platform == "linux":  # elsewhere priorities are those of whole processes
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
 
 
 def _pieces(indices: np.ndarray) -> list[np.ndarray]:

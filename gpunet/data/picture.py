@@ -9,6 +9,7 @@ What becomes of a picture, in this order:
 The same comes of another order, but for rounding, and that is taken: laid over white and turned when it is small.
 """
 
+import errno
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -37,6 +38,8 @@ WEIGHTS = {"WEBP": 2}
 ROOM = Room(MOST_PIXELS)
 """For the pixels that all threads decode at once. They take up to 12 bytes each (a progressive JPEG in CMYK; most take
 4 to 8), about 1 GB together, whatever the files are."""
+MACHINE = errno.EMFILE, errno.ENFILE, errno.ENOMEM
+"""Errors of the system that say nothing of a file."""
 STRIP_PIXELS = 1 << 20
 BLOCK_BYTES = 1 << 26
 """In which Pillow takes memory: what is larger than 32 MiB the C library gives back to the system, while every thread
@@ -147,7 +150,14 @@ def _opened(path: Path) -> Iterator["Image"]:
     except BrokenPicture:
         raise
     except DataError as error:
+        if _of_the_machine(error.__context__):
+            raise
         raise BrokenPicture(str(error)) from None
+
+
+def _of_the_machine(cause: BaseException | None) -> bool:
+    """Whether it is no fault of the file: it must not be taken for a broken one."""
+    return isinstance(cause, MemoryError) or getattr(cause, "errno", None) in MACHINE
 
 
 def _weight(image: "Image") -> int:

@@ -15,8 +15,11 @@ def to_white(images: np.ndarray, white: int, before: int = WHITE) -> np.ndarray:
 
     An image of which no value is above `white` is taken to be of such values already.
     """
+    if white >= before:
+        return images
     bright = images.max(axis=(-3, -2, -1), keepdims=True) > white
-    return np.where(bright, np.rint(images * (white / before)).astype(np.uint8), images)
+    darker = np.rint(np.arange(256) * (white / before)).astype(np.uint8)
+    return np.where(bright, darker[images], images)
 
 
 def with_white(dataset: Dataset, white: int) -> Dataset:

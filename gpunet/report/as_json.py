@@ -104,7 +104,8 @@ def _rung(rung: Rung) -> dict[str, Any]:
 
 def _ways(plan: Plan) -> dict[str, Any]:
     """`dropped`: activations that are made again; `cut`, `chunk`: up to which one, how many images at a time;
-    `micro_batch`: images of a round of the whole step; `late`: large gradients may wait for the end of backward.
+    `micro_batch`: images of a round of the whole step; `late`: large gradients may wait for the end of backward;
+    `one_buffer`: the next batch of images has no place of its own.
     """
     ways = plan.ways
     return {
@@ -114,6 +115,7 @@ def _ways(plan: Plan) -> dict[str, Any]:
         "chunk": ways.chunk,
         "micro_batch": ways.micro_batch,
         "late": ways.late,
+        "one_buffer": ways.one_buffer,
         "scratch_limit_bytes": ways.scratch_limit_bytes,
     }
 

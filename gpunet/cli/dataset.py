@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from gpunet.data import Dataset
-    from gpunet.net.config import TrainConfig
+    from gpunet.net.config import Config, TrainConfig
     from gpunet.net.net import Net
 
 
@@ -21,4 +23,17 @@ def dataset_of(net: "Net", told: "TrainConfig") -> "Dataset":
         skip_broken=told.skip_broken,
     )
     dataset.require(net.image.shape, net.classes)
+    return dataset
+
+
+def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
+    """The data that the config asks for, and a line about them if asked to `tell`.
+
+    Raises DataError where the net cannot use them.
+    """
+    dataset = dataset_of(config.net, config.train)
+    if tell:
+        typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
+    if tell and dataset.note:
+        typer.echo(dataset.note)
     return dataset

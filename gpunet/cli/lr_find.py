@@ -1,6 +1,5 @@
 """`gpunet lr-find`: at which learning rates a net learns, and where it diverges."""
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,8 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.affordable import affordable_plan
+from gpunet.cli.dataset import open_dataset
+from gpunet.cli.trained import quiet
 
 
 def lr_find(
@@ -39,7 +40,6 @@ def lr_find(
 
     Exit code 1 if it does not fit, 2 for a mistake.
     """
-    from gpunet.cli.train import open_dataset
     from gpunet.model import Model
     from gpunet.report.console import working
     from gpunet.train.lr_find import growing
@@ -65,8 +65,7 @@ def lr_find(
     )
     made = affordable_plan(config.net, told.batch, device, told.budget, **options.train_settings(told))
     dataset = open_dataset(replace(config, train=told), tell=not json)
-    # NumPy's warnings of overflow say less than the test, which stops at a loss that is no number.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
+    quiet()
     with Model(config.net, device=made.device, optimizer=told.learning, seed=told.seed, plan=made) as model:
         if told.weights is not None:
             started = start_from_weights(model, told)

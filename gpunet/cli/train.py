@@ -1,7 +1,6 @@
 """`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
 
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.dataset import dataset_of
+from gpunet.cli.dataset import open_dataset
 from gpunet.cli.guard import complain
 from gpunet.cli.starting import starting_config
-from gpunet.cli.trained import tell_of_white
+from gpunet.cli.trained import quiet, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from gpunet.data import Dataset
     from gpunet.memory.plan import Plan
     from gpunet.model import Model
     from gpunet.net.config import Config, TrainConfig
@@ -305,26 +303,12 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     return made
 
 
-def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
-    """The data that the config asks for, and a line about them if asked to `tell`.
-
-    Raises DataError where the net cannot use them.
-    """
-    dataset = dataset_of(config.net, config.train)
-    if tell:
-        typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
-    if tell and dataset.note:
-        typer.echo(dataset.note)
-    return dataset
-
-
 @contextmanager
 def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
     """Whatever stops a run, keep and say what is left of it."""
     from gpunet.train.stop import Stopped
 
-    # NumPy's warnings of overflow say less than the trainer, which stops at a loss that is no number.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
+    quiet()
     try:
         yield
     except Stopped as stopped:

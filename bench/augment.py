@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.common import RESULTS, save
 from gpunet.data import Dataset, Split, digits
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.augment import Augment
 from gpunet.net.config import Config, load_config
 from gpunet.net.net import Net

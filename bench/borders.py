@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.common import RESULTS, save
 from gpunet import Model, Net, ScoreMap, load, slide
-from gpunet.demo import PATTERN, demo_config, demo_data, learn, new_page
+from gpunet.use.demo import PATTERN, demo_config, demo_data, learn, new_page
 
 PADDED = "[CONV3-16 -> RELU]*2 -> POOL2 -> CONV3-32 -> RELU -> POOL2 -> FC-64 -> RELU -> FC-11"
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from bench.common import RESULTS, save
 from gpunet.data import AnySplit, Dataset, batches, digits, load, loader
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.augment import Augment
 from gpunet.net.config import load_config
 from gpunet.net.net import Net

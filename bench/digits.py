@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.common import RESULTS, save
 from gpunet.data import load
-from gpunet.model import Model, choose_device
+from gpunet.model.model import Model, choose_device
 from gpunet.net.config import Config, load_config
-from gpunet.optimizers import optimizer
+from gpunet.optimize.optimizers import optimizer
 from gpunet.train.trainer import Trainer
 
 

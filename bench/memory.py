@@ -19,14 +19,14 @@ import gpunet
 from bench.common import RESULTS, save
 from bench.gpu.table import Table, as_text, number
 from bench.tracker import Peaks, describe
-from gpunet.choose import MAX_COST
-from gpunet.fitter import Rung, ladder
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
-from gpunet.planner import WAYS
+from gpunet.planning.choose import MAX_COST
+from gpunet.planning.fitter import Rung, ladder
+from gpunet.planning.planner import WAYS
 from gpunet.program.tensor import Kind
-from gpunet.resources import config_names
+from gpunet.system.resources import config_names
 
 BUDGETS = ("3GiB", "4GiB", "6GiB", "8GiB", "11GiB", "12GiB")
 RESERVE = "512MiB"

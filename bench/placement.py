@@ -21,7 +21,7 @@ from bench.gpu.table import Table, as_text, number
 from gpunet.memory.arena import Placement, place
 from gpunet.memory.validate import validate
 from gpunet.program.program import Mode
-from gpunet.resources import config_names
+from gpunet.system.resources import config_names
 from tests.hard_plans import hard_plan
 
 BATCHES = (1, 16, 64, 128)

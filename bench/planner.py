@@ -18,8 +18,8 @@ import gpunet
 from bench.common import RESULTS, save
 from bench.gpu.table import Table, as_text, number
 from gpunet import FC, Conv, MaxPool, Net, ReLU
-from gpunet.choose import MAX_COST
 from gpunet.layers.layer import Layer
+from gpunet.planning.choose import MAX_COST
 
 LAYERS = (10, 25, 50, 100, 200)
 BATCH = 64

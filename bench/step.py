@@ -20,7 +20,7 @@ from bench.common import RESULTS, environment, save
 from bench.gpu.peer import TorchTrainer
 from bench.gpu.timing import HostClock, medians, race
 from gpunet.devices.cpu.threads import thread_count
-from gpunet.model import Model
+from gpunet.model.model import Model
 
 LEARNING_RATE = 0.01
 LOSS_TOLERANCE = 1e-4

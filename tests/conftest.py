@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunet import cache
 from gpunet.devices import open_device
 from gpunet.devices.cuda import reserve
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.device import Device
+from gpunet.system import cache
 from tests.emulator.bench import Bench
 from tests.emulator.driver import ORDERS, EmulatorDriver
 

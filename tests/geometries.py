@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gpunet.volume import FitPolicy, Volume, pair, sides, size_text, window_output
+from gpunet.program.volume import FitPolicy, Volume, pair, sides, size_text, window_output
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from gpunet.compile.recompute import saved
 from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.compile.ways import BEFORE, Ways
 from gpunet.devices.device import Device
-from gpunet.learning import Learning
 from gpunet.net.config import dump, load, load_config
+from gpunet.optimize.learning import Learning
 from tests.test_ways import LIMIT, lowered, planned
 
 N = 5

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.mutations import FAMILIES, Mutant, all_mutants
+from tests.mutations import Mutant, all_mutants
 from tests.with_kernels import NOT_COMPILED
 
 MUTANTS = all_mutants()
@@ -33,8 +34,9 @@ def main(names: list[str]) -> int:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # compiled once for all mutants that leave a file alone
-        sound = judge(None, Path(folder))
-        if sound:
+        files = sorted({file for mutant in chosen for file in mutant.matters_to})
+        print(f"{len(chosen)} mutants; first the tests of {', '.join(files)} with the kernels as they are", flush=True)
+        if sound := judge(files, None, Path(folder)):
             print(f"the kernels as they are fail {sound}: mend that first")
             return 1
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -50,7 +52,7 @@ NOT_THERE = "NOT THERE"
 
 def _try(mutant: Mutant, folder: Path) -> str:
     try:
-        verdict = judge(mutant, folder) or SURVIVED
+        verdict = judge(mutant.matters_to, mutant, folder) or SURVIVED
     except ValueError as error:
         print(error)
         verdict = NOT_THERE
@@ -58,15 +60,14 @@ def _try(mutant: Mutant, folder: Path) -> str:
     return verdict
 
 
-def judge(mutant: Mutant | None, folder: Path) -> str:
-    """Which test fails with this mutant, or with the kernels as they are; "" if none does."""
+def judge(files: Sequence[str], mutant: Mutant | None, folder: Path) -> str:
+    """Which test of these files of ops fails with this mutant, or with the kernels as they are; "" if none does."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         for path in KERNELS.iterdir():
             Path(place, path.name).write_bytes(path.read_bytes())
         if mutant:
             mutant.apply(Path(place))
         report = Path(place, "failed")
-        files = mutant.matters_to if mutant else FAMILIES
         command = [sys.executable, "-m", "tests.with_kernels", place, str(report), *files]
         try:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)

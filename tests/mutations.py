@@ -9,9 +9,6 @@ from pathlib import Path
 
 from gpunet.devices.cuda.source import kernel_files
 
-FAMILIES = ("fc", *kernel_files())
-"""The files of ops, each with tests of its own."""
-
 USERS = {
     "items": ("relu", "update"),
     "elementwise": ("image", "relu", "update"),

@@ -9,7 +9,7 @@ import numpy as np
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.errors import ShapeError
-from gpunet.volume import FitPolicy, output_size
+from gpunet.program.volume import FitPolicy, output_size
 from tests.ops import Spec, run_op
 
 FILES = {name: op.__module__.rpartition(".")[2] for name, op in open_device("cpu").ops.items()}

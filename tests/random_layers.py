@@ -24,7 +24,7 @@ from gpunet.layers.merge import Add, Concat
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
-from gpunet.volume import FIT_POLICIES
+from gpunet.program.volume import FIT_POLICIES
 
 Fields = dict[str, Any]
 Rng = np.random.Generator

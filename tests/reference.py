@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpunet import FC, Conv, Hinge, MaxPool, Net, ReLU, SoftmaxCrossEntropy
-from gpunet.volume import pair, sides
+from gpunet.program.volume import pair, sides
 
 
 @dataclass

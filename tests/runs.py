@@ -10,8 +10,8 @@ import numpy as np
 from gpunet import Augment, Learning, Model, Net, load
 from gpunet.data import Dataset, Split
 from gpunet.memory.plan import Plan
-from gpunet.optimizers import OPTIMIZERS, Optimizer
-from gpunet.planner import plan
+from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer
+from gpunet.planning.planner import plan
 from gpunet.train.checkpoint import Checkpoint, latest
 from gpunet.train.folder import RunFolder
 from gpunet.train.resume import resume

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from gpunet import DataError, Model, ShapeError, load
-from gpunet.activations import activations
 from gpunet.devices.device import Device
 from gpunet.net.augment import Augment
 from gpunet.net.net import Net
+from gpunet.use.activations import activations
 
 CHAIN = "INPUT[8x8x2] -> CONV3-3 -> RELU -> POOL2 -> CONV3-4 -> BN -> RELU -> DROPOUT -> FC-5 -> RELU -> FC-3"
 BRANCHES = "INPUT[6x6x2] -> CONV3-4 -> { CONV3-4 -> RELU + ID } -> { CONV1-2 | POOL3(S=1,P=1) } -> RELU -> FC-3"

@@ -12,7 +12,7 @@ from bench.peer.net import torch_net
 from gpunet import BatchNorm, Dropout, Model, Net
 from gpunet.devices.device import Device
 from gpunet.layers import layer_types
-from gpunet.resources import config_names
+from gpunet.system.resources import config_names
 from tests.conftest import ON_GPU, make_device
 from tests.nets import shipped
 from tests.random_layers import FIELDS, Case, random_case

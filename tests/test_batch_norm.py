@@ -12,7 +12,7 @@ from gpunet.compile.chunk import chunk_cuts, cut_points
 from gpunet.compile.recompute import saved
 from gpunet.compile.ways import Ways
 from gpunet.data.dataset import Dataset, Split
-from gpunet.fitter import ladder, survey
+from gpunet.planning.fitter import ladder, survey
 from gpunet.train.trainer import Trainer
 from gpunet.train.weights import restore_weights, save_weights
 from tests import oracle

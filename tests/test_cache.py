@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import gpunet
-from gpunet import DataError, DeviceError, cache
+from gpunet import DataError, DeviceError
 from gpunet.devices.cuda import present, reserve
+from gpunet.system import cache
 from tests.conftest import GPU
 from tests.nets import blocks
 

@@ -21,7 +21,7 @@ from tests.runs import BATCH, NET
 
 ROOT = Path(__file__).parent.parent
 CALLS = ("open", "write", "fsync", "close", "replace", "unlink")
-"""All that changes a file, as gpunet.files calls it."""
+"""All that changes a file, as gpunet.system.files calls it."""
 
 TENSORS = 14
 """Of the net with momentum; header and checksum are two pieces more."""

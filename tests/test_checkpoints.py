@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gpunet import FC, Conv, MaxPool, Net, ReLU
-from gpunet.choose import bound
 from gpunet.compile.checkpoints import STATES, Link, cheapest, links
 from gpunet.compile.chunk import cut_points, run_in_chunks
 from gpunet.compile.lower import lower
@@ -16,7 +15,8 @@ from gpunet.compile.rewrite import rewrite
 from gpunet.compile.ways import BEFORE, Ways, apply
 from gpunet.devices import target
 from gpunet.memory.plan import live_bytes
-from gpunet.optimizers import Momentum
+from gpunet.optimize.optimizers import Momentum
+from gpunet.planning.choose import bound
 from gpunet.program.program import Program
 from tests.nets import random_net, vgg16
 

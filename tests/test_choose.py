@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 
 import gpunet
-from gpunet import BudgetError, Conv, Kind, MaxPool, Model, Net, Plan, ReLU, planner
-from gpunet.choose import Chooser, bound
+from gpunet import BudgetError, Conv, Kind, MaxPool, Model, Net, Plan, ReLU
 from gpunet.compile.lower import lower
 from gpunet.compile.recompute import extra_flops
 from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
-from gpunet.fitter import fit, ladder
 from gpunet.memory.arena import Placement, place
 from gpunet.memory.plan import arrange, buffers
-from gpunet.optimizers import optimizer
-from gpunet.planner import plan_within
+from gpunet.optimize.optimizers import optimizer
+from gpunet.planning import planner
+from gpunet.planning.choose import Chooser, bound
+from gpunet.planning.fitter import fit, ladder
+from gpunet.planning.planner import plan_within
 from gpunet.program.program import Program
 from tests.nets import random_net, vgg16
 

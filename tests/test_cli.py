@@ -25,7 +25,7 @@ from gpunet.devices import target
 from gpunet.errors import DeviceError
 from gpunet.memory.size import format_bytes
 from gpunet.net.config import load_config
-from gpunet.optimizers import OPTIMIZERS
+from gpunet.optimize.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
@@ -453,7 +453,7 @@ def test_free_memory_is_asked_before_a_gpu_is_opened_to_choose_the_device(
         return "cpu"
 
     monkeypatch.setattr("gpunet.devices.cuda.probe.free_bytes", free_bytes)
-    monkeypatch.setattr("gpunet.model.choose_device", choose)
+    monkeypatch.setattr("gpunet.model.model.choose_device", choose)
     assert run("train", TINY, "--epochs", 1).exit_code == 0
     assert asked[:2] == ["free", "open"]
 
@@ -570,7 +570,7 @@ def test_a_device_that_is_not_there_says_what_to_do(run: Run, monkeypatch: pytes
     def missing(name: str) -> None:
         raise DeviceError(f"no {name} here: use --device cpu")
 
-    monkeypatch.setattr("gpunet.model.open_device", missing)
+    monkeypatch.setattr("gpunet.model.model.open_device", missing)
     said(run("train", "vgg_digits", "--device", "cuda", "--epochs", 1), 2, "no cuda here: use --device cpu")
 
 
@@ -585,8 +585,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "most_s", "without"),
     [
-        (["--help"], 0.5, ["numpy", "tomllib", "safetensors", "gpunet.model"]),
-        (["plan", "vgg16"], 1.5, ["numpy", "safetensors", "gpunet.model", "cupy"]),
+        (["--help"], 0.5, ["numpy", "tomllib", "safetensors", "gpunet.model.model"]),
+        (["plan", "vgg16"], 1.5, ["numpy", "safetensors", "gpunet.model.model", "cupy"]),
     ],
 )
 def test_answers_come_at_once(arguments: list[str], most_s: float, without: list[str]) -> None:
@@ -674,7 +674,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["gpunet.cli.app", "typer", "gpunet.errors", "gpunet.planner", "rich.table"])
+@pytest.mark.parametrize(
+    "module", ["gpunet.cli.app", "typer", "gpunet.errors", "gpunet.planning.planner", "rich.table"]
+)
 def test_ctrl_c_is_heard_while_the_program_starts(module: str, folder: Path) -> None:
     command = [sys.executable, "-c", CTRL_C_AT_IMPORT.format(module=module)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

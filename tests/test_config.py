@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError, ShapeError
 from gpunet.layers import layer_types
 from gpunet.layers.conv import Conv
@@ -26,8 +25,9 @@ from gpunet.net.net import Net, Node
 from gpunet.net.pattern import parse
 from gpunet.net.toml_lines import lines_of
 from gpunet.net.words import listed
-from gpunet.optimizers import OPTIMIZERS
-from gpunet.volume import Volume
+from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.program.volume import Volume
+from gpunet.system import resources
 
 
 def written(folder: Path, text: str | bytes, name: str = "my.toml") -> Path:

@@ -10,7 +10,7 @@ import gpunet
 from gpunet import FC, ConfigError, Conv, MaxPool, Net, ReLU, ShapeError, Volume
 from gpunet.devices import target
 from gpunet.program.chunks import chunk_rows, chunks
-from gpunet.volume import pair, sides
+from gpunet.program.volume import pair, sides
 from tests import oracle
 from tests.geometries import COMMON, FILTERS, Geometry
 from tests.layer_checks import check_net, check_words

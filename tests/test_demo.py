@@ -12,9 +12,9 @@ from gpunet import ScoreMap, slide
 from gpunet.cli.app import app
 from gpunet.data import digits
 from gpunet.data.picture import read_scaled
-from gpunet.demo import CROP, DIGIT, FAR, GAP, MARGIN, NEAR, NOTHING, compose, crops, find, new_page, told_right
 from gpunet.report.found import draw_found
 from gpunet.train.weights import class_names, open_weights
+from gpunet.use.demo import CROP, DIGIT, FAR, GAP, MARGIN, NEAR, NOTHING, compose, crops, find, new_page, told_right
 
 Run = Callable[..., Result]
 

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 import gpunet
 from gpunet import FC, LRN, AvgPool, Conv, GlobalAvgPool, L2Pool, LocallyConnected, MaxPool, Model, Net, ReLU, describe
 from gpunet.cli.app import app
-from gpunet.field import Field, Window, union
 from gpunet.net.graph import INPUT
+from gpunet.program.field import Field, Window, union
+from gpunet.program.volume import pair
 from gpunet.report.as_json import as_text
 from gpunet.report.console import show
 from gpunet.report.description_json import description_json
 from gpunet.report.description_table import description_parts
-from gpunet.volume import pair
 from tests.nets import random_net, vgg16
 
 ALEXNET = (

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import gpunet
 from gpunet.cli.app import app
 from gpunet.net.config import load_config
-from gpunet.resources import config_names
+from gpunet.system.resources import config_names
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [

@@ -18,8 +18,8 @@ from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cpu.device import CpuArena, CpuDevice
 from gpunet.devices.cuda import present
 from gpunet.devices.cuda import probe as cuda
-from gpunet.doctor import STEP, Finding, examine, explain_shortage, free_bytes, trains
 from gpunet.errors import DeviceError, OutOfMemory
+from gpunet.use.doctor import STEP, Finding, examine, explain_shortage, free_bytes, trains
 from tests.conftest import make_device
 
 GIB = 2**30
@@ -36,7 +36,7 @@ def found(name: str, device: str = "cuda") -> Finding:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with nothing for a GPU."""
-    monkeypatch.setattr("gpunet.doctor.driver_version", lambda: None)
+    monkeypatch.setattr("gpunet.use.doctor.driver_version", lambda: None)
     monkeypatch.setattr("gpunet.devices.cuda.present.driver_version", lambda: None)
     monkeypatch.setattr(present, "which", lambda command: None)
     monkeypatch.setattr(cuda, "version", absent)
@@ -168,7 +168,7 @@ def test_a_system_that_has_a_command_for_the_driver_is_told_that(monkeypatch: py
 def test_a_step_whose_loss_is_no_number_is_a_bug_with_the_command_for_its_report(
     monkeypatch: pytest.MonkeyPatch, loss: float
 ) -> None:
-    monkeypatch.setattr("gpunet.model.Model.step", lambda *arguments: loss)
+    monkeypatch.setattr("gpunet.model.model.Model.step", lambda *arguments: loss)
     finding = found(STEP, "cpu")
     assert finding.found is None and not trains([finding], "cpu")
     assert finding.mend == f"the loss is {loss}, a bug: report it with what this prints: gpunet doctor --json"
@@ -195,7 +195,7 @@ def test_a_cpu_that_cannot_train_is_exit_code_2(monkeypatch: pytest.MonkeyPatch)
     def broken(name: str) -> None:
         raise DeviceError("the CPU is on fire: buy another")
 
-    monkeypatch.setattr("gpunet.model.open_device", broken)
+    monkeypatch.setattr("gpunet.model.model.open_device", broken)
     result = run()
     assert result.exit_code == 2
     assert "CPU: cannot train" in result.stdout and "not possible: the CPU is on fire: buy another" in result.stdout
@@ -288,7 +288,7 @@ def test_a_library_of_a_cuda_toolkit_is_found_by_its_path(monkeypatch: pytest.Mo
 
 def test_a_gpu_can_train_when_it_has_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "gpunet.model.open_device", lambda name: make_device("emulated") if name == "cuda" else open_device(name)
+        "gpunet.model.model.open_device", lambda name: make_device("emulated") if name == "cuda" else open_device(name)
     )
     findings = examine()
     assert trains(findings, "cuda")
@@ -376,7 +376,7 @@ def test_train_that_is_left_without_memory_after_planning_names_who_took_it(
             raise OutOfMemory(f"the GPU has 1 GiB free and {nbytes} bytes were asked for")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gpunet.model.open_device", lambda name: Full())
+    monkeypatch.setattr("gpunet.model.model.open_device", lambda name: Full())
     result = CliRunner().invoke(app, ["train", "vgg_digits", "--device", "cuda", "--budget", "2GiB"])
     assert result.exit_code == 2 and "Traceback" not in result.output
     for words in ("bytes were asked for", "game-42 (process 42) holds 4 GiB", "free now, the largest batch that fits"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpunet.errors import DataError
-from gpunet.files import locked, write_whole
+from gpunet.system.files import locked, write_whole
 
 
 def test_a_file_holds_what_was_written_and_nothing_lies_beside_it(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_lock_keeps_others_out_until_it_is_let_go(tmp_path: Path) -> None:
 def test_a_lock_goes_with_its_process_however_that_ends(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     script = (
-        "import sys, time; from pathlib import Path; from gpunet.files import locked\n"
+        "import sys, time; from pathlib import Path; from gpunet.system.files import locked\n"
         "with locked(Path(sys.argv[1]), ''):\n    print('held', flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -12,8 +12,8 @@ from gpunet.cli.app import app
 from gpunet.devices import open_device
 from gpunet.devices.cpu import fc as cpu_fc
 from gpunet.devices.device import Device
-from gpunet.gradients import MOST_KINKS, CheckedTensor, Compared, compare
 from gpunet.report.gradient_table import gradient_json
+from gpunet.use.gradients import MOST_KINKS, CheckedTensor, Compared, compare
 
 EVERYTHING = (
     "INPUT[8x7x3] -> CONV3-4 -> RELU -> POOL2(fit=pad) -> LRN -> LOCAL3-5 -> TANH -> DROPOUT -> AVGPOOL2(fit=crop) -> "

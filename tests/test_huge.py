@@ -27,7 +27,7 @@ from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.launch import BLOCK
 from gpunet.devices.cuda.source import kernel_folder
-from gpunet.volume import output_size
+from gpunet.program.volume import output_size
 from tests.device_arrays import new_array, read
 from tests.emulator.driver import GUARD, GUARD_BYTES, EmulatorDriver
 

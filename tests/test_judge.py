@@ -12,9 +12,9 @@ from gpunet.errors import DataError
 from gpunet.layers.hinge import Hinge
 from gpunet.layers.loss import Loss
 from gpunet.layers.softmax import SoftmaxCrossEntropy
+from gpunet.model.scores import first, ranks, softmax
 from gpunet.net.net import Net
 from gpunet.report.evaluation_table import evaluation_json
-from gpunet.scores import first, ranks, softmax
 from gpunet.train.judge import Judged, image_losses, judge
 from gpunet.train.trainer import evaluate
 

@@ -13,8 +13,8 @@ import gpunet
 from gpunet import ConfigError, Dropout, Learning, Model, Net
 from gpunet.cli.app import app
 from gpunet.net.config import dump, load_config
-from gpunet.optimizers import OPTIMIZERS, Adam, Momentum
-from gpunet.optimizers import optimizer as find_optimizer
+from gpunet.optimize.optimizers import OPTIMIZERS, Adam, Momentum
+from gpunet.optimize.optimizers import optimizer as find_optimizer
 from tests.conftest import make_device
 from tests.layer_checks import check_savings, trained
 from tests.nets import BLOCKS, small
@@ -102,7 +102,9 @@ def test_norms_that_are_frozen_need_no_other_images():
     assert gpunet.plan(net, 400, **frozen, budget=1, ways=("micro-batches",)).ways.micro_batch
     with pytest.raises(ConfigError, match="bn2 takes its statistics over the images of a batch"):
         gpunet.plan(net, 1, optimizer=Learning(freeze=["bn1", "bn3"]))
-    assert "micro-batches" in [way for rung in gpunet.fitter.ladder(net, "66MiB", **frozen) for way in rung.ways]
+    assert "micro-batches" in [
+        way for rung in gpunet.planning.fitter.ladder(net, "66MiB", **frozen) for way in rung.ways
+    ]
 
 
 # -- in a model ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpunet import FC, ConfigError, Conv, Model, Net, ReLU, ShapeError, Volume, conv_matrix
-from gpunet.volume import pair
+from gpunet.program.volume import pair
 from tests import oracle
 from tests.geometries import COMMON, FILTERS, Geometry
 

@@ -21,9 +21,9 @@ from gpunet import (
     ShapeError,
     SoftmaxCrossEntropy,
 )
-from gpunet.bound import BoundProgram
 from gpunet.errors import DeviceError
-from gpunet.volume import windows
+from gpunet.model.bound import BoundProgram
+from gpunet.program.volume import windows
 from tests import reference
 from tests.conftest import make_device
 from tests.nets import random_net, small
@@ -404,7 +404,7 @@ def test_a_budget_too_small_is_refused_naming_the_batch_that_fits(cpu_device):
 
 
 def test_auto_chooses_the_cpu_where_there_is_no_gpu(monkeypatch):
-    from gpunet import model as module
+    from gpunet.model import model as module
 
     def refuse(name):
         raise DeviceError("no GPU")

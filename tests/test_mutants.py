@@ -1,6 +1,7 @@
 """The list of mutants fits the kernels as they are; its runner reports what it must. `make mutants` tries them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def test_the_exit_code_says_whether_all_were_caught(
 ) -> None:
     chosen = [Mutant("kernel", f"number {index}", "a.cu", "", "") for index in range(len(verdicts))]
 
-    def judge(mutant: Mutant | None, folder: Path) -> str:
+    def judge(files: Sequence[str], mutant: Mutant | None, folder: Path) -> str:
+        assert list(files) == ["a"]
         verdict = verdicts[chosen.index(mutant)] if mutant else ""
         if isinstance(verdict, Exception):
             raise verdict
@@ -76,13 +78,29 @@ def test_a_name_that_no_mutant_has_is_an_error(capsys: pytest.CaptureFixture[str
 def test_a_change_that_does_not_compile_is_not_a_mutant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     broken = Mutant("image_to_float", "nonsense", "image.cu", "* scale + shift;", "* scale + nonsense;")
-    assert mutants.judge(broken, tmp_path) == NOT_COMPILED
+    assert mutants.judge(["image"], broken, tmp_path) == NOT_COMPILED
 
 
 def test_mutants_are_not_tried_on_kernels_that_fail_as_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(mutants, "judge", lambda mutant, folder: "a test")
+    monkeypatch.setattr(mutants, "judge", lambda files, mutant, folder: "a test")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     assert mutants.main([]) == 1
     assert "as they are fail a test" in capsys.readouterr().out
+
+
+def test_the_kernels_as_they_are_are_tried_by_the_tests_of_what_is_chosen_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[tuple[str, ...]] = []
+
+    def judge(files: Sequence[str], mutant: Mutant | None, folder: Path) -> str:
+        tried.append(tuple(files))
+        return "a test" if mutant else ""
+
+    monkeypatch.setattr(mutants, "judge", judge)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert mutants.main(["clip_by_norm"]) == 0
+    assert set(tried) == {("clip",)}
+    assert "first the tests of clip with the kernels as they are" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from bench.gpu import tiny_steps
 from gpunet import FC, Conv, MaxPool, Model, Net, ReLU
 from gpunet.devices.cuda.arrays import Allocation
 from gpunet.devices.device import Device
-from gpunet.optimizers import OPTIMIZERS
+from gpunet.optimize.optimizers import OPTIMIZERS
 from tests.conftest import ON_GPU, make_device
 from tests.nets import small
 

@@ -8,7 +8,7 @@ import pytest
 import gpunet
 from gpunet import ConfigError, Kind, Model
 from gpunet.net.config import SETTINGS, TrainConfig
-from gpunet.optimizers import LIMITS, OPTIMIZERS, Adam, AdamW, Optimizer, optimizer
+from gpunet.optimize.optimizers import LIMITS, OPTIMIZERS, Adam, AdamW, Optimizer, optimizer
 from gpunet.program.program import RunTime
 from tests.conftest import make_device
 from tests.nets import small

@@ -59,7 +59,7 @@ def test_the_wheel_carries_kernels_configs_and_data(built: Path, tmp_path: Path)
 def test_the_unpacked_wheel_plans_and_finds_its_files(built: Path, tmp_path: Path) -> None:
     code = (
         "import gpunet\n"
-        "from gpunet import resources\n"
+        "from gpunet.system import resources\n"
         "print(gpunet.__file__)\n"
         "print(gpunet.plan(gpunet.load('vgg16'), batch=1).arena_bytes)\n"
         "print(resources.config_names())\n"
@@ -74,7 +74,7 @@ def test_the_unpacked_wheel_plans_and_finds_its_files(built: Path, tmp_path: Pat
 
 
 def test_a_checkout_uses_its_own_files(tmp_path: Path) -> None:
-    code = "from gpunet import resources; print(resources.config_path('vgg16'))"
+    code = "from gpunet.system import resources; print(resources.config_path('vgg16'))"
     assert run(ROOT, code).strip() == str(ROOT / "configs" / "vgg16.toml")
 
 

@@ -20,7 +20,7 @@ from gpunet.net.fields import missing
 from gpunet.net.net import Net
 from gpunet.net.pattern import MOST_LAYERS, MOST_NESTED, parse
 from gpunet.net.tree import One, Repeat
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 NOTES = "INPUT[32x32x3] -> [CONV3-64 -> RELU]*2 -> POOL2 -> [FC-128 -> RELU] -> FC-10"
 

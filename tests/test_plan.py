@@ -10,7 +10,7 @@ from gpunet.compile.rewrite import in_place
 from gpunet.devices import target
 from gpunet.memory.plan import arrange
 from gpunet.memory.size import format_bytes, parse_bytes
-from gpunet.optimizers import Momentum
+from gpunet.optimize.optimizers import Momentum
 from tests.nets import random_net, small, vgg16
 
 

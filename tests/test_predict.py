@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 import gpunet
-from gpunet import Net, cache
+from gpunet import Net
 from gpunet.devices import target
 from gpunet.devices.device import Device
 from gpunet.memory.plan import Plan
-from gpunet.predict import Kept, KeptOp, as_entry, file_name, load, op_key, predicted_images_per_second, scales
+from gpunet.planning.predict import Kept, KeptOp, as_entry, file_name, load, op_key, predicted_images_per_second, scales
 from gpunet.profile.keep import keep, summary
 from gpunet.profile.measure import profile
 from gpunet.program.program import Loop, Program
+from gpunet.system import cache
 from tests.nets import BLOCKS, blocks, tight_plan
 
 BATCH = 7

@@ -20,7 +20,7 @@ from gpunet import ConfigError, Model, Net
 from gpunet.cli.app import app
 from gpunet.devices.cuda import present
 from gpunet.devices.device import Device
-from gpunet.predict import predicted_images_per_second
+from gpunet.planning.predict import predicted_images_per_second
 from gpunet.profile.keep import keep_reserve
 from gpunet.profile.measure import profile
 from gpunet.profile.steps import op_times, random_batch, timed_calls

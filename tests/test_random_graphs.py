@@ -14,7 +14,7 @@ from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.compile.ways import BEFORE, Ways
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
-from gpunet.learning import Learning
+from gpunet.optimize.learning import Learning
 from tests.graphs import judge, random_graph
 from tests.test_ways import LIMIT, lowered, planned
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gpunet import Learning, Net, Plan, load, plan
-from gpunet.fitter import Rung, Survey
 from gpunet.memory.size import format_bytes
+from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
 from gpunet.report import console
 from gpunet.report.as_json import as_text, fit_json, plan_json

@@ -20,8 +20,8 @@ from gpunet.data import Split
 from gpunet.data.folder import FileSplit
 from gpunet.devices.cpu import threads
 from gpunet.errors import ConfigError, DataError
-from gpunet.optimizers import OPTIMIZERS
-from gpunet.schedules import Plateau, Step
+from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.optimize.schedules import Plateau, Step
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, read
 from gpunet.train.resume import fingerprint, resume
 from gpunet.train.trainer import Trainer

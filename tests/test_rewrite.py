@@ -13,7 +13,7 @@ from gpunet.compile.recompute import recompute
 from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.devices import target
 from gpunet.memory.plan import live_bytes
-from gpunet.optimizers import Momentum
+from gpunet.optimize.optimizers import Momentum
 from tests.nets import random_net, small, vgg16
 
 SUBSETS = [without for count in range(len(REWRITES) + 1) for without in combinations(REWRITES, count)]

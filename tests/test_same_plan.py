@@ -17,7 +17,7 @@ from gpunet.cli.options import train_settings, training
 from gpunet.data import load as load_data
 from gpunet.memory.plan import Plan
 from gpunet.net.config import load_config
-from gpunet.optimizers import Adam, AdamW, Momentum
+from gpunet.optimize.optimizers import Adam, AdamW, Momentum
 from gpunet.train.lr_find import RateTest, lr_find
 
 NET = 'input = "8x8x1"\nnet = "CONV3-16 -> RELU -> CONV3-16 -> RELU -> POOL2 -> FC-40 -> FC-10"\n'

@@ -12,8 +12,8 @@ from torch.optim import lr_scheduler as peer
 
 from gpunet.errors import ConfigError
 from gpunet.net.config import SHAPES, Config, TrainConfig, dump, load_config
-from gpunet.schedules import SCHEDULES, Constant, Cosine, Exponential, Plateau, Schedule, Step, schedule
-from gpunet.span import Span, parse_span
+from gpunet.optimize.schedules import SCHEDULES, Constant, Cosine, Exponential, Plateau, Schedule, Step, schedule
+from gpunet.optimize.span import Span, parse_span
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.schedule import Rates
 

@@ -7,8 +7,8 @@ import pytest
 import gpunet
 from gpunet import Model
 from gpunet.net.config import load_config
-from gpunet.optimizers import OPTIMIZERS
-from gpunet.resources import config_names
+from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.system.resources import config_names
 from tests.conftest import make_device
 from tests.nets import shipped
 

@@ -17,9 +17,9 @@ from gpunet.cli.app import app
 from gpunet.data.picture import grey, read_scaled
 from gpunet.errors import ConfigError, DataError
 from gpunet.net.config import dump_net
-from gpunet.sliding import slide
 from gpunet.train import checkpoint
 from gpunet.train.weights import class_names, open_weights, read_about, restore_weights, save_weights
+from gpunet.use.sliding import slide
 
 PATTERN = "INPUT[12x10x3] -> CONV3-4(P=0) -> RELU -> POOL2 -> FC-6 -> RELU -> FC-4"
 HEADED = "INPUT[12x10x3] -> CONV3-4 -> RELU -> AUX(weight=0.3)[GAP -> FC-4] -> POOL2 -> FC-4"
@@ -222,7 +222,7 @@ def test_slide_scales_a_grey_picture_and_draws(run: Run, tmp_path: Path, page: n
 
 def test_heat_maps_lie_where_the_crops_are(tmp_path: Path) -> None:
     from gpunet.report.heat_map import draw
-    from gpunet.sliding import ScoreMap
+    from gpunet.use.sliding import ScoreMap
 
     scored = ScoreMap(np.zeros((3, 4, 2)), (12, 10), (4, 2))
     figure = draw(np.zeros((20, 16, 1), np.uint8), scored, [1], ["one", "two"])

@@ -8,8 +8,8 @@ from gpunet import Conv, Model, Net, load
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError, GpunetError, ShapeError
 from gpunet.layers.fc import FC
-from gpunet.net.convert import convert_weights
-from gpunet.sliding import Axis, ScoreMap, net_stride, plan_sweep, slide
+from gpunet.net.weights import convert_weights
+from gpunet.use.sliding import Axis, ScoreMap, net_stride, plan_sweep, slide
 
 HEADED = """
 INPUT[14x12x2] -> CONV3-4 -> RELU -> { CONV3-3 | ID } -> POOL2 -> AUX(weight=0.3)[FC-6 -> RELU -> FC-5]

@@ -77,7 +77,7 @@ def test_a_signal_ends_a_run_that_then_goes_on_as_if_never_stopped(
 SLOW = """
 import os, signal, sys, time
 from gpunet.train import folder
-from gpunet.model import Model
+from gpunet.model.model import Model
 step = Model.step
 def slow(self, images, labels):
     loss = step(self, images, labels)
@@ -325,7 +325,7 @@ def test_what_an_update_breaks_through_the_norm_of_all_gradients_is_laid_at_no_l
 
 @overflows
 def test_a_run_in_rounds_names_its_layer_too() -> None:
-    from gpunet.planner import plan
+    from gpunet.planning.planner import plan
 
     net = load("INPUT[4x4x1] -> CONV3-2 -> RELU -> CONV3-2 -> RELU -> FC-3")
     small = plan(net, 64, device="cpu", budget=1, max_cost=1, ways=("micro-batches",))

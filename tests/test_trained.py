@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from gpunet import Model, load
 from gpunet.cli.app import app
 from gpunet.data import digits
+from gpunet.model.scores import softmax
 from gpunet.net.config import dump_net, load_config
-from gpunet.scores import softmax
 from gpunet.train.history import read_history
 from gpunet.train.start import with_classes
 from gpunet.train.weights import OtherNet, layer_of, open_weights, restore_weights, save_weights

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gpunet.devices.cpu.threads import thread_count
-from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer
+from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
 from tests import oracle
 from tests.conftest import make_device
 from tests.mutations import mutants_of

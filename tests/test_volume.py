@@ -3,7 +3,7 @@
 import pytest
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.volume import Volume, output_size, window_output
+from gpunet.program.volume import Volume, output_size, window_output
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from gpunet.data import digits
 from gpunet.data.dataset import Dataset
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config
 from gpunet.train.trainer import Progress, Trainer, Watcher
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpunet.layers.conv import Conv
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.net import Net, Node
-from gpunet.planner import plan
+from gpunet.planning.planner import plan
 from gpunet.profile.steps import op_times, random_batch, timed_calls
-from gpunet.volume import pair, sides, size_text
+from gpunet.program.volume import pair, sides, size_text
 
 from .nets import LEARNING_RATE, Case, as_floats
 from .peer import set_tf32

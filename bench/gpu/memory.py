@@ -7,8 +7,8 @@ from typing import Any
 from gpunet.devices import target
 from gpunet.devices.cuda.meter import Nvml
 from gpunet.memory.size import format_bytes
-from gpunet.model import Model
-from gpunet.planner import plan
+from gpunet.model.model import Model
+from gpunet.planning.planner import plan
 from gpunet.profile.memory import Meter, Peak
 from gpunet.profile.steps import random_batch
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gpunet.memory.size import format_bytes
-from gpunet.model import Model
-from gpunet.planner import plan
+from gpunet.model.model import Model
+from gpunet.planning.planner import plan
 from gpunet.profile.steps import Clock, random_batch
 
 from .nets import LEARNING_RATE, Case, as_floats

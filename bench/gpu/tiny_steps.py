@@ -34,10 +34,10 @@ from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.layers import layer_types
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.fields import missing
-from gpunet.optimizers import OPTIMIZERS
-from gpunet.planner import plan
+from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.planning.planner import plan
 
 BATCH = 5
 

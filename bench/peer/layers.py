@@ -29,7 +29,7 @@ from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
 from gpunet.layers.window import Pool
-from gpunet.volume import Volume, pair
+from gpunet.program.volume import Volume, pair
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ def affordable_plan(
 
     Raises BudgetError where it does not fit.
     """
-    from gpunet.model import choose_device, require_fit
-    from gpunet.planner import plan
+    from gpunet.model.model import choose_device, require_fit
+    from gpunet.planning.planner import plan
 
     free = options.free_bytes(device) if budget is None else {}  # before opening a GPU takes some of it
     settings |= {"device": choose_device(device)}

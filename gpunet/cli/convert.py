@@ -32,7 +32,7 @@ def convert(
     Exit code 2 for a mistake.
     """
     from gpunet.net.config import dump_net
-    from gpunet.net.convert import convert_weights
+    from gpunet.net.weights import convert_weights
     from gpunet.train.weights import open_weights, read_about, save_weights
 
     if out.exists():

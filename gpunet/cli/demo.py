@@ -9,8 +9,8 @@ from gpunet.cli import options
 from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gpunet.demo import Page
-    from gpunet.sliding import ScoreMap
+    from gpunet.use.demo import Page
+    from gpunet.use.sliding import ScoreMap
 
 PAGE, WEIGHTS, FOUND = "page.png", "weights.safetensors", "found.png"
 
@@ -27,13 +27,13 @@ def demo(
     Exit code 2 for a mistake.
     """
     from gpunet.data.picture import save_picture
-    from gpunet.demo import CLASSES, demo_config, demo_data, learn, new_page
-    from gpunet.files import check_place
     from gpunet.net.config import dump_net
-    from gpunet.sliding import slide
+    from gpunet.system.files import check_place
     from gpunet.train.folder import make_folder
     from gpunet.train.screen import Screen
     from gpunet.train.weights import save_weights
+    from gpunet.use.demo import CLASSES, demo_config, demo_data, learn, new_page
+    from gpunet.use.sliding import slide
 
     make_folder(out)
     for name in (PAGE, WEIGHTS, FOUND):
@@ -50,9 +50,9 @@ def demo(
 
 def _tell(page: "Page", scored: "ScoreMap", out: Path) -> None:
     """Say and draw what was found, and how to look further."""
-    from gpunet.demo import CLASSES, CROP, DIGIT, chances, find, told_right
     from gpunet.report.canvas import check_plot
     from gpunet.report.found import save_found
+    from gpunet.use.demo import CLASSES, CROP, DIGIT, chances, find, told_right
 
     found = find(scored)
     correct = told_right(found, page)

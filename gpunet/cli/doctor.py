@@ -10,7 +10,7 @@ from gpunet.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gpunet.doctor import Finding
+    from gpunet.use.doctor import Finding
 
 
 def doctor(json: options.Json = False) -> None:
@@ -18,7 +18,7 @@ def doctor(json: options.Json = False) -> None:
 
     Exit code 0 if the CPU can train, with or without a GPU, else 2.
     """
-    from gpunet.doctor import examine, trains
+    from gpunet.use.doctor import examine, trains
 
     findings = examine()
     if json:
@@ -35,7 +35,7 @@ def doctor(json: options.Json = False) -> None:
 
 def doctor_parts(findings: "Sequence[Finding]") -> list["Table | str"]:
     """The findings and what they mean, ready to show."""
-    from gpunet.doctor import trains
+    from gpunet.use.doctor import trains
 
     parts: list[Table | str] = []
     for device, title in (("cpu", "CPU"), ("cuda", "GPU")):
@@ -48,7 +48,7 @@ def _table(findings: "Sequence[Finding]", device: str) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from gpunet.doctor import STEP
+    from gpunet.use.doctor import STEP
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for finding in findings:
@@ -60,7 +60,7 @@ def _table(findings: "Sequence[Finding]", device: str) -> "Table":
 
 def doctor_json(findings: "Sequence[Finding]") -> dict[str, Any]:
     """`cpu_trains`, `cuda_trains`, and every finding; `mend` is null where nothing is missing."""
-    from gpunet.doctor import trains
+    from gpunet.use.doctor import trains
 
     return {
         "cpu_trains": trains(findings, "cpu"),

@@ -37,8 +37,8 @@ def fit(
 
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
-    from gpunet.fitter import survey, too_small
     from gpunet.memory.size import format_bytes, parse_bytes
+    from gpunet.planning.fitter import survey, too_small
     from gpunet.report.console import working
 
     config = options.read_net(net, width, input)

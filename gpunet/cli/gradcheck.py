@@ -25,8 +25,8 @@ def gradcheck(
 
     Exit code 1 where a gradient is wrong, 2 for a mistake.
     """
-    from gpunet.gradients import gradcheck as check
     from gpunet.report.console import working
+    from gpunet.use.gradients import gradcheck as check
 
     config = options.read_net(net, width, input)
     with working("comparing gradients") as say:

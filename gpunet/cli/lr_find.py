@@ -40,7 +40,7 @@ def lr_find(
 
     Exit code 1 if it does not fit, 2 for a mistake.
     """
-    from gpunet.model import Model
+    from gpunet.model.model import Model
     from gpunet.report.console import working
     from gpunet.train.lr_find import growing
     from gpunet.train.lr_find import lr_find as test

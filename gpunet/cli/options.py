@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.errors import ConfigError
-from gpunet.optimizers import OPTIMIZERS
+from gpunet.optimize.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config, TrainConfig
@@ -229,8 +229,8 @@ def check_fitting(
 
 def fit_settings(without: Iterable[str], max_cost: float | None, micro_batches: bool) -> dict[str, Any]:
     """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
-    from gpunet.choose import MAX_COST
-    from gpunet.planner import WAYS
+    from gpunet.planning.choose import MAX_COST
+    from gpunet.planning.planner import WAYS
 
     if micro_batches and max_cost == 0:
         raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")
@@ -243,7 +243,7 @@ def fit_settings(without: Iterable[str], max_cost: float | None, micro_batches: 
 
 def free_bytes(device: str) -> dict[str, int | None]:
     """Memory that nobody uses, by device; of those that `device` may come to mean."""
-    from gpunet import doctor
     from gpunet.devices import device_names
+    from gpunet.use import doctor
 
     return {name: doctor.free_bytes(name) for name in device_names() if device in ("auto", name)}

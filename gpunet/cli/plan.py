@@ -51,7 +51,7 @@ def plan(
     With a budget, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not (the
     largest batch that does is named), 2 for a mistake.
     """
-    from gpunet.planner import plan as make_plan
+    from gpunet.planning.planner import plan as make_plan
 
     if json and timeline:
         raise ConfigError("--json has every tensor with its steps anyway: leave out --timeline")
@@ -97,8 +97,8 @@ def plan(
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:
     """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
     from gpunet.errors import BudgetError
-    from gpunet.fitter import ALL_WAYS, fit, mixing
-    from gpunet.planner import plan
+    from gpunet.planning.fitter import ALL_WAYS, fit, mixing
+    from gpunet.planning.planner import plan
 
     assert made.budget_bytes is not None  # all fits where there is no budget
     try:

@@ -15,7 +15,7 @@ from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpunet.errors import DataError
-    from gpunet.model import Model
+    from gpunet.model.model import Model
 
 
 def predict(
@@ -97,7 +97,7 @@ def _predictions(
 
     from gpunet.data.loose import read_in_batches
     from gpunet.errors import DataError
-    from gpunet.scores import first, require_finite, softmax
+    from gpunet.model.scores import first, require_finite, softmax
 
     for group in read_in_batches(pictures, model.net.image.shape, model.batch, white):
         broken += [read for _, read in group if isinstance(read, DataError)]

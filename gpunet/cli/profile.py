@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpunet.cache import FOLDER_VARIABLE
 from gpunet.cli import options
 from gpunet.cli.guard import complain
 from gpunet.errors import DataError
+from gpunet.system.cache import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from gpunet.profile.measure import Profile

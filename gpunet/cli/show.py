@@ -138,12 +138,12 @@ def activations(
     device: options.DeviceOrAuto = options.AnyDevice.auto,
 ) -> None:
     """Draw what the layers of a net make of an image: some maps of each, or all of one layer."""
-    from gpunet.activations import activations as activations_of
+    from gpunet.model.scores import softmax
     from gpunet.net.words import nearest
     from gpunet.report.activation_picture import draw_activations, draw_layer, shown_layers
     from gpunet.report.canvas import check_plot, save
-    from gpunet.scores import softmax
     from gpunet.train.weights import class_names, open_weights, weights_file
+    from gpunet.use.activations import activations as activations_of
 
     check_plot(out, "gpunet show")
     path = weights_file(weights)

@@ -49,10 +49,10 @@ def slide(
     from gpunet.cli.trained import scoring_model, scoring_plan
     from gpunet.data.picture import read_scaled
     from gpunet.data.white import to_white
-    from gpunet.net.convert import convert_weights
+    from gpunet.net.weights import convert_weights
     from gpunet.report.slide_table import slide_json, slide_parts
-    from gpunet.sliding import plan_sweep
     from gpunet.train.weights import class_names, open_weights, weights_file, white_of
+    from gpunet.use.sliding import plan_sweep
 
     if out is not None:
         from gpunet.report.canvas import check_plot

@@ -15,11 +15,11 @@ from gpunet.cli.guard import complain
 from gpunet.cli.starting import starting_config
 from gpunet.cli.trained import quiet, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
-from gpunet.schedules import SCHEDULES
+from gpunet.optimize.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
-    from gpunet.model import Model
+    from gpunet.model.model import Model
     from gpunet.net.config import Config, TrainConfig
     from gpunet.train.board import Board
     from gpunet.train.folder import RunFolder
@@ -99,7 +99,7 @@ def train(
 
     Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    from gpunet.model import choose_device
+    from gpunet.model.model import choose_device
     from gpunet.train.board import FOLDER, writer_type
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning
@@ -187,8 +187,8 @@ def _run(
 ) -> None:
     """Train as planned, in a new folder or in that of the run that is gone on with."""
     from gpunet.net.config import dump
+    from gpunet.optimize.span import parse_span
     from gpunet.report.as_json import as_text, plan_json
-    from gpunet.span import parse_span
     from gpunet.train.environment import environment
     from gpunet.train.folder import RunFolder, held, open_folder, require_no_run
     from gpunet.train.start import start_from_weights
@@ -240,8 +240,8 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
 
 def _model(config: "Config", made: "Plan", settings: dict[str, Any]) -> "Model":
     """The model in its arena. Raises OutOfMemory, saying who holds the memory, where there is less than was planned."""
-    from gpunet.doctor import explain_shortage
-    from gpunet.model import Model
+    from gpunet.model.model import Model
+    from gpunet.use.doctor import explain_shortage
 
     told = config.train
     try:
@@ -285,8 +285,8 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     machine with more to spare.
     """
     from gpunet.memory.size import format_bytes
-    from gpunet.model import require_fit
-    from gpunet.planner import plan
+    from gpunet.model.model import require_fit
+    from gpunet.planning.planner import plan
     from gpunet.report.table import cost_line
     from gpunet.report.ways import describe, needed
 

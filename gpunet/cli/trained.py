@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gpunet.data import Dataset
     from gpunet.memory.plan import Plan
-    from gpunet.model import Model
+    from gpunet.model.model import Model
     from gpunet.net.config import TrainConfig
     from gpunet.net.net import Net
 
@@ -112,7 +112,7 @@ def scoring_plan(net: "Net", batch: int, device: options.AnyDevice, budget: str 
 
 def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]") -> "Model":
     """A model in that plan which holds the weights; those of auxiliary heads have no place in it."""
-    from gpunet.model import Model
+    from gpunet.model.model import Model
 
     quiet()
     model = Model(net, device=made.device, mode="infer", plan=made)

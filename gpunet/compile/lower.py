@@ -7,11 +7,11 @@ from zlib import crc32
 
 from gpunet.layers.loss import LOSS, LossTensors, emit_add_loss, loss_of
 from gpunet.layers.merge import emit_add
-from gpunet.learning import Learning, learning
 from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
-from gpunet.optimizers import Optimizer, cache_tensors
+from gpunet.optimize.learning import Learning, learning
+from gpunet.optimize.optimizers import Optimizer, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
 from gpunet.program.program import Attribute, Mode, Parameter, Program, RunTime
 from gpunet.program.tensor import Kind, Tensor

@@ -2,7 +2,7 @@
 
 from gpunet.data.arrays import read_npz
 from gpunet.data.dataset import Dataset, Split
-from gpunet.resources import data_path
+from gpunet.system.resources import data_path
 
 TEST_IMAGES = 360
 """The last ones, most of them by other writers than the rest."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from gpunet.data.sources import SOURCES, Remote, Source
 from gpunet.data.unpack import unpack
 from gpunet.errors import DataError
-from gpunet.files import locked
+from gpunet.system.files import locked
 
 ATTEMPTS = 4
 """How often a download that breaks off is taken up again by itself."""

@@ -23,7 +23,7 @@ import numpy as np
 from gpunet.data.raw import opened
 from gpunet.data.room import Room
 from gpunet.errors import DataError
-from gpunet.files import write_whole
+from gpunet.system.files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

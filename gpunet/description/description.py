@@ -6,7 +6,7 @@ from gpunet.description.blocks import Blocks, blocks
 from gpunet.description.facts import LayerFacts, layer_facts
 from gpunet.description.hints import Hint, hints
 from gpunet.net.net import Net
-from gpunet.planner import check_net
+from gpunet.planning.planner import check_net
 
 
 @dataclass(frozen=True)

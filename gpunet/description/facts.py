@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from gpunet.compile.lower import lower
 from gpunet.devices import target
-from gpunet.field import Field, Window, union
 from gpunet.layers.layer import Layer
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
-from gpunet.optimizers import optimizer
-from gpunet.volume import Volume
+from gpunet.optimize.optimizers import optimizer
+from gpunet.program.field import Field, Window, union
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from itertools import accumulate
 from math import prod
 
 from gpunet.description.facts import LayerFacts
-from gpunet.field import Window
 from gpunet.layers.conv import Conv
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.elementwise import Elementwise
@@ -18,7 +17,8 @@ from gpunet.layers.merge import Add
 from gpunet.layers.window import Pool
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
-from gpunet.volume import Volume
+from gpunet.program.field import Window
+from gpunet.program.volume import Volume
 
 MANY = 10**6
 """Values of an image, or parameters, from which on it is worth a word where they are."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gpunet.field import Window
 from gpunet.layers.layer import Layer, of, whole
 from gpunet.layers.window import Pool
 from gpunet.program.builder import Emitter
+from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from gpunet.layers.layer import Layer, Weights, require_number
 from gpunet.program.builder import Emitter
 from gpunet.program.program import RunTime
 from gpunet.program.tensor import Kind, Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

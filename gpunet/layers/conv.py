@@ -9,13 +9,13 @@ from math import gcd, prod
 from typing import ClassVar
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.field import Window
 from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_bool, require_fit, require_int, require_sizes
 from gpunet.program.builder import Emitter
 from gpunet.program.chunks import chunk_rows
+from gpunet.program.field import Window
 from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
-from gpunet.volume import FitPolicy, Padding, Pair, Volume, pair, sides, size_text, window_output, windows
+from gpunet.program.volume import FitPolicy, Padding, Pair, Volume, pair, sides, size_text, window_output, windows
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from gpunet.layers.layer import Layer, require_number
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute, RunTime
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

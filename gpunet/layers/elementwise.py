@@ -6,7 +6,7 @@ from typing import ClassVar
 from gpunet.layers.layer import Layer
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from gpunet.field import Window
 from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_int, whole
 from gpunet.program.builder import Emitter
+from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from math import inf, isfinite
 from typing import Any, ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.field import Window
 from gpunet.program.builder import Emitter
+from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
-from gpunet.volume import FIT_POLICIES, Volume
+from gpunet.program.volume import FIT_POLICIES, Volume
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from math import prod
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.field import Window
 from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_fit, require_int
 from gpunet.program.builder import Emitter
+from gpunet.program.field import Window
 from gpunet.program.tensor import ITEMSIZE, Tensor
-from gpunet.volume import FitPolicy, Volume, window_output
+from gpunet.program.volume import FitPolicy, Volume, window_output
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gpunet.errors import ConfigError
-from gpunet.field import Window
 from gpunet.layers.layer import Layer, require_int, require_number
 from gpunet.program.builder import Emitter
+from gpunet.program.field import Window
 from gpunet.program.program import Attribute
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

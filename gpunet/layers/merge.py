@@ -11,7 +11,7 @@ from gpunet.errors import ShapeError
 from gpunet.layers.layer import Layer, of
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True)

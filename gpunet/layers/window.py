@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.field import Window
 from gpunet.layers.layer import Layer, require_fit, require_int
-from gpunet.volume import FitPolicy, Volume, window_output
+from gpunet.program.field import Window
+from gpunet.program.volume import FitPolicy, Volume, window_output
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.net.fields import Range, problem, sizes_in
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 Normalization = Literal["imagenet", "cifar10", "cifar100", "mnist"]
 

@@ -19,9 +19,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from gpunet import resources
 from gpunet.errors import ConfigError, GpunetError
-from gpunet.learning import Decay, Learning
 from gpunet.net.document import Document
 from gpunet.net.fields import Amount, Length, Line, OneOf, Range, problem, types_of
 from gpunet.net.layer_text import MOST_NAME, START
@@ -29,11 +27,13 @@ from gpunet.net.net import Net
 from gpunet.net.pattern import parse
 from gpunet.net.reader import checked, read_augment, read_layers, read_loss, read_settings
 from gpunet.net.words import listed, nearest, printable, shown
-from gpunet.optimizers import OPTIMIZERS, Optimizer, optimizer
-from gpunet.optimizers import strangers as strangers_of_optimizer
-from gpunet.schedules import SCHEDULES, Metric, Schedule, schedule
-from gpunet.schedules import strangers as strangers_of_schedule
-from gpunet.span import parse_span
+from gpunet.optimize.learning import Decay, Learning
+from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
+from gpunet.optimize.optimizers import strangers as strangers_of_optimizer
+from gpunet.optimize.schedules import SCHEDULES, Metric, Schedule, schedule
+from gpunet.optimize.schedules import strangers as strangers_of_schedule
+from gpunet.optimize.span import parse_span
+from gpunet.system import resources
 
 Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
@@ -82,11 +82,11 @@ class TrainConfig:
     `data`      the name of a data set, or a path
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
-    `freeze`    layers that learn nothing, by name or pattern: see gpunet.learning.Learning
+    `freeze`    layers that learn nothing, by name or pattern: see gpunet.optimize.learning.Learning
     `rate_factors, decay, clip_value, clip_norm`
                 factors of the learning rate by name or pattern of layers, what weight decay is meant for, the most that
                 values of gradients and the norm of them all may be: see there
-    `schedule`  of the learning rate, one of gpunet.schedules
+    `schedule`  of the learning rate, one of gpunet.optimize.schedules
     `every, milestones, gamma, least_rate, metric, factor, patience`
                 settings of the schedule; None or (): what the schedule says
     `warmup`    how long the learning rate rises at first, like "500 steps" or "2 epochs"
@@ -96,7 +96,7 @@ class TrainConfig:
     `size, skip_broken`
                 of pictures in folders: what they are brought to, like "224x224"; whether broken ones are left out
     `reserve, without, max_cost, micro_batches`
-                how it is made to fit: see gpunet.planner.plan
+                how it is made to fit: see gpunet.planning.planner.plan
     `checkpoint_every`
                 how often a checkpoint is kept beside those of each epoch, like "1000 steps" or "30 minutes"
 

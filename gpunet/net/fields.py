@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 from gpunet.errors import ConfigError
 from gpunet.memory.size import parse_bytes
 from gpunet.net.words import nearest, shown
-from gpunet.span import parse_span, wording
+from gpunet.optimize.span import parse_span, wording
 
 MOST_DIGITS = 9
 """Digits of a number where its type gives no range."""

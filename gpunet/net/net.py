@@ -1,6 +1,6 @@
 """A Net: named layers in a graph, with the volume of each; it says nothing of memory, devices or training."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import lcm, prod
@@ -11,8 +11,9 @@ from gpunet.layers.layer import Layer, Weights
 from gpunet.layers.loss import Loss
 from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.augment import Augment
+from gpunet.net.convert import as_conv, as_fc
 from gpunet.net.graph import INPUT, check_graph
-from gpunet.volume import FIT_POLICIES, FitPolicy, Volume
+from gpunet.program.volume import FIT_POLICIES, FitPolicy, Volume
 
 SOFTMAX = SoftmaxCrossEntropy()
 """The loss of a net that does not say."""
@@ -134,16 +135,16 @@ class Net:
         return self.remade(nodes, input)
 
     def convolutional(self) -> "Net":
-        """The same net with its FC layers as CONV layers, which slide over a larger input; see gpunet.net.convert."""
-        from gpunet.net.convert import convolutional
-
-        return convolutional(self)
+        """The same net with its FC layers as CONV layers, which slide over a larger input; names and scores stay."""
+        return self._with_layers(as_conv)
 
     def fully_connected(self) -> "Net":
-        """The same net with the CONV layers that see their whole volume as FC layers; see gpunet.net.convert."""
-        from gpunet.net.convert import fully_connected
+        """The same net with the CONV layers that see their whole volume as FC layers; names and scores stay."""
+        return self._with_layers(as_fc)
 
-        return fully_connected(self)
+    def _with_layers(self, changed: Callable[..., Layer]) -> "Net":
+        """The same net with each layer as `changed` makes it of the layer and the volumes that it takes."""
+        return self.remade([replace(node, layer=changed(node.layer, *self.inputs(node))) for node in self.nodes])
 
     def remade(self, nodes: Sequence[Node], input: Volume | str | tuple[int, int, int] | None = None) -> "Net":
         """A net of other nodes, perhaps over another input, and with all else as here."""

@@ -27,7 +27,7 @@ from gpunet.net.layer_text import HEAD, IDENTITY, RESERVED, START, Definition, L
 from gpunet.net.tokens import Token
 from gpunet.net.tree import Branches, Head, Item, Pattern, Repeat
 from gpunet.net.words import shown
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 MOST_LAYERS = 10_000
 MOST_NESTED = 50

@@ -20,7 +20,7 @@ from gpunet.net.tokens import PatternError
 from gpunet.net.toml_lines import Path
 from gpunet.net.tree import Pattern
 from gpunet.net.words import listed, nearest, shown
-from gpunet.volume import FitPolicy, Volume
+from gpunet.program.volume import FitPolicy, Volume
 
 NOWHERE = Volume(1, 1, 1)
 """Stands for a volume that was not said or is wrong; the document then has a problem."""

@@ -9,7 +9,7 @@ from gpunet.layers.layer import Layer
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Node
 from gpunet.net.tokens import PatternError
-from gpunet.volume import Volume
+from gpunet.program.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)

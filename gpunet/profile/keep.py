@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from gpunet import cache
 from gpunet.devices.cuda import reserve
 from gpunet.devices.target import Reserve
-from gpunet.predict import Kept, KeptOp, as_entry, file_name, op_key, scales
+from gpunet.planning.predict import Kept, KeptOp, as_entry, file_name, op_key, scales
 from gpunet.profile.measure import Profile
+from gpunet.system import cache
 
 LEAST_MS = 1e-6
 """What a clock cannot see still takes some time."""

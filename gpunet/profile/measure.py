@@ -16,9 +16,9 @@ from gpunet.devices.cuda.present import driver_version
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError, DeviceError
 from gpunet.memory.plan import Plan
-from gpunet.model import Model, choose_device, require_fit
+from gpunet.model.model import Model, choose_device, require_fit
 from gpunet.net.net import Net
-from gpunet.planner import plan as make_plan
+from gpunet.planning.planner import plan as make_plan
 from gpunet.profile.memory import Memory, Meter, Peak
 from gpunet.profile.steps import OpTime, op_times, random_batch, timed_calls
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpunet.compile.recompute import AGAIN
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.net import Net
-from gpunet.predict import op_bytes
+from gpunet.planning.predict import op_bytes
 from gpunet.program.program import Op
 
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gpunet.fitter import Rung, Survey
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
+from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
 from gpunet.report.rows import Row, layer_rows, loss_rows
 from gpunet.report.ways import clips, made_again, rounds, step_flops

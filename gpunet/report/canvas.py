@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunet.errors import ConfigError
-from gpunet.files import check_place, write_whole
 from gpunet.net.words import printable
 from gpunet.report.names import shortened
+from gpunet.system.files import check_place, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

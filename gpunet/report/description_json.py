@@ -5,7 +5,7 @@ from typing import Any
 from gpunet.description.blocks import PATTERN, Blocks
 from gpunet.description.description import Description
 from gpunet.description.facts import LayerFacts
-from gpunet.field import Field
+from gpunet.program.field import Field
 
 
 def description_json(description: Description) -> dict[str, Any]:

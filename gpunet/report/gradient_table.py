@@ -6,8 +6,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gpunet.gradients import STEPS, TOLERANCE, CheckedTensor, GradientCheck
 from gpunet.report.table import NOTHING
+from gpunet.use.gradients import STEPS, TOLERANCE, CheckedTensor, GradientCheck
 
 NOTE = f"""\
 Gradients of the loss beside its slopes over steps of {STEPS[0]:g}, or {STEPS[1]:g} where the larger one meets a

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpunet.report.canvas import DPI, INK, drawing, fit, new_figure, save
 from gpunet.report.names import told_apart
-from gpunet.sliding import ScoreMap
+from gpunet.use.sliding import ScoreMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

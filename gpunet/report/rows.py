@@ -7,8 +7,8 @@ from gpunet.memory.plan import Plan
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.program.tensor import Kind
+from gpunet.program.volume import Volume
 from gpunet.report import ways
-from gpunet.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gpunet.memory.plan import Plan
 from gpunet.report.table import cost_line
-from gpunet.sliding import ScoreMap, Sweep
+from gpunet.use.sliding import ScoreMap, Sweep
 
 
 def slide_parts(

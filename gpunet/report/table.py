@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gpunet.fitter import Rung, Survey
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
+from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
 from gpunet.report import ways
 from gpunet.report.rows import Row, layer_rows, loss_rows

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gpunet.errors import DataError
-from gpunet.files import write_whole
-from gpunet.model import Model
-from gpunet.parameters import Parameters, finite
+from gpunet.model.model import Model
+from gpunet.model.parameters import Parameters, finite
+from gpunet.system.files import write_whole
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 

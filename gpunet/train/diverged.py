@@ -3,8 +3,8 @@
 import numpy as np
 
 from gpunet.errors import GpunetError
-from gpunet.model import Model
-from gpunet.parameters import finite
+from gpunet.model.model import Model
+from gpunet.model.parameters import finite
 
 
 class Diverged(GpunetError):

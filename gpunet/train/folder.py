@@ -11,10 +11,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from gpunet import files
 from gpunet.errors import ConfigError, DataError
 from gpunet.net.config import dump_net
-from gpunet.span import Span
+from gpunet.optimize.span import Span
+from gpunet.system import files
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, Broken, read, save
 from gpunet.train.diverged import broken
 from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, best

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpunet.batch import check_labels
 from gpunet.data.dataset import AnySplit
 from gpunet.data.loader import loader
 from gpunet.devices import open_device, target
 from gpunet.errors import DataError
 from gpunet.layers.loss import LOSS, Loss
-from gpunet.model import Model
+from gpunet.model.batch import check_labels
+from gpunet.model.model import Model
+from gpunet.model.scores import ranks, require_finite, softmax
 from gpunet.program.builder import Builder, Emitter
 from gpunet.program.tensor import Kind, Tensor
-from gpunet.scores import ranks, require_finite, softmax
 
 FEW = 5
 """Among so many classes with the highest scores a label is looked for, where there are more classes."""

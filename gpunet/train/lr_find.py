@@ -11,12 +11,12 @@ from math import isfinite, log10
 
 import numpy as np
 
-from gpunet.batch import check_last_batch
 from gpunet.data.batches import batches
 from gpunet.data.dataset import Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError
-from gpunet.model import Model
+from gpunet.model.batch import check_last_batch
+from gpunet.model.model import Model
 from gpunet.train.trainer import check_bytes
 
 LAST = 5

@@ -4,7 +4,7 @@ from math import inf
 from typing import Any
 
 from gpunet.errors import ConfigError
-from gpunet.schedules import Plateau, Schedule
+from gpunet.optimize.schedules import Plateau, Schedule
 from gpunet.train.metrics import EpochMetrics
 
 

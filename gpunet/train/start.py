@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpunet.errors import ConfigError, DataError
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.config import TrainConfig
 from gpunet.net.net import Net
 from gpunet.train.weights import OtherNet, layer_of, weights_for

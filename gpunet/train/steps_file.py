@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from time import monotonic
 
-from gpunet import files
 from gpunet.errors import DataError
+from gpunet.system import files
 from gpunet.train.metrics import StepMetrics, as_line, header
 
 SECONDS = 1.0

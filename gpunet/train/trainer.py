@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.batch import check_last_batch
 from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import DataError
-from gpunet.model import Model
+from gpunet.model.batch import check_last_batch
+from gpunet.model.model import Model
 from gpunet.net.net import Net
-from gpunet.schedules import Schedule, schedule
+from gpunet.optimize.schedules import Schedule, schedule
 from gpunet.train.diverged import diverged
 from gpunet.train.metrics import EpochMetrics, Mean
 from gpunet.train.schedule import Rates
@@ -63,7 +63,7 @@ class Watcher:
 class Trainer:
     """Trains `model` on `data` for `epochs` epochs.
 
-    `schedule`  one of gpunet.schedules, or its name; it changes the model's learning rate
+    `schedule`  one of gpunet.optimize.schedules, or its name; it changes the model's learning rate
     `warmup`    steps over which the rate rises at first
 
     The order of the images depends on `seed` and the epoch alone: with the same seed for the model, the same bits come

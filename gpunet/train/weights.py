@@ -14,11 +14,11 @@ import numpy as np
 
 from gpunet.data.raw import opened
 from gpunet.errors import DataError
-from gpunet.files import write_whole
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config, parse_config
 from gpunet.net.net import Net, Node
 from gpunet.net.words import printable
+from gpunet.system.files import write_whole
 from gpunet.train.checkpoint import DIGEST
 
 WEIGHTS = "weights.safetensors"

@@ -2,9 +2,9 @@
 
 from functools import cache as remembered
 
-from gpunet import cache
 from gpunet.devices.target import Reserve
 from gpunet.errors import DeviceError
+from gpunet.system import cache
 from gpunet.version import __version__
 
 __all__: tuple[str, ...] = ()  # no ops here

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from gpunet.bound import BoundProgram
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.memory.plan import Plan
+from gpunet.model.bound import BoundProgram
 from gpunet.program.tensor import Tensor
 
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from functools import cache
 from operator import index
 
-from gpunet.choose import MAX_COST, Choice, Chooser
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
 from gpunet.devices.target import Reserve
 from gpunet.errors import ConfigError
-from gpunet.learning import Learning, learning
 from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
-from gpunet.optimizers import Optimizer
+from gpunet.optimize.learning import Learning, learning
+from gpunet.optimize.optimizers import Optimizer
+from gpunet.planning.choose import MAX_COST, Choice, Chooser
 from gpunet.program.program import Mode, Program
 
 MAX_BATCH = 2**24

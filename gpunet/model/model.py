@@ -9,24 +9,24 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpunet.ahead import Ahead, Batch
-from gpunet.batch import check_enough, check_images, check_labels
-from gpunet.bound import BoundProgram
-from gpunet.choose import MAX_COST
 from gpunet.compile.chunk import mixing
 from gpunet.devices import open_device, target
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
-from gpunet.fitter import fit
-from gpunet.learning import Learning
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
+from gpunet.model.ahead import Ahead, Batch
+from gpunet.model.batch import check_enough, check_images, check_labels
+from gpunet.model.bound import BoundProgram
+from gpunet.model.parameters import Parameters, finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
-from gpunet.optimizers import Optimizer
-from gpunet.parameters import Parameters, finite
-from gpunet.planner import WAYS, check_net
-from gpunet.planner import plan as make_plan
+from gpunet.optimize.learning import Learning
+from gpunet.optimize.optimizers import Optimizer
+from gpunet.planning.choose import MAX_COST
+from gpunet.planning.fitter import fit
+from gpunet.planning.planner import WAYS, check_net
+from gpunet.planning.planner import plan as make_plan
 from gpunet.program.program import Mode, Op, Phase
 from gpunet.program.tensor import Tensor
 

@@ -54,7 +54,7 @@ def put(name: str, key: str, value: Any) -> Path:
 
     Raises DataError where it cannot be written.
     """
-    from gpunet.files import write_whole
+    from gpunet.system.files import write_whole
 
     path = folder() / name
     entries = {**read(name), key: value}

@@ -6,11 +6,11 @@ import numpy as np
 
 from gpunet.devices.device import Device
 from gpunet.errors import DataError, ShapeError
-from gpunet.model import Model, choose_device
+from gpunet.model.model import Model, choose_device
+from gpunet.model.parameters import finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
-from gpunet.parameters import finite
-from gpunet.planner import plan
+from gpunet.planning.planner import plan
 
 
 def activations(

@@ -11,8 +11,8 @@ from math import inf
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError
-from gpunet.optimizers import Optimizer
-from gpunet.optimizers import optimizer as find_optimizer
+from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import optimizer as find_optimizer
 
 Decay = Literal["all", "weights"]
 """Which parameters weight decay pulls at."""

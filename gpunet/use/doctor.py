@@ -13,14 +13,14 @@ from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cuda import probe as cuda
 from gpunet.devices.cuda.present import driver_command, driver_version, install_command
 from gpunet.errors import BudgetError, DeviceError, GpunetError
-from gpunet.fitter import fit
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.memory.size import format_bytes
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.net import Net
+from gpunet.planning.fitter import fit
 
 REPORT = "gpunet doctor --json"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from gpunet import cache
 from gpunet.devices import target
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.program.program import Op, Program
+from gpunet.system import cache
 from gpunet.version import __version__
 
 WINDOWS = ("F", "S", "P", "S_rows", "S_columns", "P_top", "P_left", "dilation", "maps")

@@ -6,12 +6,12 @@ from itertools import count
 from typing import Any
 
 from gpunet.errors import BudgetError
-from gpunet.learning import learning
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net, least_images
-from gpunet.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
-from gpunet.predict import predicted_images_per_second
+from gpunet.optimize.learning import learning
+from gpunet.planning.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
+from gpunet.planning.predict import predicted_images_per_second
 
 ALL_WAYS = (*WAYS, "micro-batches")
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.field import Window
+from gpunet.program.field import Window
 
 FitPolicy = Literal["error", "pad", "crop"]
 FIT_POLICIES: tuple[str, ...] = get_args(FitPolicy)

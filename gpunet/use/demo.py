@@ -12,12 +12,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from gpunet.data.dataset import Dataset, Split
 from gpunet.data.digits import digits
-from gpunet.model import Model
+from gpunet.model.model import Model
 from gpunet.net.config import Config, TrainConfig
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
-from gpunet.sliding import ScoreMap
 from gpunet.train.trainer import Trainer, Watcher
+from gpunet.use.sliding import ScoreMap
 
 NOTHING = 10
 CLASSES = (*map(str, range(10)), "nothing")

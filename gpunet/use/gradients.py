@@ -15,11 +15,11 @@ from gpunet.devices import target
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan, arrange
-from gpunet.model import Model, choose_device
+from gpunet.model.model import Model, choose_device
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
-from gpunet.optimizers import optimizer
-from gpunet.planner import check_batch, check_net
+from gpunet.optimize.optimizers import optimizer
+from gpunet.planning.planner import check_batch, check_net
 
 TOLERANCE = 1e-5
 """The largest relative error that passes."""

@@ -18,11 +18,11 @@ from gpunet.description.facts import fields
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.layer import Layer
-from gpunet.model import Model
-from gpunet.net.convert import convert_weights
+from gpunet.model.model import Model
+from gpunet.model.scores import require_finite, softmax
 from gpunet.net.net import Net, Node
-from gpunet.scores import require_finite, softmax
-from gpunet.volume import Volume
+from gpunet.net.weights import convert_weights
+from gpunet.program.volume import Volume
 
 Pixels = tuple[int, int]
 """Along the rows, along the columns."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.field import Window
 from gpunet.layers.conv import Conv
-from gpunet.volume import Volume
+from gpunet.program.field import Window
+from gpunet.program.volume import Volume
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -1,0 +1,1 @@
+"""How parameters learn: optimizers, schedules of the learning rate, freezing, decay and clipping."""

@@ -50,7 +50,7 @@ def test_a_profile_predicts_itself(device: Device, gpu) -> None:
     path = keep(made)
     assert path is not None and path.is_file()
     assert predicted_images_per_second(blocks(), made.plan) == pytest.approx(made.images_per_second, rel=1e-6)
-    (kept,) = load(blocks(), "float32", device.name)
+    (kept,) = load(blocks(), "float32", target(device.name))
     assert kept.batch == BATCH and kept.overhead == pytest.approx(made.step_ms / made.ops_ms)
 
 
@@ -96,7 +96,7 @@ def test_an_op_takes_what_it_took_with_most_nearly_as_many_images() -> None:
     small, large = known(made.program, 2, 1.0), known(made.program, 40, 3.0)
     for kept in (small, large):
         put(kept, made)
-    assert len(load(blocks(), "float32", "cpu")) == 2
+    assert len(load(blocks(), "float32", target("cpu"))) == 2
     for batch, kept in ((1, small), (5, small), (32, large), (500, large)):
         plan = gpunet.plan(blocks(), batch, device="cpu")
         assert predicted_images_per_second(blocks(), plan) == pytest.approx(expected(plan, kept))

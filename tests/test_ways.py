@@ -38,7 +38,7 @@ def lowered(
 def planned(net: Net, batch: int, device: str, ways: Ways, **options) -> Plan:
     """A plan in exactly these ways."""
     program = apply(lowered(net, batch, device, accumulates=ways.rounds, **options), ways)
-    return Plan(net.name, device, "momentum", program, arrange(program), 0, ways=ways)
+    return Plan(net.name, target(device), "momentum", program, arrange(program), 0, ways=ways)
 
 
 def train(net: Net, device, ways: Ways, batch: int, counts=(5, 3, 5), dtype="float32"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Any, Self
 
-from gpunet.devices.cuda.target import TARGET
+from gpunet.devices import target
 
 from .kernel import Kernel, Sizes, nbytes_of, random_values
 from .kernel_cases import kernels
@@ -123,7 +123,7 @@ class Arrays:
         offsets, end = {}, 0
         for name, spec in kernel.tensors.items():
             offsets[name] = end
-            end += -(-nbytes_of(spec) // TARGET.alignment) * TARGET.alignment
+            end += -(-nbytes_of(spec) // target("cuda").alignment) * target("cuda").alignment
         self._arena = setting.device.allocate(end)
         self._arena.fill(0, end, 0xFF)
         self.ours: dict[str, Any] = {

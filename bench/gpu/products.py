@@ -8,7 +8,7 @@ import numpy as np
 
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.gemm import matmul
-from gpunet.devices.cuda.target import TARGET
+from gpunet.devices import target
 from gpunet.program.chunks import chunk_rows
 
 from .kernel import random_values
@@ -64,7 +64,7 @@ def products(N: int) -> Iterator[Product]:
     yield Product("square", CEILING, CEILING, CEILING)
     for name, side, D, K in LAYERS:
         length = WINDOW * D
-        rows = chunk_rows(N, side, side, TARGET.scratch_limit_bytes // (4 * length))
+        rows = chunk_rows(N, side, side, target("cuda").scratch_limit_bytes // (4 * length))
         yield from _three(name, rows, length, K)
     for name, inputs, K in FC_LAYERS:
         yield from _three(name, N, inputs, K)
@@ -81,7 +81,7 @@ def measure_products(setting: Setting, chosen: Iterable[Product], seconds: float
     """TFLOP/s of each product, beside PyTorch's."""
     for product in chosen:
         nbytes = sum(4 * rows * columns for rows, columns in product.shapes)
-        if setting.goes(product.name, 3 * nbytes + TARGET.gemm_workspace_bytes(1, 1, 4, accumulate=False)):
+        if setting.goes(product.name, 3 * nbytes + target("cuda").gemm_workspace_bytes(1, 1, 4, accumulate=False)):
             measure(setting, product, seconds)
 
 
@@ -118,11 +118,11 @@ def measure(setting: Setting, product: Product, seconds: float) -> None:
 
 def _place(setting: Setting, product: Product) -> tuple[Any, tuple[DeviceArray, ...]]:
     """An arena with a, b, c and cuBLAS's workspace."""
-    workspace = (TARGET.gemm_workspace_bytes(1, 1, 4, accumulate=False) // 4,)
+    workspace = (target("cuda").gemm_workspace_bytes(1, 1, 4, accumulate=False) // 4,)
     offsets, end = [], 0
     for shape in (*product.shapes, workspace):
         offsets.append(end)
-        end += -(-4 * int(np.prod(shape)) // TARGET.alignment) * TARGET.alignment
+        end += -(-4 * int(np.prod(shape)) // target("cuda").alignment) * target("cuda").alignment
     arena = setting.device.allocate(end)
     shapes = (*product.shapes, workspace)
     return arena, tuple(arena.view(offset, shape, "float32") for offset, shape in zip(offsets, shapes, strict=True))

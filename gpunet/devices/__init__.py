@@ -17,10 +17,20 @@ def device_names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__) if module.ispkg)
 
 
-def target(name: str) -> DeviceTarget:
-    """What planning for a device needs to know; never opens it. Raises ConfigError for a name there is not."""
-    found: DeviceTarget = import_module(f"{__name__}.{_known(name)}.target").TARGET
-    return found
+def target(name: str | DeviceTarget, gpu: str | None = None, *, assume: bool = False) -> DeviceTarget:
+    """What planning for a device needs to know; never opens it. What is a target already is given back.
+
+    `gpu`     the card that is meant, as people call it: "3060", "rtx 3060 12gb"; None: this machine's GPU, if there is one
+    `assume`  where there is none either, mean the card of gpunet.devices.cards.DEFAULT
+
+    Raises ConfigError for a device or a card that is not known, and for a card where another device is meant.
+    """
+    if isinstance(name, str):
+        found: DeviceTarget = import_module(f"{__name__}.{_known(name)}.target").target(gpu, assume)
+        return found
+    if gpu is not None:
+        raise ConfigError(f"{gpu!r} names a card, and what is planned for is settled already: leave it out")
+    return name
 
 
 def open_device(name: str) -> "Device":

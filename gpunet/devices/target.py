@@ -16,11 +16,14 @@ class Reserve:
 
 
 class DeviceTarget(ABC):
-    """Constants of a device and the scratch that its algorithms want.
+    """Constants of a device and the scratch that its algorithms want; of a GPU, which one is meant.
 
     `reserve_bytes`        what the process holds outside the arena where nobody has measured it
     `scratch_limit_bytes`  how large an im2col matrix pays on this device
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
+    `card`                 the name of the card that is planned for; "" where none was named and none is here
+    `compute_capability`   (8, 6) of 8.6; None where there is no such thing
+    `total_bytes`          all the memory of that card, as CUDA gives it, and `total_source`, how that is known; None: no card
     """
 
     name: ClassVar[str]
@@ -28,6 +31,10 @@ class DeviceTarget(ABC):
     reserve_bytes: ClassVar[int]
     scratch_limit_bytes: ClassVar[int]
     gathers_windows: ClassVar[bool]
+    card: str = ""
+    compute_capability: tuple[int, int] | None = None
+    total_bytes: int | None = None
+    total_source: str = ""
 
     def reserve(self) -> Reserve:
         """The reserve of this machine where it was measured, else the stated one."""
@@ -35,7 +42,7 @@ class DeviceTarget(ABC):
 
     @abstractmethod
     def hardware(self) -> str | None:
-        """What a measurement holds for: this machine's CPU, or GPU and driver; None where there is none."""
+        """What a measurement holds for: this machine's CPU, or GPU and driver; None where that is not here."""
 
     @abstractmethod
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:

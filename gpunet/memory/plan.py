@@ -42,6 +42,7 @@ class PlannedTensor:
 class Plan:
     """Where everything lies. `gpunet.plan` makes one; a Model runs inside it. All sizes and offsets are bytes.
 
+    `target`             what it was made for, a gpunet.devices.target.DeviceTarget
     `arena_bytes`        one allocation that holds every tensor
     `lower_bound_bytes`  most bytes alive at once: no placement can be smaller
     `reserve_bytes`      what the process holds outside the arena; `reserve_source` says how that is known
@@ -53,7 +54,7 @@ class Plan:
     """
 
     net: str
-    device: str
+    target: Any
     optimizer: str
     program: Program
     placement: Placement
@@ -64,6 +65,21 @@ class Plan:
     extra_flops_fraction: float = 0.0
     reserve_source: str = "stated, not measured"
     frozen: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The name of the device."""
+        return str(self.target.name)
+
+    @property
+    def card(self) -> str:
+        """The name of the card or GPU that it was made for; "" where none was named and there was none."""
+        return str(self.target.card)
+
+    @property
+    def compute_capability(self) -> str:
+        """That of the GPU it was made for, like "8.6"; "" for a device that has none."""
+        return ".".join(map(str, self.target.compute_capability or ()))
 
     @property
     def mode(self) -> str:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from gpunet.errors import BudgetError
+from gpunet.errors import BudgetError, ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import learning
-from gpunet.planning.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
+from gpunet.planning.planner import MAX_BATCH, WAYS, aim, check_net, check_rounds, plan, plan_within
 from gpunet.planning.predict import predicted_images_per_second
 
 ALL_WAYS = (*WAYS, "micro-batches")
@@ -42,13 +42,17 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The largest batch for a budget; total_bytes (arena and reserve) with it, and with one image more."""
+    """The largest batch for a budget; total_bytes (arena and reserve) with it, and with one image more.
+
+    `card`  the name of the card or GPU that it is for; "" where none was named and there is none
+    """
 
     budget_bytes: int
     batch: int
     total_bytes: int
     next_total_bytes: int
     extra_flops_fraction: float = 0.0
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +64,20 @@ class Survey:
     ladder: tuple[Rung, ...]
 
 
-def fit(net: Net, budget: str | int, **options: Any) -> Fit:
-    """The largest batch of `net` that fits the budget; options are those of `gpunet.plan`.
+def fit(net: Net, budget: str | int | None = None, *, gpu: str | None = None, **options: Any) -> Fit:
+    """The largest batch of `net` that fits the budget, or the card `gpu`; options are those of `gpunet.plan`.
 
-    Raises BudgetError where not even one image fits, with the budget that would hold it.
+    Where neither is given: all that this machine's GPU has, else an RTX 3060. Raises BudgetError where not even one
+    image fits, with the budget that would hold it.
     """
-    budget_bytes = parse_bytes(budget)
+    where, budget_bytes = aim(options.pop("device", "cuda"), budget, gpu, assume=True)
+    if budget_bytes is None:
+        raise ConfigError(f"{where.name} has no memory of its own: give a budget, like 6GiB")
+    options["device"] = where
     found = _largest(net, budget_bytes, options)
     if found.total_bytes is None:
         raise too_small(net, budget_bytes, **options)
-    return Fit(budget_bytes, found.batch, found.total_bytes, found.next_total_bytes, found.extra_flops_fraction)
+    return Fit(budget_bytes, found.batch, found.total_bytes, found.next_total_bytes, found.extra_flops_fraction, where.card)
 
 
 def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:

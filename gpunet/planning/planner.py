@@ -8,7 +8,7 @@ from operator import index
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
-from gpunet.devices.target import Reserve
+from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
 from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
@@ -47,6 +47,23 @@ def check_batch(batch: object) -> int:
     return count
 
 
+def aim(
+    device: str | DeviceTarget, budget: str | int | None, gpu: str | None, *, assume: bool = False
+) -> tuple[DeviceTarget, int | None]:
+    """What is planned for, and the bytes that there are: a budget's, or those of the card `gpu`; None: no limit.
+
+    `assume`  where neither is given, all that this machine's GPU has, else a card of gpunet.devices.cards.DEFAULT
+
+    Raises ConfigError where both are given, and for cards and devices that are not known.
+    """
+    if gpu is not None and budget is not None:
+        raise ConfigError(f"{gpu!r} says how much memory there is, and so does the budget {budget!r}: leave one of them out")
+    where = target(device, gpu, assume=assume and budget is None)
+    if budget is not None:
+        return where, parse_bytes(budget)
+    return where, where.total_bytes if assume or gpu is not None else None
+
+
 def plan(
     net: Net,
     batch: int = 64,
@@ -54,8 +71,9 @@ def plan(
     optimizer: str | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: str = "float32",
-    device: str = "cuda",
+    device: str | DeviceTarget = "cuda",
     budget: str | int | None = None,
+    gpu: str | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
@@ -65,8 +83,11 @@ def plan(
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
     `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
-    `budget`         like "12GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
+    `device`         "cuda" or "cpu"; or what gpunet.devices.target gave for one
+    `budget`         like "6GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.
+    `gpu`            a card, like "rtx 3060", in place of a budget: what CUDA gives of it is the budget, and the plan is
+                     made for it. None: for this machine's GPU, else one like an RTX 3060
     `scratch_limit`  most bytes of one im2col matrix; None: what suits the device, less where memory is short
     `reserve`        what the process holds outside the arena; None: as measured on this machine, else as stated
     `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
@@ -75,14 +96,15 @@ def plan(
 
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
+    where, budget_bytes = aim(device, budget, gpu)
     made = plan_within(
         net,
         batch,
         optimizer=optimizer,
         mode=mode,
         dtype=dtype,
-        device=device,
-        budget=budget,
+        device=where,
+        budget=budget_bytes,
         scratch_limit=scratch_limit,
         reserve=reserve,
         without=without,
@@ -101,7 +123,7 @@ def plan_within(
     optimizer: str | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: str = "float32",
-    device: str = "cuda",
+    device: str | DeviceTarget = "cuda",
     budget: str | int | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
@@ -115,7 +137,7 @@ def plan_within(
     held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
     budget_bytes = None if budget is None else parse_bytes(budget)
     scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
-    compiler = _Compiler(check_net(net), check_batch(batch), learning(optimizer), mode, dtype, device, tuple(without))
+    compiler = _Compiler(check_net(net), check_batch(batch), learning(optimizer), mode, dtype, where, tuple(without))
     compiler.check()
     allowed = _check_ways(ways, max_cost)
     if mode == "train":
@@ -127,7 +149,7 @@ def plan_within(
     choice, placement = found
     return Plan(
         net=net.name,
-        device=device,
+        target=where,
         optimizer=compiler.learning.optimizer.name,
         frozen=compiler.frozen if mode == "train" else (),
         program=choice.program,
@@ -199,7 +221,7 @@ class _Compiler:
     learning: Learning
     mode: Mode
     dtype: str
-    device: str
+    target: DeviceTarget
     without: tuple[str, ...]
 
     def check(self) -> None:
@@ -246,7 +268,7 @@ class _Compiler:
             mode=self.mode,
             dtype=self.dtype,
             optimizer=self.learning,
-            target=target(self.device),
+            target=self.target,
             scratch_limit_bytes=ways.scratch_limit_bytes,
             accumulates=ways.rounds,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from gpunet.devices import target
+from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.program.program import Op, Program
@@ -49,7 +49,7 @@ def predicted_images_per_second(net: Net, plan: Plan) -> float | None:
     in the profile whose calls had most nearly as many images. An op that was not measured counts by its bytes, as long
     as it has no matrix product.
     """
-    kept = sorted(load(net, plan.dtype, plan.device), key=lambda profile: abs(log(profile.batch / plan.batch)))
+    kept = sorted(load(net, plan.dtype, plan.target), key=lambda profile: abs(log(profile.batch / plan.batch)))
     if not kept:
         return None
     total = 0.0
@@ -114,14 +114,14 @@ def file_name(net: Net, dtype: str, device: str, hardware: str) -> str:
     return f"profiles/{sha256(layers.encode()).hexdigest()[:24]}.json"
 
 
-def load(net: Net, dtype: str, device: str) -> list[Kept]:
-    """The profiles of a net on this machine, one for each batch that was profiled."""
+def load(net: Net, dtype: str, where: DeviceTarget) -> list[Kept]:
+    """The profiles of a net on this machine, one for each batch that was profiled; none of a card that is not here."""
     if not (cache.folder() / "profiles").is_dir():  # the usual case, which asks nobody for the hardware
         return []
-    hardware = target(device).hardware()
+    hardware = where.hardware()
     if hardware is None:
         return []
-    name = file_name(net, dtype, device, hardware)
+    name = file_name(net, dtype, where.name, hardware)
     try:
         return [_read(entry) for entry in cache.read(name).values()]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 
 from gpunet.compile.recompute import AGAIN
-from gpunet.devices import target
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.program.program import Attribute
@@ -76,7 +75,7 @@ def needed(plan: Plan) -> bool:
 
 
 def _scratch_is_short(plan: Plan) -> bool:
-    return plan.budget_bytes is not None and plan.scratch_limit_bytes < target(plan.device).scratch_limit_bytes
+    return plan.budget_bytes is not None and plan.scratch_limit_bytes < plan.target.scratch_limit_bytes
 
 
 def cost(fraction: float) -> str:

@@ -260,4 +260,4 @@ def _plan(net: Net, batch: int, device: str) -> Plan:
     )
     ways = Ways(where.scratch_limit_bytes)
     program = apply(program, ways)
-    return Plan(net.name, device, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways)
+    return Plan(net.name, where, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways)

@@ -1,6 +1,7 @@
 """What planning for the CPU needs to know."""
 
 from gpunet.devices.target import MIB, DeviceTarget
+from gpunet.errors import ConfigError
 
 
 class CpuTarget(DeviceTarget):
@@ -21,4 +22,8 @@ class CpuTarget(DeviceTarget):
         return rows * columns * itemsize if accumulate else 0
 
 
-TARGET = CpuTarget()
+def target(gpu: str | None, assume: bool) -> CpuTarget:
+    """The CPU. Raises ConfigError where a card was named."""
+    if gpu is not None:
+        raise ConfigError(f"{gpu!r} names a card, and the plan is for the CPU: leave the card out, or plan for cuda")
+    return CpuTarget()

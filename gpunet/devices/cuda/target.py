@@ -1,29 +1,87 @@
-"""What planning for a GPU needs to know, on a machine with or without one."""
+"""What planning for a GPU needs to know, on a machine with or without one: of a named card, of this machine's, or of none."""
 
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
 
+if TYPE_CHECKING:
+    from gpunet.devices.cuda.probe import Gpu
 
+HOPPER = (9, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class CudaTarget(DeviceTarget):
-    """512 MiB for the CUDA context and loaded kernels where nobody has measured it; 8 MiB for cuBLAS."""
+    """A GPU by its compute capability; `here`: what was measured on this machine holds for it."""
 
     name = "cuda"
     reserve_bytes = 512 * MIB
     scratch_limit_bytes = 64 * MIB
     gathers_windows = False
 
+    compute_capability: tuple[int, int]
+    card: str = ""
+    total_bytes: int | None = None
+    total_source: str = ""
+    here: bool = True
+
     def reserve(self) -> Reserve:
+        """512 MiB for the CUDA context and loaded kernels where nobody has measured it."""
         from gpunet.devices.cuda.reserve import measured
 
-        return measured() or Reserve(self.reserve_bytes)
+        return (measured() if self.here else None) or Reserve(self.reserve_bytes)
 
     def hardware(self) -> str | None:
         from gpunet.devices.cuda.reserve import hardware
 
-        return hardware()
+        return hardware() if self.here else None
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
-        """cuBLAS asks for at least 4 MiB; see cublasSetWorkspace in its documentation."""
-        return 8 * MIB
+        """32 MiB from Hopper on, as NVIDIA advises; less there keeps cuBLAS from splitting long sums, as weight gradients are.
+
+        8 MiB before: cuBLAS asks for at least 4. See cublasSetWorkspace in its documentation.
+        """
+        return (32 if self.compute_capability >= HOPPER else 8) * MIB
 
 
-TARGET = CudaTarget()
+def target(gpu: str | None, assume: bool) -> CudaTarget:
+    """The card that is named, else this machine's GPU, else with `assume` the DEFAULT card; else no card, with its
+    compute capability.
+
+    Raises ConfigError for a card that is not known.
+    """
+    if gpu is not None:
+        return _of_card(find(gpu))
+    found = gpu_here()
+    if found is not None:
+        capability = parse_capability(found.compute_capability)
+        return CudaTarget(capability, found.name, found.total_bytes, "all that CUDA gives of this machine's GPU")
+    known = _of_card(find(DEFAULT))
+    if not assume:
+        return CudaTarget(known.compute_capability)
+    return replace(known, total_source=f"{known.total_source}; no card or budget was named, and no GPU is here")
+
+
+def _of_card(card: Card) -> CudaTarget:
+    found = gpu_here()
+    here = found is not None and named(found.name) == [card]
+    return CudaTarget(card.compute_capability, card.name, card.total_bytes, card.total_source, here)
+
+
+@cache
+def gpu_here() -> "Gpu | None":
+    """This machine's GPU; None where there is none. NVML is asked only where there is a driver, and once."""
+    from gpunet.devices.cuda import present
+    from gpunet.errors import DeviceError
+
+    if present.driver_version() is None:
+        return None
+    from gpunet.devices.cuda import probe
+
+    try:
+        return probe.first_gpu()
+    except DeviceError:
+        return None

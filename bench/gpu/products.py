@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gpunet.devices import target
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.gemm import matmul
-from gpunet.devices import target
 from gpunet.program.chunks import chunk_rows
 
 from .kernel import random_values

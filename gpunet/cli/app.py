@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gpunet.cli.cards import cards
 from gpunet.cli.convert import convert
 from gpunet.cli.data import data
 from gpunet.cli.demo import demo
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(describe)
 app.command()(plan)
 app.command()(fit)
+app.command()(cards)
 app.command()(train)
 app.command("lr-find")(lr_find)
 app.add_typer(show)

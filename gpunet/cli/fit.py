@@ -1,21 +1,45 @@
-"""`gpunet fit`: the largest batch for each budget."""
+"""`gpunet fit`: the largest batch for each budget, or for each card."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import complain
 
-BUDGETS = ["3GiB", "4GiB", "6GiB", "8GiB", "11GiB", "12GiB"]
-"""Of GPUs that people have."""
+if TYPE_CHECKING:
+    from gpunet.devices.target import DeviceTarget
+    from gpunet.net.net import Net
+
+    Aim = tuple[DeviceTarget, int]
+    """What is planned for, and the bytes there are."""
+
+CPU_BUDGETS = ("3GiB", "4GiB", "6GiB", "8GiB", "11GiB", "12GiB")
+"""What people spare of their machine's memory."""
+
+ALL = "all"
 
 
 def fit(
     net: options.Net,
     budget: Annotated[
-        list[str], typer.Option(help="Memory there is, like 6GiB or 12GB; may be given several times.")
-    ] = BUDGETS,
+        list[str] | None,
+        typer.Option(
+            help="Memory there is, like 6GiB or 12GB; may be given several times. Default: for cuda all that this "
+            "machine's GPU has, or an RTX 3060; for cpu some amounts.",
+            show_default=False,
+        ),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CARD",
+            help="A card, like '3060' or 'gtx 1060 6gb', in place of a budget; several, or all: a row for each. gpunet "
+            "cards lists them.",
+            show_default=False,
+        ),
+    ] = None,
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
@@ -31,16 +55,12 @@ def fit(
     input: options.Input = None,
     json: options.Json = False,
 ) -> None:
-    """Find the largest batch for each budget, exactly: it fits, one image more does not; free of cost, and at a cost.
+    """Find the largest batch for each budget or card, exactly: it fits, one image more does not; free and at a cost.
 
     What is not given here comes from the net's config.
 
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
-    from gpunet.memory.size import format_bytes, parse_bytes
-    from gpunet.planning.fitter import survey, too_small
-    from gpunet.report.console import working
-
     config = options.read_net(net, width, input)
     told = options.training(
         config,
@@ -53,14 +73,42 @@ def fit(
         micro_batches=micro_batches,
     )
     options.check_fitting(max_cost, micro_batches, mode=mode)
-    settings = options.plan_settings(told, mode, dtype, device, scratch)
+    settings = options.plan_settings(told, mode, dtype, scratch)
+    aims = _aims(str(device), budget or [], gpu or [])
+    by_card = ALL in (gpu or []) or (gpu and len(aims) > 1)
+    misfits = (_show_cards if by_card else _show_ladders)(config.net, aims, settings, json)
+    for message in misfits:
+        complain(message)
+    if misfits:
+        raise typer.Exit(1)
+
+
+def _aims(device: str, budgets: Sequence[str], gpus: Sequence[str]) -> list["Aim"]:
+    """What was asked for, each once: cards, or else budgets, or else what there is where nobody says."""
+    from gpunet.devices.cards import cards
+    from gpunet.planning.aim import aim
+
+    names = [name for gpu in gpus for name in ([card.name for card in cards()] if gpu == ALL else [gpu])]
+    found = [aim(device, budgets[0] if budgets else None, name) for name in names]
+    found = found or [aim(device, budget, None) for budget in budgets] or [aim(device, None, None, assume=True)]
+    if found[0][1] is None:
+        found = [aim(device, budget, None) for budget in CPU_BUDGETS]
+    return list(dict.fromkeys((where, nbytes) for where, nbytes in found if nbytes is not None))
+
+
+def _show_ladders(net: "Net", aims: Sequence["Aim"], settings: dict[str, Any], json: bool) -> list[str]:
+    """The ladder of each; returns what to say of those that hold nothing."""
+    from gpunet.memory.size import format_bytes
+    from gpunet.planning.fitter import survey, too_small
+    from gpunet.report.console import working
+
     surveys, misfits = [], []
     with working("looking for the largest batches") as say:
-        for budget_bytes in [parse_bytes(text) for text in budget]:
+        for where, budget_bytes in aims:
             say(f"looking for the largest batches in {format_bytes(budget_bytes)}")
-            surveys.append(survey(config.net, budget_bytes, **settings))
+            surveys.append(survey(net, budget_bytes, **settings, device=where))
             if not surveys[-1].chosen.batch:
-                misfits.append(str(too_small(config.net, budget_bytes, **settings)))
+                misfits.append(str(too_small(net, budget_bytes, **settings, device=where)))
     if json:
         from gpunet.report.as_json import as_text, fit_json
 
@@ -70,7 +118,24 @@ def fit(
         from gpunet.report.table import fit_parts
 
         show(*fit_parts(surveys))
-    for message in misfits:
-        complain(message)
-    if misfits:
-        raise typer.Exit(1)
+    return misfits
+
+
+def _show_cards(net: "Net", aims: Sequence["Aim"], settings: dict[str, Any], json: bool) -> list[str]:
+    """A row for each card; returns what to say of those that hold nothing."""
+    from gpunet.planning.by_card import fit_cards
+    from gpunet.report.console import working
+
+    with working("looking for the largest batches") as say:
+        fits = fit_cards(net, aims, watch=lambda card: say(f"looking for the largest batch of the {card}"), **settings)
+    if json:
+        from gpunet.report.as_json import as_text, card_fits_json
+
+        typer.echo(as_text(card_fits_json(fits)))
+    else:
+        from gpunet.report.card_table import card_fit_parts
+        from gpunet.report.console import show
+
+        show(*card_fit_parts(fits))
+    none = ", ".join(fit.target.card for fit in fits if not fit.rung.batch)
+    return [f"{net.name} does not fit {none}: try another --optimizer, --max-cost, --width or --input"] if none else []

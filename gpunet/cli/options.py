@@ -102,6 +102,14 @@ ClipNorm = Annotated[
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
 Device = Annotated[DeviceName, typer.Option(help="Where it is to run; no GPU is needed to plan for one.")]
+Gpu = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CARD",
+        help="A card, like '3060' or 'gtx 1060 6gb', in place of a budget: what CUDA gives of it. See gpunet cards.",
+        show_default=False,
+    ),
+]
 Scratch = Annotated[
     str | None,
     typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 8MiB for cpu.", show_default=False),
@@ -208,11 +216,9 @@ def train_settings(told: "TrainConfig", mode: ModeName = ModeName.train) -> dict
     return {"optimizer": told.learning, "reserve": told.reserve, **fitting}
 
 
-def plan_settings(
-    told: "TrainConfig", mode: ModeName, dtype: Dtype, device: DeviceName, scratch: str | None
-) -> dict[str, Any]:
-    """The options of `gpunet.plan` and `gpunet.fit` from those of the command line."""
-    what: dict[str, Any] = {"mode": str(mode), "dtype": str(dtype), "device": str(device), "scratch_limit": scratch}
+def plan_settings(told: "TrainConfig", mode: ModeName, dtype: Dtype, scratch: str | None) -> dict[str, Any]:
+    """The options of `gpunet.plan` and `gpunet.fit` from those of the command line; device and budget aside."""
+    what: dict[str, Any] = {"mode": str(mode), "dtype": str(dtype), "scratch_limit": scratch}
     return what | train_settings(told, mode)
 
 

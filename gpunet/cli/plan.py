@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.net.config import Config
 
-CUDA_BUDGET = "12GiB"
-"""The largest of the GPUs that people have in mind who ask."""
-
 
 def plan(
     net: options.Net,
@@ -27,11 +24,12 @@ def plan(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Memory there is, like 6GiB or 12GB; default: what the net's config says, else 12GiB for cuda, no "
-            "limit for cpu.",
+            help="Memory there is, like 6GiB or 12GB; default: what the net's config says, else for cuda all that this "
+            "machine's GPU has, or an RTX 3060; for cpu no limit.",
             show_default=False,
         ),
     ] = None,
+    gpu: options.Gpu = None,
     device: options.Device = options.DeviceName.cuda,
     scratch: options.Scratch = None,
     reserve: options.Reserve = None,
@@ -48,9 +46,10 @@ def plan(
 ) -> None:
     """Show what a net costs to train as its config says, layer by layer, to the byte, and whether it fits.
 
-    With a budget, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not (the
-    largest batch that does is named), 2 for a mistake.
+    With a budget or a card, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not
+    (the largest batch that does is named), 2 for a mistake.
     """
+    from gpunet.planning.aim import aim
     from gpunet.planning.planner import plan as make_plan
 
     if json and timeline:
@@ -70,11 +69,10 @@ def plan(
         max_cost=max_cost,
         micro_batches=micro_batches,
     )
-    limit = told.budget if budget is None else budget
-    if limit is None and device == "cuda":
-        limit = CUDA_BUDGET
+    said = told.budget if budget is None and gpu is None else budget
+    where, limit = aim(str(device), said, gpu, assume=True)
     options.check_fitting(max_cost, micro_batches, mode=mode, budget=limit is not None)
-    settings = options.plan_settings(told, mode, dtype, device, scratch)
+    settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:

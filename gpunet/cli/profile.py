@@ -25,6 +25,7 @@ def profile(
             show_default=False,
         ),
     ] = None,
+    gpu: options.Gpu = None,
     reserve: options.Reserve = None,
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
@@ -36,8 +37,9 @@ def profile(
 ) -> None:
     """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
 
-    What is not given here comes from the net's config. What is measured is kept in the user's cache folder: later plans
-    for this GPU use its reserve, and gpunet fit predicts images a second of this net.
+    What is not given here comes from the net's config. With --gpu the step runs on this machine as it is planned for
+    that card. What is measured is kept in the user's cache folder: later plans for this GPU use its reserve, and gpunet
+    fit predicts images a second of this net.
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
@@ -53,7 +55,8 @@ def profile(
             str(device),
             steps=steps,
             watch=lambda done: say(f"timed {done} of {steps} steps"),
-            budget=told.budget if budget is None else budget,
+            budget=told.budget if budget is None and gpu is None else budget,
+            gpu=gpu,
             dtype=str(dtype),
             **options.train_settings(told),
         )

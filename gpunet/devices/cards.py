@@ -1,4 +1,4 @@
-"""Cards by the names that people give them, and what is known of each: gpunet/devices/cards.toml, whose head has the sources."""
+"""Cards by the names that people give them, and what is known of each: cards.toml, whose head has the sources."""
 
 import re
 import tomllib
@@ -14,8 +14,10 @@ DEFAULT = "RTX 3060 12GB"
 """The card that is planned for where nobody names one, nor a budget, and this machine has no GPU."""
 
 SHARE_OF_NVIDIA_SMI = 95
-"""Per cent of what nvidia-smi shows that CUDA is taken to give where no total was seen; cards of 8 GB and more gave 97.5
-and up on Linux."""
+"""Per cent of what nvidia-smi shows that CUDA is taken to give where no total was seen; cards of 8 GB and more were seen
+to give 96 and up on Linux."""
+
+SEEN = "the least that CUDA was seen to give"
 
 NOISE = {"nvidia", "geforce", "tesla", "hbm"}
 """Words of full names that tell no card from another."""
@@ -60,10 +62,15 @@ class Card:
         return self.nvidia_smi_mib * 2**20 * SHARE_OF_NVIDIA_SMI // 100
 
     @property
+    def total_is_sure(self) -> bool:
+        """Whether the total was seen on Linux, and on such a card."""
+        return self.linux_bytes != () and "linux_bytes" not in self.unsure
+
+    @property
     def total_source(self) -> str:
         """How the total is known, in words."""
         if self.linux_bytes:
-            return "the least that CUDA was seen to give"
+            return SEEN if self.total_is_sure else f"{SEEN}; {self.note}"
         if self.windows_bytes:
             return "seen on Windows alone: Linux gives less"
         return f"estimated, {100 - SHARE_OF_NVIDIA_SMI} % below what nvidia-smi shows: CUDA's own total was not seen"
@@ -87,8 +94,8 @@ def find(text: str) -> Card:
         near = _near(text)
         meant = f"; did you mean the {_either(near)}?" if near else ":"
         raise ConfigError(
-            f"there is no card {str(text)[:60]!r} in the table{meant} gpunet cards lists all; or give what yours has as a "
-            "budget, like 8GiB"
+            f"there is no card {str(text)[:60]!r} in the table{meant} gpunet cards lists all; or give what yours has as "
+            "a budget, like 8GiB"
         )
     if len(found) > 1:
         raise ConfigError(f"{text!r} may be the {_either([card.name for card in found])}: say which")
@@ -125,7 +132,7 @@ def _near(text: str) -> list[str]:
     numbers = {word for word in words if word.isdigit()}
     if same := [card.name for card in cards() if numbers & _needed(card)]:
         return same
-    spelled = {}
+    spelled: dict[str, str] = {}
     for card in cards():
         in_full = _words(card.name)
         short = [word for word in in_full if word in _needed(card)]
@@ -142,8 +149,13 @@ def _either(names: Sequence[str]) -> str:
 
 def _card(entry: dict[str, Any]) -> Card:
     """A card from its table in the file; lists become tuples, "8.6" becomes (8, 6)."""
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     return Card(**plain | {"compute_capability": parse_capability(entry["compute_capability"])})
+
+
+def capability(numbers: tuple[int, int] | None) -> str:
+    """As people write it: "8.6" of (8, 6); "" of none."""
+    return ".".join(map(str, numbers or ()))
 
 
 def parse_capability(text: str) -> tuple[int, int]:

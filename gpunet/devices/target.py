@@ -23,7 +23,8 @@ class DeviceTarget(ABC):
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
     `card`                 the name of the card that is planned for; "" where none was named and none is here
     `compute_capability`   (8, 6) of 8.6; None where there is no such thing
-    `total_bytes`          all the memory of that card, as CUDA gives it, and `total_source`, how that is known; None: no card
+    `total_bytes`          all that CUDA gives of that card, and `total_source`, how that is known; None: no card
+    `doubt`                what is unsure of that, in words; "" where nothing is
     """
 
     name: ClassVar[str]
@@ -35,6 +36,7 @@ class DeviceTarget(ABC):
     compute_capability: tuple[int, int] | None = None
     total_bytes: int | None = None
     total_source: str = ""
+    doubt: str = ""
 
     def reserve(self) -> Reserve:
         """The reserve of this machine where it was measured, else the stated one."""

@@ -370,11 +370,11 @@ def choose_device(name: str) -> str:
 def require_fit(net: Net, plan: Plan, **options: Any) -> Plan:
     """The plan, if it fits its budget. Raises BudgetError, naming the batch that would, where it does not.
 
-    `options`  those of `gpunet.plan` that the plan was made with, budget and batch aside
+    `options`  those of `gpunet.plan` that the plan was made with; budget, batch and what it is for aside
     """
     if plan.fits or plan.budget_bytes is None:
         return plan
-    largest = fit(net, plan.budget_bytes, **options)
+    largest = fit(net, plan.budget_bytes, **{**options, "device": plan.target})
     raise BudgetError(
         f"{net.name} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}, "
         f"{format_bytes(plan.total_bytes - plan.budget_bytes)} more than the budget of "

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from gpunet.devices import target
+from gpunet.devices.target import DeviceTarget
 from gpunet.errors import BudgetError, ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import learning
-from gpunet.planning.planner import MAX_BATCH, WAYS, aim, check_net, check_rounds, plan, plan_within
+from gpunet.planning.aim import aim
+from gpunet.planning.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
 from gpunet.planning.predict import predicted_images_per_second
 
 ALL_WAYS = (*WAYS, "micro-batches")
@@ -62,6 +65,7 @@ class Survey:
     budget_bytes: int
     chosen: Rung
     ladder: tuple[Rung, ...]
+    target: DeviceTarget
 
 
 def fit(net: Net, budget: str | int | None = None, *, gpu: str | None = None, **options: Any) -> Fit:
@@ -74,10 +78,12 @@ def fit(net: Net, budget: str | int | None = None, *, gpu: str | None = None, **
     if budget_bytes is None:
         raise ConfigError(f"{where.name} has no memory of its own: give a budget, like 6GiB")
     options["device"] = where
-    found = _largest(net, budget_bytes, options)
+    found = largest(net, budget_bytes, options)
     if found.total_bytes is None:
         raise too_small(net, budget_bytes, **options)
-    return Fit(budget_bytes, found.batch, found.total_bytes, found.next_total_bytes, found.extra_flops_fraction, where.card)
+    return Fit(
+        budget_bytes, found.batch, found.total_bytes, found.next_total_bytes, found.extra_flops_fraction, where.card
+    )
 
 
 def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
@@ -94,7 +100,7 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
     for ways in steps:
         if set(ways) <= set(allowed) and not (free_only and ways):
             start = rungs[-1].batch if rungs else 1
-            rungs.append(_largest(net, parse_bytes(budget), {**options, "ways": ways}, start=start))
+            rungs.append(largest(net, parse_bytes(budget), {**options, "ways": ways}, start=start))
     return rungs
 
 
@@ -108,14 +114,14 @@ def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     chosen = next((rung for rung in rungs if set(rung.ways) == set(allowed)), None)
     if chosen is None:
         start = max(rung.batch for rung in rungs)
-        chosen = _largest(net, parse_bytes(budget), {**options, "ways": allowed}, start=start)
+        chosen = largest(net, parse_bytes(budget), {**options, "ways": allowed}, start=start)
         rungs.append(chosen)
-    return Survey(parse_bytes(budget), chosen, tuple(rungs))
+    return Survey(parse_bytes(budget), chosen, tuple(rungs), target(options.get("device", "cuda")))
 
 
 def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
     """What to raise where not one image fits: the tensor that takes most, and the smallest budget that would do."""
-    least = _least(net, options)
+    least = least_batch(net, options)
     one = plan(net, least, budget=budget, **options)
     while (less := plan_within(net, least, budget=one.total_bytes - 1, **options)) is not None:
         one = less
@@ -128,14 +134,15 @@ def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
     )
 
 
-def _largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int = 1) -> Rung:
-    """Try what the last try lets expect, from `start` on, until a batch fits and one image more does not.
+def largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int = 1) -> Rung:
+    """The largest batch in the ways that the options allow.
 
+    What the last try lets expect is tried, from `start` on, until a batch fits and one image more does not.
     Every third try halves the distance between what fits and what does not, in case expectations mislead.
     """
     fits: Plan | None = None
     over: Plan | None = None
-    least = _least(net, options)
+    least = least_batch(net, options)
     most, too_many, batch = least - 1, MAX_BATCH + 1, max(start, least)
     for tries in count(1):
         made = plan(net, batch, budget=budget_bytes, **options)
@@ -155,7 +162,7 @@ def _largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int
     return Rung(ways, most, fits.total_bytes, following, fits.extra_flops_fraction, fits.ways.names, speed)
 
 
-def _least(net: Net, options: dict[str, Any]) -> int:
+def least_batch(net: Net, options: dict[str, Any]) -> int:
     """The smallest batch that there is anything to plan for."""
     return 1 if options.get("mode") == "infer" else least_images(mixing(net, options))
 

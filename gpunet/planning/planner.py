@@ -1,9 +1,10 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from operator import index
+from typing import Literal
 
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, apply
@@ -16,6 +17,7 @@ from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer
+from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST, Choice, Chooser
 from gpunet.program.program import Mode, Program
 
@@ -24,6 +26,9 @@ MAX_BATCH = 2**24
 
 WAYS = ("recompute", "chunks")
 """What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
+
+Seek = Literal["fit", "nearest", "least"]
+"""What is wanted where a budget may be too small."""
 
 PLACEMENTS = 3
 """How often ways are chosen again, with less room, because what they chose could not be placed within the budget."""
@@ -45,23 +50,6 @@ def check_batch(batch: object) -> int:
     if not 1 <= count <= MAX_BATCH:
         raise ConfigError(f"the batch must be an integer from 1 to {MAX_BATCH:,}; got {batch!r}")
     return count
-
-
-def aim(
-    device: str | DeviceTarget, budget: str | int | None, gpu: str | None, *, assume: bool = False
-) -> tuple[DeviceTarget, int | None]:
-    """What is planned for, and the bytes that there are: a budget's, or those of the card `gpu`; None: no limit.
-
-    `assume`  where neither is given, all that this machine's GPU has, else a card of gpunet.devices.cards.DEFAULT
-
-    Raises ConfigError where both are given, and for cards and devices that are not known.
-    """
-    if gpu is not None and budget is not None:
-        raise ConfigError(f"{gpu!r} says how much memory there is, and so does the budget {budget!r}: leave one of them out")
-    where = target(device, gpu, assume=assume and budget is None)
-    if budget is not None:
-        return where, parse_bytes(budget)
-    return where, where.total_bytes if assume or gpu is not None else None
 
 
 def plan(
@@ -110,7 +98,7 @@ def plan(
         without=without,
         max_cost=max_cost,
         ways=ways,
-        smallest=True,
+        seek="nearest",
     )
     assert made is not None  # the smallest is made where nothing fits
     return made
@@ -130,9 +118,12 @@ def plan_within(
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
     ways: Collection[str] = WAYS,
-    smallest: bool = False,
+    seek: Seek = "fit",
 ) -> Plan | None:
-    """As `plan`; where nothing fits, None, or with `smallest` the plan that comes nearest."""
+    """As `plan`; where nothing fits, None.
+
+    `seek`  "nearest": then the plan of the fewest bytes; "least": that one in any case, without looking for cheaper ones
+    """
     where = target(device)
     held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
     budget_bytes = None if budget is None else parse_bytes(budget)
@@ -143,7 +134,7 @@ def plan_within(
     if mode == "train":
         check_rounds(net, compiler.mixing, allowed)
     limit = None if budget_bytes is None else budget_bytes - held.nbytes
-    found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, smallest)
+    found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, seek)
     if found is None:
         return None
     choice, placement = found
@@ -170,7 +161,7 @@ def _placed(
     limit: int | None,
     max_cost: float,
     allowed: tuple[str, ...],
-    smallest: bool,
+    seek: Seek,
 ) -> tuple[Choice, Placement] | None:
     """A choice and where it lies: within the limit, or the smallest there is, or None."""
     if limit is None:
@@ -181,7 +172,7 @@ def _placed(
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
     for _ in range(PLACEMENTS):
         chooser = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed)
-        choice = chooser.choose()
+        choice = None if seek == "least" else chooser.choose()
         if choice is None:
             break
         placement = arrange(choice.program, alignment=alignment)
@@ -190,7 +181,7 @@ def _placed(
         room -= placement.height_bytes - placement.lower_bound_bytes
     choice = chooser.smallest
     placement = arrange(choice.program, alignment=alignment)
-    return (choice, placement) if smallest or placement.height_bytes <= limit else None
+    return (choice, placement) if seek != "fit" or placement.height_bytes <= limit else None
 
 
 def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:
@@ -262,14 +253,21 @@ class _Compiler:
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways."""
-        program = lower(
+        return apply(self._lowered(ways.scratch_limit_bytes, ways.rounds), ways, self.without)
+
+    @cached_property
+    def _lowered(self) -> Callable[[int, bool], Program]:
+        """Lowers the net for a scratch limit and with or without rounds: once, as most ways change the program only."""
+        return cache(self._lower)
+
+    def _lower(self, scratch_limit_bytes: int, accumulates: bool) -> Program:
+        return lower(
             self.net,
             batch=self.batch,
             mode=self.mode,
             dtype=self.dtype,
             optimizer=self.learning,
             target=self.target,
-            scratch_limit_bytes=ways.scratch_limit_bytes,
-            accumulates=ways.rounds,
+            scratch_limit_bytes=scratch_limit_bytes,
+            accumulates=accumulates,
         )
-        return apply(program, ways, self.without)

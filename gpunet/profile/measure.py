@@ -96,7 +96,8 @@ def profile(
     `device`   "cpu", "cuda", "auto", or an open Device
     `meter`    tells the memory in use, in NVML's place
     `watch`    called after each pair of steps with their count
-    `options`  of `gpunet.plan`: optimizer, dtype, budget, reserve, ...
+    `options`  of `gpunet.plan`: optimizer, dtype, budget, reserve, ...; with `gpu` the step runs here as it is planned
+               for that card
 
     Raises ConfigError for less than one step, BudgetError where the batch does not fit the budget, DeviceError where
     the device cannot be opened or has too little memory.
@@ -107,7 +108,7 @@ def profile(
         early = meter or _nvml(device, stack)
         before = early() if early else {}  # opening a GPU takes memory
         name = device.name if isinstance(device, Device) else choose_device(device)
-        planned = require_fit(net, make_plan(net, batch, device=name, **options), device=name, **_unlimited(options))
+        planned = require_fit(net, make_plan(net, batch, device=name, **options), **_unlimited(options))
         opened = device if isinstance(device, Device) else open_device(name)
         if opened is not device:
             stack.callback(opened.close)
@@ -163,5 +164,5 @@ def _late_meter(device: Device) -> tuple[Meter, str]:
 
 
 def _unlimited(options: dict[str, Any]) -> dict[str, Any]:
-    """The options but the budget, which BudgetError's search for the batch that fits has from the plan."""
-    return {name: value for name, value in options.items() if name != "budget"}
+    """The options but budget and card, which BudgetError's search for the batch that fits has from the plan."""
+    return {name: value for name, value in options.items() if name not in ("budget", "gpu")}

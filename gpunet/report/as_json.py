@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from gpunet.devices.cards import capability
+from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
+from gpunet.planning.by_card import CardFit
 from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
 from gpunet.report.rows import Row, layer_rows, loss_rows
@@ -25,6 +28,8 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
         "frozen": list(plan.frozen),
         **clips(plan),
         "device": plan.device,
+        "card": plan.card or None,
+        "compute_capability": plan.compute_capability or None,
         "parameters": net.parameters,
         "head_parameters": net.head_parameters,
         "kinds": {str(kind): count for kind, count in plan.by_kind.items()},
@@ -76,7 +81,7 @@ def fit_json(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
     """A dictionary for each budget; where not even one image fits, batch is 0 and total_bytes null."""
     return [
         {
-            "budget_bytes": survey.budget_bytes,
+            **_made_for(survey.target, survey.budget_bytes),
             **_rung(survey.chosen),
             "ladder": [_rung(rung) for rung in survey.ladder],
         }
@@ -84,9 +89,26 @@ def fit_json(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
     ]
 
 
+def card_fits_json(fits: Sequence[CardFit]) -> list[dict[str, Any]]:
+    """A dictionary for each card, as `fit_json` without the ladder; `doubt`: what is unsure of its memory, or null."""
+    return [
+        {**_made_for(fit.target, fit.budget_bytes), "doubt": fit.target.doubt or None, **_rung(fit.rung)}
+        for fit in fits
+    ]
+
+
 def as_text(value: Any) -> str:
     """JSON over several lines, without a line break at the end."""
     return json.dumps(value, indent=2)
+
+
+def _made_for(target: DeviceTarget, budget_bytes: int) -> dict[str, Any]:
+    """`card` is null where none was named and there is none, `compute_capability` where there is no such thing."""
+    return {
+        "card": target.card or None,
+        "compute_capability": capability(target.compute_capability) or None,
+        "budget_bytes": budget_bytes,
+    }
 
 
 def _rung(rung: Rung) -> dict[str, Any]:

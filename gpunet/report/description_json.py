@@ -5,11 +5,16 @@ from typing import Any
 from gpunet.description.blocks import PATTERN, Blocks
 from gpunet.description.description import Description
 from gpunet.description.facts import LayerFacts
+from gpunet.description.on_card import OnCard
+from gpunet.devices.cards import capability
 from gpunet.program.field import Field
 
 
-def description_json(description: Description) -> dict[str, Any]:
-    """All of a description. `multiply_adds` are of matrix products in a forward pass over one image."""
+def description_json(description: Description, held: OnCard | None = None) -> dict[str, Any]:
+    """All of a description. `multiply_adds` are of matrix products in a forward pass over one image.
+
+    `held`  what a card holds, where one was asked for; `card` is null else
+    """
     net = description.net
     return {
         "net": net.name,
@@ -19,6 +24,18 @@ def description_json(description: Description) -> dict[str, Any]:
         "layers": [_layer(one) for one in description.layers],
         "pattern": _pattern(description.blocks),
         "hints": [{"rule": hint.rule, "text": hint.text} for hint in description.hints],
+        "card": None if held is None else _card(held),
+    }
+
+
+def _card(held: OnCard) -> dict[str, Any]:
+    """A batch is 0 where not even one image fits."""
+    return {
+        "name": held.target.card,
+        "compute_capability": capability(held.target.compute_capability),
+        "total_bytes": held.target.total_bytes,
+        "training_batch": held.training.batch,
+        "scoring_batch": held.scoring.batch,
     }
 
 

@@ -8,7 +8,11 @@ from rich.table import Table
 from gpunet.description.blocks import PATTERN, Blocks
 from gpunet.description.description import Description
 from gpunet.description.facts import LayerFacts
-from gpunet.report.table import NOTHING
+from gpunet.description.on_card import OnCard
+from gpunet.memory.size import format_bytes
+from gpunet.planning.fitter import Rung
+from gpunet.report.table import NOTHING, made_for
+from gpunet.report.ways import cost
 
 WIDTH = 80
 NOTE = """\
@@ -16,8 +20,8 @@ Multiply-adds are those of matrix products, forward, for one image. An output po
 the input, the next one those `stride` further; `start` and `centre` are the first field's: below 0 is padding."""
 
 
-def description_parts(description: Description) -> list[Table | str]:
-    """A description, ready to show: the layers, what the columns mean, the pattern, the hints."""
+def description_parts(description: Description, held: OnCard | None = None) -> list[Table | str]:
+    """A description, ready to show: the layers, what the columns mean, the pattern, the hints; what a card holds."""
     net = description.net
     return [
         f"{net.name}: {net.input} -> {net.output}",
@@ -28,6 +32,7 @@ def description_parts(description: Description) -> list[Table | str]:
         "",
         *pattern_lines(description.blocks),
         *hint_lines(description),
+        *([] if held is None else card_lines(held)),
     ]
 
 
@@ -66,6 +71,26 @@ def hint_lines(description: Description) -> list[str]:
         text = f"{hint.rule}: {hint.text}"
         lines.append(fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
     return lines
+
+
+def card_lines(held: OnCard) -> list[str]:
+    """How many images a card holds."""
+    where = held.target
+    return [
+        "",
+        made_for(where),
+        f"  {where.total_bytes:,} B: {where.total_source}",
+        f"  trains on {_images(held.training)}",
+        f"  scores {_images(held.scoring)}",
+    ]
+
+
+def _images(rung: Rung) -> str:
+    """The largest batch and what it takes, in words."""
+    if rung.total_bytes is None:
+        return f"no image: it would take {format_bytes(rung.next_total_bytes)}"
+    extra = f", {cost(rung.extra_flops_fraction)}" if rung.extra_flops_fraction else ""
+    return f"up to {rung.batch:,} images at a time: {format_bytes(rung.total_bytes)}{extra}"
 
 
 def _field_cells(one: LayerFacts) -> list[str]:

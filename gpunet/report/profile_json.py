@@ -19,6 +19,8 @@ def profile_json(profile: Profile) -> dict[str, Any]:
         "frozen": list(plan.frozen),
         **clips(plan),
         "device": plan.device,
+        "card": plan.card or None,
+        "compute_capability": plan.compute_capability or None,
         "hardware": profile.hardware,
         "ways": list(plan.ways.names),
         "extra_flops_fraction": plan.extra_flops_fraction,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gpunet.devices.cards import capability, with_article
+from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.net.net import Net
@@ -112,7 +114,8 @@ def sum_table(plan: Plan) -> Table:
         ("total", plan.total_bytes, "arena + reserve"),
     ]
     if plan.budget_bytes is not None:
-        lines.append(("budget", plan.budget_bytes, ""))
+        all_of_it = plan.budget_bytes == plan.target.total_bytes
+        lines.append(("budget", plan.budget_bytes, plan.target.total_source if all_of_it else ""))
     for name, count, note in lines:
         table.add_row(name, format_bytes(count), f"{count:,} B", note)
     return table
@@ -149,8 +152,13 @@ def fit_table(surveys: Sequence[Survey]) -> Table:
 
 
 def fit_parts(surveys: Sequence[Survey]) -> list[Table | str]:
-    """The ladders, ready to show, and what their marks mean."""
-    parts: list[Table | str] = [fit_table(surveys), "", "*   what plan and train do for that budget with these options"]
+    """The ladders, ready to show: for which card they are, and what their marks mean."""
+    where, budget_bytes = surveys[0].target, surveys[0].budget_bytes
+    parts: list[Table | str] = []
+    if where.card:
+        source = f", {budget_bytes:,} B: {where.total_source}" if budget_bytes == where.total_bytes else ""
+        parts += [made_for(where) + source, ""]
+    parts += [fit_table(surveys), "", "*   what plan and train do for that budget with these options"]
     if any("micro-batches" in rung.ways for survey in surveys for rung in survey.ladder):
         parts.append(ways.MICRO_BATCH_NOTE)
     return parts
@@ -196,7 +204,13 @@ def headline(plan: Plan) -> str:
     what = f"training with {plan.optimizer}" if plan.mode == "train" else "inference"
     what += f", {ways.frozen(plan)} frozen" if plan.frozen else ""
     what += f", gradients clipped at {clipped}" if (clipped := ways.clipped(plan)) else ""
-    return f"{plan.net}, {what}, batch {plan.batch:,}, {plan.dtype}, on {plan.device}"
+    what += f", batch {plan.batch:,}, {plan.dtype}, on {plan.device}"
+    return f"{plan.net}, {what}, {made_for(plan.target)}" if plan.card else f"{plan.net}, {what}"
+
+
+def made_for(target: DeviceTarget) -> str:
+    """A card with its compute capability: "for an RTX 3060 12GB (compute capability 8.6)"."""
+    return f"for {with_article(target.card)} (compute capability {capability(target.compute_capability)})"
 
 
 def _around(device: str) -> str:

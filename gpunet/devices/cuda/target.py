@@ -1,4 +1,4 @@
-"""What planning for a GPU needs to know, on a machine with or without one: of a named card, of this machine's, or of none."""
+"""What planning for a GPU needs to know, on a machine with or without one: a named card's, this machine's, or no card's."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,6 +26,7 @@ class CudaTarget(DeviceTarget):
     card: str = ""
     total_bytes: int | None = None
     total_source: str = ""
+    doubt: str = ""
     here: bool = True
 
     def reserve(self) -> Reserve:
@@ -40,9 +41,9 @@ class CudaTarget(DeviceTarget):
         return hardware() if self.here else None
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
-        """32 MiB from Hopper on, as NVIDIA advises; less there keeps cuBLAS from splitting long sums, as weight gradients are.
+        """32 MiB from Hopper on, as NVIDIA advises: less may keep cuBLAS from splitting long sums, as in weight gradients.
 
-        8 MiB before: cuBLAS asks for at least 4. See cublasSetWorkspace in its documentation.
+        8 MiB before, where it advises 4. See cublasSetWorkspace in its documentation.
         """
         return (32 if self.compute_capability >= HOPPER else 8) * MIB
 
@@ -68,7 +69,8 @@ def target(gpu: str | None, assume: bool) -> CudaTarget:
 def _of_card(card: Card) -> CudaTarget:
     found = gpu_here()
     here = found is not None and named(found.name) == [card]
-    return CudaTarget(card.compute_capability, card.name, card.total_bytes, card.total_source, here)
+    doubt = "" if card.total_is_sure else card.total_source
+    return CudaTarget(card.compute_capability, card.name, card.total_bytes, card.total_source, doubt, here)
 
 
 @cache

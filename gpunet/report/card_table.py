@@ -1,0 +1,118 @@
+"""Cards as tables for people and as plain data: what is known of each, and what batch each holds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from gpunet.devices.cards import Card, capability
+from gpunet.memory.size import format_bytes
+from gpunet.planning.by_card import CardFit
+from gpunet.report.table import NOTHING
+
+NOTE = """\
+total: the least that CUDA was seen to give, which is what --gpu plans for; less than nvidia-smi shows. GB/s: of its
+memory. TFLOPS: dense, at boost clock; TF32 and FP16 of tensor cores that add up in float32. -: has none. ?: unsure."""
+
+FIT_NOTE = """\
+budget: the least that CUDA was seen to give of each card; total is within it, and with one image more would not be."""
+
+HEADINGS = {
+    "multiprocessors": "SMs",
+    "bandwidth_gb_s": "GB/s",
+    "l2_mib": "L2\nMiB",
+    "float32_tflops": "FP32\nTFLOPS",
+    "tf32_tflops": "TF32",
+    "float16_tflops": "FP16",
+}
+
+
+def card_parts(cards: Sequence[Card]) -> list[Table | str]:
+    """What is known of cards, ready to show: a row for each, what the columns mean, and what is unsure."""
+    return [card_table(cards), "", NOTE, "", *_doubts((card.name, _doubt(card)) for card in cards)]
+
+
+def card_table(cards: Sequence[Card]) -> Table:
+    """A row for each card."""
+    table = _table("card", "compute\ncapability", "total", "total\nbytes", *HEADINGS.values())
+    for card in cards:
+        mark = "" if card.total_is_sure else "?"
+        table.add_row(
+            card.name,
+            capability(card.compute_capability),
+            format_bytes(card.total_bytes) + mark,
+            f"{card.total_bytes:,}{mark}",
+            *(_figure(card, name) for name in HEADINGS),
+        )
+    return table
+
+
+def card_fit_parts(fits: Sequence[CardFit]) -> list[Table | str]:
+    """The largest batch of each card, ready to show, and what is unsure of their memory."""
+    return [card_fit_table(fits), "", FIT_NOTE, *_doubts((fit.target.card, fit.target.doubt) for fit in fits)]
+
+
+def card_fit_table(fits: Sequence[CardFit]) -> Table:
+    """A row for each card."""
+    table = _table("card", "compute\ncapability", "budget", "largest\nbatch", "total", "total\nbytes", "extra\nFLOPs")
+    for fit in fits:
+        rung = fit.rung
+        cells = [NOTHING] * 3
+        if rung.total_bytes is not None:
+            more = f"{rung.extra_flops_fraction:.2%}" if rung.extra_flops_fraction else NOTHING
+            cells = [format_bytes(rung.total_bytes), f"{rung.total_bytes:,}", more]
+        table.add_row(
+            fit.target.card,
+            capability(fit.target.compute_capability),
+            format_bytes(fit.budget_bytes) + ("?" if fit.target.doubt else ""),
+            f"{rung.batch:,}" if rung.batch else "none",
+            *cells,
+        )
+    return table
+
+
+def cards_json(cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """All that is known of each card; `total_bytes` is what --gpu plans for, `total_is_sure` whether it was seen so."""
+    return [
+        {
+            **asdict(card),
+            "compute_capability": capability(card.compute_capability),
+            "total_bytes": card.total_bytes,
+            "total_is_sure": card.total_is_sure,
+            "total_source": card.total_source,
+        }
+        for card in cards
+    ]
+
+
+def _table(*headings: str) -> Table:
+    """An empty table; the first column is of words, the others are of figures."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table
+
+
+def _figure(card: Card, name: str) -> str:
+    """A figure, with a mark where it is unsure."""
+    value, unsure = getattr(card, name), name in card.unsure
+    if value is None:
+        return "?" if unsure else NOTHING
+    return f"{value:g}{'?' if unsure else ''}"
+
+
+def _doubt(card: Card) -> str:
+    """What is unsure of a card, in words."""
+    total = "" if card.total_is_sure else card.total_source
+    return "; ".join(dict.fromkeys(filter(None, [total, "" if card.note in total else card.note])))
+
+
+def _doubts(told: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each doubt, with the cards that it is of."""
+    names: dict[str, list[str]] = {}
+    for name, doubt in told:
+        if doubt:
+            names.setdefault(doubt, []).append(name)
+    return [f"{', '.join(of)}: {doubt}" for doubt, of in names.items()]

@@ -38,6 +38,13 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_gpu_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plan depends on the GPU of this machine, but for the tests that need one."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr("gpunet.devices.cuda.target.gpu_here", lambda: None)
+
+
 @pytest.fixture(params=["cpu", "emulated", ON_GPU])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """Every device in turn."""

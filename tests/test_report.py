@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gpunet import Learning, Net, Plan, load, plan
+from gpunet.devices import target
 from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
@@ -154,9 +155,12 @@ NOTHING_FITS = Rung((), 0, None, 70, 0.0)
 
 
 def test_json_of_fits_is_the_chosen_rung_with_its_ladder() -> None:
-    found = fit_json([Survey(100, AGAIN, (FREE, AGAIN)), Survey(5, NOTHING_FITS, (NOTHING_FITS,))])
+    anyones, card = target("cuda"), target("cuda", "h200")
+    found = fit_json([Survey(100, AGAIN, (FREE, AGAIN), anyones), Survey(5, NOTHING_FITS, (NOTHING_FITS,), card)])
     chosen, nothing = found
     assert {key: value for key, value in chosen.items() if key not in ("budget_bytes", "ladder")} == {
+        "card": None,
+        "compute_capability": "8.6",
         "ways": ["recompute"],
         "used": ["recompute"],
         "batch": 5,
@@ -168,6 +172,7 @@ def test_json_of_fits_is_the_chosen_rung_with_its_ladder() -> None:
     assert [rung["batch"] for rung in chosen["ladder"]] == [3, 5] and chosen["budget_bytes"] == 100
     assert chosen["ladder"][0]["ways"] == [] and chosen["ladder"][0]["images_per_second"] is None
     assert (nothing["batch"], nothing["total_bytes"], nothing["next_total_bytes"]) == (0, None, 70)
+    assert (nothing["card"], nothing["compute_capability"]) == ("H200", "9.0")
     assert json.loads(as_text(found)) == found
 
 
@@ -299,7 +304,10 @@ def test_a_plan_says_at_what_gradients_are_clipped(clips: dict[str, float], word
 def test_a_ladder_is_a_row_for_each_rung_and_marks_the_one_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     free, again = Rung((), 1234, 5 * MIB, 7 * MIB, 0.0), Rung(("recompute",), 2345, 6 * MIB, 8 * MIB, 0.0219)
     none = Rung((), 0, None, 2 * MIB, 0.0)
-    lines = text_of(capsys, *fit_parts([Survey(6 * MIB, again, (free, again)), Survey(MIB, none, (none,))]))
+    lines = text_of(
+        capsys,
+        *fit_parts([Survey(6 * MIB, again, (free, again), target("cuda")), Survey(MIB, none, (none,), target("cuda"))]),
+    )
     assert "images/s" not in lines[0] and "extra FLOPs" in lines[0]
     rows = [re.split(r"  +", line.strip()) for line in lines[2:] if line.strip() and line.strip("─ ")]
     assert rows[0] == ["6 MiB", "free savings alone", "1,234", "5 MiB", "1 MiB", "1 MiB over", "-"]
@@ -311,7 +319,7 @@ def test_a_ladder_is_a_row_for_each_rung_and_marks_the_one_that_is_taken(capsys:
 def test_a_ladder_has_speeds_where_a_profile_tells_them_and_warns_of_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     free = Rung((), 12, 5 * MIB, 7 * MIB, 0.0, (), 1234.5)
     micro = Rung(("micro-batches",), 99, 5 * MIB, 7 * MIB, 0.0)
-    lines = text_of(capsys, *fit_parts([Survey(6 * MIB, free, (free, micro))]))
+    lines = text_of(capsys, *fit_parts([Survey(6 * MIB, free, (free, micro), target("cuda"))]))
     assert lines[0].endswith("images/s") and lines[2].endswith("1,234") and lines[3].endswith(" -")
     assert lines[3].strip().startswith("whole step in rounds (a)")
     assert any(line.startswith("(a) only with --micro-batches: gradients are added up") for line in lines)

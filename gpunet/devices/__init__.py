@@ -20,7 +20,7 @@ def device_names() -> list[str]:
 def target(name: str | DeviceTarget, gpu: str | None = None, *, assume: bool = False) -> DeviceTarget:
     """What planning for a device needs to know; never opens it. What is a target already is given back.
 
-    `gpu`     the card that is meant, as people call it: "3060", "rtx 3060 12gb"; None: this machine's GPU, if it has one
+    `gpu`     the card that is meant, as people call it, like "rtx 3060"; None: this machine's GPU, if it has one
     `assume`  where there is none either, mean the card of gpunet.devices.cards.DEFAULT
 
     Raises ConfigError for a device or a card that is not known, and for a card where another device is meant.

@@ -14,8 +14,8 @@ DEFAULT = "RTX 3060 12GB"
 """The card that is planned for where nobody names one, nor a budget, and this machine has no GPU."""
 
 SHARE_OF_NVIDIA_SMI = 95
-"""Per cent of what nvidia-smi shows that CUDA is taken to give where no total was seen; cards of 8 GB and more were seen
-to give 96 and up on Linux."""
+"""Per cent of what nvidia-smi shows that CUDA is taken to give where no total was seen; cards of 8 GB and more gave 96
+and up on Linux."""
 
 SEEN = "the least that CUDA was seen to give"
 
@@ -94,8 +94,7 @@ def find(text: str) -> Card:
         near = _near(text)
         meant = f"; did you mean the {_either(near)}?" if near else ":"
         raise ConfigError(
-            f"there is no card {str(text)[:60]!r} in the table{meant} gpunet cards lists all; or give what yours has as "
-            "a budget, like 8GiB"
+            f"there is no card {str(text)[:60]!r} in the table{meant} gpunet cards lists all; or say a budget like 8GiB"
         )
     if len(found) > 1:
         raise ConfigError(f"{text!r} may be the {_either([card.name for card in found])}: say which")

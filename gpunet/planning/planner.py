@@ -122,7 +122,7 @@ def plan_within(
 ) -> Plan | None:
     """As `plan`; where nothing fits, None.
 
-    `seek`  "nearest": then the plan of the fewest bytes; "least": that one in any case, without looking for cheaper ones
+    `seek`  "nearest": then the plan of the fewest bytes; "least": that one in any case, without a search for cheaper
     """
     where = target(device)
     held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")

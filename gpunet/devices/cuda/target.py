@@ -1,4 +1,4 @@
-"""What planning for a GPU needs to know, on a machine with or without one: a named card's, this machine's, or no card's."""
+"""What planning for a GPU needs to know, on a machine with or without one: a named card's, this machine's, or any's."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -41,7 +41,7 @@ class CudaTarget(DeviceTarget):
         return hardware() if self.here else None
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
-        """32 MiB from Hopper on, as NVIDIA advises: less may keep cuBLAS from splitting long sums, as in weight gradients.
+        """32 MiB from Hopper on, as NVIDIA advises: less may keep cuBLAS from splitting long sums of weight gradients.
 
         8 MiB before, where it advises 4. See cublasSetWorkspace in its documentation.
         """

@@ -53,6 +53,7 @@ def test_the_wheel_carries_kernels_configs_and_data(built: Path, tmp_path: Path)
         assert expected
         assert {path.name: path.read_bytes() for path in (site / "gpunet" / inside).iterdir()} == expected
     assert (site / "gpunet/data/digits.npz").read_bytes() == (ROOT / "gpunet/data/digits.npz").read_bytes()
+    assert (site / "gpunet/devices/cards.toml").read_bytes() == (ROOT / "gpunet/devices/cards.toml").read_bytes()
     assert (site / "gpunet/py.typed").exists()
 
 
@@ -61,7 +62,7 @@ def test_the_unpacked_wheel_plans_and_finds_its_files(built: Path, tmp_path: Pat
         "import gpunet\n"
         "from gpunet.system import resources\n"
         "print(gpunet.__file__)\n"
-        "print(gpunet.plan(gpunet.load('vgg16'), batch=1).arena_bytes)\n"
+        "print(gpunet.plan(gpunet.load('vgg16'), batch=1, gpu='rtx 3060').arena_bytes)\n"
         "print(resources.config_names())\n"
         "print('max_pool_forward' in resources.kernel_source('pool.cu'), resources.data_path('digits.npz').is_file())\n"
     )

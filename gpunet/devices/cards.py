@@ -50,6 +50,7 @@ class Card:
     nvidia_smi_mib: int | None = None
     seen: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
+    total_note: str = ""
     note: str = ""
 
     @property
@@ -70,9 +71,9 @@ class Card:
     def total_source(self) -> str:
         """How the total is known, in words."""
         if self.linux_bytes:
-            return SEEN if self.total_is_sure else f"{SEEN}; {self.note}"
+            return f"{SEEN}, {self.total_note}" if self.total_note else SEEN
         if self.windows_bytes:
-            return "seen on Windows alone: Linux gives less"
+            return f"seen on Windows alone: Linux gives less{f'; {self.total_note}' if self.total_note else ''}"
         return f"estimated, {100 - SHARE_OF_NVIDIA_SMI} % below what nvidia-smi shows: CUDA's own total was not seen"
 
 

@@ -105,8 +105,7 @@ def _figure(card: Card, name: str) -> str:
 
 def _doubt(card: Card) -> str:
     """What is unsure of a card, in words."""
-    total = "" if card.total_is_sure else card.total_source
-    return "; ".join(dict.fromkeys(filter(None, [total, "" if card.note in total else card.note])))
+    return "; ".join(filter(None, ["" if card.total_is_sure else card.total_source, card.note]))
 
 
 def _doubts(told: Iterable[tuple[str, str]]) -> list[str]:

@@ -129,7 +129,7 @@ def test_where_nobody_says_and_no_gpu_is_here_an_rtx_3060_is_meant_and_named() -
     assert shown.startswith(
         "for an RTX 3060 12GB (compute capability 8.6), 12,587,106,304 B: the least that CUDA was seen"
     )
-    assert "no card or budget was named, and no GPU is here" in shown
+    assert "no card or budget was named, no GPU was found" in shown
     unnamed = json.loads(run("plan", SMALL, "--budget", "3GiB", "--json").stdout)
     assert (unnamed["card"], unnamed["compute_capability"]) == (None, "8.6")
     on_cpu = json.loads(run("plan", SMALL, "--device", "cpu", "--json").stdout)

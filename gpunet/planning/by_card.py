@@ -14,6 +14,7 @@ from gpunet.devices.target import DeviceTarget
 from gpunet.net.net import Net
 from gpunet.planning.fitter import Rung, largest, least_batch
 from gpunet.planning.planner import MAX_BATCH, WAYS, plan, plan_within
+from gpunet.planning.predict import predicted_images_per_second
 
 FIRST_STEP = 64
 """Images beyond the smallest batch at which the line is looked at where nothing is known of it."""
@@ -42,15 +43,16 @@ def fit_cards(
     lines: dict[object, _Line] = {}
     found: dict[object, Rung] = {}
     for where, budget_bytes in sorted(cards, key=lambda card: card[1]):
-        alike = where.compute_capability, where.reserve()  # what of a card changes its plans
-        if (*alike, budget_bytes) not in found:
+        if (_kind(where), budget_bytes) not in found:
             watch(where.card)
-            line = lines.setdefault(alike, _Line(net, {**options, "device": where}))
-            found[*alike, budget_bytes] = line.rung(budget_bytes)
-    return [
-        CardFit(where, budget_bytes, found[where.compute_capability, where.reserve(), budget_bytes])
-        for where, budget_bytes in cards
-    ]
+            line = lines.setdefault(_kind(where), _Line(net, {**options, "device": where}))
+            found[_kind(where), budget_bytes] = line.rung(budget_bytes)
+    return [CardFit(where, budget_bytes, found[_kind(where), budget_bytes]) for where, budget_bytes in cards]
+
+
+def _kind(where: DeviceTarget) -> object:
+    """What of a card changes its plans, or what is said of them."""
+    return where.compute_capability, where.reserve(), where.hardware()
 
 
 class _Line:
@@ -72,7 +74,8 @@ class _Line:
             return largest(self._net, budget_bytes, self._options, start=batch)
         following = self._bytes(min(batch + 1, MAX_BATCH))
         ways = tuple(self._options.get("ways", WAYS))
-        return Rung(ways, batch, made.total_bytes, following, made.extra_flops_fraction, made.ways.names)
+        speed = predicted_images_per_second(self._net, made)
+        return Rung(ways, batch, made.total_bytes, following, made.extra_flops_fraction, made.ways.names, speed)
 
     def _largest(self, budget_bytes: int) -> int:
         """The largest batch that takes no more than the budget; below the least where none does.
@@ -80,7 +83,7 @@ class _Line:
         Every fourth try halves the distance between what fits and what does not, in case the line is bent.
         """
         most = max((batch for batch, nbytes in self._points.items() if nbytes <= budget_bytes), default=self._least - 1)
-        over = (batch for batch, nbytes in self._points.items() if nbytes > budget_bytes)
+        over = (batch for batch, nbytes in self._points.items() if nbytes > budget_bytes and batch > most)
         too_many = min(over, default=MAX_BATCH + 1)
         for tries in count(1):
             if too_many - most <= 1:

@@ -63,7 +63,7 @@ def target(gpu: str | None, assume: bool) -> CudaTarget:
     known = _of_card(find(DEFAULT))
     if not assume:
         return CudaTarget(known.compute_capability)
-    return replace(known, total_source=f"{known.total_source}; no card or budget was named, and no GPU is here")
+    return replace(known, total_source=f"{known.total_source}; no card or budget was named, no GPU was found")
 
 
 def _of_card(card: Card) -> CudaTarget:

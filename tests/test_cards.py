@@ -75,7 +75,7 @@ def test_a_total_that_nobody_saw_is_estimated_below_what_nvidia_smi_shows_and_sa
 def test_what_was_seen_on_windows_alone_is_told() -> None:
     for name in ("RTX 4060 Ti 16GB", "RTX 5060", "RTX 5070"):
         assert "Windows" in find(name).total_source and not find(name).total_is_sure
-    assert find("3060").total_is_sure and find("3060").total_source == "the least that CUDA was seen to give"
+    assert find("3060").total_is_sure and find("3060").total_source == "the least CUDA total that is known to the byte"
     assert "laptop" in find("2060 6gb").total_source
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
 GIB = 2**30
 RTX_3060 = 12_587_106_304
-"""The least that CUDA was seen to give of one, in bytes."""
+"""The least CUDA total that is known of one, in bytes."""
 
 Run = Callable[..., Result]
 

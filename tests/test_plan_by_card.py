@@ -127,7 +127,7 @@ def test_where_nobody_says_and_no_gpu_is_here_an_rtx_3060_is_meant_and_named() -
     assert found["budget_bytes"] == gpunet.fit(gpunet.load(SMALL), max_cost=0).budget_bytes == 12_587_106_304
     shown = run("fit", SMALL, "--max-cost", 0).stdout
     assert shown.startswith(
-        "for an RTX 3060 12GB (compute capability 8.6), 12,587,106,304 B: the least that CUDA was seen"
+        "for an RTX 3060 12GB (compute capability 8.6), 12,587,106,304 B: the least CUDA total that is"
     )
     assert "no card or budget was named, no GPU was found" in shown
     unnamed = json.loads(run("plan", SMALL, "--budget", "3GiB", "--json").stdout)

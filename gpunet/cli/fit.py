@@ -88,9 +88,11 @@ def _aims(device: str, budgets: Sequence[str], gpus: Sequence[str]) -> list["Aim
     from gpunet.devices.cards import cards
     from gpunet.planning.aim import aim
 
+    if gpus and budgets:
+        aim(device, budgets[0], gpus[0])  # refuses both
     names = [name for gpu in gpus for name in ([card.name for card in cards()] if gpu == ALL else [gpu])]
-    found = [aim(device, budgets[0] if budgets else None, name) for name in names]
-    found = found or [aim(device, budget, None) for budget in budgets] or [aim(device, None, None, assume=True)]
+    found = [aim(device, None, name) for name in names] or [aim(device, budget, None) for budget in budgets]
+    found = found or [aim(device, None, None, assume=True)]
     if found[0][1] is None:
         found = [aim(device, budget, None) for budget in CPU_BUDGETS]
     return list(dict.fromkeys((where, nbytes) for where, nbytes in found if nbytes is not None))

@@ -17,7 +17,7 @@ SHARE_OF_NVIDIA_SMI = 95
 """Per cent of what nvidia-smi shows that CUDA is taken to give where no total was seen; cards of 8 GB and more gave 96
 and up on Linux."""
 
-SEEN = "the least that CUDA was seen to give"
+SEEN = "the least CUDA total that is known"
 
 NOISE = {"nvidia", "geforce", "tesla", "hbm"}
 """Words of full names that tell no card from another."""
@@ -55,7 +55,7 @@ class Card:
 
     @property
     def total_bytes(self) -> int:
-        """The least that CUDA was seen to give in all; estimated where that was not seen, as `total_source` says."""
+        """The least CUDA total that is known; estimated where none is, as `total_source` says."""
         found = (*self.linux_bytes, *self.windows_bytes)
         if found:
             return min(found)
@@ -71,10 +71,10 @@ class Card:
     def total_source(self) -> str:
         """How the total is known, in words."""
         if self.linux_bytes:
-            return f"{SEEN}, {self.total_note}" if self.total_note else SEEN
+            return f"{SEEN}, {self.total_note}" if self.total_note else f"{SEEN} to the byte"
         if self.windows_bytes:
             return f"seen on Windows alone: Linux gives less{f'; {self.total_note}' if self.total_note else ''}"
-        return f"estimated, {100 - SHARE_OF_NVIDIA_SMI} % below what nvidia-smi shows: CUDA's own total was not seen"
+        return f"estimated, {100 - SHARE_OF_NVIDIA_SMI} % below what nvidia-smi shows: no CUDA total is known"
 
 
 @cache

@@ -13,11 +13,11 @@ from gpunet.planning.by_card import CardFit
 from gpunet.report.table import NOTHING
 
 NOTE = """\
-total: the least that CUDA was seen to give, which is what --gpu plans for; less than nvidia-smi shows. GB/s: of its
+total: the least CUDA total that is known, which is what --gpu plans for; less than nvidia-smi shows. GB/s: of its
 memory. TFLOPS: dense, at boost clock; TF32 and FP16 of tensor cores that add up in float32. -: has none. ?: unsure."""
 
 FIT_NOTE = """\
-budget: the least that CUDA was seen to give of each card; total is within it, and with one image more would not be."""
+budget: the least CUDA total that is known of each card; total is within it, and with one image more would not be."""
 
 HEADINGS = {
     "multiprocessors": "SMs",

@@ -48,9 +48,18 @@ BEFORE = ("pool-before-relu", "small-switches")
 
 def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
     """The program with all free savings but `without`, and these ways."""
-    if ways.one_buffer:
+    return change(prepare(program, ways.one_buffer, without), ways, without)
+
+
+def prepare(program: Program, one_buffer: bool, without: Collection[str] = ()) -> Program:
+    """The first half of `apply`, which many ways share."""
+    if one_buffer:
         program = replace(program, next_bytes=None)
-    program = rewrite(program, without, only=BEFORE)
+    return rewrite(program, without, only=BEFORE)
+
+
+def change(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
+    """The second half of `apply`, for a program that was prepared."""
     program = recompute(program, ways.dropped)
     if ways.micro_batch:
         program = run_in_micro_batches(program, ways.micro_batch)

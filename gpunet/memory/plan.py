@@ -184,12 +184,11 @@ def arrange(program: Program, *, alignment: int = 256) -> Placement:
 
 def live_bytes(program: Program, *, alignment: int = 256) -> list[int]:
     """Bytes alive in each step, every tensor rounded up to the alignment; the largest bounds any placement."""
-    base, moving = buffers(program)
     change = [0] * (program.steps + 1)
-    for buffer in [*base, *moving]:
-        size = -(-buffer.nbytes // alignment) * alignment
-        change[buffer.first] += size
-        change[buffer.last] -= size
+    for name, (first, last) in program.lifetimes.items():  # who takes over bytes begins where the giver ends
+        size = -(-program.tensors[name].nbytes // alignment) * alignment
+        change[first] += size
+        change[last] -= size
     return list(accumulate(change[:-1]))
 
 

@@ -14,8 +14,8 @@ from gpunet.compile.checkpoints import cheapest, links
 from gpunet.compile.chunk import chunk_cuts, mixing
 from gpunet.compile.recompute import extra_flops, saved
 from gpunet.compile.ways import Ways
-from gpunet.memory.arena import ALIGNMENT, lower_bound
-from gpunet.memory.plan import buffers, live_bytes
+from gpunet.memory.arena import ALIGNMENT
+from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Program
 
 MAX_COST = 0.03
@@ -236,5 +236,4 @@ def _close(low: int, high: int) -> bool:
 
 def bound(program: Program) -> int:
     """Most bytes of a program alive at once, each tensor rounded up to the alignment: no placement takes less."""
-    base, moving = buffers(program)
-    return lower_bound(moving, base=base)
+    return max(live_bytes(program))

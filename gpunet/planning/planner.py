@@ -7,7 +7,7 @@ from operator import index
 from typing import Literal
 
 from gpunet.compile.lower import lower
-from gpunet.compile.ways import Ways, apply
+from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
 from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
@@ -253,15 +253,15 @@ class _Compiler:
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways."""
-        return apply(self._lowered(ways.scratch_limit_bytes, ways.rounds), ways, self.without)
+        return change(self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer), ways, self.without)
 
     @cached_property
-    def _lowered(self) -> Callable[[int, bool], Program]:
-        """Lowers the net for a scratch limit and with or without rounds: once, as most ways change the program only."""
-        return cache(self._lower)
+    def _prepared(self) -> Callable[[int, bool, bool], Program]:
+        """What ways change, made once for a scratch limit, with or without rounds, and for one buffer or two."""
+        return cache(self._prepare)
 
-    def _lower(self, scratch_limit_bytes: int, accumulates: bool) -> Program:
-        return lower(
+    def _prepare(self, scratch_limit_bytes: int, accumulates: bool, one_buffer: bool) -> Program:
+        program = lower(
             self.net,
             batch=self.batch,
             mode=self.mode,
@@ -271,3 +271,4 @@ class _Compiler:
             scratch_limit_bytes=scratch_limit_bytes,
             accumulates=accumulates,
         )
+        return prepare(program, one_buffer, self.without)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunet.errors import PlanError
-from gpunet.memory.arena import Buffer, lower_bound, place
+from gpunet.memory.arena import Buffer, place
 from gpunet.memory.exact import reach
 from gpunet.memory.problem import Problem
 from gpunet.memory.search import first_fit, skyline
@@ -62,7 +62,6 @@ def assert_sound(buffers: list[Buffer], base: list[Buffer], alignment: int) -> N
     assert all(offset >= 0 and offset % alignment == 0 for offset in placed.offsets.values())
     assert all(placed.offsets[b.name] + b.nbytes <= placed.height_bytes for b in everything)
     assert placed.lower_bound_bytes == most_alive(everything, alignment) <= placed.height_bytes
-    assert placed.lower_bound_bytes == lower_bound(buffers, base=base, alignment=alignment)
     assert placed.height_bytes % alignment == 0
 
 
@@ -217,8 +216,6 @@ def test_the_clock_stops_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_impossible_buffers_are_named(buffers: list[Buffer], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         place(buffers)
-    with pytest.raises(PlanError, match=message):
-        lower_bound(buffers)
     with pytest.raises(PlanError, match=message):
         place([], base=buffers)
 

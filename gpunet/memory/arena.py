@@ -81,15 +81,6 @@ def place(
     )
 
 
-def lower_bound(buffers: Sequence[Buffer], *, base: Sequence[Buffer] = (), alignment: int = ALIGNMENT) -> int:
-    """Most aligned bytes alive at once, `base` always alive; far cheaper than placing, and often the height itself.
-
-    Raises PlanError as `place` does.
-    """
-    _check([*base, *buffers], alignment)
-    return (_stack(base, alignment)[1] + _problem(buffers, alignment).bound) * alignment
-
-
 def _problem(buffers: Sequence[Buffer], alignment: int) -> Problem:
     sizes = [_units(buffer.nbytes, alignment) for buffer in buffers]
     return Problem(sizes, [buffer.first for buffer in buffers], [buffer.last for buffer in buffers])

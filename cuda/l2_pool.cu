@@ -44,7 +44,7 @@ __device__ inline void l2_pool_backward_packs(
         Pack<real, COUNT> sum = {};
         each_window(at.row, at.column, F, S, P, H2, W2, [&](Index i, Index j) {
             const Index window = ((at.n * H2 + i) * W2 + j) * D + at.d;
-            const auto gradients = load<COUNT>(dy, window), lengths = load<COUNT>(y, window);
+            const auto lengths = load<COUNT>(y, window), gradients = load<COUNT>(dy, window);
             for (int lane = 0; lane < COUNT; ++lane) {
                 const real length = lengths.value[lane];
                 if (length != real(0)) sum.value[lane] += gradients.value[lane] * (values.value[lane] / length);

@@ -84,6 +84,7 @@ __device__ inline void add_products(
                                                                              : real(0);
         });
         __syncthreads();
+#pragma unroll (sizeof(Index) == 4 ? 4 : 2)  // more at once would spill with 64-bit indices
         for (int step = 0; step < TILE && first + step < steps; ++step) {
             const real factor = hand.right[step][threadIdx.x % TILE];
             for (int e = 0; e < EACH; ++e) sum[e] += hand.left[step][threadIdx.x / TILE + e * APART] * factor;
@@ -163,15 +164,18 @@ local_backward_weights(
 
 template <typename Index>
 __device__ inline void input_gradients(const real* dy, const real* w, real* dx, Hand& hand, Sizes<Index> of) {
-    const Index W = of.W, D = of.D, F = of.F, S = of.S, P = of.P, W2 = of.W2, K = of.K, positions = of.H2 * W2;
+    const Index W = of.W, D = of.D, K = of.K, image = of.H2 * of.W2 * K, filter = of.F * of.F * D;
     each_tile<Index>(of.H * W, of.N, D, [&](Tile<Index> tile) {
         const Index row = tile.place / W, column = tile.place % W;
         real sum[EACH] = {};
-        each_window(row, column, F, S, P, of.H2, W2, [&](Index i, Index j) {
-            const Index position = i * W2 + j, in_window = (row + P - i * S) * F + (column + P - j * S);
+        each_window(row, column, of.F, of.S, of.P, of.H2, of.W2, [&](Index i, Index j) {
+            // Of the first image and the first filter; found once, or there would be too few registers.
+            const Index position = i * of.W2 + j, in_window = (row + of.P - i * of.S) * of.F + column + of.P - j * of.S;
+            const real* gradients = dy + position * K;
+            const real* weights = w + position * K * filter + in_window * D;
             add_products<true, false>(
-                sum, hand, tile, K, [&](Index n, Index k) { return dy[(n * positions + position) * K + k]; },
-                [&](Index d, Index k) { return w[((position * K + k) * F * F + in_window) * D + d]; }
+                sum, hand, tile, K, [&](Index n, Index k) { return gradients[n * image + k]; },
+                [&](Index d, Index k) { return weights[k * filter + d]; }
             );
         });
         for (int e = 0; e < EACH; ++e) {

@@ -42,7 +42,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 def no_gpu_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No plan depends on the GPU of this machine, but for the tests that need one."""
     if request.node.get_closest_marker("gpu") is None:
-        monkeypatch.setattr("gpunet.devices.cuda.target.gpu_here", lambda: None)
+        monkeypatch.setattr("gpunet.devices.cuda.target.gpu_here", lambda number=0: None)
 
 
 @pytest.fixture(params=["cpu", "emulated", ON_GPU])
@@ -91,7 +91,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
     """Puts that GPU into this machine, for what is asked of its name alone; calling it puts in another, or none."""
 
     def put(name: str | None) -> None:
-        monkeypatch.setattr(reserve, "hardware", lambda: name)
+        monkeypatch.setattr(reserve, "hardware", lambda number=0: name)
 
     put(GPU)
     return put

@@ -12,7 +12,7 @@ import pytest
 
 import gpunet
 from gpunet import DataError, DeviceError
-from gpunet.devices.cuda import present, reserve
+from gpunet.devices.cuda import libcuda, reserve
 from gpunet.system import cache
 from tests.conftest import GPU
 from tests.nets import blocks
@@ -42,6 +42,15 @@ def test_plans_use_the_reserve_that_was_measured_on_this_gpu(gpu) -> None:
     for name in ("Card 5, driver 581.0", "Card 6, driver 580.65", None):
         gpu(name)
         assert planned() == STATED
+
+
+def test_each_gpu_of_a_machine_has_a_reserve_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reserve, "hardware", lambda number=0: f"Card {number}, driver 580.65")
+    reserve.keep(300 * MIB)
+    reserve.keep(200 * MIB, 1)
+    found = {name: gpunet.plan(blocks(), 3, device=name) for name in ("cuda", "cuda:0", "cuda:1", "cuda:2")}
+    assert [made.reserve_bytes // MIB for made in found.values()] == [300, 300, 200, 512]
+    assert [made.device for made in found.values()] == ["cuda", "cuda", "cuda:1", "cuda:2"]
 
 
 def test_the_largest_reserve_counts(gpu) -> None:
@@ -92,17 +101,18 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(gpu, cache_fol
 
 
 def test_the_gpu_and_its_driver_are_asked_of_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(present, "driver_version", lambda: 13)
-    card = SimpleNamespace(name="Card 5", driver="580.65")
-    monkeypatch.setattr("gpunet.devices.cuda.probe.first_gpu", lambda: card)
+    monkeypatch.setattr(libcuda, "driver_version", lambda: 13)
+    cards = [SimpleNamespace(name="Card 5", driver="580.65"), SimpleNamespace(name="Card 6", driver="580.65")]
+    monkeypatch.setattr("gpunet.devices.cuda.probe.gpu", cards.__getitem__)
     assert reserve.hardware.__wrapped__() == GPU
+    assert reserve.hardware.__wrapped__(1) == "Card 6, driver 580.65"
 
-    def silent() -> None:
+    def silent(number: int) -> None:
         raise DeviceError("NVML does not answer")
 
-    monkeypatch.setattr("gpunet.devices.cuda.probe.first_gpu", silent)
+    monkeypatch.setattr("gpunet.devices.cuda.probe.gpu", silent)
     assert reserve.hardware.__wrapped__() is None
-    monkeypatch.setattr(present, "driver_version", lambda: None)
+    monkeypatch.setattr(libcuda, "driver_version", lambda: None)
     assert reserve.hardware.__wrapped__() is None
 
 
@@ -112,7 +122,7 @@ def test_planning_without_a_gpu_touches_nothing_of_one(cache_folder: Path, kept:
         cache_folder.mkdir()
         (cache_folder / reserve.FILE).write_text(json.dumps({reserve._key(GPU): {"reserve_bytes": 5}}))
     code = (
-        "import sys, gpunet; from gpunet.devices.cuda import present; present.driver_version = lambda: None\n"
+        "import sys, gpunet; from gpunet.devices.cuda import libcuda; libcuda.driver_version = lambda: None\n"
         "gpunet.plan(gpunet.load('vgg_digits'), 8, device='cuda')\n"
         "gpunet.fit(gpunet.load('vgg_digits'), '700MiB')\n"
         "print([name for name in ('cupy', 'pynvml', 'numpy') if name in sys.modules])"

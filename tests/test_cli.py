@@ -450,7 +450,7 @@ def test_free_memory_is_asked_before_a_gpu_is_opened_to_choose_the_device(
 ) -> None:
     asked: list[str] = []
 
-    def free_bytes() -> int:
+    def free_bytes(number: int = 0) -> int:
         asked.append("free")
         return GIB
 

@@ -1,17 +1,26 @@
-"""Every kernel compiles for every GPU generation that we support, without a GPU, and keeps its values in registers."""
+"""Every kernel compiles for every GPU generation that we support, without a GPU, and keeps its values in registers.
+
+By the very function and options that the driver compiles with, and by both CUDA releases, as the older one alone knows
+GPUs before compute capability 7.5.
+"""
 
 import re
-import sys
-from typing import Any
 
 import pytest
 
-from gpunet.devices.cuda.driver import REALS, compile_options
+from gpunet.devices.cuda.libraries import packaged_files
+from gpunet.devices.cuda.nvrtc import REALS, CompileError, Nvrtc, compile_options, open_nvrtc
 from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
 from tests.emulator.builder import find_kernels
 
-CAPABILITIES = ("75", "80", "86", "89", "90", "100", "120")
-ADDED_BY_CUPY = ("-ftz=true", "--device-as-default-execution-space")
+EXTRAS = {12: "nvrtc12", 13: "nvrtc"}
+"""By CUDA release, what installs its NVRTC for the tests."""
+
+ARCHITECTURES = {12: ("sm_52", "sm_61", "sm_70", "sm_90"), 13: ("sm_75", "sm_86", "sm_90", "sm_120")}
+"""One of each generation of registers and instructions, and the newest old enough for both releases with both."""
+
+CASES = [(release, architecture) for release, found in ARCHITECTURES.items() for architecture in found]
+
 REPORT = re.compile(
     r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, "
     r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads",
@@ -19,38 +28,38 @@ REPORT = re.compile(
 )
 """What ptxas says of each kernel."""
 
+OLD = re.compile(r"nvrtc: warning: Architectures prior to .* are deprecated.*")
+"""What CUDA 12 says of GPUs that CUDA 13 does not know."""
 
-def find_nvrtc() -> Any:
-    """CuPy's NVRTC, which needs no GPU."""
+FLUSHING = re.compile(r"^\s*(?:@!?%p\d+\s+)?((?!ex2\.approx|rcp\.approx)[a-z0-9_.]*\.ftz[a-z0-9_.]*)", re.MULTILINE)
+"""Instructions that take float32 values below 1.2e-38 for 0, but those in NVIDIA's exp and tanh, which mend that."""
+
+
+def nvrtc_of(release: int) -> Nvrtc:
+    """NVRTC of a CUDA release, which needs no GPU; both may be there at once."""
+    found = packaged_files("NVRTC")
+    if release not in found:
+        pytest.fail(f'there is no NVRTC of CUDA {release} to compile with: pip install -e ".[{EXTRAS[release]}]"')
+    return open_nvrtc(found[release])
+
+
+def compile_kernels(source: str, release: int, architecture: str, real: str) -> tuple[bytes, str]:
+    """The code of a text and the log of NVRTC and ptxas; fails with that log."""
+    options = (*compile_options(real, architecture), "--ptxas-options=-v")
     try:
-        from cupy.cuda import nvrtc
-    except ImportError as error:
-        pytest.fail(f'the kernels cannot be compiled ({error}): pip install -e ".[nvrtc]", or cuda12 or cuda13')
-    return nvrtc
-
-
-def compile_kernels(source: str, capability: str, real: str) -> tuple[bytes, str]:
-    """The machine code of a text and the log of NVRTC and ptxas; fails with that log."""
-    nvrtc = find_nvrtc()
-    program = nvrtc.createProgram(source, "kernels.cu", (), ())
-    options = (*compile_options(real), *ADDED_BY_CUPY, f"-arch=sm_{capability}", "--ptxas-options=-v")
-    try:
-        nvrtc.compileProgram(program, options)
-        return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program)
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    finally:
-        nvrtc.destroyProgram(program)
+        return nvrtc_of(release).compile(source, "kernels.cu", options)
+    except CompileError as error:
+        pytest.fail(str(error))
 
 
 @pytest.mark.parametrize("real", REALS)
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("release, architecture", CASES)
 @pytest.mark.parametrize("file", kernel_files())
-def test_kernels_compile_without_warnings_and_spills(file: str, capability: str, real: str) -> None:
+def test_kernels_compile_without_warnings_and_spills(file: str, release: int, architecture: str, real: str) -> None:
     source = compose(file)
-    code, log = compile_kernels(source, capability, real)
+    code, log = compile_kernels(source, release, architecture, real)
     assert code.startswith(b"\x7fELF")
-    assert "warning" not in log, log
+    assert "warning" not in OLD.sub("", log), log
     reports = {match["name"]: match for match in REPORT.finditer(log)}
     assert sorted(reports) == sorted(name for _, name in find_kernels(source))  # by these names they are launched
     for report in reports.values():
@@ -64,10 +73,23 @@ def test_values_that_leave_the_registers_are_seen() -> None:
         for (int i = 0; i < 999; ++i) held[(k * i) % 64] += x[i];
         y[threadIdx.x] = held[threadIdx.x % 64];
     }"""
-    _, log = compile_kernels(kernel, "80", "float32")
+    _, log = compile_kernels(kernel, 13, "sm_80", "float32")
     (report,) = REPORT.finditer(log)
     assert report["name"] == "pick"
     assert int(report["stack"]) >= 256
+
+
+@pytest.mark.parametrize("file", kernel_files())
+def test_the_smallest_float32_values_are_no_zeros(file: str) -> None:
+    """ReLU, switches of max-pooling and slopes tell them from 0, as on the CPU."""
+    code, _ = compile_kernels(compose(file), 13, "compute_75", "float32")
+    assert FLUSHING.findall(code.decode()) == []
+
+
+def test_a_flush_of_small_values_would_be_seen() -> None:
+    options = (*compile_options("float32", "compute_75"), "-ftz=true")
+    code, _ = nvrtc_of(13).compile(compose("relu"), "relu.cu", options)
+    assert {"setp.gt.ftz.f32", "setp.le.ftz.f32"} & set(FLUSHING.findall(code.decode()))
 
 
 @pytest.mark.parametrize("file", kernel_files())
@@ -75,13 +97,16 @@ def test_messages_point_into_the_files(file: str) -> None:
     source = compose(file) + "\nnot_a_type mistake;\n"
     line = len((kernel_folder() / f"{file}.cu").read_text(encoding="utf-8").splitlines())
     with pytest.raises(pytest.fail.Exception, match=rf"{file}\.cu\({line + 3}\): error"):
-        compile_kernels(source, "80", "float32")
+        compile_kernels(source, 13, "sm_80", "float32")
 
 
-def test_without_cupy_the_command_that_brings_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cupy.cuda", None)
-    with pytest.raises(pytest.fail.Exception, match=r'pip install -e "\.\[nvrtc\]"'):
-        compile_kernels("", "80", "float32")
+@pytest.mark.parametrize("release, extra", EXTRAS.items())
+def test_without_nvrtc_the_command_that_brings_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, release: int, extra: str
+) -> None:
+    monkeypatch.setattr("tests.test_compile.packaged_files", lambda library: {})
+    with pytest.raises(pytest.fail.Exception, match=rf'pip install -e "\.\[{extra}\]"'):
+        compile_kernels("", release, "sm_75", "float32")
 
 
 def test_two_files_never_share_the_name_of_a_kernel() -> None:

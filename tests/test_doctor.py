@@ -7,19 +7,21 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from gpunet import fit, load
 from gpunet.cli.app import app
-from gpunet.devices import open_device
+from gpunet.devices import free_bytes, open_device
 from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cpu.device import CpuArena, CpuDevice
-from gpunet.devices.cuda import present
+from gpunet.devices.cuda import libcuda, libraries, present
 from gpunet.devices.cuda import probe as cuda
 from gpunet.errors import DeviceError, OutOfMemory
-from gpunet.use.doctor import STEP, Finding, examine, explain_shortage, free_bytes, trains
+from gpunet.use.doctor import STEP, Finding, examine, explain_shortage, trains
 from tests.conftest import make_device
 
 GIB = 2**30
@@ -37,23 +39,30 @@ def found(name: str, device: str = "cuda") -> Finding:
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with nothing for a GPU."""
     monkeypatch.setattr("gpunet.use.doctor.driver_version", lambda: None)
-    monkeypatch.setattr("gpunet.devices.cuda.present.driver_version", lambda: None)
+    monkeypatch.setattr(present, "driver_version", lambda: None)
+    monkeypatch.setattr(present, "capabilities", lambda: [])
     monkeypatch.setattr(present, "which", lambda command: None)
+    monkeypatch.setattr(present, "version", absent)
     monkeypatch.setattr(cuda, "version", absent)
-    monkeypatch.setattr(cuda, "library_path", lambda library: None)
-    monkeypatch.setattr(cuda, "first_gpu", no_gpu)
+    monkeypatch.setattr(cuda, "library_path", lambda library, release=None: None)
+    monkeypatch.setattr(libraries, "packaged_files", lambda library: {})
+    monkeypatch.setattr(cuda, "gpu", no_gpu)
 
 
 def absent(package: str) -> str:
     raise PackageNotFoundError(package)
 
 
-def no_gpu() -> cuda.Gpu:
+def no_gpu(number: int = 0) -> cuda.Gpu:
     raise DeviceError("NVML does not answer (Driver Not Loaded)")
 
 
+def uuid_of(number: int) -> str:
+    return str(UUID(int=number + 1))
+
+
 class Nvml(ModuleType):
-    """GPUs as NVML tells of them, one of them if no more are said; card n is at bus n."""
+    """GPUs as NVML tells of them: card n, a whole GPU or a slice of one, by its UUID; by its bus the whole GPU."""
 
     class NVMLError(Exception):
         pass
@@ -62,7 +71,8 @@ class Nvml(ModuleType):
         super().__init__("pynvml")
         self.fails = fails
         self.open = 0
-        self.count = 1
+        self.kind = "GPU"
+        self.sliced = False
 
     def nvmlInit(self) -> None:
         if self.fails == "init":
@@ -72,28 +82,20 @@ class Nvml(ModuleType):
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
-    def nvmlDeviceGetCount(self) -> int:
-        return self.count
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        kind, _, number = uuid.partition("-")
+        if kind != self.kind:
+            raise self.NVMLError("Not Found")
+        return f"card {UUID(number).int - 1}"
 
     def nvmlDeviceGetHandleByPciBusId(self, bus_id: bytes) -> str:
-        return f"card {int(bus_id.split(b':')[1], 16)}"
+        return f"all of card {int(bus_id.split(b':')[1], 16)}"
 
-    def nvmlDeviceGetPciInfo(self, handle: str) -> SimpleNamespace:
-        return SimpleNamespace(busId=f"0000:{int(handle.split()[1]):02X}:00.0".encode())
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
-        if index >= self.count:
-            raise self.NVMLError("Invalid Argument")
-        return f"card {index}"
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        return f"card {uuid}"
+    def nvmlDeviceGetMigMode(self, handle: str) -> tuple[int, int]:
+        return int(self.sliced), int(self.sliced)
 
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
         return SimpleNamespace(free=3 * GIB, total=8 * GIB)
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:
-        return 8, 6
 
     def nvmlDeviceGetName(self, handle: str) -> bytes:
         return handle.encode()
@@ -111,35 +113,63 @@ class Nvml(ModuleType):
         return f"/usr/bin/game-{pid}".encode()
 
 
+class Libcuda:
+    """CUDA's driver, which shows the cards of these numbers: what each call writes where it is told to.
+
+    `fails`  a status by the name of a call
+    """
+
+    def __init__(self, *cards: int, capability: tuple[int, int] = (8, 6), **fails: int) -> None:
+        self.cards, self.capability, self.fails = cards, capability, fails
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+
+        def call(*arguments: object) -> int:
+            getattr(self, f"_{name}", lambda *_: None)(*arguments)
+            return self.fails.get(name, 0)
+
+        return call
+
+    def _cuDriverGetVersion(self, version: Any) -> None:
+        version._obj.value = 13000
+
+    def _cuDeviceGetCount(self, count: Any) -> None:
+        count._obj.value = len(self.cards)
+
+    def _cuDeviceGet(self, device: Any, ordinal: int) -> None:
+        device._obj.value = self.cards[ordinal]
+
+    def _cuDeviceGetUuid_v2(self, uuid: Any, device: Any) -> None:
+        uuid._obj[:] = UUID(uuid_of(device.value)).bytes
+
+    def _cuDeviceGetPCIBusId(self, text: Any, room: int, device: Any) -> None:
+        text.value = f"0000:{device.value:02x}:00.0".encode()
+
+    def _cuDeviceGetAttribute(self, value: Any, which: int, device: Any) -> None:
+        value._obj.value = dict(zip((75, 76), self.capability, strict=True))[which]
+
+
 @pytest.fixture
-def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Says which cards CUDA shows; calling it again says others."""
+
+    def show(*cards: int, **about: Any) -> None:
+        library = Libcuda(*cards, **about)
+        monkeypatch.setattr(libcuda, "_library", lambda: library)
+
+    return show
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch, shown: Callable[..., None]) -> Nvml:
+    """A machine on which CUDA shows card 0 alone."""
     module = Nvml()
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    monkeypatch.delenv(libcuda.VISIBLE, raising=False)
+    shown(0)
     return module
-
-
-class Libcuda:
-    """CUDA's driver: what each call writes where it is told to, or the status that all of them end with."""
-
-    def __init__(self, first: str, status: int = 0) -> None:
-        self.first, self.status = first, status
-        self.calls: list[str] = []
-
-    def cuInit(self, flags: int) -> int:
-        self.calls.append("init")
-        return self.status
-
-    def cuDeviceGet(self, device: object, ordinal: int) -> int:
-        assert ordinal == 0 and self.calls == ["init"]
-        device._obj.value = 40  # type: ignore[attr-defined]
-        return 0
-
-    def cuDeviceGetPCIBusId(self, text: object, room: int, device: object) -> int:
-        assert device.value == 40 and room > len(self.first)  # type: ignore[attr-defined]
-        text.value = self.first.encode()  # type: ignore[attr-defined]
-        return 0
 
 
 # -- a machine without a GPU -----------------------------------------------------------------------
@@ -213,56 +243,77 @@ def test_the_cpu_of_this_machine_trains_and_its_parts_are_named() -> None:
 
 
 def test_a_gpu_is_described_as_nvml_knows_it(nvml: Nvml) -> None:
-    assert cuda.first_gpu() == cuda.Gpu("card 0", "8.6", "580.65", 3 * GIB, 8 * GIB)
+    assert cuda.gpu() == cuda.Gpu("card 0", "8.6", "580.65", 3 * GIB, 8 * GIB)
     assert free_bytes("cuda") == 3 * GIB
     assert found("GPU").found == "card 0, compute capability 8.6, 3 GiB of 8 GiB free"
     assert str(found("NVIDIA driver").found).startswith("580.65")
     assert nvml.open == 0
 
 
-@pytest.mark.parametrize(("visible", "name"), [("1", "card 1"), ("1,0", "card 1"), ("GPU-ab-12", "card GPU-ab-12")])
-def test_the_gpu_is_the_one_that_programs_see(
-    nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str, name: str
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    nvml.count = 2
-    nvml.nvmlDeviceGetPciInfo = lambda handle: SimpleNamespace(busId="x")  # type: ignore[method-assign]
-    assert cuda.first_gpu().name == name
+def test_nvml_is_asked_about_the_very_gpu_that_cuda_uses(nvml: Nvml, shown: Callable[..., None]) -> None:
+    """CUDA_VISIBLE_DEVICES, by number, UUID or a part of one, is CUDA's to understand: it shows cards 5, 2 and 7."""
+    shown(5, 2, 7)
+    assert [cuda.gpu(number).name for number in range(3)] == ["card 5", "card 2", "card 7"]
+    assert cuda.gpu().name == "card 5"
+    assert cuda.gpu(1).which == "cuda:1 of the 3 that CUDA shows, at 0000:02:00.0"
+    assert "card 5 (cuda:0 of the 3 that CUDA shows, at 0000:05:00.0), compute" in str(found("GPU").found)
+    second = next(finding for finding in examine("cuda:1") if finding.name == "GPU")
+    assert "card 2 (cuda:1 of the 3" in str(second.found)
+    assert nvml.open == 0
 
 
-def test_of_several_gpus_it_is_the_one_that_cuda_counts_first_and_the_doctor_says_which(
-    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+def test_of_a_slice_it_is_the_slice_and_never_all_of_the_gpu(nvml: Nvml, shown: Callable[..., None]) -> None:
+    shown(6)
+    nvml.kind, nvml.sliced = "MIG", True
+    assert cuda.gpu().name == "card 6"
+    nvml.kind = "neither"
+    with pytest.raises(DeviceError, match=r"does not know the slice .* of the GPU at 0000:06:00\.0"):
+        cuda.gpu()
+    nvml.sliced = False
+    assert cuda.gpu().name == "all of card 6"
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ((0,), "there is no cuda:7: CUDA shows 1 GPU, cuda:0"),
+        ((0, 1), "there is no cuda:7: CUDA shows 2 GPUs, cuda:0 to cuda:1"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_one_sentence(
+    nvml: Nvml, shown: Callable[..., None], cards: tuple[int, ...], message: str, tmp_path: Path
 ) -> None:
-    libcuda = Libcuda("0000:02:00.0")
-    monkeypatch.setattr(present, "_driver", lambda: libcuda)
-    assert cuda.first_gpu().name == "card 0" and libcuda.calls == []  # the only one: nobody needs to ask
-    nvml.count = 3
-    assert cuda.first_gpu().name == "card 2" and libcuda.calls == ["init"]
-    libcuda.calls.clear()
-    assert cuda.first_gpu().which == "the one at 0000:02:00.0 of 3 GPUs"
-    monkeypatch.setattr(present, "_driver", lambda: Libcuda("0000:02:00.0", status=100))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert cuda.first_gpu().name == "card 1"
-    assert "card 1 (the one at 0000:01:00.0 of 3 GPUs), compute" in str(found("GPU").found)
-    monkeypatch.setattr(present, "_driver", lambda: SimpleNamespace())
-    assert present.first_bus_id() is None
+    shown(*cards)
+    with pytest.raises(DeviceError) as caught:
+        cuda.gpu(7)
+    assert str(caught.value) == message
+    result = CliRunner().invoke(app, ["train", "vgg_digits", "--device", "cuda:7", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2 and result.stderr == f"gpunet: {message}\n" and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("visible", ["", "-1"])
-def test_hidden_gpus_are_mended_by_showing_them(nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+def test_hidden_gpus_are_mended_by_showing_them(
+    nvml: Nvml, shown: Callable[..., None], monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    shown(cuInit=libcuda.NO_DEVICE)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert found("GPU").mend == "unset CUDA_VISIBLE_DEVICES"
     assert free_bytes("cuda") is None and nvml.open == 0
 
 
-def test_nvml_that_is_missing_or_fails_is_said(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    with pytest.raises(DeviceError, match="Invalid Argument"):
-        cuda.first_gpu()
+def test_cuda_or_nvml_that_is_missing_or_fails_is_said(
+    nvml: Nvml, shown: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(0, cuDeviceGetUuid_v2=999)
+    with pytest.raises(DeviceError, match=r"driver does not answer \(cuDeviceGetUuid_v2: 999\)"):
+        cuda.gpu()
+    shown()
+    with pytest.raises(DeviceError, match="shows no GPU: nvidia-smi says why"):
+        cuda.gpu()
+    shown(0)
     nvml.fails = "init"
     with pytest.raises(DeviceError, match="Driver Not Loaded"):
-        cuda.first_gpu()
+        cuda.gpu()
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert found("GPU").mend == "pip install nvidia-ml-py"
 
@@ -272,16 +323,80 @@ def test_packages_are_found_with_their_versions_and_two_cupys_are_one_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"cupy-cuda12x": "14.1", "nvidia-cuda-nvrtc-cu12": "12.9"}
-    monkeypatch.setattr(cuda, "version", lambda package: there[package] if package in there else absent(package))
+    install(monkeypatch, there)
     assert found("CuPy").found == "14.1 (cupy-cuda12x)"
     assert found("NVRTC").found == "12.9 (nvidia-cuda-nvrtc-cu12)"
     there["cupy-cuda13x"] = "14.2"
-    assert found("CuPy").found is None and found("CuPy").mend.startswith("pip uninstall -y cupy-cuda12x cupy-cuda13x")
+    assert found("CuPy").found is None and found("CuPy").mend == (
+        'pip uninstall --yes cupy-cuda12x && pip install "gpunet[cuda13]"'
+    )
+
+
+def install(monkeypatch: pytest.MonkeyPatch, there: dict[str, str]) -> None:
+    """Let these packages be there, by name, with their versions; each library of CUDA brings its file."""
+
+    def version(package: str) -> str:
+        return there[package] if package in there else absent(package)
+
+    def files(library: str) -> dict[int, Path]:
+        names = [name for name in libraries.PACKAGES[library] if name in there]
+        return {int(there[name].partition(".")[0]): Path(name) for name in names}
+
+    monkeypatch.setattr(cuda, "version", version)
+    monkeypatch.setattr(present, "version", version)
+    monkeypatch.setattr(libraries, "packaged_files", files)
+
+
+CUDA_13 = {"cupy-cuda13x": "14.2", "nvidia-cuda-nvrtc": "13.0", "nvidia-cublas": "13.0"}
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_cupy_for_a_cuda_that_the_gpu_or_its_driver_does_not_know_is_mended_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, CUDA_13)
+    mend = 'pip uninstall --yes cupy-cuda13x && pip install "gpunet[cuda12]"'
+    for driver, capability, found_it in ((13, (7, 5), True), (13, (6, 1), False), (12, (8, 6), False)):
+        monkeypatch.setattr(present, "driver_version", lambda driver=driver: driver)
+        monkeypatch.setattr(present, "capabilities", lambda capability=capability: [capability])
+        finding = found("CuPy")
+        assert (finding.found == "14.2 (cupy-cuda13x)") == found_it and (finding.found or finding.mend == mend)
+
+
+@pytest.mark.usefixtures("bare")
+def test_libraries_of_another_cuda_than_cupys_are_as_good_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, {**CUDA_13, "nvidia-cublas": "12.9"})
+    assert found("NVRTC").found == "13.0 (nvidia-cuda-nvrtc)"
+    assert found("cuBLAS").found is None and found("cuBLAS").mend == 'pip install "gpunet[cuda13]"'
+
+
+@pytest.mark.usefixtures("bare")
+def test_what_makes_a_gpu_another_than_it_seems_is_told_with_what_mends_it(
+    monkeypatch: pytest.MonkeyPatch, cache_folder: Path
+) -> None:
+    names = {finding.name for finding in examine()}
+    assert "GPU memory" not in names and "rounding" not in names
+    assert found("cache").found == str(cache_folder) and not cache_folder.exists()
+    monkeypatch.setattr("gpunet.use.doctor.lends_memory", lambda: True)
+    assert "Prefer No Sysmem Fallback" in str(found("GPU memory").found)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert "NVIDIA_TF32_OVERRIDE: unset" in str(found("rounding").found)
+    cache_folder.write_text("a file in its place")
+    cache = found("cache")
+    assert cache.found is None
+    assert cache.mend.startswith(
+        f"set GPUNET_CACHE to a folder that can be written (nothing can be put into {cache_folder})"
+    )
+
+
+def test_the_cpu_is_no_gpu_to_look_at() -> None:
+    result = run("--device", "cpu")
+    assert result.exit_code == 2 and "give a GPU, like cuda:1" in result.stderr
 
 
 @pytest.mark.usefixtures("bare")
 def test_a_library_of_a_cuda_toolkit_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "library_path", {"NVRTC": "/opt/libnvrtc.so", "cuBLAS": None}.get)
+    monkeypatch.setattr(cuda, "library_path", lambda name, release: {"NVRTC": "/opt/libnvrtc.so"}.get(name))
     assert found("NVRTC").found == "/opt/libnvrtc.so"
     assert found("cuBLAS").found is None
 
@@ -304,7 +419,7 @@ def test_everything_is_found_on_a_machine_with_a_gpu() -> None:
     device = make_device("cuda")
     _, total = device.driver.memory()  # type: ignore[attr-defined]
     device.close()
-    assert cuda.first_gpu().total_bytes == pytest.approx(total, rel=0.05)
+    assert cuda.gpu().total_bytes == pytest.approx(total, rel=0.05)
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -327,10 +442,9 @@ def test_free_memory_is_what_the_system_has_within_the_limit_of_the_container(
 
 
 def test_devices_answer_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers: dict[str, Callable[[], int]] = {"cpu": lambda: 5, "cuda": lambda: 7}
-    monkeypatch.setattr(cpu, "free_bytes", numbers["cpu"])
-    monkeypatch.setattr(cuda, "free_bytes", numbers["cuda"])
-    assert (free_bytes("cpu"), free_bytes("cuda")) == (5, 7)
+    monkeypatch.setattr(cpu, "free_bytes", lambda: 5)
+    monkeypatch.setattr(cuda, "free_bytes", lambda number=0: 7 + number)
+    assert [free_bytes(name) for name in ("cpu", "cuda", "cuda:0", "cuda:3")] == [5, 7, 7, 10]
 
 
 # -- memory that others took -----------------------------------------------------------------------

@@ -272,8 +272,8 @@ MUTANTS = [
         ("no barrier before the hand is filled", "        __syncthreads();  // what was in hand has been used\n", ""),
         (
             "no barrier behind",
-            "        });\n        __syncthreads();\n        for (int step",
-            "        });\n        for (int step",
+            "        });\n        __syncthreads();\n#pragma",
+            "        });\n#pragma",
         ),
         ("a part transposed", "part[fast][slow] = value(slow, fast)", "part[slow][fast] = value(slow, fast)"),
         ("the first steps alone", "first < steps; first += TILE", "first < TILE; first += TILE"),
@@ -309,11 +309,11 @@ MUTANTS = [
         "local_backward_input",
         (
             "a window transposed",
-            "(row + P - i * S) * F + (column + P - j * S)",
-            "(column + P - j * S) * F + (row + P - i * S)",
+            "(row + of.P - i * of.S) * of.F + column + of.P - j * of.S",
+            "(column + of.P - j * of.S) * of.F + row + of.P - i * of.S",
         ),
-        ("filters of the first position", "w[((position * K + k) * F * F", "w[(k * F * F"),
-        ("gradients of the first position", "dy[(n * positions + position) * K + k]", "dy[n * positions * K + k]"),
+        ("filters of the first position", "w + position * K * filter + in_window", "w + in_window"),
+        ("gradients of the first position", "dy + position * K", "dy"),
         (
             "one filter alone",
             "sum, hand, tile, K, [&](Index n, Index k)",

@@ -44,8 +44,8 @@ def put_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeGpu]:
 
     def put(**known: object) -> FakeGpu:
         gpu = FakeGpu(**known)
-        monkeypatch.setattr("gpunet.devices.cuda.target.gpu_here", lambda: gpu)
-        monkeypatch.setattr(reserve, "hardware", lambda: f"{gpu.name}, driver 580")
+        monkeypatch.setattr("gpunet.devices.cuda.target.gpu_here", lambda number=0: gpu)
+        monkeypatch.setattr(reserve, "hardware", lambda number=0: f"{gpu.name}, driver 580")
         return gpu
 
     return put
@@ -170,24 +170,31 @@ def test_what_was_measured_here_holds_for_this_gpu_alone(put_gpu) -> None:
 
 
 def test_a_gpu_without_a_driver_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunet.devices.cuda import present, probe
+    from gpunet.devices.cuda import libcuda, probe
     from gpunet.devices.cuda import target as module
     from gpunet.errors import DeviceError
 
     monkeypatch.undo()  # what conftest put in the place of gpu_here
     here = module.gpu_here.__wrapped__
-    monkeypatch.setattr(present, "driver_version", lambda: None)
-    monkeypatch.setattr(probe, "first_gpu", lambda: pytest.fail("NVML was asked"))
+    monkeypatch.setattr(libcuda, "driver_version", lambda: None)
+    monkeypatch.setattr(probe, "gpu", lambda number: pytest.fail("NVML was asked"))
     assert here() is None
-    monkeypatch.setattr(present, "driver_version", lambda: 13)
-    monkeypatch.setattr(probe, "first_gpu", lambda: FakeGpu())
-    assert here() == FakeGpu()
+    monkeypatch.setattr(libcuda, "driver_version", lambda: 13)
+    monkeypatch.setattr(probe, "gpu", lambda number: FakeGpu(name=f"card {number}"))
+    assert here().name == "card 0" and here(2).name == "card 2"
 
-    def silent() -> None:
+    def silent(number: int) -> None:
         raise DeviceError("NVML does not answer")
 
-    monkeypatch.setattr(probe, "first_gpu", silent)
+    monkeypatch.setattr(probe, "gpu", silent)
     assert here() is None
+
+    def others(number: int) -> None:
+        raise libcuda.NoSuchGpu("there is no cuda:7: CUDA shows 1 GPU, cuda:0")
+
+    monkeypatch.setattr(probe, "gpu", others)
+    with pytest.raises(DeviceError, match=r"there is no cuda:7: CUDA shows 1 GPU"):
+        here(7)
 
 
 # -- many cards ------------------------------------------------------------------------------------

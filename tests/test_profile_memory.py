@@ -13,10 +13,12 @@ import gpunet
 from gpunet import DeviceError
 from gpunet.devices.cpu import meter as cpu_meter
 from gpunet.devices.cuda import meter as cuda_meter
+from gpunet.devices.cuda import reserve
+from gpunet.devices.cuda.libcuda import Visible
 from gpunet.devices.device import Device
-from gpunet.profile import memory
+from gpunet.profile import measure, memory
 from gpunet.profile.keep import keep_reserve
-from gpunet.profile.measure import DRIVER, profile
+from gpunet.profile.measure import DRIVER, Profile, profile
 from tests.conftest import GPU, make_device
 from tests.nets import blocks
 
@@ -107,11 +109,8 @@ class FakeNvml(SimpleNamespace):
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
-    def nvmlDeviceGetCount(self) -> int:
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
-        self.asked.append(index)
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        self.asked.append(uuid)
         return "handle"
 
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:
@@ -130,7 +129,7 @@ def pynvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     made = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", made)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(cuda_meter, "visible", lambda number: Visible(number, 4, (8, 6), f"uuid {number}", "bus"))
     return made
 
 
@@ -147,10 +146,22 @@ def test_nvml_tells_the_gpus_use_and_this_processs_where_it_can(pynvml: FakeNvml
     assert pynvml.open == 0
 
 
-def test_nvml_is_asked_for_the_gpu_that_cuda_shows_first(pynvml, monkeypatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    cuda_meter.Nvml().close()
-    assert pynvml.asked == [3]
+def test_nvml_is_asked_for_the_gpu_that_is_meant(pynvml) -> None:
+    for number in (0, 3):
+        cuda_meter.Nvml(number).close()
+    assert pynvml.asked == ["GPU-uuid 0", "GPU-uuid 3"]
+
+
+def test_a_profile_of_the_second_gpu_meters_and_keeps_what_is_its_own(pynvml, monkeypatch) -> None:
+    monkeypatch.setattr(measure, "driver_version", lambda: 13)
+    monkeypatch.setattr(measure, "open_device", lambda name: make_device("emulated"))
+    monkeypatch.setattr(reserve, "hardware", lambda number=0: f"Card {number}, driver 580.65")
+    made = profile(blocks(), 3, "cuda:1", steps=1)
+    assert pynvml.asked == ["GPU-uuid 1"]
+    assert (made.plan.device, made.hardware, made.memory.told_by) == ("cuda:1", "Card 1, driver 580.65", "NVML")
+    monkeypatch.setattr(Profile, "reserve_bytes", property(lambda profile: 300 * MIB))
+    keep_reserve(made)
+    assert [gpunet.plan(blocks(), 3, device=name).reserve_bytes // MIB for name in ("cuda:1", "cuda")] == [300, 512]
 
 
 def test_nvml_that_refuses_is_an_error_of_the_device_and_is_left_closed(pynvml: FakeNvml) -> None:

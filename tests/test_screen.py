@@ -66,7 +66,8 @@ def test_a_run_that_goes_on_is_shown_from_where_it_was() -> None:
 def test_the_memory_of_a_gpu_is_shown_and_asked_for_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def used() -> tuple[int, int]:
+    def used(number: int) -> tuple[int, int]:
+        assert number == 1
         asked.append(1)
         return 3 * 2**30, 12 * 2**30
 
@@ -74,7 +75,7 @@ def test_the_memory_of_a_gpu_is_shown_and_asked_for_now_and_then(monkeypatch: py
     screen = Screen(Console(file=StringIO(), force_terminal=True, width=140))
     frames = Frames(screen)
     with Model(NET, device="cpu", plan=planned()) as model, screen:
-        monkeypatch.setattr(model.device, "name", "cuda")
+        monkeypatch.setattr(model.device, "name", "cuda:1")
         Trainer(model, images(), epochs=1, watchers=[screen, frames]).run()
     assert "GPU 3 GiB of 12 GiB" in frames.seen[-1] and len(asked) < EACH
 

@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from gpunet.net.net import Net
 
 
-def affordable_plan(
-    net: "Net", batch: int, device: options.AnyDevice, budget: str | int | None, **settings: Any
-) -> "Plan":
+def affordable_plan(net: "Net", batch: int, device: str, budget: str | int | None, **settings: Any) -> "Plan":
     """A plan within the budget; where none was said, what is free counts if the plan would take more than that.
 
     `settings`  further options of `gpunet.plan`

@@ -18,9 +18,7 @@ PAGE, WEIGHTS, FOUND = "page.png", "weights.safetensors", "found.png"
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for page, weights and picture.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of pages, weights and order.")] = 0,
-    device: Annotated[
-        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
-    ] = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
 ) -> None:
     """Find handwritten digits on a page: learn them from crops of other pages, then slide; some seconds in all.
 
@@ -41,11 +39,11 @@ def demo(
     config, data = demo_config(seed), demo_data(seed)
     typer.echo(f"{len(data.train):,} crops to learn from, {len(data.test):,} to test on, each of a digit or of nothing")
     with Screen() as screen:
-        weights = learn(config, data, str(device), [screen])
+        weights = learn(config, data, device, [screen])
     save_weights(out / WEIGHTS, weights, {"net": config.net.name, "config": dump_net(config.net), "classes": CLASSES})
     page = new_page(seed)
     save_picture(out / PAGE, page.picture)
-    _tell(page, slide(config.net, weights, page.picture, stride=1, device=str(device)), out)
+    _tell(page, slide(config.net, weights, page.picture, stride=1, device=device), out)
 
 
 def _tell(page: "Page", scored: "ScoreMap", out: Path) -> None:

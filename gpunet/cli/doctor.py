@@ -1,7 +1,7 @@
 """`gpunet doctor`: what there is to train with, and how to get what is missing."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from gpunet.use.doctor import Finding
 
 
-def doctor(json: options.Json = False) -> None:
+def doctor(
+    device: Annotated[
+        str, typer.Option(parser=options.gpu_name, metavar="DEVICE", help="The GPU to look at: cuda, cuda:1, ...")
+    ] = "cuda",
+    json: options.Json = False,
+) -> None:
     """Say what there is to train with (GPU, driver, CuPy, NVRTC, cuBLAS, memory), and how to get what is missing.
 
     Exit code 0 if the CPU can train, with or without a GPU, else 2.
     """
     from gpunet.use.doctor import examine, trains
 
-    findings = examine()
+    findings = examine(device)
     if json:
         from gpunet.report.as_json import as_text
 

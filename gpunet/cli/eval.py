@@ -25,7 +25,7 @@ def evaluate(
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,

@@ -45,7 +45,7 @@ def fit(
     clip_norm: options.ClipNorm = None,
     mode: options.Mode = options.ModeName.train,
     dtype: options.DtypeOption = options.Dtype.float32,
-    device: options.Device = options.DeviceName.cuda,
+    device: options.Device = "cuda",
     scratch: options.Scratch = None,
     reserve: options.Reserve = None,
     without: options.Without = None,
@@ -74,7 +74,7 @@ def fit(
     )
     options.check_fitting(max_cost, micro_batches, mode=mode)
     settings = options.plan_settings(told, mode, dtype, scratch)
-    aims = _aims(str(device), budget or [], gpu or [])
+    aims = _aims(device, budget or [], gpu or [])
     by_card = ALL in (gpu or []) or (gpu and len(aims) > 1)
     misfits = (_show_cards if by_card else _show_ladders)(config.net, aims, settings, json)
     for message in misfits:

@@ -9,9 +9,7 @@ from gpunet.cli import options
 
 def gradcheck(
     net: options.Net,
-    device: Annotated[
-        options.AnyDevice, typer.Option(help="auto: the GPU if there is one, else the CPU.")
-    ] = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     batch: Annotated[int, typer.Option(help="Images of the batch that the loss is of.")] = 3,
     samples: Annotated[int, typer.Option(help="Values of each parameter, and of the images, to compare.")] = 20,
     seed: Annotated[int, typer.Option(help="Of images, labels, weights, dropout and what is compared.")] = 0,
@@ -32,7 +30,7 @@ def gradcheck(
     with working("comparing gradients") as say:
         made = check(
             config.net,
-            str(device),
+            device,
             batch=batch,
             samples=samples,
             seed=seed,

@@ -19,7 +19,7 @@ def lr_find(
     most: Annotated[float, typer.Option(help="The rate of the last step, if the loss does not diverge before.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Steps, each at a higher rate by one factor.")] = 200,
     batch: options.Batch = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     seed: Annotated[
         int | None, typer.Option(help="Of starting weights and order; default: the config's.", show_default=False)
     ] = None,

@@ -29,19 +29,27 @@ class Dtype(StrEnum):
     float64 = "float64"
 
 
-class DeviceName(StrEnum):
-    """Where it is to run."""
-
-    cuda = "cuda"
-    cpu = "cpu"
+AUTO = "auto"
+"""The GPU if there is one, else the CPU."""
 
 
-class AnyDevice(StrEnum):
-    """Where it is to run; auto: on the GPU if there is one."""
+def _device(text: str) -> str:
+    """The name of a device. Raises ConfigError for one that there is not."""
+    from gpunet.devices import device_name
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+    return device_name(text)
+
+
+def gpu_name(text: str) -> str:
+    """The name of a GPU. Raises ConfigError for any other device."""
+    name = _device(text)
+    if name == "cpu":
+        raise ConfigError("the CPU is looked at in any case: give a GPU, like cuda:1")
+    return name
+
+
+def _device_or_auto(text: str) -> str:
+    return text if text == AUTO else _device(text)
 
 
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
@@ -101,7 +109,14 @@ ClipNorm = Annotated[
 ]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
-Device = Annotated[DeviceName, typer.Option(help="Where it is to run; no GPU is needed to plan for one.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        parser=_device,
+        metavar="DEVICE",
+        help="Where it is to run: cuda, cuda:1 for a second GPU, cpu; no GPU is needed to plan for one.",
+    ),
+]
 Gpu = Annotated[
     str | None,
     typer.Option(
@@ -171,7 +186,15 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-DeviceOrAuto = Annotated[AnyDevice, typer.Option("--device", help="auto: the GPU if there is one, else the CPU.")]
+DeviceOrAuto = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        parser=_device_or_auto,
+        metavar="DEVICE",
+        help="auto (the GPU if there is one, else the CPU), cuda, cuda:1 for a second GPU, cpu.",
+    ),
+]
 Budget = Annotated[
     str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
 ]
@@ -249,7 +272,6 @@ def fit_settings(without: Iterable[str], max_cost: float | None, micro_batches: 
 
 def free_bytes(device: str) -> dict[str, int | None]:
     """Memory that nobody uses, by device; of those that `device` may come to mean."""
-    from gpunet.devices import device_names
-    from gpunet.use import doctor
+    from gpunet import devices
 
-    return {name: doctor.free_bytes(name) for name in device_names() if device in ("auto", name)}
+    return {name: devices.free_bytes(name) for name in (devices.device_names() if device == AUTO else [device])}

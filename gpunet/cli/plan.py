@@ -30,7 +30,7 @@ def plan(
         ),
     ] = None,
     gpu: options.Gpu = None,
-    device: options.Device = options.DeviceName.cuda,
+    device: options.Device = "cuda",
     scratch: options.Scratch = None,
     reserve: options.Reserve = None,
     without: options.Without = None,
@@ -70,7 +70,7 @@ def plan(
         micro_batches=micro_batches,
     )
     said = told.budget if budget is None and gpu is None else budget
-    where, limit = aim(str(device), said, gpu, assume=True)
+    where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting(max_cost, micro_batches, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)

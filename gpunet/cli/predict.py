@@ -29,7 +29,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes to tell of each picture.")] = 5,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")] = False,
     batch: options.Batch = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,

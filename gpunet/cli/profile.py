@@ -17,7 +17,7 @@ def profile(
     net: options.Net,
     batch: options.Batch = None,
     steps: Annotated[int, typer.Option(help="Steps that are timed whole, and as many op by op.")] = 20,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -52,7 +52,7 @@ def profile(
         made = measure(
             config.net,
             told.batch if batch is None else batch,
-            str(device),
+            device,
             steps=steps,
             watch=lambda done: say(f"timed {done} of {steps} steps"),
             budget=told.budget if budget is None and gpu is None else budget,

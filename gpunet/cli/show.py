@@ -52,7 +52,7 @@ def confusion(
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     net: options.NetOfWeights = None,
 ) -> None:
     """Draw which classes a run's net takes for which, on its test images."""
@@ -78,7 +78,7 @@ def mistakes(
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     net: options.NetOfWeights = None,
 ) -> None:
     """Draw the test images with the highest loss: what they are, what a run's net said, and how sure it was."""
@@ -135,7 +135,7 @@ def activations(
     data: options.Data = None,
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
 ) -> None:
     """Draw what the layers of a net make of an image: some maps of each, or all of one layer."""
     from gpunet.model.scores import softmax
@@ -153,7 +153,7 @@ def activations(
     else:
         seen = _picture(config.net, path, image, size)
     quiet()
-    volumes = activations_of(config.net, values, seen, str(device))
+    volumes = activations_of(config.net, values, seen, device)
     classes = class_names(path, config.net.classes)
     of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{Path(image).name}"
     if layer is None:
@@ -179,7 +179,7 @@ def _judged(
     size: str | None,
     skip_broken: bool | None,
     batch: int | None,
-    device: options.AnyDevice,
+    device: str,
 ) -> "tuple[list[str], Dataset, Judged]":
     """The names of the classes, the data, and what the net says of every test image."""
     from gpunet.report.console import working

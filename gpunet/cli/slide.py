@@ -36,7 +36,7 @@ def slide(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to tell of.")] = 5,
     net: options.NetOfWeights = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     budget: options.Budget = None,
     json: options.Json = False,
 ) -> None:

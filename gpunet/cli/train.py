@@ -32,7 +32,7 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="How often every image is seen.", show_default=False)] = None,
     batch: options.Batch = None,
-    device: options.DeviceOrAuto = options.AnyDevice.auto,
+    device: options.DeviceOrAuto = options.AUTO,
     seed: Annotated[
         int | None,
         typer.Option(help="Of starting weights and order: the same seed gives the same bits.", show_default=False),
@@ -136,7 +136,7 @@ def train(
     )
     told = (told.changed(freeze=()) if unfreeze else told).settled()
     require_learning(config.net, told)
-    if resume is not None and device is options.AnyDevice.auto:
+    if resume is not None and device == options.AUTO:
         device = _device_of(resume)
     free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
@@ -166,14 +166,15 @@ def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
     return told.changed(data=data, weights=told.weights and str(Path(told.weights).absolute()))
 
 
-def _device_of(run: Path) -> options.AnyDevice:
+def _device_of(run: Path) -> str:
     """The device that a run was on, as its plan says."""
+    from gpunet.devices import device_name
     from gpunet.train.folder import PLAN
 
     try:
-        return options.AnyDevice(json.loads((run / PLAN).read_text("utf-8"))["device"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return options.AnyDevice.auto
+        return device_name(json.loads((run / PLAN).read_text("utf-8"))["device"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return options.AUTO
 
 
 def _run(
@@ -212,7 +213,7 @@ def _run(
                 path,
                 dump(replace(config, train=_from_anywhere(told))),
                 as_text(plan_json(config.net, made)) + "\n",
-                environment=environment(made.device),
+                environment=environment(model.device),
                 every=None if told.checkpoint_every is None else parse_span(told.checkpoint_every),
             )
             _train(trainer, folder, tensorboard)

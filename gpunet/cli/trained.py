@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunet.cli import options
 from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
@@ -105,7 +104,7 @@ def _require_names(dataset: "Dataset", net: "Net", known: "Sequence[str]") -> No
         raise DataError(f"{dataset.name} has {len(there)} classes; {net.name} learnt to tell {len(known)} apart")
 
 
-def scoring_plan(net: "Net", batch: int, device: options.AnyDevice, budget: str | None) -> "Plan":
+def scoring_plan(net: "Net", batch: int, device: str, budget: str | None) -> "Plan":
     """A plan that scores images, within the budget or what is free. Raises BudgetError where it does not fit."""
     return affordable_plan(net, batch, device, budget, mode="infer")
 

@@ -1,8 +1,9 @@
 """The devices. `target` answers what planning needs to know of one without opening it; `open_device` opens it."""
 
 from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING
+
+from gpunet.devices.name import full_name, kinds, split_name
 
 # Now, so that the module is no longer set as `target` of this package once the function has that name.
 from gpunet.devices.target import DeviceTarget
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
 
 
 def device_names() -> list[str]:
-    """The devices there are: the packages beside this file."""
-    return sorted(module.name for module in iter_modules(__path__) if module.ispkg)
+    """The devices there are, by the name of the first of each kind."""
+    return list(kinds())
+
+
+def device_name(name: str) -> str:
+    """The one name that a device has in plans and tables: "cuda" for "cuda:0". Raises ConfigError for no device."""
+    return full_name(*split_name(name))
 
 
 def target(name: str | DeviceTarget, gpu: str | None = None, *, assume: bool = False) -> DeviceTarget:
@@ -26,7 +32,9 @@ def target(name: str | DeviceTarget, gpu: str | None = None, *, assume: bool = F
     Raises ConfigError for a device or a card that is not known, and for a card where another device is meant.
     """
     if isinstance(name, str):
-        found: DeviceTarget = import_module(f"{__name__}.{_known(name)}.target").target(gpu, assume)
+        kind, number = split_name(name)
+        module = import_module(f"{__name__}.{kind}.target")
+        found: DeviceTarget = module.target(gpu, assume, number) if number else module.target(gpu, assume)
         return found
     if gpu is not None:
         raise ConfigError(f"{gpu!r} names a card, and what is planned for is settled already: leave it out")
@@ -35,11 +43,15 @@ def target(name: str | DeviceTarget, gpu: str | None = None, *, assume: bool = F
 
 def open_device(name: str) -> "Device":
     """Open the device `name`. Raises DeviceError, saying what is missing, where it cannot be opened."""
-    device: Device = import_module(f"{__name__}.{_known(name)}.device").open_device()
+    kind, number = split_name(name)
+    module = import_module(f"{__name__}.{kind}.device")
+    device: Device = module.open_device(number) if number else module.open_device()
     return device
 
 
-def _known(name: str) -> str:
-    if name not in device_names():
-        raise ConfigError(f"there is no device {name!r}; there are {', '.join(device_names())}")
-    return name
+def free_bytes(name: str) -> int | None:
+    """Memory of a device that nobody uses; None where it cannot be told. Never opens it."""
+    kind, number = split_name(name)
+    probe = import_module(f"{__name__}.{kind}.probe")
+    free: int | None = probe.free_bytes(number) if number else probe.free_bytes()
+    return free

@@ -34,7 +34,7 @@ class Arena(ABC):
 class Device(ABC):
     """Runs ops inside an arena. Ops of one device are called in order; `read` waits for those before it."""
 
-    name: str
+    name: str  # as people say it: cpu, cuda, cuda:1
 
     @property
     @abstractmethod
@@ -79,6 +79,10 @@ class Device(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back what the device holds; its arrays are of no use afterwards."""
+
+    def arithmetic(self) -> dict[str, str]:
+        """What the last bits of results depend on, in words by name, as far as the device itself knows."""
+        return {}
 
 
 def collect_ops(package: ModuleType, without: Iterable[str] = ("device", "target")) -> dict[str, Callable[..., None]]:

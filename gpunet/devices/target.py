@@ -27,7 +27,6 @@ class DeviceTarget(ABC):
     `doubt`                what is unsure of that, in words; "" where nothing is
     """
 
-    name: ClassVar[str]
     alignment: ClassVar[int] = 256
     reserve_bytes: ClassVar[int]
     scratch_limit_bytes: ClassVar[int]
@@ -37,6 +36,11 @@ class DeviceTarget(ABC):
     total_bytes: int | None = None
     total_source: str = ""
     doubt: str = ""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As people say it: cpu, cuda, cuda:1."""
 
     def reserve(self) -> Reserve:
         """The reserve of this machine where it was measured, else the stated one."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from gpunet.devices.device import Array, Device
+from gpunet.errors import DeviceError
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.program.program import Op, Phase, RunTime, Turn
 from gpunet.program.tensor import Kind, Tensor
@@ -19,7 +20,7 @@ class BoundProgram:
     """The program of a plan in one arena of a device, which it allocates, and beside which it allocates nothing.
 
     `now`     numbers that change from step to step, by the name of their RunTime: read when an op is called
-    `poison`  fill what is fresh or free with NaN bytes before and after every op
+    `poison`  fill what is fresh or free with NaN bytes before and after every op, and wait for each
     """
 
     def __init__(self, plan: Plan, device: Device, now: Callable[[str], float], *, poison: bool) -> None:
@@ -77,6 +78,7 @@ class BoundProgram:
                     self._poison_fresh(turn)
                 yield op, call
                 if self.poison:
+                    self._settle(op)
                     self._poison_after(turn)
 
     def outputs(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Tensor, np.ndarray]]:
@@ -114,6 +116,13 @@ class BoundProgram:
     def _number(self, what: RunTime) -> float:
         now = self._now(what.name)
         return now if what.factor == 1 else what.factor * now  # a seed is an integer of more bits than a float has
+
+    def _settle(self, op: Op) -> None:
+        """Wait for an op, so that what went wrong in it is told of it and not of a later one."""
+        try:
+            self.device.synchronize()
+        except DeviceError as error:
+            raise DeviceError(f"{op.layer}, {op.name}: {error}") from error
 
     # -- poison ------------------------------------------------------------------------------------
 

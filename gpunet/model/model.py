@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpunet.compile.chunk import mixing
-from gpunet.devices import open_device, target
+from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
 from gpunet.memory.plan import Plan
@@ -38,13 +38,14 @@ class Model:
     """A net that runs on a device inside the arena that its plan laid out.
 
     `batch`   the most images of one step; fewer run in the same arena
-    `device`  "cpu", "cuda", "auto" (cuda where there is a GPU, else cpu), or an open Device
+    `device`  "cpu", "cuda", "cuda:1" (the second GPU), "auto" (cuda where there is one, else cpu), or an open Device
     `optimizer`  a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
-    `debug`   fill what is fresh or free with NaN before every op; results must not change
+    `debug`   fill what is fresh or free with NaN before every op and wait for each, so that a fault of the GPU names
+              its op; results must not change
 
     Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too
     little memory.
@@ -359,8 +360,7 @@ class Model:
 def choose_device(name: str) -> str:
     """ "auto" becomes cuda where a GPU can be opened, else cpu; other names must be known."""
     if name != "auto":
-        target(name)
-        return name
+        return device_name(name)
     with suppress(DeviceError):
         open_device("cuda").close()
         return "cuda"

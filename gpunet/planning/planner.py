@@ -71,7 +71,7 @@ def plan(
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
     `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
-    `device`         "cuda" or "cpu"; or what gpunet.devices.target gave for one
+    `device`         "cuda", "cuda:1" (a second GPU) or "cpu"; or what gpunet.devices.target gave for one
     `budget`         like "6GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.
     `gpu`            a card, like "rtx 3060", in place of a budget: what CUDA gives of it is the budget, and the plan is

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
+from gpunet.devices.name import kind_of
 from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
@@ -107,10 +108,13 @@ def scales(op: Op) -> bool:
 
 
 def file_name(net: Net, dtype: str, device: str, hardware: str) -> str:
-    """The cache's file for the profiles of a net: the same for nets of the same layers, whatever their name."""
+    """The cache's file for the profiles of a net: the same for nets of the same layers, whatever their name.
+
+    And the same for cuda:1 as for cuda where both are the same `hardware`.
+    """
     from hashlib import sha256
 
-    layers = repr((net.input, net.nodes, net.fit, dtype, device, hardware, __version__))
+    layers = repr((net.input, net.nodes, net.fit, dtype, kind_of(device), hardware, __version__))
     return f"profiles/{sha256(layers.encode()).hexdigest()[:24]}.json"
 
 

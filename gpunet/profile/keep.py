@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpunet.devices.cuda import reserve
+from gpunet.devices.name import split_name
 from gpunet.devices.target import Reserve
 from gpunet.planning.predict import Kept, KeptOp, as_entry, file_name, op_key, scales
 from gpunet.profile.measure import Profile
@@ -29,7 +30,10 @@ def keep_reserve(profile: Profile) -> Reserve | None:
 
     Raises DataError where the cache cannot be written.
     """
-    return None if profile.reserve_bytes is None else reserve.keep(profile.reserve_bytes)
+    if profile.reserve_bytes is None:
+        return None
+    _, number = split_name(profile.plan.device)
+    return reserve.keep(profile.reserve_bytes, number)
 
 
 def summary(profile: Profile) -> Kept:

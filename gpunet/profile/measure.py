@@ -11,9 +11,10 @@ from typing import Any
 from gpunet.devices import open_device, target
 from gpunet.devices.cpu.meter import resident
 from gpunet.devices.cuda.device import CudaDevice
+from gpunet.devices.cuda.libcuda import driver_version
 from gpunet.devices.cuda.meter import Nvml, by_driver
-from gpunet.devices.cuda.present import driver_version
 from gpunet.devices.device import Device
+from gpunet.devices.name import kind_of, split_name
 from gpunet.errors import ConfigError, DeviceError
 from gpunet.memory.plan import Plan
 from gpunet.model.model import Model, choose_device, require_fit
@@ -76,7 +77,7 @@ class Profile:
     def reserve_bytes(self) -> int | None:
         """The reserve as measured: what a GPU's process took outside its arena; None where it was not measured."""
         used = self.memory.used_bytes
-        if used is None or not self.memory.opening or self.plan.device != "cuda":
+        if used is None or not self.memory.opening or kind_of(self.plan.device) != "cuda":
             return None
         return used - self.plan.arena_bytes
 
@@ -93,7 +94,7 @@ def profile(
 ) -> Profile:
     """Train `steps` steps of `net` on random uint8 images and labels, timed whole and op by op in turns.
 
-    `device`   "cpu", "cuda", "auto", or an open Device
+    `device`   "cpu", "cuda", "cuda:1" (a second GPU), "auto", or an open Device
     `meter`    tells the memory in use, in NVML's place
     `watch`    called after each pair of steps with their count
     `options`  of `gpunet.plan`: optimizer, dtype, budget, reserve, ...; with `gpu` the step runs here as it is planned
@@ -147,10 +148,11 @@ def _measure(
 
 def _nvml(device: str | Device, stack: ExitStack) -> Meter | None:
     """NVML, before a GPU is opened; None where it is not needed, or does not answer."""
-    if device not in ("auto", "cuda") or driver_version() is None:
+    kind, number = split_name("cuda" if device == "auto" else device) if isinstance(device, str) else ("", 0)
+    if kind != "cuda" or driver_version() is None:
         return None
     with suppress(DeviceError):
-        meter = Nvml()
+        meter = Nvml(number)
         stack.callback(meter.close)
         return meter
     return None

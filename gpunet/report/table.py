@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gpunet.devices.cards import capability, with_article
+from gpunet.devices.name import kind_of
 from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
@@ -214,7 +215,7 @@ def made_for(target: DeviceTarget) -> str:
 
 
 def _around(device: str) -> str:
-    return {"cuda": "the CUDA context with its kernels", "cpu": "Python with NumPy"}.get(device, "the process")
+    return {"cuda": "the CUDA context with its kernels", "cpu": "Python with NumPy"}.get(kind_of(device), "the process")
 
 
 def _activations(row: Row) -> int:

@@ -1,4 +1,4 @@
-"""What was measured on this machine, kept in the user's cache folder: JSON files that may be deleted at any time."""
+"""What was measured and compiled on this machine, in the user's cache folder: files that may be deleted at any time."""
 
 import json
 import os
@@ -10,16 +10,21 @@ from gpunet.errors import DataError
 FOLDER_VARIABLE = "GPUNET_CACHE"
 """Environment variable: another folder, where the home folder cannot be written to or is shared."""
 
-_told: set[Path] = set()
+NO_HOME = "there is no home folder"
+
+_told: set[str] = set()
 
 
 def folder() -> Path:
-    """Where measurements are kept; it need not exist."""
+    """Where such files are kept; it need not exist. Without a home folder to have it in, one that begins with ~."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
-        return Path(chosen)
+        return Path(os.path.expanduser(chosen))
     from platformdirs import user_cache_path
 
-    return user_cache_path("gpunet", appauthor=False)
+    try:
+        return user_cache_path("gpunet", appauthor=False)
+    except RuntimeError:  # a user without a home folder, as in a container
+        return Path("~/gpunet")
 
 
 def read(name: str) -> dict[str, Any]:
@@ -42,11 +47,22 @@ def read(name: str) -> dict[str, Any]:
 
 def ignore(path: Path, reason: str) -> None:
     """Say, once for each file, that it is of no use."""
+    if str(path) not in _told:
+        _told.add(str(path))
+        _warn(f"{path} is damaged and ignored ({reason}); delete it")
+
+
+def tell_once(message: str) -> None:
+    """A log message that nobody needs twice."""
+    if message not in _told:
+        _told.add(message)
+        _warn(message)
+
+
+def _warn(message: str) -> None:
     from logging import getLogger
 
-    if path not in _told:
-        _told.add(path)
-        getLogger("gpunet").warning("gpunet: %s is damaged and ignored (%s); delete it", path, reason)
+    getLogger("gpunet").warning("gpunet: %s", message)
 
 
 def put(name: str, key: str, value: Any) -> Path:
@@ -54,13 +70,36 @@ def put(name: str, key: str, value: Any) -> Path:
 
     Raises DataError where it cannot be written.
     """
+    entries = {**read(name), key: value}
+    return put_file(name, json.dumps(entries, indent=1) + "\n")
+
+
+def put_file(name: str, content: bytes | str) -> Path:
+    """Put `content` into the file `name`, whole or not at all. Returns its path; raises DataError as `put`."""
     from gpunet.system.files import write_whole
 
     path = folder() / name
-    entries = {**read(name), key: value}
+    if _homeless(path):
+        raise DataError(NO_HOME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder {path.parent}: {error.strerror or error}") from None
-    write_whole(path, json.dumps(entries, indent=1) + "\n")
+    write_whole(path, content)
     return path
+
+
+def fault() -> str | None:
+    """Why nothing can be kept in the folder; None where it can be. Writes nothing."""
+    path = folder()
+    if _homeless(path):
+        return NO_HOME
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return None
+    return f"nothing can be put into {nearest}"
+
+
+def _homeless(path: Path) -> bool:
+    """Whether there is no home folder to have the cache in."""
+    return path.parts[:1] == ("~",)

@@ -10,13 +10,16 @@ from typing import Any
 from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cuda import probe as cuda
 from gpunet.devices.cuda.reserve import hardware
+from gpunet.devices.device import Device
+from gpunet.devices.name import split_name
 from gpunet.version import __version__
 
 PACKAGES = ("numpy", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "pillow")
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Plain values; packages that are not installed are not named."""
+def environment(device: Device) -> dict[str, Any]:
+    """Plain values, `arithmetic` being what bits depend on; packages that are not installed are not named."""
+    kind, number = split_name(device.name)
     versions = {"gpunet": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -28,11 +31,12 @@ def environment(device: str) -> dict[str, Any]:
         "command": shlex.join(["gpunet", *sys.argv[1:]]),
         "versions": versions,
         "platform": platform.platform(),
-        "device": device,
+        "device": device.name,
         "cores": cpu.cores(),
         "blas": cpu.blas(),
     }
-    if device == "cuda":
-        about["gpu"] = hardware()
+    if kind == "cuda":
+        about["gpu"] = hardware(number)
+        about["arithmetic"] = device.arithmetic()
         about["libraries"] = {name: cuda.package_versions(name) for name in cuda.PACKAGES}
     return about

@@ -130,7 +130,7 @@ class RunFolder(Watcher):
         return monotonic() - self._saved_at >= 60 * self._every.number
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
-        where = circumstances(trainer.model.plan)
+        where = circumstances(trainer.model)
         return {"run": self._identity, "where": where, "trainer": trainer.state(), **self._about(trainer)}
 
     def _about(self, trainer: Trainer) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from gpunet.data.dataset import AnySplit, Split
 from gpunet.data.folder import FileSplit
 from gpunet.devices.cpu.probe import blas as cpu_blas
 from gpunet.devices.cuda.reserve import hardware as cuda_hardware
+from gpunet.devices.name import split_name
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
+from gpunet.model.model import Model
 from gpunet.program.program import RunTime
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
@@ -70,13 +72,16 @@ def _learning(plan: Plan) -> dict[str, str]:
     return {name: words for name, words in found.items() if words}
 
 
-def circumstances(plan: Plan) -> dict[str, str]:
-    """Where and how a run computes, in words: its last bits depend on that, too."""
-    library = cuda_hardware() if plan.device == "cuda" else cpu_blas()
+def circumstances(model: Model) -> dict[str, str]:
+    """Where and how a run computes, in words: its last bits depend on that, too, but not on the GPU's number."""
+    plan, (kind, number) = model.plan, split_name(model.device.name)
+    library = cuda_hardware(number) if kind == "cuda" else cpu_blas()
+    facts = model.device.arithmetic()
     ways = plan.ways or Ways(plan.scratch_limit_bytes)
     rounds = f"all of {ways.micro_batch} images" if ways.micro_batch else f"{ways.chunk} images up to {ways.cut}"
     return {
-        "device": f"{plan.device}, {library}" if library else plan.device,
+        "device": f"{kind}, {library}" if library else kind,
+        **({"arithmetic": ", ".join(" ".join(fact) for fact in facts.items())} if facts else {}),
         "rounds": rounds if ways.rounds else "none",
         "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix",
     }
@@ -100,7 +105,7 @@ def resume(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
         )
     checkpoint.restore(trainer.model)
     trainer.restore(state["trainer"])
-    return list(differences(state.get("where", {}), circumstances(trainer.model.plan)).values())
+    return list(differences(state.get("where", {}), circumstances(trainer.model)).values())
 
 
 def differences(kept: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:

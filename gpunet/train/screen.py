@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from gpunet.devices.cuda.probe import used_bytes
+from gpunet.devices.name import split_name
 from gpunet.memory.size import format_bytes
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.trainer import Progress, Trainer, Watcher
@@ -81,7 +82,8 @@ class Screen(Watcher):
         if not self._memory or monotonic() - self._asked > ASK_SECONDS:
             model = self._trainer.model
             self._memory = f"arena {format_bytes(model.arena_bytes)}"
-            used = used_bytes() if model.device.name == "cuda" else None
+            kind, number = split_name(model.device.name)
+            used = used_bytes(number) if kind == "cuda" else None
             if used is not None:
                 self._memory += f"  GPU {format_bytes(used[0])} of {format_bytes(used[1])}"
             self._asked = monotonic()

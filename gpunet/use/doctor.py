@@ -4,14 +4,18 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from gpunet.devices import free_bytes
 from gpunet.devices.cpu import probe as cpu
+from gpunet.devices.cuda import libraries
 from gpunet.devices.cuda import probe as cuda
-from gpunet.devices.cuda.present import driver_command, driver_version, install_command
+from gpunet.devices.cuda.cublas import settings
+from gpunet.devices.cuda.libcuda import driver_version
+from gpunet.devices.cuda.present import cuda_release, cupy_release, driver_command, install_command, lends_memory
+from gpunet.devices.name import split_name
 from gpunet.errors import BudgetError, DeviceError, GpunetError
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
@@ -21,11 +25,18 @@ from gpunet.memory.size import format_bytes
 from gpunet.model.model import Model
 from gpunet.net.net import Net
 from gpunet.planning.fitter import fit
+from gpunet.system import cache
 
 REPORT = "gpunet doctor --json"
 
 STEP = "a training step"
 """The last thing that is looked at: whether all that was found works together."""
+
+LENT = (
+    "the system lends its own to a GPU that is full, which is slow; gpunet asks for no more than is free. Against it: "
+    "NVIDIA Control Panel, CUDA - Sysmem Fallback Policy, Prefer No Sysmem Fallback"
+)
+"""Of Windows, and of Linux inside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +49,15 @@ class Finding:
     mend: str = ""
 
 
-def examine() -> list[Finding]:
-    """Look at everything; the last two findings say whether each device can train, by having trained a step."""
-    return [*_look_at_cpu(), *_look_at_gpu(), _trains("cpu"), _trains("cuda")]
+def examine(device: str = "cuda") -> list[Finding]:
+    """Look at everything, of the GPUs at `device`; the last two findings say whether the CPU and that GPU can train, by
+    having trained a step."""
+    return [*_look_at_cpu(), *_look_at_gpu(device), _trains("cpu"), _trains(device)]
 
 
 def trains(findings: Sequence[Finding], device: str) -> bool:
     """Whether a device can train."""
     return any(finding.name == STEP and finding.device == device and finding.found for finding in findings)
-
-
-def free_bytes(device: str) -> int | None:
-    """Memory of a device that nobody uses; None where it cannot be told."""
-    free: int | None = import_module(f"gpunet.devices.{device}.probe").free_bytes()
-    return free
 
 
 def explain_shortage(net: Net, device: str, **options: Any) -> str:
@@ -60,9 +66,10 @@ def explain_shortage(net: Net, device: str, **options: Any) -> str:
     `options`  those of `gpunet.plan`, budget and batch aside
     """
     lines = []
-    if device == "cuda":
+    kind, number = split_name(device)
+    if kind == "cuda":
         try:
-            held = cuda.holders()
+            held = cuda.holders(number)
         except DeviceError as error:
             lines.append(f"who holds the rest cannot be told: {error}")
         else:
@@ -96,11 +103,11 @@ def _look_at_cpu() -> Iterator[Finding]:
     yield Finding("CPU", "cpu", f"{cpu.cores()} cores{memory}")
 
 
-def _look_at_gpu() -> Iterator[Finding]:
+def _look_at_gpu(device: str) -> Iterator[Finding]:
     driver = driver_version()
     found = None if driver is None else f"for CUDA {driver}"
     try:
-        gpu = cuda.first_gpu()
+        gpu = cuda.gpu(split_name(device)[1])
     except DeviceError as error:
         yield Finding("NVIDIA driver", "cuda", found, driver_command())
         mend = str(error).partition(": ")[2] or (driver_command() if driver is None else "nvidia-smi")
@@ -110,25 +117,48 @@ def _look_at_gpu() -> Iterator[Finding]:
         memory = f"{format_bytes(gpu.free_bytes)} of {format_bytes(gpu.total_bytes)} free"
         which = f" ({gpu.which})" if gpu.which else ""
         yield Finding("GPU", "cuda", f"{gpu.name}{which}, compute capability {gpu.compute_capability}, {memory}")
-    cupy = cuda.package_versions("CuPy")
-    if len(cupy) > 1:
-        yield Finding("CuPy", "cuda", None, f"pip uninstall -y cupy-cuda12x cupy-cuda13x cupy && {install_command()}")
-    else:
-        yield Finding("CuPy", "cuda", next(iter(cupy), None), install_command())
-    for library in ("NVRTC", "cuBLAS"):
-        versions = cuda.package_versions(library)
-        yield Finding(library, "cuda", next(iter(versions), None) or cuda.library_path(library), install_command())
+    if lends_memory():
+        yield Finding("GPU memory", "cuda", LENT)
+    yield _look_at_cupy()
+    yield from map(_look_at_library, libraries.PACKAGES)
+    if changed := settings():
+        yield Finding("rounding", "cuda", f"cuBLAS is told to round otherwise by {', '.join(changed)}: unset them")
+    yield _look_at_cache()
+
+
+def _look_at_cupy() -> Finding:
+    """There must be but one, for a CUDA that the driver and the GPU know."""
+    versions = cuda.package_versions("CuPy")
+    fits = len(versions) == 1 and (cupy_release() or 0) <= cuda_release()
+    return Finding("CuPy", "cuda", versions[0] if fits else None, install_command())
+
+
+def _look_at_library(library: str) -> Finding:
+    """NVRTC or cuBLAS, of the CUDA release that CuPy is made for; any that is there where there is no CuPy."""
+    release = cupy_release()
+    packaged = release is None or release in libraries.packaged_files(library)
+    versions = cuda.package_versions(library) if packaged else []
+    found = next(iter(versions), None) or cuda.library_path(library, release)
+    return Finding(library, "cuda", found, install_command())
+
+
+def _look_at_cache() -> Finding:
+    """Where compiled kernels and measurements are kept."""
+    fault = cache.fault()
+    mend = f"set {cache.FOLDER_VARIABLE} to a folder that can be written ({fault}); till then kernels are compiled anew"
+    return Finding("cache", "cuda", None if fault else str(cache.folder()), mend)
 
 
 def _trains(device: str) -> Finding:
     """Train one step of a tiny net that has every kind of layer."""
+    kind, _ = split_name(device)
     net = Net("4x4x1", [Conv(K=2), ReLU(), MaxPool(), FC(K=2)], name="tiny")
     images, labels = np.linspace(0, 1, 32, dtype=np.float32).reshape(2, 4, 4, 1), np.array([0, 1])
     try:
         with Model(net, batch=2, device=device) as model:
             loss = model.step(images, labels)
     except GpunetError as error:
-        return Finding(STEP, device, None, str(error))
+        return Finding(STEP, kind, None, str(error))
     if not np.isfinite(loss):
-        return Finding(STEP, device, None, f"the loss is {loss}, a bug: report it with what this prints: {REPORT}")
-    return Finding(STEP, device, f"loss {loss:.3f}")
+        return Finding(STEP, kind, None, f"the loss is {loss}, a bug: report it with what this prints: {REPORT}")
+    return Finding(STEP, kind, f"loss {loss:.3f}")

@@ -129,7 +129,7 @@ def gradcheck(
 ) -> GradientCheck:
     """Compare gradients of the loss on a random batch with its slopes, in float64.
 
-    `device`   "cpu", "cuda", "auto", or an open Device
+    `device`   "cpu", "cuda", "cuda:1", "auto", or an open Device
     `samples`  values of each parameter, and of the images, that are compared; the one with the largest gradient is
                among them
     `seed`     of images, labels, parameters, dropout and of which values are compared

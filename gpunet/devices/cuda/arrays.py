@@ -94,6 +94,10 @@ class Driver(ABC):
     def close(self) -> None:
         """Give back what the driver holds."""
 
+    def arithmetic(self) -> dict[str, str]:
+        """What the last bits of results depend on beside the arguments, in words by name: versions, the GPU's size."""
+        return {}
+
 
 @dataclass(frozen=True)
 class DeviceArray:

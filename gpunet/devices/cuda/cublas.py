@@ -5,6 +5,7 @@ NVIDIA's cuBLAS documentation.
 """
 
 import ctypes
+import os
 from ctypes import POINTER, byref, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
 from typing import Any
 
@@ -27,6 +28,14 @@ _DEFAULT_MATH = 0
 
 _REALS = {"float32": ("S", c_float), "float64": ("D", c_double)}
 _MOST_INT32 = 2**31 - 1
+
+_SETTINGS = "CUBLAS_", "NVIDIA_TF32_OVERRIDE"
+"""How environment variables begin with which people change what cuBLAS computes."""
+
+
+def settings() -> dict[str, str]:
+    """The environment variables that cuBLAS obeys, by name: they may make it round otherwise."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)}
 
 
 class Cublas:
@@ -60,6 +69,12 @@ class Cublas:
         handle, self._handle = self._handle, c_void_p()
         if handle:
             self._call("cublasDestroy_v2", handle)
+
+    def version(self) -> str:
+        """Such as "13.1.0"."""
+        number = c_int()
+        self._call("cublasGetVersion_v2", self._handle, byref(number))
+        return f"{number.value // 10000}.{number.value // 100 % 100}.{number.value % 100}"
 
     def _use_workspace(self, workspace: DeviceArray | None) -> None:
         wanted = None if workspace is None else (workspace.pointer, workspace.nbytes)

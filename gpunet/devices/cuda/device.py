@@ -9,6 +9,7 @@ import numpy as np
 import gpunet.devices.cuda as package
 from gpunet.devices.cuda.arrays import Allocation, DeviceArray, Driver
 from gpunet.devices.device import Arena, Device, collect_ops
+from gpunet.devices.name import full_name
 from gpunet.errors import DeviceError, ShapeError
 
 STAGING_BYTES = 4 * 2**20
@@ -47,11 +48,10 @@ class CudaArena(Arena):
 
 
 class CudaDevice(Device):
-    """Runs ops through a driver: CuPy's, or in the tests the emulator's."""
+    """Runs ops through a driver: CuPy's, or in the tests the emulator's; `number`: which GPU of those CUDA shows."""
 
-    name = "cuda"
-
-    def __init__(self, driver: Driver):
+    def __init__(self, driver: Driver, number: int = 0):
+        self.name = full_name("cuda", number)
         self.driver = driver
         self._arenas: list[CudaArena] = []
         self._ops = collect_ops(package, without=_WITHOUT_OPS)
@@ -111,6 +111,9 @@ class CudaDevice(Device):
     def milliseconds(self, first: Any, last: Any) -> float:
         return self.driver.elapsed_ms(first, last)
 
+    def arithmetic(self) -> dict[str, str]:
+        return self.driver.arithmetic()
+
     def close(self) -> None:
         arenas, self._arenas = self._arenas, []
         try:
@@ -120,8 +123,8 @@ class CudaDevice(Device):
             self.driver.close()
 
 
-def open_device() -> CudaDevice:
-    """Open the GPU. Raises DeviceError, saying what is missing and how to get it."""
+def open_device(number: int = 0) -> CudaDevice:
+    """Open the GPU that CUDA shows under that number. Raises DeviceError, saying what is missing and how to get it."""
     from gpunet.devices.cuda.driver import CupyDriver
 
-    return CudaDevice(CupyDriver())
+    return CudaDevice(CupyDriver(number), number)

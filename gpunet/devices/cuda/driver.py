@@ -1,4 +1,4 @@
-"""The driver of a real GPU, through CuPy. The only file that uses CuPy, and only once a GPU is opened."""
+"""The driver of a real GPU, through CuPy. The only file that imports CuPy, and only once a GPU is opened."""
 
 import ctypes
 import sys
@@ -9,121 +9,156 @@ from typing import Any
 import numpy as np
 
 from gpunet.devices.cuda.arrays import Allocation, Argument, Driver, Product, cast
-from gpunet.devices.cuda.cublas import Cublas
-from gpunet.devices.cuda.present import check_driver, check_gpu, explain, install_command
-from gpunet.devices.cuda.source import compose
+from gpunet.devices.cuda.copies import Copies
+from gpunet.devices.cuda.cublas import Cublas, settings
+from gpunet.devices.cuda.libcuda import visible
+from gpunet.devices.cuda.libraries import find_library
+from gpunet.devices.cuda.modules import Modules
+from gpunet.devices.cuda.nvrtc import Nvrtc, at_hand
+from gpunet.devices.cuda.present import check_driver, check_gpu, explain, install_command, lends_memory
 from gpunet.errors import DeviceError, OutOfMemory
 
-REALS = {"float32": "float", "float64": "double"}
 GIB = 2**30
 OUT_OF_MEMORY = 2
 """cudaErrorMemoryAllocation."""
 
 
-def compile_options(real: str) -> tuple[str, ...]:
-    """What NVRTC gets for REAL=`real` (float32 or float64); CuPy adds -ftz=true and the GPU's architecture."""
-    return ("--std=c++17", f"-DREAL={REALS[real]}")
-
-
 class CupyDriver(Driver):
-    """All work goes to one stream of its own, in order, but what is sent ahead comes through another; memory comes from
-    CUDA itself and not from CuPy's pool."""
+    """The GPU that CUDA shows under that number; every call works there, whichever the thread's current one is.
 
-    def __init__(self) -> None:
+    All work goes to one stream of its own, in order, but what is sent ahead comes through another; memory comes from
+    CUDA itself and not from CuPy's pool.
+    """
+
+    def __init__(self, number: int = 0) -> None:
         check_driver()
         self._cupy = cupy = _import_cupy()
+        self._release = _release(cupy)
+        self._gpu = visible(number)
+        self._nvrtc = _find_nvrtc(self._release)
+        check_gpu(self._gpu.capability, self._nvrtc)
         self._runtime = cupy.cuda.runtime
         self._cuda_errors = (self._runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
-        self.multiprocessors = self._open_gpu()
-        self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._cublas = Cublas(_load_cublas(), self._stream.ptr)
-        self._sender: _Sender | None = None
-        self._modules: dict[tuple[str, str], Any] = {}
-        self._kernels: dict[tuple[str, str, str], Any] = {}
+        self._device = cupy.cuda.Device(number)
+        self._modules = Modules(cupy, self._nvrtc, self._gpu.capability)
+        self._open()
 
-    def _open_gpu(self) -> int:
-        """The multiprocessors of the GPU that CUDA shows first."""
+    def _open(self) -> None:
+        """Begin to use the GPU: this takes memory of it."""
         try:
-            properties = self._runtime.getDeviceProperties(self._runtime.getDevice())
+            with self._device:
+                properties = self._runtime.getDeviceProperties(self._gpu.number)
+                self._stream = self._cupy.cuda.Stream(non_blocking=True)
+                ahead = self._cupy.cuda.Stream(non_blocking=True)
+                self._cublas = Cublas(_load_cublas(self._release), self._stream.ptr)
         except self._runtime.CUDARuntimeError as error:
             raise DeviceError(explain(error.status, str(error))) from error
-        check_gpu((properties["major"], properties["minor"]))
-        return int(properties["multiProcessorCount"])
+        self.multiprocessors = int(properties["multiProcessorCount"])
+        self._copies = Copies(self._cupy, self._stream)
+        self._ahead = Copies(self._cupy, ahead)
 
     @contextmanager
-    def _reporting(self, what: str) -> Iterator[None]:
-        """CUDA's errors as DeviceError."""
+    def _working(self, what: str) -> Iterator[None]:
+        """On this driver's own device; CUDA's errors as DeviceError."""
         try:
-            yield
+            with self._device:
+                yield
         except self._cuda_errors as error:
             raise DeviceError(f"the GPU could not {what}: {error}") from error
+
+    def arithmetic(self) -> dict[str, str]:
+        return {
+            "compute capability": "{}.{}".format(*self._gpu.capability),
+            "multiprocessors": str(self.multiprocessors),
+            "NVRTC": "{}.{}".format(*self._nvrtc.version),
+            "cuBLAS": self._cublas.version(),
+            **settings(),
+        }
 
     # ---- memory ----
 
     def allocate(self, nbytes: int) -> Allocation:
+        if lends_memory() and nbytes > self.memory()[0]:
+            raise self._shortage(nbytes)
         try:
-            return Allocation(self._runtime.malloc(nbytes), nbytes)
+            with self._device:
+                return Allocation(self._runtime.malloc(nbytes), nbytes)
         except self._runtime.CUDARuntimeError as error:
             if error.status != OUT_OF_MEMORY:
                 raise DeviceError(f"the GPU could not allocate {nbytes} bytes: {error}") from error
-            free, total = self.memory()
-            raise OutOfMemory(
-                f"the GPU has {free / GIB:.2f} of {total / GIB:.2f} GiB free ({free} bytes) and {nbytes / GIB:.2f} GiB "
-                f"({nbytes} bytes) were asked for: use a smaller batch (gpunet fit finds the largest), or end other "
-                "programs that use the GPU (nvidia-smi lists them)"
-            ) from error
+            raise self._shortage(nbytes) from error
+
+    def _shortage(self, nbytes: int) -> OutOfMemory:
+        free, total = self.memory()
+        return OutOfMemory(
+            f"the GPU has {free / GIB:.2f} of {total / GIB:.2f} GiB free ({free} bytes) and {nbytes / GIB:.2f} GiB "
+            f"({nbytes} bytes) were asked for: use a smaller batch (gpunet fit finds the largest), or end other "
+            "programs that use the GPU (nvidia-smi lists them)"
+        )
 
     def free(self, allocation: Allocation) -> None:
         self.synchronize()
-        with self._reporting("give memory back"):
+        with self._working("give memory back"):
             self._runtime.free(allocation.pointer)
 
     def copy_in(self, pointer: int, values: np.ndarray) -> None:
-        # From memory that is not pinned, CUDA returns once it has taken a copy: the caller may overwrite the values.
-        kind = self._runtime.memcpyHostToDevice
-        with self._reporting("take values"):
-            self._runtime.memcpyAsync(pointer, values.ctypes.data, values.nbytes, kind, self._stream.ptr)
+        with self._working("take values"):
+            self._copies.in_parts(pointer, values)
 
     def send(self, pointer: int, values: np.ndarray, after: Any) -> Any:
-        with self._reporting("take values"):
-            self._sender = self._sender or _Sender(self._cupy)
-            return self._sender.send(pointer, values, after)
+        with self._working("take values"):
+            self._ahead.stream.wait_event(after)
+            return self._ahead.begin(pointer, values)
 
     def wait_for(self, event: Any) -> None:
-        with self._reporting("wait for values"):
+        with self._working("wait for values"):
             self._stream.wait_event(event)
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         kind = self._runtime.memcpyDeviceToHost
-        with self._reporting("give values"):
+        with self._working("give values"):
             self._runtime.memcpyAsync(values.ctypes.data, pointer, values.nbytes, kind, self._stream.ptr)
             self._stream.synchronize()
 
     def fill(self, pointer: int, byte: int, nbytes: int) -> None:
-        with self._reporting("fill memory"):
+        with self._working("fill memory"):
             self._runtime.memsetAsync(pointer, byte, nbytes, self._stream.ptr)
 
     def memory(self) -> tuple[int, int]:
-        with self._reporting("tell how much memory is free"):
+        with self._working("tell how much memory is free"):
             free, total = self._runtime.memGetInfo()
         return int(free), int(total)
 
+    # ---- time ----
+
     def synchronize(self) -> None:
-        with self._reporting("finish its work"):
-            if self._sender is not None:
-                self._sender.synchronize()
+        with self._working("finish its work"):
+            self._ahead.stream.synchronize()
             self._stream.synchronize()
 
     def event(self) -> Any:
-        with self._reporting("record an event"):
+        with self._working("record an event"):
             event = self._cupy.cuda.Event()
             event.record(self._stream)
         return event
 
     def elapsed_ms(self, first: Any, last: Any) -> float:
-        with self._reporting("finish its work"):
+        with self._working("finish its work"):
             last.synchronize()
             return float(self._cupy.cuda.get_elapsed_time(first, last))
+
+    # ---- kernels and matrix products ----
+
+    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
+        values = tuple(cast(argument, real) for argument in arguments)
+        with self._working(f"run {file}.{kernel}"):
+            self._modules.kernel(file, kernel, real.name)((grid,), (block,), values, stream=self._stream)
+
+    def gemm(self, product: Product) -> None:
+        with self._working("make a matrix product"):
+            self._cublas.gemm(product)
+
+    # ---- the end ----
 
     def close(self) -> None:
         try:
@@ -135,76 +170,9 @@ class CupyDriver(Driver):
         self._drop()
 
     def _drop(self) -> None:
-        self._kernels.clear()
-        self._modules.clear()
-        self._sender = None
-        self._cublas.close()
-
-    # ---- kernels ----
-
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
-        key = (file, kernel, real.name)
-        values = tuple(cast(argument, real) for argument in arguments)
-        with self._reporting(f"run {file}.{kernel}"), self._stream:
-            if key not in self._kernels:
-                self._kernels[key] = self._module(file, real.name).get_function(kernel)
-            self._kernels[key]((grid,), (block,), values)
-
-    def _module(self, file: str, real: str) -> Any:
-        if (file, real) not in self._modules:
-            module = self._cupy.RawModule(code=compose(file), options=compile_options(real), backend="nvrtc")
-            try:
-                module.compile()
-            except self._cuda_errors:
-                raise
-            except (RuntimeError, ImportError, self._cupy.cuda.compiler.CompileException) as error:
-                raise DeviceError(f"{file}.cu cannot be compiled for this GPU: {error}\n{install_command()}") from error
-            self._modules[file, real] = module
-        return self._modules[file, real]
-
-    # ---- matrix products ----
-
-    def gemm(self, product: Product) -> None:
-        self._cublas.gemm(product)
-
-
-class _Sender:
-    """Copies to the GPU on a stream of its own, from two buffers of pinned host memory in turn.
-
-    CUDA copies beside kernels only from memory that the system cannot move; the host fills one buffer while the GPU
-    still reads the other.
-    """
-
-    def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
-        self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._buffers: list[Any] = [None, None]
-        self._sent: list[Any] = [None, None]
-
-    def send(self, pointer: int, values: np.ndarray, after: Any) -> Any:
-        """As Driver.send."""
-        if self._sent[0] is not None:
-            self._sent[0].synchronize()  # two copies ago: the buffer is free again
-        if self._buffers[0] is None or self._buffers[0].mem.size < values.nbytes:
-            self._buffers[0] = self._pinned(values.nbytes)
-        buffer = self._buffers[0]
-        np.frombuffer(buffer, values.dtype, values.size).reshape(values.shape)[...] = values
-        self._stream.wait_event(after)
-        runtime = self._cupy.cuda.runtime
-        runtime.memcpyAsync(pointer, buffer.ptr, values.nbytes, runtime.memcpyHostToDevice, self._stream.ptr)
-        event = self._sent[0] = self._cupy.cuda.Event(disable_timing=True)
-        event.record(self._stream)
-        self._buffers.reverse()
-        self._sent.reverse()
-        return event
-
-    def _pinned(self, nbytes: int) -> Any:
-        """Straight from CUDA, as CuPy's pool would round up and keep it."""
-        cuda = self._cupy.cuda
-        return cuda.PinnedMemoryPointer(cuda.PinnedMemory(nbytes), 0)
-
-    def synchronize(self) -> None:
-        self._stream.synchronize()
+        self._modules.close()
+        with self._working("let cuBLAS go"):
+            self._cublas.close()
 
 
 def pool_bytes() -> int:
@@ -226,16 +194,24 @@ def _import_cupy() -> Any:
     return cupy
 
 
-def _load_cublas() -> ctypes.CDLL:
-    """The cuBLAS that CuPy itself would find. Raises DeviceError with the command that installs it."""
+def _release(cupy: Any) -> int:
+    """The CUDA release that CuPy is made for, of which NVRTC and cuBLAS must be, too."""
+    return int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
+
+
+def _find_nvrtc(release: int) -> Nvrtc:
+    """Raises DeviceError with the command that installs it."""
     try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
-    except ImportError as error:  # CuPy 14 brings it
-        raise DeviceError(f"CuPy is too old to find cuBLAS ({error}): {install_command()}") from error
+        return at_hand(release)
+    except DeviceError as error:
+        raise DeviceError(f"{error}: {install_command()}") from error
+
+
+def _load_cublas(release: int) -> ctypes.CDLL:
+    """Raises DeviceError with the command that installs it."""
     try:
-        path = load_nvidia_dynamic_lib("cublas").abs_path
-        if path is None:
-            raise DeviceError("cuBLAS was loaded by another program part, from a place that cannot be told")
-        return ctypes.CDLL(path)
-    except (OSError, RuntimeError) as error:  # not there, or there and broken
+        return ctypes.CDLL(str(find_library("cuBLAS", release)))
+    except OSError as error:
         raise DeviceError(f"cuBLAS cannot be loaded ({error}): {install_command()}") from error
+    except DeviceError as error:
+        raise DeviceError(f"{error}: {install_command()}") from error

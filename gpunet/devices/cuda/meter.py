@@ -5,22 +5,23 @@ from contextlib import ExitStack, suppress
 
 from gpunet.devices.cuda.arrays import Driver
 from gpunet.devices.cuda.driver import pool_bytes
-from gpunet.devices.cuda.probe import first_handle, nvml
+from gpunet.devices.cuda.libcuda import visible
+from gpunet.devices.cuda.probe import handle_of, nvml
 
 __all__: tuple[str, ...] = ()  # no ops here
 
 
 class Nvml:
-    """The meter of the first GPU: bytes in use now, by who says so.
+    """The meter of a GPU, by the number under which CUDA shows it: bytes in use now, by who says so.
 
     "device": everything on the GPU; "process": what is this process's, where the driver tells; "pool": CuPy's own
     pool. Raises DeviceError where NVML, the driver or the GPU is missing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
         with ExitStack() as stack:
             self._nvml = stack.enter_context(nvml())
-            self._handle = first_handle(self._nvml)
+            self._handle = handle_of(self._nvml, visible(number))
             self()  # what NVML refuses to tell, it refuses now
             self._closing = stack.pop_all()
 

@@ -1,58 +1,75 @@
 """What of CUDA is on this machine and how to get what is missing; one command each."""
 
-import ctypes
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from shutil import which
 
+from gpunet.devices.cuda.libcuda import NO_DEVICE, count, driver_version, no_gpu, visible
+from gpunet.devices.cuda.nvrtc import Capability, Nvrtc, at_hand
 from gpunet.errors import DeviceError
 
 OLDEST_DRIVER = 12
 """The CUDA release that the NVIDIA driver must know."""
 
-OLDEST_GPU = (7, 5)
-"""Compute capability; NVRTC of CUDA 13 compiles for nothing older."""
+OLDEST_OF_CUDA_13 = (7, 5)
+"""Compute capability: CUDA 13 has nothing for older GPUs, whichever CUDA their driver says it knows; CUDA 12 has."""
 
-INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100
-"""cudaErrorInsufficientDriver, cudaErrorNoDevice."""
+OLDEST_OF_CUDA_12 = (5, 0)
+
+INSUFFICIENT_DRIVER = 35
+"""cudaErrorInsufficientDriver."""
 
 DRIVERS = "https://www.nvidia.com/drivers"
 
+CUPY = {"cupy-cuda12x": 12, "cupy-cuda13x": 13}
+"""The CUDA release that a package of CuPy is made for."""
 
-def driver_version() -> int | None:
-    """The newest CUDA release that the NVIDIA driver knows, e.g. 12 or 13; None where there is no driver."""
-    version = ctypes.c_int()
+WSL = Path("/dev/dxg")
+"""Through this, Linux inside Windows reaches the GPU."""
+
+
+def cupy_packages() -> list[str]:
+    """The packages of CuPy that are installed; there must be but one."""
+    found = []
+    for package in CUPY:
+        with suppress(PackageNotFoundError):
+            version(package)
+            found.append(package)
+    return found
+
+
+def cupy_release() -> int | None:
+    """The CUDA release that the CuPy installed is made for; None where no package, or more than one, says."""
+    releases = {CUPY[package] for package in cupy_packages()}
+    return releases.pop() if len(releases) == 1 else None
+
+
+def capabilities() -> list[Capability]:
+    """Compute capabilities of the GPUs that CUDA shows; none where it shows none."""
     try:
-        _driver().cuDriverGetVersion(ctypes.byref(version))
-    except (OSError, AttributeError):
-        return None
-    return version.value // 1000
+        return [visible(number).capability for number in range(count())]
+    except DeviceError:
+        return []
 
 
-def first_bus_id() -> str | None:
-    """Where on the PCI bus the GPU is that CUDA shows first, e.g. "0000:65:00.0"; None where CUDA does not say.
-
-    Takes no memory of a GPU, but a process forked after it cannot use CUDA.
-    """
-    device, text = ctypes.c_int(), ctypes.create_string_buffer(32)
-    try:
-        driver = _driver()
-        failed = (
-            driver.cuInit(0)
-            or driver.cuDeviceGet(ctypes.byref(device), 0)
-            or driver.cuDeviceGetPCIBusId(text, len(text), device)
-        )
-    except (OSError, AttributeError):
-        return None
-    return None if failed else text.value.decode()
-
-
-def _driver() -> ctypes.CDLL:
-    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+def cuda_release() -> int:
+    """The CUDA release to install: what the driver knows, but 12 where a GPU is too old for CUDA 13."""
+    old = any(capability < OLDEST_OF_CUDA_13 for capability in capabilities())
+    return 12 if old or driver_version() == 12 else 13
 
 
 def install_command() -> str:
-    """What installs CuPy with the CUDA libraries that suit the driver of this machine."""
-    return f'pip install "gpunet[cuda{12 if driver_version() == 12 else 13}]"'
+    """What installs CuPy with the CUDA libraries that suit the GPUs and the driver of this machine."""
+    return _install(cuda_release())
+
+
+def _install(release: int) -> str:
+    """There can be but one CuPy: those of other releases are uninstalled before."""
+    others = [package for package in cupy_packages() if CUPY[package] != release]
+    uninstall = f"pip uninstall --yes {' '.join(others)} && " if others else ""
+    return f'{uninstall}pip install "gpunet[cuda{release}]"'
 
 
 def driver_command() -> str:
@@ -76,11 +93,22 @@ def check_driver() -> None:
         )
 
 
-def check_gpu(capability: tuple[int, int]) -> None:
-    """Raises DeviceError for a GPU that the kernels cannot be compiled for."""
-    if capability < OLDEST_GPU:
-        found, needed = (".".join(map(str, numbers)) for numbers in (capability, OLDEST_GPU))
-        raise DeviceError(f"the GPU has compute capability {found} and {needed} is needed: use the CPU (--device cpu)")
+def check_gpu(capability: Capability, nvrtc: Nvrtc | None = None) -> None:
+    """Raises DeviceError for a GPU that NVRTC, the one of this installation if none is given, has no code for."""
+    nvrtc = nvrtc or at_hand()
+    oldest = nvrtc.architectures[0]
+    if capability >= oldest:
+        return
+    found, needed, release = _dotted(capability), _dotted(oldest), nvrtc.version[0]
+    way_out = f"{_install(12)}, or use" if release > 12 and capability >= OLDEST_OF_CUDA_12 else "use"
+    raise DeviceError(
+        f"the GPU has compute capability {found} and CUDA {release} needs {needed}: {way_out} the CPU (--device cpu)"
+    )
+
+
+def lends_memory() -> bool:
+    """Whether the system gives a GPU's programs memory of its own, and without a word, where the GPU's is used up."""
+    return sys.platform == "win32" or WSL.exists()
 
 
 def explain(status: int, text: str) -> str:
@@ -88,8 +116,12 @@ def explain(status: int, text: str) -> str:
     if status == INSUFFICIENT_DRIVER:
         return (
             f"this CuPy is made for a newer CUDA than the {driver_version()} that the NVIDIA driver knows: "
-            f"pip uninstall --yes cupy-cuda13x && {install_command()}"
+            f"{install_command()}"
         )
     if status == NO_DEVICE:
-        return "the NVIDIA driver shows no GPU: unset CUDA_VISIBLE_DEVICES if it is set, or use the CPU (--device cpu)"
+        return no_gpu()
     return f"the GPU cannot be used: {text}"
+
+
+def _dotted(capability: Capability) -> str:
+    return ".".join(map(str, capability))

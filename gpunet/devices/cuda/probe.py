@@ -7,25 +7,19 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-from gpunet.devices.cuda import present
+from gpunet.devices.cuda import libraries
+from gpunet.devices.cuda.libcuda import Visible, visible
 from gpunet.errors import DeviceError
 
 __all__: tuple[str, ...] = ()  # no ops here
 
-PACKAGES = {
-    "CuPy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
-    "NVRTC": ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu13", "nvidia-cuda-nvrtc-cu12"),
-    "cuBLAS": ("nvidia-cublas", "nvidia-cublas-cu13", "nvidia-cublas-cu12"),
-}
+PACKAGES = {"CuPy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"), **libraries.PACKAGES}
 """The packages that bring a library, any one of them."""
-
-LIBRARIES = {"NVRTC": "nvrtc", "cuBLAS": "cublas"}
-"""What CUDA's own loader calls them, where they came with a CUDA toolkit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as NVML knows it; `which`: the one that is meant, in words, where there are several."""
+    """A GPU, or a slice of one, as NVML knows it; `which`: the one that is meant, in words, where there are several."""
 
     name: str
     compute_capability: str
@@ -35,19 +29,19 @@ class Gpu:
     which: str = ""
 
 
-def first_gpu() -> Gpu:
-    """The GPU that a program gets. Raises DeviceError where NVML, the driver or the GPU is missing."""
+def gpu(number: int = 0) -> Gpu:
+    """The GPU that programs get as cuda:`number`. Raises DeviceError where NVML, the driver or the GPU is missing."""
     with nvml() as library:
-        handle = first_handle(library)
+        shown = visible(number)
+        handle = handle_of(library, shown)
         memory = library.nvmlDeviceGetMemoryInfo(handle)
-        major, minor = library.nvmlDeviceGetCudaComputeCapability(handle)
         return Gpu(
             _text(library.nvmlDeviceGetName(handle)),
-            f"{major}.{minor}",
+            ".".join(map(str, shown.capability)),
             _text(library.nvmlSystemGetDriverVersion()),
             int(memory.free),
             int(memory.total),
-            _which(library, handle),
+            f"cuda:{number} of the {shown.of} that CUDA shows, at {shown.bus_id}" if shown.of > 1 else "",
         )
 
 
@@ -60,10 +54,10 @@ class Holder:
     nbytes: int | None
 
 
-def holders() -> list[Holder]:
-    """The other processes that hold memory of the first GPU, the largest first. Raises DeviceError as `first_gpu`."""
+def holders(number: int = 0) -> list[Holder]:
+    """The other processes that hold memory of that GPU, the largest first. Raises DeviceError as `gpu`."""
     with nvml() as library:
-        handle = first_handle(library)
+        handle = handle_of(library, visible(number))
         found = [
             Holder(entry.pid, _process_name(library, entry.pid), entry.usedGpuMemory)
             for entry in library.nvmlDeviceGetComputeRunningProcesses(handle)
@@ -79,18 +73,18 @@ def _process_name(library: ModuleType, pid: int) -> str:
     return "a process"
 
 
-def free_bytes() -> int | None:
-    """Memory of the first GPU that nobody uses; None where NVML does not say."""
+def free_bytes(number: int = 0) -> int | None:
+    """Memory of that GPU that nobody uses; None where NVML does not say."""
     with suppress(DeviceError):
-        return first_gpu().free_bytes
+        return gpu(number).free_bytes
     return None
 
 
-def used_bytes() -> tuple[int, int] | None:
-    """(used by anyone, there is) of the first GPU's memory; None where NVML does not say."""
+def used_bytes(number: int = 0) -> tuple[int, int] | None:
+    """(used by anyone, there is) of that GPU's memory; None where NVML does not say."""
     with suppress(DeviceError):
-        gpu = first_gpu()
-        return gpu.total_bytes - gpu.free_bytes, gpu.total_bytes
+        asked = gpu(number)
+        return asked.total_bytes - asked.free_bytes, asked.total_bytes
     return None
 
 
@@ -103,17 +97,11 @@ def package_versions(library: str) -> list[str]:
     return found
 
 
-def library_path(library: str) -> str | None:
-    """Where CUDA's loader finds NVRTC or cuBLAS that no package brought; None where it does not."""
-    try:
-        from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
-    except ImportError:
-        return None
-    try:
-        path: str | None = load_nvidia_dynamic_lib(LIBRARIES[library]).abs_path
-    except (DynamicLibNotFoundError, OSError, RuntimeError):
-        return None
-    return path
+def library_path(library: str, release: int | None = None) -> str | None:
+    """Where NVRTC or cuBLAS is, of that CUDA release if one is said; None where it is not."""
+    with suppress(DeviceError):
+        return str(libraries.find_library(library, release))
+    return None
 
 
 @contextmanager
@@ -133,26 +121,16 @@ def nvml() -> Iterator[ModuleType]:
         raise DeviceError(f"NVML does not answer ({error})") from None
 
 
-def first_handle(library: ModuleType) -> object:
-    """The GPU that CUDA shows first. NVML counts along the PCI bus, CUDA from the fastest on if not told otherwise.
-
-    CUDA itself is asked only where that makes a difference.
-    """
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if not first or first.startswith("-"):
-        raise DeviceError("CUDA_VISIBLE_DEVICES hides all GPUs: unset CUDA_VISIBLE_DEVICES")
-    if not first.isdigit():
-        return library.nvmlDeviceGetHandleByUUID(first)
-    along_the_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or library.nvmlDeviceGetCount() == 1
-    bus_id = None if along_the_bus else present.first_bus_id()
-    if bus_id is None:
-        return library.nvmlDeviceGetHandleByIndex(int(first))
-    return library.nvmlDeviceGetHandleByPciBusId(bus_id.encode())
-
-
-def _which(library: ModuleType, handle: object) -> str:
-    count = library.nvmlDeviceGetCount()
-    return f"the one at {_text(library.nvmlDeviceGetPciInfo(handle).busId)} of {count} GPUs" if count > 1 else ""
+def handle_of(library: ModuleType, shown: Visible) -> object:
+    """NVML's handle of the very GPU, or slice, that CUDA shows: NVML counts in another order, and slices not at all."""
+    for kind in ("GPU", "MIG"):
+        with suppress(library.NVMLError):
+            return library.nvmlDeviceGetHandleByUUID(f"{kind}-{shown.uuid}")
+    handle = library.nvmlDeviceGetHandleByPciBusId(shown.bus_id.encode())
+    with suppress(library.NVMLError):  # of GPUs that know no slices
+        if library.nvmlDeviceGetMigMode(handle)[0]:
+            raise DeviceError(f"NVML does not know the slice {shown.uuid} of the GPU at {shown.bus_id}")
+    return handle
 
 
 def _text(name: str | bytes) -> str:

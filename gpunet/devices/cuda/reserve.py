@@ -13,28 +13,28 @@ FILE = "reserves.json"
 
 
 @remembered
-def hardware() -> str | None:
-    """This machine's first GPU and its driver, e.g. "NVIDIA H200, driver 580.65"; None where there is none.
+def hardware(number: int = 0) -> str | None:
+    """That GPU of this machine and its driver, e.g. "NVIDIA H200, driver 580.65"; None where there is none.
 
     NVML is asked only where there is a driver, and once.
     """
-    from gpunet.devices.cuda import present, probe
+    from gpunet.devices.cuda import libcuda, probe
 
-    if present.driver_version() is None:
+    if libcuda.driver_version() is None:
         return None
     try:
-        gpu = probe.first_gpu()
+        gpu = probe.gpu(number)
     except DeviceError:
         return None
     return f"{gpu.name}, driver {gpu.driver}"
 
 
-def measured() -> Reserve | None:
-    """The reserve of this machine's GPU; None where it was not measured, or not with this driver and this gpunet."""
+def measured(number: int = 0) -> Reserve | None:
+    """The reserve of that GPU of this machine; None where it was not measured with this driver and this gpunet."""
     kept = cache.read(FILE)
     if not kept:  # without a measurement there is no need to know the GPU
         return None
-    name = hardware()
+    name = hardware(number)
     entry = kept.get(_key(name)) if name else None
     if entry is None:
         return None
@@ -45,19 +45,19 @@ def measured() -> Reserve | None:
     return Reserve(nbytes, f"measured on {name}")
 
 
-def keep(nbytes: int) -> Reserve | None:
+def keep(nbytes: int, number: int = 0) -> Reserve | None:
     """Keep a measurement for later plans; the largest counts, as nets differ in the kernels that they load.
 
     Returns the reserve that plans now use; None where there is no GPU to keep it for. Raises DataError where the cache
     cannot be written.
     """
-    name = hardware()
+    name = hardware(number)
     if name is None or nbytes <= 0:
         return None
-    before = measured()
+    before = measured(number)
     if before is None or nbytes > before.nbytes:
         cache.put(FILE, _key(name), {"reserve_bytes": nbytes})
-    return measured()
+    return measured(number)
 
 
 def _key(name: str) -> str:

@@ -5,7 +5,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
+from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
+from gpunet.errors import DeviceError
 
 if TYPE_CHECKING:
     from gpunet.devices.cuda.probe import Gpu
@@ -15,9 +17,12 @@ HOPPER = (9, 0)
 
 @dataclass(frozen=True, slots=True)
 class CudaTarget(DeviceTarget):
-    """A GPU by its compute capability; `here`: what was measured on this machine holds for it."""
+    """A GPU by its compute capability.
 
-    name = "cuda"
+    `here`    what was measured on this machine holds for it
+    `number`  which GPU of those that CUDA shows on this machine
+    """
+
     reserve_bytes = 512 * MIB
     scratch_limit_bytes = 64 * MIB
     gathers_windows = False
@@ -28,17 +33,22 @@ class CudaTarget(DeviceTarget):
     total_source: str = ""
     doubt: str = ""
     here: bool = True
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        return full_name("cuda", self.number)
 
     def reserve(self) -> Reserve:
         """512 MiB for the CUDA context and loaded kernels where nobody has measured it."""
         from gpunet.devices.cuda.reserve import measured
 
-        return (measured() if self.here else None) or Reserve(self.reserve_bytes)
+        return (measured(self.number) if self.here else None) or Reserve(self.reserve_bytes)
 
     def hardware(self) -> str | None:
         from gpunet.devices.cuda.reserve import hardware
 
-        return hardware() if self.here else None
+        return hardware(self.number) if self.here else None
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """32 MiB from Hopper on, as NVIDIA advises: less may keep cuBLAS from splitting long sums of weight gradients.
@@ -48,42 +58,47 @@ class CudaTarget(DeviceTarget):
         return (32 if self.compute_capability >= HOPPER else 8) * MIB
 
 
-def target(gpu: str | None, assume: bool) -> CudaTarget:
-    """The card that is named, else this machine's GPU, else with `assume` the DEFAULT card; else no card, with its
-    compute capability.
+def target(gpu: str | None, assume: bool, number: int = 0) -> CudaTarget:
+    """The card that is named, else this machine's GPU of that number, else with `assume` the DEFAULT card; else no
+    card, with its compute capability.
 
-    Raises ConfigError for a card that is not known.
+    Raises ConfigError for a card that is not known, DeviceError where there are GPUs, but none of that number.
     """
     if gpu is not None:
-        return _of_card(find(gpu))
-    found = gpu_here()
+        return _of_card(find(gpu), number)
+    found = gpu_here(number)
     if found is not None:
         capability = parse_capability(found.compute_capability)
-        return CudaTarget(capability, found.name, found.total_bytes, "all that CUDA gives of this machine's GPU")
-    known = _of_card(find(DEFAULT))
+        source = "all that CUDA gives of this machine's GPU"
+        return CudaTarget(capability, found.name, found.total_bytes, source, number=number)
+    known = _of_card(find(DEFAULT), number)
     if not assume:
-        return CudaTarget(known.compute_capability)
+        return CudaTarget(known.compute_capability, number=number)
     return replace(known, total_source=f"{known.total_source}; no card or budget was named, no GPU was found")
 
 
-def _of_card(card: Card) -> CudaTarget:
-    found = gpu_here()
+def _of_card(card: Card, number: int) -> CudaTarget:
+    found = gpu_here(number)
     here = found is not None and named(found.name) == [card]
     doubt = "" if card.total_is_sure else card.total_source
-    return CudaTarget(card.compute_capability, card.name, card.total_bytes, card.total_source, doubt, here)
+    return CudaTarget(card.compute_capability, card.name, card.total_bytes, card.total_source, doubt, here, number)
 
 
 @cache
-def gpu_here() -> "Gpu | None":
-    """This machine's GPU; None where there is none. NVML is asked only where there is a driver, and once."""
-    from gpunet.devices.cuda import present
-    from gpunet.errors import DeviceError
+def gpu_here(number: int = 0) -> "Gpu | None":
+    """This machine's GPU of that number; None where there is none.
 
-    if present.driver_version() is None:
+    NVML is asked only where there is a driver, and once. Raises DeviceError where there are GPUs, but none of that number.
+    """
+    from gpunet.devices.cuda import libcuda
+
+    if libcuda.driver_version() is None:
         return None
     from gpunet.devices.cuda import probe
 
     try:
-        return probe.first_gpu()
+        return probe.gpu(number)
+    except libcuda.NoSuchGpu:
+        raise
     except DeviceError:
         return None

@@ -1,0 +1,44 @@
+"""Kernels of a GPU, by file, name and number type: compiled and loaded when they are first asked for."""
+
+from typing import Any
+
+from gpunet.devices.cuda.compiled import compiled
+from gpunet.devices.cuda.nvrtc import Capability, CompileError, Nvrtc
+from gpunet.devices.cuda.present import install_command
+from gpunet.errors import DeviceError
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+
+class Modules:
+    """Loads kernels through CuPy on the device that is current; its errors of CUDA are CuPy's."""
+
+    def __init__(self, cupy: Any, nvrtc: Nvrtc, capability: Capability) -> None:
+        self._cupy = cupy
+        self._nvrtc = nvrtc
+        self._capability = capability
+        self._modules: dict[tuple[str, str], Any] = {}
+        self._kernels: dict[tuple[str, str, str], Any] = {}
+
+    def kernel(self, file: str, kernel: str, real: str) -> Any:
+        """`kernel` of cuda/`file`.cu with REAL=`real`. Raises DeviceError where it cannot be compiled."""
+        key = (file, kernel, real)
+        if key not in self._kernels:
+            self._kernels[key] = self._module(file, real).get_function(kernel)
+        return self._kernels[key]
+
+    def close(self) -> None:
+        """Unload all."""
+        self._kernels.clear()
+        self._modules.clear()
+
+    def _module(self, file: str, real: str) -> Any:
+        if (file, real) not in self._modules:
+            try:
+                code = compiled(self._nvrtc, file, real, self._capability)
+            except CompileError as error:
+                raise DeviceError(f"{file}.cu cannot be compiled for this GPU: {error}\n{install_command()}") from error
+            module = self._cupy.cuda.function.Module()
+            module.load(code)
+            self._modules[file, real] = module
+        return self._modules[file, real]

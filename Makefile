@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 # the emulator compiles the kernels for the CPU: without a compiler on the PATH, the one in the ziglang wheel does it
 COMPILER := $(shell command -v c++ || command -v g++ || command -v clang++)
 comma := ,
-TEST_EXTRAS := test$(comma)nvrtc$(if $(COMPILER),,$(comma)zig)
+TEST_EXTRAS := test$(comma)nvrtc$(comma)nvrtc12$(if $(COMPILER),,$(comma)zig)
 
 .PHONY: test test-all check demo mutants
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gpunet
-from bench.gpu import agreement, kernels, layers, memory, products, steps
+from bench.gpu import agreement, kernel_cases, kernels, layers, memory, products, steps
 from bench.gpu.findings import Findings
 from bench.gpu.kernel import Sizes
 from bench.gpu.nets import Case, as_floats
@@ -163,9 +163,25 @@ def test_kernels_and_products_beside_pytorch(setting):
     assert relu["nbytes"] == 3 * 4 * 2 * 6 * 6 * 4
     assert relu["gb_per_s"] == pytest.approx(relu["nbytes"] / (relu["ms"] * 1e6))
     assert [row["product"] for row in values["products"]] == [product.name for product in chosen]
+    for row in values["kernels"]:
+        row["in_cache"], row["host_ms"]["gpunet"] = row is relu, row["ms"] if row is relu else 0
     shown, multiplied = kernels.tables(values)
     assert len(shown.rows) == len(values["kernels"])
+    assert [row[0] for row in shown.rows if row[4].endswith("% L2")] == ["relu_backward"]
+    assert [row[0] for row in shown.rows if row[2].endswith("*")] == ["relu_backward"]
     assert all(len(row) == len(multiplied.columns) for row in multiplied.rows)
+
+
+def test_what_fits_into_the_cache_is_held_against_a_copy_that_fits_too(setting, monkeypatch):
+    moved = []
+    right = kernels.copy_of
+    monkeypatch.setattr(kernels, "copy_of", lambda setting, nbytes: moved.append(nbytes) or right(setting, nbytes))
+    assert right(setting, 4096)().nbytes == 2048
+    monkeypatch.setattr(kernels, "kernels", lambda sizes: iter([kernel_cases.relu(sizes)]))
+    monkeypatch.setattr(kernels, "measure_copy", lambda *arguments: 1e-9)
+    kernels.run(setting, SIZES, [], seconds=0, copy_bytes=4000)
+    (row,) = on_disk(setting)["values"]["kernels"]
+    assert moved == [row["nbytes"]] and row["in_cache"]  # far more than memory gives
 
 
 @pytest.mark.parametrize(

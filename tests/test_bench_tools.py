@@ -10,7 +10,7 @@ from bench.gpu import environment
 from bench.gpu.findings import Findings, write_json
 from bench.gpu.setting import Setting
 from bench.gpu.table import Table, as_text, number
-from bench.gpu.timing import HostClock, race, timed
+from bench.gpu.timing import HostClock, host_ms, race, shown_ms, timed, times_host
 from tests.conftest import make_device
 
 
@@ -76,6 +76,31 @@ def test_contenders_take_turns(monkeypatch):
     assert order == ["a", "a", "b", "b", *["a", "b"] * 3]
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
     assert all(3 <= ms < 50 for ms in times["a"])
+
+
+class Late:
+    """A device that takes 5 ms for a call that the host asks for at once, and a clock for it."""
+
+    def __init__(self) -> None:
+        self.busy_ms = 0.0
+
+    def call(self) -> None:
+        self.busy_ms += 5
+
+    def mark(self) -> float:
+        return self.busy_ms
+
+    def milliseconds(self, first: float, last: float) -> float:
+        return last - first
+
+
+def test_a_time_that_is_the_hosts_is_marked():
+    device = Late()
+    ms, asking = timed(device, device.call, 3), host_ms(device, device.call)
+    assert ms == 5 and asking < 1 and not times_host(ms, asking)
+    slow = HostClock(lambda: None)
+    assert host_ms(slow, lambda: time.sleep(0.003)) >= 3
+    assert (shown_ms(5.0, 0.5), shown_ms(5.0, 4.0), shown_ms(5.0, 6.0)) == ("5.00", "5.00*", "5.00*")
 
 
 @pytest.mark.parametrize(

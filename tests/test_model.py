@@ -9,6 +9,7 @@ import torch
 import gpunet
 from bench.peer.net import torch_loss
 from gpunet import (
+    FC,
     BudgetError,
     ConfigError,
     Conv,
@@ -21,11 +22,13 @@ from gpunet import (
     ShapeError,
     SoftmaxCrossEntropy,
 )
+from gpunet.devices.cuda.device import CudaDevice
 from gpunet.errors import DeviceError
 from gpunet.model.bound import BoundProgram
 from gpunet.program.volume import windows
 from tests import reference
 from tests.conftest import make_device
+from tests.emulator.driver import EmulatorDriver
 from tests.nets import random_net, small
 
 
@@ -271,6 +274,32 @@ def test_a_step_allocates_no_array_that_grows_with_the_batch(cpu_device):
         tracemalloc.stop()
     smallest = 128 * 16 * 16 * 8 * 4  # one activation of the smaller batch
     assert peaks[1] - peaks[0] < smallest / 4
+
+
+def test_a_fault_of_the_gpu_is_told_of_its_own_op_where_each_is_waited_for(monkeypatch):
+    """A GPU tells of a fault when it is next asked for something: without waiting, a later op would be blamed."""
+    driver = EmulatorDriver()
+    device, faults = CudaDevice(driver), []
+    launch, synchronize = driver.launch, driver.synchronize
+
+    def late_fault() -> None:
+        if faults:
+            raise DeviceError("the GPU could not finish its work: an illegal memory access")
+        synchronize()
+
+    def faulty(file, kernel, *arguments, **options):
+        late_fault()
+        launch(file, kernel, *arguments, **options)
+        if kernel.startswith("max_pool_forward"):
+            faults.append(kernel)
+
+    monkeypatch.setattr(driver, "launch", faulty)
+    monkeypatch.setattr(driver, "synchronize", late_fault)
+    net = Net("6x6x2", [Conv(3), MaxPool(), FC(2)])
+    images, labels = np.zeros((2, 6, 6, 2), np.float32), np.array([0, 1])
+    with pytest.raises(DeviceError) as caught, Model(net, 2, device, debug=True) as model:
+        model.step(images, labels)
+    assert str(caught.value) == ("pool1, max_pool_forward: the GPU could not finish its work: an illegal memory access")
 
 
 def test_used_bytes_are_the_planned_bytes(device):

@@ -19,13 +19,17 @@ from gpunet.compile.ways import Ways
 from gpunet.data import Split
 from gpunet.data.folder import FileSplit
 from gpunet.devices.cpu import threads
+from gpunet.devices.cuda.device import CudaDevice
 from gpunet.errors import ConfigError, DataError
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.optimize.schedules import Plateau, Step
+from gpunet.train import resume as resuming
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, read
+from gpunet.train.environment import environment
 from gpunet.train.resume import fingerprint, resume
 from gpunet.train.trainer import Trainer
 from tests.conftest import make_device
+from tests.emulator.driver import EmulatorDriver
 from tests.runs import BATCH, EACH, EPOCHS, NET, augmented, images, last, measured, planned, train
 from tests.test_ways import planned as planned_in
 
@@ -120,6 +124,39 @@ def test_what_changes_the_last_bits_is_told_and_no_reason_to_refuse(tmp_path: Pa
             trainer = Trainer(model, images(), epochs=EPOCHS, seed=3, schedule="cosine", warmup=7)
             found = resume(trainer, last(tmp_path))
         assert len(found) == len(words) and all(map(str.startswith, found, words)), found
+
+
+def test_another_gpu_or_another_cublas_is_told_as_what_changes_the_last_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not which number the GPU has: the same kind of GPU with the same libraries makes the same bits."""
+    names = ["NVIDIA A, driver 580.65"] * 2
+    monkeypatch.setattr(resuming, "cuda_hardware", lambda number=0: names[number])
+    facts = {"multiprocessors": "28", "NVRTC": "12.9", "cuBLAS": "12.9.1"}
+    made = planned(device="cuda")
+    monkeypatch.setattr(EmulatorDriver, "arithmetic", lambda driver: facts)
+    with closing(make_device("emulated")) as device:
+        about = environment(device)
+        assert (about["device"], about["arithmetic"]) == ("cuda", facts)
+        train(tmp_path, made, device=device, stop=4)
+    assert resumed(tmp_path, made) == resumed(tmp_path, made, number=1) == []
+    facts = {**facts, "multiprocessors": "30", "cuBLAS": "13.0.2"}
+    assert resumed(tmp_path, made) == [
+        "arithmetic: multiprocessors 28, NVRTC 12.9, cuBLAS 12.9.1 in the checkpoint, "
+        "multiprocessors 30, NVRTC 12.9, cuBLAS 13.0.2 now"
+    ]
+    names[1] = "NVIDIA B, driver 580.65"
+    assert resumed(tmp_path, made, number=1)[0] == (
+        "device: cuda, NVIDIA A, driver 580.65 in the checkpoint, cuda, NVIDIA B, driver 580.65 now"
+    )
+
+
+def resumed(folder: Path, made: Any, number: int = 0) -> list[str]:
+    """What differs where the run in a folder goes on on that emulated GPU."""
+    device = CudaDevice(EmulatorDriver(), number)
+    with closing(device), Model(NET, device=device, seed=3, learning_rate=0.02, plan=made) as model:
+        trainer = Trainer(model, images(), epochs=EPOCHS, seed=3, schedule="cosine", warmup=7)
+        return resume(trainer, last(folder))
 
 
 def test_rows_beyond_the_checkpoint_are_cut_and_half_a_row_too(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gpunet
+from gpunet.devices.cuda import nvrtc, probe
+from gpunet.devices.cuda.libcuda import visible
 
 from .setting import Setting
 from .table import Table
@@ -50,7 +52,7 @@ def gpu() -> dict[str, Any]:
 
 def libraries() -> dict[str, str]:
     """Versions of the CUDA libraries that gpunet uses."""
-    from cupy.cuda import cublas, nvrtc, runtime
+    from cupy.cuda import cublas, runtime
 
     handle = cublas.create()
     try:
@@ -60,7 +62,7 @@ def libraries() -> dict[str, str]:
     return {
         "driver": _dotted(runtime.driverGetVersion()),
         "runtime": _dotted(runtime.runtimeGetVersion()),
-        "nvrtc": ".".join(map(str, nvrtc.getVersion())),
+        "nvrtc": "{}.{}".format(*nvrtc.at_hand(runtime.runtimeGetVersion() // 1000).version),
         "cublas": str(version),
     }
 
@@ -78,20 +80,15 @@ def torch_libraries() -> dict[str, Any]:
 
 
 def nvml() -> dict[str, Any]:
-    """What NVML says of the driver and of who else uses the GPU."""
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    """What NVML says of the driver and of who else uses the GPU that CUDA shows first."""
+    with probe.nvml() as pynvml:
+        handle = probe.handle_of(pynvml, visible())
         return {
             "driver": str(pynvml.nvmlSystemGetDriverVersion()),
             "used_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).used),
             "sm_clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
             "most_sm_clock_mhz": pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
         }
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def tables(values: dict[str, Any]) -> list[Table]:

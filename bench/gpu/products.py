@@ -14,7 +14,7 @@ from gpunet.program.chunks import chunk_rows
 from .kernel import random_values
 from .setting import Setting
 from .table import Table, number
-from .timing import medians, race
+from .timing import HOST_NOTE, host_ms, medians, race, shown_ms
 
 LAYERS = (
     ("conv1_1", 224, 3, 64),
@@ -32,6 +32,7 @@ LAYERS = (
 FC_LAYERS = (("fc6", 25_088, 4096), ("fc7", 4096, 4096), ("fc8", 4096, 1000))
 """(name, inputs, K)."""
 
+WHO = "gpunet", "PyTorch"
 WINDOW = 9
 CEILING = 4096
 TOLERANCE = 1e-4
@@ -106,8 +107,10 @@ def measure(setting: Setting, product: Product, seconds: float) -> None:
     difference = float((found - expected).abs().max() / expected.abs().max())
     contenders = {"gpunet": (setting.clock, call), "PyTorch": (setting.peer_clock, lambda: torch.matmul(x, y))}
     ms = medians(race(contenders, seconds=seconds))
+    asking_ms = {who: host_ms(*contender) for who, contender in contenders.items()}
     arena.free()
-    row = {"product": product.name, "M": product.M, "N": product.N, "K": product.K, "ms": ms, "difference": difference}
+    row = {"product": product.name, "M": product.M, "N": product.N, "K": product.K, "ms": ms, "host_ms": asking_ms}
+    row["difference"] = difference
     row["tflop_per_s"] = {who: product.flops / value / 1e9 for who, value in ms.items()}
     setting.findings.append("products", row)
     setting.findings.require(
@@ -137,10 +140,11 @@ def product_table(values: dict[str, Any]) -> list[Table]:
         (
             row["product"],
             f"{row['M']} x {row['K']} x {row['N']}",
-            *(number(row[what][who]) for what in ("ms", "tflop_per_s") for who in ("gpunet", "PyTorch")),
+            *(shown_ms(row["ms"][who], row["host_ms"][who]) for who in WHO),
+            *(number(row["tflop_per_s"][who]) for who in WHO),
             f"{row['tflop_per_s']['gpunet'] / best:.0%}",
         )
         for row in rows
     ]
     columns = ("product", "M x K x N", "gpunet ms", "PyTorch ms", "gpunet TFLOP/s", "PyTorch TFLOP/s", "of the best")
-    return [Table("Matrix products of VGG-16's layers, float32 without TF32", columns, lines, left=2)]
+    return [Table("Matrix products of VGG-16's layers, float32 without TF32", columns, lines, (HOST_NOTE,), left=2)]

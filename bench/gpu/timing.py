@@ -7,12 +7,22 @@ from typing import Any
 
 from gpunet.profile.steps import Clock
 
+from .table import number
+
 Call = Callable[[], object]
 
 LEAST_MS = 2.0
 """One repetition lasts at least so long, where several calls must be put together for it: launches then overlap."""
 
 MOST_CALLS = 100
+
+HOST_CALLS = 20
+"""So few that a device takes them all without letting the host wait."""
+
+HOST_SHARE = 0.8
+"""Where the host takes that share of a call's time to ask for it, the device waited for Python."""
+
+HOST_MARK, HOST_NOTE = "*", "* the host takes about as long to ask for the call: this is Python's time, not the GPU's"
 
 
 class HostClock:
@@ -55,6 +65,27 @@ def timed(clock: Clock, call: Call, calls: int = 1) -> float:
     for _ in range(calls):
         call()
     return clock.milliseconds(first, clock.mark()) / calls
+
+
+def host_ms(clock: Clock, call: Call) -> float:
+    """Milliseconds that the host takes to ask for one call, whatever the device then takes to make it."""
+    timed(clock, call)  # the device has caught up, and is warm
+    first = perf_counter()
+    for _ in range(HOST_CALLS):
+        call()
+    taken = (perf_counter() - first) * 1e3 / HOST_CALLS
+    timed(clock, call)
+    return taken
+
+
+def times_host(ms: float, asking_ms: float) -> bool:
+    """Whether a time of a call, measured in a row of them, is the host's: a device that is faster waits for it."""
+    return asking_ms >= HOST_SHARE * ms
+
+
+def shown_ms(ms: float, asking_ms: float) -> str:
+    """A time for a table, marked where it is the host's."""
+    return number(ms) + (HOST_MARK if times_host(ms, asking_ms) else "")
 
 
 def race(

@@ -88,7 +88,7 @@ def _of_card(card: Card, number: int) -> CudaTarget:
 def gpu_here(number: int = 0) -> "Gpu | None":
     """This machine's GPU of that number; None where there is none.
 
-    NVML is asked only where there is a driver, and once. Raises DeviceError where there are GPUs, but none of that number.
+    NVML is asked only where there is a driver, and once. Raises DeviceError where there are GPUs, but others alone.
     """
     from gpunet.devices.cuda import libcuda
 

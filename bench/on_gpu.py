@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 PACKAGES = {
     "numpy": "numpy",
-    "cupy": "cupy-cuda13x[ctk]  (cupy-cuda12x[ctk] for a driver of CUDA 12)",
+    "cupy": "cupy-cuda13x[ctk]  (cupy-cuda12x[ctk] for a driver of CUDA 12, or a GPU before 7.5)",
     "torch": "torch",
     "pynvml": "nvidia-ml-py",
     "pytest": "pytest",

@@ -369,7 +369,7 @@ def test_work_that_failed_is_told_by_the_event_behind_it(monkeypatch: pytest.Mon
 def test_what_bits_depend_on_is_told(fake_cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in settings():
         monkeypatch.delenv(name)
-    about = {"compute capability": "8.6", "multiprocessors": "28", "NVRTC": "12.9", "cuBLAS": "12.9.1"}
+    about = {"compute capability": "8.6", "multiprocessors": "28", "CUDA": "12.9", "NVRTC": "12.9", "cuBLAS": "12.9.1"}
     device = CudaDevice(CupyDriver(1), 1)
     assert device.arithmetic() == about and device.name == "cuda:1"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
@@ -510,8 +510,7 @@ def test_how_old_a_gpu_may_be_is_what_nvrtc_supports(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("release", [12, 13])
 def test_a_gpu_is_checked_by_the_nvrtc_that_is_installed(monkeypatch: pytest.MonkeyPatch, release: int) -> None:
     """The library itself says what it has code for."""
-    found = libraries.packaged_files("NVRTC")
-    monkeypatch.setattr(libraries, "packaged_files", lambda library: {release: found[release]})
+    installed(monkeypatch, f"cupy-cuda{release}x")
     present.check_gpu((7, 5))
     if release == 12:
         present.check_gpu((6, 1))

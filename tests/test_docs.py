@@ -20,6 +20,7 @@ DOCUMENTS = [
     "README.md",
     "docs/api.md",
     "docs/data.md",
+    "docs/gpus.md",
     "docs/memory.md",
     "docs/pictures.md",
     "docs/profiling.md",

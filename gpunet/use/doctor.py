@@ -14,7 +14,14 @@ from gpunet.devices.cuda import libraries
 from gpunet.devices.cuda import probe as cuda
 from gpunet.devices.cuda.cublas import settings
 from gpunet.devices.cuda.libcuda import driver_version
-from gpunet.devices.cuda.present import cuda_release, cupy_release, driver_command, install_command, lends_memory
+from gpunet.devices.cuda.present import (
+    OLDEST_DRIVER,
+    cuda_release,
+    cupy_release,
+    driver_command,
+    install_command,
+    lends_memory,
+)
 from gpunet.devices.name import split_name
 from gpunet.errors import BudgetError, DeviceError, GpunetError
 from gpunet.layers.conv import Conv
@@ -105,7 +112,7 @@ def _look_at_cpu() -> Iterator[Finding]:
 
 def _look_at_gpu(device: str) -> Iterator[Finding]:
     driver = driver_version()
-    found = None if driver is None else f"for CUDA {driver}"
+    found = f"for CUDA {driver}" if driver is not None and driver >= OLDEST_DRIVER else None
     try:
         gpu = cuda.gpu(split_name(device)[1])
     except DeviceError as error:
@@ -113,7 +120,7 @@ def _look_at_gpu(device: str) -> Iterator[Finding]:
         mend = str(error).partition(": ")[2] or (driver_command() if driver is None else "nvidia-smi")
         yield Finding("GPU", "cuda", None, mend)
     else:
-        yield Finding("NVIDIA driver", "cuda", f"{gpu.driver}, {found}" if found else gpu.driver)
+        yield Finding("NVIDIA driver", "cuda", f"{gpu.driver}, {found}" if found else None, driver_command())
         memory = f"{format_bytes(gpu.free_bytes)} of {format_bytes(gpu.total_bytes)} free"
         which = f" ({gpu.which})" if gpu.which else ""
         yield Finding("GPU", "cuda", f"{gpu.name}{which}, compute capability {gpu.compute_capability}, {memory}")

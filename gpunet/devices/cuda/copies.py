@@ -45,6 +45,10 @@ class Copies:
         for first in range(0, flat.size, PART_BYTES):
             self.begin(pointer + first, flat[first : first + PART_BYTES])
 
+    def close(self) -> None:
+        """Let the buffers go; nothing may be under way."""
+        self._buffers, self._sent = [None, None], [None, None]
+
     def _pinned(self, nbytes: int) -> Any:
         """Straight from CUDA, as CuPy's pool would round up and keep it."""
         cuda = self._cupy.cuda

@@ -70,6 +70,7 @@ class CupyDriver(Driver):
         return {
             "compute capability": "{}.{}".format(*self._gpu.capability),
             "multiprocessors": str(self.multiprocessors),
+            "CUDA": "{}.{}".format(*divmod(self._runtime.runtimeGetVersion() // 10, 100)),
             "NVRTC": "{}.{}".format(*self._nvrtc.version),
             "cuBLAS": self._cublas.version(),
             **settings(),
@@ -171,6 +172,8 @@ class CupyDriver(Driver):
 
     def _drop(self) -> None:
         self._modules.close()
+        self._copies.close()
+        self._ahead.close()
         with self._working("let cuBLAS go"):
             self._cublas.close()
 

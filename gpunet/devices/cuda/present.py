@@ -95,7 +95,7 @@ def check_driver() -> None:
 
 def check_gpu(capability: Capability, nvrtc: Nvrtc | None = None) -> None:
     """Raises DeviceError for a GPU that NVRTC, the one of this installation if none is given, has no code for."""
-    nvrtc = nvrtc or at_hand()
+    nvrtc = nvrtc or at_hand(cupy_release())
     oldest = nvrtc.architectures[0]
     if capability >= oldest:
         return

@@ -1,5 +1,6 @@
 """The reserve of this machine's GPU: measured once, kept in the user's cache folder, used by plans."""
 
+import errno
 import json
 import re
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 
 import gpunet
 from gpunet import DataError, DeviceError
+from gpunet.devices import target
 from gpunet.devices.cuda import libcuda, reserve
+from gpunet.planning.predict import load
 from gpunet.system import cache
 from tests.conftest import GPU
 from tests.nets import blocks
@@ -91,6 +94,29 @@ def test_a_damaged_file_is_ignored_with_a_message(gpu, cache_folder: Path, caplo
     assert str(path) in message and "delete it" in message
     reserve.keep(200 * MIB)
     assert planned()[0] == 200 * MIB
+
+
+def test_a_home_of_another_user_is_no_damage(
+    gpu, cache_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container that runs for a user who may not even look into HOME."""
+
+    def refuse(name: str) -> None:
+        right = getattr(Path, name)
+
+        def call(path: Path, *arguments: Any, **options: Any) -> Any:
+            if cache_folder in (path, *path.parents):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return right(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, name, call)
+
+    for name in ("read_bytes", "exists", "is_dir", "stat", "mkdir"):
+        refuse(name)
+    assert planned() == STATED and load(blocks(), "float32", target("cuda")) == []
+    assert caplog.records == []
+    with pytest.raises(DataError, match="Permission denied"):
+        reserve.keep(300 * MIB)
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(gpu, cache_folder: Path) -> None:

@@ -385,7 +385,7 @@ def test_what_makes_a_gpu_another_than_it_seems_is_told_with_what_mends_it(
     cache = found("cache")
     assert cache.found is None
     assert cache.mend.startswith(
-        f"set GPUNET_CACHE to a folder that can be written (nothing can be put into {cache_folder})"
+        f"set GPUNET_CACHE to a folder that can be written (nothing can be put into {cache_folder}: "
     )
 
 

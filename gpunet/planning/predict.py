@@ -3,6 +3,7 @@
 `gpunet.profile` measures them; here is what planning wants of them, which opens no device.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
@@ -120,7 +121,7 @@ def file_name(net: Net, dtype: str, device: str, hardware: str) -> str:
 
 def load(net: Net, dtype: str, where: DeviceTarget) -> list[Kept]:
     """The profiles of a net on this machine, one for each batch that was profiled; none of a card that is not here."""
-    if not (cache.folder() / "profiles").is_dir():  # the usual case, which asks nobody for the hardware
+    if not os.path.isdir(cache.folder() / "profiles"):  # the usual case, which asks nobody for the hardware
         return []
     hardware = where.hardware()
     if hardware is None:

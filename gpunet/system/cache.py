@@ -37,7 +37,7 @@ def read(name: str) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise ValueError("it holds no object")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # none there, or none for this user
         return {}
     except (OSError, ValueError, RecursionError) as error:  # neither UTF-8 nor JSON: both are ValueErrors
         ignore(path, str(error))
@@ -90,14 +90,18 @@ def put_file(name: str, content: bytes | str) -> Path:
 
 
 def fault() -> str | None:
-    """Why nothing can be kept in the folder; None where it can be. Writes nothing."""
+    """Why nothing can be kept in the folder; None where it can be. Leaves nothing behind."""
+    from tempfile import TemporaryFile
+
     path = folder()
     if _homeless(path):
         return NO_HOME
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return None
-    return f"nothing can be put into {nearest}"
+    nearest = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
+    try:
+        with TemporaryFile(dir=nearest):
+            return None
+    except OSError as error:
+        return f"nothing can be put into {nearest}: {error.strerror}"
 
 
 def _homeless(path: Path) -> bool:

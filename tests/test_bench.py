@@ -134,7 +134,7 @@ def test_time_by_layer(setting):
     (case,) = on_disk(setting)["values"]["cases"]
     ran = [(op.layer, op.name, op.phase) for op in gpunet.plan(tiny(), 3).program.ops[1:]]
     assert [(op["layer"], op["op"], op["phase"]) for op in case["ops"]] == list(dict.fromkeys(ran))
-    assert all(op["ms"] > 0 for op in case["ops"])
+    assert all(op["ms"] > 0 and op["host_ms"] > 0 for op in case["ops"])
     assert {layer: set(times) for layer, times in case["peer_conv_ms"].items()} == {
         "conv1": {"forward", "dw"},
         "conv2": {"forward", "dw", "dx"},

@@ -1,7 +1,10 @@
 """Where a training step spends its time: milliseconds of every op, and of the convolutions beside cuDNN's."""
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
+
+import numpy as np
 
 from gpunet.layers.conv import Conv
 from gpunet.model.model import Model
@@ -14,7 +17,7 @@ from .nets import LEARNING_RATE, Case, as_floats
 from .peer import set_tf32
 from .setting import Setting
 from .table import Table, number
-from .timing import medians, race
+from .timing import HOST_NOTE, medians, race, shown_ms
 
 TITLE = "time by layer"
 SECONDS = 75
@@ -44,7 +47,7 @@ def run(setting: Setting, cases: Sequence[Case] = CASES, steps: int = STEPS, pee
 
 
 def measure(setting: Setting, net: Net, batch: int, steps: int) -> list[dict[str, Any]]:
-    """The median milliseconds of every op of a training step on float images, in order.
+    """The median milliseconds of every op of a training step on float images, in order, and the host's to ask for it.
 
     What runs in rounds counts with the sum of its rounds, and ops of one name in one layer count together.
     """
@@ -53,11 +56,25 @@ def measure(setting: Setting, net: Net, batch: int, steps: int) -> list[dict[str
     with Model(net, batch, setting.device, learning_rate=LEARNING_RATE) as model:
         taken = [timed_calls(model, setting.clock, images, labels) for _ in range(steps + 2)]
         times = op_times(model, taken[2:], batch)  # the first ones compile kernels and wake libraries up
-    sums: dict[tuple[str, str, str], float] = {}
+        asking = _asking_ms(model, images, labels)
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for time in times:
-        key = time.op.layer, time.op.name, time.op.phase
-        sums[key] = sums.get(key, 0.0) + time.ms
-    return [{"layer": layer, "op": name, "phase": phase, "ms": ms} for (layer, name, phase), ms in sums.items()]
+        op = time.op
+        row: dict[str, Any] = {"layer": op.layer, "op": op.name, "phase": op.phase, "ms": 0.0, "host_ms": 0.0}
+        row = found.setdefault((op.layer, op.name, op.phase), row)
+        row["ms"] += time.ms
+        row["host_ms"] += asking[id(op)]
+    return list(found.values())
+
+
+def _asking_ms(model: Model, images: np.ndarray, labels: np.ndarray) -> dict[int, float]:
+    """Milliseconds in which the host asks for each op of a step, by the op's id, while the device does as it can."""
+    taken: dict[int, float] = {}
+    for op, call in model.calls(images, labels):
+        first = perf_counter()
+        call()
+        taken[id(op)] = taken.get(id(op), 0.0) + (perf_counter() - first) * 1e3
+    return taken
 
 
 def peer_convolutions(setting: Setting, net: Net, batch: int, seconds: float) -> dict[str, dict[str, float]]:
@@ -129,9 +146,11 @@ def tables(values: dict[str, Any]) -> list[Table]:
 def _top(case: dict[str, Any]) -> Table:
     """The ops that take longest."""
     ops = sorted(case["ops"], key=lambda op: -op["ms"])[:TOP]
-    lines = [(op["layer"], op["op"], number(op["ms"]), f"{op['ms'] / case['step_ms']:.1%}") for op in ops]
+    lines = [
+        (op["layer"], op["op"], shown_ms(op["ms"], op["host_ms"]), f"{op['ms'] / case['step_ms']:.1%}") for op in ops
+    ]
     title = f"{case['case']}: the {len(lines)} ops that take longest of {number(case['step_ms'])} ms"
-    return Table(title, ("layer", "op", "ms", "share"), lines, left=2)
+    return Table(title, ("layer", "op", "ms", "share"), lines, (HOST_NOTE,), left=2)
 
 
 def _by_op(case: dict[str, Any]) -> Table:

@@ -36,19 +36,21 @@ __device__ inline long long sum_of_grey(
 
 // x        (N, H0, W0, D)  uint8, in
 // choices  (N, CHOICES)    out
-// first    number of the first image in all that was learnt from
+// numbers  (...)           in: what changes from step to step; how many images were learnt from before stands at `seen`
+// first    where in the batch the first image stands
 // A block chooses for an image; all its threads take the mean grey.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 choose_augmentation(
-    const unsigned char* __restrict__ x, real* __restrict__ choices, long long N, long long H0, long long W0, long long D,
-    long long H, long long W, long long P, long long mirror, real contrast, real brightness, real saturation,
-    long long seed, long long layer, long long first, long long training
+    const unsigned char* __restrict__ x, real* __restrict__ choices, const double* __restrict__ numbers, long long N,
+    long long H0, long long W0, long long D, long long H, long long W, long long P, long long mirror, real contrast,
+    real brightness, real saturation, long long seed, long long layer, long long seen, long long first, long long training
 ) {
+    const long long before = (long long)numbers[seen] + first;
     __shared__ long long shared[BLOCK];
     const long long down = H0 + 2 * P - H, across = W0 + 2 * P - W;
     for (long long n = blockIdx.x; n < N; n += gridDim.x) {
-        const Words one = random_words(2 * (first + n), 0, layer, seed);
-        const Words two = random_words(2 * (first + n) + 1, 0, layer, seed);
+        const Words one = random_words(2 * (before + n), 0, layer, seed);
+        const Words two = random_words(2 * (before + n) + 1, 0, layer, seed);
         const long long top = (training ? drawn(one.a, down) : down / 2) - P;
         const long long left = (training ? drawn(one.b, across) : across / 2) - P;
         const bool means = training && contrast > 0;  // the same in all threads

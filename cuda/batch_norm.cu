@@ -254,12 +254,15 @@ batch_norm_backward_frozen(
 
 // mean, variance                  (D,)  in: of a batch
 // running_mean, running_variance  (D,)  in and out: kept * themselves + momentum * those of the batch
+// loss                            (1,)  in: where it is infinite or NaN, nothing is written
 // unbiased: what makes the variance of a batch an unbiased one. A thread takes a map.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_update(
-    const real* __restrict__ mean, const real* __restrict__ variance, real* __restrict__ running_mean,
-    real* __restrict__ running_variance, long long D, real kept, real momentum, real unbiased
+    const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ loss,
+    real* __restrict__ running_mean, real* __restrict__ running_variance, long long D, real kept, real momentum,
+    real unbiased
 ) {
+    if (!is_number(*loss)) return;
     for (long long k = first_item(); k < D; k += item_stride()) {
         running_mean[k] = kept * running_mean[k] + momentum * mean[k];
         running_variance[k] = kept * running_variance[k] + momentum * (unbiased * variance[k]);

@@ -16,6 +16,9 @@ __device__ inline long long item_stride() { return (long long)gridDim.x * blockD
 
 __device__ inline long long largest(long long a, long long b) { return a > b ? a : b; }
 
+// Whether a value is neither infinite nor NaN.
+__device__ inline bool is_number(real value) { return value - value == real(0); }
+
 // Where a pack stands. The emulator has its own definition: it refuses, as a GPU does, what is no multiple of a pack.
 #ifndef PACK_AT
 #define PACK_AT(...) (__VA_ARGS__)

@@ -2,9 +2,11 @@
 // Source: CS231n "Parameter updates"; the definitions are those of torch.optim, see gpunet/devices/cpu/update.py.
 //
 // In every kernel, of `count` values each,
-//   dw      (count,)  in
-//   w       (count,)  in and out
-//   caches  (count,)  in and out, zeros before the first step: v, squares or m
+//   dw       (count,)  in
+//   w        (count,)  in and out
+//   caches   (count,)  in and out, zeros before the first step: v, squares or m
+//   loss     (1,)      in: where it is infinite or NaN, nothing is written
+//   numbers  (...)     in: what changes from step to step; the learning rate stands at `rate`
 // None may alias another. A thread takes a pack of neighbouring values.
 
 // Calls rule(g, w, cache) with references to `w` and `cache` for every value; g includes the weight decay.
@@ -26,10 +28,10 @@ __device__ inline void with_cache(
 }
 
 // w = keep * w, then Adam's step of g = dw + weight_decay * w.
-// rate: the learning rate over 1 - beta1**step; scale: the root of 1 - beta2**step; rest1, rest2: 1 - beta1, 1 - beta2.
+// rate: the learning rate over 1 - beta1**step; root: that of 1 - beta2**step; rest1, rest2: 1 - beta1, 1 - beta2.
 __device__ inline void adam(
     const real* dw, real* w, real* m, real* v, long long count,
-    real rate, real scale, real weight_decay, real keep, real rest1, real beta2, real rest2, real eps
+    real rate, real root, real weight_decay, real keep, real rest1, real beta2, real rest2, real eps
 ) {
     elementwise(count, aligned(dw, w, m, v), [=](auto size, long long pack) {
         const auto gradients = load<size>(dw, pack);
@@ -40,7 +42,7 @@ __device__ inline void adam(
             const real g = gradients.value[lane] + weight_decay * weights.value[lane];
             means.value[lane] += rest1 * (g - means.value[lane]);
             squares.value[lane] = beta2 * squares.value[lane] + rest2 * g * g;
-            const real step = means.value[lane] / (sqrt(squares.value[lane]) / scale + eps);
+            const real step = means.value[lane] / (sqrt(squares.value[lane]) / root + eps);
             weights.value[lane] = keep * weights.value[lane] - rate * step;
         }
         store(m, pack, means);
@@ -51,7 +53,12 @@ __device__ inline void adam(
 
 // w -= learning_rate * g
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-sgd_update(const real* __restrict__ dw, real* __restrict__ w, long long count, real learning_rate, real weight_decay) {
+sgd_update(
+    const real* __restrict__ dw, real* __restrict__ w, const real* __restrict__ loss, const double* __restrict__ numbers,
+    long long count, long long rate, real weight_decay
+) {
+    if (!is_number(*loss)) return;
+    const real learning_rate = real(numbers[rate]);
     elementwise(count, aligned(dw, w), [=](auto size, long long pack) {
         const auto gradients = load<size>(dw, pack);
         auto weights = load<size>(w, pack);
@@ -66,9 +73,11 @@ sgd_update(const real* __restrict__ dw, real* __restrict__ w, long long count, r
 // v = momentum * v + g; w -= learning_rate * v
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 momentum_update(
-    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ v, long long count,
-    real learning_rate, real momentum, real weight_decay
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ v, const real* __restrict__ loss,
+    const double* __restrict__ numbers, long long count, long long rate, real momentum, real weight_decay
 ) {
+    if (!is_number(*loss)) return;
+    const real learning_rate = real(numbers[rate]);
     with_cache(dw, w, v, count, weight_decay, [=](real g, real& weight, real& velocity) {
         velocity = momentum * velocity + g;
         weight -= learning_rate * velocity;
@@ -78,9 +87,11 @@ momentum_update(
 // v = momentum * v + g; w -= learning_rate * (g + momentum * v)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 nesterov_update(
-    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ v, long long count,
-    real learning_rate, real momentum, real weight_decay
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ v, const real* __restrict__ loss,
+    const double* __restrict__ numbers, long long count, long long rate, real momentum, real weight_decay
 ) {
+    if (!is_number(*loss)) return;
+    const real learning_rate = real(numbers[rate]);
     with_cache(dw, w, v, count, weight_decay, [=](real g, real& weight, real& velocity) {
         velocity = momentum * velocity + g;
         weight -= learning_rate * (g + momentum * velocity);
@@ -90,9 +101,11 @@ nesterov_update(
 // squares += g * g; w -= learning_rate * g / (sqrt(squares) + eps)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adagrad_update(
-    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ squares, long long count,
-    real learning_rate, real weight_decay, real eps
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ squares, const real* __restrict__ loss,
+    const double* __restrict__ numbers, long long count, long long rate, real weight_decay, real eps
 ) {
+    if (!is_number(*loss)) return;
+    const real learning_rate = real(numbers[rate]);
     with_cache(dw, w, squares, count, weight_decay, [=](real g, real& weight, real& total) {
         total += g * g;
         weight -= learning_rate * (g / (sqrt(total) + eps));
@@ -102,29 +115,37 @@ adagrad_update(
 // squares = alpha * squares + rest * g * g; w -= learning_rate * g / (sqrt(squares) + eps); rest: 1 - alpha
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 rmsprop_update(
-    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ squares, long long count,
-    real learning_rate, real weight_decay, real alpha, real rest, real eps
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ squares, const real* __restrict__ loss,
+    const double* __restrict__ numbers, long long count, long long rate, real weight_decay, real alpha, real rest, real eps
 ) {
+    if (!is_number(*loss)) return;
+    const real learning_rate = real(numbers[rate]);
     with_cache(dw, w, squares, count, weight_decay, [=](real g, real& weight, real& mean) {
         mean = alpha * mean + rest * g * g;
         weight -= learning_rate * (g / (sqrt(mean) + eps));
     });
 }
 
-// Adam's step; the numbers are those of adam() above.
+// Adam's step; rate and root: where those of adam() above stand in numbers.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adam_update(
-    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ m, real* __restrict__ v, long long count,
-    real rate, real scale, real weight_decay, real rest1, real beta2, real rest2, real eps
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ m, real* __restrict__ v,
+    const real* __restrict__ loss, const double* __restrict__ numbers, long long count, long long rate, long long root,
+    real weight_decay, real rest1, real beta2, real rest2, real eps
 ) {
-    adam(dw, w, m, v, count, rate, scale, weight_decay, real(1), rest1, beta2, rest2, eps);
+    if (!is_number(*loss)) return;
+    const real now = real(numbers[rate]), scale = real(numbers[root]);
+    adam(dw, w, m, v, count, now, scale, weight_decay, real(1), rest1, beta2, rest2, eps);
 }
 
-// Adam's step of dw alone, after w = keep * w: keep is 1 - learning_rate * weight_decay.
+// Adam's step of dw alone, after w = kept * w: 1 - learning_rate * weight_decay stands at `keep`.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adamw_update(
-    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ m, real* __restrict__ v, long long count,
-    real rate, real scale, real keep, real rest1, real beta2, real rest2, real eps
+    const real* __restrict__ dw, real* __restrict__ w, real* __restrict__ m, real* __restrict__ v,
+    const real* __restrict__ loss, const double* __restrict__ numbers, long long count, long long rate, long long root,
+    long long keep, real rest1, real beta2, real rest2, real eps
 ) {
-    adam(dw, w, m, v, count, rate, scale, real(0), keep, rest1, beta2, rest2, eps);
+    if (!is_number(*loss)) return;
+    const real now = real(numbers[rate]), scale = real(numbers[root]), kept = real(numbers[keep]);
+    adam(dw, w, m, v, count, now, scale, real(0), kept, rest1, beta2, rest2, eps);
 }

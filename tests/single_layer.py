@@ -92,7 +92,7 @@ def _run(ops: list[Op], wanted: Mapping[str, Tensor], given: Arrays, device: Dev
     for name, values in given.items():
         if name in arrays:
             device.write(arrays[name], values)
-    now = {"images": given["dy"].shape[0], "training": 1, "seed": 1, "step": 1, "first_image": 0, "accumulate": 0}
+    now = {"images": given["dy"].shape[0], "training": 1, "seed": 1, "first_image": 0, "accumulate": 0}
     for op in ops:
         numbers: dict[str, Any] = {
             name: now[value.name] if isinstance(value, RunTime) else value for name, value in op.attributes.items()

@@ -27,7 +27,9 @@ PLAIN = {f"scale_{d}": 1.0 for d in range(3)} | {f"shift_{d}": 0.0 for d in rang
 def run(device, x: np.ndarray, shape: tuple[int, ...], dtype: Any = np.float64, **numbers: Any) -> list[np.ndarray]:
     """y and choices."""
     outputs = [(shape, dtype), ((len(x), 7), dtype)]
-    return run_op(device, "augment", [x], outputs, **(NOTHING | PLAIN | WHERE | numbers))
+    attributes = NOTHING | PLAIN | WHERE | numbers
+    changing = np.array([np.nan, attributes["seen"]])
+    return run_op(device, "augment", [x, changing], outputs, **(attributes | {"seen": 1}))
 
 
 def pixels(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -277,7 +279,9 @@ def test_bytes_their_second_buffer_and_the_augmented_copy_are_data_of_the_plan(d
     plan = gpunet.plan(net, 5, mode=mode, device="cpu")
     data = {t.name: t for t in plan.tensors if t.kind is Kind.DATA and t.layer == "input"}
     sizes = {"input.bytes": 5 * 12 * 9 * 3, "input.images": 4 * 5 * 8 * 6 * 3, "input.choices": 4 * 5 * 7}
+    sizes["input.numbers"] = 8  # how many images were seen
     if mode == "train":
+        sizes["input.numbers"] += 2 * 8  # the learning rate, and the step for dropout
         sizes |= {"input.next": sizes["input.bytes"], "input.labels": 4 * 5}
         assert all((data[name].first, data[name].last) == (0, plan.steps) for name in ("input.bytes", "input.next"))
     assert {name: t.nbytes for name, t in data.items()} == sizes
@@ -294,7 +298,7 @@ def test_a_net_that_does_not_augment_has_a_second_buffer_too_but_where_memory_is
     wide = gpunet.plan(net, 64, device="cpu")
     assert [op.name for op in wide.program.ops[:1]] == ["image_to_float"]
     data = {t.name: (t.first, t.last) for t in wide.tensors if t.kind is Kind.DATA and t.layer == "input"}
-    assert set(data) == {"input.bytes", "input.next", "input.images", "input.labels"}
+    assert set(data) == {"input.bytes", "input.next", "input.images", "input.labels", "input.numbers"}
     assert data["input.bytes"] == data["input.next"] == (0, wide.steps)
     tight = gpunet.plan(net, 64, device="cpu", budget=wide.total_bytes - 1)
     assert tight.fits and tight.ways == replace(wide.ways, one_buffer=True)
@@ -384,9 +388,10 @@ def call_augment(draw: Draw) -> Call:
     amounts |= {"brightness": draw.rng.random(), "saturation": draw.rng.random() if D == 3 else 0.0}
     normal = {f"{name}_{d}": draw.rng.normal() for name in ("scale", "shift") for d in range(3)}
     where = {"P": P, "mirror": draw.size(0, 1), "training": draw.size(0, 3) > 0, "first_image": draw.size(0, 2**33)}
-    where |= {"seed": draw.size(0, 2**62), "seen": draw.size(0, 2**40), "layer": draw.size(0, 2**32 - 1)}
+    where |= {"seed": draw.size(0, 2**62), "seen": 0, "layer": draw.size(0, 2**32 - 1)}
+    seen = np.array([draw.size(0, 2**40)], np.float64)
     outputs = ((N, H, W, D), draw.dtype), ((N, 7), draw.dtype)
-    return Call("augment", (x.astype(np.uint8),), outputs, attributes={**where, **amounts, **normal})
+    return Call("augment", (x.astype(np.uint8), seen), outputs, attributes={**where, **amounts, **normal})
 
 
 MUTANTS = [
@@ -399,9 +404,9 @@ MUTANTS = [
         ("padding is forgotten", "down / 2) - P", "down / 2)"),
         ("down for across", "across = W0 + 2 * P - W", "across = down"),
         ("one word for both ways", "drawn(one.b, across)", "drawn(one.a, across)"),
-        ("all images alike", "random_words(2 * (first + n), 0", "random_words(2 * first, 0"),
-        ("the same in every round", "random_words(2 * (first + n) + 1", "random_words(2 * n + 1"),
-        ("images share words", "random_words(2 * (first + n) + 1", "random_words(first + n + 1"),
+        ("all images alike", "random_words(2 * (before + n), 0", "random_words(2 * before, 0"),
+        ("the same in every round", "random_words(2 * (before + n) + 1", "random_words(2 * n + 1"),
+        ("images share words", "random_words(2 * (before + n) + 1", "random_words(before + n + 1"),
         ("one in four is mirrored", "one.c < 0x80000000u", "one.c < 0x40000000u"),
         ("always mirrors", "training && mirror && one.c", "training && one.c"),
         ("mirrors in a test", "training && mirror && one.c", "mirror && one.c"),

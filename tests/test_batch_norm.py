@@ -184,8 +184,18 @@ def test_pytorch_agrees(device, rng, shape):
     np.testing.assert_allclose(dscale, w.grad.numpy(), rtol=0, atol=1e-11)
     np.testing.assert_allclose(dshift, b.grad.numpy(), rtol=0, atol=1e-11)
     numbers = {"momentum": 0.25, "images": shape[0], "positions": shape[1] * shape[2]}
-    for one, expected in zip(run_op(device, "batch_norm_update", each, running, **numbers), judged, strict=True):
+    for one, expected in zip(
+        run_op(device, "batch_norm_update", [*each, np.ones(1)], running, **numbers), judged, strict=True
+    ):
         oracle.assert_near(one, expected.numpy(), 1e-12)
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_running_statistics_stay_where_the_loss_is_no_number(device, rng, loss):
+    each, running = ([np.abs(rng.standard_normal(7)).astype(np.float32) for _ in range(2)] for _ in range(2))
+    each.append(np.array([loss], np.float32))
+    found = run_op(device, "batch_norm_update", each, running, momentum=0.25, images=3, positions=4)
+    assert [values.tobytes() for values in found] == [values.tobytes() for values in running]
 
 
 class Judge(torch.nn.Module):
@@ -475,7 +485,8 @@ def call_batch_norm_backward_frozen(draw: Draw) -> Call:
 def call_batch_norm_update(draw: Draw) -> Call:
     _, each, _ = _batch_norm(draw)
     numbers = {"momentum": 0.25, "images": draw.size(2, 9), "positions": draw.size(1, 99)}
-    return Call("batch_norm_update", tuple(each[:2]), tuple(each[2:]), attributes=numbers)
+    loss = np.array([0.5], draw.dtype)
+    return Call("batch_norm_update", (*each[:2], loss), tuple(each[2:]), attributes=numbers)
 
 
 MUTANTS = [
@@ -642,6 +653,7 @@ MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_update",
+        ("whatever the loss is", "    if (!is_number(*loss)) return;\n", ""),
         ("forgets all", "running_mean[k] = kept * running_mean[k] + momentum", "running_mean[k] = momentum"),
         (
             "forgets nothing",

@@ -82,6 +82,7 @@ def test_steps_beside_pytorch(setting):
     names = [
         "gpunet",
         "gpunet from host",
+        "gpunet from host, op by op",
         "PyTorch",
         "PyTorch from host",
         *(f"PyTorch {way}" for way in steps.VARIANTS),
@@ -300,10 +301,10 @@ def test_agreement_of_cpu_and_gpu(setting):
 def test_a_loss_that_strays_from_the_cpus_and_a_poor_accuracy_are_failures(setting, monkeypatch):
     right = setting.device.ops["momentum_update"]
 
-    def faster(*arrays: Any, learning_rate: float, **numbers: float) -> None:
-        right(*arrays, learning_rate=learning_rate * 1.5, **numbers)
+    def heavier(*arrays: Any, weight_decay: float, **numbers: float) -> None:
+        right(*arrays, weight_decay=weight_decay + 1, **numbers)
 
-    break_op(setting, monkeypatch, "momentum_update", faster)
+    break_op(setting, monkeypatch, "momentum_update", heavier)
     agreement.run(setting, small_digits(), small_config(), least_accuracy=1.01)
     words = ("float64 differ from the CPU's", "float32 differ from the CPU's", "at least 101%")
     assert len(setting.findings.failures) == len(words)
@@ -312,11 +313,11 @@ def test_a_loss_that_strays_from_the_cpus_and_a_poor_accuracy_are_failures(setti
 
 def test_bits_that_change_from_run_to_run_are_a_failure(setting, monkeypatch):
     right = setting.device.ops["momentum_update"]
-    calls: list[int] = []
+    bound: list[int] = []
 
-    def drifting(*arrays: Any, learning_rate: float, **numbers: float) -> None:
-        calls.append(1)
-        right(*arrays, learning_rate=learning_rate * (1 + 1e-7 * len(calls)), **numbers)
+    def drifting(*arrays: Any, momentum: float, **numbers: float) -> None:
+        bound.append(1)
+        right(*arrays, momentum=momentum * (1 - 1e-7 * len(bound)), **numbers)
 
     break_op(setting, monkeypatch, "momentum_update", drifting)
     agreement.run(setting, small_digits(), small_config(), least_accuracy=0.0)

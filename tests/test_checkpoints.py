@@ -196,7 +196,7 @@ def some_of(rng: np.random.Generator, names: Sequence[str]) -> tuple[str, ...]:
 def assert_sound(program: Program) -> None:
     """Every op reads what was made before; every tensor is made by one op, or is fed or persistent."""
     there = {p.tensor.name for p in program.parameters} | {c.name for p in program.parameters for c in p.caches}
-    fed = {t.name for t in (program.image_bytes, program.images, program.labels) if t is not None}
+    fed = {t.name for t in (program.image_bytes, program.images, program.labels, program.numbers) if t is not None}
     made: dict[str, str] = {}
     for op in program.ops:
         assert {t.name for t in op.inputs} <= there | fed | set(made), op

@@ -144,7 +144,7 @@ def test_an_update_waits_for_what_its_clipping_waits_for():
                 if tensor.kind is Kind.PARAMETER_GRADIENT:
                     written.setdefault(tensor.name, []).append(step)
             if op.name == "momentum_update":  # all that was done to its gradient was done before
-                assert max(written[op.inputs[0].name]) < step
+                assert max(written[op.inputs[-1].name]) < step
     assert len({*map(len, names.values())}) == 3
 
 

@@ -67,6 +67,13 @@ class FakeStream:
     def wait_event(self, event: object) -> None:
         self.cupy.note("wait_event", self.ptr, event)
 
+    def begin_capture(self) -> None:
+        self.cupy.note("begin_capture", self.ptr)
+
+    def end_capture(self) -> SimpleNamespace:
+        self.cupy.note("end_capture", self.ptr)
+        return SimpleNamespace(launch=lambda stream: self.cupy.note("graph", stream.ptr))
+
     def reach(self, point: int) -> None:
         """All that was asked for before that point is done."""
         while self.late and self.begun < point:
@@ -119,6 +126,7 @@ class FakeCupy(SimpleNamespace):
         self.arrived: dict[int, bytes] = {}
         self.pinned: list[np.ndarray] = []
         self.streams: dict[int, FakeStream] = {}
+        self.functions: list[str] = []
         self.free_bytes, self.total_bytes = 3 * GIB, 12 * GIB
         answers: dict[str, Any] = {"malloc": 4096, "getDeviceProperties": {"multiProcessorCount": 28}}
         names = ("malloc", "free", "memsetAsync", "getDeviceProperties")
@@ -133,7 +141,7 @@ class FakeCupy(SimpleNamespace):
                 memcpyAsync=self._copy,
                 **calls,
             ),
-            driver=SimpleNamespace(CUDADriverError=CudaError),
+            driver=SimpleNamespace(CUDADriverError=CudaError, launchKernel=self._launch),
             function=SimpleNamespace(Module=self._module),
             Device=lambda number: FakeDevice(self, number),
             Stream=self._open_stream,
@@ -193,9 +201,15 @@ class FakeCupy(SimpleNamespace):
 
     def _module(self) -> SimpleNamespace:
         def get_function(name: str) -> Any:
-            return lambda grid, block, arguments, stream: self.note(name, grid, block, arguments, stream.ptr)
+            self.functions.append(name)
+            return SimpleNamespace(ptr=len(self.functions))
 
         return SimpleNamespace(load=lambda code: self.note("load", code), get_function=get_function)
+
+    def _launch(self, function: int, *numbers: int) -> None:
+        (*grid, shared, stream, parameters, extra) = numbers
+        assert (shared, extra) == (0, 0)
+        self.note(self.functions[function - 1], *grid, stream, parameters)
 
 
 def compiled(nvrtc: Any, file: str, real: str, capability: tuple[int, int]) -> bytes:
@@ -224,7 +238,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cupy: FakeCupy, capability: tuple[i
         cupy.note("cublasCreate", stream)
         return SimpleNamespace(
             close=lambda: cupy.note("cublasDestroy"),
-            gemm=lambda product: cupy.note("gemm"),
+            prepare=lambda product: lambda: cupy.note("gemm"),
             version=lambda: "12.9.1",
         )
 
@@ -245,18 +259,46 @@ def test_the_gpu_is_opened_with_a_stream_of_its_own(fake_cupy: FakeCupy) -> None
 def test_a_kernel_is_compiled_once_and_launched_on_the_stream_with_arguments_cast(fake_cupy: FakeCupy) -> None:
     driver = CupyDriver()
     x = DeviceArray(4096, (3,), np.dtype(np.float32), driver)
-    for _ in range(2):
-        driver.launch("relu", "relu_forward", 5, 256, x, None, 3, 0.5, real=np.dtype(np.float32))
+    work = driver.prepare("relu", "relu_forward", 5, 256, x, None, 3, 0.5, real=np.dtype(np.float32))
+    assert not fake_cupy.named("relu_forward")  # prepared and not begun
+    driver.run([work, work])
     driver.launch("relu", "relu_backward", 5, 256, x, real=np.dtype(np.float32))
     assert fake_cupy.named("load") == [(b"relu in float32 for (8, 6)",)]
     launched = fake_cupy.named("relu_forward")
-    assert len(launched) == 2
-    grid, block, arguments, stream = launched[0]
-    assert (grid, block, stream) == ((5,), (256,), STREAM)
-    assert [value.dtype.name for value in arguments] == ["uint64", "uint64", "int64", "float32"]
-    assert list(arguments) == [4096, 0, 3, 0.5]
+    assert len(launched) == 2 and launched[0] == launched[1]
+    *sizes, stream, parameters = launched[0]
+    assert (sizes, stream) == ([5, 1, 1, 256, 1, 1], STREAM)
+    addresses = (ctypes.c_void_p * 4).from_address(parameters)
+    kinds = (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64, ctypes.c_float)
+    found = [kind.from_address(address or 0).value for kind, address in zip(kinds, addresses, strict=True)]
+    assert found == [4096, 0, 3, 0.5]
     driver.launch("relu", "relu_forward", 5, 256, x, real=np.dtype(np.float64))
     assert fake_cupy.named("load")[1] == (b"relu in float64 for (8, 6)",)
+
+
+def test_a_graph_is_captured_on_the_stream_and_launched_there(fake_cupy: FakeCupy) -> None:
+    driver = CupyDriver(1)
+    real = np.dtype(np.float32)
+    works = [driver.prepare("relu", name, 1, 256, 3, real=real) for name in ("relu_forward", "relu_backward")]
+    driver.run(works)
+    fake_cupy.notes.clear()
+    graph = driver.capture(works)
+    names = ["begin_capture", "relu_forward", "relu_backward", "end_capture"]
+    assert [note[0] for note in fake_cupy.notes] == names
+    driver.run([graph, graph])
+    assert fake_cupy.named("graph") == [(STREAM,), (STREAM,)]
+    assert fake_cupy.used == {1}
+
+
+@pytest.mark.parametrize("broken", ["begin_capture", "relu_forward", "end_capture"])
+def test_what_goes_wrong_with_a_graph_names_the_way_out(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    cupy = install(monkeypatch, FakeCupy())
+    driver = CupyDriver()
+    work = driver.prepare("relu", "relu_forward", 1, 256, 3, real=np.dtype(np.float32))
+    cupy.broken[broken] = 900
+    with pytest.raises(DeviceError, match="relu_forward" if broken == "relu_forward" else "--no-graph"):
+        driver.capture([work])
+    assert ("end_capture", STREAM) in cupy.notes or broken == "begin_capture"
 
 
 def test_fills_go_through_the_stream_and_reads_wait_for_it(fake_cupy: FakeCupy) -> None:

@@ -1,5 +1,6 @@
 """Memory and arguments of the CUDA device."""
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from gpunet.devices.cuda.arrays import DeviceArray, cast
 from gpunet.devices.cuda.device import STAGING_BYTES, CudaDevice
 from gpunet.devices.cuda.launch import BLOCK, BLOCKS_PER_MULTIPROCESSOR, launch
+from gpunet.devices.cuda.packing import SLOT_BYTES, pack
 from gpunet.devices.cuda.source import kernel_folder
 from gpunet.errors import DeviceError, ShapeError
 from tests.emulator.driver import EmulatorDriver
@@ -40,13 +42,27 @@ def test_nothing_else_is_taken_for_an_argument(argument: Any) -> None:
         cast(argument, np.dtype(np.float32))
 
 
+@pytest.mark.parametrize("real", REALS)
+def test_packed_arguments_stand_where_their_addresses_say(real: type) -> None:
+    driver = EmulatorDriver()
+    array = DeviceArray(2**40 + 4096, (3,), np.dtype(real), driver)
+    given: list[Any] = [array, None, -3, 0.1, 2**62, -1.5]
+    packed = pack(given, np.dtype(real))
+    addresses = np.ctypeslib.as_array((ctypes.c_uint64 * len(given)).from_address(packed.pointer))
+    for argument, address in zip(given, addresses.tolist(), strict=True):
+        expected = cast(argument, np.dtype(real)).tobytes()
+        assert ctypes.string_at(address, len(expected)) == expected
+    assert len(set(np.diff(addresses))) == 1 and addresses[1] - addresses[0] == SLOT_BYTES
+
+
 class Recorder(EmulatorDriver):
     """Notes launches instead of running them."""
 
     multiprocessors = 3
 
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Any, real: np.dtype) -> None:
+    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Any, real: np.dtype) -> Any:
         self.noted = (file, kernel, grid, block, arguments, real.name)
+        return lambda: None
 
 
 @pytest.mark.parametrize("count, grid", [(1, 1), (BLOCK, 1), (BLOCK + 1, 2), (10**12, 3 * BLOCKS_PER_MULTIPROCESSOR)])
@@ -61,8 +77,12 @@ def test_a_launch_covers_all_items_with_a_grid_that_suits_the_gpu(count: int, gr
 def test_a_launch_needs_one_float_dtype_and_something_to_do() -> None:
     driver = Recorder()
     single, double = (DeviceArray(0, (1,), np.dtype(real), driver) for real in REALS)
-    with pytest.raises(TypeError, match=r"float32.*float64"):
-        launch("pool", "forward", 1, single, double)
+    half = DeviceArray(0, (1,), np.dtype(np.float16), driver)
+    with pytest.raises(TypeError, match=r"float16.*float32"):
+        launch("pool", "forward", 1, single, half)
+    launch("pool", "forward", 1, single, double)  # numbers that change from step to step
+    assert driver.noted[-1] == "float32"
+    del driver.noted
     with pytest.raises(TypeError, match="none"):
         launch("pool", "forward", 1, DeviceArray(0, (1,), np.dtype(np.uint8), driver))
     launch("pool", "forward", 0, single)

@@ -26,7 +26,10 @@ WHERE = {"seed": 0x299F31D0A4093822, "step": 7, "layer": 0x9370734, "first_image
 
 
 def drop(device, x, in_place=None, **numbers):
-    (y,) = run_op(device, "dropout", [x], [(x.shape, x.dtype)], in_place=in_place, **{"p": 0.5, **WHERE, **numbers})
+    attributes = {"p": 0.5, **WHERE, **numbers}
+    given = [x, np.array([np.nan, attributes["step"]])]
+    attributes["step"] = 1
+    (y,) = run_op(device, "dropout", given, [(x.shape, x.dtype)], in_place=in_place, **attributes)
     return y
 
 
@@ -162,13 +165,14 @@ def test_shares_that_leave_nothing_or_mean_nothing_are_refused(p):
 
 def call_dropout(draw: Draw) -> Call:
     x = draw.activations()
-    where = {"seed": draw.size(0, 2**62), "step": draw.size(1, 2**31), "layer": draw.size(0, 2**32 - 1)}
+    where = {"seed": draw.size(0, 2**62), "step": 0, "layer": draw.size(0, 2**32 - 1)}
+    step = np.array([draw.size(1, 2**31)], np.float64)
     where |= {
         "p": 1 - 1 / 2 ** draw.size(1, 3),
         "first_image": draw.size(0, 2**33),
         "training": draw.size(0, 3) > 0,
     }
-    return Call("dropout", (x,), ((x.shape, draw.dtype),), attributes=where, aliases=({0: 0},))
+    return Call("dropout", (x, step), ((x.shape, draw.dtype),), attributes=where, aliases=({0: 0},))
 
 
 MUTANTS = [

@@ -153,7 +153,7 @@ class FakeCublas:
 def product(cublas: Cublas, size: int = 4, workspace: DeviceArray | None = None, real: Real = np.float32) -> None:
     shapes = (size, 3, 5), (2, 3, 6), (2, size, size + 3)
     a, b, c = (Matrix(i, *shape, np.dtype(real), EmulatorDriver()) for i, shape in enumerate(shapes, 1))
-    cublas.gemm(Product(a, b, c, True, False, workspace=workspace))
+    cublas.prepare(Product(a, b, c, True, False, workspace=workspace))()
 
 
 def test_cublas_gets_the_arguments_in_its_order() -> None:

@@ -23,7 +23,7 @@ from gpunet.devices.cuda import (
     squash,
     update,
 )
-from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray
+from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Work
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.launch import BLOCK
 from gpunet.devices.cuda.source import kernel_folder
@@ -63,8 +63,8 @@ class SparseDriver(EmulatorDriver):
         self._live[allocation.pointer] = allocation
         return allocation
 
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
-        super().launch(file, kernel, 1, block, *arguments, real=real)
+    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
+        return super().prepare(file, kernel, 1, block, *arguments, real=real)
 
 
 def _last_block(folder: Path, items: int) -> SparseDriver:
@@ -84,7 +84,9 @@ def test_elementwise_kernels_reach_the_end_of_a_huge_tensor(tmp_path: Path, pack
     relu.relu_forward(x, y)
     np.testing.assert_array_equal(read(y.rows(count - 128, count)), np.maximum(end, 0))
     driver.copy_in(y.rows(count - 128, count).pointer, end)
-    update.sgd_update(x, y, learning_rate=0.5, weight_decay=0.0)
+    loss, numbers = new_array(driver, (1,), np.float32, np.ones(1, np.float32)), new_array(driver, (1,), np.float64)
+    driver.copy_in(numbers.pointer, np.array([0.5]))
+    update.sgd_update(loss, numbers, x, y, rate=0, weight_decay=0.0)
     np.testing.assert_array_equal(read(y.rows(count - 128, count)), end / 2)
     assert not read(y.rows(0, 2**20)).any()  # an index that wrapped around would have come down here
     driver.close()
@@ -111,7 +113,7 @@ def test_the_last_image_of_a_huge_batch_is_augmented(tmp_path: Path, side: int, 
     numbers = dict.fromkeys(("contrast", "brightness", "saturation", "shift_0", "shift_1", "shift_2"), 0.5)
     numbers |= dict.fromkeys(("scale_0", "scale_1", "scale_2"), 2.0)
     where = dict.fromkeys(("mirror", "seed", "seen", "layer", "first_image", "training"), 0)
-    augment.augment(x, y, choices, P=pad, **numbers, **where)
+    augment.augment(x, new_array(driver, (1,), np.float64, np.zeros(1)), y, choices, P=pad, **numbers, **where)
     padded = np.pad(values, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     middle = padded[:, margin : margin + cut, margin : margin + cut]
     np.testing.assert_array_equal(read(y.rows(images - 1, images)), middle * 2.0 + 0.5)
@@ -227,8 +229,8 @@ def test_other_windows_reach_the_end_of_a_huge_tensor(tmp_path: Path, kind: Any,
 
 
 UPDATES = ("momentum_update", "nesterov_update", "adagrad_update", "rmsprop_update", "adam_update", "adamw_update")
-SETTINGS = {"learning_rate": 0.5, "weight_decay": 0.25, "momentum": 0.75, "eps": 0.125, "alpha": 0.75}
-SETTINGS |= {"beta1": 0.75, "beta2": 0.875, "step": 3}
+SETTINGS = {"weight_decay": 0.25, "momentum": 0.75, "eps": 0.125, "alpha": 0.75, "beta1": 0.75, "beta2": 0.875}
+SETTINGS |= {"rate": 0, "root": 1, "keep": 2}
 
 
 @pytest.mark.parametrize("packs", [True, False])
@@ -243,17 +245,23 @@ def test_all_that_treats_values_alike_reaches_the_end_of_a_huge_tensor(
     arrays = [array.rows(shift, shift + HUGE).reshape(images, 1, 1, D) for array in whole]
     ends = [array.rows(images - few, images) for array in arrays]
 
+    changing = np.array([0.5, 0.75, 0.875, 3.0])
+    small = {"loss": np.ones(1, np.float32), "numbers": changing}
+    beside = {name: new_array(driver, values.shape, values.dtype, values) for name, values in small.items()}
+
     def check(op: Any, **numbers: Any) -> None:
         """On both devices; what an update leaves in its first array, the gradient, does not count."""
-        count = op.__code__.co_argcount
-        values = [np.abs(rng.normal(size=ends[0].shape)).astype(np.float32) for _ in range(count)]
-        for end, given in zip(ends, values, strict=False):
-            driver.copy_in(end.pointer, given)
-        op(*arrays[:count], **numbers)
+        names = list(op.__annotations__)[: op.__code__.co_argcount]
+        large = [name for name in names if name not in small]
+        values = {name: np.abs(rng.normal(size=ends[0].shape)).astype(np.float32) for name in large}
+        there = dict(zip(large, arrays, strict=False)) | beside
+        for name, end in zip(large, ends, strict=False):
+            driver.copy_in(end.pointer, values[name])
+        op(*(there[name] for name in names), **numbers)
         here = {**numbers, "first_image": images - few} if op is dropout.dropout else numbers
-        cpu[op.__name__](*values, **here)
-        for end, expected in list(zip(ends, values, strict=False))[op.__name__ in UPDATES :]:
-            np.testing.assert_allclose(read(end), expected, rtol=1e-5, atol=1e-6, err_msg=op.__name__)
+        cpu[op.__name__](*((values | small)[name] for name in names), **here)
+        for name, end in list(zip(large, ends, strict=False))[op.__name__ in UPDATES :]:
+            np.testing.assert_allclose(read(end), values[name], rtol=1e-5, atol=1e-6, err_msg=op.__name__)
 
     check(relu.relu_backward)
     check(leaky_relu.leaky_relu_forward, alpha=0.25)

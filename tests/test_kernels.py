@@ -69,7 +69,8 @@ def test_elementwise_kernels_do_every_value_and_no_other(shift: int, count: int,
     for array, values in zip(whole, before, strict=True):
         driver.copy_in(array.pointer, values)
     dw, w, v = (array.rows(shift, shift + count) for array in whole)
-    update.momentum_update(dw, w, v, learning_rate=0.5, momentum=0.25, weight_decay=0.125)
+    loss, numbers = (new_array(driver, (1,), real, np.full(1, 0.5, real)) for real in (np.float32, np.float64))
+    update.momentum_update(loss, numbers, dw, w, v, rate=0, momentum=0.25, weight_decay=0.125)
     inside = np.s_[shift : shift + count]
     g = before[0][inside] + np.float32(0.125) * before[1][inside]
     expected = [before[0].copy(), before[1].copy(), before[2].copy()]

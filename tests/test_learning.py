@@ -13,7 +13,7 @@ import gpunet
 from gpunet import ConfigError, Dropout, Learning, Model, Net
 from gpunet.cli.app import app
 from gpunet.net.config import dump, load_config
-from gpunet.optimize.optimizers import OPTIMIZERS, Adam, Momentum
+from gpunet.optimize.optimizers import OPTIMIZERS, Adam, Momentum, rate_factor
 from gpunet.optimize.optimizers import optimizer as find_optimizer
 from tests.conftest import make_device
 from tests.layer_checks import check_savings, trained
@@ -209,8 +209,8 @@ def test_every_optimizer_leaves_biases_and_norms_alone_where_only_weights_decay(
     program = gpunet.plan(normed(), 3, optimizer=Learning(rule, decay="weights", rate_factors={"bn?": 4})).program
     for op in (op for op in program.ops if op.name == f"{optimizer}_update"):
         layer, _, name = op.outputs[0].name.partition(".")
-        assert op.attributes["weight_decay"] == (0.25 if name == "w" else 0)
-        assert op.attributes["learning_rate"].factor == (4 if layer.startswith("bn") else 1)
+        assert rule.settings_of(op, program.changing)["weight_decay"] == (0.25 if name == "w" else 0)
+        assert rate_factor(op, program.changing) == (4 if layer.startswith("bn") else 1)
 
 
 @pytest.mark.parametrize(

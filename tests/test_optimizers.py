@@ -9,7 +9,7 @@ import gpunet
 from gpunet import ConfigError, Kind, Model
 from gpunet.net.config import SETTINGS, TrainConfig
 from gpunet.optimize.optimizers import LIMITS, OPTIMIZERS, Adam, AdamW, Optimizer, optimizer
-from gpunet.program.program import RunTime
+from gpunet.program.program import Now
 from tests.conftest import make_device
 from tests.nets import small
 
@@ -94,9 +94,17 @@ def test_caches_are_planned_to_the_byte(name, dtype, itemsize):
 @EVERY
 def test_an_update_gets_its_settings_and_what_changes_from_step_to_step(name):
     rule = optimizer(name, weight_decay=0.25)
-    updates = [op for op in gpunet.plan(small(), 3, optimizer=rule).program.ops if op.phase == "update"]
-    late = {"learning_rate": RunTime("learning_rate")} | ({"step": RunTime("step")} if "adam" in name else {})
-    assert all(op.attributes == {**dataclasses.asdict(rule), **late} for op in updates)
+    program = gpunet.plan(small(), 3, optimizer=rule).program
+    updates = [op for op in program.ops if op.phase == "update"]
+    for op in updates:
+        assert rule.settings_of(op, program.changing) == dataclasses.asdict(rule)
+        assert op.inputs[:2] == (program.loss, program.numbers)
+        assert {key: program.changing[op.attributes[key]] for key in rule.changing(1)} == rule.changing(1)
+    now = Now(0.5, 3, 70)
+    expected = {0.5} if "adam" not in name else {0.5 / (1 - 0.9**3), (1 - 0.999**3) ** 0.5}
+    assert {number.value(now) for number in program.changing} == expected | (
+        {1 - 0.5 / 4} if name == "adamw" else set()
+    )
     assert {op.name for op in updates} == {f"{name}_update"}
     assert {op.outputs[0].name for op in updates} == set(small_parameters())
 

@@ -57,7 +57,8 @@ def test_every_op_finds_its_tensors_alive():
 def test_a_value_is_written_before_it_is_read():
     for net in (vgg16(), small()):
         program = gpunet.plan(net, 2).program
-        known = {program.image_bytes.name, program.labels.name, *(p.tensor.name for p in program.parameters)}
+        fed = (program.image_bytes, program.labels, program.numbers)
+        known = {*(t.name for t in fed), *(p.tensor.name for p in program.parameters)}
         for op in program.ops:
             assert {t.name for t in op.inputs} <= known, op.name
             known |= {t.name for t in op.outputs}

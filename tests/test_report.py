@@ -108,7 +108,8 @@ def test_activations_of_one_image_are_outputs_and_one_byte_switches_and_no_copie
     for row in rows:
         if row["type"] == "relu":  # in place: at most a bit for each value
             assert row["activation_bytes"] <= -(-prod(row["output"]) // 8)
-    assert rows[0]["data_bytes"] == 150_528 * (4 + 2) + 4  # floats, pixels, those of the next batch, and a label
+    # floats, pixels, those of the next batch, a label, and the learning rate
+    assert rows[0]["data_bytes"] == 150_528 * (4 + 2) + 4 + 8
 
 
 def test_json_gives_every_parameter_a_gradient_and_a_cache(vgg: Net, one: Plan) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from gpunet.devices.cpu.threads import thread_count
 from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
+from gpunet.program.program import Now
 from tests import oracle
 from tests.conftest import make_device
 from tests.mutations import mutants_of
@@ -21,11 +22,22 @@ SHAPES = [(5, 3, 3, 7), (9,), (3, 70001)]
 EVERY = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
-def update(device: Any, rule: Optimizer, dw: np.ndarray, state: list[np.ndarray], rate: float, step: int) -> Any:
+def update(
+    device: Any, rule: Optimizer, dw: np.ndarray, state: list[np.ndarray], rate: float, step: int, loss: float = 0.5
+) -> Any:
     """The parameter and its caches after one step from `state`."""
-    numbers = {setting: getattr(rule, setting) for setting in rule.settings()}
-    numbers |= {"step": step} if rule.counts else {}
-    return run_op(device, f"{rule.name}_update", [], [dw, *state], learning_rate=rate, **numbers)[1:]
+    given, attributes = arguments(rule, rate, step, dw.dtype, loss)
+    return run_op(device, f"{rule.name}_update", given, [dw, *state], **attributes)[1:]
+
+
+def arguments(
+    rule: Optimizer, rate: float, step: int, dtype: Any, loss: float = 0.5
+) -> tuple[list[Any], dict[str, Any]]:
+    """(loss and numbers, attributes) of an update: what changes from step to step stands behind something else."""
+    changing = rule.changing(1.0)
+    numbers = np.array([np.nan, *(number.value(Now(rate, step, 0)) for number in changing.values())])
+    places = {name: place for place, name in enumerate(changing, 1)}
+    return [np.array([loss], dtype), numbers], {**places, **rule.constants()}
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.03])
@@ -33,7 +45,7 @@ def update(device: Any, rule: Optimizer, dw: np.ndarray, state: list[np.ndarray]
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sgd_goes_down_the_gradient(device, rng, shape, dtype, weight_decay):
     dw, w = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
-    _, found = run_op(device, "sgd_update", [], [dw, w], learning_rate=0.1, weight_decay=weight_decay)
+    (found,) = update(device, optimizer("sgd", weight_decay=weight_decay), dw, [w], 0.1, 1)
     dw, w = dw.astype(np.float64), w.astype(np.float64)
     oracle.assert_near(found, w - 0.1 * (dw + weight_decay * w))
 
@@ -43,8 +55,7 @@ def test_sgd_goes_down_the_gradient(device, rng, shape, dtype, weight_decay):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_momentum_gathers_velocity(device, rng, shape, dtype, weight_decay):
     dw, w, v = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
-    rates = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": weight_decay}
-    _, found, velocity = run_op(device, "momentum_update", [], [dw, w, v], **rates)
+    found, velocity = update(device, optimizer("momentum", weight_decay=weight_decay), dw, [w, v], 0.1, 1)
     dw, w, v = (a.astype(np.float64) for a in (dw, w, v))
     v = 0.9 * v + dw + weight_decay * w
     oracle.assert_near(velocity, v)
@@ -164,17 +175,27 @@ def test_a_nan_gradient_is_not_swept_under_the_rug(device, rng, name):
         assert np.argwhere(np.isnan(array)).tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+@EVERY
+def test_of_a_loss_that_is_no_number_nothing_is_learnt(device, rng, name, loss):
+    rule = optimizer(name)
+    dw, *state = (rng.standard_normal((4, 5)).astype(np.float32) for _ in range(2 + len(rule.caches)))
+    state[-1] = np.abs(state[-1])
+    dw[1] = np.nan
+    for found, before in zip(update(device, rule, dw, state, 0.1, 2, loss), state, strict=True):
+        assert found.tobytes() == before.tobytes()
+
+
 @EVERY
 def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
     rule = optimizer(name, weight_decay=0.1)
     device, peaks = make_device("cpu"), []
     for count in (300_000, 3_000_000):
         arrays = [np.ones(count, np.float32) for _ in range(2 + len(rule.caches))]
-        numbers = {setting: getattr(rule, setting) for setting in rule.settings()} | {"learning_rate": 0.1}
-        numbers |= {"step": 1} if rule.counts else {}
-        device.ops[f"{name}_update"](*arrays, **numbers)
+        given, attributes = arguments(rule, 0.1, 1, np.float32)
+        device.ops[f"{name}_update"](*given, *arrays, **attributes)
         tracemalloc.start()
-        device.ops[f"{name}_update"](*arrays, **numbers)
+        device.ops[f"{name}_update"](*given, *arrays, **attributes)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert max(peaks) < 32768 * 4 * (thread_count() + 1)  # a block for each worker, and small things
@@ -183,43 +204,43 @@ def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
 # Random calls of each op, for the tests that go through all ops.
 
 
-def _update(draw: Draw, op: str, caches: int, **numbers: float) -> Call:
+def _update(draw: Draw, name: str, **settings: float) -> Call:
+    rule = optimizer(name, weight_decay=0.5, **settings)
     shape = draw.volume()
-    rates = {"learning_rate": 0.25, "weight_decay": 0.5, **numbers}
-    found = [draw.values(*shape) for _ in range(2 + caches)]
-    if "eps" in numbers:
+    found = [draw.values(*shape) for _ in range(2 + len(rule.caches))]
+    if "eps" in settings:
         found[-1] = np.abs(found[-1])  # squares
-    return Call(op, (), tuple(found), attributes=rates, spent=1)
+    loss = draw.rng.choice([0.5, np.nan]) if draw.size(0, 9) == 0 else 0.5
+    given, attributes = arguments(rule, 0.25, draw.size(1, 9), draw.dtype, loss)
+    return Call(f"{name}_update", tuple(given), tuple(found), attributes=attributes, spent=1)
 
 
 def call_sgd_update(draw: Draw) -> Call:
-    return _update(draw, "sgd_update", 0)
+    return _update(draw, "sgd")
 
 
 def call_momentum_update(draw: Draw) -> Call:
-    return _update(draw, "momentum_update", 1, momentum=0.75)
+    return _update(draw, "momentum", momentum=0.75)
 
 
 def call_nesterov_update(draw: Draw) -> Call:
-    return _update(draw, "nesterov_update", 1, momentum=0.75)
+    return _update(draw, "nesterov", momentum=0.75)
 
 
 def call_adagrad_update(draw: Draw) -> Call:
-    return _update(draw, "adagrad_update", 1, eps=0.125)
+    return _update(draw, "adagrad", eps=0.125)
 
 
 def call_rmsprop_update(draw: Draw) -> Call:
-    return _update(draw, "rmsprop_update", 1, alpha=0.75, eps=0.125)
+    return _update(draw, "rmsprop", alpha=0.75, eps=0.125)
 
 
 def call_adam_update(draw: Draw) -> Call:
-    step = draw.size(1, 9)
-    return _update(draw, "adam_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
+    return _update(draw, "adam", beta1=0.75, beta2=0.875, eps=0.125)
 
 
 def call_adamw_update(draw: Draw) -> Call:
-    step = draw.size(1, 9)
-    return _update(draw, "adamw_update", 2, step=step, beta1=0.75, beta2=0.875, eps=0.125)
+    return _update(draw, "adamw", beta1=0.75, beta2=0.875, eps=0.125)
 
 
 MUTANTS = [
@@ -228,6 +249,12 @@ MUTANTS = [
         "sgd_update",
         ("weights grow", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] += learning_rate * g;"),
         ("no learning rate", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] -= g;"),
+        (
+            "whatever the loss is",
+            "    if (!is_number(*loss)) return;\n    const real learning_rate = real(numbers[rate]);\n"
+            "    elementwise(count, aligned(dw, w),",
+            "    const real learning_rate = real(numbers[rate]);\n    elementwise(count, aligned(dw, w),",
+        ),
         ("the last value is left out", "elementwise(count, aligned(dw, w),", "elementwise(count - 1, aligned(dw, w),"),
     ),
     *mutants_of(
@@ -287,14 +314,14 @@ MUTANTS = [
         ("the squares are not kept", "        store(v, pack, squares);\n", ""),
         ("the mean is not kept", "        store(m, pack, means);\n", ""),
         ("the rest of a rounded beta2", "rest2 * g * g", "(1 - beta2) * g * g"),
-        ("squares are not corrected", "sqrt(squares.value[lane]) / scale", "sqrt(squares.value[lane])"),
+        ("squares are not corrected", "sqrt(squares.value[lane]) / root", "sqrt(squares.value[lane])"),
         (
             "eps before the correction",
-            "(sqrt(squares.value[lane]) / scale + eps)",
-            "((sqrt(squares.value[lane]) + eps) / scale)",
+            "(sqrt(squares.value[lane]) / root + eps)",
+            "((sqrt(squares.value[lane]) + eps) / root)",
         ),
-        ("no root", "sqrt(squares.value[lane]) / scale", "squares.value[lane] / scale"),
-        ("no weight decay", "rate, scale, weight_decay, real(1)", "rate, scale, real(0), real(1)"),
+        ("no root", "sqrt(squares.value[lane]) / root", "squares.value[lane] / root"),
+        ("no weight decay", "now, scale, weight_decay, real(1)", "now, scale, real(0), real(1)"),
         ("weights fade", "weight_decay, real(1), rest1", "weight_decay, real(0.99), rest1"),
         (
             "the last value is left out",
@@ -306,8 +333,8 @@ MUTANTS = [
     *mutants_of(
         "update.cu",
         "adamw_update",
-        ("no decay", "real(0), keep, rest1", "real(0), real(1), rest1"),
-        ("the decay is divided, too", "real(0), keep, rest1", "1 - keep, real(1), rest1"),
+        ("no decay", "real(0), kept, rest1", "real(0), real(1), rest1"),
+        ("the decay is divided, too", "real(0), kept, rest1", "1 - kept, real(1), rest1"),
         (
             "the decay comes after",
             "keep * weights.value[lane] - rate * step",

@@ -1,6 +1,6 @@
 """What a kernel is to the bench: its tensors, how to call it, what to compare it with, the bytes it must move."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -36,6 +36,7 @@ class Kernel:
     """One kernel at one size.
 
     `inputs`   specs of tensors that get random values, positive integers below `below` for integer types
+    `given`    values, repeated, of inputs that do not get random ones
     `outputs`  specs of tensors that are poisoned before the first call
     `call`     (the device's ops, its arrays by name): runs it once
     `peers`    (torch, tensors with the inputs by name): what PyTorch does in its place, by the name of the way
@@ -52,7 +53,7 @@ class Kernel:
     nbytes: int
     ours: Callable[[Any], Any] = lambda result: result
     below: int = 256
-    zeros: tuple[str, ...] = field(default=())
+    given: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def tensors(self) -> dict[str, Spec]:

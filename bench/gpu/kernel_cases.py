@@ -9,6 +9,8 @@ from gpunet.compile.lower import BLOCK_VALUES, CHOICES
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.launch import launch
 from gpunet.layers.bias import BLOCK_ROWS
+from gpunet.optimize.optimizers import Adam, Momentum, Optimizer
+from gpunet.program.program import Now
 
 from .kernel import Kernel, Sizes, Spec, nbytes_of
 from .timing import Call
@@ -212,33 +214,42 @@ def softmax(sizes: Sizes) -> Kernel:
 
 
 def momentum(sizes: Sizes) -> Kernel:
-    rates: dict[str, Any] = {"learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
     w = ((sizes.weights,), "float32")
+    inputs, given, rates = _update(Momentum(weight_decay=5e-4))
     return Kernel(
         "momentum_update",
-        {"dw": w, "w": w, "v": w},
+        {**inputs, "dw": w, "w": w, "v": w},
         {},
-        lambda ops, t: ops["momentum_update"](t["dw"], t["w"], t["v"], **rates),
+        lambda ops, t: ops["momentum_update"](t["loss"], t["numbers"], t["dw"], t["w"], t["v"], **rates),
         lambda torch, t: _optimizers("SGD", torch, t, lr=1e-3, momentum=0.9, weight_decay=5e-4),
         "w",
         5 * nbytes_of(w),
-        zeros=("v",),
+        given={"v": [0], **given},
     )
 
 
 def adam(sizes: Sizes) -> Kernel:
-    rates: dict[str, Any] = {"learning_rate": 1e-3, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     w = ((sizes.weights,), "float32")
+    inputs, given, rates = _update(Adam(weight_decay=5e-4))
     return Kernel(
         "adam_update",
-        {"dw": w, "w": w, "m": w, "v": w},
+        {**inputs, "dw": w, "w": w, "m": w, "v": w},
         {},
-        lambda ops, t: ops["adam_update"](t["dw"], t["w"], t["m"], t["v"], step=1, **rates),
+        lambda ops, t: ops["adam_update"](t["loss"], t["numbers"], t["dw"], t["w"], t["m"], t["v"], **rates),
         lambda torch, t: _optimizers("Adam", torch, t, lr=1e-3, weight_decay=5e-4),
         "w",
         7 * nbytes_of(w),
-        zeros=("m", "v"),
+        given={"m": [0], "v": [0], **given},
     )
+
+
+def _update(rule: Optimizer) -> tuple[dict[str, Spec], dict[str, list[float]], dict[str, Any]]:
+    """(inputs, their values, attributes) of an update beside gradient, weights and caches; learning rate 0.001."""
+    changing = rule.changing(1.0)
+    numbers = [number.value(Now(1e-3, 1, 0)) for number in changing.values()]
+    inputs: dict[str, Spec] = {"loss": ((1,), "float32"), "numbers": ((len(numbers),), "float64")}
+    places = {name: place for place, name in enumerate(changing)}
+    return inputs, {"loss": [1.0], "numbers": numbers}, {**places, **rule.constants()}
 
 
 def clip_by_norm(sizes: Sizes) -> Kernel:
@@ -277,12 +288,13 @@ def augment(sizes: Sizes) -> Kernel:
 
     return Kernel(
         "augment, a window",
-        {"x": (large, "uint8")},
+        {"x": (large, "uint8"), "numbers": ((1,), "float64")},
         {"y": (small, "float32"), "choices": ((N, CHOICES), "float32")},
-        lambda ops, t: ops["augment"](t["x"], t["y"], t["choices"], **nothing, **normal),
+        lambda ops, t: ops["augment"](t["x"], t["numbers"], t["y"], t["choices"], **nothing, **normal),
         peers,
         "y",
         5 * prod(small),
+        given={"numbers": [0]},
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Any, Self
 
+import numpy as np
+
 from gpunet.devices import target
 
 from .kernel import Kernel, Sizes, nbytes_of, random_values
@@ -148,9 +150,9 @@ class Arrays:
         """Random inputs on both sides; PyTorch's as tensors."""
         tensors = {}
         for seed, (name, spec) in enumerate(self._kernel.inputs.items()):
-            values = random_values(spec, self._kernel.below, seed)
-            if name in self._kernel.zeros:
-                values[...] = 0
+            given = self._kernel.given.get(name)
+            values = random_values(spec, self._kernel.below, seed) if given is None else np.resize(given, spec[0])
+            values = values.astype(spec[1], copy=False)
             self._setting.device.write(self.ours[name], values)
             tensors[name] = self._torch.from_numpy(values).to(self._setting.peer, copy=True)
         return tensors

@@ -198,6 +198,10 @@ DeviceOrAuto = Annotated[
 Budget = Annotated[
     str | None, typer.Option(help="Memory it may take, like 6GiB; default: what is free.", show_default=False)
 ]
+NoGraph = Annotated[
+    bool,
+    typer.Option("--no-graph", help="On a GPU, run op by op and not as CUDA graphs: the same bits, more for the host."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 

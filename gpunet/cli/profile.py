@@ -33,6 +33,7 @@ def profile(
     dtype: options.DtypeOption = options.Dtype.float32,
     width: options.Width = None,
     input: options.Input = None,
+    no_graph: options.NoGraph = False,
     json: options.Json = False,
 ) -> None:
     """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
@@ -58,6 +59,7 @@ def profile(
             budget=told.budget if budget is None and gpu is None else budget,
             gpu=gpu,
             dtype=str(dtype),
+            graph=not no_graph,
             **options.train_settings(told),
         )
     if json:

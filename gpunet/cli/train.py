@@ -92,6 +92,7 @@ def train(
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = None,
     reserve: options.Reserve = None,
+    no_graph: options.NoGraph = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -143,7 +144,15 @@ def train(
     settings = options.train_settings(told) | {"device": where}
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
-    _run(replace(config, train=told), made, settings, resume=resume, out=out, tensorboard=tensorboard)
+    _run(
+        replace(config, train=told),
+        made,
+        settings,
+        resume=resume,
+        out=out,
+        tensorboard=tensorboard,
+        graph=not no_graph,
+    )
 
 
 def _can_go_on(events: Path) -> bool:
@@ -185,6 +194,7 @@ def _run(
     resume: Path | None,
     out: Path | None,
     tensorboard: bool,
+    graph: bool,
 ) -> None:
     """Train as planned, in a new folder or in that of the run that is gone on with."""
     from gpunet.net.config import dump
@@ -198,7 +208,7 @@ def _run(
     told = config.train
     dataset = open_dataset(config)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
-    with _model(config, made, settings) as model:
+    with _model(config, made, settings, graph=graph) as model:
         trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
         if resume is None and told.weights is not None:
             typer.echo("\n".join(start_from_weights(model, told)))
@@ -239,7 +249,7 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
     typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
 
 
-def _model(config: "Config", made: "Plan", settings: dict[str, Any]) -> "Model":
+def _model(config: "Config", made: "Plan", settings: dict[str, Any], *, graph: bool) -> "Model":
     """The model in its arena. Raises OutOfMemory, saying who holds the memory, where there is less than was planned."""
     from gpunet.model.model import Model
     from gpunet.use.doctor import explain_shortage
@@ -253,6 +263,7 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any]) -> "Model":
             seed=told.seed,
             learning_rate=told.learning_rate,
             plan=made,
+            graph=graph,
         )
     except OutOfMemory as error:
         raise OutOfMemory(f"{error}\n{explain_shortage(config.net, **settings)}") from None

@@ -84,7 +84,7 @@ def run_in_micro_batches(program: Program, images: int) -> Program:
 
 
 def _after_all_images(op: Op) -> bool:
-    """Whether it waits for the last round: updates, and the mean loss, which nothing but the host reads."""
+    """Whether it waits for the last round: the mean loss, and updates, which look at it."""
     return op.phase == "update" or (op.phase == "loss" and op.across_images)
 
 

@@ -13,7 +13,7 @@ from gpunet.net.net import Net, Node
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
-from gpunet.program.program import Attribute, Mode, Parameter, Program, RunTime
+from gpunet.program.program import Attribute, Mode, Parameter, Program, RunTime, Seen
 from gpunet.program.tensor import Kind, Tensor
 
 BLOCK_VALUES = 16384
@@ -70,6 +70,7 @@ def lower(
     if feed.labels is not None:
         tensors, dscores = _emit_losses(net, builder, outputs, feed.labels, learns)
         loss, correct = tensors.loss, tensors.correct
+        builder.loss = loss
         dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
         _emit_clips(builder, how, [p.gradient for p in parameters if p.gradient is not None])
@@ -81,7 +82,7 @@ def lower(
         mode=mode,
         batch=batch,
         dtype=dtype,
-        ops=tuple(builder.ops),
+        ops=builder.finished(),
         parameters=tuple(parameters),
         image_bytes=feed.image_bytes,
         next_bytes=feed.next_bytes,
@@ -91,6 +92,8 @@ def lower(
         loss=loss,
         correct=correct,
         image_gradient=dimages,
+        numbers=builder.numbers,
+        changing=tuple(builder.changing),
     )
 
 
@@ -107,7 +110,8 @@ def _emit_input(net: Net, builder: Builder) -> _Feed:
         emit.op("image_to_float", (image_bytes,), (images,), attributes=pixels)
         return _Feed(image_bytes, next_bytes, images, labels)
     choices = _data("choices", builder, (CHOICES,))
-    emit.op("augment", (image_bytes,), (images, choices), attributes=_augmentation(net, net.augment))
+    numbers = {**_augmentation(net, net.augment), "seen": emit.number(Seen())}
+    emit.op("augment", (image_bytes, emit.numbers), (images, choices), attributes=numbers)
     return _Feed(image_bytes, next_bytes, images, labels)
 
 
@@ -116,8 +120,8 @@ def _data(name: str, builder: Builder, shape: tuple[int, ...], dtype: str | None
 
 
 def _augmentation(net: Net, augment: Augment) -> dict[str, Attribute]:
-    """The numbers of the op `augment`."""
-    now = {name: RunTime(name) for name in ("seed", "seen", "first_image", "training")}
+    """The numbers of the op `augment` that stay the same."""
+    known = {name: RunTime(name) for name in ("seed", "first_image", "training")}
     scales, shifts = augment.normal(net.scale, net.shift)
     return {
         "P": augment.pad,
@@ -128,7 +132,7 @@ def _augmentation(net: Net, augment: Augment) -> dict[str, Attribute]:
         **{f"scale_{d}": scale for d, scale in enumerate(scales)},
         **{f"shift_{d}": shift for d, shift in enumerate(shifts)},
         "layer": crc32(INPUT.encode()),
-        **now,
+        **known,
     }
 
 

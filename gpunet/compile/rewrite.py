@@ -145,10 +145,11 @@ def early_updates(program: Program) -> Program:
     """
     body = [op for op in program.ops if op.phase != "update"]
     known = max((step for step, op in enumerate(body) if program.loss in op.outputs), default=0)
+    always_there = {t.name for t in (program.loss, program.numbers) if t is not None}  # and no update changes them
     last_use = {t.name: step for step, op in enumerate(body) for t in op.arguments if t is not None}
     due: dict[int, list[Op]] = {}
     for update in (op for op in program.ops if op.phase == "update"):
-        used = [t.name for t in update.arguments if t is not None]
+        used = [t.name for t in update.arguments if t is not None and t.name not in always_there]
         ready = max(known, *(last_use[name] for name in used if name in last_use))
         loop = program.loop_at(ready)
         when = loop.last - 1 if loop else ready

@@ -1,7 +1,7 @@
 """What a device must offer: an arena to place tensors in, the ops by name, a way in and out for host arrays."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -11,6 +11,9 @@ import numpy as np
 
 Array = Any
 """What ops compute on: numpy.ndarray on the CPU, DeviceArray on CUDA; .shape, .dtype and .size as NumPy's."""
+
+Call = Callable[[], None]
+"""Work that is bound to its arrays and numbers."""
 
 
 class Arena(ABC):
@@ -40,6 +43,19 @@ class Device(ABC):
     @abstractmethod
     def ops(self) -> Mapping[str, Callable[..., None]]:
         """Every op by its name; the CPU's docstrings are the contract."""
+
+    @abstractmethod
+    def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float]) -> list[Call]:
+        """What calling an op on these arrays with these numbers comes to: for `run`, in order, as often as wanted."""
+
+    def run(self, calls: Sequence[Call]) -> None:
+        """Make calls of `bind` or `capture`, in order."""
+        for call in calls:
+            call()
+
+    def capture(self, calls: Sequence[Call]) -> Call | None:
+        """All of these calls of `bind`, each of which was made before, as one; None where that would gain nothing."""
+        return None
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Arena:

@@ -100,7 +100,7 @@ class BatchNorm(Layer):
         _, H, W, _ = emit.kept["x"].shape
         emit.op(
             "batch_norm_update",
-            (emit.kept["mean"], emit.kept["variance"]),
+            (emit.kept["mean"], emit.kept["variance"], emit.loss),
             (emit.parameters["mean"], emit.parameters["variance"]),
             attributes={"momentum": self.momentum, "images": RunTime("images"), "positions": H * W},
         )

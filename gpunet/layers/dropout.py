@@ -6,7 +6,7 @@ from zlib import crc32
 
 from gpunet.layers.layer import Layer, require_number
 from gpunet.program.builder import Emitter
-from gpunet.program.program import Attribute, RunTime
+from gpunet.program.program import Attribute, RunTime, Step
 from gpunet.program.tensor import Tensor
 from gpunet.program.volume import Volume
 
@@ -36,16 +36,18 @@ class Dropout(Layer):
         if not emit.trains:
             return x
         y = emit.activation("y", x.shape[1:])
-        emit.op("dropout", (x,), (y,), attributes=self._numbers(emit), in_place=((0, 0),))
+        self._emit(emit, x, y)
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", dy)
-        emit.op("dropout", (dy,), (dx,), attributes=self._numbers(emit), in_place=((0, 0),))
+        self._emit(emit, dy, dx)
         return (dx,)
 
-    def _numbers(self, emit: Emitter) -> dict[str, Attribute]:
-        now = {name: RunTime(name) for name in ("seed", "step", "first_image", "training")}
-        return {"p": self.p, "layer": crc32(emit.layer.encode()), **now}
+    def _emit(self, emit: Emitter, x: Tensor, y: Tensor) -> None:
+        known = {name: RunTime(name) for name in ("seed", "first_image", "training")}
+        layer = crc32(emit.layer.encode())
+        numbers: dict[str, Attribute] = {"p": self.p, "layer": layer, "step": emit.number(Step()), **known}
+        emit.op("dropout", (x, emit.numbers), (y,), attributes=numbers, in_place=((0, 0),))

@@ -1,37 +1,45 @@
 """A program bound to a device: an arena, views made once, and the calls of a run, poisoned between where asked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
-from gpunet.devices.device import Array, Device
+from gpunet.devices.device import Array, Call, Device
 from gpunet.errors import DeviceError
 from gpunet.memory.plan import Plan, PlannedTensor
-from gpunet.program.program import Op, Phase, RunTime, Turn
+from gpunet.model.replay import MOST_GRAPHS, Replay
+from gpunet.program.program import Now, Op, Phase, RunTime, Turn
 from gpunet.program.tensor import Kind, Tensor
 
 POISON = 0xFF
 """Four or eight such bytes are a NaN."""
 
-Call = tuple[Turn, Callable[[], None]]
+Phases = tuple[Phase, ...]
 
 
 class BoundProgram:
     """The program of a plan in one arena of a device, which it allocates, and beside which it allocates nothing.
 
-    `now`     numbers that change from step to step, by the name of their RunTime: read when an op is called
+    What a run calls is bound once, for each number of images: a step makes the calls again, and only the numbers in
+    `Program.numbers` have changed.
+
+    `seed`    the model's, below 2**63
     `poison`  fill what is fresh or free with NaN bytes before and after every op, and wait for each
+    `graphs`  make a run that comes again as one graph, where the device can
     """
 
-    def __init__(self, plan: Plan, device: Device, now: Callable[[str], float], *, poison: bool) -> None:
+    def __init__(self, plan: Plan, device: Device, *, seed: int, poison: bool = False, graphs: bool = True) -> None:
         self.plan = plan
         self.device = device
         self.poison = poison
-        self._now = now
+        self._seed = seed
+        self._graphs_left = MOST_GRAPHS if graphs else 0
         self._arena = device.allocate(plan.arena_bytes)
         self._offsets = {planned.name: planned.offset for planned in plan.tensors}
         self._views: dict[tuple[str, int, int], Array] = {}
-        self._calls: dict[tuple[int, bool], list[Call]] = {}
+        self._calls: dict[tuple[Turn, int, bool, bool], list[Call]] = {}
+        self._runs: dict[tuple[int, int, Phases, bool, bool], Replay] = {}
         self._swapped = False
         if poison:
             self._arena.fill(0, plan.arena_bytes, POISON)
@@ -68,54 +76,76 @@ class BoundProgram:
             return {here.name: there.name, there.name: here.name}.get(name, name)
         return name
 
-    def walk(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Callable[[], None]]]:
-        """The ops of these phases from step `skip` on, and what runs each for n images, in order."""
-        ops = self.plan.program.ops
-        for turn, call in self._bound(n):
-            op = ops[turn.step]
-            if turn.step >= skip and op.phase in phases:
-                if self.poison:
-                    self._poison_fresh(turn)
-                yield op, call
-                if self.poison:
-                    self._settle(op)
-                    self._poison_after(turn)
+    def set_numbers(self, now: Now) -> None:
+        """Put the numbers that change from step to step to where the ops of the next run read them."""
+        program = self.plan.program
+        if program.numbers is not None:
+            values = np.array([number.value(now) for number in program.changing], np.float64)
+            self.device.write(self.view(program.numbers), values)
 
-    def outputs(self, n: int, skip: int, phases: tuple[Phase, ...]) -> Iterator[tuple[Op, Tensor, np.ndarray]]:
-        """Run the ops of these phases as `walk`, and read back each tensor that one wrote, as a copy."""
-        ops = self.plan.program.ops
-        for turn, call in self._bound(n):
-            op = ops[turn.step]
-            if turn.step >= skip and op.phase in phases:
+    def run(self, n: int, skip: int, phases: Phases, *, training: bool = True) -> None:
+        """Run the ops of these phases from step `skip` on for n images; `training` False: nothing is dropped out."""
+        if self.poison:
+            for _, call in self.walk(n, skip, phases, training=training):
                 call()
-                for tensor in op.outputs:
-                    yield op, tensor, self.device.read(self.view(tensor, turn.first, turn.last))
+            return
+        key = (n, skip, phases, training, self._swapped)
+        if key not in self._runs:
+            calls = [call for _, _, calls in self._chosen(n, skip, phases, training) for call in calls]
+            self._runs[key] = Replay(self.device, calls, graph=self._graphs_left > 0)
+            self._graphs_left -= 1
+        self._runs[key]()
+
+    def walk(
+        self, n: int, skip: int, phases: Phases, *, training: bool = True
+    ) -> Iterator[tuple[Op, Callable[[], None]]]:
+        """What `run` runs, op by op: each, and what runs it."""
+        for turn, op, calls in self._chosen(n, skip, phases, training):
+            if self.poison:
+                self._poison_fresh(turn)
+            yield op, partial(self.device.run, calls)
+            if self.poison:
+                self._settle(op)
+                self._poison_after(turn)
+
+    def outputs(self, n: int, skip: int, phases: Phases) -> Iterator[tuple[Op, Tensor, np.ndarray]]:
+        """Run the ops of these phases, and read back each tensor that one wrote, as a copy."""
+        for turn, op, calls in self._chosen(n, skip, phases, training=True):
+            self.device.run(calls)
+            for tensor in op.outputs:
+                yield op, tensor, self.device.read(self.view(tensor, turn.first, turn.last))
 
     def free(self) -> None:
         """Give the arena back."""
         self._views.clear()
         self._calls.clear()
+        self._runs.clear()
         self._arena.free()
 
-    def _bound(self, n: int) -> list[Call]:
-        """What a run over n images calls, bound to its views; made at the first use of each n."""
-        key = (n, self._swapped)
-        if key not in self._calls:
-            self._calls[key] = [(turn, self._bind(turn, n)) for turn in self.plan.program.turns(n)]
-        return self._calls[key]
+    def _chosen(self, n: int, skip: int, phases: Phases, training: bool) -> Iterator[tuple[Turn, Op, list[Call]]]:
+        """The turns of these phases from step `skip` on over n images, and what each calls, bound at its first use."""
+        ops = self.plan.program.ops
+        for turn in self.plan.program.turns(n):
+            op = ops[turn.step]
+            if turn.step >= skip and op.phase in phases:
+                key = (turn, n, training, self._swapped)
+                if key not in self._calls:
+                    self._calls[key] = self.device.bind(*self.call_of(turn, n, training))
+                yield turn, op, self._calls[key]
 
-    def _bind(self, turn: Turn, n: int) -> Callable[[], None]:
+    def call_of(self, turn: Turn, n: int, training: bool) -> tuple[str, list[Array | None], dict[str, float]]:
+        """(name of the op, its arrays, its numbers) of a turn in a run over n images."""
         op = self.plan.program.ops[turn.step]
-        function = self.device.ops[op.name]
         arrays = [None if tensor is None else self.view(tensor, turn.first, turn.last) for tensor in op.arguments]
-        fixed, late = _resolved(op, {"images": n, "first_image": turn.first, "accumulate": int(turn.round > 0)})
-        if not late:
-            return lambda: function(*arrays, **fixed)
-        return lambda: function(*arrays, **fixed, **{name: self._number(what) for name, what in late.items()})
-
-    def _number(self, what: RunTime) -> float:
-        now = self._now(what.name)
-        return now if what.factor == 1 else what.factor * now  # a seed is an integer of more bits than a float has
+        known = {
+            "images": n,
+            "first_image": turn.first,
+            "accumulate": int(turn.round > 0),
+            "seed": self._seed,
+            "training": int(training),
+        }
+        numbers = {name: known[one.name] if isinstance(one, RunTime) else one for name, one in op.attributes.items()}
+        return op.name, arrays, numbers
 
     def _settle(self, op: Op) -> None:
         """Wait for an op, so that what went wrong in it is told of it and not of a later one."""
@@ -154,17 +184,3 @@ class BoundProgram:
         loop = self.plan.program.loop_at(turn.step)
         ends = loop is not None and turn.step == loop.last - 1
         self.poison_free(loop.first if loop and ends and turn.more else turn.step + 1)
-
-
-def _resolved(op: Op, known: Mapping[str, int]) -> tuple[dict[str, float], dict[str, RunTime]]:
-    """(numbers by attribute, RunTimes by attribute): what is known now, and what is to be asked at each call."""
-    fixed: dict[str, float] = {}
-    late: dict[str, RunTime] = {}
-    for name, value in op.attributes.items():
-        if not isinstance(value, RunTime):
-            fixed[name] = value
-        elif value.name in known:
-            fixed[name] = known[value.name]
-        else:
-            late[name] = value
-    return fixed, late

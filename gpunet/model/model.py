@@ -18,7 +18,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
 from gpunet.model.batch import check_enough, check_images, check_labels
 from gpunet.model.bound import BoundProgram
-from gpunet.model.parameters import Parameters, finite
+from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
@@ -27,7 +27,7 @@ from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import fit
 from gpunet.planning.planner import WAYS, check_net
 from gpunet.planning.planner import plan as make_plan
-from gpunet.program.program import Mode, Op, Phase
+from gpunet.program.program import Mode, Now, Op, Phase
 from gpunet.program.tensor import Tensor
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
@@ -46,6 +46,7 @@ class Model:
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
     `debug`   fill what is fresh or free with NaN before every op and wait for each, so that a fault of the GPU names
               its op; results must not change
+    `graph`   on a GPU, run what comes again as one CUDA graph, which changes no bit; False, and with `debug`: op by op
 
     Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too
     little memory.
@@ -69,10 +70,10 @@ class Model:
         ways: Collection[str] = WAYS,
         plan: Plan | None = None,
         debug: bool = False,
+        graph: bool = True,
     ) -> None:
         self.net = check_net(net)
-        self.seed = seed
-        self._training = True
+        self.seed = check_seed(seed)
         self._ahead: Ahead | None = None
         self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
@@ -93,7 +94,7 @@ class Model:
         self._owns_device = not isinstance(device, Device)
         self.device = device if isinstance(device, Device) else open_device(name)
         try:
-            self._bound = BoundProgram(self.plan, self.device, self._now, poison=debug)
+            self._bound = BoundProgram(self.plan, self.device, seed=int(seed) % 2**63, poison=debug, graphs=graph)
         except BaseException:
             self._close_device()
             raise
@@ -139,20 +140,12 @@ class Model:
         Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
         """
         n = self._feed_both(images, labels, learn=True)
-        loss: float | None = None
-        known = False
-        for op, call in self._bound.walk(n, self._skipped(images), STEP):
-            if known and loss is None and op.phase == "update":  # the first one
-                self._ask_ahead()
-                loss = self._read_loss()
-                if not isfinite(loss):
-                    return loss
-            call()
-            known = known or self.plan.program.loss in op.outputs
-        self.steps += 1
-        self.seen += n
-        self._ask_ahead()
-        return self._read_loss() if loss is None else loss
+        self._run(n, images, STEP)  # the updates look at the loss where it is: all is asked for before the host waits
+        loss = self._read_loss()
+        if isfinite(loss):
+            self.steps += 1
+            self.seen += n
+        return loss
 
     def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same (images, labels), the next ones being made while the device works on the present ones.
@@ -176,7 +169,7 @@ class Model:
     def forward(self, images: np.ndarray) -> np.ndarray:
         """The scores (n, classes) of n <= batch images."""
         n = self._feed(images)
-        self._run(n, self._skipped(images), ("forward",))
+        self._run(n, images, ("forward",), training=False)
         return self.device.read(self._bound.view(self.plan.program.scores, 0, n)).reshape(n, self.net.classes)
 
     def outputs(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -187,12 +180,8 @@ class Model:
         """
         n = self._feed(images)
         layers = {node.name for node in self.net.nodes}
-        for op, call in self._bound.walk(n, self._skipped(images), ("forward",)):
-            self._training = False  # not while the caller has the turn
-            try:
-                call()
-            finally:
-                self._training = True
+        for op, call in self._bound.walk(n, self._skipped(images), ("forward",), training=False):
+            call()
             for tensor in op.outputs:
                 if tensor.layer in layers and tensor.name == f"{tensor.layer}.y":
                     yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))
@@ -200,14 +189,13 @@ class Model:
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
         """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
         n = self._feed_both(images, labels)
-        self._run(n, self._skipped(images), ("forward", "loss"))
+        self._run(n, images, ("forward", "loss"), training=False)
         return self._read_loss(), self.correct
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         """The mean loss that the next step would see on these, with what dropout drops in it; nothing is learnt."""
         n = self._feed_both(images, labels)
-        for _, call in self._bound.walk(n, self._skipped(images), ("forward", "loss")):
-            call()
+        self._bound.run(n, self._skipped(images), ("forward", "loss"))
         return self._read_loss()
 
     @property
@@ -230,8 +218,9 @@ class Model:
         for op, call in self._bound.walk(n, self._skipped(images), STEP):
             if op.phase != "update":
                 call()
-            elif op.inputs and op.inputs[0] in learnt:  # complete now, perhaps gone at the end of the step
-                found[learnt[op.inputs[0]]] = self.device.read(self._bound.view(op.inputs[0]))
+            for dw in op.inputs if op.phase == "update" else ():
+                if dw in learnt:  # complete now, perhaps gone at the end of the step
+                    found[learnt[dw]] = self.device.read(self._bound.view(dw))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
         return {name: found[name] for name in (*learnt.values(), INPUT) if name in found}
@@ -301,6 +290,7 @@ class Model:
         program = self.plan.program
         if self._bound.poison:
             self._bound.poison_free(0)
+        self._bound.set_numbers(Now(self.learning_rate, self.steps + 1, self.seen))
         sent = self._ahead.take(images) if self._ahead else None
         self._begun = self.device.mark() if self._ahead else None
         if sent is not None:
@@ -328,33 +318,15 @@ class Model:
         """Ops to leave out at the start: float images need no conversion."""
         return 0 if np.asarray(images).dtype == np.uint8 else 1
 
-    def _run(self, n: int, skip: int, phases: tuple[Phase, ...]) -> None:
-        """Call the ops of the given phases, in order, for n images; without all of them, nothing is dropped out."""
-        self._training = phases == STEP
-        try:
-            for _, call in self._bound.walk(n, skip, phases):
-                call()
-        finally:
-            self._training = True
+    def _run(self, n: int, images: np.ndarray, phases: tuple[Phase, ...], *, training: bool = True) -> None:
+        """Run the ops of the given phases for these n images, and ask for the next ones meanwhile."""
+        self._bound.run(n, self._skipped(images), phases, training=training)
         self._ask_ahead()
 
     def _read_loss(self) -> float:
         tensor = self.plan.program.loss
         assert tensor is not None  # labels were given, so there is one
         return float(self.device.read(self._bound.view(tensor))[0])
-
-    def _now(self, what: str) -> float:
-        """The number that a RunTime which changes from step to step stands for."""
-        match what:
-            case "step":
-                return self.steps + 1
-            case "seen":
-                return self.seen
-            case "seed":
-                return int(self.seed) % 2**63
-            case "training":
-                return int(self._training)
-        return self.learning_rate
 
 
 def choose_device(name: str) -> str:

@@ -29,10 +29,9 @@ class Parameters(Mapping[str, np.ndarray]):
     def draw(self, seed: int) -> None:
         """Start anew: weights normal with deviation sqrt(2/fan-in) (He et al. 2015), scales one, all else zero.
 
-        Each weight has a stream of its own. Raises ConfigError for a seed that is no integer of at least 0.
+        Each weight has a stream of its own. Raises ConfigError as `check_seed`.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ConfigError(f"the seed must be an integer of at least 0; got {seed!r}")
+        check_seed(seed)
         device, parameters = self._bound.device, self._plan.program.parameters
         for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
             shape, dtype = parameter.tensor.shape, parameter.tensor.dtype
@@ -69,6 +68,13 @@ class Parameters(Mapping[str, np.ndarray]):
         if name not in self._tensors:
             raise UnknownParameter(f"{self._plan.net} has no parameter {name!r}; it has {', '.join(self._tensors)}")
         return self._tensors[name]
+
+
+def check_seed(seed: int) -> int:
+    """The seed. Raises ConfigError for one that is no integer of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigError(f"the seed must be an integer of at least 0; got {seed!r}")
+    return seed
 
 
 def finite(values: np.ndarray) -> bool:

@@ -5,18 +5,15 @@ gpunet.net.config.TrainConfig. The formulas are torch.optim's; where papers and 
 gpunet/devices/cpu/update.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from math import inf
-from typing import ClassVar
+from math import inf, sqrt
+from typing import ClassVar, cast
 
 from gpunet.errors import ConfigError
 from gpunet.program.builder import Emitter
-from gpunet.program.program import Attribute, RunTime
+from gpunet.program.program import Attribute, Changing, Now, Op
 from gpunet.program.tensor import Kind, Tensor
-
-LEARNING_RATE = RunTime("learning_rate")
-STEP = RunTime("step")
 
 LIMITS: dict[str, tuple[float, float]] = {"weight_decay": (0, inf), "eps": (1e-30, inf)}
 """Where settings lie, the upper end not included; others from 0 to below 1.
@@ -26,19 +23,49 @@ An eps that a float32 rounds to 0 would divide 0 by 0 wherever a gradient is 0.
 
 
 @dataclass(frozen=True)
+class Rate(Changing):
+    """The learning rate times `factor`, over 1 - beta**step: what makes up for a mean that begins at zero."""
+
+    factor: float = 1.0
+    beta: float = 0.0
+
+    def value(self, now: Now) -> float:
+        return self.factor * now.learning_rate / (1 - self.beta**now.step)
+
+
+@dataclass(frozen=True)
+class Root(Changing):
+    """The root of 1 - beta**step: the same for the root of a mean of squares."""
+
+    beta: float
+
+    def value(self, now: Now) -> float:
+        return sqrt(1 - self.beta**now.step)
+
+
+@dataclass(frozen=True)
+class Keep(Changing):
+    """1 - learning rate * factor * decay: what a weight that fades by that is multiplied by."""
+
+    factor: float
+    decay: float
+
+    def value(self, now: Now) -> float:
+        return 1 - self.factor * now.learning_rate * self.decay
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """Base of all optimizers; the fields are the settings. Raises ConfigError for one that is out of range.
 
     `name`    what configs and `--optimizer` call it
     `caches`  names of the tensors, each as large as the parameter and zero at the start, that it keeps between steps
-    `counts`  whether its op takes the number of the step
     """
 
     weight_decay: float = 0.0
 
     name: ClassVar[str]
     caches: ClassVar[tuple[str, ...]] = ()
-    counts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in self.settings():
@@ -68,11 +95,23 @@ class Optimizer:
         `factor`  what the learning rate is multiplied by
         `decays`  whether weight_decay is meant for this parameter, too
         """
-        numbers: dict[str, Attribute] = {name: getattr(self, name) for name in self.settings()}
-        if not decays:
-            numbers["weight_decay"] = 0.0
-        late = {"learning_rate": replace(LEARNING_RATE, factor=factor)} | ({"step": STEP} if self.counts else {})
-        emit.op(f"{self.name}_update", (dw,), (w, *caches), attributes={**late, **numbers})
+        rule = self if decays else replace(self, weight_decay=0.0)
+        places = {name: emit.number(number) for name, number in rule.changing(factor).items()}
+        numbers: dict[str, Attribute] = {**places, **rule.constants()}
+        emit.op(f"{self.name}_update", (emit.loss, emit.numbers, dw), (w, *caches), attributes=numbers)
+
+    def changing(self, factor: float) -> dict[str, Changing]:
+        """What its op reads of the numbers that change from step to step, by the name of the attribute."""
+        return {"rate": Rate(factor)}
+
+    def constants(self) -> dict[str, float]:
+        """The numbers that its op takes beside them."""
+        return {name: getattr(self, name) for name in self.settings()}
+
+    @classmethod
+    def settings_of(cls, update: Op, changing: Sequence[Changing]) -> dict[str, float]:
+        """The settings of an optimizer by the op that it emitted, `changing` being those of the program."""
+        return {name: cast(float, update.attributes[name]) for name in cls.settings()}
 
 
 @dataclass(frozen=True)
@@ -137,7 +176,9 @@ class Adam(Optimizer):
 
     name: ClassVar[str] = "adam"
     caches: ClassVar[tuple[str, ...]] = ("m", "v")
-    counts: ClassVar[bool] = True
+
+    def changing(self, factor: float) -> dict[str, Changing]:
+        return {"rate": Rate(factor, self.beta1), "root": Root(self.beta2)}
 
 
 @dataclass(frozen=True)
@@ -151,11 +192,32 @@ class AdamW(Optimizer):
 
     name: ClassVar[str] = "adamw"
     caches: ClassVar[tuple[str, ...]] = ("m", "v")
-    counts: ClassVar[bool] = True
+
+    def changing(self, factor: float) -> dict[str, Changing]:
+        keep = Keep(factor, self.weight_decay)
+        return {"rate": Rate(factor, self.beta1), "root": Root(self.beta2), "keep": keep}
+
+    def constants(self) -> dict[str, float]:
+        return {name: number for name, number in super().constants().items() if name != "weight_decay"}
+
+    @classmethod
+    def settings_of(cls, update: Op, changing: Sequence[Changing]) -> dict[str, float]:
+        keep = _number_of(update, "keep", changing)
+        known = {"weight_decay": cast(Keep, keep).decay, **update.attributes}
+        return {name: cast(float, known[name]) for name in cls.settings()}
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in Optimizer.__subclasses__()}
 """Every optimizer of this file by its name."""
+
+
+def rate_factor(update: Op, changing: Sequence[Changing]) -> float:
+    """What the learning rate of an update is multiplied by, `changing` being those of the program."""
+    return cast(Rate, _number_of(update, "rate", changing)).factor
+
+
+def _number_of(update: Op, attribute: str, changing: Sequence[Changing]) -> Changing:
+    return changing[cast(int, update.attributes[attribute])]
 
 
 def optimizer(what: str | Optimizer, **settings: float | None) -> Optimizer:

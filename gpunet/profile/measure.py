@@ -88,6 +88,7 @@ def profile(
     device: str | Device = "auto",
     *,
     steps: int = 20,
+    graph: bool = True,
     meter: Meter | None = None,
     watch: Callable[[int], None] = lambda done: None,
     **options: Any,
@@ -95,6 +96,7 @@ def profile(
     """Train `steps` steps of `net` on random uint8 images and labels, timed whole and op by op in turns.
 
     `device`   "cpu", "cuda", "cuda:1" (a second GPU), "auto", or an open Device
+    `graph`    whether whole steps run as a CUDA graph, as training does; op by op they never do
     `meter`    tells the memory in use, in NVML's place
     `watch`    called after each pair of steps with their count
     `options`  of `gpunet.plan`: optimizer, dtype, budget, reserve, ...; with `gpu` the step runs here as it is planned
@@ -117,20 +119,20 @@ def profile(
         if early is None or (name == "cpu" and meter is None):
             early, told_by = _late_meter(opened)
             before = early()
-        peak, step_ms, ops = _measure(net, planned, opened, steps, early, watch)
+        peak, step_ms, ops = _measure(net, planned, opened, steps, graph, early, watch)
         memory = Memory(told_by, told_by != DRIVER, before, peak, early())
     return Profile(net, planned, target(name).hardware(), steps, step_ms, ops, memory)
 
 
 def _measure(
-    net: Net, planned: Plan, device: Device, steps: int, meter: Meter, watch: Callable[[int], None]
+    net: Net, planned: Plan, device: Device, steps: int, graph: bool, meter: Meter, watch: Callable[[int], None]
 ) -> tuple[dict[str, int], float, tuple[OpTime, ...]]:
     """(the most memory in use, milliseconds of a step, the ops)."""
     whole: list[float] = []
     parts = []
     peak = Peak(meter)
     # Weights that stay as they are keep random labels from driving values to infinity; the work is the same.
-    with Model(net, planned.batch, device, plan=planned, learning_rate=0.0) as model:
+    with Model(net, planned.batch, device, plan=planned, learning_rate=0.0, graph=graph) as model:
         images, labels = random_batch(net, planned.batch)
         with peak:  # not while time is taken: to ask takes time
             for _ in range(WARM_UP):

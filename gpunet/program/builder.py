@@ -1,11 +1,14 @@
 """What layers, losses and optimizers emit their ops into: a Builder for the program, an Emitter for one layer of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from gpunet.program.program import Attribute, Mode, Op, Phase
+from gpunet.program.program import Attribute, Changing, Mode, Op, Phase
 from gpunet.program.tensor import Kind, Tensor
+
+NUMBERS = "input.numbers"
+"""The tensor of Changing numbers."""
 
 
 class Target(Protocol):
@@ -30,6 +33,8 @@ class Builder:
 
     `scratch_limit_bytes`  most bytes that one im2col matrix may take; the plan's decision, which layers obey
     `accumulates`          gradients will be added up over rounds
+    `loss`                 what training makes small, once it is emitted
+    `changing`             the Changing numbers that ops asked for, in the order of their places
     """
 
     batch: int
@@ -40,6 +45,22 @@ class Builder:
     accumulates: bool = False
     phase: Phase = "forward"
     ops: list[Op] = field(default_factory=list)
+    loss: Tensor | None = None
+    changing: list[Changing] = field(default_factory=list)
+
+    @property
+    def numbers(self) -> Tensor | None:
+        """The tensor of the Changing numbers that were asked for so far, one float64 each; None where none was."""
+        layer, _, _ = NUMBERS.partition(".")
+        return Tensor(NUMBERS, Kind.DATA, (len(self.changing),), "float64", layer) if self.changing else None
+
+    def finished(self) -> tuple[Op, ...]:
+        """All ops; those that take Changing numbers take the tensor of all of them."""
+
+        def whole(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(self.numbers if t.name == NUMBERS and self.numbers else t for t in given)
+
+        return tuple(replace(op, inputs=whole(op.inputs)) for op in self.ops)
 
 
 @dataclass
@@ -87,6 +108,24 @@ class Emitter:
     def accumulates(self) -> bool:
         """Whether products may be added to gradients that are there already."""
         return self.builder.accumulates
+
+    @property
+    def loss(self) -> Tensor:
+        """The loss of the step, (1,): whatever learns leaves all as it is where that is infinite or NaN."""
+        assert self.builder.loss is not None  # nothing learns before there is a loss
+        return self.builder.loss
+
+    def number(self, number: Changing) -> int:
+        """The place of a number among those that change from step to step; equal ones have one place."""
+        if number not in self.builder.changing:
+            self.builder.changing.append(number)
+        return self.builder.changing.index(number)
+
+    @property
+    def numbers(self) -> Tensor:
+        """The tensor in which those numbers stand: an op that has the place of one takes it."""
+        assert self.builder.numbers is not None  # `number` comes first
+        return self.builder.numbers
 
     def tensor(self, name: str, kind: Kind, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """A new tensor of this layer with exactly this shape."""

@@ -1,5 +1,6 @@
 """Ops and the program that they form. Steps are half-open: a tensor lives in [first, last)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,17 +15,57 @@ Mode = Literal["train", "infer"]
 
 @dataclass(frozen=True, slots=True)
 class RunTime:
-    """An attribute whose number is known only when the step runs.
+    """An attribute whose number is known when a model binds the op to its arrays.
 
-    "learning_rate", which schedules change; "step", how many the model has taken with this one, 1 for the first;
-    "seen", how many images it has learnt from before; "images", how many the batch has; "first_image", where in it
-    those of this round begin; "accumulate", 1 from the second round of a loop on; "seed", the model's, below 2**63;
-    "training", 0 where only a forward pass is run.
-    `factor`  what it is multiplied by
+    "images", how many the batch has; "first_image", where in it those of this round begin; "accumulate", 1 from the
+    second round of a loop on; "seed", the model's, below 2**63; "training", 0 where only a forward pass is run.
+    What changes from step to step is no attribute but a Changing number.
     """
 
     name: str
-    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Where training stands: what Changing numbers follow from.
+
+    `learning_rate`  of this step, which schedules change
+    `step`           how many the model has taken with this one, 1 for the first
+    `seen`           how many images it has learnt from before
+    """
+
+    learning_rate: float
+    step: int
+    seen: int
+
+
+@dataclass(frozen=True)
+class Changing(ABC):
+    """A number that changes from step to step.
+
+    All those of a program lie in one tensor, `Program.numbers`, which the host fills before a run; ops take that tensor
+    and, as an attribute, the place of the number in it. So what a device calls stays the same from step to step.
+    """
+
+    @abstractmethod
+    def value(self, now: Now) -> float:
+        """What it is now; whole numbers are exact below 2**53."""
+
+
+@dataclass(frozen=True)
+class Step(Changing):
+    """The number of the step, 1 for the first."""
+
+    def value(self, now: Now) -> float:
+        return now.step
+
+
+@dataclass(frozen=True)
+class Seen(Changing):
+    """How many images the model has learnt from before."""
+
+    def value(self, now: Now) -> float:
+        return now.seen
 
 
 Attribute = int | float | RunTime
@@ -112,6 +153,8 @@ class Program:
 
     `image_bytes, images, labels`  tensors the host fills before step 0 (uint8 images pass through step 0, float
                                    images skip it)
+    `numbers`                      the Changing numbers as float64, which the host fills, too; None where there are none
+    `changing`                     what stands in it, in order
     `next_bytes`                   where the next batch may arrive while a step runs, or None; it and image_bytes then
                                    change places from step to step, and are nobody else's
     `scores, loss, correct`        what the host reads; loss and correct only in a training program
@@ -134,6 +177,8 @@ class Program:
     correct: Tensor | None = None
     image_gradient: Tensor | None = None
     next_bytes: Tensor | None = None
+    numbers: Tensor | None = None
+    changing: tuple[Changing, ...] = ()
     takes_over: Mapping[str, str] = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
 
@@ -210,4 +255,5 @@ class Program:
     @property
     def _fed(self) -> list[Tensor]:
         """What the host writes before step 0, or, of the next batch, at any time."""
-        return [t for t in (self.image_bytes, self.next_bytes, self.images, self.labels) if t is not None]
+        fed = (self.image_bytes, self.next_bytes, self.images, self.labels, self.numbers)
+        return [t for t in fed if t is not None]

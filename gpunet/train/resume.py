@@ -18,7 +18,7 @@ from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.model import Model
-from gpunet.program.program import RunTime
+from gpunet.optimize.optimizers import OPTIMIZERS, rate_factor
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
 
@@ -54,19 +54,18 @@ def identity(trainer: Trainer) -> dict[str, Any]:
 def _learning(plan: Plan) -> dict[str, str]:
     """How parameters learn, as the updates of a plan have it."""
     updates = [op for op in plan.program.ops if op.name == f"{plan.optimizer}_update"]
-    decays = [float(op.attributes["weight_decay"]) for op in updates]  # type: ignore[arg-type]
-    settings = updates[decays.index(max(decays))].attributes if updates else {}
-    plain = ", ".join(f"{name}={value}" for name, value in settings.items() if isinstance(value, int | float))
+    settings = [OPTIMIZERS[plan.optimizer].settings_of(op, plan.program.changing) for op in updates]
+    decays = [float(one["weight_decay"]) for one in settings]
+    plain = settings[decays.index(max(decays))] if updates else {}
     spared = [op.outputs[0].name for op, decay in zip(updates, decays, strict=True) if decay < max(decays)]
-    rates = {op.layer: op.attributes["learning_rate"] for op in updates}
-    factors = [
-        f"{layer} {rate.factor:g}" for layer, rate in rates.items() if isinstance(rate, RunTime) and rate.factor != 1
-    ]
+    factors = {op.layer: rate_factor(op, plan.program.changing) for op in updates}
     clips = {op.name: op.attributes["most"] for op in plan.program.ops if op.name in ("clip_by_value", "clip_by_norm")}
     found = {
-        "optimizer": f"{plan.optimizer}({plain})",
+        "optimizer": f"{plan.optimizer}({', '.join(f'{name}={value}' for name, value in plain.items())})",
         "without weight decay": ", ".join(sorted(spared)),
-        "factors of the learning rate": ", ".join(sorted(factors)),
+        "factors of the learning rate": ", ".join(
+            sorted(f"{layer} {factor:g}" for layer, factor in factors.items() if factor != 1)
+        ),
         "clipping": ", ".join(f"{name.replace('_by', '')} {most}" for name, most in clips.items()),
     }
     return {name: words for name, words in found.items() if words}

@@ -5,13 +5,15 @@ allocated, a write outside of it, a barrier that not all threads reach and a wor
 """
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, Matrix, Product, cast
+from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, Matrix, Product, Work
+from gpunet.devices.cuda.packing import Packed, pack
 from gpunet.errors import DeviceError
 
 from .builder import build
@@ -53,7 +55,9 @@ class EmulatorDriver(Driver):
         self._total_bytes = total_bytes
         self._libraries: dict[tuple[str, str], _Library] = {}
         self._live: dict[int, Allocation] = {}
+        self._captured: list[Work] | None = None
         self.launched: list[str] = []
+        self.graphs_run = 0
 
     # ---- memory ----
 
@@ -107,6 +111,7 @@ class EmulatorDriver(Driver):
         self._bytes("fill", pointer, nbytes)[:] = byte
 
     def _bytes(self, what: str, pointer: int, nbytes: int) -> np.ndarray:
+        self._refuse_capture(what)
         self._check_lives(what, pointer, nbytes)
         return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(pointer))
 
@@ -114,6 +119,7 @@ class EmulatorDriver(Driver):
         return self._total_bytes - sum(live.nbytes for live in self._live.values()), self._total_bytes
 
     def synchronize(self) -> None:
+        self._refuse_capture("synchronize")
         self.check_guards("what ran last")
 
     def event(self) -> float:
@@ -128,21 +134,62 @@ class EmulatorDriver(Driver):
 
     # ---- kernels ----
 
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
+    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
         name = f"{file}.{kernel}"
         library = self._library(file, real.name)
         library.check(name, kernel, grid, block, arguments, real)
-        for argument in arguments:
-            if isinstance(argument, DeviceArray):
-                self._check_lives(f"an array for {name}", argument.pointer, argument.nbytes)
-        wrong = library.launch(
-            kernel, grid, block, [cast(argument, real) for argument in arguments], self._order, self._seed
-        )
-        self._seed += 1
-        self.launched.append(name)
-        if wrong:
-            raise EmulatorError(f"{name}, {wrong}")
-        self.check_guards(name)
+        packed = pack(arguments, real)
+        arrays = [argument for argument in arguments if isinstance(argument, DeviceArray)]
+
+        def run() -> None:
+            for array in arrays:
+                self._check_lives(f"an array for {name}", array.pointer, array.nbytes)
+            wrong = library.launch(kernel, grid, block, packed, self._order, self._seed)
+            self._seed += 1
+            self.launched.append(name)
+            if wrong:
+                raise EmulatorError(f"{name}, {wrong}")
+            self.check_guards(name)
+
+        return self._unless_captured(run)
+
+    # ---- graphs: recorded, then played back ----
+
+    def _unless_captured(self, run: Work) -> Work:
+        """Work that runs when it is called, but while a graph is captured is noted there and does nothing."""
+        begun = False
+
+        def begin() -> None:
+            nonlocal begun
+            if self._captured is None:
+                begun = True
+                run()
+            elif begun:
+                self._captured.append(run)
+            else:
+                raise EmulatorError("work was captured that had never been begun")
+
+        return begin
+
+    def capture(self, works: Sequence[Work]) -> Work:
+        self._captured = graph = []
+        try:
+            for work in works:
+                work()
+        finally:
+            self._captured = None
+
+        def replay() -> None:
+            self._refuse_capture("a graph")
+            self.graphs_run += 1
+            for run in graph:
+                run()
+
+        return replay
+
+    def _refuse_capture(self, what: str) -> None:
+        if self._captured is not None:
+            raise EmulatorError(f"{what} while a graph is captured")
 
     def _library(self, file: str, real: str) -> "_Library":
         if (file, real) not in self._libraries:
@@ -151,7 +198,10 @@ class EmulatorDriver(Driver):
 
     # ---- matrix products ----
 
-    def gemm(self, product: Product) -> None:
+    def prepare_gemm(self, product: Product) -> Work:
+        return self._unless_captured(lambda: self._multiply(product))
+
+    def _multiply(self, product: Product) -> None:
         a, b, c = (self._column_major(matrix) for matrix in (product.a, product.b, product.c))
         if product.workspace is not None:
             self._scribble(product.workspace, [product.a, product.b, product.c])
@@ -159,8 +209,9 @@ class EmulatorDriver(Driver):
             if np.may_share_memory(operand, c):
                 raise EmulatorError("gemm: the result overlaps an operand")
         left, right = a.T if product.trans_a else a, b.T if product.trans_b else b
-        made = c.dtype.type(product.alpha) * (left @ right)
-        c[...] = made + c.dtype.type(product.beta) * c if product.beta else made
+        with np.errstate(all="ignore"):  # infinity and NaN are values
+            made = c.dtype.type(product.alpha) * (left @ right)
+            c[...] = made + c.dtype.type(product.beta) * c if product.beta else made
 
     def _column_major(self, matrix: Matrix) -> np.ndarray:
         """The matrix as cuBLAS sees it: its rows are columns there."""
@@ -201,7 +252,7 @@ class _Library:
         self._functions.emulator_signature.restype = ctypes.c_char_p
         self._functions.emulator_launch.restype = ctypes.c_char_p
         self._functions.emulator_launch.argtypes = (
-            [ctypes.c_int] * 3 + [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_ulonglong]
+            [ctypes.c_int] * 3 + [ctypes.c_void_p, ctypes.c_int, ctypes.c_ulonglong]
         )  # fmt: skip
         self._index = {name: index for index, name in enumerate(kernels)}
         self._signatures = {
@@ -228,11 +279,9 @@ class _Library:
             if given != parameter and not (parameter.startswith("p") and (given == "p" or parameter == "pv")):
                 raise EmulatorError(f"{name}, argument {position}: the kernel takes {parameter}, not {given}")
 
-    def launch(self, kernel: str, grid: int, block: int, values: list[np.generic], order: int, seed: int) -> str:
+    def launch(self, kernel: str, grid: int, block: int, packed: Packed, order: int, seed: int) -> str:
         """Run it; what went wrong, or nothing."""
-        held = [np.array(value) for value in values]
-        pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-        wrong: bytes = self._functions.emulator_launch(self._index[kernel], grid, block, pointers, order, seed)
+        wrong: bytes = self._functions.emulator_launch(self._index[kernel], grid, block, packed.pointer, order, seed)
         return wrong.decode()
 
 

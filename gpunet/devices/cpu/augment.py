@@ -20,6 +20,7 @@ _GREY = 299, 587, 114
 
 def augment(
     x: np.ndarray,
+    numbers: np.ndarray,
     y: np.ndarray,
     choices: np.ndarray,
     *,
@@ -43,6 +44,7 @@ def augment(
     """y = images cut out of x, perhaps mirrored and recoloured, times scale plus shift of each map.
 
     x        (N, H0, W0, D)   uint8, in
+    numbers  (...)            float64, in: the numbers that change from step to step
     y        (N, H, W, D)     float32 or float64, out;  H <= H0 + 2P, W <= W0 + 2P, P < H, W
     choices  (N, 7)           y's dtype, out: top, left, mirrored, contrast, brightness, saturation, mean grey
     mirror   1: half of the images are mirrored
@@ -50,7 +52,8 @@ def augment(
              0 <= amount <= 1; saturation above 0 only for three maps
     scale_*, shift_*  of map 0, 1, and of all others
     seed, layer, first_image, training   as in `dropout`
-    seen     images learnt from before this batch: what is drawn for an image depends on its number in the run alone
+    seen     where in numbers stands how many images were learnt from before this batch: what is drawn for an image
+             depends on its number in the run alone
 
     With u the eight words of groups 2i and 2i + 1 of image i = seen + first_image + n, step 0, as fractions below 1:
     the window begins at top = floor(u0*(H0 + 2P - H + 1)) - P, left likewise by u1; it is 0 outside of x, and mirrored
@@ -65,7 +68,7 @@ def augment(
     scale = np.tile(_by_map(D, scale_0, scale_1, scale_2), W).astype(y.dtype)
     shift = np.tile(_by_map(D, shift_0, shift_1, shift_2), W).astype(y.dtype)
 
-    groups = 2 * (seen + first_image) + np.arange(2 * N, dtype=np.uint64)
+    groups = 2 * (int(numbers[seen]) + first_image) + np.arange(2 * N, dtype=np.uint64)
     words = random_words(groups, 0, layer, seed).reshape(-1, 8)
     _choose(words, x, y, choices, P, mirror, amounts, training)
     places = choices[:, :3].astype(int).tolist()

@@ -203,6 +203,7 @@ def batch_norm_backward_frozen(
 def batch_norm_update(
     mean: np.ndarray,
     variance: np.ndarray,
+    loss: np.ndarray,
     running_mean: np.ndarray,
     running_variance: np.ndarray,
     *,
@@ -213,11 +214,14 @@ def batch_norm_update(
     """running = (1 - momentum) * running + momentum * that of the batch.
 
     mean, variance                  (D,)   float32 or float64, in: those of batch_norm_statistics
+    loss                            (1,)   same dtype, in: where it is infinite or NaN, nothing is written
     running_mean, running_variance  (D,)   same dtype, in and out
     images, positions               of the batch, and of a map; 2 or more in all
 
     The running variance is an unbiased one, as PyTorch's: that of the batch times n/(n - 1), n = images * positions.
     """
+    if not np.isfinite(loss[0]):
+        return
     rows = images * positions
     unbiased = (rows / (rows - 1)) * variance
     for running, new in ((running_mean, mean), (running_variance, unbiased)):

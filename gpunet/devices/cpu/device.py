@@ -1,7 +1,7 @@
 """The CPU as a device: an arena of anonymous memory, and the ops of this package on NumPy views of it."""
 
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from math import prod
@@ -11,7 +11,7 @@ import numpy as np
 
 import gpunet.devices.cpu as package
 from gpunet.devices.cpu.probe import free_bytes
-from gpunet.devices.device import Arena, Device, collect_ops
+from gpunet.devices.device import Arena, Array, Call, Device, collect_ops
 from gpunet.errors import DeviceError, OutOfMemory, ShapeError
 
 _WITHOUT_OPS = ("device", "im2col", "meter", "probe", "random", "select", "target", "threads", "window")
@@ -48,6 +48,15 @@ class CpuDevice(Device):
     @cached_property
     def ops(self) -> Mapping[str, Callable[..., None]]:
         return collect_ops(package, _WITHOUT_OPS)
+
+    def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float]) -> list[Call]:
+        function = self.ops[op]
+
+        def call() -> None:
+            with np.errstate(all="ignore"):  # of a run that diverges the loss tells
+                function(*arrays, **numbers)
+
+        return [call]
 
     def allocate(self, nbytes: int) -> CpuArena:
         return CpuArena(nbytes)

@@ -13,14 +13,25 @@ __all__ = ["dropout"]
 
 
 def dropout(
-    x: np.ndarray, y: np.ndarray, *, p: float, seed: int, step: int, layer: int, first_image: int, training: int
+    x: np.ndarray,
+    numbers: np.ndarray,
+    y: np.ndarray,
+    *,
+    p: float,
+    seed: int,
+    step: int,
+    layer: int,
+    first_image: int,
+    training: int,
 ) -> None:
     """y = 0 with probability p, else x / (1 - p); for x the input or a gradient alike. Where not training, y = x.
 
     x            (N, H, W, D)   float32 or float64, in
-    y            (N, H, W, D)   same dtype, out; may be x
+    numbers      (...)          float64, in: the numbers that change from step to step
+    y            (N, H, W, D)   x's dtype, out; may be x
     seed         0 <= seed < 2**63: the key of Philox
-    step, layer  below 2**32; with the place of a group of four values its counter: (place, upper half, step, layer)
+    step         where the number of the step stands in numbers; like layer below 2**32
+    layer        with step and the place of a group of four values the counter: (place, upper half, step, layer)
     first_image  where in the batch x begins: value i of image n has place (first_image + n)*H*W*D + i
     training     1 or 0
 
@@ -37,7 +48,7 @@ def dropout(
     def one(block: slice, worker: int) -> None:
         start, stop = first + block.start, first + block.stop
         groups = np.arange(start // 4, -(-stop // 4), dtype=np.uint64)
-        words = random_words(groups, step, layer, seed).reshape(-1)[start % 4 :][: stop - start]
+        words = random_words(groups, int(numbers[step]), layer, seed).reshape(-1)[start % 4 :][: stop - start]
         with np.errstate(over="ignore"):
             np.multiply(source[block], scale, out=target[block])
         select(target[block], np.greater_equal(words, threshold), target[block])

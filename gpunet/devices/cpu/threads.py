@@ -57,7 +57,7 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
     done = object()
 
     def run(worker: int) -> None:
-        with np.errstate(invalid="ignore"):  # BLAS may say that of lanes which it does not use, and NaN is allowed
+        with np.errstate(all="ignore"):  # infinity and NaN are values; BLAS even speaks of lanes that it does not use
             while True:
                 with lock:  # generators cannot be asked by two threads at once
                     item = next(queue, done)

@@ -1,14 +1,16 @@
 """Optimizer updates on the CPU. Source: CS231n "Parameter updates"; the definitions are those of torch.optim.
 
 In every op
-    dw      (...)  float32 or float64, in; holds no gradient afterwards
-    w       (...)  same shape and dtype, in and out
-    caches  (...)  same shape and dtype, in and out; all zeros before the first step
+    loss     (1,)   float32 or float64, in: where it is infinite or NaN, nothing else is read or written
+    numbers  (...)  float64, in: the numbers that change from step to step
+    dw       (...)  dtype of the loss, in; holds no gradient afterwards
+    w        (...)  shape and dtype of dw, in and out
+    caches   (...)  shape and dtype of dw, in and out; all zeros before the first step
+    rate     where the learning rate stands in numbers
 and all work is done block by block, with one block of scratch for each worker.
 """
 
 from collections.abc import Callable
-from math import sqrt
 
 import numpy as np
 
@@ -25,22 +27,34 @@ __all__ = [
 ]
 
 
-def sgd_update(dw: np.ndarray, w: np.ndarray, *, learning_rate: float, weight_decay: float) -> None:
+def sgd_update(
+    loss: np.ndarray, numbers: np.ndarray, dw: np.ndarray, w: np.ndarray, *, rate: int, weight_decay: float
+) -> None:
     """g = dw + weight_decay*w; w -= learning_rate*g.
 
     Source: CS231n "SGD"; weight decay is added to the gradient, as torch.optim.SGD does.
     """
+
+    learning_rate = float(numbers[rate])
 
     def one(g: np.ndarray, weight: np.ndarray, spare: np.ndarray) -> None:
         _decay(g, weight, weight_decay, spare)
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, dw, w)
+    _by_blocks(one, loss, dw, w)
 
 
 def momentum_update(
-    dw: np.ndarray, w: np.ndarray, v: np.ndarray, *, learning_rate: float, momentum: float, weight_decay: float
+    loss: np.ndarray,
+    numbers: np.ndarray,
+    dw: np.ndarray,
+    w: np.ndarray,
+    v: np.ndarray,
+    *,
+    rate: int,
+    momentum: float,
+    weight_decay: float,
 ) -> None:
     """g = dw + weight_decay*w; v = momentum*v + g; w -= learning_rate*v.
 
@@ -50,6 +64,8 @@ def momentum_update(
     after a change theirs goes on for a while at the old one.
     """
 
+    learning_rate = float(numbers[rate])
+
     def one(g: np.ndarray, weight: np.ndarray, velocity: np.ndarray, spare: np.ndarray) -> None:
         _decay(g, weight, weight_decay, spare)
         np.multiply(velocity, momentum, out=velocity)
@@ -57,11 +73,19 @@ def momentum_update(
         np.multiply(velocity, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, dw, w, v)
+    _by_blocks(one, loss, dw, w, v)
 
 
 def nesterov_update(
-    dw: np.ndarray, w: np.ndarray, v: np.ndarray, *, learning_rate: float, momentum: float, weight_decay: float
+    loss: np.ndarray,
+    numbers: np.ndarray,
+    dw: np.ndarray,
+    w: np.ndarray,
+    v: np.ndarray,
+    *,
+    rate: int,
+    momentum: float,
+    weight_decay: float,
 ) -> None:
     """g = dw + weight_decay*w; v = momentum*v + g; w -= learning_rate*(g + momentum*v).
 
@@ -70,6 +94,8 @@ def nesterov_update(
     carried it, so that the gradient is the one Nesterov 1983 asks for ahead of the step (Sutskever et al. 2013,
     rewritten by Bengio et al. 2013). The notes and Caffe have the learning rate inside v; see momentum_update.
     """
+
+    learning_rate = float(numbers[rate])
 
     def one(g: np.ndarray, weight: np.ndarray, velocity: np.ndarray, spare: np.ndarray) -> None:
         _decay(g, weight, weight_decay, spare)
@@ -80,11 +106,19 @@ def nesterov_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, dw, w, v)
+    _by_blocks(one, loss, dw, w, v)
 
 
 def adagrad_update(
-    dw: np.ndarray, w: np.ndarray, squares: np.ndarray, *, learning_rate: float, weight_decay: float, eps: float
+    loss: np.ndarray,
+    numbers: np.ndarray,
+    dw: np.ndarray,
+    w: np.ndarray,
+    squares: np.ndarray,
+    *,
+    rate: int,
+    weight_decay: float,
+    eps: float,
 ) -> None:
     """g = dw + weight_decay*w; squares += g*g; w -= learning_rate*g / (sqrt(squares) + eps).
 
@@ -92,6 +126,8 @@ def adagrad_update(
     Source: CS231n "Adagrad"; Duchi et al. 2011, whose delta is eps. As torch.optim.Adagrad, without its decay of the
     learning rate, which a schedule does. Caffe's is the same with another eps, 1e-8.
     """
+
+    learning_rate = float(numbers[rate])
 
     def one(g: np.ndarray, weight: np.ndarray, total: np.ndarray, spare: np.ndarray) -> None:
         _decay(g, weight, weight_decay, spare)
@@ -101,15 +137,17 @@ def adagrad_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, dw, w, squares)
+    _by_blocks(one, loss, dw, w, squares)
 
 
 def rmsprop_update(
+    loss: np.ndarray,
+    numbers: np.ndarray,
     dw: np.ndarray,
     w: np.ndarray,
     squares: np.ndarray,
     *,
-    learning_rate: float,
+    rate: int,
     weight_decay: float,
     alpha: float,
     eps: float,
@@ -121,6 +159,8 @@ def rmsprop_update(
     torch.optim.RMSprop, not centered, without momentum; Caffe's is the same; TensorFlow adds eps inside the root.
     """
 
+    learning_rate = float(numbers[rate])
+
     def one(g: np.ndarray, weight: np.ndarray, mean: np.ndarray, spare: np.ndarray) -> None:
         _decay(g, weight, weight_decay, spare)
         _follow_squares(mean, g, alpha, spare)
@@ -128,17 +168,19 @@ def rmsprop_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, dw, w, squares)
+    _by_blocks(one, loss, dw, w, squares)
 
 
 def adam_update(
+    loss: np.ndarray,
+    numbers: np.ndarray,
     dw: np.ndarray,
     w: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
     *,
-    learning_rate: float,
-    step: int,
+    rate: int,
+    root: int,
     weight_decay: float,
     beta1: float,
     beta2: float,
@@ -148,48 +190,58 @@ def adam_update(
 
     m     m = beta1*m + (1-beta1)*g;    mean = m / (1 - beta1**step)
     v     v = beta2*v + (1-beta2)*g*g;  mean square = v / (1 - beta2**step)
-    step  which one it is, 1 for the first: the divisions make up for caches that begin at zero
+    rate, root  where learning_rate / (1 - beta1**step) and the root of 1 - beta2**step stand in numbers, step being 1
+          for the first: the divisions make up for caches that begin at zero
     Source: CS231n "Adam"; Kingma & Ba 2015, algorithm 1, as torch.optim.Adam has it. Caffe does as the end of the
     paper's section 2 proposes: it adds eps to sqrt(v) before the correction, which in the first steps makes it larger.
     """
-    take = _adam(learning_rate, step, beta1, beta2, eps)
+    take = _adam(float(numbers[rate]), float(numbers[root]), beta1, beta2, eps)
 
     def one(g: np.ndarray, weight: np.ndarray, first: np.ndarray, second: np.ndarray, spare: np.ndarray) -> None:
         _decay(g, weight, weight_decay, spare)
         take(g, weight, first, second, spare)
 
-    _by_blocks(one, dw, w, m, v)
+    _by_blocks(one, loss, dw, w, m, v)
 
 
 def adamw_update(
+    loss: np.ndarray,
+    numbers: np.ndarray,
     dw: np.ndarray,
     w: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
     *,
-    learning_rate: float,
-    step: int,
-    weight_decay: float,
+    rate: int,
+    root: int,
+    keep: int,
     beta1: float,
     beta2: float,
     eps: float,
 ) -> None:
     """w *= 1 - learning_rate*weight_decay, then as adam_update, of g = dw.
 
+    keep  where 1 - learning_rate*weight_decay stands in numbers
     Source: Loshchilov & Hutter 2019, as torch.optim.AdamW has it. In the paper's algorithm 2 the decay is multiplied by
     the schedule alone and not by the learning rate at its start: its lambda is PyTorch's weight_decay times that.
     """
-    take = _adam(learning_rate, step, beta1, beta2, eps)
+    take = _adam(float(numbers[rate]), float(numbers[root]), beta1, beta2, eps)
+    kept = float(numbers[keep])
 
     def one(g: np.ndarray, weight: np.ndarray, first: np.ndarray, second: np.ndarray, spare: np.ndarray) -> None:
-        np.multiply(weight, 1 - learning_rate * weight_decay, out=weight)
+        np.multiply(weight, kept, out=weight)
         take(g, weight, first, second, spare)
 
-    _by_blocks(one, dw, w, m, v)
+    _by_blocks(one, loss, dw, w, m, v)
 
 
-def _by_blocks(one: Callable[..., None], *arrays: np.ndarray) -> None:
-    """Call one(*blocks, spare) for every block of the arrays; `spare` is scratch of the same size."""
+def _by_blocks(one: Callable[..., None], loss: np.ndarray, *arrays: np.ndarray) -> None:
+    """Call one(*blocks, spare) for every block of the arrays; `spare` is scratch of the same size.
+
+    Not where the loss is infinite or NaN.
+    """
+    if not np.isfinite(loss[0]):
+        return
     flat = [array.reshape(-1) for array in arrays]
     spares: dict[int, np.ndarray] = {}
 
@@ -225,9 +277,8 @@ def _divide(g: np.ndarray, squares: np.ndarray, scale: float, eps: float, spare:
     np.divide(g, spare, out=g)
 
 
-def _adam(learning_rate: float, step: int, beta1: float, beta2: float, eps: float) -> Callable[..., None]:
-    """Adam's step for one block, without weight decay."""
-    rate, scale = learning_rate / (1 - beta1**step), sqrt(1 - beta2**step)
+def _adam(rate: float, root: float, beta1: float, beta2: float, eps: float) -> Callable[..., None]:
+    """Adam's step for one block, without weight decay; rate and root as they stand in numbers."""
 
     def take(g: np.ndarray, weight: np.ndarray, m: np.ndarray, v: np.ndarray, spare: np.ndarray) -> None:
         _follow_squares(v, g, beta2, spare)
@@ -235,7 +286,7 @@ def _adam(learning_rate: float, step: int, beta1: float, beta2: float, eps: floa
         np.multiply(spare, 1 - beta1, out=spare)
         np.add(m, spare, out=m)
         np.copyto(g, m)
-        _divide(g, v, scale, eps, spare)
+        _divide(g, v, root, eps, spare)
         np.multiply(g, rate, out=g)
         np.subtract(weight, g, out=weight)
 

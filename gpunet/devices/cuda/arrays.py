@@ -1,6 +1,7 @@
 """What CUDA ops compute on (DeviceArray) and what stands under them (Driver): CuPy on a GPU, the emulator in tests."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -19,10 +20,15 @@ class Allocation:
     owner: Any = field(default=None, repr=False, compare=False)
 
 
+Work = Callable[[], None]
+"""A launch or a product that is prepared, or a graph of them; `Driver.run` begins it, as often as wanted."""
+
+
 class Driver(ABC):
     """Memory, copies, kernel launches and matrix products of one device, in the order in which they are asked for."""
 
     multiprocessors: int
+    _recorded: list[Work] | None = None
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Allocation:
@@ -32,24 +38,53 @@ class Driver(ABC):
     def free(self, allocation: Allocation) -> None:
         """Give the memory back once the work asked for is done."""
 
-    @abstractmethod
-    def launch(
-        self,
-        file: str,
-        kernel: str,
-        grid: int,
-        block: int,
-        *arguments: "Argument",
-        real: np.dtype,
-    ) -> None:
+    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype) -> None:
         """Run `kernel` of cuda/`file`.cu, compiled with REAL=`real`, on `grid` blocks of `block` threads.
 
         A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`; no other type does.
         """
+        self._begin(self.prepare(file, kernel, grid, block, *arguments, real=real))
 
-    @abstractmethod
     def gemm(self, product: "Product") -> None:
         """Make a matrix product."""
+        self._begin(self.prepare_gemm(product))
+
+    def _begin(self, work: Work) -> None:
+        if self._recorded is None:
+            self.run([work])
+        else:
+            self._recorded.append(work)
+
+    def record(self, call: Callable[[], None]) -> list[Work]:
+        """The launches and products of a call, in order, prepared and not begun."""
+        recorded: list[Work] = []
+        self._recorded = recorded
+        try:
+            call()
+        finally:
+            self._recorded = None
+        return recorded
+
+    @abstractmethod
+    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype) -> Work:
+        """What `launch` begins: the kernel is compiled and its arguments are packed."""
+
+    @abstractmethod
+    def prepare_gemm(self, product: "Product") -> Work:
+        """What `gemm` begins."""
+
+    def run(self, works: Sequence[Work]) -> None:
+        """Begin prepared work, in order, each on the same memory and with the same numbers as every time."""
+        for work in works:
+            work()
+
+    @abstractmethod
+    def capture(self, works: Sequence[Work]) -> Work:
+        """All of these as one graph, which begins them again, in order, at the cost of one call; begins nothing now.
+
+        Each must have been begun before: what a library does at its first call cannot be captured. The graph takes
+        memory of the device, outside of what was allocated.
+        """
 
     @abstractmethod
     def copy_in(self, pointer: int, values: np.ndarray) -> None:

@@ -8,6 +8,7 @@ __all__ = ["augment"]
 
 def augment(
     x: DeviceArray,
+    numbers: DeviceArray,
     y: DeviceArray,
     choices: DeviceArray,
     *,
@@ -32,8 +33,8 @@ def augment(
     (N, H0, W0, D), (H, W) = x.shape, y.shape[1:3]
     sizes = N, H0, W0, D, H, W
     amounts = float(contrast), float(brightness), float(saturation)
-    where = seed, layer, seen + first_image, int(training)
-    launch_blocks("augment", "choose_augmentation", N, x, choices, *sizes, P, int(mirror), *amounts, *where)
+    where = seed, layer, seen, first_image, int(training)
+    launch_blocks("augment", "choose_augmentation", N, x, choices, numbers, *sizes, P, int(mirror), *amounts, *where)
     normal = [float(number) for number in (scale_0, scale_1, scale_2, shift_0, shift_1, shift_2)]
     recolour = int(bool(training and any(amounts)))
     launch("augment", "augment", N * H * W, x, choices, y, *sizes, recolour, *normal)

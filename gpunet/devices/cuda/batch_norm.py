@@ -103,6 +103,7 @@ def batch_norm_backward_frozen(
 def batch_norm_update(
     mean: DeviceArray,
     variance: DeviceArray,
+    loss: DeviceArray,
     running_mean: DeviceArray,
     running_variance: DeviceArray,
     *,
@@ -112,7 +113,7 @@ def batch_norm_update(
 ) -> None:
     """The running statistics move towards those of the batch; see gpunet.devices.cpu.batch_norm."""
     rows = images * positions
-    arrays = mean, variance, running_mean, running_variance
+    arrays = mean, variance, loss, running_mean, running_variance
     numbers = float(1 - momentum), float(momentum), rows / (rows - 1)
     launch("batch_norm", "batch_norm_update", mean.size, *arrays, mean.size, *numbers)
 

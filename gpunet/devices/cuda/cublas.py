@@ -9,7 +9,7 @@ import os
 from ctypes import POINTER, byref, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
 from typing import Any
 
-from gpunet.devices.cuda.arrays import DeviceArray, Product
+from gpunet.devices.cuda.arrays import Product, Work
 from gpunet.errors import DeviceError
 
 _STATUS = {
@@ -51,19 +51,28 @@ class Cublas:
         self._call("cublasSetMathMode", self._handle, c_int(_DEFAULT_MATH))
         self._call("cublasSetStream_v2", self._handle, self._stream)
 
-    def gemm(self, product: Product) -> None:
-        """As Driver.gemm."""
-        self._use_workspace(product.workspace)
+    def prepare(self, product: Product) -> Work:
+        """As Driver.prepare_gemm: all arguments are converted now."""
         a, b, c, m, n, k = product.a, product.b, product.c, product.m, product.n, product.k
         function, real, index = self._functions[c.dtype.name]
         if index is c_int and max(m, n, k, a.stride, b.stride, c.stride) > _MOST_INT32:
             raise DeviceError(f"a product of {m} x {k} by {k} x {n} needs the 64-bit functions of cuBLAS 12 or newer")
-        status = function(
-            self._handle, int(product.trans_a), int(product.trans_b), m, n, k,
-            byref(real(product.alpha)), a.pointer, a.stride, b.pointer, b.stride,
-            byref(real(product.beta)), c.pointer, c.stride,
+        arguments = (
+            self._handle, c_int(product.trans_a), c_int(product.trans_b), index(m), index(n), index(k),
+            byref(real(product.alpha)), c_void_p(a.pointer), index(a.stride), c_void_p(b.pointer), index(b.stride),
+            byref(real(product.beta)), c_void_p(c.pointer), index(c.stride),
         )  # fmt: skip
-        _check("gemm", status)
+        workspace = product.workspace
+        wanted = None if workspace is None else (workspace.pointer, workspace.nbytes)
+
+        def run() -> None:
+            if wanted != self._workspace:
+                self._use_workspace(wanted)
+            status = function(*arguments)
+            if status:
+                _check("gemm", status)
+
+        return run
 
     def close(self) -> None:
         handle, self._handle = self._handle, c_void_p()
@@ -76,10 +85,8 @@ class Cublas:
         self._call("cublasGetVersion_v2", self._handle, byref(number))
         return f"{number.value // 10000}.{number.value // 100 % 100}.{number.value % 100}"
 
-    def _use_workspace(self, workspace: DeviceArray | None) -> None:
-        wanted = None if workspace is None else (workspace.pointer, workspace.nbytes)
-        if wanted == self._workspace:
-            return
+    def _use_workspace(self, wanted: tuple[int, int] | None) -> None:
+        """Let products use these bytes (address, size) from now on, or what the handle has by itself."""
         if wanted is None:  # setting a stream, even the same one, brings back the handle's own workspace
             self._call("cublasSetStream_v2", self._handle, self._stream)
         else:

@@ -1,6 +1,7 @@
 """The CUDA device: one arena of a GPU's memory, the project's own kernels and cuBLAS."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -8,14 +9,14 @@ import numpy as np
 
 import gpunet.devices.cuda as package
 from gpunet.devices.cuda.arrays import Allocation, DeviceArray, Driver
-from gpunet.devices.device import Arena, Device, collect_ops
+from gpunet.devices.device import Arena, Call, Device, collect_ops
 from gpunet.devices.name import full_name
 from gpunet.errors import DeviceError, ShapeError
 
 STAGING_BYTES = 4 * 2**20
 """Values that must be converted or gathered on their way to the device go through so much host memory at a time."""
 
-_WITHOUT_OPS = ("arrays", "cublas", "device", "driver", "gemm", "launch", "present", "source", "target")
+_WITHOUT_OPS = ("arrays", "cublas", "device", "driver", "gemm", "launch", "packing", "present", "source", "target")
 
 
 class CudaArena(Arena):
@@ -59,6 +60,17 @@ class CudaDevice(Device):
     @property
     def ops(self) -> Mapping[str, Callable[..., None]]:
         return self._ops
+
+    def bind(self, op: str, arrays: Sequence[Any], numbers: Mapping[str, float]) -> list[Call]:
+        """Its launches and products, each with its grid and its arguments packed."""
+        return self.driver.record(partial(self.ops[op], *arrays, **numbers))
+
+    def run(self, calls: Sequence[Call]) -> None:
+        self.driver.run(calls)
+
+    def capture(self, calls: Sequence[Call]) -> Call:
+        """A CUDA graph."""
+        return self.driver.capture(calls)
 
     def allocate(self, nbytes: int) -> CudaArena:
         arena = CudaArena(self.driver, nbytes)

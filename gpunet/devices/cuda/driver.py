@@ -2,19 +2,20 @@
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from gpunet.devices.cuda.arrays import Allocation, Argument, Driver, Product, cast
+from gpunet.devices.cuda.arrays import Allocation, Argument, Driver, Product, Work
 from gpunet.devices.cuda.copies import Copies
 from gpunet.devices.cuda.cublas import Cublas, settings
 from gpunet.devices.cuda.libcuda import visible
 from gpunet.devices.cuda.libraries import find_library
 from gpunet.devices.cuda.modules import Modules
 from gpunet.devices.cuda.nvrtc import Nvrtc, at_hand
+from gpunet.devices.cuda.packing import pack
 from gpunet.devices.cuda.present import check_driver, check_gpu, explain, install_command, lends_memory
 from gpunet.errors import DeviceError, OutOfMemory
 
@@ -150,14 +151,46 @@ class CupyDriver(Driver):
 
     # ---- kernels and matrix products ----
 
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
-        values = tuple(cast(argument, real) for argument in arguments)
+    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
         with self._working(f"run {file}.{kernel}"):
-            self._modules.kernel(file, kernel, real.name)((grid,), (block,), values, stream=self._stream)
+            function = self._modules.kernel(file, kernel, real.name).ptr
+        packed = pack(arguments, real)
+        launch_kernel, errors = self._cupy.cuda.driver.launchKernel, self._cuda_errors
+        numbers = (function, grid, 1, 1, block, 1, 1, 0, self._stream.ptr, packed.pointer, 0)
 
-    def gemm(self, product: Product) -> None:
-        with self._working("make a matrix product"):
-            self._cublas.gemm(product)
+        def begin(held: object = packed) -> None:
+            try:
+                launch_kernel(*numbers)
+            except errors as error:
+                raise DeviceError(f"the GPU could not run {file}.{kernel}: {error}") from error
+
+        return begin
+
+    def prepare_gemm(self, product: Product) -> Work:
+        return self._cublas.prepare(product)
+
+    def run(self, works: Sequence[Work]) -> None:
+        with self._device:
+            for work in works:
+                work()
+
+    def capture(self, works: Sequence[Work]) -> Work:
+        with self._working("take a step as a CUDA graph (without graphs: --no-graph)"):
+            self._stream.begin_capture()
+            try:
+                for work in works:
+                    work()
+            except BaseException:
+                with suppress(*self._cuda_errors):  # the first error says why
+                    self._stream.end_capture()
+                raise
+            graph = self._stream.end_capture()
+
+        def begin() -> None:
+            with self._working("run a CUDA graph"):
+                graph.launch(self._stream)
+
+        return begin
 
     # ---- the end ----
 

@@ -7,9 +7,18 @@ __all__ = ["dropout"]
 
 
 def dropout(
-    x: DeviceArray, y: DeviceArray, *, p: float, seed: int, step: int, layer: int, first_image: int, training: int
+    x: DeviceArray,
+    numbers: DeviceArray,
+    y: DeviceArray,
+    *,
+    p: float,
+    seed: int,
+    step: int,
+    layer: int,
+    first_image: int,
+    training: int,
 ) -> None:
     """y = 0 with probability p, else x / (1 - p); see gpunet.devices.cpu.dropout."""
     first = first_image * (x.size // max(1, x.shape[0]))
     threshold, scale = (round(p * 2**32), 1 / (1 - p)) if training else (0, 1.0)
-    launch("dropout", "dropout", x.size, x, y, x.size, first, threshold, seed, step, layer, scale)
+    launch("dropout", "dropout", x.size, x, numbers, y, x.size, first, threshold, seed, step, layer, scale)

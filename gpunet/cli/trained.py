@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
+from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def data_of(net: "Net", path: Path, told: "TrainConfig") -> "tuple[list[str], Da
 
     dataset = with_white(dataset_of(net, told), white_of(path))
     tell_of_white(dataset, path)
+    tell_of_values(net, path, dataset)
     known = known_names(path, net.classes)
     if known and dataset.classes:
         _require_names(dataset, net, known)

@@ -120,7 +120,7 @@ def test_a_depth_that_stands_first_is_asked_about(input: str, meant: str | None)
 def test_a_depth_that_stands_first_is_told_by_whoever_stumbles_over_it(run: Run, rng: np.random.Generator) -> None:
     refused(run("plan", "INPUT[3x32x32] -> CONV3-8 -> POOL2 -> FC-10"), "did you mean the input 32x32x3?")
     told = run("plan", "INPUT[3x32x32] -> CONV3-8 -> FC-10")
-    assert told.exit_code == 0 and "the input 3x32x32 is 3 rows high; did you mean 32x32x3?" in told.stderr
+    assert told.exit_code == 0 and "the input 3x32x32 would be 32 maps deep; did you mean 32x32x3?" in told.stderr
     pixels = Split(rng.integers(0, 256, (20, 9, 8, 3), np.uint8), np.arange(20) % 2)
     with pytest.raises(DataError, match=r"9x8x3; the net takes 3x9x8; did you mean 9x8x3\? The depth comes last"):
         Dataset("rgb", pixels, pixels).require((3, 9, 8), 2)

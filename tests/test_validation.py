@@ -309,6 +309,9 @@ def test_without_a_part_it_is_said_what_the_best_epoch_was_picked_by(run: Run, t
     assert done.stdout.splitlines()[-1].startswith(f"test accuracy {last.test_accuracy:.2%} after epoch 2; ")
     fold = run("train", "--weights", "a", "--validation", "none", "--epochs", 1, "--device", "cpu", "--out", "b")
     assert fold.exit_code == 0 and "1,437 images to learn from" in fold.stdout
+    assert "the seed" not in fold.stderr
+    other = run("train", "--weights", "a", "--seed", 7, "--epochs", 1, "--device", "cpu", "--out", "c")
+    assert "learnt from the same data with the seed 0: the seed 7 draws other images to validate with" in other.stderr
     none = run("eval", "a", "--split", "validation", "--device", "cpu")
     assert none.exit_code == 2 and "digits has no images to validate with" in none.stderr
 

@@ -1,5 +1,6 @@
 """The data set that a command uses, as the training part of a config says it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -41,3 +42,10 @@ def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
     if tell and dataset.white != 255 and not config.scale_said:
         typer.echo(f"white is {dataset.white} there, so a pixel p enters the net as p/{dataset.white}")
     return dataset
+
+
+def anywhere(data: str) -> str:
+    """What --data says, such that it says the same in another folder."""
+    from gpunet.data.find import NAMES
+
+    return data if data in NAMES else str(Path(data).absolute())

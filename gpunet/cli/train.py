@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.dataset import open_dataset
+from gpunet.cli.dataset import anywhere, open_dataset
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config
-from gpunet.cli.suiting import require_suited, tell_of_values
+from gpunet.cli.suiting import require_suited, tell_of_seed, tell_of_values
 from gpunet.cli.trained import quiet, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.optimize.schedules import SCHEDULES
@@ -172,10 +172,7 @@ def _can_go_on(events: Path) -> bool:
 
 def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
     """The same, its paths such that they say the same in another folder."""
-    from gpunet.data.find import NAMES
-
-    data = told.data if told.data in NAMES else str(Path(told.data).absolute())
-    return told.changed(data=data, weights=told.weights and str(Path(told.weights).absolute()))
+    return told.changed(data=anywhere(told.data), weights=told.weights and str(Path(told.weights).absolute()))
 
 
 def _device_of(run: Path) -> str:
@@ -225,6 +222,7 @@ def _run(
             typer.echo("\n".join(start_from_weights(model, told)))
             tell_of_white(dataset, Path(told.weights))
             tell_of_values(config.net, Path(told.weights), dataset)
+            tell_of_seed(told, Path(told.weights))
         path = resume or open_folder(out, config.net.name)
         with held(path):
             if resume is None:

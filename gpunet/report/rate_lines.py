@@ -44,16 +44,16 @@ def plain(rate: float) -> str:
 
 def rates_json(found: RateTests) -> dict[str, Any]:
     """What all tests come to, and all of each; null for a suggestion or a divergence that there is not."""
-    return {"net": found.net, **_json(found), "tests": [_curves(test) for test in found.tests]}
+    return {"net": found.net, **_marks(found), "tests": [_curves(test) for test in found.tests]}
 
 
-def _json(found: RateTest | RateTests) -> dict[str, Any]:
+def _marks(found: RateTest | RateTests) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("suggestion", "lowest", "rises", "diverged")}
 
 
 def _curves(found: RateTest) -> dict[str, Any]:
     return {
-        **_json(found),
+        **_marks(found),
         "rates": found.rates.tolist(),
         "losses": found.losses.tolist(),
         "smoothed": found.smoothed.tolist(),

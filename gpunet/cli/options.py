@@ -254,9 +254,8 @@ def read_net(text: str, width: float | None = None, input: str | None = None) ->
         raise ConfigError("no net was given; give a shipped name like vgg16, a .toml file or a pattern")
     config = resized(load_config(text), width, input)
     if meant := depth_last(config.net.input):
-        complain(
-            f"the input {config.net.input} would be {config.net.input.D} maps deep; did you mean {meant}? The depth comes last"
-        )
+        given = config.net.input
+        complain(f"the input {given} would be {given.D} maps deep; did you mean {meant}? The depth comes last")
     return config
 
 

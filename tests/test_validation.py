@@ -308,6 +308,11 @@ def test_without_a_part_it_is_said_what_the_best_epoch_was_picked_by(run: Run, t
     assert "was picked on the test images: best.safetensors has it" in done.stdout
     last = read_history(tmp_path / "a").epochs[-1]
     assert done.stdout.splitlines()[-1].startswith(f"test accuracy {last.test_accuracy:.2%} after epoch 2; ")
+    assert "the test images decided" not in done.stdout
+    options = ("--epochs", 9, "--device", "cpu", "--validation", 0, "--patience", 1, "--min-delta", 0.9, "--out", "p")
+    assert "the test images decided when the run ended, too" in run("train", TINY, *options).stdout
+    (tmp_path / "p.toml").write_text(f'net = "{TINY}"\n[train]\nepochs = 1\nvalidation = 0\nschedule = "plateau"\n')
+    assert "decided when the rate fell, too" in run("train", "p.toml", "--device", "cpu", "--out", "q").stdout
     fold = run("train", "--weights", "a", "--validation", "none", "--epochs", 1, "--device", "cpu", "--out", "b")
     assert fold.exit_code == 0 and "1,437 images to learn from" in fold.stdout
     assert "the seed" not in fold.stderr
@@ -315,6 +320,14 @@ def test_without_a_part_it_is_said_what_the_best_epoch_was_picked_by(run: Run, t
     assert "learnt from the same data with the seed 0: the seed 7 draws other images to validate with" in other.stderr
     none = run("eval", "a", "--split", "validation", "--device", "cpu")
     assert none.exit_code == 2 and "digits has no images to validate with" in none.stderr
+
+
+def test_how_many_were_set_aside_is_of_no_account_to_other_data(run: Run, tmp_path: Path) -> None:
+    assert run("train", TINY, "--epochs", 1, "--device", "cpu", "--validation", 200, "--out", "a").exit_code == 0
+    pixels, labels = digits().train.take(np.arange(100))
+    np.savez(tmp_path / "few.npz", images=pixels, labels=labels, white=16)
+    other = run("eval", "a", "--data", "few.npz", "--device", "cpu")
+    assert other.exit_code == 0 and "few.npz: 20 images to test on" in other.stdout, other.output
 
 
 def test_the_command_ends_early_and_says_so(run: Run, tmp_path: Path) -> None:

@@ -38,7 +38,20 @@ def _tell_last(trainer: "Trainer", folder: "RunFolder") -> None:
             f"without images to validate with, the best epoch, {top.epoch}, was picked on the test images: {BEST} has "
             f"it, and its {top.judged_accuracy:.2%} are no measure of other images"
         )
+    if decided := _decided(trainer):
+        typer.echo(
+            f"the test images decided when {decided}, too, so what follows is no measure of other images, either"
+        )
     typer.echo(f"test accuracy {last.judged_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
+
+
+def _decided(trainer: "Trainer") -> str:
+    """What went by the images that epochs were judged by, in words; "" for nothing."""
+    from gpunet.optimize.schedules import Plateau
+
+    shape = trainer.rates.schedule
+    falls = isinstance(shape, Plateau) and shape.metric != "train_loss"
+    return " and ".join(["the rate fell"] * falls + ["the run ended"] * trainer.lost_patience)
 
 
 def _tell_chosen(trainer: "Trainer", folder: "RunFolder") -> None:

@@ -55,7 +55,7 @@ def asked(path: Path, data: str | None, size: str | None, skip_broken: bool | No
     """
     told = training_on(path, data)
     if data is not None:
-        told = replace(told, data=data, size=None, skip_broken=False)
+        told = replace(told, data=data, size=None, skip_broken=False, validation=None)
     given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
     return replace(told, **{name: value for name, value in given.items() if value is not None})
 

@@ -341,6 +341,7 @@ def test_range_tests_in_words_and_numbers() -> None:
     assert lines[-2].startswith("a learning rate to begin with: 0.0") and ", the middle one of 0.0" in lines[-2]
     assert lines[-1] == "does not diverge up to 10, in 300 steps"
     assert rate_lines(RateTests((BOWL,)))[-2] == f"a learning rate to begin with: {plain(BOWL.suggestion or 0)}"
+    assert "it does not rise up to 10: a higher --most may show a better rate" in rate_lines(RateTests((FALLING,)))[-3]
     found = rates_json(RateTests((BOWL, other)))
     assert found["suggestion"] == pytest.approx((BOWL.suggestion + other.suggestion) / 2)  # type: ignore[operator]
     assert [len(test[key]) for test in found["tests"] for key in ("rates", "losses", "smoothed")] == [100] * 6

@@ -19,7 +19,7 @@ def rate_lines(found: RateTests) -> list[str]:
     if found.suggestion is None:
         lines.append("the loss falls at none of these rates; try others, or look at the data")
     else:
-        lines.append(f"lowest loss at {plain(found.lowest)}, and it rises again at {plain(found.rises)}")
+        lines.append(f"lowest loss at {plain(found.lowest)}, {_rise(found)}")
         lines.append(f"a learning rate to begin with: {plain(found.suggestion)}{_others(found)}")
     steps = sum(len(test.losses) for test in found.tests)
     if found.diverged is None:
@@ -27,6 +27,14 @@ def rate_lines(found: RateTests) -> list[str]:
     else:
         lines.append(f"diverges at {plain(found.diverged)}; {steps:,} steps in all")
     return lines
+
+
+def _rise(found: RateTests) -> str:
+    """Where the loss rises again."""
+    last = float(found.tests[0].rates[-1])
+    if found.diverged is None and found.rises >= last:
+        return f"and it does not rise up to {plain(last)}: a higher --most may show a better rate"
+    return f"and it rises again at {plain(found.rises)}"
 
 
 def _others(found: RateTests) -> str:

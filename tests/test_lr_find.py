@@ -52,6 +52,19 @@ def test_where_the_loss_falls_is_of_no_account_nor_is_one_hard_batch() -> None:
     assert max(found) < 3 * min(found)  # type: ignore[type-var,operator]
 
 
+def test_a_net_that_dies_and_comes_to_life_again_is_no_better_there() -> None:
+    again = np.minimum(valley(0.01), np.where(RATES > 3, 0.5, 9.0))
+    found = RateTest("net", RATES, again, 200, None)
+    assert found.lowest < 0.02 and found.rises < 0.05
+    assert RateTest("net", RATES, valley(0.01), 200, None).lowest == pytest.approx(found.lowest, rel=0.2)
+
+
+def test_a_net_that_knows_all_by_heart_is_given_the_rate_at_which_it_first_did() -> None:
+    flat = np.where(RATES < 0.01, valley(0.01), 1 - 1e-6 * np.log10(RATES / 0.01))  # falls on by nothing to speak of
+    found = RateTest("net", RATES, flat, 200, None)
+    assert found.rises == RATES[-1] and found.suggestion == found.lowest and 0.01 < found.lowest < 0.05
+
+
 def test_of_several_tests_the_middle_one_counts() -> None:
     tests = [RateTest("net", RATES, valley(at), 200, end) for at, end in ((0.01, None), (0.02, 0.7), (3.0, 0.5))]
     found = RateTests(tuple(tests))

@@ -39,6 +39,9 @@ GAIN = 0.05
 RISE, LOST = 0.2, 0.95
 """The loss rises where the one part of its gain is lost again, and the net has diverged where the other is."""
 
+FLAT = 0.001
+"""The loss is lowest wherever so little of its gain is missing."""
+
 WAY = 1 / 3
 """Of the way from the lowest loss to where it rises, over the logarithm of the rate: there lies the suggestion."""
 
@@ -67,27 +70,47 @@ class RateTest:
 
     @property
     def lowest(self) -> float:
-        """The rate with the lowest smoothed loss."""
+        """The rate with the lowest smoothed loss, before that rises for the first time."""
         return float(self.rates[self._lowest])
 
     @property
     def rises(self) -> float:
-        """The rate at which the smoothed loss has risen again; the last one where it has not."""
-        curve, start = self.smoothed, _start(self.losses, self.steps)
-        least = curve[self._lowest]
-        risen = np.flatnonzero(curve[self._lowest :] > least + RISE * max(start - least, 0))
-        return float(self.rates[self._lowest + risen[0]] if len(risen) else self.diverged or self.rates[-1])
+        """The rate at which the smoothed loss has risen for the first time; the last one where it has not."""
+        at = self._risen
+        return float(self.rates[at] if at is not None else self.diverged or self.rates[-1])
 
     @property
     def suggestion(self) -> float | None:
-        """A rate to begin with, between that of the lowest loss and that at which it rises; None: it never fell."""
+        """A rate to begin with, between that of the lowest loss and that at which it rises; None: it never fell.
+
+        That of the lowest loss where it did not rise.
+        """
         if self.smoothed[self._lowest] > (1 - GAIN) * _start(self.losses, self.steps):
             return None
+        if self._risen is None and self.diverged is None:
+            return self.lowest
         return exp((1 - WAY) * log(self.lowest) + WAY * log(self.rises))
 
     @property
     def _lowest(self) -> int:
-        return int(self.smoothed.argmin())
+        """The last step of the lowest losses before they rise; where they do not, the first.
+
+        A net that knows all images by heart gains no more, whatever the rate.
+        """
+        curve = self.smoothed[: self._risen]
+        return int(np.flatnonzero(curve <= curve.min() + FLAT * self._gain)[0 if self._risen is None else -1])
+
+    @property
+    def _gain(self) -> float:
+        """By how much the smoothed loss ever fell."""
+        return max(_start(self.losses, self.steps) - float(self.smoothed.min()), 0.0)
+
+    @cached_property
+    def _risen(self) -> int | None:
+        """The first step at which `RISE` of all that is ever gained is lost; behind it, what dies may come to life."""
+        curve = self.smoothed
+        risen = np.flatnonzero(curve > np.minimum.accumulate(curve) + RISE * self._gain)
+        return int(risen[0]) if len(risen) and self._gain else None
 
 
 @dataclass(frozen=True)

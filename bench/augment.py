@@ -70,7 +70,7 @@ def _accuracy(config: Config, augment: Augment | None, data: Dataset, seed: int)
     rate = told.learning_rate
     with Model(net, told.batch, "cpu", optimizer=told.learning, seed=seed, learning_rate=rate) as model:
         trainer = Trainer(model, data, epochs=told.epochs, seed=seed, schedule=told.shape)
-        return trainer.run()[-1].test_accuracy
+        return trainer.run()[-1].judged_accuracy
 
 
 def _error(gains: Sequence[float]) -> float:

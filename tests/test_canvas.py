@@ -23,7 +23,7 @@ from gpunet.report.plot import draw as draw_plan
 from gpunet.report.rate_picture import draw_rates
 from gpunet.train.history import History
 from gpunet.train.judge import Judged
-from gpunet.train.lr_find import RateTest, growing
+from gpunet.train.lr_find import RateTest, RateTests, growing
 from gpunet.train.metrics import StepMetrics
 
 NOT_MATH, MATH = r"$\foo$", "$x^2$"
@@ -58,7 +58,7 @@ PICTURES: dict[str, Callable[[str], Figure]] = {
     "heat map": lambda name: draw_heat_map(
         np.zeros((9, 9, 3), np.uint8), ScoreMap(np.zeros((2, 2, 2)), (8, 8), (1, 1)), [0], [name, "other"]
     ),
-    "rates": lambda name: draw_rates(RateTest(name, RATES, np.linspace(2, 1, 30), 30, None)),
+    "rates": lambda name: draw_rates(RateTests((RateTest(name, RATES, np.linspace(2, 1, 30), 30, None),))),
     "plan": lambda name: draw_plan(plan(Net("4x4x1", [FC(2)], name=name), 1, device="cpu")),
 }
 

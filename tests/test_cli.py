@@ -296,7 +296,7 @@ def test_train_says_what_it_costs_learns_and_leaves_a_run(run: Run, tmp_path: Pa
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("vgg_digits, training with momentum, batch 50, float32, on cpu: ")
-    assert lines[1] == "digits: 1,437 images to learn from, 360 to test on"
+    assert lines[1] == "digits: 1,293 images to learn from, 144 to validate with, 360 to test on"
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
     folder = tmp_path / "runs" / "vgg_digits-1"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -308,12 +308,14 @@ def test_train_says_what_it_costs_learns_and_leaves_a_run(run: Run, tmp_path: Pa
         "plan.json",
         "previous.safetensors",
         "steps.csv",
+        "test.json",
         "weights.safetensors",
     ]
     with (folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert lines[-1].startswith(f"test accuracy {float(rows[1]['test_accuracy']):.2%} after epoch 2; ")
+    accuracy = json.loads((folder / "test.json").read_text())["test_accuracy"]
+    assert lines[-1].startswith(f"test accuracy {accuracy:.2%} after epoch 2; ")
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
     plan = json.loads((folder / "plan.json").read_text())
     assert plan["batch"] == 50 and plan["device"] == "cpu"
@@ -330,9 +332,10 @@ def test_the_config_of_a_run_gives_the_same_run_again_bit_for_bit(run: Run, tmp_
 
 
 def test_the_weights_of_a_run_score_as_its_metrics_say(run: Run, tmp_path: Path) -> None:
-    assert run("train", TINY, "--epochs", 1, "--device", "cpu", "--out", "a").exit_code == 0
+    options = ("--epochs", 1, "--device", "cpu", "--validation", 0)
+    assert run("train", TINY, *options, "--out", "a").exit_code == 0
     test = digits().test
-    with gpunet.Model(gpunet.load(TINY), 360, "cpu", mode="infer") as model:
+    with gpunet.Model(gpunet.load("a/config.toml"), 360, "cpu", mode="infer") as model:
         for name, values in load_file(tmp_path / "a/weights.safetensors").items():
             model.parameters[name] = values
         right = (model.forward(test.images).argmax(1) == test.labels).mean()
@@ -344,8 +347,8 @@ def test_train_learns_from_arrays_in_a_file(run: Run, tmp_path: Path, rng: np.ra
     np.savez(tmp_path / "mine.npz", images=rng.random((40, 3, 5, 2), np.float32), labels=rng.integers(0, 4, 40))
     result = run("train", "INPUT[3x5x2] -> FC-4", "--data", "mine.npz", "--epochs", 1, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "mine.npz: 32 images to learn from, 8 to test on" in result.stdout
-    assert "last fifth, 8 of 40" in result.stdout
+    assert "mine.npz: 29 images to learn from, 3 to validate with, 8 to test on" in result.stdout
+    assert "a fifth of each class, 8 of 40 images drawn by the seed 0, is tested on" in result.stdout
 
 
 def test_another_optimizer_leaves_the_settings_behind_that_it_does_not_have(run: Run, tmp_path: Path) -> None:
@@ -484,7 +487,7 @@ def test_a_disk_that_fills_up_is_named_and_the_epochs_before_are_kept(
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", filling)
-    result = run("train", TINY, "--device", "cpu", "--epochs", 3, "--out", "a")
+    result = run("train", TINY, "--device", "cpu", "--epochs", 3, "--validation", 0, "--out", "a")
     said(result, 2, "cannot write a/last.safetensors: No space left on device", "holds the weights after epoch 1")
     said(result, 2, "gpunet train --resume a goes on after step 23")
     assert len((tmp_path / "a/metrics.csv").read_text().splitlines()) == 2
@@ -691,7 +694,8 @@ def test_ctrl_c_is_heard_while_the_program_starts(module: str, folder: Path) -> 
 
 
 def test_ctrl_c_in_the_middle_of_training_keeps_all_of_it(folder: Path) -> None:
-    process = start("train", TINY, "--epochs", "5000", "--device", "cpu", "--out", "stopped", folder=folder)
+    options = ("--epochs", "5000", "--device", "cpu", "--validation", "0", "--out", "stopped")
+    process = start("train", TINY, *options, folder=folder)
     assert process.stdout and process.stderr
     for line in process.stdout:
         if line.startswith("epoch    2/5000"):

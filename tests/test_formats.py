@@ -237,11 +237,12 @@ def test_arrays_of_the_other_byte_order_come_back_in_the_order_of_this_machine(
     tmp_path: Path, rng: np.random.Generator, dtype: str
 ) -> None:
     images = rng.standard_normal((5, 3, 4, 2)).astype(dtype)
-    np.savez(tmp_path / "set.npz", images=images, labels=np.array([1, 0, 2, 0, 1], ">i8"))
+    test = {"test_images": images[:1], "test_labels": np.array([1])}
+    np.savez(tmp_path / "set.npz", images=images, labels=np.array([1, 0, 2, 0, 1], ">i8"), **test)
     data = load(tmp_path / "set.npz")
-    np.testing.assert_array_equal(data.train.take(np.arange(4))[0], images[:4])
+    np.testing.assert_array_equal(data.train.take(np.arange(5))[0], images)
     assert data.train.take(np.arange(4))[0].dtype == images.dtype.newbyteorder("=")
-    assert data.train.labels.tolist() == [1, 0, 2, 0]
+    assert data.train.labels.tolist() == [1, 0, 2, 0, 1]
 
 
 def test_an_npz_of_other_names_is_told_with_what_it_holds(tmp_path: Path) -> None:

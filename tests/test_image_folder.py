@@ -55,10 +55,12 @@ def test_val_is_as_good_as_test(photos: Path, name: str) -> None:
     assert len(data.test) == 3 and data.note == ""
 
 
-def test_where_test_and_val_are_both_there_test_is_tested_on_and_the_note_says_so(photos: Path) -> None:
-    save(photos / "val/cow/0.jpg", np.zeros((3, 3), np.uint8))
+def test_where_test_and_val_are_both_there_each_is_what_it_says(photos: Path) -> None:
+    save(photos / "val/ant/0.jpg", np.zeros((6, 5), np.uint8))
+    save(photos / "valid/cow/0.jpg", np.zeros((3, 3), np.uint8))
     data = load(photos)
-    assert len(data.test) == 3 and data.note == "val left alone: test is tested on"
+    assert data.counted == "7 images to learn from, 1 to validate with, 3 to test on"
+    assert data.note == "valid left alone: val is used"
 
 
 def test_folders_that_are_called_otherwise_are_told(photos: Path) -> None:
@@ -80,19 +82,11 @@ def test_classes_may_be_called_as_a_part_of_a_data_set(tmp_path: Path) -> None:
 
 
 def test_classes_too_small_to_test_on_are_told(tmp_path: Path) -> None:
-    for number in range(8):
+    for number in range(2):
         save(tmp_path / "ab"[number % 2] / f"{number}.png", np.zeros((2, 2), np.uint8))
     message = refusal(tmp_path)
-    assert "no folder test, val, validation or valid; each fifth picture" in message and "no class has five" in message
-
-
-def test_without_a_test_folder_each_fifth_of_a_class_is_tested_on(tmp_path: Path) -> None:
-    for name, count in (("ant", 11), ("bee", 5)):
-        for number in range(count):
-            save(tmp_path / name / f"{number:02}.png", np.full((2, 2, 3), number, np.uint8))
-    data = load(tmp_path)
-    assert data.test.take(np.arange(3))[0][:, 0, 0, 0].tolist() == [4, 9, 4] and len(data.train) == 13
-    assert "each fifth picture of a class, 3 in all" in data.note
+    assert "no folder test, val, validation or valid; a fifth of each class" in message
+    assert "no class has two pictures" in message
 
 
 def test_pictures_of_other_sizes_need_a_size(photos: Path) -> None:

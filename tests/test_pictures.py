@@ -1,5 +1,6 @@
 """The pictures of runs and nets: nothing lies on other words or leaves them, and what they show is what there is."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +24,7 @@ from gpunet.report.rate_picture import draw_rates, plain
 from gpunet.report.tiles import GROUND
 from gpunet.train.history import History
 from gpunet.train.judge import Judged
-from gpunet.train.lr_find import RateTest, growing
+from gpunet.train.lr_find import RateTest, RateTests, growing
 from gpunet.train.metrics import EpochMetrics, StepMetrics
 
 RNG = np.random.default_rng(4)
@@ -76,6 +77,15 @@ def heat_maps(names: list[str], shape: tuple[int, int, int]) -> Figure:
 
 RATES = growing(1e-6, 10, 100)
 FALLING = RateTest("net", RATES, 2.3 - 1 / (1 + np.exp(-4 * np.log10(RATES / 1e-3))), 100, None)
+
+
+BOWL = RateTest("net", RATES, 2 + np.minimum(1, np.abs(np.log10(RATES / 0.05))), 100, None)
+
+
+def rates(*tests: RateTest) -> Figure:
+    return draw_rates(RateTests(tests))
+
+
 FIGURES: dict[str, Any] = {
     "curves": lambda: draw_curves([history()]),
     "curves of one epoch": lambda: draw_curves([history(epochs=1)]),
@@ -95,9 +105,12 @@ FIGURES: dict[str, Any] = {
     "mistakes of long names": lambda: mistakes(7, 3, [LONG] * 3),
     "one mistake": lambda: mistakes(1, 2, ["a", "b"]),
     "mistakes of wide names": lambda: mistakes(7, 1, ["W" * 30, "M" * 30, "W"]),
-    "rates": lambda: draw_rates(FALLING),
-    "rates in a narrow range": lambda: draw_rates(RateTest("net", growing(1e-3, 5e-3, 100), FALLING.losses, 100, None)),
-    "rates of nothing": lambda: draw_rates(RateTest("net", RATES, np.full(100, 2.0), 100, 10.0)),
+    "rates": lambda: rates(FALLING),
+    "rates of three tests": lambda: rates(
+        FALLING, replace(FALLING, rates=RATES[:80], losses=FALLING.losses[:80]), BOWL
+    ),
+    "rates in a narrow range": lambda: rates(RateTest("net", growing(1e-3, 5e-3, 100), FALLING.losses, 100, None)),
+    "rates of nothing": lambda: rates(RateTest("net", RATES, np.full(100, 2.0), 100, 10.0)),
     "heat maps": lambda: heat_maps([f"{LONG} {n}" for n in range(5)], (9, 9, 3)),
     "heat maps of a narrow picture": lambda: heat_maps(["W" * 30, "M" * 30], (30, 9, 1)),
     "filters of RGB": lambda: draw_filters(RNG.standard_normal((96, 11, 11, 3)), "conv1 of net"),
@@ -178,6 +191,17 @@ def test_runs_of_one_name_are_told_apart_by_the_folders_around_them() -> None:
     names = [f"x/{name}/run" for name in "ab"]
     assert legends(draw_curves([history(name) for name in names]))[2:] == ["a/run", "b/run"]
     assert legends(draw_curves([history("x/run"), history("x/run")]))[2:] == ["run", "run"]
+
+
+def test_runs_with_images_to_validate_with_show_these() -> None:
+    rows = history().epochs
+    moved = [replace(row, test_loss=None, test_accuracy=None, val_loss=row.test_loss, val_accuracy=0.5) for row in rows]
+    run = replace(history(), epochs=tuple(moved))
+    figure = draw_curves([run])
+    assert any(np.array_equal(line.get_ydata(), [row.test_loss for row in rows]) for line in figure.axes[0].lines)
+    assert legends(figure)[0] == "validation, after the epoch"
+    assert legends(draw_curves([run, history("b")]))[0] == "validation or test, after the epoch"
+    assert any("validation accuracy 50.00%" in text.get_text() for text in figure.texts)
 
 
 def test_the_legend_tells_of_the_lines_that_there_are() -> None:
@@ -289,8 +313,7 @@ def test_filters_of_few_maps_fill_the_width() -> None:
 
 
 def test_words_at_the_curve_of_rates_do_not_lie_on_it() -> None:
-    bowl = RateTest("net", RATES, 2 + np.minimum(1, np.abs(np.log10(RATES / 0.05))), 100, None)
-    figure = draw_rates(bowl)
+    figure = rates(BOWL)
     figure.canvas.draw()
     (axes,) = figure.axes
     curve = axes.transData.transform(axes.lines[1].get_xydata())
@@ -311,14 +334,20 @@ def test_of_many_names_some_are_taken_with_the_first_and_the_last() -> None:
     assert spread(names[:9], 48) == names[:9] and spread(names, 0) == []
 
 
-def test_a_range_test_in_words_and_numbers() -> None:
-    lines = rate_lines(FALLING)
-    assert any(line.startswith("steepest descent at 0.00") for line in lines)
-    assert lines[-1] == "does not diverge up to 10, in 100 steps"
-    found = rates_json(FALLING)
-    assert found["suggestion"] == pytest.approx(1e-3, rel=0.3) and len(found["rates"]) == len(found["losses"]) == 100
+def test_range_tests_in_words_and_numbers() -> None:
+    other = replace(BOWL, losses=np.roll(BOWL.losses, 3))
+    lines = rate_lines(RateTests((BOWL, other, BOWL)))
+    assert lines[-3].startswith("lowest loss at 0.0") and ", and it rises again at 0." in lines[-3]
+    assert lines[-2].startswith("a learning rate to begin with: 0.0") and ", the middle one of 0.0" in lines[-2]
+    assert lines[-1] == "does not diverge up to 10, in 300 steps"
+    assert rate_lines(RateTests((BOWL,)))[-2] == f"a learning rate to begin with: {plain(BOWL.suggestion or 0)}"
+    assert "it does not rise up to 10: a higher --most may show a better rate" in rate_lines(RateTests((FALLING,)))[-3]
+    found = rates_json(RateTests((BOWL, other)))
+    assert found["suggestion"] == pytest.approx((BOWL.suggestion + other.suggestion) / 2)  # type: ignore[operator]
+    assert [len(test[key]) for test in found["tests"] for key in ("rates", "losses", "smoothed")] == [100] * 6
+    assert found["tests"][0]["lowest"] == BOWL.lowest and found["diverged"] is None
     flat = RateTest("net", RATES[:60], np.full(60, 2.0), 100, 0.5)
-    assert rate_lines(flat)[-2:] == [
+    assert rate_lines(RateTests((flat,)))[-2:] == [
         "the loss falls at none of these rates; try others, or look at the data",
-        "diverges at 0.5, after 60 steps",
+        "diverges at 0.5; 60 steps in all",
     ]

@@ -71,7 +71,7 @@ def test_a_run_stopped_after_every_step_ends_in_the_same_bits(tmp_path: Path, op
 
 
 @pytest.mark.parametrize(
-    "schedule", [Plateau(patience=0, factor=0.5), Step(every=2), "constant"], ids=["plateau", "step", "constant"]
+    "schedule", [Plateau(wait=0, factor=0.5), Step(every=2), "constant"], ids=["plateau", "step", "constant"]
 )
 def test_schedules_go_on_where_they_were(tmp_path: Path, schedule: Any) -> None:
     made = planned()

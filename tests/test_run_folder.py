@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gpunet.data import Dataset
+from gpunet.data.draw import with_validation
 from gpunet.errors import DataError
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, read
 from gpunet.train.weights import load_weights, read_about
@@ -22,14 +24,17 @@ CALLS = "open", "fsync", "replace"
 """At which a run is killed here; killing it at every write of a checkpoint is another test's work."""
 
 
-def small_run(folder: Path, *, go_on: bool = False) -> None:
-    """Two epochs of two steps, the second of which is the better one."""
-    train(folder, planned(), data=images(6), epochs=2, schedule="constant", warmup=0, go_on=go_on)
+TESTED, VALIDATED = images(6), with_validation(images(9), 3, seed=1)
 
 
-def goes_on(folder: Path) -> None:
+def small_run(folder: Path, *, data: Dataset = TESTED, go_on: bool = False) -> None:
+    """Two epochs of two steps; judged by the test the second is the better one, by the validation part the first."""
+    train(folder, planned(), data=data, epochs=2, schedule="constant", warmup=0, go_on=go_on)
+
+
+def goes_on(folder: Path, data: Dataset = TESTED) -> None:
     """Go on with a run, or begin anew where it was stopped before its first checkpoint."""
-    small_run(folder, go_on=(folder / LAST).exists() or (folder / PREVIOUS).exists())
+    small_run(folder, data=data, go_on=(folder / LAST).exists() or (folder / PREVIOUS).exists())
 
 
 def left(folder: Path) -> object:
@@ -84,18 +89,22 @@ def test_a_run_killed_at_any_call_is_whole_once_it_has_gone_on(tmp_path: Path) -
         assert left(tmp_path / str(at)) == wanted, f"killed at call {at}"
 
 
-def test_a_run_whose_disk_was_full_at_any_call_is_whole_once_it_has_gone_on(tmp_path: Path) -> None:
-    small_run(tmp_path / "whole")
+@pytest.mark.parametrize(("data", "kept"), [(TESTED, 2), (VALIDATED, 1)], ids=["tested", "validated"])
+def test_a_run_whose_disk_was_full_at_any_call_is_whole_once_it_has_gone_on(
+    tmp_path: Path, data: Dataset, kept: int
+) -> None:
+    small_run(tmp_path / "whole", data=data)
     wanted = left(tmp_path / "whole")
+    assert read_about(tmp_path / "whole" / "weights.safetensors")["epoch"] == kept
     tried, at = 0, 0
     while tried == at:
         folder, faults = tmp_path / str(at), Faults(at, failing(errno.ENOSPC))
         with pytest.MonkeyPatch.context() as patch, suppress(DataError):
             patch.setattr("tests.test_checkpoint.CALLS", CALLS)
             faults.put_in(patch)
-            small_run(folder)
+            small_run(folder, data=data)
         tried += len(faults.calls) > at
-        goes_on(folder)
+        goes_on(folder, data)
         assert left(folder) == wanted, f"full at {faults.calls[-1]} {at}"
         at += 1
     assert tried > 50

@@ -131,7 +131,7 @@ def test_profile_runs_the_plan_of_train(run: Run) -> None:
 
 
 def test_learning_rates_are_tested_of_what_train_trains(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, data = load_config("net.toml"), load_data("images.npz", shape=(8, 8, 1), classes=10)
+    config, data = load_config("net.toml"), load_data("images.npz", shape=(8, 8, 1), classes=10, validation="10%")
     plans: list[Plan] = []
 
     def watched(model: Model, *arguments: Any, **options: Any) -> RateTest:
@@ -139,12 +139,14 @@ def test_learning_rates_are_tested_of_what_train_trains(run: Run, monkeypatch: p
         return lr_find(model, *arguments, **options)
 
     monkeypatch.setattr("gpunet.train.lr_find.lr_find", watched)
-    found = read(run("lr-find", "net.toml", "--steps", 20, "--json"))
+    found = read(run("lr-find", "net.toml", "--steps", 20, "--repeats", 1, "--json"))["tests"][0]
     planned = read(run("plan", "net.toml", "--json"))
     assert (plans[0].arena_bytes, list(plans[0].ways.names)) == (planned["arena_bytes"], ["micro-batches"])
     with Model(config.net, 60, "cpu", optimizer=LEARNING, plan=plans[0]) as model:
         assert found["losses"] == lr_find(model, data, steps=20).losses.tolist()
-    other = read(run("lr-find", "net.toml", "--clip-norm", 1e-3, "--freeze", "conv2", "--steps", 20, "--json"))
+    other = read(run("lr-find", "net.toml", "--clip-norm", 1e-3, "--freeze", "conv2", "--steps", 20, "--json"))[
+        "tests"
+    ][0]
     assert (plans[1].frozen, other["losses"] == found["losses"]) == (("conv2",), False)
 
 
@@ -155,7 +157,7 @@ def test_learning_rates_are_tested_from_the_weights_that_train_starts_from(run: 
     result = run("lr-find", "tuned.toml", "--steps", 20)
     assert result.exit_code == 0 and "kept from run/weights.safetensors: conv1, conv2, fc1, fc2\n" in result.stdout
     tuned, anew = (read(run("lr-find", file, "--steps", 20, "--json")) for file in ("tuned.toml", "roomy.toml"))
-    assert tuned["losses"][0] < anew["losses"][0]
+    assert tuned["tests"][0]["losses"][0] < anew["tests"][0]["losses"][0]
 
 
 def test_every_command_refuses_to_freeze_all(run: Run) -> None:

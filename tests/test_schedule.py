@@ -93,14 +93,16 @@ def row(value: float) -> EpochMetrics:
     return EpochMetrics(1, value, value, value, value, 0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("metric", "mode"), [("test_loss", "min"), ("train_loss", "min"), ("test_accuracy", "max")])
-@pytest.mark.parametrize("patience", [0, 2])
-def test_a_plateau_is_pytorchs(metric: str, mode: str, patience: int) -> None:
+@pytest.mark.parametrize(
+    ("metric", "mode"), [("test_loss", "min"), ("val_loss", "min"), ("train_loss", "min"), ("val_accuracy", "max")]
+)
+@pytest.mark.parametrize("wait", [0, 2])
+def test_a_plateau_is_pytorchs(metric: str, mode: str, wait: int) -> None:
     values = [0.9, 0.8, 0.8, 0.79999, 0.81, 0.7, 0.7, 0.9, 0.7, 0.7, 0.7, 0.69, 0.69, 0.69, 0.69, 0.69, 0.69, 0.69]
-    what = Plateau(metric, factor=0.5, patience=patience, least_rate=0.02)  # type: ignore[arg-type]
+    what = Plateau(metric, factor=0.5, wait=wait, least_rate=0.02)  # type: ignore[arg-type]
     ours = Rates(what, RATE, epochs=len(values), steps_per_epoch=EACH)
     rule = optimizer()
-    other = peer.ReduceLROnPlateau(rule, mode, factor=0.5, patience=patience, min_lr=0.02)  # type: ignore[arg-type]
+    other = peer.ReduceLROnPlateau(rule, mode, factor=0.5, patience=wait, min_lr=0.02)  # type: ignore[arg-type]
     seen = set()
     for epoch, value in enumerate(values):
         assert {ours(epoch * EACH + step) for step in range(EACH)} == {rule.param_groups[0]["lr"]}
@@ -136,7 +138,7 @@ def test_every_setting_of_a_schedule_can_stand_in_a_config() -> None:
         ('schedule = "exponential"\ngamma = 1', Exponential(1.0)),
         ('schedule = "cosine"\nleast_rate = 1e-4', Cosine(1e-4)),
         (
-            'schedule = "plateau"\nmetric = "test_accuracy"\nfactor = 0.3\npatience = 4',
+            'schedule = "plateau"\nmetric = "test_accuracy"\nfactor = 0.3\nwait = 4',
             Plateau("test_accuracy", 0.3, 4),
         ),
         ("", Constant()),
@@ -165,8 +167,8 @@ def test_a_config_says_a_schedule_and_keeps_it(tmp_path: Path, text: str, made: 
         ('schedule = "cosine"\ngamma = 0.5', "line 4: the schedule cosine has no gamma; it has least_rate"),
         ("gamma = 0.5", "line 3: the schedule constant has no gamma; it has no settings"),
         ('schedule = "exponential"\ngamma = 0', "gamma must be a number above 0, at most 1; got 0"),
-        ('schedule = "plateau"\nmetric = "loss"', "metric must be one of test_loss, test_accuracy, train_loss"),
-        ('schedule = "plateau"\npatience = -1', "patience must be"),
+        ('schedule = "plateau"\nmetric = "loss"', "metric must be one of val_loss, val_accuracy, train_loss"),
+        ('schedule = "plateau"\nwait = -1', "wait must be"),
         ('warmup = "2 days"', 'warmup must be a length like "500 steps" or "2 epochs"; got \'2 days\''),
         ("warmup = -1", "warmup must be a length"),
         ("warmup = true", "warmup must be a length"),

@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 from gpunet.cli.app import app
 from gpunet.data import digits
-from gpunet.train.history import read_history
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> DROPOUT -> FC-10"
@@ -64,7 +63,7 @@ def test_curves_of_one_run_and_of_two(run: Run, trained: Path, tmp_path: Path) -
 
 def test_confusion_says_what_the_run_measured(run: Run, trained: Path) -> None:
     said = drew(run("show", "confusion", trained, "--device", "cpu"), "confusion.png").splitlines()
-    accuracy = read_history(trained).epochs[-1].test_accuracy
+    accuracy = json.loads((trained / "test.json").read_text())["test_accuracy"]
     assert said[0] == f"{round(accuracy * 360)} of 360 test images right, {accuracy:.2%}"
     counts = [int(line.rpartition(": ")[2]) for line in said[1:-1]]
     assert len(counts) == 5 and counts == sorted(counts, reverse=True)
@@ -122,7 +121,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("name", "tested"), [("colour", 6), ("three", 8)])
 def test_data_and_settings_are_those_of_the_run(run: Run, others: Path, name: str, tested: int) -> None:
-    accuracy = read_history(others / name).epochs[-1].test_accuracy
+    accuracy = json.loads((others / name / "test.json").read_text())["test_accuracy"]
     right = f"{round(accuracy * tested)} of {tested} test images right"
     for command in ("confusion", "mistakes"):
         said = drew(run("show", command, others / name, "--device", "cpu", "--out", "x.png"), "x.png")
@@ -197,11 +196,11 @@ def test_without_matplotlib_the_message_says_how_to_get_it(trained: Path, tmp_pa
 
 
 def test_lr_find_prints_a_suggestion_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
-    arguments = ("lr-find", "vgg_digits", "--steps", 60, "--device", "cpu")
+    arguments = ("lr-find", "vgg_digits", "--steps", 60, "--repeats", 2, "--device", "cpu")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert any(line.startswith("steepest descent at ") for line in lines)
+    assert lines[-2].startswith("a learning rate to begin with: 0.0") and ", the middle one of " in lines[-2]
     assert lines[-1].startswith("diverges at ")
     assert not list(tmp_path.iterdir())
     assert run(*arguments).stdout == result.stdout
@@ -212,7 +211,7 @@ def test_lr_find_draws_and_prints_json(run: Run) -> None:
     result = run("lr-find", TINY, "--steps", 30, "--most", "1e-3", "--device", "cpu", "--plot", "rates.png", "--json")
     found = json.loads(drew(result, "rates.png"))
     assert found["diverged"] is None and found["net"] == "net"
-    assert len(found["rates"]) == len(found["losses"]) == len(found["smoothed"]) == 30
+    assert [len(test[key]) for test in found["tests"] for key in ("rates", "losses", "smoothed")] == [40] * 9
 
 
 def test_lr_find_refuses_what_makes_no_sense(run: Run) -> None:

@@ -226,7 +226,9 @@ def test_a_run_folder_holds_config_plan_metrics_and_the_weights_of_the_last_epoc
     assert {name: values.tobytes() for name, values in stored.items()} == weights
     with safe_open(tmp_path / "weights.safetensors", "np") as file:
         about = json.loads(file.metadata()["gpunet"])
+    entered = about.pop("entered")
     assert about == {"net": net.name, "epoch": 3, "config": dump_net(net), "classes": [], "white": 255}
+    assert entered == {"dtype": "uint8", "least": 0.0, "most": data.train.images.max() / 255}  # type: ignore[attr-defined]
     assert keep.saved_epoch == 3 and "weights after epoch 3" in keep.describe()
 
 

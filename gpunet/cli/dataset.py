@@ -1,5 +1,6 @@
 """The data set that a command uses, as the training part of a config says it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 def dataset_of(net: "Net", told: "TrainConfig") -> "Dataset":
     """The data that `told` asks for. Raises DataError where the net cannot use them."""
     from gpunet.data import load
+    from gpunet.net.config import VALIDATION
 
     dataset = load(
         told.data,
@@ -21,6 +23,7 @@ def dataset_of(net: "Net", told: "TrainConfig") -> "Dataset":
         seed=told.seed,
         size=told.size,
         skip_broken=told.skip_broken,
+        validation=VALIDATION if told.validation is None else told.validation,
     )
     dataset.require(net.image.shape, net.classes)
     return dataset
@@ -33,7 +36,16 @@ def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":
     """
     dataset = dataset_of(config.net, config.train)
     if tell:
-        typer.echo(f"{dataset.name}: {len(dataset.train):,} images to learn from, {len(dataset.test):,} to test on")
+        typer.echo(f"{dataset.name}: {dataset.counted}")
     if tell and dataset.note:
         typer.echo(dataset.note)
+    if tell and dataset.white != 255 and not config.scale_said:
+        typer.echo(f"white is {dataset.white} there, so a pixel p enters the net as p/{dataset.white}")
     return dataset
+
+
+def anywhere(data: str) -> str:
+    """What --data says, such that it says the same in another folder."""
+    from gpunet.data.find import NAMES
+
+    return data if data in NAMES else str(Path(data).absolute())

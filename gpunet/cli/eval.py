@@ -8,20 +8,23 @@ import typer
 from gpunet.cli import options
 
 if TYPE_CHECKING:
-    from gpunet.data import AnySplit
+    from gpunet.data import AnySplit, Dataset
 
 
 class Which(StrEnum):
     """Which images of a data set."""
 
     test = "test"
+    validation = "validation"
     train = "train"
 
 
 def evaluate(
     weights: options.WeightsFile,
     data: options.Data = None,
-    split: Annotated[Which, typer.Option(help="The images to test on, or those to learn from.")] = Which.test,
+    split: Annotated[
+        Which, typer.Option(help="The images to test on, those to validate with, or those to learn from.")
+    ] = Which.test,
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
@@ -48,10 +51,9 @@ def evaluate(
     config, values = open_weights(path, net)
     told = asked(path, data, size, skip_broken)
     names, dataset = data_of(config.net, path, told)
-    images: AnySplit = dataset.test if split == Which.test else dataset.train
+    images, words = _split(dataset, split)
     most = min(told.batch if batch is None else batch, len(images))
     made = scoring_plan(config.net, most, device, budget)
-    words = "to test on" if split == Which.test else "to learn from"
     if not json:
         show(cost_line(made), f"{dataset.name}: {len(images):,} images {words}", *dataset.note.splitlines())
     with scoring_model(config.net, made, values) as model, working("testing") as say:
@@ -69,3 +71,14 @@ def evaluate(
         typer.echo(as_text(about | evaluation_json(found, names)))
     else:
         show(*evaluation_parts(found, names))
+
+
+def _split(dataset: "Dataset", which: Which) -> "tuple[AnySplit, str]":
+    """The images that are meant, and what they are for in words. Raises DataError where there are none."""
+    from gpunet.errors import DataError
+
+    words = {Which.test: "to test on", Which.validation: "to validate with", Which.train: "to learn from"}[which]
+    found = next((split for split, purpose in dataset.splits if purpose == words), None)
+    if found is None:
+        raise DataError(f"{dataset.name} has no images {words}")
+    return found, words

@@ -1,23 +1,37 @@
 """`gpunet lr-find`: at which learning rates a net learns, and where it diverges."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpunet.cli import options
 from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import open_dataset
+from gpunet.cli.suiting import require_suited, with_scale
 from gpunet.cli.trained import quiet
+
+if TYPE_CHECKING:
+    from gpunet.data import Dataset
+    from gpunet.memory.plan import Plan
+    from gpunet.net.config import TrainConfig
+    from gpunet.net.net import Net
+    from gpunet.train.lr_find import RateTest
 
 
 def lr_find(
     net: options.Net,
     data: options.Data = None,
-    least: Annotated[float, typer.Option(help="The rate of the first step.")] = 1e-6,
+    least: Annotated[float, typer.Option(help="The rate of the first step.")] = 1e-5,
     most: Annotated[float, typer.Option(help="The rate of the last step, if the loss does not diverge before.")] = 10.0,
-    steps: Annotated[int, typer.Option(help="Steps, each at a higher rate by one factor.")] = 200,
+    steps: Annotated[
+        int, typer.Option(help="Steps of a test, each at a higher rate by one factor; made whole epochs.")
+    ] = 500,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=100, help="Tests, each from other weights and in another order.")
+    ] = 3,
     batch: options.Batch = None,
     device: options.DeviceOrAuto = options.AUTO,
     seed: Annotated[
@@ -26,6 +40,9 @@ def lr_find(
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
+    scale: options.Scale = None,
+    shift: options.Shift = None,
+    spare_outputs: options.SpareOutputs = None,
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     plot: Annotated[
@@ -40,18 +57,15 @@ def lr_find(
 
     Exit code 1 if it does not fit, 2 for a mistake.
     """
-    from gpunet.model.model import Model
     from gpunet.report.console import working
-    from gpunet.train.lr_find import growing
-    from gpunet.train.lr_find import lr_find as test
-    from gpunet.train.start import start_from_weights
+    from gpunet.train.lr_find import RateTests, growing, whole_epochs
 
     growing(least, most, steps)  # mistakes are told before the work
     if plot is not None:
         from gpunet.report.canvas import check_plot
 
         check_plot(plot)
-    config = options.read_net(net)
+    config = with_scale(options.read_net(net), data, scale, shift)
     told = options.training(
         config,
         data=data,
@@ -60,27 +74,29 @@ def lr_find(
         optimizer=optimizer,
         freeze=freeze,
         clip_norm=clip_norm,
+        spare_outputs=spare_outputs,
         size=size,
         skip_broken=skip_broken,
     )
     made = affordable_plan(config.net, told.batch, device, told.budget, **options.train_settings(told))
     dataset = open_dataset(replace(config, train=told), tell=not json)
+    require_suited(config.net, dataset, told)
     quiet()
-    with Model(config.net, device=made.device, optimizer=told.learning, seed=told.seed, plan=made) as model:
-        if told.weights is not None:
-            started = start_from_weights(model, told)
-            if not json:
-                typer.echo("\n".join(started))
-        with working("testing learning rates") as say:
-            found = test(
-                model,
+    count = whole_epochs(steps, len(dataset.train), told.batch)
+    with working("testing learning rates") as say:
+        tests = [
+            _test(
+                config.net,
+                made,
+                told.changed(seed=told.seed + number),
                 dataset,
-                least=least,
-                most=most,
-                steps=steps,
-                seed=told.seed,
-                watch=lambda step, loss: say(f"testing learning rates: step {step:,} of {steps:,}, loss {loss:.4f}"),
+                (least, most, count),
+                say,
+                tell=not (json or number),
             )
+            for number in range(repeats)
+        ]
+    found = RateTests(tuple(tests))
     if plot is not None:
         from gpunet.report.canvas import save
         from gpunet.report.rate_picture import draw_rates
@@ -96,3 +112,38 @@ def lr_find(
 
         for line in rate_lines(found):
             typer.echo(line)
+
+
+def _test(
+    net: "Net",
+    made: "Plan",
+    told: "TrainConfig",
+    dataset: "Dataset",
+    rates: tuple[float, float, int],
+    say: Callable[[str], None],
+    *,
+    tell: bool,
+) -> "RateTest":
+    """A test from fresh weights, or from those that training would start from; `rates`: first, last, and how many.
+
+    `say`   what a screen is to show meanwhile;  `tell`  whether to print what the weights are
+    """
+    from gpunet.model.model import Model
+    from gpunet.train.lr_find import lr_find as test
+    from gpunet.train.start import start_from_weights
+
+    least, most, steps = rates
+    with Model(net, device=made.device, optimizer=told.learning, seed=told.seed, plan=made) as model:
+        if told.weights is not None:
+            started = start_from_weights(model, told)
+            if tell:
+                typer.echo("\n".join(started))
+        return test(
+            model,
+            dataset,
+            least=least,
+            most=most,
+            steps=steps,
+            seed=told.seed,
+            watch=lambda step, loss: say(f"testing learning rates: step {step:,} of {steps:,}, loss {loss:.4f}"),
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
 
@@ -82,6 +83,16 @@ Width = Annotated[
 ]
 Input = Annotated[
     str | None, typer.Option(help="Another input volume, like 32x32x3.", metavar="HxWxD", show_default=False)
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="A pixel p enters the net as p*scale + shift; default: what the net's config says, else 1/white.",
+        show_default=False,
+    ),
+]
+Shift = Annotated[
+    float | None, typer.Option(help="See --scale; default: what the net's config says, else 0.", show_default=False)
 ]
 Batch = Annotated[
     int | None,
@@ -178,6 +189,36 @@ SkipBroken = Annotated[
         show_default=False,
     ),
 ]
+Validation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PART",
+        help="Images of those to learn from by which the best epoch is chosen, like 10% or 200; 0: by the test images, "
+        "which is no measure then. Default: what the net's config says, else 10%.",
+        show_default=False,
+    ),
+]
+Patience = Annotated[
+    str | None,
+    typer.Option(
+        help='End the run where so many epochs, or "5000 steps", bring nothing better; default: as the config says.',
+        show_default=False,
+    ),
+]
+MinDelta = Annotated[
+    float | None,
+    typer.Option(
+        help="An epoch is better only by more than this in accuracy, like 0.001; with --patience.", show_default=False
+    ),
+]
+SpareOutputs = Annotated[
+    bool | None,
+    typer.Option(
+        "--spare-outputs/--no-spare-outputs",
+        help="Let a net tell apart more classes than the data have.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -211,10 +252,15 @@ def read_net(text: str, width: float | None = None, input: str | None = None) ->
     Raises ConfigError for an empty one, too: a shell variable that was not set.
     """
     from gpunet.net.config import load_config
+    from gpunet.net.net import depth_last
 
     if not text.strip():
         raise ConfigError("no net was given; give a shipped name like vgg16, a .toml file or a pattern")
-    return resized(load_config(text), width, input)
+    config = resized(load_config(text), width, input)
+    if meant := depth_last(config.net.input):
+        given = config.net.input
+        complain(f"the input {given} would be {given.D} maps deep; did you mean {meant}? The depth comes last")
+    return config
 
 
 def resized(config: "Config", width: float | None, input: str | None) -> "Config":

@@ -11,6 +11,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import MISTAKE, complain
+from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def predict(
     config, values = open_weights(path, net)
     require_maps(config.net.image.D)
     names = class_names(path, config.net.classes)
+    tell_of_values(config.net, path)
     pictures = find_pictures(_listed(images))
     most = min((training_of(path) or TrainConfig()).batch if batch is None else batch, len(pictures))
     made = scoring_plan(config.net, most, device, budget)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpunet.cli import options
+from gpunet.cli.suiting import tell_of_values
 from gpunet.cli.trained import asked, data_of, quiet, scoring_model, scoring_plan
 from gpunet.errors import ConfigError, DataError
 
@@ -222,6 +223,7 @@ def _picture(net: "Net", path: Path, image: str, size: str | None) -> "np.ndarra
         raise DataError("no image was given; give a picture, or the number of a test image")
     H, W, D = net.image.shape
     require_maps(D)
+    tell_of_values(net, path)
     picture = read_picture(Path(image), parse_size(size) if size else None)
     if picture.shape[:2] != (H, W):
         found = "x".join(map(str, picture.shape[:2]))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from gpunet.cli import options
+from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError
 
 MAPS = 3
@@ -61,6 +62,7 @@ def slide(
     path = weights_file(weights)
     config, values = open_weights(path, net)
     names = class_names(path, config.net.classes)
+    tell_of_values(config.net, path)
     chosen = [_class(word, names) for word in label or ()]
     picture = read_scaled(image, scale, config.net.input.D)
     sweep = plan_sweep(config.net, picture.shape, stride)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunet.cli import options
+from gpunet.cli.suiting import with_scale
 from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def starting_config(
     classes: int | None,
     width: float | None,
     input: str | None,
+    scale: float | None,
+    shift: float | None,
     data: str | None,
 ) -> "Config":
     """The config to train with, `data` aside; the options are those of the command line.
@@ -26,12 +29,13 @@ def starting_config(
     Raises ConfigError where too little or too much is said.
     """
     changes = {"--weights": weights, "--classes": classes, "--width": width, "--input": input}
+    changes |= {"--scale": scale, "--shift": shift}
     if resume is not None:
         return _of_run(net, resume, {**changes, "--out": out})
     config = _of_net(net, weights, width, input, data)
     if classes is not None:
         config = _with_classes(config, classes)
-    return config
+    return with_scale(config, data, scale, shift)
 
 
 def _of_run(net: str | None, resume: Path, given: "dict[str, object]") -> "Config":

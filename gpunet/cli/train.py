@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.dataset import open_dataset
+from gpunet.cli.dataset import anywhere, open_dataset
 from gpunet.cli.guard import complain
+from gpunet.cli.outcome import tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config
+from gpunet.cli.suiting import require_suited, tell_of_seed, tell_of_values
 from gpunet.cli.trained import quiet, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.optimize.schedules import SCHEDULES
@@ -64,6 +66,10 @@ def train(
     warmup: Annotated[
         str | None, typer.Option(help='How long the rate rises at first, like 500 or "2 epochs".', show_default=False)
     ] = None,
+    validation: options.Validation = None,
+    patience: options.Patience = None,
+    min_delta: options.MinDelta = None,
+    spare_outputs: options.SpareOutputs = None,
     checkpoint_every: Annotated[
         str | None,
         typer.Option(help='Checkpoints within an epoch, too: every 1000 steps or "30 minutes".', show_default=False),
@@ -88,6 +94,8 @@ def train(
     ] = None,
     width: options.Width = None,
     input: options.Input = None,
+    scale: options.Scale = None,
+    shift: options.Shift = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = None,
@@ -113,7 +121,7 @@ def train(
         tensorboard = _can_go_on(resume / FOLDER)
     if out is not None:
         require_no_run(out)
-    config = starting_config(net, resume, out, weights, classes, width, input, data)
+    config = starting_config(net, resume, out, weights, classes, width, input, scale, shift, data)
     told = options.training(
         config,
         epochs=epochs,
@@ -129,6 +137,10 @@ def train(
         clip_norm=clip_norm,
         schedule=schedule,
         warmup=warmup,
+        validation=validation,
+        patience=patience,
+        min_delta=min_delta,
+        spare_outputs=spare_outputs,
         checkpoint_every=checkpoint_every,
         without=without,
         max_cost=max_cost,
@@ -169,10 +181,7 @@ def _can_go_on(events: Path) -> bool:
 
 def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
     """The same, its paths such that they say the same in another folder."""
-    from gpunet.data.find import NAMES
-
-    data = told.data if told.data in NAMES else str(Path(told.data).absolute())
-    return told.changed(data=data, weights=told.weights and str(Path(told.weights).absolute()))
+    return told.changed(data=anywhere(told.data), weights=told.weights and str(Path(told.weights).absolute()))
 
 
 def _device_of(run: Path) -> str:
@@ -207,12 +216,23 @@ def _run(
 
     told = config.train
     dataset = open_dataset(config)
+    require_suited(config.net, dataset, told)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
     with _model(config, made, settings, graph=graph) as model:
-        trainer = Trainer(model, dataset, epochs=told.epochs, seed=told.seed, schedule=told.shape, warmup=warmup)
+        trainer = Trainer(
+            model,
+            dataset,
+            epochs=told.epochs,
+            seed=told.seed,
+            schedule=told.shape,
+            warmup=warmup,
+            patience=told.early_stop,
+        )
         if resume is None and told.weights is not None:
             typer.echo("\n".join(start_from_weights(model, told)))
             tell_of_white(dataset, Path(told.weights))
+            tell_of_values(config.net, Path(told.weights), dataset)
+            tell_of_seed(told, Path(told.weights))
         path = resume or open_folder(out, config.net.name)
         with held(path):
             if resume is None:
@@ -237,7 +257,7 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
 
     if trainer.finished:
         folder.finish(trainer)
-        typer.echo(f"{folder.path} {_finished(trainer)}; {folder.describe()}")
+        tell_finished(trainer, folder)
         return
     stop, screen = Stop(), Screen()
     events = folder.path / FOLDER
@@ -245,8 +265,8 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
     trainer.watchers = (folder, *boards, screen, stop)
     typer.echo(f"the run is kept in {folder.path}")
     with stop, _kept(folder, boards), screen:
-        last = trainer.run()[-1]
-    typer.echo(f"test accuracy {last.test_accuracy:.2%} after epoch {last.epoch}; {folder.describe()}")
+        trainer.run()
+    tell_outcome(trainer, folder)
 
 
 def _model(config: "Config", made: "Plan", settings: dict[str, Any], *, graph: bool) -> "Model":
@@ -280,14 +300,6 @@ def _go_on(trainer: "Trainer", folder: Path) -> None:
     for line in resume(trainer, checkpoint):
         complain(f"the run ends in other bits than if it had not been stopped: {line}")
     typer.echo(f"going on from {checkpoint.path}, after step {trainer.model.steps:,}")
-
-
-def _finished(trainer: "Trainer") -> str:
-    """What is to be said of a run whose epochs are all done."""
-    done = trainer.epoch - 1
-    if done == trainer.epochs and trainer.step == 0:
-        return f"has finished its {done} epochs: nothing is left to do"
-    return f"has gone on beyond {trainer.epochs} epochs, into epoch {trainer.epoch}: nothing is left to do"
 
 
 def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, Any]) -> "Plan":

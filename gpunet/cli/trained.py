@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import dataset_of
 from gpunet.cli.guard import complain
+from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def asked(path: Path, data: str | None, size: str | None, skip_broken: bool | No
     """
     told = training_on(path, data)
     if data is not None:
-        told = replace(told, data=data, size=None, skip_broken=False)
+        told = replace(told, data=data, size=None, skip_broken=False, validation=None)
     given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
     return replace(told, **{name: value for name, value in given.items() if value is not None})
 
@@ -69,6 +70,7 @@ def data_of(net: "Net", path: Path, told: "TrainConfig") -> "tuple[list[str], Da
 
     dataset = with_white(dataset_of(net, told), white_of(path))
     tell_of_white(dataset, path)
+    tell_of_values(net, path, dataset)
     known = known_names(path, net.classes)
     if known and dataset.classes:
         _require_names(dataset, net, known)

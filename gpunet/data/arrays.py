@@ -13,12 +13,15 @@ from typing import IO
 
 import numpy as np
 
-from gpunet.data.dataset import Dataset, Split, last_fifth
+from gpunet.data.dataset import Dataset, Split
+from gpunet.data.draw import with_test
 from gpunet.data.raw import DEFLATE_RATIO, clean_name, opened, read_names_of
 from gpunet.errors import DataError
 
 WAY_OUT = "write one with numpy.savez(path, images=..., labels=...)"
-NAMES = ("images", "labels", "test_images", "test_labels")
+PARTS = {"": "to learn from", "val_": "to validate with", "test_": "to test on"}
+"""What the names of its arrays begin with, `images` and `labels`, and what a part of a data set is for."""
+NAMES = tuple(f"{part}{what}" for part in PARTS for what in ("images", "labels"))
 WHITE = "white"
 MOST_HEADER_BYTES = 10_000
 """What NumPy itself reads of a header."""
@@ -29,27 +32,39 @@ HEADER = re.compile(
 )
 
 
-def load_npz(path: str | Path) -> Dataset:
-    """The data set in an .npz file: `images`, `labels`, perhaps `test_images`, `test_labels`, perhaps `white`.
+def load_npz(path: str | Path, seed: int = 0) -> Dataset:
+    """The data set in an .npz file: `images`, `labels`, perhaps the same of `test_` and of `val_`, perhaps `white`.
 
     images  (n, H, W, D) or (n, H, W), uint8, float32 or float64;  labels  (n,) integers from 0
     white   an integer from 1 to 255, the value of a white pixel in uint8 images; without it 255
-    Without a test pair the last fifth is tested on; the data set's note says so.
+    Without a test pair a fifth of each class, drawn by `seed`, is tested on; the data set's note says so. A val pair is
+    to validate with.
     Raises DataError, naming the file, where it cannot be read or does not hold that.
     """
     path = Path(path)
     with _readers(path) as readers:
         arrays = {name: read() for name, read in readers.items() if name in (*NAMES, WHITE)}
-    return _dataset(path, arrays, readers)
+    return _dataset(path, arrays, readers, seed)
 
 
-def load_npy(folder: Path) -> Dataset:
+def load_npy(folder: Path, seed: int = 0) -> Dataset:
     """The data set in a folder with images.npy, labels.npy and perhaps the others of `load_npz`, as there."""
     paths = {name: folder / f"{name}.npy" for name in (*NAMES, WHITE)}
     arrays = {name: read_npy(path) for name, path in paths.items() if path.exists()}
-    data = _dataset(folder, arrays, arrays)
+    data = _dataset(folder, arrays, arrays, seed)
     names = read_names_of(folder / "class_names.txt", data.train.labels, data.test.labels)
     return replace(data, classes=names)
+
+
+def white_in(path: Path) -> int:
+    """The value of white that an .npz file, or a folder of .npy files, says; 255 where it says none that is good."""
+    try:
+        if path.is_dir():
+            return _white(read_npy(path / f"{WHITE}.npy"), {})
+        with _readers(path) as readers:
+            return _white(readers[WHITE](), {}) if WHITE in readers else 255
+    except DataError:
+        return 255
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -155,15 +170,17 @@ def _check_beginning(path: Path, beginning: bytes) -> None:
         raise DataError(f"{path} is no .npz file; {WAY_OUT}")
 
 
-def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str]) -> Dataset:
+def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str], seed: int) -> Dataset:
     """The data set of these arrays; `there` are the names of all that `path` holds."""
-    tested = "test_images" in arrays or "test_labels" in arrays
-    for name in NAMES if tested else NAMES[:2]:
+    said = [part for part in PARTS if not part or {f"{part}images", f"{part}labels"} & set(arrays)]
+    for name in [f"{part}{what}" for part in said for what in ("images", "labels")]:
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}; it holds {_listed(there)}; {WAY_OUT}")
     try:
-        train = _split(arrays, "")
-        data = Dataset(path.name, train, _split(arrays, "test_")) if tested else last_fifth(path.name, train)
+        train, validation, test = (_split(arrays, part) if part in said else None for part in PARTS)
+        assert train is not None  # it is always looked for
+        data = Dataset(path.name, train, test) if test else with_test(path.name, train, seed)
+        data = replace(data, validation=validation)
         return replace(data, white=_white(arrays[WHITE], arrays)) if WHITE in arrays else data
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -179,7 +196,7 @@ def _white(values: np.ndarray, arrays: dict[str, np.ndarray]) -> int:
     if values.dtype.kind not in "iu" or values.size != 1 or not 1 <= (white := int(values.item())) <= 255:
         shown = values.item() if values.size == 1 else f"{values.dtype} of shape {values.shape}"
         raise DataError(f"white must be one integer from 1 to 255; got {shown}")
-    for name in ("images", "test_images"):
+    for name in (f"{part}images" for part in PARTS):
         if name in arrays and arrays[name].dtype == np.uint8 and (brightest := arrays[name].max()) > white:
             raise DataError(f"white is {white}, but {name} have values up to {brightest}")
     return white

@@ -1,6 +1,7 @@
-"""What a data set is: two splits of images with labels."""
+"""What a data set is: splits of images with labels, to learn from, to test on, and perhaps to choose by."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -60,12 +61,48 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """What a run learns from and is tested on.
+class Part:
+    """The images of a split at some indices; nothing is copied before it is asked for."""
 
-    `note`      what a reader of the results should know of the split
-    `classes`   the name of each label, from 0; empty where they have none
-    `white`     the value of a white pixel, where images are uint8
+    whole: AnySplit
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int32."""
+        return np.asarray(self.whole.labels[self.indices])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, D of each image."""
+        return self.whole.shape
+
+    @property
+    def resizes(self) -> bool:
+        """Whether another size can be had."""
+        return self.whole.resizes
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (len(indices), H, W, D) and labels (len(indices),) at these indices of the part, as copies."""
+        return self.whole.take(self.indices[indices])
+
+
+def in_memory(split: AnySplit) -> bool:
+    """Whether images are there already: none is read from a disk or made anew."""
+    return isinstance(split, Split) or (isinstance(split, Part) and in_memory(split.whole))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run learns from, is tested on, and perhaps chooses its best weights by.
+
+    `note`        what a reader of the results should know of the split
+    `classes`     the name of each label, from 0; empty where they have none
+    `white`       the value of a white pixel, where images are uint8
+    `validation`  images that are neither learnt from nor tested on; None: there are none
     """
 
     name: str
@@ -74,13 +111,32 @@ class Dataset:
     note: str = ""
     classes: tuple[str, ...] = ()
     white: int = 255
+    validation: AnySplit | None = None
 
     def __post_init__(self) -> None:
-        if self.train.shape != self.test.shape:
-            raise DataError(
-                f"{self.name}: images to learn from are {_by(self.train.shape)}, those to test on "
-                f"{_by(self.test.shape)}; both must have the same height, width and depth"
-            )
+        for split, words in self.splits[1:]:
+            if self.train.shape != split.shape:
+                raise DataError(
+                    f"{self.name}: images to learn from are {_by(self.train.shape)}, those {words} "
+                    f"{_by(split.shape)}; both must have the same height, width and depth"
+                )
+
+    @property
+    def splits(self) -> tuple[tuple[AnySplit, str], ...]:
+        """All splits, that to learn from first, and what each is for in words."""
+        validation = () if self.validation is None else ((self.validation, "to validate with"),)
+        return (self.train, "to learn from"), *validation, (self.test, "to test on")
+
+    @property
+    def counted(self) -> str:
+        """How many images it has for what, in words."""
+        (train, words), *others = self.splits
+        return ", ".join([f"{len(train):,} images {words}", *(f"{len(split):,} {words}" for split, words in others)])
+
+    @property
+    def class_count(self) -> int:
+        """How many classes it has: so many names, or else up to the highest label."""
+        return len(self.classes) or 1 + max(int(split.labels.max()) for split, _ in self.splits)
 
     def require(self, shape: tuple[int, int, int], classes: int) -> None:
         """Raise DataError unless a net that takes images of `shape` (H, W, D) and tells `classes` apart can use it."""
@@ -96,12 +152,24 @@ class Dataset:
                 f"{self.name} has {len(self.classes)} classes ({shown}); the net tells {classes} apart; "
                 f"end the net in FC-{len(self.classes)}"
             )
-        for split, words in ((self.train, "to learn from"), (self.test, "to test on")):
+        for split, words in self.splits:
             at = int(split.labels.argmax())
             if split.labels[at] >= classes:
                 raise DataError(
                     f"{self.name}: label {split.labels[at]} of image {at} {words} is out of range; "
                     f"the net's {classes} classes are labelled 0 to {classes - 1}"
+                )
+
+    def require_learnt(self) -> None:
+        """Raise DataError where an image that is judged has a label that no image to learn from has."""
+        learnt = np.unique(self.train.labels)
+        for split, words in self.splits[1:]:
+            strange = np.flatnonzero(~np.isin(split.labels, learnt))
+            if len(strange):
+                raise DataError(
+                    f"{self.name}: image {strange[0]} {words} has label {split.labels[strange[0]]}, of which there is "
+                    f"no image to learn from; {len(strange):,} of {len(split):,} are like that: leave them out, or add "
+                    "images to learn from"
                 )
 
     def _require_shape(self, shape: tuple[int, int, int]) -> None:
@@ -112,20 +180,9 @@ class Dataset:
             way_out = f"bring them to its size (--size {H}x{W}), or use a net with that input"
         else:
             way_out = "use other data (--data NAME or PATH), or a net with that input"
+        if self.train.shape == (W, D, H):
+            way_out = f"did you mean {_by((W, D, H))}? The depth comes last"
         raise DataError(f"{self.name} holds images of {_by(self.train.shape)}; the net takes {_by(shape)}; {way_out}")
-
-
-def last_fifth(name: str, whole: Split) -> Dataset:
-    """A data set without images to test on: its last fifth, at least one image, is tested on, the rest learnt from."""
-    if len(whole) < 2:
-        raise DataError("holds one image; there must be one to learn from and one to test on")
-    first = len(whole) - max(1, len(whole) // 5)
-    train = Split(whole.images[:first], whole.labels[:first])
-    test = Split(whole.images[first:], whole.labels[first:])
-    note = (
-        f"no test_images in {name}: its last fifth, {len(test):,} of {len(whole):,}, is tested on and not learnt from"
-    )
-    return Dataset(name, train, test, note)
 
 
 def _by(shape: tuple[int, int, int]) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpunet.data.arrays import load_npy, load_npz
+from gpunet.data.arrays import load_npy, load_npz, white_in
 from gpunet.data.cifar import CIFAR10, CIFAR10_PYTHON, CIFAR100, CIFAR100_PYTHON, Cifar
 from gpunet.data.dataset import Dataset
+from gpunet.data.digits import WHITE as DIGITS_WHITE
 from gpunet.data.digits import digits
+from gpunet.data.draw import with_validation
 from gpunet.data.folder import LAYOUT, is_image_folder, load_folder, require_train
 from gpunet.data.idx import load_idx
 from gpunet.data.picture import SUFFIXES, parse_size
@@ -23,11 +25,19 @@ class Format:
 
     name: str
     signs: Callable[[Set[str]], bool]
-    load: Callable[[Path], Dataset]
+    load: Callable[[Path, int], Dataset]
+    """Of the folder, and of the seed that draws what it does not say itself."""
+
+
+def _undrawn(read: Callable[[Path], Dataset]) -> Callable[[Path, int], Dataset]:
+    """Of a format that says all itself."""
+    return lambda folder, seed: read(folder)
 
 
 def _cifar(words: str, version: Cifar, sign: str) -> Format:
-    return Format(f"{words} ({sign}, {version.test})", lambda names: {sign, version.test} <= names, version.load)
+    return Format(
+        f"{words} ({sign}, {version.test})", lambda names: {sign, version.test} <= names, _undrawn(version.load)
+    )
 
 
 FORMATS = (
@@ -35,11 +45,11 @@ FORMATS = (
     _cifar("CIFAR-100 binary", CIFAR100, "train.bin"),
     _cifar("CIFAR-10 Python", CIFAR10_PYTHON, "data_batch_1"),
     _cifar("CIFAR-100 Python", CIFAR100_PYTHON, "train"),
-    Format("STL-10 binary (train_X.bin, train_y.bin, ...)", lambda names: "train_X.bin" in names, load_stl10),
+    Format("STL-10 binary (train_X.bin, train_y.bin, ...)", lambda names: "train_X.bin" in names, _undrawn(load_stl10)),
     Format(
         "MNIST and its kin (train-images-idx3-ubyte, ...; .gz or not)",
         lambda names: any(name.startswith("train-images") and "idx3-ubyte" in name for name in names),
-        load_idx,
+        _undrawn(load_idx),
     ),
     Format("NumPy arrays (images.npy, labels.npy)", lambda names: "images.npy" in names, load_npy),
 )
@@ -59,18 +69,40 @@ def load(
     seed: int = 0,
     size: str | None = None,
     skip_broken: bool = False,
+    validation: str | int | None = None,
 ) -> Dataset:
     """The data set called `what`, "digits" or "synthetic", or the one at that path.
 
-    `shape, classes, seed`   of synthetic images, (H, W, D); where D is 1, pictures in folders become grey
-    `size, skip_broken`      for pictures in folders: "224x224" brings them to it; leave out those that cannot be read
+    `shape, classes`     of synthetic images, (H, W, D); where D is 1, pictures in folders become grey
+    `seed`               of what is drawn: synthetic images, and parts that the data set does not say itself
+    `size, skip_broken`  for pictures in folders: "224x224" brings them to it; leave out those that cannot be read
+    `validation`         images set aside of those to learn from, like "10%" or 200: see `with_validation`; None: those
+                         that the data set has for that
 
     Raises DataError for a name that there is not, for what cannot be recognized, and for what cannot be used.
     """
+    found = _found(what, shape, classes, seed, size, skip_broken)
+    return found if validation is None else with_validation(found, validation, seed)
+
+
+def white_of_data(what: str) -> int:
+    """The value of white in a data set, as `load` takes it; nothing but that is read."""
+    if what == "digits":
+        return DIGITS_WHITE
+    path = Path(what)
+    if path.suffix == ".npz" or (_is_dir(path) and (path / "white.npy").is_file()):
+        return white_in(path)
+    return 255
+
+
+def _found(
+    what: str | Path, shape: tuple[int, int, int], classes: int, seed: int, size: str | None, skip_broken: bool
+) -> Dataset:
+    """The data set as it is; the arguments are those of `load`."""
     text = str(what)
     is_path = isinstance(what, Path) or text not in NAMES
     if is_path and _is_dir(path := Path(text)) and not _format(path):
-        return _load_pictures(path, size, skip_broken, 1 if shape[2] == 1 else 3)
+        return _load_pictures(path, size, skip_broken, 1 if shape[2] == 1 else 3, seed)
     if (size is not None or skip_broken) and (not is_path or path.exists()):
         option = "--size" if size is not None else "--skip-broken"
         raise DataError(f"{option} is for pictures in folders ({LAYOUT}); {text} is none of them")
@@ -79,8 +111,8 @@ def load(
     if text == "synthetic":
         return synthetic(shape, classes, seed)
     if found := _format(path):
-        return found.load(path)
-    return _load_file(text)
+        return found.load(path, seed)
+    return _load_file(text, seed)
 
 
 def _is_dir(path: Path) -> bool:
@@ -103,9 +135,10 @@ def _names(folder: Path) -> set[str]:
         raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
 
 
-def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int) -> Dataset:
+def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int, seed: int) -> Dataset:
     if is_image_folder(folder):
-        return load_folder(folder, size=parse_size(size) if size else None, skip_broken=skip_broken, maps=maps)
+        sized = parse_size(size) if size else None
+        return load_folder(folder, size=sized, skip_broken=skip_broken, maps=maps, seed=seed)
     below = [
         inner for inner in sorted(folder.iterdir()) if _is_dir(inner) and (_format(inner) or is_image_folder(inner))
     ]
@@ -117,7 +150,7 @@ def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int)
     raise DataError(f"{folder} is no data set that is known; it holds {there or 'nothing'}; known are {KNOWN}")
 
 
-def _load_file(text: str) -> Dataset:
+def _load_file(text: str, seed: int) -> Dataset:
     path = Path(text)
     if text in SOURCES:
         raise DataError(f"fetch it first: gpunet data {text} --to data; then give --data data/{text}")
@@ -130,4 +163,4 @@ def _load_file(text: str) -> Dataset:
         raise DataError(f"{path} is one file of a data set; give the folder that it lies in: --data {path.parent}")
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         raise DataError(f"{path} is one picture; a data set is a folder of them: {LAYOUT}")
-    return load_npz(path)
+    return load_npz(path, seed)

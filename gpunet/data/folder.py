@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from gpunet.data.dataset import Dataset
+from gpunet.data.draw import FIFTH, TESTED, drawn, rest_of
 from gpunet.data.loader import in_order
 from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, read_picture, with_maps
 from gpunet.data.raw import clean_name
@@ -64,35 +65,39 @@ def is_image_folder(folder: Path) -> bool:
     return (folder / "train").is_dir() or any(_pictures(inner) for inner in _folders(folder))
 
 
-def load_folder(folder: Path, *, size: Size | None = None, skip_broken: bool = False, maps: int = 3) -> Dataset:
+def load_folder(
+    folder: Path, *, size: Size | None = None, skip_broken: bool = False, maps: int = 3, seed: int = 0
+) -> Dataset:
     """The data set in a folder of pictures.
 
     Classes are the folders in train/, in the order of their names; without train/, those in `folder` itself. What is in
-    test/ (else val/, validation/ or valid/) is tested on; where there is none, each fifth picture of a class.
+    test/ is tested on, and what is in val/ (else validation/ or valid/) is to validate with; without test/ that is
+    tested on, and where there is neither, a fifth of each class, drawn by `seed`.
     With one of `maps` pictures become grey. Without a `size` all must have the same. The beginning of every file is
     read beforehand; with `skip_broken` each is decoded, and those that cannot be are left out; the note says how many.
     Raises DataError, naming folder or file, for whatever cannot be used.
     """
     root = folder / "train" if (folder / "train").is_dir() else folder
     classes = [inner.name for inner in _folders(root)]
-    train, test, notes = _listed_splits(folder, root, classes)
+    train, validation, test, notes = _listed_splits(folder, root, classes, seed)
     _require_classes(root, classes, train)
-    paths = [path for path, _ in train + test]
+    paths = [path for path, _ in train + validation + test]
     sizes = dict(zip(paths, _looked_at(paths, size, skip_broken), strict=True))
     if skip_broken:
         broken = [path for path in paths if sizes[path] is None]
-        train, test = ([entry for entry in split if sizes[entry[0]]] for split in (train, test))
+        train, validation, test = ([entry for entry in split if sizes[entry[0]]] for split in (train, validation, test))
         like = f", like {clean_name(str(min(broken).relative_to(folder)))}" if broken else ""
         notes.append(f"{_counted(len(broken), 'broken file')} skipped{like}")
         _require_classes(root, classes, train)
     if not test:
         raise DataError(f"{folder} holds no picture to test on; expected {LAYOUT}")
     common = size or _common_size({path: found for path, found in sizes.items() if found})
-    learnt, tested = (
-        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common, maps) for split in (train, test)
+    learnt, validated, tested = (
+        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common, maps)
+        for split in (train, validation, test)
     )
-    name = clean_name(folder.resolve().name)
-    return Dataset(name, learnt, tested, "\n".join(notes), tuple(map(clean_name, classes)))
+    name, names = clean_name(folder.resolve().name), tuple(map(clean_name, classes))
+    return Dataset(name, learnt, tested, "\n".join(notes), names, validation=validated if validation else None)
 
 
 def require_train(folder: Path) -> None:
@@ -111,32 +116,37 @@ def _require_case(folder: Path) -> None:
             raise DataError(f"{inner} must be called {known}, in small letters; rename it")
 
 
-def _listed_splits(folder: Path, root: Path, classes: list[str]) -> tuple[list["Entry"], list["Entry"], list[str]]:
-    """The files to learn from and to test on, and what is to be said of them."""
+def _listed_splits(
+    folder: Path, root: Path, classes: list[str], seed: int
+) -> tuple[list["Entry"], list["Entry"], list["Entry"], list[str]]:
+    """The files to learn from, to validate with and to test on, and what is to be said of them."""
     tests: list[str] = []
     if root != folder:
         _require_case(folder)
         tests = [name for name in TEST_FOLDERS if (folder / name).is_dir()]
     files, notes = _Files(), []
-    train = files.of_classes(root, classes)
+    train, validation = files.of_classes(root, classes), []
     if tests:
-        test = files.of_classes(folder / tests[0], classes)
-        notes += [f"{other} left alone: {tests[0]} is tested on" for other in tests[1:]]
+        used = tests[:2] if tests[0] == "test" else tests[:1]
+        test, *others = (files.of_classes(folder / name, classes) for name in used)
+        validation = others[0] if others else []
+        notes += [f"{other} left alone: {used[-1]} is used" for other in tests[len(used) :]]
     else:
-        train, test = _each_fifth(train)
+        train, test = _fifth(train, seed)
         if train and not test:
             raise DataError(
-                f"{folder} has no folder {_either(TEST_FOLDERS)}; each fifth picture of a class would be tested on, "
-                "but no class has five"
+                f"{folder} has no folder {_either(TEST_FOLDERS)}; a fifth of each class would be tested on, but no "
+                "class has two pictures"
             )
         notes.append(
-            f"no folder {_either(TEST_FOLDERS)}: each fifth picture of a class, {len(test):,} in all, is tested on"
+            f"no folder {_either(TEST_FOLDERS)}: a fifth of each class, {len(test):,} pictures drawn by the seed "
+            f"{seed}, is tested on"
         )
     if files.others:
         notes.append(f"{_counted(files.others, 'file')} without the name of a picture left alone")
     if files.folders:
         notes.append(f"{_counted(files.folders, 'folder')} within classes not looked into")
-    return train, test, notes
+    return train, validation, test, notes
 
 
 Entry = tuple[Path, int]
@@ -189,15 +199,11 @@ def _pictures(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in _listing(folder))
 
 
-def _each_fifth(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """To learn from, and to test on: each fifth of a class."""
-    train: list[Entry] = []
-    test: list[Entry] = []
-    seen: dict[int, int] = {}
-    for entry in entries:
-        seen[entry[1]] = number = seen.get(entry[1], 0) + 1
-        (test if number % 5 == 0 else train).append(entry)
-    return train, test
+def _fifth(entries: list[Entry], seed: int) -> tuple[list[Entry], list[Entry]]:
+    """To learn from, and to test on: a fifth of each class."""
+    tested = drawn(np.array([label for _, label in entries], np.int64), FIFTH, seed, TESTED)
+    rest = rest_of(len(entries), tested)
+    return [entries[index] for index in rest], [entries[index] for index in tested]
 
 
 def _require_classes(root: Path, classes: list[str], train: list[Entry]) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gpunet.data.dataset import AnySplit, Split
+from gpunet.data.dataset import AnySplit, in_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ def loader(
     Without workers, and for images that are in memory already, nothing is done before.
     Raises what `split.take` raises, when the batch is asked for.
     """
-    if workers < 1 or ahead < 1 or isinstance(split, Split):
+    if workers < 1 or ahead < 1 or in_memory(split):
         for indices in order:
             yield split.take(indices)
         return

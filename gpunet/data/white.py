@@ -27,12 +27,13 @@ def with_white(dataset: Dataset, white: int) -> Dataset:
     if dataset.white <= white:
         return dataset
     train, test = (_Darker(split, white, dataset.white) for split in (dataset.train, dataset.test))
+    validation = dataset.validation and _Darker(dataset.validation, white, dataset.white)
     line = (
         f"white, {dataset.white} here, becomes {white} as in the images that were learnt from; images without a value "
         "above that stay as they are"
     )
     note = f"{dataset.note}\n{line}" if dataset.note else line
-    return replace(dataset, train=train, test=test, note=note, white=white)
+    return replace(dataset, train=train, test=test, validation=validation, note=note, white=white)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.net.document import Document
-from gpunet.net.fields import Amount, Length, Line, OneOf, Range, problem, types_of
+from gpunet.net.fields import Amount, Length, Line, OneOf, Portion, Range, problem, types_of
 from gpunet.net.layer_text import MOST_NAME, START
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
@@ -30,7 +30,8 @@ from gpunet.net.words import listed, nearest, printable, shown
 from gpunet.optimize.learning import Decay, Learning
 from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
 from gpunet.optimize.optimizers import strangers as strangers_of_optimizer
-from gpunet.optimize.schedules import SCHEDULES, Metric, Schedule, schedule
+from gpunet.optimize.patience import UNITS, Patience, patience
+from gpunet.optimize.schedules import SCHEDULES, Metric, Plateau, Schedule, schedule
 from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
 from gpunet.system import resources
@@ -51,6 +52,10 @@ MAY_BE_NONE = (
     *SHAPES,
     "clip_value",
     "clip_norm",
+    "validation",
+    "patience",
+    "min_delta",
+    "patience_growth",
     "weights",
     "budget",
     "reserve",
@@ -59,6 +64,9 @@ MAY_BE_NONE = (
     "size",
 )
 """The fields of TrainConfig that need not be said."""
+
+VALIDATION = "10%"
+"""Of the images to learn from, where nobody says how many are to validate with."""
 
 
 def _strangers(optimizer: str, schedule: str, said: Iterable[str]) -> dict[str, str]:
@@ -87,9 +95,16 @@ class TrainConfig:
                 factors of the learning rate by name or pattern of layers, what weight decay is meant for, the most that
                 values of gradients and the norm of them all may be: see there
     `schedule`  of the learning rate, one of gpunet.optimize.schedules
-    `every, milestones, gamma, least_rate, metric, factor, patience`
+    `every, milestones, gamma, least_rate, metric, factor, wait`
                 settings of the schedule; None or (): what the schedule says
     `warmup`    how long the learning rate rises at first, like "500 steps" or "2 epochs"
+    `validation`
+                images of those to learn from that the best epoch is chosen by, like "10%" or 200; 0: it is chosen by
+                the test images; None: VALIDATION
+    `patience, min_delta, patience_growth`
+                when the run ends because nothing better comes: see gpunet.optimize.patience
+    `spare_outputs`
+                whether the net may tell apart more classes than the data have
     `weights, fresh`
                 a file of weights that it starts from, and the layers that are drawn all the same
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
@@ -129,9 +144,14 @@ class TrainConfig:
     least_rate: Annotated[float, Range(0, 1_000_000)] | None = None
     metric: Metric | None = None
     factor: Annotated[float, Range(0, 1, open=("least",))] | None = None
-    patience: Annotated[int, Range(0, 1_000_000)] | None = None
+    wait: Annotated[int, Range(0, 1_000_000)] | None = None
     warmup: Annotated[int, Length(("steps", "epochs"))] | Annotated[str, Length(("steps", "epochs"))] = 0
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    validation: Annotated[int, Portion()] | Annotated[str, Portion()] | None = None
+    patience: Annotated[int, Range(1, 1_000_000)] | Annotated[str, Length(UNITS)] | None = None
+    min_delta: Annotated[float, Range(0, 1)] | None = None
+    patience_growth: Annotated[float, Range(1, 1_000_000, open=("least",))] | None = None
+    spare_outputs: bool = False
     weights: Annotated[str, Line(1000)] | None = None
     fresh: tuple[Annotated[str, Line(100)], ...] = ()
     budget: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
@@ -154,7 +174,7 @@ class TrainConfig:
         ).values()
         if any(wrong):
             raise ConfigError("; ".join(filter(None, wrong)))
-        _ = self.shape  # settings that contradict each other
+        self._require_order(self.shape, self.early_stop)
 
     @property
     def rule(self) -> Optimizer:
@@ -171,13 +191,29 @@ class TrainConfig:
         """The schedule with its settings."""
         return schedule(self.schedule, **{name: getattr(self, name) for name in SHAPES})
 
+    @property
+    def early_stop(self) -> Patience | None:
+        """When the run ends because nothing better comes; None: never."""
+        return patience(self.patience, self.min_delta, self.patience_growth)
+
+    def _require_order(self, shape: Schedule, ending: Patience | None) -> None:
+        """Raise ConfigError where a run would end before the rate of a plateau could fall."""
+        if not isinstance(shape, Plateau) or ending is None or ending.growth or ending.span.unit != "epochs":
+            return
+        if ending.span.number <= shape.wait:
+            raise ConfigError(
+                f"patience, {ending.span.number} epochs, ends the run before the rate of the schedule plateau falls: "
+                f"its wait is {shape.wait} epochs; make patience longer, or wait shorter"
+            )
+
     def warmup_steps(self, steps_per_epoch: int) -> int:
         """The steps of the warm-up."""
         return parse_span(self.warmup).steps(steps_per_epoch)
 
     def settled(self) -> "TrainConfig":
-        """The same with every setting of the optimizer and of the schedule said."""
-        return replace(self, **asdict(self.rule), **asdict(self.shape))
+        """The same with every setting of the optimizer and of the schedule said, and what is to validate with."""
+        validation = VALIDATION if self.validation is None else self.validation
+        return replace(self, **asdict(self.rule), **asdict(self.shape), validation=validation)
 
     def changed(self, **given: Any) -> "TrainConfig":
         """A copy with other values; with another optimizer or schedule, settings it does not have are left behind."""
@@ -196,6 +232,8 @@ class Config:
     train: TrainConfig = TrainConfig()
     title: str = ""
     source: str = ""
+    scale_said: bool = field(default=False, compare=False)
+    """Whether the scale of the net's pixels was said; else it is that of pictures, whose white is 255."""
 
 
 def load(what: str | os.PathLike[str]) -> Net:
@@ -312,7 +350,7 @@ def _read(path: Path, data: bytes | None = None) -> Config:
     except GpunetError as error:
         layers.point(document, error)
         raise type(error)(document.said()) from None
-    return Config(net, train, settings.title, settings.source)
+    return Config(net, train, settings.title, settings.source, "scale" in document.values)
 
 
 def _train(document: Document) -> TrainConfig:
@@ -333,5 +371,10 @@ def _train(document: Document) -> TrainConfig:
     try:
         return TrainConfig(**said)
     except ConfigError as error:
-        document.wrong(("train", "schedule"), str(error))
+        document.wrong(("train", _meant(str(error), table)), str(error))
         return TrainConfig()
+
+
+def _meant(words: str, table: dict[str, Any]) -> str:
+    """The key of a table that a message begins with, else that of the schedule."""
+    return next((key for key in table if words.startswith(key)), "schedule")

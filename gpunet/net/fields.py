@@ -13,7 +13,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, DataError
 from gpunet.memory.size import parse_bytes
 from gpunet.net.words import nearest, shown
 from gpunet.optimize.span import parse_span, wording
@@ -123,6 +123,25 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
+class Portion:
+    """A part of the images, like 10%; a number alone counts images."""
+
+    def holds(self, text: Any) -> bool:
+        from gpunet.data.share import parse_share  # only where it is said: NumPy comes with it
+
+        try:
+            parse_share(text)
+        except DataError:
+            return False
+        return True
+
+    def described(self, base: type) -> str:
+        from gpunet.data.share import WORDING
+
+        return f"a part of the images like {WORDING}"
+
+
+@dataclass(frozen=True, slots=True)
 class Several:
     """A list of values, each of which one of the alternatives allows."""
 
@@ -174,7 +193,7 @@ class Anything:
         return f"{_WORDS[base]} of at most {MOST_DIGITS} digits" if base is int else _WORDS[base]
 
 
-Rule = Range | OneOf | Line | Amount | Sizes | Length | Several | Named | Anything
+Rule = Range | OneOf | Line | Amount | Sizes | Length | Portion | Several | Named | Anything
 
 
 def sizes_in(value: object) -> tuple[int, ...] | None:

@@ -146,19 +146,13 @@ class Net:
         """The same net with each layer as `changed` makes it of the layer and the volumes that it takes."""
         return self.remade([replace(node, layer=changed(node.layer, *self.inputs(node))) for node in self.nodes])
 
-    def remade(self, nodes: Sequence[Node], input: Volume | str | tuple[int, int, int] | None = None) -> "Net":
-        """A net of other nodes, perhaps over another input, and with all else as here."""
+    def remade(
+        self, nodes: Sequence[Node], input: Volume | str | tuple[int, int, int] | None = None, **other: Any
+    ) -> "Net":
+        """A net of other nodes, perhaps over another input, and with all else as here but for what is said."""
         augment = self.augment if input is None or self.augment is None else replace(self.augment, size=None)
-        return Net(
-            self.input if input is None else input,
-            nodes,
-            name=self.name,
-            fit=self.fit,
-            scale=self.scale,
-            shift=self.shift,
-            augment=augment,
-            loss=self.loss,
-        )
+        same = {name: getattr(self, name) for name in ("name", "fit", "scale", "shift", "loss")}
+        return Net(self.input if input is None else input, nodes, augment=augment, **(same | other))
 
     def with_classes(self, classes: int) -> "Net":
         """The same net with other layers for the scores, those of auxiliary heads too: of so many classes.
@@ -188,6 +182,12 @@ class Net:
             elif node.name in ends:
                 ends.update(node.inputs)
         return frozenset(found)
+
+    def entered(self, scale: float | None = None, shift: float | None = None) -> "Net":
+        """The same net with another scale or shift of the pixels that enter it."""
+        return self.remade(
+            self.nodes, scale=self.scale if scale is None else scale, shift=self.shift if shift is None else shift
+        )
 
     def inputs(self, node: Node) -> tuple[Volume, ...]:
         """The volumes that a node takes."""
@@ -227,7 +227,7 @@ class Net:
             try:
                 volumes[node.name] = node.layer.output(*(volumes[name] for name in node.inputs))
             except ShapeError as error:
-                wrong = ShapeError(f"{node.name}: {error}")
+                wrong = ShapeError(f"{node.name}: {error}{_depth_first(self.input)}")
                 wrong.layer, wrong.input = node.name, error.input
                 raise wrong from None
         return volumes
@@ -243,6 +243,19 @@ class Net:
                 )
                 wrong.layer = node.name
                 raise wrong
+
+
+def _depth_first(input: Volume) -> str:
+    """A question, where an input looks as if its depth were written first."""
+    meant = depth_last(input)
+    return f"; did you mean the input {meant}? The depth comes last" if meant else ""
+
+
+def depth_last(input: Volume) -> Volume | None:
+    """The volume that is meant by an input like 3x32x32 or 1x28x28, written depth first; None where it is none."""
+    if (input.H == 3 and min(input.W, input.D) >= 8) or (input.H == 1 and input.W == input.D >= 8):
+        return Volume(input.W, input.D, input.H)
+    return None
 
 
 def least_images(mixing: str) -> int:

@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 
 from gpunet.errors import ConfigError
 
-Metric = Literal["test_loss", "test_accuracy", "train_loss"]
-"""What a plateau may be seen in."""
+Metric = Literal["val_loss", "val_accuracy", "train_loss", "test_loss", "test_accuracy"]
+"""What a plateau may be seen in; those of the test alone where there are no images to validate with."""
 
 THRESHOLD = 1e-4
 """A metric is better only if it is so by this fraction of the best: PyTorch's default."""
@@ -97,14 +97,15 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Times `factor`, but not below `least_rate`, once `metric` was no better for more than `patience` epochs.
+    """Times `factor`, but not below `least_rate`, once `metric` was no better for more than `wait` epochs.
 
-    ReduceLROnPlateau with PyTorch's relative threshold of 1e-4 and no cool-down.
+    ReduceLROnPlateau with PyTorch's relative threshold of 1e-4 and no cool-down. What PyTorch calls patience is `wait`:
+    patience is what ends a run. Without images to validate with, val_loss and val_accuracy are those of the test.
     """
 
-    metric: Metric = "test_loss"
+    metric: Metric = "val_loss"
     factor: float = 0.1
-    patience: int = 10
+    wait: int = 10
     least_rate: float = 0.0
 
     name: ClassVar[str] = "plateau"

@@ -32,6 +32,9 @@ MOST_NAME = 58
 
 MOST_RUNS = len(LINES)
 
+WORDS = {"val": "validation", "test": "test"}
+"""What an epoch is judged by."""
+
 POINTS = 400
 """The most points of a curve of steps; where there are more steps, each is the mean of several."""
 
@@ -109,7 +112,7 @@ class Curves:
 
 
 def _draw_run(loss: "Axes", accuracy: "Axes", rate: "Axes", run: Curves, color: str, *, alone: bool) -> None:
-    """A run's lines: pale for steps, thin and broken for the training, thick for the test."""
+    """A run's lines: pale for steps, thin and broken for the training, thick for what epochs are judged by."""
     train, test = (LINES[1], LINES[0]) if alone else (color, color)
     for axes, scale, name in ((loss, 1, "loss"), (accuracy, 100, "accuracy")):
         if run.steps:
@@ -118,10 +121,10 @@ def _draw_run(loss: "Axes", accuracy: "Axes", rate: "Axes", run: Curves, color: 
         if run.epochs:
             marker = "o" if len(run.epochs) <= 40 else ""
             of_train = scale * np.array([getattr(row, f"train_{name}") for row in run.epochs])
-            of_test = scale * np.array([getattr(row, f"test_{name}") for row in run.epochs])
+            of_judged = scale * np.array([getattr(row, f"judged_{name}") for row in run.epochs])
             # The mean over an epoch was taken in its course: it stands in the epoch's middle.
             axes.plot(run.of_epochs(-0.5), of_train, color=train, lw=1.4, ls=(0, (4, 2)), marker=marker, ms=3.5)
-            axes.plot(run.of_epochs(), of_test, color=test, lw=2.2, marker=marker, ms=5, clip_on=False, zorder=3)
+            axes.plot(run.of_epochs(), of_judged, color=test, lw=2.2, marker=marker, ms=5, clip_on=False, zorder=3)
     color = INK if alone else color
     if run.rated:
         rate.plot(run.of_steps(run.rated), [row.learning_rate for row in run.rated], color=color, lw=1.6)
@@ -165,7 +168,7 @@ def _legend(figure: "Figure", runs: Sequence[Curves], top: float, *, alone: bool
     if any(run.epochs for run in runs):
         words = "training, mean over the epoch"
         lines += [
-            Line2D([], [], color=test, lw=2.2, marker="o", ms=5, label="test, after the epoch"),
+            Line2D([], [], color=test, lw=2.2, marker="o", ms=5, label=f"{_judges(runs)}, after the epoch"),
             Line2D([], [], color=train, lw=1.4, ls=(0, (4, 2)), marker="o", ms=3.5, label=words),
         ]
     if each := {run.binned for run in runs if run.steps}:
@@ -173,6 +176,11 @@ def _legend(figure: "Figure", runs: Sequence[Curves], top: float, *, alone: bool
         words = f"training, {'each step' if each == {1} else words}"
         lines.append(Line2D([], [], color=train, lw=1, alpha=0.5, label=words))
     figure.legend(handles=lines, loc="center left", bbox_to_anchor=(LEFT / WIDTH, top), **_plain(len(lines)))
+
+
+def _judges(runs: Sequence[Curves]) -> str:
+    """What the epochs of these runs are judged by."""
+    return " or ".join(dict.fromkeys(WORDS[run.epochs[0].judged_by] for run in runs if run.epochs))
 
 
 def _name_runs(figure: "Figure", names: Sequence[str], columns: int, top: float) -> None:
@@ -216,5 +224,6 @@ def _summary(run: History) -> str:
         now = run.steps[-1]
         return f"no epoch finished yet; after step {now.step:,}: loss {now.loss:.4f}, accuracy {now.accuracy:.1%}"
     last, top = run.epochs[-1], best(list(run.epochs))
-    words = f"after epoch {last.epoch:,}: test loss {last.test_loss:.4f}, test accuracy {last.test_accuracy:.2%}"
-    return words if top is last else f"{words}; best {top.test_accuracy:.2%} after epoch {top.epoch:,}"
+    by = WORDS[last.judged_by]
+    words = f"after epoch {last.epoch:,}: {by} loss {last.judged_loss:.4f}, {by} accuracy {last.judged_accuracy:.2%}"
+    return words if top is last else f"{words}; best {top.judged_accuracy:.2%} after epoch {top.epoch:,}"

@@ -39,7 +39,8 @@ class Board(Watcher):
         self._writer.add_scalar("step/images_per_second", progress.images_per_second, step)
 
     def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
-        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        judged = metrics.judged_by
+        for name in ("train_loss", "train_accuracy", f"{judged}_loss", f"{judged}_accuracy"):
             self._writer.add_scalar(f"epoch/{name}", getattr(metrics, name), trainer.model.steps)
         self._writer.flush()
 

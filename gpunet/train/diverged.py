@@ -5,6 +5,7 @@ import numpy as np
 from gpunet.errors import GpunetError
 from gpunet.model.model import Model
 from gpunet.model.parameters import finite
+from gpunet.train.entering import odd_values
 
 
 class Diverged(GpunetError):
@@ -16,12 +17,16 @@ def diverged(model: Model, where: str, loss: float, images: np.ndarray, labels: 
 
     The model has not been updated with the step, so that its forward pass can be run again.
     """
-    return Diverged(f"the loss became {loss} in {where}; {first_fault(model, images, labels)}; {_advice(rate)}")
+    return Diverged(
+        f"the loss became {loss} in {where}; {first_fault(model, images, labels)}; "
+        f"{odd_values(model.net, images, 'the batch') or _advice(rate)}"
+    )
 
 
-def broken(step: int, fault: str, rate: float) -> Diverged:
-    """What to raise where a loss was finite, and what is to be kept after the step is not."""
-    return Diverged(f"the update of step {step:,} diverged: {fault}, and is not kept; {_advice(rate)}")
+def broken(model: Model, fault: str, images: np.ndarray, rate: float) -> Diverged:
+    """What to raise where a loss was finite, and what is to be kept after the step is not; `images` are some of all."""
+    advice = odd_values(model.net, images, "the data set") or _advice(rate)
+    return Diverged(f"the update of step {model.steps:,} diverged: {fault}, and is not kept; {advice}")
 
 
 def first_fault(model: Model, images: np.ndarray, labels: np.ndarray) -> str:

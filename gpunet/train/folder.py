@@ -11,12 +11,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
+
 from gpunet.errors import ConfigError, DataError
 from gpunet.net.config import dump_net
 from gpunet.optimize.span import Span
 from gpunet.system import files
 from gpunet.train.checkpoint import BEST, LAST, PREVIOUS, Broken, read, save
 from gpunet.train.diverged import broken
+from gpunet.train.entering import SEEN, as_plain, entering_of
 from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, best
 from gpunet.train.resume import circumstances, identity
 from gpunet.train.steps_file import StepsFile
@@ -55,10 +58,11 @@ class RunFolder(Watcher):
         self._steps = StepsFile(path / STEPS)
         self._trainer: Trainer | None = None
         self._identity: dict[str, Any] = {}
+        self._entered: dict[str, Any] = {}
         self._saved_at = monotonic()
 
     def started(self, trainer: Trainer) -> None:
-        self._trainer, self._identity = trainer, identity(trainer)
+        self._begin(trainer)
         files.sweep(self.path)
         if trainer.resumed:
             self._set_damaged_aside()
@@ -69,12 +73,11 @@ class RunFolder(Watcher):
         files.write_whole(self.path / ENVIRONMENT, json.dumps(starts, indent=2) + "\n")
         self._steps.begin(trainer.model.steps)
         if trainer.rows:
-            self._keep_metrics(trainer)
             self._catch_up(trainer)
 
     def finish(self, trainer: Trainer) -> None:
         """Keep what a run that has done all its epochs was stopped from keeping; of one that did, change nothing."""
-        self._trainer, self._identity = trainer, identity(trainer)
+        self._begin(trainer)
         self.saved_step, self.saved_epoch = trainer.model.steps, self._epoch_of_weights()
         self._catch_up(trainer)
 
@@ -98,7 +101,8 @@ class RunFolder(Watcher):
         try:
             save(self.path / LAST, trainer.model.state, self._state(trainer), previous=self.path / PREVIOUS)
         except Broken as error:
-            raise broken(trainer.model.steps, str(error), trainer.rates.learning_rate) from None
+            images, _ = trainer.data.train.take(np.arange(min(SEEN, len(trainer.data.train))))
+            raise broken(trainer.model, str(error), images, trainer.rates.learning_rate) from None
         self.saved_step = self._trainer.model.steps
         self._saved_at = monotonic()
 
@@ -122,6 +126,10 @@ class RunFolder(Watcher):
             return f"{self.path} holds no checkpoint"
         return f"gpunet train --resume {shlex.quote(str(self.path))} goes on after step {self.saved_step:,}"
 
+    def _begin(self, trainer: Trainer) -> None:
+        self._trainer, self._identity = trainer, identity(trainer)
+        self._entered = as_plain(entering_of(trainer.model.net, trainer.data.train))
+
     def _due(self, step: int) -> bool:
         if self._every is None or not self._every.number:
             return False
@@ -136,16 +144,23 @@ class RunFolder(Watcher):
     def _about(self, trainer: Trainer) -> dict[str, Any]:
         """What whoever uses the weights wants to know; see gpunet.train.weights."""
         net, data = trainer.model.net, trainer.data
-        return {"net": net.name, "config": dump_net(net), "classes": data.classes, "white": data.white}
+        return {
+            "net": net.name,
+            "config": dump_net(net),
+            "classes": data.classes,
+            "white": data.white,
+            "entered": self._entered,
+        }
 
     def _catch_up(self, trainer: Trainer) -> None:
         """Keep what comes after the checkpoint of an epoch, where the run was stopped between the two.
 
         The weights are kept last: where they are of that epoch, so is the rest.
         """
-        if trainer.step == 0 and self.saved_epoch != trainer.rows[-1].epoch:
-            files.sweep(self.path)
-            self._keep_metrics(trainer)
+        files.sweep(self.path)
+        self._keep_metrics(trainer)
+        last = trainer.rows[-1].epoch
+        if trainer.step == 0 and self._is_kept(trainer, last) and self.saved_epoch != last:
             self._keep_learnt(trainer)
 
     def _epoch_of_weights(self) -> int:
@@ -156,15 +171,22 @@ class RunFolder(Watcher):
         return epoch if isinstance(epoch, int) else 0
 
     def _keep_metrics(self, trainer: Trainer) -> None:
-        files.write_whole(self.path / METRICS, as_csv(trainer.rows))
+        path, text = self.path / METRICS, as_csv(trainer.rows)
+        if not path.is_file() or path.read_bytes() != text.encode():
+            files.write_whole(path, text)
 
     def _keep_learnt(self, trainer: Trainer) -> None:
-        """The weights after the last epoch; if it is the best so far, a checkpoint of it, too."""
+        """If the last epoch is the best so far, a checkpoint of it; its weights, if they are the run's."""
         epoch = trainer.rows[-1].epoch
         if best(trainer.rows).epoch == epoch:
             save(self.path / BEST, trainer.model.state, self._state(trainer))
-        save_weights(self.path / WEIGHTS, trainer.model.parameters, self._about(trainer) | {"epoch": epoch})
-        self.saved_epoch = epoch
+        if self._is_kept(trainer, epoch):
+            save_weights(self.path / WEIGHTS, trainer.model.parameters, self._about(trainer) | {"epoch": epoch})
+            self.saved_epoch = epoch
+
+    def _is_kept(self, trainer: Trainer, epoch: int) -> bool:
+        """Whether the weights after the last epoch are the run's: if nothing chooses, or if it is the best."""
+        return trainer.data.validation is None or best(trainer.rows).epoch == epoch
 
     def _set_damaged_aside(self) -> None:
         """A broken last checkpoint must not take the place of the one before it, which is whole."""

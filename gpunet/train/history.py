@@ -2,9 +2,10 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from gpunet.errors import DataError
 from gpunet.train.folder import METRICS, STEPS
@@ -65,16 +66,19 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
 def _rows(path: Path, text: str, kind: type[Row]) -> Iterator[Row]:
     reader = csv.DictReader(text.splitlines())
-    missing = [field.name for field in fields(kind) if field.name not in (reader.fieldnames or ())]
+    there = [field for field in fields(kind) if field.name in (reader.fieldnames or ())]
+    missing = [field.name for field in fields(kind) if field not in there and field.default is MISSING]
     if missing and text:
         raise DataError(f"{path} has no column {missing[0]}; it is not the {path.name} of a run")
     for row in reader:
         try:
-            values: dict[str, Any] = {field.name: _number(field.type, row[field.name]) for field in fields(kind)}
+            values: dict[str, Any] = {field.name: _number(field.type, row[field.name]) for field in there}
         except (TypeError, ValueError):
             raise DataError(f"{path}, line {reader.line_num}: not a row of numbers") from None
         yield kind(**values)
 
 
-def _number(kind: Any, text: str) -> float:
+def _number(kind: Any, text: str) -> float | None:
+    if text == "" and NoneType in get_args(kind):
+        return None
     return int(text) if kind is int else float(text)

@@ -1,13 +1,17 @@
 """A learning-rate range test: a short training under a rate that grows from step to step, and what its losses say.
 
-Source: L. N. Smith 2017, "Cyclical learning rates for training neural networks", section 3.3.
+Source: L. N. Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The steepest descent,
+which is often read off such a curve, lies too low, and the lower the more steps there are. Where the loss is lowest and
+where it rises again depend less on that, and a good rate to begin with lies between them: see bench/lr_find.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, islice
-from math import isfinite, log10
+from math import exp, isfinite, log, log10
+from statistics import median
 
 import numpy as np
 
@@ -17,22 +21,29 @@ from gpunet.data.loader import loader
 from gpunet.errors import ConfigError
 from gpunet.model.batch import check_last_batch
 from gpunet.model.model import Model
+from gpunet.train.entering import odd_values
 from gpunet.train.trainer import check_bytes
-
-LAST = 5
-"""Losses whose mean tells whether the net has diverged: a single batch may be hard."""
 
 START = 0.05
 """The part of the steps whose mean loss is that of the untrained net."""
 
-WIDTH = 0.05
+WINDOW, FEWEST = 0.05, 10
+"""The part of the steps, and the fewest of them, whose middle loss tells whether the net has diverged."""
+
+WIDTH = 0.03
 """The deviation of the bell that smooths the losses, as a part of the steps."""
 
 GAIN = 0.05
 """The part of the loss at the start by which it must fall for a rate to be suggested."""
 
-MUCH, LOST = 0.2, 0.9
-"""A net that had gained the one part of the loss at the start has diverged where it lost the other of that again."""
+RISE, LOST = 0.2, 0.95
+"""The loss rises where the one part of its gain is lost again, and the net has diverged where the other is."""
+
+FLAT = 0.001
+"""The loss is lowest wherever so little of its gain is missing."""
+
+WAY = 1 / 3
+"""Of the way from the lowest loss to where it rises, over the logarithm of the rate: there lies the suggestion."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,8 @@ class RateTest:
     """The loss of each step before its update, at growing rates.
 
     `steps`     of the whole test, had it not ended early
-    `diverged`  the rate at which the loss became infinite or no number, or lost what it had gained; None: at none
+    `diverged`  the rate at which the loss became infinite or no number, or no better than that of the untrained net for
+                some steps; None: at none
     """
 
     net: str
@@ -49,7 +61,7 @@ class RateTest:
     steps: int
     diverged: float | None
 
-    @property
+    @cached_property
     def smoothed(self) -> np.ndarray:
         """(steps,) the losses under a bell, so that no step of the curve is late; how far they rose at the end does
         not reach back."""
@@ -57,34 +69,90 @@ class RateTest:
         return smoothed(np.minimum(self.losses, most), WIDTH * self.steps)
 
     @property
-    def slopes(self) -> np.ndarray:
-        """(steps,) of the smoothed loss, for ten times the rate."""
-        return np.asarray(np.gradient(self.smoothed, np.log10(self.rates)))
-
-    @property
     def lowest(self) -> float:
-        """The rate with the lowest smoothed loss."""
+        """The rate with the lowest smoothed loss, before that rises for the first time."""
         return float(self.rates[self._lowest])
 
     @property
+    def rises(self) -> float:
+        """The rate at which the smoothed loss has risen for the first time; the last one where it has not."""
+        at = self._risen
+        return float(self.rates[at] if at is not None else self.diverged or self.rates[-1])
+
+    @property
     def suggestion(self) -> float | None:
-        """The rate at which the loss falls most steeply before its lowest; None where it never fell."""
+        """A rate to begin with, between that of the lowest loss and that at which it rises; None: it never fell.
+
+        That of the lowest loss where it did not rise.
+        """
         if self.smoothed[self._lowest] > (1 - GAIN) * _start(self.losses, self.steps):
             return None
-        return float(self.rates[int(self.slopes[: self._lowest + 1].argmin())])
+        if self._risen is None and self.diverged is None:
+            return self.lowest
+        return exp((1 - WAY) * log(self.lowest) + WAY * log(self.rises))
 
     @property
     def _lowest(self) -> int:
-        return int(self.smoothed.argmin())
+        """The last step of the lowest losses before they rise; where they do not, the first.
+
+        A net that knows all images by heart gains no more, whatever the rate.
+        """
+        curve = self.smoothed[: self._risen]
+        return int(np.flatnonzero(curve <= curve.min() + FLAT * self._gain)[0 if self._risen is None else -1])
+
+    @property
+    def _gain(self) -> float:
+        """By how much the smoothed loss ever fell."""
+        return max(_start(self.losses, self.steps) - float(self.smoothed.min()), 0.0)
+
+    @cached_property
+    def _risen(self) -> int | None:
+        """The first step at which `RISE` of all that is ever gained is lost; behind it, what dies may come to life."""
+        curve = self.smoothed
+        risen = np.flatnonzero(curve > np.minimum.accumulate(curve) + RISE * self._gain)
+        return int(risen[0]) if len(risen) and self._gain else None
+
+
+@dataclass(frozen=True)
+class RateTests:
+    """Several tests of a net, each from other weights and in another order; at least one."""
+
+    tests: tuple[RateTest, ...]
+
+    @property
+    def net(self) -> str:
+        """Its name."""
+        return self.tests[0].net
+
+    @property
+    def suggestion(self) -> float | None:
+        """The middle one of what the tests suggest; None where most of them suggest nothing."""
+        found = [test.suggestion for test in self.tests if test.suggestion is not None]
+        return median(found) if 2 * len(found) > len(self.tests) else None
+
+    @property
+    def lowest(self) -> float:
+        """The middle one of the rates with the lowest loss."""
+        return median(test.lowest for test in self.tests)
+
+    @property
+    def rises(self) -> float:
+        """The middle one of the rates at which the loss rises."""
+        return median(test.rises for test in self.tests)
+
+    @property
+    def diverged(self) -> float | None:
+        """The lowest rate at which a test diverged; None where none did."""
+        return min((test.diverged for test in self.tests if test.diverged is not None), default=None)
 
 
 def lr_find(
     model: Model,
     data: Dataset,
     *,
-    least: float = 1e-6,
+    least: float = 1e-5,
     most: float = 10.0,
-    steps: int = 200,
+    steps: int = 500,
     seed: int = 0,
     watch: Callable[[int, float], None] = lambda step, loss: None,
 ) -> RateTest:
@@ -108,8 +176,9 @@ def lr_find(
             if diverged(losses, steps):
                 break
     kept = len(losses) if isfinite(losses[-1]) else len(losses) - 1
-    if kept < LAST:
-        raise ConfigError(f"the loss is {losses[-1]} after {kept} steps at a rate of {rates[kept]:.3g}; start lower")
+    if kept < FEWEST:
+        advice = odd_values(model.net, images, data.name) or "start lower"
+        raise ConfigError(f"the loss is {losses[-1]} after {kept} steps at a rate of {rates[kept]:.3g}; {advice}")
     end = float(rates[len(losses) - 1]) if diverged(losses, steps) else None
     return RateTest(model.net.name, rates[:kept], np.array(losses[:kept]), steps, end)
 
@@ -123,6 +192,12 @@ def growing(least: float, most: float, steps: int) -> np.ndarray:
     return np.logspace(log10(least), log10(most), steps)
 
 
+def whole_epochs(steps: int, n: int, batch: int) -> int:
+    """At least so many steps: as many as make whole epochs of `n` images, each seen as often; fewer than one stay."""
+    each = max(1, n // batch)
+    return -(-steps // each) * each if steps >= each else steps
+
+
 def smoothed(losses: np.ndarray, deviation: float) -> np.ndarray:
     """(n,) the losses under a bell of so many steps' deviation; at the ends under what of it there is."""
     reach = np.arange(-int(3 * deviation), int(3 * deviation) + 1)
@@ -133,23 +208,29 @@ def smoothed(losses: np.ndarray, deviation: float) -> np.ndarray:
     return np.asarray(sums[middle] / weights[middle])
 
 
-def diverged(losses: list[float], steps: int) -> bool:
+def diverged(losses: Sequence[float], steps: int) -> bool:
     """Whether the losses so far, of a test of `steps` steps, end in one that is no number, or have risen for good.
 
-    That is to twice that of the start, or back by most of what they had fallen, if that was worth anything.
+    That is to twice that of the start, or back by nearly all that they had fallen, if that was worth anything. The
+    middle one of the last is meant: neither hard batches nor a jump that the net gets over are taken for it.
     """
     if not isfinite(losses[-1]):
         return True
-    if len(losses) < round(START * steps) + LAST:
+    window = max(FEWEST, round(WINDOW * steps))
+    if len(losses) < _first(steps) + window:
         return False
-    means = np.convolve(losses, np.full(LAST, 1 / LAST), "valid")
-    start, best, now = _start(losses, steps), float(means.min()), float(means[-1])
-    return now > 2 * start or (best < (1 - MUCH) * start and now > best + LOST * (start - best))
+    start, now = _start(losses, steps), median(losses[-window:])
+    best = float(np.convolve(losses, np.full(window, 1 / window), "valid").min())
+    return now > 2 * start or (best < (1 - RISE) * start and now > best + LOST * (start - best))
+
+
+def _first(steps: int) -> int:
+    return max(1, round(START * steps))
 
 
 def _start(losses: Sequence[float] | np.ndarray, steps: int) -> float:
     """The loss of the untrained net."""
-    return float(np.mean(losses[: max(1, round(START * steps))]))
+    return float(np.mean(losses[: _first(steps)]))
 
 
 def _order(n: int, batch: int, seed: int) -> Iterator[np.ndarray]:

@@ -10,18 +10,36 @@ class EpochMetrics:
     """One row of metrics.csv.
 
     Losses are means over images, accuracies fractions of images. Those of training are taken batch by batch, each
-    before its update, while the net learns; those of the test afterwards. `images_per_second` is of training alone,
-    `learning_rate` that of the epoch's last step, `seconds` those of the whole epoch.
+    before its update, while the net learns; those of the validation part afterwards, or where there is none those of
+    the test: an epoch is judged by one of the two, and has None for the other. `images_per_second` is of training
+    alone, `learning_rate` that of the epoch's last step, `seconds` those of the whole epoch.
     """
 
     epoch: int
     train_loss: float
     train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
     images_per_second: float
     learning_rate: float
     seconds: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+    @property
+    def judged_by(self) -> str:
+        """What the epoch is judged by: "val" or "test"."""
+        return "test" if self.val_loss is None else "val"
+
+    @property
+    def judged_loss(self) -> float:
+        """The loss that the epoch is judged by."""
+        return float(getattr(self, f"{self.judged_by}_loss"))
+
+    @property
+    def judged_accuracy(self) -> float:
+        """The accuracy that the epoch is judged by."""
+        return float(getattr(self, f"{self.judged_by}_accuracy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +86,12 @@ def header(kind: type[Row]) -> str:
 
 
 def as_line(row: Row) -> str:
-    """A row. Floats read back as the same bits; speeds and times are rounded."""
+    """A row. Floats read back as the same bits; speeds and times are rounded; nothing stands for None."""
     values: dict[str, Any] = asdict(row)
     for name, digits in (("images_per_second", 1), ("seconds", 3)):
         if name in values:
             values[name] = round(values[name], digits)
-    return ",".join(repr(value) for value in values.values())
+    return ",".join("" if value is None else repr(value) for value in values.values())
 
 
 def as_csv(rows: Iterable[EpochMetrics]) -> str:
@@ -82,5 +100,6 @@ def as_csv(rows: Iterable[EpochMetrics]) -> str:
 
 
 def best(rows: list[EpochMetrics]) -> EpochMetrics:
-    """The epoch with the highest test accuracy, of several that with the lowest test loss; the first of equals."""
-    return max(rows, key=lambda row: (row.test_accuracy, -row.test_loss))
+    """The epoch with the highest accuracy of those it is judged by, of several that with the lowest loss; the first of
+    equals."""
+    return max(rows, key=lambda row: (row.judged_accuracy, -row.judged_loss))

@@ -4,12 +4,13 @@ On another device, or fitted into another budget, it may go on all the same, but
 """
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpunet.compile.ways import Ways
-from gpunet.data.dataset import AnySplit, Split
+from gpunet.data.dataset import AnySplit, Part, in_memory
 from gpunet.data.folder import FileSplit
 from gpunet.devices.cpu.probe import blas as cpu_blas
 from gpunet.devices.cuda.reserve import hardware as cuda_hardware
@@ -25,7 +26,7 @@ from gpunet.train.trainer import Trainer
 LOOKED_AT = 256
 """Images that a fingerprint reads where they are not in memory, or at once where they are."""
 
-DATA = "data to learn from", "data to test on"
+DATA = "data to learn from", "data to validate with", "data to test on"
 CLASSES = "classes"
 
 
@@ -46,7 +47,7 @@ def identity(trainer: Trainer) -> dict[str, Any]:
         "schedule": f"{rates.schedule}{wave}",
         "warm-up": f"{rates.warmup} steps",
         "seed": trainer.seed,
-        **dict(zip(DATA, (fingerprint(split) for split in (trainer.data.train, trainer.data.test)), strict=True)),
+        **{f"data {words}": fingerprint(split) for split, words in trainer.data.splits},
         **({CLASSES: ", ".join(trainer.data.classes)} if trainer.data.classes else {}),
     }
 
@@ -122,12 +123,12 @@ def fingerprint(split: AnySplit) -> str:
     Of pictures in files it takes in all names and sizes and some pictures, of what is made from a seed some images.
     """
     digest = sha256(np.ascontiguousarray(split.labels, np.int32).data)
-    if isinstance(split, Split):
-        images = split.images
-        for first in range(0, len(split), LOOKED_AT):  # few at a time: they need not lie in one piece
-            digest.update(np.ascontiguousarray(images[first : first + LOOKED_AT]).data)
+    if in_memory(split):
+        for first in range(0, len(split), LOOKED_AT):  # few at a time: they are copied
+            images, _ = split.take(np.arange(first, min(first + LOOKED_AT, len(split))))
+            digest.update(np.ascontiguousarray(images).data)
     else:
-        for path in split.paths if isinstance(split, FileSplit) else ():
+        for path in _files(split):
             size = path.stat().st_size if path.exists() else "gone"
             digest.update(f"{path.name} {size}\n".encode("utf-8", "replace"))
         images, _ = split.take(np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).astype(np.int64)))
@@ -135,3 +136,11 @@ def fingerprint(split: AnySplit) -> str:
     return (
         f"{len(split):,} images of {'x'.join(map(str, split.shape))}, {images.dtype}, sha256 {digest.hexdigest()[:16]}"
     )
+
+
+def _files(split: AnySplit) -> list[Path]:
+    """The files of a split's images, where there are any."""
+    if isinstance(split, Part):
+        files = _files(split.whole)
+        return [files[index] for index in split.indices] if files else []
+    return list(split.paths) if isinstance(split, FileSplit) else []

@@ -46,13 +46,13 @@ class Rates:
         plateau = self.schedule
         if not isinstance(plateau, Plateau):
             return
-        value = getattr(metrics, plateau.metric)
+        value = getattr(metrics, plateau.metric.replace("val_", "judged_"))
         worst = -inf if plateau.metric.endswith("accuracy") else inf
         if plateau.better(value, worst if self._best is None else self._best):
             self._best, self._waited = value, 0
         else:
             self._waited += 1
-        if self._waited > plateau.patience:
+        if self._waited > plateau.wait:
             self._reduced, self._waited = max(self._reduced * plateau.factor, plateau.least_rate), 0
 
     def state(self) -> dict[str, Any]:

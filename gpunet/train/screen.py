@@ -104,6 +104,7 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     return (
         f"epoch {metrics.epoch:>{len(str(epochs))}}/{epochs}  "
         f"loss {metrics.train_loss:.4f}  accuracy {metrics.train_accuracy:6.2%}  "
-        f"test loss {metrics.test_loss:.4f}  test accuracy {metrics.test_accuracy:6.2%}  "
+        f"{metrics.judged_by} loss {metrics.judged_loss:.4f}  "
+        f"{metrics.judged_by} accuracy {metrics.judged_accuracy:6.2%}  "
         f"{metrics.images_per_second:,.0f} images/s  {metrics.seconds:.1f} s"
     )

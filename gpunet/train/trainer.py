@@ -1,4 +1,4 @@
-"""Epochs of training steps, each followed by a test. Knows nothing of files or screens: it tells its watchers."""
+"""Epochs of training steps, each then judged. Knows nothing of files or screens: it tells its watchers."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -13,11 +13,12 @@ import numpy as np
 from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
-from gpunet.errors import DataError
+from gpunet.errors import ConfigError, DataError
 from gpunet.model.batch import check_last_batch
 from gpunet.model.model import Model
 from gpunet.net.net import Net
-from gpunet.optimize.schedules import Schedule, schedule
+from gpunet.optimize.patience import Patience
+from gpunet.optimize.schedules import Plateau, Schedule, schedule
 from gpunet.train.diverged import diverged
 from gpunet.train.metrics import EpochMetrics, Mean
 from gpunet.train.schedule import Rates
@@ -54,10 +55,10 @@ class Watcher:
         """After every training step."""
 
     def paused(self) -> None:
-        """Between two batches of a test."""
+        """Between two batches of an evaluation."""
 
     def finished_epoch(self, trainer: "Trainer", metrics: EpochMetrics) -> None:
-        """After every epoch and its test; the weights are finite as far as the test loss can tell."""
+        """After every epoch that was judged; the weights are finite as far as its loss can tell."""
 
 
 class Trainer:
@@ -65,10 +66,14 @@ class Trainer:
 
     `schedule`  one of gpunet.optimize.schedules, or its name; it changes the model's learning rate
     `warmup`    steps over which the rate rises at first
+    `patience`  how long the run goes on without a better epoch; None: to its end
 
+    After every epoch the net is judged by the data's validation part, and by the test images where there is none; the
+    test images are not looked at otherwise.
     The order of the images depends on `seed` and the epoch alone: with the same seed for the model, the same bits come
     out on the same machine, also where the run was stopped and went on from its `state`.
-    `epoch` is under way, `step` steps of it are done. Raises DataError where the data do not suit the net.
+    `epoch` is under way, `step` steps of it are done. Raises DataError where the data do not suit the net, ConfigError
+    for a plateau that would look at the test images.
     """
 
     def __init__(
@@ -80,9 +85,11 @@ class Trainer:
         seed: int = 0,
         schedule: str | Schedule = "constant",
         warmup: int = 0,
+        patience: Patience | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
         data.require(model.net.image.shape, model.net.classes)
+        data.require_learnt()
         check_bytes(data, model.net)
         check_last_batch(len(data.train), model.batch, model.mixing)
         self.model = model
@@ -94,14 +101,24 @@ class Trainer:
         self.epoch, self.step = 1, 0
         self.resumed = False
         self.steps_per_epoch = -(-len(data.train) // model.batch)
+        self.patience = patience
         self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, warmup)
+        _check_metric(self.rates.schedule, data)
         self._mean = Mean()
         self._spent = 0.0  # seconds of learning in the epoch under way, before the run was stopped
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.epoch > self.epochs
+        """Whether all epochs are done, or nothing better came for too long."""
+        return self.epoch > self.epochs or self.lost_patience
+
+    @property
+    def lost_patience(self) -> bool:
+        """Whether the run ends before its time."""
+        if self.patience is None or self.step or self.epoch > self.epochs:
+            return False
+        measured = [(row.judged_accuracy, row.judged_loss) for row in self.rows]
+        return self.patience.over(measured, self.steps_per_epoch)
 
     def run(self) -> list[EpochMetrics]:
         """Train all epochs; the rows measured, which `self.rows` holds also when something stops the run.
@@ -146,16 +163,20 @@ class Trainer:
         before = self._spent
         self._learn()
         learnt = self._spent
-        test = evaluate(self.model, self.data.test, self._paused, self._where(self.steps_per_epoch))
+        split = self.data.test if self.data.validation is None else self.data.validation
+        judged = evaluate(self.model, split, self._paused, self._where(self.steps_per_epoch))
+        tested = split is self.data.test
         return EpochMetrics(
             self.epoch,
             self._mean.loss,
             self._mean.accuracy,
-            test.loss,
-            test.accuracy,
+            test_loss=judged.loss if tested else None,
+            test_accuracy=judged.accuracy if tested else None,
             images_per_second=self._mean.images / learnt if learnt else 0.0,
             learning_rate=self.model.learning_rate,
             seconds=before + perf_counter() - started,
+            val_loss=None if tested else judged.loss,
+            val_accuracy=None if tested else judged.accuracy,
         )
 
     def _learn(self) -> None:
@@ -223,6 +244,15 @@ def evaluate(
 
 def _rates(shape: str | Schedule, learning_rate: float, epochs: int, steps_per_epoch: int, warmup: int) -> Rates:
     return Rates(schedule(shape), learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup=warmup)
+
+
+def _check_metric(shape: Schedule, data: Dataset) -> None:
+    """Raise ConfigError for a plateau by the test images where there are others to judge by."""
+    if isinstance(shape, Plateau) and shape.metric.startswith("test_") and data.validation is not None:
+        raise ConfigError(
+            f"the schedule plateau goes by {shape.metric}, and the test images are not looked at before the end: "
+            f'metric = "{shape.metric.replace("test", "val")}" goes by the images to validate with'
+        )
 
 
 def check_bytes(data: Dataset, net: Net) -> None:

@@ -50,7 +50,8 @@ def save_weights(path: Path, parameters: Mapping[str, np.ndarray], about: Mappin
     """Write the parameters, and `about` in the file's metadata. Raises DataError where that is not possible.
 
     `about`  plain values; "config", the text of the net's config, makes the file complete; "classes" names them;
-             "white" is the value of white in the images that were learnt from
+             "white" is the value of white in the images that were learnt from, "entered" the values that they had
+             where they entered the net: see gpunet.train.entering
     """
     from safetensors.numpy import save
 

@@ -7,16 +7,23 @@
 constexpr int MAPS = 32;             // neighbouring maps that a block sums over a part: warps read whole cache lines
 constexpr int FEW = 8;               // and over the parts, which lie in the cache: more threads share those of a map
 
+constexpr int RUN = 8;               // rows that a thread adds up before they go to its sum: few roundings on the way of each
+
 struct Sums {
     real one, two;
 };
 
-// Lets each(row, sums) add to the two sums of a thread's map for the rows [first, last), and adds up the threads of a
-// map: those of a block whose numbers leave the same remainder by COUNT. Every thread of the block must call it.
+// Lets each(row, sums) add to the two sums of a thread's map for the rows [first, last), in runs, and adds up the threads
+// of a map: those of a block whose numbers leave the same remainder by COUNT. Every thread of the block must call it.
 template <int COUNT, typename Each>
 __device__ inline Sums add_up(long long first, long long last, real* shared, Each each) {
     Sums sums = {0, 0};
-    for (long long row = first + threadIdx.x / COUNT; row < last; row += BLOCK / COUNT) each(row, sums);
+    for (long long row = first + threadIdx.x / COUNT; row < last;) {
+        Sums run = {0, 0};
+        for (int left = RUN; left > 0 && row < last; --left, row += BLOCK / COUNT) each(row, run);
+        sums.one += run.one;
+        sums.two += run.two;
+    }
     const real one = reduce_sum(sums.one, shared, COUNT);
     return {one, reduce_sum(sums.two, shared, COUNT)};
 }

@@ -44,6 +44,7 @@ from gpunet.program.tensor import Kind as Kind
 from gpunet.program.volume import Volume as Volume
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck
+from gpunet.use.im2col import im2col as im2col
 from gpunet.use.matrix import conv_matrix as conv_matrix
 from gpunet.use.sliding import ScoreMap as ScoreMap
 from gpunet.use.sliding import slide as slide

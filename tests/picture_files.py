@@ -15,14 +15,21 @@ def save(path: Path, values: np.ndarray, **options: object) -> Path:
     return path
 
 
-def png(width: int, height: int, content: bytes, bits: int = 8, colour: int = 2) -> bytes:
-    """A PNG that claims a size, and whose pixels are `content`."""
+def png(width: int, height: int, content: bytes, bits: int = 8, colour: int = 2, transparent: bytes = b"") -> bytes:
+    """A PNG that claims a size, and whose pixels are `content`; with the colour that is `transparent`."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+    named = chunk(b"tRNS", transparent) if transparent else b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + named
+        + chunk(b"IDAT", zlib.compress(content))
+        + chunk(b"IEND", b"")
+    )
 
 
 def webp_of(width: int, height: int) -> bytes:

@@ -12,6 +12,7 @@ from gpunet.compile.chunk import chunk_cuts, cut_points
 from gpunet.compile.recompute import saved
 from gpunet.compile.ways import Ways
 from gpunet.data.dataset import Dataset, Split
+from gpunet.layers.bias import BLOCK_ROWS
 from gpunet.planning.fitter import ladder, survey
 from gpunet.train.trainer import Trainer
 from gpunet.train.weights import restore_weights, save_weights
@@ -103,6 +104,26 @@ def test_a_large_mean_takes_no_digits_from_a_small_variance(device, rng, offset)
     np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=2e-7)
     squares = np.mean(x * x, axis=(0, 1, 2)) - np.mean(x, axis=(0, 1, 2)) ** 2  # what must not be done
     assert np.abs(squares / variance - 1).max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(32, 4, 4, 8), (256, 8, 8, 8), (16, 17, 13, 4)])
+def test_sums_lose_hardly_more_than_pytorchs(device, rng, shape):
+    """Values of one sign, in float32, against float64: one sum after the other loses ten times as much."""
+    x, dy = (rng.random(shape) + 1).astype(np.float32), np.abs(rng.standard_normal(shape)).astype(np.float32)
+    D = shape[-1]
+    scratch = [((2 * -(-x.size // D // BLOCK_ROWS), D), np.float32)]
+    running = [np.zeros(D, np.float32), np.ones(D, np.float32)]
+    made = [((D,), np.float32)] * 2
+    numbers = {"block_rows": BLOCK_ROWS}
+    mean, variance = run_op(device, "batch_norm_statistics", [x, *running], made, scratch, training=1, **numbers)
+    given = [dy, x, mean, variance]
+    dshift = run_op(device, "batch_norm_backward_sums", given, made, scratch, eps=1e-5, **numbers)[1]
+    exact = x.reshape(-1, D).astype(np.float64)
+    sums = dy.reshape(-1, D).astype(np.float64).sum(0)
+    peer = np.abs(torch.tensor(dy).sum((0, 1, 2)).numpy() / sums - 1).max()
+    assert np.abs(mean / exact.mean(0) - 1).max() < 1.2e-7
+    assert np.abs(dshift / sums - 1).max() < max(2 * peer, 1.2e-7)
+    assert np.abs(variance / exact.var(0) - 1).max() < (2e-7 if device.name == "cpu" else 6e-7)
 
 
 def test_a_first_value_far_from_the_others_is_borne(device):
@@ -372,12 +393,35 @@ def test_micro_batches_are_refused_by_name():
     assert ("micro-batches",) not in [rung.ways for rung in ladder(small(), "80MiB", device="cpu")]
 
 
+def flat() -> Net:
+    """With batch normalization where an image has a single position."""
+    return gpunet.load("INPUT[6x4x2] -> FC-5 -> BN -> RELU -> FC-3")
+
+
+def test_one_image_of_many_positions_is_trained_on_as_in_pytorch(device):
+    """Its statistics are over the positions; a last batch of one image is no reason to refuse a run."""
+    wide = gpunet.load("INPUT[6x4x2] -> CONV3-4 -> BN -> RELU -> FC-3")
+    images, labels = batch(1)
+    assert gpunet.plan(wide, 1).batch == 1 and gpunet.fit(wide, "1GiB", device="cpu").batch > 1
+    with Model(wide, 1, device, seed=2, dtype="float64") as model:
+        w = torch.tensor(model.parameters["conv1.w"]).permute(0, 3, 1, 2)
+        norm = torch.nn.BatchNorm2d(4, dtype=torch.float64)
+        norm(torch.nn.functional.conv2d(torch.tensor(images).permute(0, 3, 1, 2), w, padding=1))
+        model.step(images, labels)
+        np.testing.assert_allclose(model.parameters["bn1.mean"], norm.running_mean, rtol=1e-9)
+        np.testing.assert_allclose(model.parameters["bn1.variance"], norm.running_var, rtol=1e-9)
+    split = Split(np.random.default_rng(1).integers(0, 255, (5, 6, 4, 2), dtype=np.uint8), np.arange(5) % 3)
+    with Model(wide, 4, "cpu") as model:
+        rows = Trainer(model, Dataset("some", split, split, ("a", "b", "c")), epochs=2).run()
+    assert len(rows) == 2 and np.isfinite([row.train_loss for row in rows]).all()
+
+
 def test_a_batch_of_one_is_refused_where_it_would_be_trained_on(device):
     images, labels = batch(3)
     with pytest.raises(ConfigError, match=r"bn1 takes its statistics .* batch 1; use a batch of 2 or more"):
-        gpunet.plan(small(), 1)
-    gpunet.plan(small(), 1, mode="infer")
-    with Model(small(), 3, device) as model:
+        gpunet.plan(flat(), 1)
+    gpunet.plan(flat(), 1, mode="infer")
+    with Model(flat(), 3, device) as model:
         before = dict(model.parameters)
         for ask in (model.step, model.gradients, model.calls):
             with pytest.raises(ShapeError, match=r"bn1 takes its statistics .* 1 image cannot be; give at least 2"):
@@ -388,11 +432,11 @@ def test_a_batch_of_one_is_refused_where_it_would_be_trained_on(device):
 
 
 def test_the_smallest_batch_to_fit_is_two():
-    least = gpunet.plan(small(), 2, device="cpu", budget=1, max_cost=0).total_bytes
-    assert gpunet.fit(small(), least, device="cpu", max_cost=0).batch >= 2
+    least = gpunet.plan(flat(), 2, device="cpu", budget=1, max_cost=0).total_bytes
+    assert gpunet.fit(flat(), least, device="cpu", max_cost=0).batch >= 2
     with pytest.raises(BudgetError, match="a batch of 2 images, the least to train on, takes"):
-        gpunet.fit(small(), least - 1, device="cpu", max_cost=0)
-    assert gpunet.fit(small(), "70MiB", device="cpu", mode="infer").batch > 1
+        gpunet.fit(flat(), least - 1, device="cpu", max_cost=0)
+    assert gpunet.fit(flat(), "70MiB", device="cpu", mode="infer").batch > 1
 
 
 @pytest.mark.parametrize(
@@ -402,14 +446,14 @@ def test_a_last_batch_of_one_is_refused_before_the_first_step(images, size, told
     rng = np.random.default_rng(1)
     split = Split(rng.integers(0, 255, (images, 6, 4, 2), dtype=np.uint8), np.arange(images) % 3)
     data = Dataset("some", split, split, ("a", "b", "c"))
-    with Model(small(), size, "cpu") as model:
+    with Model(flat(), size, "cpu") as model:
         with pytest.raises(
             DataError, match=f"{images} images in batches of {size} leave a last batch of 1, and bn1"
         ) as e:
             Trainer(model, data, epochs=1)
         assert told in str(e.value)
     if images > 1:
-        with Model(small(), 3, "cpu") as model:
+        with Model(flat(), 3, "cpu") as model:
             assert len(Trainer(model, data, epochs=2).run()) == 2
 
 
@@ -501,6 +545,7 @@ MUTANTS = [
         ("maps behind the last", "k < D ? last : first, k", "last, k"),
         ("starts with the second row", "row = first + threadIdx.x / COUNT", "row = first + 1 + threadIdx.x / COUNT"),
         ("no differences", "x[row * D + k] - start;", "x[row * D + k];"),
+        ("the last run alone", "sums.two += run.two;", "sums.two = run.two;"),
         ("squares as if the first row were the mean", " - sums.one * (sums.one / (real)(last - first))", ""),
         (
             "squares over the totals",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
@@ -26,6 +27,8 @@ from gpunet.errors import DeviceError
 from gpunet.memory.size import format_bytes
 from gpunet.net.config import load_config
 from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.report.plot import draw
+from gpunet.system.resources import config_names
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
@@ -210,6 +213,33 @@ def test_plan_shows_who_is_alive_at_the_peak(run: Run) -> None:
         r"^fc1\.w +parameter +fc1 +411,041,792 +392 MiB +[\d.]+% +\[0, \d+\)$", result.stdout, re.MULTILINE
     )
     assert re.search(r"\^ the peak, step \d+$", result.stdout, re.MULTILINE)
+
+
+def test_nets_lists_all_that_come_with_it(run: Run) -> None:
+    table = run("nets").stdout.splitlines()
+    row = next(line for line in table if line.startswith("vgg16 "))
+    assert row.split() == ["vgg16", "224x224x3", "1,000", "138,357,544", "VGG-16"]
+    told = json.loads(run("nets", "--json").stdout)
+    assert [net["name"] for net in told] == config_names()
+    assert all(f"\n{net['name']} " in "\n".join(table) for net in told)
+    assert told[0]["input"] == [227, 227, 3] and told[0]["source"]
+
+
+@pytest.mark.parametrize("name", ["VGG16", "Vgg-16", "vgg_16"])
+def test_shipped_nets_are_known_however_their_names_are_written(name: str, run: Run, tmp_path: Path) -> None:
+    assert run("describe", name).stdout.startswith("vgg16: 224x224x3")
+    (tmp_path / name).write_text('input = "8x8x1"\nnet = "FC-3"\n')
+    assert "8x8x1 -> 1x1x3" in run("describe", name).stdout
+
+
+def test_the_step_of_the_peak_is_the_same_everywhere(run: Run) -> None:
+    step = json.loads(run("plan", TINY, "--json").stdout)["peak"]["step"]
+    lines = run("plan", TINY, "--timeline").stdout
+    plan = gpunet.plan(gpunet.load(TINY), 64)
+    assert f"at step {step} (0 to {plan.steps - 1}), " in lines and f"the peak, step {step}\n" in lines
+    assert plan.peak_step == step and plan.live_bytes[step] == max(plan.live_bytes)
+    figure = draw(plan)
+    assert any(f"step {step})" in text.get_text() for text in figure.findobj(Text))
 
 
 # -- fit -------------------------------------------------------------------------------------------
@@ -529,7 +559,10 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("plan vgg16 --dtype float16", "--dtype"),
         ("plan vgg16 --optimizer adamm", "did you mean adam?"),
         ("plan 'INPUT[8x8x1] -> CNV3-4'", "did you mean CONV?"),
-        ("plan 'INPUT[10x10x3] -> CONV3-4(S=2, P=0) -> FC-2'", "conv1: F=3, S=2, P=0 does not fit 10x10 (gives 4.5)"),
+        (
+            "plan 'INPUT[10x10x3] -> CONV3-4(S=2, P=0) -> FC-2'",
+            "does not fit 10x10, as (W - F + 2P)/S + 1 = 4.5: 11 or 9",
+        ),
         ("plan vgg16 --without pool-before-rely", "did you mean pool-before-relu?"),
         ("plan vgg16 --without xyz", "there are pool-before-relu, small-switches"),
         ("plan vgg16 --max-cost -1", "max_cost must be a number from 0 to 10; got -1.0"),
@@ -558,6 +591,8 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("train vgg_digits --learning-rate 0", "learning_rate must be"),
         ("train vgg_digits --learning-rate nan", "learning_rate must be"),
         ("train vgg_digits --optimizer adamm", "optimizer"),
+        ("plan vgg16 --budget 6", "6GiB?"),
+        ("train vgg_digits --budget 6", "budget must be an amount of memory like 6GiB; got '6'; 6GiB?"),
         ("train vgg_digits --budget '12 apples'", "budget must be an amount of memory like 6GiB; got '12 apples'"),
         ("train vgg_digits --device cpu --data nowhere.npz", "there is no file nowhere.npz"),
         ("train vgg_digits --device cpu --data cifar", "no data set called 'cifar'"),

@@ -290,7 +290,7 @@ def test_very_many_mistakes_are_counted_but_not_all_told(tmp_path: Path) -> None
 
 def test_a_net_that_does_not_fit_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, 'net = "INPUT[10x10x1] -> CONV3-4(S=2, P=0) as odd -> FC-2"')
-    with pytest.raises(ShapeError, match=r"my\.toml, line 1: odd: F=3, S=2, P=0 does not fit 10x10 \(gives 4\.5\)"):
+    with pytest.raises(ShapeError, match=r"my\.toml, line 1: odd: F=3, S=2, P=0 does not fit 10x10, as .* = 4\.5"):
         load(path)
     path = written(tmp_path, 'input = "3x3x1"\n[[layer]]\ntype = "fc"\nK = 2\ninputs = ["nobody"]')
     with pytest.raises(ConfigError, match=r"my\.toml, line 2: fc1 takes 'nobody'"):
@@ -329,8 +329,8 @@ def test_load_finds_shipped_names_paths_and_patterns(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("vgg_16", "there is no net called 'vgg_16'; did you mean vgg16?\nshipped nets: "),
-        ("VGG16", "did you mean vgg16?"),
+        ("vg16", "there is no net called 'vg16'; did you mean vgg16?\nshipped nets: "),
+        ("VG16", "did you mean vgg16?"),
         ("nothing like it", "vgg_cifar, vgg_digits and zfnet; or give the path of a .toml file, or a pattern"),
         ("", "there is no net called ''"),
         ("a\0b", "there is no net called 'a\\x00b'"),
@@ -574,7 +574,7 @@ TRAINING = st.builds(
     data=st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=9),
     epochs=st.integers(1, 10**6),
     batch=st.integers(1, 2**31 - 1),
-    budget=st.one_of(st.none(), st.integers(1, 10**18 - 1), st.sampled_from(("6GiB", "512 MB", "7"))),
+    budget=st.one_of(st.none(), st.integers(1, 10**18 - 1), st.sampled_from(("6GiB", "512 MB", "7G"))),
     learning_rate=st.floats(1e-300, 1e6),
     momentum=st.floats(0, 1, exclude_max=True),
     schedule=st.sampled_from(("constant", "cosine")),

@@ -362,18 +362,27 @@ def test_numbers_that_do_not_work_are_refused(fields, told):
     [
         (Conv(6, groups=3), r"conv1: groups=3 does not divide the D=4 maps; use groups=2"),
         (Conv(8, groups=8), r"groups=8 does not divide the D=4 maps; use groups=4"),
-        (Conv(6, F=11, P=0), r"F=11 is larger than the input of 8 with P=0 on both sides; use F <= 8 or P >= 2"),
+        (Conv(6, F=11, P=0), r"F=11 is larger than the input of 8 with P=0 on both sides; use F <= 8, P >= 2, or fit"),
         (
             Conv(6, F=(1, 9), P=(0, 0, 1, 0)),
             r"F=9 is larger than the input of 7 with 1 \+ 0 zeros around it; use F <=",
         ),
         (
             Conv(6, F=3, P=0, dilation=4),
-            r"F=3 with dilation=4 sees 9 and is larger .*; use F <= 2, dilation <= 3 or",
+            r"F=3 with dilation=4 sees 9 and is larger .*; use F <= 2, dilation <= 3, P >= 1, or",
         ),
-        (Conv(6, S=2, P=(1, 0)), r"F=3, S=2, P=1x0 does not fit 8x7 \(gives 4\.5\); use P=1x2x0x0, or S=1, or fit"),
-        (Conv(6, S=(3, 2), P=0), r"F=3, S=3x2, P=0 does not fit 8x7 \(gives 2\.66667\); use P=2, or S=1x2, or fit"),
-        (Conv(6, S=4, P=0, dilation=2), r"F=3, S=4, P=0, dilation=2 does not fit 8x7 \(gives 1\.75\); use S=1, or"),
+        (
+            Conv(6, S=2, P=(1, 0)),
+            r"P=1x0 does not fit 8x7, as \(H - F .* = 4\.5: 9x7 or 7x7 would fit, or P=1x2x0x0, or S=1, or fit",
+        ),
+        (
+            Conv(6, S=(3, 2), P=0),
+            r"F=3, S=3x2, P=0 does not fit 8x7, as .* = 2\.66667: 9x7 or 6x7 would fit, or P=2, or S=1x2, or fit",
+        ),
+        (
+            Conv(6, S=4, P=0, dilation=2),
+            r"dilation=2 does not fit 8x7, as \(W - dilation\(F - 1\) - 1 \+ 2P\)/S \+ 1 = 1\.5: 9 or 5 would fit, or",
+        ),
     ],
 )
 def test_what_does_not_fit_says_what_would(layer, told):

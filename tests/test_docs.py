@@ -1,10 +1,12 @@
 """The documents tell the truth: their examples run and print what they show, and name everything that is public."""
 
 import doctest
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ DOCUMENTS = [
     "docs/data.md",
     "docs/gpus.md",
     "docs/memory.md",
+    "docs/notes.md",
     "docs/pictures.md",
     "docs/profiling.md",
     "docs/sliding.md",
@@ -80,6 +83,24 @@ def test_the_readmes_python_runs() -> None:
         if language == "python":
             exec(content, names)
     assert names["scores"].shape == (8, 10)
+
+
+def test_the_use_block_of_the_readme_runs_from_top_to_bottom_in_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = (content for language, content, _ in blocks((ROOT / "README.md").read_text("utf-8")) if language == "sh")
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        result = CliRunner().invoke(app, arguments)
+        assert program == "gpunet" and result.exit_code == 0, f"{line}\n{result.output}"
+    assert {"plan.png", "runs", "demo", "curves.png", "mistakes.png", "threes.png"} <= set(os.listdir())
+
+
+def test_the_readme_names_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    install = (ROOT / "README.md").read_text("utf-8").split("## Install")[1].split("## Use")[0]
+    assert [name for name in extras if f"`{name}`" not in install] == []
 
 
 def test_a_wrong_example_is_seen() -> None:

@@ -1,6 +1,7 @@
 """Folders of pictures: what is learnt from and tested on, and what is refused in which words."""
 
 import os
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from gpunet.cli.app import app
 from gpunet.data import batches, load, loader, picture
 from gpunet.data.folder import FileSplit
+from gpunet.data.loose import find_pictures
 from gpunet.data.picture import BrokenPicture
 from gpunet.errors import DataError
 from tests.picture_files import broken_files, save
@@ -63,29 +65,168 @@ def test_where_test_and_val_are_both_there_each_is_what_it_says(photos: Path) ->
     assert data.note == "valid left alone: val is used"
 
 
-def test_folders_that_are_called_otherwise_are_told(photos: Path) -> None:
-    (photos / "test").rename(photos / "Test")
-    assert refusal(photos) == f"{photos / 'Test'} must be called test, in small letters; rename it"
-    (photos / "Test").rename(photos / "test")
-    (photos / "train").rename(photos / "Train")
-    assert refusal(photos) == f"{photos / 'Train'} must be called train, in small letters; rename it"
-    for path in sorted((photos / "Train").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    (photos / "Train").rmdir()
-    assert f"{photos} has a folder test, and no train to learn from; expected train/" in refusal(photos)
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("training_set", "test_set"),
+        ("TRAIN", "Test"),
+        ("TrainImages", "valImages"),
+        ("train data", "dev"),
+        ("trainset", "Validation"),
+        ("training", "evaluation"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train-2019", "val-2019"),
+        ("training", "test1"),
+    ],
+)
+def test_parts_may_be_spelt_in_any_usual_way(photos: Path, train: str, test: str) -> None:
+    wanted = load(photos)
+    pixels = [split.take(np.arange(len(split))) for split in (wanted.train, wanted.test)]
+    for before, name in (("train", train), ("test", test)):
+        (photos / before).rename(photos.parent / "part")
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos.parent / "part").rename(photos / name)
+    data = load(photos)
+    assert data.classes == wanted.classes and data.note == ""
+    for split, (images, labels) in zip((data.train, data.test), pixels, strict=True):
+        np.testing.assert_array_equal(split.take(np.arange(len(split)))[0], images)
+        np.testing.assert_array_equal(split.labels, labels)
 
 
-def test_classes_may_be_called_as_a_part_of_a_data_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Testing", "val_2019", "dev"])
+def test_a_part_to_test_on_is_never_offered_to_be_learnt_from(photos: Path, name: str) -> None:
+    shutil.rmtree(photos / "train")
+    (photos / "test").rename(photos / name)
+    message = refusal(photos)
+    assert f"{photos} has a folder {name}, and no train to learn from; expected train/" in message
+    (photos / "more/ant").mkdir(parents=True)
+    save(photos / "more/ant/0.png", np.zeros((3, 3), np.uint8))
+    assert "--data" not in refusal(photos) or name not in refusal(photos)
+
+
+def test_two_folders_to_learn_from_are_told(photos: Path) -> None:
+    save(photos / "Training/ant/0.png", np.zeros((3, 3), np.uint8))
+    assert "has two folders to learn from, train and Training; move one away" in refusal(photos)
+
+
+def test_a_second_folder_to_test_on_is_left_alone_and_named(photos: Path) -> None:
+    save(photos / "Testing/ant/0.png", np.zeros((3, 3), np.uint8))
+    data = load(photos)
+    assert len(data.test) == 3 and data.note == "Testing left alone: test is used"
+
+
+def test_a_folder_of_data_sets_names_one_or_says_how_many(photos: Path) -> None:
+    outer = photos.parent / "outer"
+    outer.mkdir()
+    photos.rename(outer / "birds")
+    assert refusal(outer) == f"{outer} is no data set, but {outer / 'birds'} is: give --data {outer / 'birds'}"
+    shutil.copytree(outer / "birds", outer / "fish")
+    assert f"{outer} is no data set, but holds 2, like {outer / 'birds'}" in refusal(outer)
+
+
+def test_pictures_to_test_on_without_classes_are_left_alone_and_told(photos: Path) -> None:
+    (photos / "test").rename(photos / "val")
+    for number in range(4):
+        save(photos / f"test/{number}.jpg", np.zeros((3, 3), np.uint8))
+    data = load(photos)
+    assert len(data.test) == 3 and data.note == "test left alone: 4 pictures without classes"
+    shutil.rmtree(photos / "val")
+    for number in range(4, 6):
+        save(photos / f"train/ant/{number}.png", np.zeros((6, 5, 3), np.uint8))
+    note = load(photos).note
+    assert note.startswith("test left alone: 4 pictures without classes\nno folder test or val with classes: a fifth")
+    (photos / "test/images").mkdir()
+    for number in range(4):
+        (photos / f"test/{number}.jpg").rename(photos / f"test/images/{number}.jpg")
+    assert load(photos).note == note
+
+
+def test_tiny_imagenet_is_read_as_it_comes(tmp_path: Path) -> None:
+    """Each picture has the number of its class as its grey."""
+    for label, name in enumerate(("n01", "n02")):
+        for number in range(3):
+            grey = np.full((4, 4), 100 + label, np.uint8)
+            save(tmp_path / f"train/{name}/images/{name}_{number}.JPEG", grey, quality=100)
+        (tmp_path / f"train/{name}/{name}_boxes.txt").write_text("n01_0.JPEG\t0\t0\t3\t3\n")
+    lines = []
+    for number, label in enumerate((1, 0, 1, 1)):
+        save(tmp_path / f"val/images/val_{number}.JPEG", np.full((4, 4), 100 + label, np.uint8), quality=100)
+        lines.append(f"val_{number}.JPEG\tn0{label + 1}\t0\t0\t3\t3\n")
+    save(tmp_path / "test/images/test_0.JPEG", np.zeros((4, 4), np.uint8))
+    (tmp_path / "val/val_annotations.txt").write_text("".join(lines))
+    (tmp_path / "wnids.txt").write_text("n02\nn01\n")
+    data = load(tmp_path)
+    assert data.classes == ("n01", "n02") and (len(data.train), len(data.test)) == (6, 4)
+    assert data.test.labels.tolist() == [0, 1, 1, 1]
+    for split in (data.train, data.test):
+        images, labels = split.take(np.arange(len(split)))
+        assert (images[:, 0, 0, 0] == 100 + labels).all()
+    assert data.note == "test left alone: 1 picture without classes"
+    save(tmp_path / "val/images/more.JPEG", np.zeros((4, 4), np.uint8))
+    assert "left alone outside of classes: 1 picture" in load(tmp_path).note
+    for text, words in (
+        ("gone.JPEG\tn01\n", "tells the class of gone.JPEG, which is not in"),
+        ("val_0.JPEG\tn03\n", "n03 is a class that nothing is learnt from; the classes are n01, n02"),
+        ("../x.JPEG\tn01\n", "line 1, is no name of a file, a tab and a class"),
+        ("val_0.JPEG n01\n", "line 1, is no name of a file, a tab and a class"),
+    ):
+        (tmp_path / "val/val_annotations.txt").write_text(text)
+        assert words in refusal(tmp_path)
+
+
+def test_a_class_is_one_however_its_accents_are_stored(photos: Path) -> None:
+    composed, apart = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    (photos / "train/bee").rename(photos / "train" / composed)
+    (photos / "test/bee").rename(photos / "test" / apart)
+    data = load(photos)
+    assert data.classes == ("ant", composed) and data.test.labels.tolist() == [0, 0, 1]
+    save(photos / "train" / apart / "9.png", np.zeros((6, 5, 3), np.uint8))
+    assert load(photos).train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_pictures_are_known_by_what_is_in_them_in_training_and_in_predict(photos: Path) -> None:
+    values = np.zeros((6, 5, 3), np.uint8)
+    for name, format in (
+        ("a.JFIF", "JPEG"),
+        ("b", "PNG"),
+        ("c.img", "WEBP"),
+        ("d.TIF", "TIFF"),
+        ("e.JPG_large", "JPEG"),
+    ):
+        save(photos / "train/ant" / name, values, format=format)
+    for name in ("f.heic", "g.heic", "h.gif", "i"):
+        (photos / "train/ant" / name).write_bytes(b"some other kind")
+    data = load(photos)
+    assert len(data.train) == 12
+    assert data.note == "left alone within classes: 2 .heic, 1 .gif, 1 without an ending"
+    found, others = find_pictures([str(photos / "train/ant")])
+    assert len(found) == 9 and found == [path for path in data.train.paths if path.parent.name == "ant"]
+    assert others == {".heic": 2, ".gif": 1, "without an ending": 1}
+
+
+def test_litter_is_no_class(photos: Path) -> None:
+    for part in ("", "train", "test"):
+        save(photos / part / "__MACOSX/ant/0.png", np.zeros((6, 5, 3), np.uint8))
+        save(photos / part / "@eaDir/0.png", np.zeros((6, 5, 3), np.uint8))
+    data = load(photos)
+    assert data.classes == ("ant", "bee") and data.note == ""
+    assert len(find_pictures([str(photos)])[0]) == 10
+
+
+@pytest.mark.parametrize("names", [("Test", "valid"), ("bus", "train"), ("test_tubes", "train_stations")])
+@pytest.mark.parametrize("inner", ["", "images"])
+def test_classes_may_be_called_as_a_part_of_a_data_set(tmp_path: Path, names: tuple[str, str], inner: str) -> None:
     for number in range(10):
-        save(tmp_path / ("valid", "Test")[number % 2] / f"{number}.png", np.zeros((2, 2), np.uint8))
-    assert load(tmp_path).classes == ("Test", "valid")
+        save(tmp_path / names[number % 2] / inner / f"{number}.png", np.zeros((2, 2), np.uint8))
+    assert load(tmp_path).classes == names
 
 
 def test_classes_too_small_to_test_on_are_told(tmp_path: Path) -> None:
     for number in range(2):
         save(tmp_path / "ab"[number % 2] / f"{number}.png", np.zeros((2, 2), np.uint8))
     message = refusal(tmp_path)
-    assert "no folder test, val, validation or valid; a fifth of each class" in message
+    assert "no folder test or val with classes; a fifth of each class" in message
     assert "no class has two pictures" in message
 
 
@@ -133,7 +274,7 @@ def test_other_files_are_counted_and_hidden_ones_are_not(photos: Path) -> None:
     (photos / "test/bee/inner.png").mkdir()
     save(photos / "train/ant/more/1.png", np.zeros((6, 5), np.uint8))
     data = load(photos)
-    assert len(data.train) == 7 and "1 file without the name of a picture left alone" in data.note
+    assert len(data.train) == 7 and "left alone within classes: 1 .txt" in data.note
     assert "2 folders within classes not looked into" in data.note
 
 

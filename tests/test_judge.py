@@ -53,6 +53,7 @@ def test_confusion_counts_labels_in_rows_and_the_worst_come_first() -> None:
     assert judged.confusion().tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]]
     assert judged.worst(3).tolist() == [3, 1, 4]
     assert len(judged.worst(99)) == 5
+    assert judged.mistakes(99).tolist() == [3, 1, 4] and judged.mistakes(1).tolist() == [3]
 
 
 def test_the_first_five_and_each_class_are_as_counted_image_by_image(rng: np.random.Generator) -> None:

@@ -216,7 +216,8 @@ def test_numbers_that_do_not_work_are_refused(fields, told):
 
 def test_a_window_that_does_not_fit_is_refused_and_told_what_does():
     with pytest.raises(
-        ShapeError, match=r"local1: F=3, S=2, P=0 does not fit 10x10 \(gives 4\.5\); use S=1, or fit='pad'"
+        ShapeError,
+        match=r"local1: F=3, S=2, P=0 does not fit 10x10, as .* = 4\.5: 11 or 9 would fit, or .*S=1, or fit='pad'",
     ):
         Net("10x10x3", [LocallyConnected(4, S=2, P=0)])
 

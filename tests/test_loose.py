@@ -26,13 +26,14 @@ def test_a_folder_means_all_pictures_below_it_in_order(tmp_path: Path) -> None:
         save(tmp_path / name, dot)
     (tmp_path / "in" / "notes.txt").write_text("")
     alone = tmp_path / "in" / "notes.txt"  # a file that is named is meant, whatever it is called
-    assert find_pictures([str(tmp_path / "in"), str(alone)]) == [*wanted, alone]
+    assert find_pictures([str(tmp_path / "in"), str(alone)]) == ([*wanted, alone], {".txt": 1})
 
 
 def test_nothing_to_find_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").touch()
     for paths, words in (
         ([], "no picture was given"),
-        ([str(tmp_path)], f"{tmp_path} holds no picture"),
+        ([str(tmp_path)], f"{tmp_path} holds no picture .*, but 1 .heic"),
         (["a\0b"], "a path with a NUL"),
         ([""], "an empty path"),
     ):

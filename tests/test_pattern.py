@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers import layer_types
 from gpunet.layers.batch_norm import BatchNorm
 from gpunet.layers.conv import Conv
@@ -16,6 +16,7 @@ from gpunet.layers.layer import Layer
 from gpunet.layers.lrn import LRN
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
+from gpunet.net.config import load
 from gpunet.net.fields import missing
 from gpunet.net.net import Net
 from gpunet.net.pattern import MOST_LAYERS, MOST_NESTED, parse
@@ -105,6 +106,49 @@ def test_the_tree_keeps_what_was_written() -> None:
     assert parse("FC-2 -> [[RELU]*3 -> FC-4]*2").tree == (One(FC(2)), Repeat((inner, One(FC(4))), 2, 8))
 
 
+def test_what_the_notes_may_leave_out_may_be_left_out() -> None:
+    """N, M and K of their pattern may be 0, and POOL? is there or not."""
+    whole = "INPUT[{0}x{0}x1] -> [[CONV3-4 -> RELU]*{1} -> POOL?]*{2} -> [FC-8 -> RELU]*{3} -> FC-10"
+
+    def net(*numbers: int) -> Net:
+        return load(whole.format(*numbers))
+
+    def types(made: Net) -> str:
+        return " ".join(node.layer.word for node in made.nodes)
+
+    assert types(net(8, 0, 0, 0)) == "FC" and types(net(8, 0, 0, 1)) == "FC RELU FC"
+    assert net(8, 1, 1, 0) == load("INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10")
+    assert types(net(8, 1, 3, 0)) == "CONV RELU POOL " * 3 + "FC"
+    assert types(net(8, 1, 5, 0)) == "CONV RELU POOL " * 3 + "CONV RELU " * 2 + "FC"
+    assert types(net(6, 1, 3, 0)) == "CONV RELU POOL " + "CONV RELU " * 2 + "FC"  # 3x3 cannot be halved
+    assert types(net(1, 0, 9, 0)) == "FC"
+
+
+def test_an_optional_pool_may_have_numbers_a_name_and_a_place_in_a_branch() -> None:
+    text = "INPUT[4x4x2] -> { POOL3(S=1, P=1)? | CONV3-2 -> POOL9? as gone } -> POOL2(S=2)? as half -> FC-2"
+    made = load(text)
+    assert [node.name for node in made.nodes] == ["conv1", "concat1", "half", "fc1"]
+    assert made.nodes[1].inputs == ("input", "conv1")
+
+
+@pytest.mark.parametrize("fit", ["error", "pad", "crop"])
+def test_an_optional_pool_of_a_single_position_is_left_out_under_every_policy(fit: str) -> None:
+    made = Net("1x1x3", parse("POOL? -> FC-2").layers, fit=fit)
+    assert [node.name for node in made.nodes] == ["fc1"]
+
+
+def test_a_net_of_nothing_and_a_head_of_nothing_are_refused() -> None:
+    for text in ("INPUT[4x4x2] -> [FC-2]*0", "INPUT[1x1x2] -> POOL?"):
+        with pytest.raises(ConfigError, match="net has no layers"):
+            load(text)
+    with pytest.raises(ConfigError, match="this head has no layers"):
+        load("INPUT[4x4x2] -> AUX[[FC-2]*0] -> FC-2")
+    with pytest.raises(ConfigError, match="this head ends without a layer of its own"):
+        load("INPUT[4x4x2] -> AUX[RELU -> AUX[FC-2] -> [FC-2]*0] -> FC-2")
+    with pytest.raises(ShapeError, match="pool1: F=9 is larger"):
+        load("INPUT[4x4x2] -> AUX[FC-2 -> POOL9?] -> FC-2")
+
+
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
     for kind in layer_types():
         layer = kind(**dict.fromkeys(missing(kind, ()), 6))
@@ -139,14 +183,32 @@ BAD = [
     ("INPUT¦[3x3x3 -> RELU", "not closed"),
     ("RELU -> ¦INPUT[3x3x3] -> RELU", "INPUT comes first"),
     ("¦INPUT32x32x3 -> RELU", "INPUT[32x32x3]"),
-    ("¦input[3x3x3] -> RELU", "INPUT comes first"),
+    ("¦input[3x3x3] -> RELU", "layers are written in capitals: INPUT[32x32x3] -> ..."),
     ("INPUT[8x8x1] -> ¦CNOV3-64", "CNOV3 is not a layer; did you mean CONV?"),
-    ("¦conv3-64", "conv3 is not a layer; did you mean CONV?"),
-    ("¦relu", "did you mean RELU?"),
+    ("¦conv3-64", "conv3 is not a layer; layers are written in capitals: CONV3"),
+    ("¦Conv3-64", "layers are written in capitals: CONV3"),
+    ("¦relu", "layers are written in capitals: RELU"),
+    ("RELU -> ¦MAXPOOL2", "MAXPOOL2 is not a layer; write POOL2"),
+    ("¦max_pool3(S=2)", "max_pool3 is not a layer; write POOL3"),
+    ("¦AveragePooling2", "write AVGPOOL2"),
+    ("¦CONV2D-64", "write CONV"),
+    ("¦BATCHNORM", "BATCHNORM is not a layer; write BN"),
+    ("¦BatchNorm2d", "write BN"),
+    ("¦DENSE-10", "DENSE is not a layer; write FC"),
+    ("¦linear-10", "write FC"),
+    ("¦NORM", "write LRN"),
+    ("¦FLATTEN -> FC-10", "FC takes a volume of any shape, so nothing need be flattened; leave it out"),
+    ("FC-10 -> ¦SOFTMAX", "softmax belongs to the loss; end in FC and leave it out"),
+    ("¦RELU6", "RELU6 is not a layer; that function is not there; RELU, LRELU, TANH and SIGMOID are"),
+    ("¦ELU", "that function is not there; RELU, LRELU"),
+    ("¦DECONV4-21", "no layer here makes a volume larger"),
+    ("CONV3-4¦?", "the ? of the notes is for pooling, like POOL2?; CONV is there or is not"),
+    ("POOL2?¦?", "expected -> or the end, found '?'"),
+    ("[RELU]¦?", "expected -> or the end, found '?'"),
     ("¦XYZZY", "XYZZY is not a layer; there are "),
     ("¦CONV3", "CONV needs K; write CONV3-64"),
     ("¦FC", "FC needs K; write FC-64"),
-    ("FC¦10", "FC takes no number behind it; write FC-64"),
+    ("FC¦10", "FC takes no number behind it; write FC-10"),
     ("RELU¦2", "write RELU"),
     ("POOL2¦-3", "POOL takes no -number; write POOL3"),
     ("CONV3-¦", "expected a number, K of CONV, found the end; write CONV3-64"),
@@ -159,7 +221,7 @@ BAD = [
     ("CONV3-4(P=¦'1x'", "4 of them like 0x1x2x3; got '1x'"),
     ("CONV3-4(S=¦1x1234567890)", "at most 9 digits"),
     ("CONV3-4(bias=¦1)", "bias must be true or false; got 1"),
-    ("¦CONV3-4(dilation=0)", "dilation must be an integer of at least 1; got 0"),
+    ("¦CONV3-4(dilation=0)", "dilation=0, as the notes count, is dilation=1 here: no gaps; their 1 is 2"),
     ("RELU -> ¦CONV3-6(groups=4)", "groups=4 does not divide K=6; use groups=3 or groups=6 or K=4 or K=8"),
     ("FC-¦6.5", "K of FC must be an integer; got 6.5"),
     ("¦FC-0", "K must be an integer of at least 1; got 0"),
@@ -197,7 +259,6 @@ BAD = [
     ("RELU ¦→ RELU", "write ->"),
     ("FC¦\u201364", "write -"),
     ("RELU ¦$", "'$' means nothing here"),
-    ("[RELU]*¦0", "at least once"),
     ("[RELU]*¦-1", "expected a number, how often"),
     ("[RELU]*¦N", "write [...]*2"),
     ("[RELU]*¦1.5", "must be an integer"),

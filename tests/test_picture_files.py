@@ -18,6 +18,7 @@ from gpunet.data.loader import in_order
 from gpunet.data.picture import BrokenPicture, parse_size, picture_size, read_picture
 from gpunet.data.room import Room
 from gpunet.errors import DataError
+from tests.fuzzing import FEW_CASES, edited, fuzz
 from tests.picture_files import broken_files, png, save
 
 
@@ -126,6 +127,70 @@ def test_16_bits_with_alpha_are_laid_over_white(tmp_path: Path, colour: int) -> 
         assert read_picture(tmp_path / "a.png", size)[0].tolist() == [[80] * 3, [255] * 3, [204] * 3]
 
 
+def packed(samples: list[int], bits: int) -> bytes:
+    """A row of samples as a PNG holds it, the first in the upper bits."""
+    text = "".join(f"{sample:0{bits}b}" for sample in samples)
+    return bytes(int(text[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(text), 8))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_of_a_png_is_compared_at_its_own_depth(tmp_path: Path, bits: int) -> None:
+    """White where a sample is the named one and nowhere else: for 16 bits also where the upper 8 are equal."""
+    most = (1 << bits) - 1
+    samples = sorted({0, 1, most // 3, most // 2, 0x50 & most, most})
+    deep = [*samples, 0x5000, 0x5001] if bits == 16 else samples
+    for named in deep:
+        chunk = struct.pack(">H", named)
+        content = png(len(deep), 1, b"\0" + packed(deep, bits), bits, 0, transparent=chunk)
+        (tmp_path / "a.png").write_bytes(content)
+        wanted = [255 if value == named else value >> 8 if bits == 16 else value * 255 // most for value in deep]
+        for size in (None, (1, len(deep))):
+            found = read_picture(tmp_path / "a.png", size)
+            assert found[0].tolist() == [[value] * 3 for value in wanted], named
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_transparent_colour_of_a_png_is_compared_at_its_own_depth(
+    tmp_path: Path, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = (0x12, 0x34, 0x56) if bits == 8 else (0x1234, 0x5678, 0x9ABC)
+    pixels = [named, (*named[:2], named[2] ^ 1), (named[0] ^ (1 << bits - 1), *named[1:]), (0, 0, 0)]
+    for row in (pixels, pixels[::-1], pixels[:1]):
+        chunk = struct.pack(">3H", *named)
+        samples = [sample for pixel in row for sample in pixel]
+        (tmp_path / "a.png").write_bytes(
+            png(len(row), 2, (b"\0" + packed(samples, bits)) * 2, bits, 2, transparent=chunk)
+        )
+        wanted = [[255] * 3 if pixel == named else [sample >> bits - 8 for sample in pixel] for pixel in row]
+        for strip in (1 << 20, 1):
+            monkeypatch.setattr(picture, "STRIP_PIXELS", strip)
+            assert read_picture(tmp_path / "a.png").tolist() == [wanted] * 2
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_deflate"}])
+def test_of_a_tiff_the_first_frame_is_read(tmp_path: Path, rng: np.random.Generator, options: dict[str, str]) -> None:
+    frames = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((6, 5, 3), (3, 3, 3))]
+    first, second = map(Image.fromarray, frames)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second], **options)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), frames[0])
+    assert picture_size(tmp_path / "a.tif") == (6, 5)
+    deep = rng.integers(0, 1 << 16, (4, 7), dtype=np.uint16)
+    found = read_picture(save(tmp_path / "deep.tiff", deep, **options))
+    np.testing.assert_array_equal(found, np.repeat(deep[..., None] >> 8, 3, axis=2))
+    with pytest.raises(BrokenPicture, match=r"floats.tif cannot be read as a picture: its values are of mode F"):
+        read_picture(save(tmp_path / "floats.tif", deep.astype(np.float32)))
+
+
+@FEW_CASES
+@pytest.mark.filterwarnings("ignore")
+def test_a_tiff_from_a_stranger_is_read_or_refused(tmp_path: Path, rng: np.random.Generator, cases: int) -> None:
+    wholes = []
+    for compression in (None, "tiff_lzw", "tiff_deflate", "packbits", "jpeg"):
+        Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8)).save(tmp_path / "whole.tif", compression=compression)
+        wholes.append((tmp_path / "whole.tif").read_bytes())
+    fuzz(tmp_path, "a.tif", cases, edited(*wholes), lambda path: (picture_size(path), read_picture(path, (4, 4))))
+
+
 def test_large_pictures_come_in_strips_as_small_ones_come_whole(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +226,7 @@ def test_threads_decode_no_more_pixels_at_once_than_there_is_room_for(
     assert [len(found) for found in read] == list(sides) and 36 <= most[0] <= 64
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
 @pytest.mark.parametrize(
     ("orientation", "turn"),
     [
@@ -182,8 +247,9 @@ def test_pictures_are_turned_as_exif_says(
     """From the EXIF standard: which side of the scene the first row and the first column of the file are."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = save(tmp_path / f"a.{ending}", rng.integers(0, 256, (4, 7, 3), dtype=np.uint8), exif=exif)
-    wanted = turn(np.asarray(Image.open(path)))
+    values = rng.integers(0, 256, (4, 7, 3), dtype=np.uint8)
+    path = save(tmp_path / f"a.{ending}", values, exif=exif)
+    wanted = turn(np.asarray(Image.open(path)) if ending == "jpg" else values)
     np.testing.assert_array_equal(read_picture(path), wanted)
     assert picture_size(path) == wanted.shape[:2]
     resized = read_picture(save(tmp_path / "upright.png", wanted), (3, 2)).astype(int)

@@ -189,7 +189,10 @@ def test_options_that_make_no_sense_are_refused(options, words):
         ("1.5 GiB", 3 * 2**29),
         ("6GB", 6 * 10**9),
         ("512mib", 2**29),
-        ("100", 100),
+        ("4294967296", 2**32),
+        ("6G", 6 * 2**30),
+        ("1.5 g", 3 * 2**29),
+        ("512m", 2**29),
         (7, 7),
         ("3 B", 3),
         ("1TiB", 2**40),
@@ -197,6 +200,12 @@ def test_options_that_make_no_sense_are_refused(options, words):
 )
 def test_amounts_of_memory_are_read_as_people_write_them(text, count):
     assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["6", "0.5", " 12 ", "999999"])
+def test_a_number_without_a_unit_is_asked_about(text):
+    with pytest.raises(ConfigError, match=rf"alone would be so many bytes; {text.strip()}GiB\?"):
+        parse_bytes(text)
 
 
 def test_amounts_of_memory_are_printed_with_their_unit():

@@ -10,7 +10,7 @@ import pytest
 
 from gpunet import Learning, Net, Plan, load, plan
 from gpunet.devices import target
-from gpunet.memory.size import format_bytes
+from gpunet.memory.size import format_bytes, format_speed
 from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
 from gpunet.report import console
@@ -18,6 +18,8 @@ from gpunet.report.as_json import as_text, fit_json, plan_json
 from gpunet.report.table import cost_line, fit_parts, headline, plan_parts, verdict
 from gpunet.report.timeline import HEIGHT, sparkline, timeline_parts
 from gpunet.report.ways import describe, format_flops, how, needed
+from gpunet.train.metrics import EpochMetrics, as_line, header
+from gpunet.train.screen import epoch_line
 
 MIB = 2**20
 
@@ -427,7 +429,31 @@ def test_a_plan_has_a_timeline_only_when_asked(vgg: Net, one: Plan, capsys: pyte
 # -- the screen ------------------------------------------------------------------------------------
 
 
-def test_work_is_told_on_a_screen_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_takes_long_is_told_in_a_pipe_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("gpunet.train.beat.monotonic", lambda: now[0])
+    with console.working("counting sheep") as say:
+        for seconds in range(0, 65, 5):
+            now[0] = float(seconds)
+            say(f"after {seconds}")
+    assert capsys.readouterr().err == "after 20\nafter 40\nafter 60\n"
+
+
+@pytest.mark.parametrize(
+    ("speed", "said"), [(12345.6, "12,346"), (87.2, "87"), (9.96, "10"), (3.21, "3.2"), (0.0412, "0.041")]
+)
+def test_no_speed_is_said_to_be_0(speed: float, said: str) -> None:
+    assert format_speed(speed) == said
+    losses = dict(train_loss=1.0, train_accuracy=0.5, test_loss=1.0, test_accuracy=0.5)
+    row = EpochMetrics(epoch=1, **losses, images_per_second=speed, learning_rate=0.1, seconds=2.0)
+    assert f" {said} images/s" in epoch_line(row, 3)
+    written = dict(zip(header(EpochMetrics).split(","), as_line(row).split(","), strict=True))
+    assert float(written["images_per_second"]) == pytest.approx(speed, rel=0.01)
+
+
+def test_short_work_is_told_on_a_screen_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     with console.working("counting sheep") as say:

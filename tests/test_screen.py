@@ -3,6 +3,7 @@
 import struct
 import sys
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def shown_run(screen: Screen, *watchers: Watcher, resumed: bool = False) -> Trai
             trainer.epoch, trainer.step, model.steps = 2, 5, EACH + 5
         trainer.run()
     return trainer
+
+
+def test_a_pipe_is_told_how_the_run_goes_at_least_every_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that goes on by 12 s whenever it is looked at, which is after every step and every batch of a test."""
+    clock = count(0, 12)
+    monkeypatch.setattr("gpunet.train.beat.monotonic", lambda: float(next(clock)))
+    shown_run(Screen())
+    lines = capsys.readouterr().out.splitlines()
+    steps = [line for line in lines if line.startswith("epoch 1/2, step ")]
+    assert steps and "images/s" in steps[0] and f" of {EACH}  loss " in steps[0]
+    assert any(line == "epoch 1/2, testing" for line in lines)
+    assert sum("test accuracy" in line for line in lines) == 2
 
 
 def test_a_terminal_shows_the_run_as_it_goes() -> None:

@@ -57,6 +57,15 @@ def test_its_parameters_are_those_that_are_known_and_its_title_says_them(name):
     assert config.source
 
 
+@pytest.mark.parametrize("name", config_names())
+def test_it_can_be_scaled_down_to_small_images_and_trained(name):
+    """As docs/nets.md says of all of them."""
+    net = gpunet.load(name).scaled(0.125, "32x32x3")
+    with Model(net, 2, "cpu", learning_rate=1e-4) as model:
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+        assert np.isfinite(model.step(pixels, np.arange(2)))
+
+
 def run(name: str, device_name: str, budget: int | None = None, poison: bool = False, **options):
     """(plan, what two steps or one pass give) of random pixels, in an arena that must be the plan's to the byte."""
     net = shipped(name)

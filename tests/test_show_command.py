@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from gpunet.cli.app import app
 from gpunet.data import digits
+from gpunet.train.judge import Judged
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> DROPOUT -> FC-10"
@@ -76,6 +77,29 @@ def test_mistakes_are_listed_from_the_highest_loss_down(run: Run, trained: Path)
     assert len(losses) == 4 and losses == sorted(losses, reverse=True)
     index, label = int(listed[0].split()[1].rstrip(":")), listed[0].split(" is ")[1].split()[0]
     assert digits().test.labels[index] == int(label)
+
+
+def test_mistakes_are_mistakes_alone_with_their_files_also_as_json(run: Run, others: Path) -> None:
+    command = ("show", "mistakes", others / "colour", "--count", 60, "--device", "cpu", "--out", "x.png")
+    said = drew(run(*command), "x.png").splitlines()
+    told = json.loads(drew(run(*command, "--json"), "x.png"))
+    wrong = told["images"] - told["correct"]
+    assert len(told["mistakes"]) == len(said) - 2 == wrong > 0
+    for line, entry in zip(said[1:-1], told["mistakes"], strict=True):
+        assert entry["label"] != entry["said"] and entry["name"] == Path(entry["file"]).parent.name
+        assert line.startswith(f"image {entry['image']}, {entry['file']}: said {entry['said_name']} ")
+        assert Path(entry["file"]).is_file()
+    counts = json.loads(drew(run("show", "confusion", *command[2:3], *command[5:], "--json"), "x.png"))["counts"]
+    assert sum(map(sum, counts)) == told["images"] and sum(counts[k][k] for k in range(2)) == told["correct"]
+
+
+def test_where_nothing_is_mistaken_nothing_is_drawn(run: Run, trained: Path) -> None:
+    judged = Judged(np.zeros(3, int), np.zeros(3, int), np.ones(3), np.ones(3), np.ones(3), 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gpunet.train.judge.judge", lambda *_: judged)
+        result = run("show", "mistakes", trained, "--device", "cpu", "--out", "none.png")
+    assert result.exit_code == 0 and "no test image is taken for another class: nothing is drawn" in result.stdout
+    assert not Path("none.png").exists()
 
 
 def test_filters_of_the_first_layer_or_another(run: Run, trained: Path) -> None:

@@ -108,6 +108,20 @@ def test_eval_of_weights_alone_asks_which_data(runs: Path, place: Path) -> None:
     assert "360 images" in good("eval", "w", "--data", "digits", "--device", "cpu")
 
 
+def test_other_pictures_are_brought_to_the_size_of_the_run(runs: Path, place: Path) -> None:
+    for split in ("train", "test"):
+        for name, side in (("ant", 9), ("bee", 14)):
+            values = np.arange(side * (side + 3) * 3, dtype=np.uint8).reshape(side, -1, 3)
+            picture(place / "zoo" / split / name / "0.png", values)
+    told, said = (
+        json.loads(good("eval", runs / "colour", "--data", "zoo", *more, "--device", "cpu", "--json"))
+        for more in ((), ("--size", "6x6"))
+    )
+    assert told == said and told["images"] == 2
+    listed = json.loads(good("show", "mistakes", runs / "colour", "--data", "zoo", "--device", "cpu", "--json"))
+    assert len(listed["mistakes"]) == 2 - round(2 * told["accuracy"])
+
+
 def test_eval_refuses_data_that_the_net_cannot_use(runs: Path, place: Path) -> None:
     for name in ("cat", "dog"):
         for split in ("train", "test"):
@@ -115,7 +129,7 @@ def test_eval_refuses_data_that_the_net_cannot_use(runs: Path, place: Path) -> N
     said = refused("eval", runs / "colour", "--data", "pets")
     assert "pets: class 0 is cat; net learnt that it is ant" in said
     assert "holds images of 8x8x1; the net takes 6x6x3" in refused("eval", runs / "colour", "--data", "digits")
-    assert "bring them to its size (--size 8x8)" in refused("eval", runs / "digits", "--data", "pets")
+    assert "bring them to its size (--size 8x8)" in refused("eval", runs / "digits", "--data", "pets", "--size", "6x6")
     assert "holds no weights.safetensors" in refused("eval", place)
     assert "there is no file nowhere" in refused("eval", "nowhere")
 

@@ -30,6 +30,8 @@ MISFITS = [
     (6, 9, 1, 4, 0),  # the third would begin at row 8 of 6: dropped; most values are seen by none
 ]
 """H, W, F, S, P: along one axis (size + 2P - F) is no multiple of S."""
+LARGER = [(2, 2, 3, 2, 0), (2, 3, 5, 3, 0), (1, 6, 3, 2, 0), (1, 1, 7, 2, 2)]
+"""H, W, F, S, P: along one axis F is larger than size + 2P."""
 
 
 @pytest.fixture(params=WINDOWS)
@@ -53,6 +55,13 @@ def test_pad_rounds_up_as_caffe_and_crop_rounds_down(layer: Made, H: int, W: int
     assert output("crop") == ((H + 2 * P - F) // S + 1, (W + 2 * P - F) // S + 1, 2)
 
 
+@pytest.mark.parametrize(("H", "W", "F", "S", "P"), [(2, 2, 3, 2, 0), (3, 3, 4, 2, 0)])
+def test_a_larger_window_is_there_once_as_in_caffe_and_in_pytorch(H: int, W: int, F: int, S: int, P: int) -> None:
+    made = MaxPool(F=F, S=S, P=P, fit="pad").output(Volume(H, W, 2)).shape
+    peer = torch.nn.MaxPool2d(F, S, P, ceil_mode=True)(torch.zeros(1, 2, H, W)).shape
+    assert made == (caffe(H, F, S, P), caffe(W, F, S, P), 2) == (*peer[2:], 2) == (1, 1, 2)
+
+
 def test_a_last_window_that_would_start_in_the_padding_is_dropped(layer: Made) -> None:
     """Windows begin at -1, 2, 5 and 8: the fourth sees a row of 9, but nothing of 7 or 8 columns."""
     made = layer(F=2, S=3, P=1, fit="pad")
@@ -67,9 +76,10 @@ def test_an_error_names_the_layer_the_numbers_and_what_fits(
         Net(Volume(H, W, 2), [("here", layer(F=F, S=S, P=P))])
     told = str(error.value)
     assert re.match(
-        rf"here: F={F}, S={S}, P={P} does not fit {H}x{W} \(gives \d+\.\d+\); use .*fit='pad' or fit='crop'", told
+        rf"here: F={F}, S={S}, P={P} does not fit {H}x{W}, as .* = \d+\.\d+: .* would fit, or .*fit='pad' or fit=",
+        told,
     )
-    ways = re.findall(r"([PS])=(\d+)", told.partition("use ")[2])
+    ways = re.findall(r"([PS])=(\d+)(?!\d*x)", told.partition(": ")[2].partition(": ")[2])
     for letter, value in ways:
         numbers = {"F": F, "S": S, "P": P, letter: int(value)}
         if numbers["P"] < F:
@@ -110,8 +120,10 @@ def expected(made: Layer, values: np.ndarray, volume: Volume, weights: dict[str,
     return y.permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.parametrize("fit", ["pad", "crop"])
-@pytest.mark.parametrize(("H", "W", "F", "S", "P"), MISFITS)
+@pytest.mark.parametrize(
+    ("H", "W", "F", "S", "P", "fit"),
+    [(*sizes, fit) for sizes in MISFITS for fit in ("pad", "crop")] + [(*sizes, "pad") for sizes in LARGER],
+)
 def test_values_are_those_of_an_input_padded_or_cropped_by_hand(
     device: Device, layer: Made, H: int, W: int, F: int, S: int, P: int, fit: str, rng: np.random.Generator
 ) -> None:

@@ -15,6 +15,7 @@ from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.lr_find import lr_find
+from gpunet.cli.nets import nets
 from gpunet.cli.plan import plan
 from gpunet.cli.predict import predict
 from gpunet.cli.profile import profile
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+app.command()(nets)
 app.command()(describe)
 app.command()(plan)
 app.command()(fit)

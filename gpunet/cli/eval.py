@@ -49,7 +49,7 @@ def evaluate(
 
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    told = asked(path, data, size, skip_broken)
+    told = asked(config.net, path, data, size, skip_broken)
     names, dataset = data_of(config.net, path, told)
     images, words = _split(dataset, split)
     most = min(told.batch if batch is None else batch, len(images))

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from gpunet.cli.streams import escape_what_does_not_encode
 from gpunet.errors import GpunetError
 
 MISTAKE, CTRL_C, CLOSED_PIPE = 2, 130, 141
@@ -21,6 +22,7 @@ class GuardedGroup(TyperGroup):
         with guarded():  # --help and --version print here
             if sys.stdout is None:  # closed before the start, as by `>&-`: the next file to open would take its place
                 sys.exit(CLOSED_PIPE)
+            escape_what_does_not_encode()
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:

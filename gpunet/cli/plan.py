@@ -50,6 +50,7 @@ def plan(
     (the largest batch that does is named), 2 for a mistake.
     """
     from gpunet.planning.aim import aim
+    from gpunet.planning.freezing import freezing_line
     from gpunet.planning.planner import plan as make_plan
 
     if json and timeline:
@@ -88,6 +89,8 @@ def plan(
         from gpunet.report.table import plan_parts, verdict
 
         show(*plan_parts(config.net, made, verdict(made, way_out), timeline=timeline))
+        if line := freezing_line(config.net, made.batch, settings):
+            show("", line)
     if not made.fits:
         raise typer.Exit(1)
 

@@ -43,6 +43,7 @@ def predict(
     Exit code 1 if it does not fit, 2 for a mistake or for pictures that cannot be read, which are named.
     """
     from gpunet.cli.trained import scoring_model, scoring_plan, training_of
+    from gpunet.data.listing import counted_kinds
     from gpunet.data.loose import find_pictures, require_maps
     from gpunet.errors import DataError
     from gpunet.net.config import TrainConfig
@@ -54,7 +55,7 @@ def predict(
     require_maps(config.net.image.D)
     names = class_names(path, config.net.classes)
     tell_of_values(config.net, path)
-    pictures = find_pictures(_listed(images))
+    pictures, others = find_pictures(_listed(images))
     most = min((training_of(path) or TrainConfig()).batch if batch is None else batch, len(pictures))
     made = scoring_plan(config.net, most, device, budget)
     broken: list[DataError] = []
@@ -69,8 +70,10 @@ def predict(
         from gpunet.report.as_json import as_text
 
         about = {"weights": encodable(str(path)), "net": config.net.name, "device": made.device, "batch": made.batch}
-        about |= {"arena_bytes": made.arena_bytes}
+        about |= {"arena_bytes": made.arena_bytes, "left_alone": dict(others)}
         typer.echo(as_text(about | {"images": told, "broken": [encodable(str(error)) for error in broken]}))
+    if others:
+        complain(f"no pictures, and left alone: {counted_kinds(others)}")
     _tell_broken(broken, len(pictures), skip_broken)
 
 

@@ -55,8 +55,10 @@ def confusion(
     batch: options.Batch = None,
     device: options.DeviceOrAuto = options.AUTO,
     net: options.NetOfWeights = None,
+    json: options.Json = False,
 ) -> None:
     """Draw which classes a run's net takes for which, on its test images."""
+    from gpunet.report.as_json import as_text
     from gpunet.report.canvas import check_plot, save
     from gpunet.report.confusion import confusions, draw_confusion
 
@@ -64,6 +66,9 @@ def confusion(
     classes, dataset, judged = _judged(weights, net, data, size, skip_broken, batch, device)
     counts = judged.confusion()
     save(draw_confusion(counts, classes, f"{weights.resolve().name} on {dataset.name}"), out)
+    if json:
+        typer.echo(as_text({"images": len(judged), "classes": classes, "counts": counts.tolist()}))
+        return
     _tell(judged)
     for line in confusions(counts, classes, 5):
         typer.echo(line)
@@ -81,24 +86,34 @@ def mistakes(
     batch: options.Batch = None,
     device: options.DeviceOrAuto = options.AUTO,
     net: options.NetOfWeights = None,
+    json: options.Json = False,
 ) -> None:
-    """Draw the test images with the highest loss: what they are, what a run's net said, and how sure it was."""
+    """Draw the test images that a run's net takes for another class, the highest losses first; name their files.
+
+    Where there is none, nothing is drawn, and a line says so.
+    """
+    from gpunet.data.dataset import file_of
+    from gpunet.report.as_json import as_text
     from gpunet.report.canvas import check_plot, save
-    from gpunet.report.mistakes import MOST, draw_mistakes, percent
+    from gpunet.report.mistakes import MOST, draw_mistakes, mistake_lines, mistakes_json
 
     check_plot(out, "gpunet show")
     if not 1 <= count <= MOST:
         raise ConfigError(f"a picture has from 1 to {MOST} images; got {count}")
     classes, dataset, judged = _judged(weights, net, data, size, skip_broken, batch, device)
-    worst = judged.worst(count)
-    images, _ = dataset.test.take(worst)
-    save(draw_mistakes(images, judged, worst, classes, f"{weights.resolve().name} on {dataset.name}"), out)
+    wrong = judged.mistakes(count)
+    files = [file_of(dataset.test, int(index)) for index in wrong]
+    if len(wrong):
+        images, _ = dataset.test.take(wrong)
+        head = f"{weights.resolve().name} on {dataset.name}"
+        save(draw_mistakes(images, judged, wrong, classes, head, files), out)
+    if json:
+        typer.echo(as_text(mistakes_json(judged, wrong, classes, files)))
+        return
     _tell(judged)
-    for index in worst:
-        said, label = classes[judged.predictions[index]], classes[judged.labels[index]]
-        sure, right = percent(judged.probabilities[index]), percent(judged.label_probabilities[index])
-        typer.echo(f"image {index:,}: said {said} ({sure}), is {label} ({right}), loss {judged.losses[index]:.4f}")
-    typer.echo(f"{out} shows them")
+    for line in mistake_lines(judged, wrong, classes, files):
+        typer.echo(line)
+    typer.echo(f"{out} shows them" if len(wrong) else "no test image is taken for another class: nothing is drawn")
 
 
 @show.command()
@@ -150,7 +165,7 @@ def activations(
     path = weights_file(weights)
     config, values = open_weights(path, net)
     if image.isdecimal() and not Path(image).exists():
-        seen = _test_image(config.net, path, int(image), asked(path, data, size, skip_broken))
+        seen = _test_image(config.net, path, int(image), asked(config.net, path, data, size, skip_broken))
     else:
         seen = _picture(config.net, path, image, size)
     quiet()
@@ -189,7 +204,7 @@ def _judged(
 
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    told = asked(path, data, size, skip_broken)
+    told = asked(config.net, path, data, size, skip_broken)
     classes, dataset = data_of(config.net, path, told)
     n = len(dataset.test)
     made = scoring_plan(config.net, min(n, told.batch if batch is None else batch), device, None)

@@ -310,6 +310,7 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     """
     from gpunet.memory.size import format_bytes
     from gpunet.model.model import require_fit
+    from gpunet.planning.freezing import freezing_line
     from gpunet.planning.planner import plan
     from gpunet.report.table import cost_line
     from gpunet.report.ways import describe, needed
@@ -322,6 +323,8 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     require_fit(net, made, **settings)
     if needed(made):
         typer.echo(f"to fit: {describe(made)}")
+    if line := freezing_line(net, batch, settings):
+        typer.echo(line)
     if short:
         typer.echo(f"that follows from the {format_bytes(free_bytes or 0)} free now, which config.toml keeps as budget")
     return made

@@ -48,14 +48,18 @@ def training_on(path: Path, data: str | None) -> "TrainConfig":
     return told or TrainConfig()
 
 
-def asked(path: Path, data: str | None, size: str | None, skip_broken: bool | None) -> "TrainConfig":
+def asked(net: "Net", path: Path, data: str | None, size: str | None, skip_broken: bool | None) -> "TrainConfig":
     """What the run was told that the weights in a file are of, with the data asked for.
 
-    Raises ConfigError where nobody says which.
+    Other pictures than the run's are brought to the size of its images, unless another is said. Raises ConfigError
+    where nobody says which data.
     """
+    from gpunet.data.find import is_pictures
+
     told = training_on(path, data)
     if data is not None:
-        told = replace(told, data=data, size=None, skip_broken=False, validation=None)
+        own_size = f"{net.image.H}x{net.image.W}" if is_pictures(data) else None
+        told = replace(told, data=data, size=own_size, skip_broken=False, validation=None)
     given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
     return replace(told, **{name: value for name, value in given.items() if value is not None})
 

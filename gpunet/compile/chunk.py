@@ -18,9 +18,10 @@ ACCUMULATE = RunTime("accumulate")
 def cut_points(program: Program) -> list[str]:
     """Names of the activations at which the forward pass can be cut in two: nothing else crosses from before to behind.
 
-    In the order in which they are made; the scores are not among them.
+    In the order in which they are made; the scores are not among them. Masks of bits that stand for what an op behind
+    has read are for the backward pass alone and cross nothing.
     """
-    forward = [op for op in program.ops if op.phase == "forward"]
+    forward = [op for op in program.ops if op.phase == "forward" and op.name != "relu_mask"]
     last_reader = {t.name: step for step, op in enumerate(forward) for t in op.inputs}
     open_until: dict[str, int] = {}
     found = []

@@ -16,10 +16,17 @@ AGAIN = ".again"
 
 
 def saved(program: Program) -> dict[str, Tensor]:
-    """The activations that forward ops leave for backward ops, by name, in the order in which they are made."""
+    """The activations that forward ops leave for backward ops, by name, in the order in which they are made.
+
+    Where an activation lives on as a mask of bits, the mask is what is left of it, under the activation's name.
+    """
     made = {t.name: t for op in program.ops if op.phase == "forward" for t in op.outputs}
+    for op in program.ops:
+        if op.name == "relu_mask" and op.phase == "forward":
+            (y,), (mask,) = op.inputs, op.outputs
+            made[y.name] = made.pop(mask.name)
     read = {t.name for op in program.ops if op.phase == "backward" for t in op.inputs}
-    return {name: t for name, t in made.items() if name in read and t.kind is Kind.ACTIVATION}
+    return {name: t for name, t in made.items() if t.name in read and t.kind is Kind.ACTIVATION}
 
 
 def recompute(program: Program, dropped: Collection[str]) -> Program:

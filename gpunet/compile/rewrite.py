@@ -95,9 +95,9 @@ def relu_masks(program: Program) -> Program:
         if relu.name == "relu_backward":
             dy, y = relu.inputs
             reader = max((s for s in readers[y.name] if s != step), default=-1)
-            if 0 <= reader < step - 1 and ops[reader].phase == "backward" and not _held(program, y, reader, step):
-                mask = _mask(relu, y)
-                masks.setdefault(reader, []).append(Op("relu_mask", relu.layer, "backward", (y,), (mask,)))
+            if 0 <= reader < step - 1 and not _held(program, y, reader, step):
+                mask, phase = _mask(relu, y), ops[reader].phase
+                masks.setdefault(reader, []).append(Op("relu_mask", relu.layer, phase, (y,), (mask,)))
                 ops[step] = replace(relu, name="relu_backward_masked", inputs=(dy, mask), in_place=((0, 0),))
     return _inserted(replace(program, ops=tuple(ops)), masks)
 

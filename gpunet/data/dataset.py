@@ -1,7 +1,9 @@
 """What a data set is: splits of images with labels, to learn from, to test on, and perhaps to choose by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +33,12 @@ class AnySplit(Protocol):
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (len(indices), H, W, D) and labels (len(indices),) at these indices, as copies."""
+
+
+def file_of(split: AnySplit, index: int) -> Path | None:
+    """The file of an image; None where a split has them otherwise, as arrays."""
+    paths: Sequence[Path] | None = getattr(split, "paths", None)
+    return None if paths is None else paths[index]
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpunet.data import listing
 from gpunet.data.arrays import load_npy, load_npz, white_in
 from gpunet.data.cifar import CIFAR10, CIFAR10_PYTHON, CIFAR100, CIFAR100_PYTHON, Cifar
 from gpunet.data.dataset import Dataset
 from gpunet.data.digits import WHITE as DIGITS_WHITE
 from gpunet.data.digits import digits
 from gpunet.data.draw import with_validation
-from gpunet.data.folder import LAYOUT, is_image_folder, load_folder, require_train
+from gpunet.data.folder import is_image_folder, load_folder
 from gpunet.data.idx import load_idx
-from gpunet.data.picture import SUFFIXES, parse_size
+from gpunet.data.parts import LAYOUT
+from gpunet.data.picture import parse_size
 from gpunet.data.sources import SOURCES
 from gpunet.data.stl10 import load_stl10
 from gpunet.data.synthetic import synthetic
@@ -115,6 +117,12 @@ def _found(
     return _load_file(text, seed)
 
 
+def is_pictures(what: str | Path) -> bool:
+    """Whether this means pictures in folders, which can be brought to any size."""
+    path = Path(what)
+    return str(what) not in NAMES and _is_dir(path) and _format(path) is None and is_image_folder(path)
+
+
 def _is_dir(path: Path) -> bool:
     try:
         return path.is_dir()
@@ -139,13 +147,14 @@ def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int,
     if is_image_folder(folder):
         sized = parse_size(size) if size else None
         return load_folder(folder, size=sized, skip_broken=skip_broken, maps=maps, seed=seed)
-    below = [
-        inner for inner in sorted(folder.iterdir()) if _is_dir(inner) and (_format(inner) or is_image_folder(inner))
-    ]
-    if below:
-        require_train(folder)
+    below = [inner for inner in listing.folders(folder) if _format(inner) or is_image_folder(inner)]
+    if len(below) == 1:
         raise DataError(f"{folder} is no data set, but {below[0]} is: give --data {below[0]}")
-    names = sorted(path.name for path in folder.iterdir())
+    if below:
+        raise DataError(
+            f"{folder} is no data set, but holds {len(below):,}, like {below[0]}: give one of them as --data"
+        )
+    names = [path.name for path in listing.listing(folder)]
     there = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
     raise DataError(f"{folder} is no data set that is known; it holds {there or 'nothing'}; known are {KNOWN}")
 
@@ -161,6 +170,6 @@ def _load_file(text: str, seed: int) -> Dataset:
         )
     if path.is_file() and path.suffix != ".npz" and _format(path.parent):
         raise DataError(f"{path} is one file of a data set; give the folder that it lies in: --data {path.parent}")
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
+    if path.is_file() and listing.is_picture(path):
         raise DataError(f"{path} is one picture; a data set is a folder of them: {LAYOUT}")
     return load_npz(path, seed)

@@ -8,17 +8,17 @@ from typing import TypeVar
 
 import numpy as np
 
+from gpunet.data.classes import ClassReader, Entry, class_folder, class_names
 from gpunet.data.dataset import Dataset
 from gpunet.data.draw import FIFTH, TESTED, drawn, rest_of
+from gpunet.data.listing import folders, holds_pictures
 from gpunet.data.loader import in_order
+from gpunet.data.parts import LAYOUT, Parts, find_parts
 from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, read_picture, with_maps
 from gpunet.data.raw import clean_name
 from gpunet.errors import DataError
 
-TEST_FOLDERS = ("test", "val", "validation", "valid")
-"""The first of them that is there is tested on."""
 T = TypeVar("T")
-LAYOUT = "train/<class>/*.jpg and test/<class>/*.jpg"
 CHECKERS, AT_ONCE = 4, 64
 """Threads that look at all files before a run, and how many files they are given at a time."""
 
@@ -61,8 +61,8 @@ class FileSplit:
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Whether there is a folder train, or pictures one level down."""
-    return (folder / "train").is_dir() or any(_pictures(inner) for inner in _folders(folder))
+    """Whether there is a folder to learn from in it, or pictures one level down."""
+    return find_parts(folder).train is not None or any(holds_pictures(class_folder(inner)) for inner in folders(folder))
 
 
 def load_folder(
@@ -70,16 +70,17 @@ def load_folder(
 ) -> Dataset:
     """The data set in a folder of pictures.
 
-    Classes are the folders in train/, in the order of their names; without train/, those in `folder` itself. What is in
-    test/ is tested on, and what is in val/ (else validation/ or valid/) is to validate with; without test/ that is
-    tested on, and where there is neither, a fifth of each class, drawn by `seed`.
+    Its parts are those that `find_parts` finds, and the classes the folders in the one to learn from, in the order of
+    their names; without one, those in `folder` itself. Without a part to test on whose pictures have classes, that to
+    validate with is tested on, and where there is neither, a fifth of each class, drawn by `seed`.
     With one of `maps` pictures become grey. Without a `size` all must have the same. The beginning of every file is
     read beforehand; with `skip_broken` each is decoded, and those that cannot be are left out; the note says how many.
     Raises DataError, naming folder or file, for whatever cannot be used.
     """
-    root = folder / "train" if (folder / "train").is_dir() else folder
-    classes = [inner.name for inner in _folders(root)]
-    train, validation, test, notes = _listed_splits(folder, root, classes, seed)
+    parts = find_parts(folder)
+    root = parts.train or folder
+    classes = class_names(root)
+    train, validation, test, notes = _listed_splits(folder, parts, classes, seed)
     _require_classes(root, classes, train)
     paths = [path for path, _ in train + validation + test]
     sizes = dict(zip(paths, _looked_at(paths, size, skip_broken), strict=True))
@@ -100,103 +101,33 @@ def load_folder(
     return Dataset(name, learnt, tested, "\n".join(notes), names, validation=validated if validation else None)
 
 
-def require_train(folder: Path) -> None:
-    """Raise DataError where a folder holds the parts of a data set and nothing else, but none is called train."""
-    names = [inner.name for inner in _folders(folder)]
-    if names and {name.lower() for name in names} <= {"train", *TEST_FOLDERS}:
-        _require_case(folder)
-        raise DataError(f"{folder} has a folder {names[0]}, and no train to learn from; expected {LAYOUT}")
-
-
-def _require_case(folder: Path) -> None:
-    """Raise DataError where a folder of known name is written otherwise, like Train."""
-    for inner in _folders(folder):
-        known = inner.name.lower()
-        if known in ("train", *TEST_FOLDERS) and not (folder / known).is_dir():
-            raise DataError(f"{inner} must be called {known}, in small letters; rename it")
-
-
 def _listed_splits(
-    folder: Path, root: Path, classes: list[str], seed: int
-) -> tuple[list["Entry"], list["Entry"], list["Entry"], list[str]]:
+    folder: Path, parts: Parts, classes: Sequence[str], seed: int
+) -> tuple[list[Entry], list[Entry], list[Entry], list[str]]:
     """The files to learn from, to validate with and to test on, and what is to be said of them."""
-    tests: list[str] = []
-    if root != folder:
-        _require_case(folder)
-        tests = [name for name in TEST_FOLDERS if (folder / name).is_dir()]
-    files, notes = _Files(), []
-    train, validation = files.of_classes(root, classes), []
-    if tests:
-        used = tests[:2] if tests[0] == "test" else tests[:1]
-        test, *others = (files.of_classes(folder / name, classes) for name in used)
-        validation = others[0] if others else []
-        notes += [f"{other} left alone: {used[-1]} is used" for other in tests[len(used) :]]
-    else:
+    reader, notes, others = ClassReader(classes), [], []
+    train = reader.entries(parts.train or folder, others=parts.train is None)
+    for part in filter(None, (parts.test, parts.validation)):
+        if (without := reader.without_classes(part)) is None:
+            others.append(reader.entries(part))
+        else:
+            notes.append(f"{part.name} left alone: {_counted(without, 'picture')} without classes")
+    notes += [f"{name} left alone: {used} is used" for name, used in parts.spare]
+    if not others:
         train, test = _fifth(train, seed)
         if train and not test:
             raise DataError(
-                f"{folder} has no folder {_either(TEST_FOLDERS)}; a fifth of each class would be tested on, but no "
-                "class has two pictures"
+                f"{folder} has no {NO_TEST}; a fifth of each class would be tested on, but no class has two pictures"
             )
+        others = [test]
         notes.append(
-            f"no folder {_either(TEST_FOLDERS)}: a fifth of each class, {len(test):,} pictures drawn by the seed "
-            f"{seed}, is tested on"
+            f"no {NO_TEST}: a fifth of each class, {len(test):,} pictures drawn by the seed {seed}, is tested on"
         )
-    if files.others:
-        notes.append(f"{_counted(files.others, 'file')} without the name of a picture left alone")
-    if files.folders:
-        notes.append(f"{_counted(files.folders, 'folder')} within classes not looked into")
-    return train, validation, test, notes
+    test, validation = others[0], others[1] if len(others) > 1 else []
+    return train, validation, test, notes + reader.notes()
 
 
-Entry = tuple[Path, int]
-"""A file and its label."""
-
-
-class _Files:
-    """Looks for pictures, and counts what else there is."""
-
-    def __init__(self) -> None:
-        self.others = self.folders = 0
-
-    def of_classes(self, root: Path, classes: Sequence[str]) -> list[Entry]:
-        """The pictures of each class below `root`. Raises DataError for a folder that is no class."""
-        strange = [inner.name for inner in _folders(root) if inner.name not in classes]
-        if strange:
-            raise DataError(
-                f"{root / strange[0]} is a class that nothing is learnt from; the classes are {_listed(classes)}"
-            )
-        return [
-            (path, label)
-            for label, name in enumerate(classes)
-            if (root / name).is_dir()
-            for path in self._in_class(root / name)
-        ]
-
-    def _in_class(self, folder: Path) -> Iterator[Path]:
-        for path in _listing(folder):
-            if path.is_dir():
-                self.folders += 1
-            elif path.suffix.lower() in SUFFIXES:
-                yield path
-            else:
-                self.others += 1
-
-
-def _listing(folder: Path) -> list[Path]:
-    """What a folder holds, in the order of its names, but for hidden files."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _listing(folder) if path.is_dir()]
-
-
-def _pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in _listing(folder))
+NO_TEST = "folder test or val with classes"
 
 
 def _fifth(entries: list[Entry], seed: int) -> tuple[list[Entry], list[Entry]]:
@@ -206,7 +137,7 @@ def _fifth(entries: list[Entry], seed: int) -> tuple[list[Entry], list[Entry]]:
     return [entries[index] for index in rest], [entries[index] for index in tested]
 
 
-def _require_classes(root: Path, classes: list[str], train: list[Entry]) -> None:
+def _require_classes(root: Path, classes: Sequence[str], train: list[Entry]) -> None:
     if not classes:
         raise DataError(f"{root} holds no folders; expected {LAYOUT}")
     labels = {label for _, label in train}
@@ -267,11 +198,3 @@ def _counted(count: int, what: str) -> str:
 
 def _by(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _either(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,12 +1,14 @@
 """Pictures of no data set, as a net takes them: read, brought to its size and depth, scaled to its white."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
+from gpunet.data.listing import counted_kinds, is_litter, is_picture, kind_of
 from gpunet.data.loader import WORKERS, in_order
 from gpunet.data.picture import SUFFIXES, read_picture, with_maps
 from gpunet.data.white import WHITE, to_white
@@ -15,23 +17,32 @@ from gpunet.errors import DataError
 Shape = tuple[int, int, int]
 
 
-def find_pictures(paths: Iterable[str]) -> list[Path]:
+def find_pictures(paths: Iterable[str]) -> tuple[list[Path], Counter[str]]:
     """The files that are meant: of a folder all pictures below it, in the order of their names; else the path itself.
 
-    Raises DataError where a folder holds none, or where nothing is meant at all.
+    With them how many files of which kind were left alone in folders. Raises DataError where a folder holds no picture,
+    or where nothing is meant at all.
     """
     found: list[Path] = []
+    others: Counter[str] = Counter()
     for text in paths:
         if "\0" in text or not text:
             raise DataError("an empty path, or a path with a NUL in it, is no picture; lists have one path a line")
         path = Path(text)
-        inside = list(_below(path)) if path.is_dir() else [path]
+        if not path.is_dir():
+            found.append(path)
+            continue
+        below = list(_below(path))
+        inside = [file for file in below if is_picture(file)]
+        left = Counter(kind_of(file) for file in set(below).difference(inside))
         if not inside:
-            raise DataError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})")
+            there = f", but {counted_kinds(left)}" if left else ""
+            raise DataError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))}){there}")
         found += inside
+        others += left
     if not found:
         raise DataError("no picture was given")
-    return found
+    return found, others
 
 
 def read_loose(path: Path, shape: Shape, white: int = WHITE) -> np.ndarray:
@@ -67,13 +78,11 @@ def read_in_batches(
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The pictures in a folder and in those within, hidden ones left out."""
+    """The files in a folder and in those within; what is hidden or litter is left out."""
 
     def refuse(error: OSError) -> None:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror or error}") from None
 
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name)
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        yield from (Path(place, name) for name in sorted(names) if not is_litter(name))

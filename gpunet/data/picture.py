@@ -2,6 +2,7 @@
 
 What becomes of a picture, in this order:
 - It is turned as its EXIF orientation says.
+- Of several frames it is the first.
 - Grey becomes three equal maps (of 16 bits, the upper 8); a palette its colours; what is transparent is laid over
   white; CMYK is converted without colour profiles, which are not looked at anywhere.
 - With a size, its short side is brought to it (antialiased, bilinear) and the middle is cut out.
@@ -22,19 +23,21 @@ import numpy as np
 
 from gpunet.data.raw import opened
 from gpunet.data.room import Room
+from gpunet.data.see_through import names_deep_colour, split_deep_grey, with_transparency
 from gpunet.errors import DataError
 from gpunet.system.files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 """Those that Pillow may try; it knows dozens, and each is code that a stranger's file would reach."""
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm"))
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"))
 MOST_PIXELS = 89_478_485
 """Pillow warns above, as such a file may be a decompression bomb (256 MiB as RGB); here that is the end."""
-WEIGHTS = {"WEBP": 2}
-"""What a pixel counts for, if not one: the decoder of WebP keeps four copies of them all."""
+WEIGHTS = {"WEBP": 2, "TIFF": 2}
+"""What a pixel counts for, if not one: the decoder of WebP keeps four copies of them all, that of TIFF a strip, which
+may be the whole."""
 ROOM = Room(MOST_PIXELS)
 """For the pixels that all threads decode at once. They take up to 12 bytes each (a progressive JPEG in CMYK; most take
 4 to 8), about 1 GB together, whatever the files are."""
@@ -46,7 +49,7 @@ BLOCK_BYTES = 1 << 26
 would keep the smaller blocks of its largest picture."""
 MOST_FILE_BYTES = 1 << 28
 
-ORIENTATION = 0x0112
+IMAGE_WIDTH, IMAGE_LENGTH, ORIENTATION = 0x0100, 0x0101, 0x0112
 STEPS = ((1, 1), (1, -1), (-1, -1), (-1, 1))
 """Down and to the right in an upright picture, by its EXIF orientation: 1 to 4, and 5 to 8 with rows for columns."""
 
@@ -70,7 +73,10 @@ def parse_size(text: str) -> Size:
 def picture_size(path: Path) -> Size:
     """H, W of a picture once it is upright, from the beginning of its file. Raises BrokenPicture."""
     with _opened(path) as image:
-        return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
+        W, H = image.size
+        if image.format == "TIFF":  # whose size Pillow may have turned, or not, by its version
+            W, H = (image.getexif()[tag] for tag in (IMAGE_WIDTH, IMAGE_LENGTH))
+        return (W, H) if _orientation(image) >= 5 else (H, W)
 
 
 def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
@@ -161,7 +167,7 @@ def _of_the_machine(cause: BaseException | None) -> bool:
 
 
 def _weight(image: "Image") -> int:
-    return WEIGHTS.get(image.format or "", 1)
+    return 3 if names_deep_colour(image) else WEIGHTS.get(image.format or "", 1)
 
 
 def _guarded(path: Path, work: Callable[[], Any]) -> Any:
@@ -203,7 +209,11 @@ def _drafted(image: "Image", size: Size | None) -> Extent:
 
 def _decoded(image: "Image", size: Size | None, extent: Extent) -> np.ndarray:
     """(H, W, 3): the picture upright and of its size."""
+    if image.format == "TIFF":  # which Pillow turns upright as it decodes
+        image.load()
+        extent = image.height, image.width
     orientation = _orientation(image)
+    image = with_transparency(image)
     lying = size[::-1] if size and orientation >= 5 else size
     if lying is not None and lying != (image.height, image.width):
         image = _fitted(_plain(image), lying, extent)
@@ -217,9 +227,8 @@ def _plain(image: "Image") -> "Image":
     """L, RGB, or, where anything is transparent, La or RGBa: values times their alpha, which may be averaged."""
     if image.mode == "F":
         raise ValueError("its values are of mode F, not bytes")
-    if image.mode.startswith("I"):  # of 16 bits, the upper 8
-        image = image if image.mode == "I" else image.convert("I")
-        return image.point(lambda value: value / 256).convert("L")
+    if image.mode.startswith("I"):
+        image = split_deep_grey(image)
     if image.mode in ("L", "RGB", "La", "RGBa") and "transparency" not in image.info:
         return image
     if image.has_transparency_data:

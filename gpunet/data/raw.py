@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from unicodedata import normalize
 
 import numpy as np
 
@@ -81,5 +82,6 @@ def _lines(path: Path) -> tuple[str, ...] | None:
 
 
 def clean_name(text: str) -> str:
-    """A class's name as a line of text that can do a terminal no harm."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text.strip()[:MOST_NAME_LETTERS])
+    """A class's name as a line of text that can do a terminal no harm, the same however its accents are stored."""
+    composed = normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS])[:MOST_NAME_LETTERS]
+    return "".join(letter if letter.isprintable() else "?" for letter in composed)

@@ -1,6 +1,8 @@
 """The value of white: 255 in pictures, less in some data sets; a net knows that of the images it learnt from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -61,6 +63,11 @@ class _Darker:
     def resizes(self) -> bool:
         """Whether another size can be had."""
         return self.split.resizes
+
+    @property
+    def paths(self) -> Sequence[Path] | None:
+        """The file of each image, where they are in files."""
+        return getattr(self.split, "paths", None)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (len(indices), H, W, D) and labels (len(indices),)."""

@@ -18,7 +18,7 @@ class BatchNorm(Layer):
     """y = (x - mean) / sqrt(variance + eps) * scale + shift, each map on its own.
 
     In a training step mean and variance are those of the map over all images and positions of the batch, which must
-    be of two images or more; elsewhere the running ones, which each step moves: running = (1 - momentum) * running +
+    be two or more in all; elsewhere the running ones, which each step moves: running = (1 - momentum) * running +
     momentum * that of the batch. That is PyTorch's momentum (Caffe's and the paper's is 1 minus it), and as there the
     running variance is an unbiased one. A frozen layer takes the running ones in training, too, and leaves them as they
     are; its backward pass then has them for constants.

@@ -48,6 +48,8 @@ class Conv(Layer):
     count: ClassVar[str] = "K"
 
     def __post_init__(self) -> None:
+        if self.dilation == 0:
+            raise ConfigError("dilation=0, as the notes count, is dilation=1 here: no gaps; their 1 is 2")
         for letter in ("K", "dilation", "groups"):
             require_int(letter, getattr(self, letter))
         for letter in ("F", "S"):
@@ -92,7 +94,8 @@ class Conv(Layer):
         if volume.D % self.groups:
             ways = _divisors_near(gcd(volume.D, self.K), self.groups)
             raise ShapeError(f"groups={self.groups} does not divide the D={volume.D} maps; use {' or '.join(ways)}")
-        return window_output(volume, self.K, self.F, self.S, self.padding, self.fit or "error", self.dilation)
+        fit = self.fit or "error"
+        return window_output(volume, self.K, self.F, self.S, self.padding, fit, self.dilation, four_sides=True)
 
     def window(self, *inputs: Volume) -> tuple[Window, Window]:
         return windows(self.F, self.S, self.padding, self.dilation)

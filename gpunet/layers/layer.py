@@ -40,7 +40,8 @@ class Layer(ABC):
     `number`  field set by a number right behind the word (CONV3: "F"), or None where there cannot be one
     `count`   field set by a number behind a dash (CONV3-64: "K"), or None
     `merges`  whether it takes the outputs of several layers; all others take one
-    `across_images`  whether in training it needs all images of a batch together: two or more, and not in rounds
+    `optional`  whether the notation may leave it to the volume whether it is there: POOL?
+    `across_images`  whether in training it needs all images of a batch together: not in rounds
     """
 
     type: ClassVar[str]
@@ -48,6 +49,7 @@ class Layer(ABC):
     number: ClassVar[str | None] = None
     count: ClassVar[str | None] = None
     merges: ClassVar[bool] = False
+    optional: ClassVar[bool] = False
     across_images: ClassVar[bool] = False
 
     @abstractmethod

@@ -52,7 +52,8 @@ class LocallyConnected(Layer):
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
-        return window_output(volume, self.K, **self.geometry, fit=self.fit or "error")
+        F, S, P = self.geometry.values()
+        return window_output(volume, self.K, F, S, P, self.fit or "error")
 
     def window(self, *inputs: Volume) -> tuple[Window, Window]:
         assert self.P is not None  # set in __post_init__

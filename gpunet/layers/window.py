@@ -22,6 +22,7 @@ class Pool(Layer):
     fit: FitPolicy | None = None
 
     number: ClassVar[str] = "F"
+    optional: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.S is None:
@@ -43,7 +44,8 @@ class Pool(Layer):
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
-        return window_output(volume, volume.D, **self.geometry, fit=self.fit or "error")
+        F, S, P = self.geometry.values()
+        return window_output(volume, volume.D, F, S, P, self.fit or "error")
 
     def window(self, *inputs: Volume) -> tuple[Window, Window]:
         assert self.S is not None  # set in __post_init__

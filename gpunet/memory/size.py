@@ -11,6 +11,10 @@ UNITS = {
     "mib": 2**20,
     "gib": 2**30,
     "tib": 2**40,
+    "k": 2**10,
+    "m": 2**20,
+    "g": 2**30,
+    "t": 2**40,
     "kb": 10**3,
     "mb": 10**6,
     "gb": 10**9,
@@ -19,10 +23,12 @@ UNITS = {
 
 
 def parse_bytes(text: str | int) -> int:
-    """Bytes from "12GiB", "512 MiB", "12GB" (10**9 each), or a plain number.
+    """Bytes from "12GiB", "512 MiB", "12G" (2**30 each), "12GB" (10**9 each), or a plain number.
 
-    Raises ConfigError for anything else, and for less than one byte.
+    Raises ConfigError for anything else, for less than one byte, and for a text of a small number without a unit.
     """
+    if unit := forgotten_unit(text):
+        raise ConfigError(f"{text!r} alone would be so many bytes{unit}")
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", str(text))
     if not match or match[2].lower() not in UNITS:
         raise ConfigError(f"cannot read {text!r} as an amount of memory; write it like 12GiB, 512MiB or 6GB")
@@ -30,6 +36,18 @@ def parse_bytes(text: str | int) -> int:
     if value < 1:
         raise ConfigError(f"an amount of memory must be at least one byte; got {text!r}")
     return int(value)
+
+
+def format_speed(per_second: float) -> str:
+    """Images a second for people: 12,345, 87, 3.2, 0.041; never 0 of a net that is at work."""
+    return f"{per_second:,.0f}" if per_second >= 9.95 else f"{per_second:.2g}"
+
+
+def forgotten_unit(text: object) -> str:
+    """'; 6GiB?' for a text like "6": nobody means so few bytes. "" for all else."""
+    number = text.strip() if isinstance(text, str) else ""
+    plain = re.fullmatch(r"\d{1,6}(\.\d{1,9})?", number)
+    return f"; {number}GiB?" if plain and float(number) > 0 else ""
 
 
 def format_bytes(count: int) -> str:

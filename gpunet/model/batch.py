@@ -33,12 +33,12 @@ def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.nda
     return images
 
 
-def check_enough(n: int, mixing: str) -> None:
-    """Raise ShapeError where a training step takes more images than these n, for the layer `mixing`."""
-    if n < least_images(mixing):
+def check_enough(n: int, pairing: str) -> None:
+    """Raise ShapeError where a training step takes more images than these n, for the layer `pairing`."""
+    if n < least_images(pairing):
         raise ShapeError(
-            f"{mixing} takes its statistics over the images of a batch, so a step on {n} image cannot be; "
-            f"give at least {least_images(mixing)}, or leave it out (evaluating takes single ones)"
+            f"{pairing} takes its statistics over the images of a batch, so a step on {n} image cannot be; "
+            f"give at least {least_images(pairing)}, or leave it out (evaluating takes single ones)"
         )
 
 
@@ -55,14 +55,14 @@ def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
     return labels
 
 
-def check_last_batch(images: int, batch: int, mixing: str) -> None:
+def check_last_batch(images: int, batch: int, pairing: str) -> None:
     """Raise DataError where an epoch of so many images ends with a batch too small to train on, for that layer."""
     last = images % batch or batch
-    if last >= least_images(mixing):
+    if last >= least_images(pairing):
         return
     better = next((size for size in (*range(batch, 1, -1), batch + 1) if images % size != 1), 0)
     way_out = f"use a batch of {better}, or one image fewer" if images > 1 else "add images"
     raise DataError(
-        f"{images} images in batches of {batch} leave a last batch of {last}, and {mixing} takes its "
-        f"statistics over at least {least_images(mixing)}; {way_out}"
+        f"{images} images in batches of {batch} leave a last batch of {last}, and {pairing} takes its "
+        f"statistics over at least {least_images(pairing)}; {way_out}"
     )

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpunet.compile.chunk import mixing
 from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
@@ -108,10 +107,9 @@ class Model:
         return self._bound.arena_bytes
 
     @property
-    def mixing(self) -> str:
-        """The first layer whose training step needs all images of a batch together, or "": none does."""
-        op = mixing(self.plan.program)
-        return op.layer if op else ""
+    def pairing(self) -> str:
+        """The first layer that in a training step needs two images or more, or "": none does."""
+        return self.net.pairing(self.plan.frozen)
 
     @property
     def batch(self) -> int:
@@ -276,7 +274,7 @@ class Model:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
         images, labels = self._checked(images, labels)
         if learn:
-            check_enough(len(images), self.mixing)
+            check_enough(len(images), self.pairing)
         n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n

@@ -14,7 +14,7 @@ Every key that is unknown, of the wrong type or out of range is reported, all at
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -247,15 +247,15 @@ def load(what: str | os.PathLike[str]) -> Net:
 def load_config(what: str | os.PathLike[str]) -> Config:
     """Like `load`, with how to train the net; a pattern is trained as TrainConfig() says.
 
-    A text that is no shipped name is a path if it ends in .toml, a pattern if it has an arrow or begins with INPUT, and
-    a path again if it has a separator or exists.
+    The name of a shipped net may be written in capitals and with dashes. A text that is none is a path if it ends in
+    .toml, a pattern if it has an arrow or begins with INPUT, and a path again if it has a separator or exists.
     """
     if not isinstance(what, str | os.PathLike):
         raise ConfigError(f"a net is a shipped name, a path or a pattern; got {shown(what)}")
     text = os.fspath(what)
     shipped = resources.config_names()
-    if isinstance(what, str) and text in shipped:
-        return _read(resources.config_path(text))
+    if isinstance(what, str) and (name := _shipped(text, shipped)):
+        return _read(resources.config_path(name))
     if isinstance(what, str) and not text.endswith(".toml"):
         if "->" in text or re.match(rf"\s*{START}\s*(\[|$)", text):
             return _from_pattern(text)
@@ -309,6 +309,17 @@ def _is_path(text: str) -> bool:
         return text != "" and Path(text).exists()
     except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
         return False
+
+
+def _shipped(text: str, shipped: Sequence[str]) -> str | None:
+    """The shipped net that is meant: "vgg16", and "VGG-16" where no file is called so."""
+
+    def plain(name: str) -> str:
+        return re.sub("[-_ ]", "", name.lower())
+
+    if text in shipped or _is_path(text):
+        return text if text in shipped else None
+    return next((name for name in shipped if plain(name) == plain(text)), None)
 
 
 def _from_pattern(text: str) -> Config:

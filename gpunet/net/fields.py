@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from gpunet.errors import ConfigError, DataError
-from gpunet.memory.size import parse_bytes
+from gpunet.memory.size import forgotten_unit, parse_bytes
 from gpunet.net.words import nearest, shown
 from gpunet.optimize.span import parse_span, wording
 
@@ -234,7 +234,10 @@ def problem(owner: type, name: str, value: object) -> str | None:
     tables = [rule for _, rule in rules if isinstance(rule, Named)]
     if tables and isinstance(value, dict) and (pair := tables[0].wrong(value)):
         return f"{name} must be {wanted}; got {' = '.join(shown(one) for one in pair)}"
-    return f"{name} must be {wanted}; got {shown(value)}{nearest(value, words) if isinstance(value, str) else ''}"
+    hint = nearest(value, words) if isinstance(value, str) else ""
+    if any(isinstance(rule, Amount) for _, rule in rules):
+        hint = forgotten_unit(value)
+    return f"{name} must be {wanted}; got {shown(value)}{hint}"
 
 
 def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gpunet.errors import GpunetError
 from gpunet.layers import layer_types
 from gpunet.layers.layer import Layer
 from gpunet.net.fields import converted, missing, problem, types_of
+from gpunet.net.foreign import instead, no_such_variant
 from gpunet.net.graph import INPUT
 from gpunet.net.tokens import Token, Tokens
 from gpunet.net.tree import Branches, Head, Item, One, Repeat
@@ -49,7 +50,7 @@ class LayerText(Tokens):
         head = self.token
         definition, values = self.said()
         layer = self._built(definition.kind, {**definition.values, **values}, head)
-        one = One(layer, None, head.at)
+        one = One(layer, None, head.at, self._optional(definition))
         if not definition.rest:
             return replace(one, name=self.name()) if self.token.text == "as" else one
         *behind, last = (_placed(item, head.at) for item in definition.rest)
@@ -66,10 +67,12 @@ class LayerText(Tokens):
         assert found  # both of its parts may be empty
         word, sizes = found.groups()
         if word not in self.words:
-            self._unknown(head, word)
+            self._unknown(head)
         definition = self.words[word]
         kind, values = definition.kind, dict[str, Any]()
         if sizes:
+            if reason := no_such_variant(head.text):
+                self.fail(f"{head.text} is not a layer; {reason}")
             self._number(kind, values, Token("sizes" if "x" in sizes else "number", sizes, head.at + len(word)))
         self.advance()
         if self.token.text == "-":
@@ -78,9 +81,19 @@ class LayerText(Tokens):
             self._options(kind, values)
         return definition, values
 
+    def _optional(self, definition: Definition) -> bool:
+        """Take the ? behind a layer that may be left out, if it is there."""
+        if self.token.text != "?":
+            return False
+        if not definition.kind.optional or definition.rest:
+            self.fail(f"the ? of the notes is for pooling, like POOL2?; {definition.kind.word} is there or is not")
+        self.advance()
+        return True
+
     def _number(self, kind: type[Layer], values: dict[str, Any], token: Token) -> None:
         if kind.number is None:
-            self.fail(f"{kind.word} takes no number behind it; write {_example(kind)}", token.at)
+            example = f"{kind.word}-{token.text}" if kind.count else _example(kind)
+            self.fail(f"{kind.word} takes no number behind it; write {example}", token.at)
         values[kind.number] = self.value_of(token)
         if wrong := problem(kind, kind.number, values[kind.number]):
             self.fail(wrong, token.at)
@@ -152,13 +165,14 @@ class LayerText(Tokens):
         self.advance()
         return token.text
 
-    def _unknown(self, head: Token, word: str) -> NoReturn:
+    def _unknown(self, head: Token) -> NoReturn:
+        if head.text.upper() == START != head.text:
+            self.fail(f"layers are written in capitals: {START}[32x32x3] -> ...")
         if head.text.upper().startswith(START):
             self.fail(f"{START} comes first, and once, with its volume in brackets: {START}[32x32x3] -> ...")
         if head.text == IDENTITY:
             self.fail(f"{IDENTITY} is a branch by itself, like {{ CONV3-64 + {IDENTITY} }}; leave it out here")
-        hint = nearest(word, self.words) or f"; there are {listed(self.words)}"
-        self.fail(f"{shown(head.text)[1:-1]} is not a layer{hint}")
+        self.fail(f"{shown(head.text)[1:-1]} is not a layer{instead(head.text, self.words)}")
 
 
 def _placed(item: Item, at: int) -> Item:

@@ -25,12 +25,14 @@ class Node:
 
     `head`  the weight of the loss on its output, where it ends an auxiliary head: a side branch that is there in
             training alone, to bring gradients to early layers (Szegedy et al. 2014)
+    `optional`  left out of the net where it does not fit what it takes, or would change nothing of its size
     """
 
     name: str
     layer: Layer
     inputs: tuple[str, ...]
     head: float | None = None
+    optional: bool = False
 
 
 class Net:
@@ -67,8 +69,6 @@ class Net:
             raise ConfigError(f"loss must be a loss like SoftmaxCrossEntropy(); got {loss!r}")
         if augment is not None and not isinstance(augment, Augment):
             raise ConfigError(f"augment must be an Augment, like Augment(pad=4, flip=True); got {augment!r}")
-        if not layers:
-            raise ConfigError(f"{name} has no layers; it needs at least one")
         self.input = Volume.parse(input)
         self.name = name
         self.fit = fit
@@ -77,9 +77,11 @@ class Net:
         self.loss = loss
         self.augment = augment
         self.image = self.input if augment is None else augment.image(self.input)
-        self.nodes = tuple(_with_policy(node, fit) for node in _named(layers))
-        check_graph(self.nodes)
-        self.volumes = self._volumes()
+        nodes = [_with_policy(node, fit) for node in _named(layers)]
+        check_graph(nodes)
+        self.nodes, self.volumes = _placed(nodes, self.input)
+        if not self.nodes:
+            raise ConfigError(f"{name} has no layers; it needs at least one")
         self._check_heads()
 
     @property
@@ -205,6 +207,12 @@ class Net:
         """The first layer that in training needs all images of a batch together, or "": none but frozen ones does."""
         return next((node.name for node in self.nodes if node.layer.across_images and node.name not in frozen), "")
 
+    def pairing(self, frozen: Collection[str] = ()) -> str:
+        """The first layer that in training needs two images or more, or "": one that takes the statistics of a batch
+        where each image has a single position."""
+        mixing = (node for node in self.nodes if node.layer.across_images and node.name not in frozen)
+        return next((node.name for node in mixing if self.volumes[node.name].shape[:2] == (1, 1)), "")
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):
             return NotImplemented
@@ -220,17 +228,6 @@ class Net:
     def __repr__(self) -> str:
         size = f"{len(self.nodes)} layers, {self.parameters:,} parameters"
         return f"<Net {self.name}: {self.input} -> {self.output}, {size}>"
-
-    def _volumes(self) -> dict[str, Volume]:
-        volumes = {INPUT: self.input}
-        for node in self.nodes:
-            try:
-                volumes[node.name] = node.layer.output(*(volumes[name] for name in node.inputs))
-            except ShapeError as error:
-                wrong = ShapeError(f"{node.name}: {error}{_depth_first(self.input)}")
-                wrong.layer, wrong.input = node.name, error.input
-                raise wrong from None
-        return volumes
 
     def _check_heads(self) -> None:
         """Raise ShapeError unless all heads score the same classes as the net."""
@@ -258,9 +255,9 @@ def depth_last(input: Volume) -> Volume | None:
     return None
 
 
-def least_images(mixing: str) -> int:
-    """The fewest images to train on, where the layer `mixing`, "" for none, needs all of a batch together."""
-    return 2 if mixing else 1
+def least_images(pairing: str) -> int:
+    """The fewest images to train on, where the layer `pairing`, "" for none, needs two."""
+    return 2 if pairing else 1
 
 
 def _named(layers: Sequence[Layer | tuple[str, Layer] | Node]) -> Iterator[Node]:
@@ -274,6 +271,29 @@ def _named(layers: Sequence[Layer | tuple[str, Layer] | Node]) -> Iterator[Node]
         node = item if isinstance(item, Node) else Node(name, layer, ())
         yield replace(node, name=name, inputs=node.inputs or (before,))
         before = name
+
+
+def _placed(nodes: Sequence[Node], input: Volume) -> tuple[tuple[Node, ...], dict[str, Volume]]:
+    """The nodes that are there, without optional ones for which there is no room, and the volume of each."""
+    volumes, kept, before = {INPUT: input}, list[Node](), dict[str, str]()
+    for node in nodes:
+        taken = tuple(before.get(name, name) for name in node.inputs)
+        given = [volumes[name] for name in taken]
+        optional = node.optional and node.head is None
+        try:
+            volume = node.layer.output(*given)
+        except ShapeError as error:
+            if not optional:
+                wrong = ShapeError(f"{node.name}: {error}{_depth_first(input)}")
+                wrong.layer, wrong.input = node.name, error.input
+                raise wrong from None
+            volume = given[0]
+        if optional and volume == given[0]:
+            before[node.name] = taken[0]
+        else:
+            kept.append(replace(node, inputs=taken, optional=False))
+            volumes[node.name] = volume
+    return tuple(kept), volumes
 
 
 def _unpacked(item: object) -> tuple[str | None, Layer]:

@@ -3,23 +3,24 @@
     pattern   = [ INPUT [ "[" volume "]" ] "->" ] sequence
     sequence  = item { "->" item }
     item      = repeat | branches | head | layer
-    repeat    = "[" sequence "]" [ "*" times ]
+    repeat    = "[" sequence "]" [ "*" times ]          none with *0
     branches  = "{" branch ( "|" branch { "|" branch } | "+" branch { "+" branch } ) "}" [ "as" name ]
     branch    = sequence | ID
     head      = AUX [ "(" weight "=" number ")" ] "[" sequence "]"
-    layer     = word[sizes] [ "-" count ] [ "(" option { "," option } ")" ] [ "as" name ]
+    layer     = word[sizes] [ "-" count ] [ "(" option { "," option } ")" ] [ "?" ] [ "as" name ]
     option    = field "=" value
     sizes     = number { "x" number }
 
 Branches all take what comes before them: `|` concatenates their outputs along depth, `+` adds them, ID hands on what
 it takes. A head is a side branch with a loss of its own, there in training alone; what comes behind it takes what the
-head took. White space and lines are free; `#` begins a comment that ends with its line. Words, numbers, counts and
-options are those of the layer classes: nothing here knows a layer. A recursive descent parser, one method for each
-rule, linear in the length of the text. Source of the notation: CS231n "ConvNet Architectures", layer patterns.
+head took. `POOL?`, as the notes write it, pools where the window fits and there is something to pool. White space and
+lines are free; `#` begins a comment that ends with its line. Words, numbers, counts and options are those of the layer
+classes: nothing here knows a layer. A recursive descent parser, one method for each rule, linear in the length of the
+text. Source of the notation: CS231n "ConvNet Architectures", layer patterns.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from gpunet.errors import GpunetError
 from gpunet.layers.merge import Add, Concat
@@ -228,7 +229,9 @@ class _Parser(LayerText):
             self.fail(f"expected [ and the layers of the head, found {self.token}; write {HEAD}(weight=0.3)[...]")
         opening = self.token.at
         body, size = self._group(opening)
-        if _hands_on(body[-1]):
+        if not size:
+            self.fail("this head has no layers; put some between its brackets", opening)
+        if _hands_on(body):
             self.fail("this head ends without a layer of its own; put one behind the inner head", opening)
         return Head(body, weight, size)
 
@@ -252,8 +255,6 @@ class _Parser(LayerText):
         self.advance()
         at = self.token.at
         times = self.integer("how often the group is repeated", "[...]*2")
-        if times < 1:
-            self.fail(f"a group is repeated at least once; got *{times}; leave it out if it is not wanted", at)
         self._check_size(size * times, at)
         return times
 
@@ -262,6 +263,7 @@ class _Parser(LayerText):
             self.fail(f"this makes {size:,} layers; a net has at most {MOST_LAYERS:,}", at)
 
 
-def _hands_on(item: Item) -> bool:
-    """Whether an item ends in an auxiliary head, so that what comes behind it takes an earlier output."""
-    return isinstance(item, Head) or (isinstance(item, Repeat) and _hands_on(item.body[-1]))
+def _hands_on(body: Sequence[Item]) -> bool:
+    """Whether a sequence ends in an auxiliary head, so that what comes behind it takes an earlier output."""
+    last = next((item for item in reversed(body) if item.size), None)
+    return isinstance(last, Head) or (isinstance(last, Repeat) and _hands_on(last.body))

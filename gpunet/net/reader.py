@@ -12,6 +12,7 @@ from gpunet.layers.loss import Loss
 from gpunet.net.augment import Augment
 from gpunet.net.document import Document
 from gpunet.net.fields import Line, Range, converted, missing, problem, types_of
+from gpunet.net.foreign import instead
 from gpunet.net.graph import INPUT
 from gpunet.net.layer_text import MOST_NAME, START, Definition
 from gpunet.net.net import SOFTMAX, Node
@@ -249,7 +250,9 @@ def _typed(
 def _no_type(what: str, said: object, known: list[str]) -> str:
     if said is None:
         return f"this {what} needs a type; there are {listed(known)}"
-    hint = nearest(said, known) if isinstance(said, str) else ""
+    hint = ""
+    if isinstance(said, str):  # a layer's type is its word in small letters
+        hint = instead(said.upper(), map(str.upper, known)).lower() if what == "layer" else nearest(said, known)
     return f"there is no {what} type {shown(said)}{hint or f'; there are {listed(known)}'}"
 
 

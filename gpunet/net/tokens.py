@@ -14,7 +14,7 @@ _TOKEN = re.compile(
     r"|(?P<sizes>[0-9]+(?:x[0-9]+)+)"
     r"|(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
     r"|(?P<string>'[^'\n]*'|\"[^\"\n]*\")"
-    r"|(?P<sign>[-\[\](){}*=,|+])"
+    r"|(?P<sign>[-\[\](){}*=,|+?])"
 )
 _MEANT = {">": "->", "→": "->", "⟶": "->", "⇒": "->"} | dict.fromkeys("\u2013\u2014\u2212", "-") | {"\u00d7": "*"}
 """What people, and programs that make text pretty, write instead of arrows, dashes and the times sign."""

@@ -14,11 +14,12 @@ from gpunet.program.volume import Volume
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """A layer, its name where it has one, and where in the text it stands."""
+    """A layer, its name where it has one, where in the text it stands, and whether it is `optional` as in a Node."""
 
     layer: Layer
     name: str | None = None
     at: int = field(default=0, compare=False)
+    optional: bool = False
 
     @property
     def size(self) -> int:
@@ -118,8 +119,9 @@ class _Wiring:
         """Add the nodes of a sequence that takes the output of `source`; the name of its last one."""
         for item in tree:
             match item:
-                case One(layer, name, at):
+                case One(layer, name, at, optional):
                     source = self._node(layer, name, (source,), (at,))
+                    self.nodes[-1] = replace(self.nodes[-1], optional=optional)
                 case Repeat(body, times):
                     for _ in range(times):
                         source = self.chain(body, source)

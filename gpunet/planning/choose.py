@@ -208,10 +208,10 @@ class Chooser:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
         made = {t.name: t for op in program.ops for t in op.outputs}
         cuts = chunk_cuts(program)
-        kept = saved(program) if program.mode == "train" else {name: made[name] for name in cuts}
+        kept = saved(program) if program.mode == "train" else made
         largest = before = 0
         for name in (name for name in cuts if name in kept):
-            size = kept[name].nbytes // self.batch
+            size = made[name].nbytes // self.batch
             largest = max(largest, size)
             if size < before:
                 images = max(1, min(CHUNK_BYTES // (3 * largest), self.batch // 2) // fraction)

@@ -164,13 +164,16 @@ def largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int 
 
 def least_batch(net: Net, options: dict[str, Any]) -> int:
     """The smallest batch that there is anything to plan for."""
-    return 1 if options.get("mode") == "infer" else least_images(mixing(net, options))
+    return 1 if options.get("mode") == "infer" else least_images(check_net(net).pairing(_frozen(net, options)))
 
 
 def mixing(net: Net, options: Mapping[str, Any]) -> str:
     """The layer that in training as the options say needs all images of a batch together, or ""."""
-    nodes = check_net(net).nodes
-    return net.mixing(learning(options.get("optimizer", "momentum")).frozen([node.name for node in nodes]))
+    return check_net(net).mixing(_frozen(net, options))
+
+
+def _frozen(net: Net, options: Mapping[str, Any]) -> frozenset[str]:
+    return learning(options.get("optimizer", "momentum")).frozen([node.name for node in net.nodes])
 
 
 def _expected(made: Plan) -> int:

@@ -225,9 +225,9 @@ class _Compiler:
             self._check_training()
 
     def _check_training(self) -> None:
-        if self.batch < (least := least_images(self.mixing)):
+        if self.batch < (least := least_images(self.pairing)):
             raise ConfigError(
-                f"{self.mixing} takes its statistics over the images of a batch, so {self.net.name} cannot "
+                f"{self.pairing} takes its statistics over the images of a batch, so {self.net.name} cannot "
                 f"be trained at batch {self.batch}; use a batch of {least} or more"
             )
         if self.frozen and self._learns_nothing():
@@ -246,6 +246,11 @@ class _Compiler:
     def mixing(self) -> str:
         """The layer that needs all images of a batch together, or ""."""
         return self.net.mixing(self.frozen)
+
+    @property
+    def pairing(self) -> str:
+        """The layer that needs two images or more, or ""."""
+        return self.net.pairing(self.frozen)
 
     def _learns_nothing(self) -> bool:
         left = (node for node in self.net.nodes if node.name not in self.frozen)

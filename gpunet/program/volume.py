@@ -85,12 +85,15 @@ def positions(window: Window, size: int, fit: FitPolicy = "error") -> int:
 
     (size - F + 2P)/S + 1 where that is whole. Where it is not: "error" raises, "crop" leaves the last rows unseen
     (rounds down), "pad" adds zeros behind the last row until one more window fits (rounds up, as Caffe's pooling
-    does; a window that would start in the padding is dropped).
+    does; a window that would start in the padding is dropped; one that is larger than the input is there once).
 
-    Raises ShapeError when the window is larger than the padded input, or under "error" when it does not fit.
+    Raises ShapeError when the window is larger than the padded input, except under "pad", or under "error" when it
+    does not fit.
     Source: CS231n "Convolutional Layer"; W=10, F=3, P=0, S=2 gives 4.5.
     """
     room, S = window.left_over(size, 1), window.S
+    if room < 0 and fit == "pad":
+        return 1
     if room < 0:
         raise ShapeError(_too_large(window, size))
     whole, rest = divmod(room, S)
@@ -115,8 +118,8 @@ def _too_large(window: Window, size: int) -> str:
     ways = [f"F <= {(room - 1) // dilation + 1}"]
     if F > 1 and 1 <= (room - 1) // (F - 1) < dilation:
         ways.append(f"dilation <= {(room - 1) // (F - 1)}")
-    ways.append(f"P >= {-(-(window.extent - size) // 2)}")
-    return f"F={F}{sees} is larger than the input of {size} with {padding}; use {', '.join(ways[:-1])} or {ways[-1]}"
+    ways += [f"P >= {-(-(window.extent - size) // 2)}", "fit='pad', for one window that hangs over"]
+    return f"F={F}{sees} is larger than the input of {size} with {padding}; use {', '.join(ways[:-1])}, or {ways[-1]}"
 
 
 def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> int:
@@ -126,11 +129,18 @@ def output_size(size: int, F: int, S: int, P: int, fit: FitPolicy = "error") -> 
 
 
 def window_output(
-    volume: Volume, D: int, F: Pair, S: Pair, P: Padding, fit: FitPolicy = "error", dilation: int = 1
+    volume: Volume,
+    D: int,
+    F: Pair,
+    S: Pair,
+    P: Padding,
+    fit: FitPolicy = "error",
+    dilation: int = 1,
+    four_sides: bool = False,
 ) -> Volume:
     """The output volume of a window of F sliding over `volume` at stride S with padding P, D maps deep.
 
-    Raises ShapeError with the numbers and with what would fit.
+    Raises ShapeError with the numbers and with what would fit, a P of `four_sides` too where the layer may have one.
     """
     down, across = windows(F, S, P, dilation)
     try:
@@ -138,10 +148,28 @@ def window_output(
     except ShapeError as error:
         if not str(error).startswith("gives"):
             raise
-        ways = [*_fitting(volume, F, S, P, dilation), "fit='pad' or fit='crop'"]
-        numbers = f"F={size_text(F)}, S={size_text(S)}, P={size_text(P)}"
-        numbers += f", dilation={dilation}" if dilation > 1 else ""
-        raise ShapeError(f"{numbers} does not fit {volume.H}x{volume.W} ({error}); use {', or '.join(ways)}") from None
+    ways = [_sizes(volume, down, across) + " would fit", *_fitting(volume, F, S, P, dilation, four_sides)]
+    numbers = f"F={size_text(F)}, S={size_text(S)}, P={size_text(P)}" + f", dilation={dilation}" * (dilation > 1)
+    given = f"{numbers} does not fit {volume.H}x{volume.W}, as {_formula(volume, down, across)}"
+    raise ShapeError(f"{given}: {', or '.join(ways)}, or fit='pad' or fit='crop'")
+
+
+def _formula(volume: Volume, down: Window, across: Window) -> str:
+    """The notes' formula along an axis that does not fit, and what it gives: across where both do not."""
+    letter, size, window = ("H", volume.H, down) if fits(across, volume.W) else ("W", volume.W, across)
+    extent = "dilation(F - 1) - 1" if window.dilation > 1 else "F"
+    padding = "2P" if window.before == window.after else f"{window.before} + {window.after}"
+    gives = Fraction(window.left_over(size, 1), window.S) + 1
+    return f"({letter} - {extent} + {padding})/S + 1 = {float(gives):g}"
+
+
+def _sizes(volume: Volume, down: Window, across: Window) -> str:
+    """The next larger and the next smaller input that fit: '227 or 223', or '8x9 or 7x7'."""
+    rests = [window.left_over(size, 1) % window.S for window, size in ((down, volume.H), (across, volume.W))]
+    smaller = volume.H - rests[0], volume.W - rests[1]
+    larger = volume.H + -rests[0] % down.S, volume.W + -rests[1] % across.S
+    square = all(H == W for H, W in (larger, smaller))
+    return " or ".join(f"{H}" if square else f"{H}x{W}" for H, W in (larger, smaller))
 
 
 def windows(F: Pair, S: Pair, P: Padding, dilation: int = 1) -> tuple[Window, Window]:
@@ -150,27 +178,29 @@ def windows(F: Pair, S: Pair, P: Padding, dilation: int = 1) -> tuple[Window, Wi
     return Window(F_rows, S_rows, top, bottom, dilation), Window(F_columns, S_columns, left, right, dilation)
 
 
-def _fitting(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[str]:
+def _fitting(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int, four_sides: bool) -> list[str]:
     """The nearest P and the nearest smaller S with which the window fits."""
 
     def good(S: Pair, P: Padding) -> bool:
         down, across = windows(F, S, P, dilation)
         return fits(down, volume.H) and fits(across, volume.W)
 
-    paddings = [p for p in _paddings(volume, F, S, P, dilation) if good(S, p)]
+    paddings = [p for p in _paddings(volume, F, S, P, dilation, four_sides) if good(S, p)]
     strides = [s for s in _strides(volume, F, S, P, dilation) if good(s, P)]
     return [f"P={size_text(p)}" for p in paddings[:1]] + [f"S={size_text(s)}" for s in strides[:1]]
 
 
-def _paddings(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[Padding]:
-    """Other paddings to try, the best first: equal ones below the extent, else more zeros below and on the right."""
-    if isinstance(P, int):
-        near, most = P, max(window.extent for window in windows(F, S, P, dilation))
-        equal: list[int] = sorted(range(min(most, 1000)), key=lambda p: abs(p - near))
-        return [*equal]
+def _paddings(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int, four_sides: bool) -> list[Padding]:
+    """Other paddings to try, the best first: equal ones below the extent, then more zeros below and on the right."""
     down, across = windows(F, S, P, dilation)
-    more = (-down.left_over(volume.H, 1) % down.S, -across.left_over(volume.W, 1) % across.S)
-    return [(down.before, down.after + more[0], across.before, across.after + more[1])]
+    tried: list[Padding] = []
+    if isinstance(P, int):
+        equal: list[int] = sorted(range(min(max(down.extent, across.extent), 1000)), key=lambda p: abs(p - down.before))
+        tried += equal
+    if four_sides:
+        more = (-down.left_over(volume.H, 1) % down.S, -across.left_over(volume.W, 1) % across.S)
+        tried.append((down.before, down.after + more[0], across.before, across.after + more[1]))
+    return tried
 
 
 def _strides(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[Pair]:

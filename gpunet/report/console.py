@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 
+from gpunet.train.beat import Beat
+
 PIPE_WIDTH = 400
 """Columns where no screen limits them."""
 
@@ -28,10 +30,12 @@ def _rendered(part: RenderableType) -> str:
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Say on standard error what takes its time, where that is a screen; what is yielded says the next thing."""
+    """Say on standard error what takes its time; what is yielded says the next thing, where that is no screen only if
+    nothing was said for long."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda _: None
+        beat = Beat(lambda line: print(line, file=sys.stderr, flush=True))
+        yield lambda line: beat(lambda: line)
         return
-    with console.status(what) as status:
+    with console.status(what, spinner="line" if console.options.ascii_only else "dots") as status:
         yield status.update

@@ -6,7 +6,7 @@ from math import floor, log10
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gpunet.memory.size import format_bytes
+from gpunet.memory.size import format_bytes, format_speed
 from gpunet.profile.measure import Profile
 from gpunet.report.profile_rows import ProfileRow, profile_rows, rate
 from gpunet.report.table import NOTHING, headline
@@ -71,7 +71,9 @@ def step_table(profile: Profile) -> Table:
     """The ops beside the whole step, and images a second."""
     table = _plain()
     flops = rate(sum(op.flops for op in profile.ops), profile.step_ms)
-    speed = f"{profile.images_per_second:,.1f} images/s, {number(flops)} GFLOP/s; median of {profile.steps} steps"
+    speed = (
+        f"{format_speed(profile.images_per_second)} images/s, {number(flops)} GFLOP/s; median of {profile.steps} steps"
+    )
     rest = "copying the batch in, starting ops, reading the loss"
     if profile.rest_ms < 0:
         rest = "the steps that were timed op by op were slower than the whole ones"

@@ -9,7 +9,7 @@ from gpunet.devices.cards import capability, with_article
 from gpunet.devices.name import kind_of
 from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
-from gpunet.memory.size import format_bytes
+from gpunet.memory.size import format_bytes, format_speed
 from gpunet.net.net import Net
 from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
@@ -90,7 +90,7 @@ def kind_table(plan: Plan) -> Table:
         "peak",
         format_bytes(peak),
         "",
-        f"at step {plan.peak_step + 1} of {plan.steps}, {op.phase}: {op.name} of {op.layer}",
+        f"at step {plan.peak_step} (0 to {plan.steps - 1}), {op.phase}: {op.name} of {op.layer}",
     )
     for kind, count in plan.by_kind.items():
         table.add_row(f"  {kind.replace('_', ' ')}", _size(count), f"{count / peak:.1%}" if count else "", "")
@@ -147,7 +147,7 @@ def fit_table(surveys: Sequence[Survey]) -> Table:
         for number, rung in enumerate(survey.ladder):
             budget = "" if number else format_bytes(survey.budget_bytes)
             cells = _rung_cells(rung, survey.budget_bytes, chosen=rung is survey.chosen)
-            speed = NOTHING if rung.images_per_second is None else f"{rung.images_per_second:,.0f}"
+            speed = NOTHING if rung.images_per_second is None else format_speed(rung.images_per_second)
             table.add_row(budget, *cells, *([speed] if timed else []), end_section=rung is survey.ladder[-1])
     return table
 

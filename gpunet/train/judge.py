@@ -74,6 +74,12 @@ class Judged:
         pairs = self.labels.astype(np.int64) * self.classes + self.predictions
         return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes)
 
+    def mistakes(self, count: int) -> np.ndarray:
+        """Indices of the images that were taken for another class, in the order of `worst`."""
+        worst = self.worst(len(self))
+        wrong = self.predictions[worst] != self.labels[worst]
+        return np.asarray(worst[wrong][:count])
+
     def worst(self, count: int) -> np.ndarray:
         """Indices of the images with the highest loss, the highest first; of equals the one that comes first."""
         return np.argsort(-self.losses, kind="stable")[:count]

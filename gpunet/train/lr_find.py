@@ -166,7 +166,7 @@ def lr_find(
     rates = growing(least, most, steps)
     data.require(model.net.image.shape, model.net.classes)
     check_bytes(data, model.net)
-    check_last_batch(len(data.train), model.batch, model.mixing)
+    check_last_batch(len(data.train), model.batch, model.pairing)
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:
         for rate, (images, labels) in zip(rates, model.ahead(source), strict=True):

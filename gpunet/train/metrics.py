@@ -88,10 +88,15 @@ def header(kind: type[Row]) -> str:
 def as_line(row: Row) -> str:
     """A row. Floats read back as the same bits; speeds and times are rounded; nothing stands for None."""
     values: dict[str, Any] = asdict(row)
-    for name, digits in (("images_per_second", 1), ("seconds", 3)):
-        if name in values:
-            values[name] = round(values[name], digits)
+    if "seconds" in values:
+        values["seconds"] = round(values["seconds"], 3)
+    values["images_per_second"] = _rounded(values["images_per_second"])
     return ",".join("" if value is None else repr(value) for value in values.values())
+
+
+def _rounded(speed: float) -> float:
+    """To a tenth; slower ones, of which a tenth would leave nothing, to three digits."""
+    return round(speed, 1) if speed >= 10 else float(f"{speed:.3g}")
 
 
 def as_csv(rows: Iterable[EpochMetrics]) -> str:

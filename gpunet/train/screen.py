@@ -1,4 +1,4 @@
-"""A run on the screen: a live view on a terminal, and a line for every epoch there and in a pipe."""
+"""A run on the screen: a live view on a terminal, a line for every epoch, and in a pipe one now and then between."""
 
 import sys
 from time import monotonic
@@ -13,7 +13,8 @@ from rich.text import Text
 
 from gpunet.devices.cuda.probe import used_bytes
 from gpunet.devices.name import split_name
-from gpunet.memory.size import format_bytes
+from gpunet.memory.size import format_bytes, format_speed
+from gpunet.train.beat import Beat
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.trainer import Progress, Trainer, Watcher
 
@@ -41,6 +42,7 @@ class Screen(Watcher):
             self._live = Live(console=self._console, transient=True, refresh_per_second=5)
         self._memory = ""
         self._asked = 0.0
+        self._beat = Beat(_print_line)
 
     def __enter__(self) -> Self:
         if self._live:
@@ -54,8 +56,8 @@ class Screen(Watcher):
             self._live.stop()
 
     def started(self, trainer: Trainer) -> None:
+        self._trainer = trainer
         if self._live:
-            self._trainer = trainer
             done = trainer.model.steps
             total = trainer.epochs * trainer.steps_per_epoch
             self._task = self._bar.add_task(self._epoch(trainer.epoch), total=total, completed=done)
@@ -66,13 +68,21 @@ class Screen(Watcher):
             self._bar.update(self._task, completed=progress.total_steps, description=self._epoch(progress.epoch))
             line = Text(f"{figures(progress)}  {self._memory_now()}", no_wrap=True, overflow="ellipsis")
             self._live.update(Group(self._bar, line))
+        else:
+            where = f"{self._epoch(progress.epoch)}, step {progress.step:,} of {progress.steps:,}"
+            self._beat(lambda: f"{where}  {figures(progress)}")
+
+    def paused(self) -> None:
+        if not self._live:
+            self._beat(lambda: f"{self._epoch(self._trainer.epoch)}, testing")
 
     def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         line = epoch_line(metrics, trainer.epochs)
         if self._live:
             self._live.console.print(line, soft_wrap=True, markup=False)
         else:
-            print(line, flush=True)
+            _print_line(line)
+            self._beat.rest()
 
     def _epoch(self, epoch: int) -> str:
         return f"epoch {epoch}/{self._trainer.epochs}"
@@ -95,7 +105,7 @@ def figures(progress: Progress) -> str:
     now = progress.so_far
     return (
         f"loss {now.loss:.4f}  accuracy {now.accuracy:.1%}  learning rate {progress.learning_rate:.3g}  "
-        f"{progress.images_per_second:,.0f} images/s"
+        f"{format_speed(progress.images_per_second)} images/s"
     )
 
 
@@ -106,5 +116,9 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
         f"loss {metrics.train_loss:.4f}  accuracy {metrics.train_accuracy:6.2%}  "
         f"{metrics.judged_by} loss {metrics.judged_loss:.4f}  "
         f"{metrics.judged_by} accuracy {metrics.judged_accuracy:6.2%}  "
-        f"{metrics.images_per_second:,.0f} images/s  {metrics.seconds:.1f} s"
+        f"{format_speed(metrics.images_per_second)} images/s  {metrics.seconds:.1f} s"
     )
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)

@@ -91,7 +91,7 @@ class Trainer:
         data.require(model.net.image.shape, model.net.classes)
         data.require_learnt()
         check_bytes(data, model.net)
-        check_last_batch(len(data.train), model.batch, model.mixing)
+        check_last_batch(len(data.train), model.batch, model.pairing)
         self.model = model
         self.data = data
         self.epochs = epochs

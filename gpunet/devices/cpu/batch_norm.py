@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpunet.devices.cpu.bias import sum_in_pairs
+from gpunet.devices.cpu.bias import added_in_pairs, sum_in_pairs
 from gpunet.devices.cpu.threads import BLOCK, share
 
 __all__ = [
@@ -42,7 +42,7 @@ def batch_norm_statistics(
     x is read once, in parts of block_rows rows, which are put together as in Chan, Golub & LeVeque 1983, "Algorithms
     for computing the sample variance". What is summed are differences, in a part from its first row or its mean, of the
     parts from the mean of the first (their shifted data), so that a mean that is large beside the deviation takes no
-    digits from it. Sums over parts are in pairs, always in the same order. A NaN or infinite value leaves its map
+    digits from it. All sums are in pairs, or nearly, always in the same order. A NaN or infinite value leaves its map
     without a variance: NaN.
     """
     if not training:
@@ -57,10 +57,10 @@ def batch_norm_statistics(
         block = rows[part * block_rows : (part + 1) * block_rows]
         with np.errstate(invalid="ignore", over="ignore"):
             difference = block - block[0]
-            total = np.add.reduce(difference, axis=0, out=totals[part])
-            np.subtract(difference, total / len(block), out=difference)
+            totals[part] = added_in_pairs(difference)
+            np.subtract(difference, totals[part] / len(block), out=difference)
             np.multiply(difference, difference, out=difference)
-            np.add.reduce(difference, axis=0, out=squares[part])
+            squares[part] = sum_in_pairs(difference)
 
     share(range(parts), one)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -131,7 +131,7 @@ def batch_norm_backward_sums(
     mean, variance  (D,)              same dtype, in: those of batch_norm_statistics
     dscale, dshift  (D,)              same dtype, out
     partials        (>= 2*parts, D)   same dtype, scratch; parts = ceil(N*H*W / block_rows)
-    Each part of block_rows rows gives its sums, which are then added in pairs: always in the same order.
+    Each part of block_rows rows gives its sums, which are then added; all in pairs: always in the same order.
     """
     gradients, values = (array.reshape(-1, x.shape[-1]) for array in (dy, x))
     parts = -(-len(values) // block_rows)
@@ -140,10 +140,10 @@ def batch_norm_backward_sums(
     def one(part: int, worker: int) -> None:
         block = slice(part * block_rows, (part + 1) * block_rows)
         with np.errstate(invalid="ignore", over="ignore"):
-            np.add.reduce(gradients[block], axis=0, out=partials[part])
+            partials[part] = added_in_pairs(gradients[block])
             product = np.subtract(values[block], mean)
             np.multiply(product, gradients[block], out=product)
-            np.multiply(np.add.reduce(product, axis=0), inverse, out=partials[parts + part])
+            np.multiply(sum_in_pairs(product), inverse, out=partials[parts + part])
 
     share(range(parts), one)
     np.copyto(dshift, sum_in_pairs(partials[:parts]))

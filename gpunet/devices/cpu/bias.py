@@ -33,6 +33,14 @@ def bias_backward(
         sums[...] = total
 
 
+def added_in_pairs(rows: np.ndarray) -> np.ndarray:
+    """As `sum_in_pairs`, but the rows stay as they are."""
+    count = len(rows) - len(rows) // 2
+    head = rows[:count].copy()
+    np.add(head[: len(rows) - count], rows[count:], out=head[: len(rows) - count])
+    return sum_in_pairs(head)
+
+
 def sum_in_pairs(rows: np.ndarray) -> np.ndarray:
     """The sum of the rows, in pairs, halving their number until one is left; the first row then holds it."""
     count = len(rows)

@@ -1,0 +1,56 @@
+"""Words of other frameworks, and of the notes, that are no layers here: what to write instead."""
+
+import re
+from collections.abc import Iterable
+
+from gpunet.net.words import listed, nearest
+
+SAME = {
+    "POOL": "MAXPOOL MAXPOOLING MAXPOOL2D MAX SUBSAMPLING",
+    "AVGPOOL": "AVERAGEPOOL AVERAGEPOOLING AVGPOOLING AVGPOOL2D MEANPOOL",
+    "GAP": "GLOBALAVGPOOL GLOBALAVERAGEPOOL GLOBALAVERAGEPOOLING ADAPTIVEAVGPOOL ADAPTIVEAVGPOOL2D",
+    "BN": "BATCHNORM BATCHNORM2D BATCHNORMALIZATION",
+    "LRN": "LOCALRESPONSENORM LOCALRESPONSENORMALIZATION NORM",
+    "CONV": "CONV2D CONVOLUTION CONVOLUTION2D CONVOLUTIONAL",
+    "LOCAL": "LOCALLYCONNECTED LOCALLYCONNECTED2D",
+    "FC": "DENSE LINEAR FULLYCONNECTED AFFINE INNERPRODUCT",
+    "LRELU": "LEAKYRELU",
+    "SIGMOID": "LOGISTIC",
+    "DROPOUT": "DROP",
+}
+"""Layers that are called otherwise elsewhere; white space, _ and - are left out."""
+
+REASONS = {
+    "FLATTEN RESHAPE VIEW": "FC takes a volume of any shape, so nothing need be flattened; leave it out",
+    "SOFTMAX LOGSOFTMAX CROSSENTROPY SOFTMAXWITHLOSS": "softmax belongs to the loss; end in FC and leave it out",
+    "OUTPUT SCORES": "the last layer's output holds the scores; leave it out",
+    "RELU6 ELU SELU GELU PRELU SILU SWISH MISH SOFTPLUS HARDTANH": (
+        "that function is not there; RELU, LRELU, TANH and SIGMOID are"
+    ),
+    "SKIP RESIDUAL SHORTCUT IDENTITY": "write { A + ID } to add what comes before to the output of A",
+    "DECONV DECONVOLUTION CONVTRANSPOSE CONVTRANSPOSE2D UPSAMPLE UNPOOL": "no layer here makes a volume larger",
+}
+"""Why there is no such layer, and what to do."""
+
+_SAME = {word: ours for ours, words in SAME.items() for word in words.split()}
+_REASONS = {word: reason for words, reason in REASONS.items() for word in words.split()}
+
+
+def instead(text: str, known: Iterable[str]) -> str:
+    """What to write for a word, and the numbers behind it, that is no layer: the end of a message."""
+    known = list(known)
+    plain = re.sub("[_-]", "", text.upper())
+    letters = plain.rstrip("0123456789")
+    if letters in known and letters + plain[len(letters) :] != text:
+        return f"; layers are written in capitals: {plain}"
+    for word in (plain, letters):
+        if word in _REASONS:
+            return f"; {_REASONS[word]}"
+        if word in _SAME:
+            return f"; write {_SAME[word]}{plain[len(word) :]}"
+    return nearest(letters, known) or f"; there are {listed(known)}"
+
+
+def no_such_variant(text: str) -> str:
+    """Why a layer's word with a number behind it, such as RELU6, is another layer that is not there; "" where it is."""
+    return _REASONS.get(text, "")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunet.cli.affordable import affordable_plan
-from gpunet.cli.dataset import dataset_of
+from gpunet.cli.dataset import dataset_of, require_there
 from gpunet.cli.guard import complain
 from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError, DataError
@@ -51,10 +51,12 @@ def training_on(path: Path, data: str | None) -> "TrainConfig":
 def asked(path: Path, data: str | None, size: str | None, skip_broken: bool | None) -> "TrainConfig":
     """What the run was told that the weights in a file are of, with the data asked for.
 
-    Raises ConfigError where nobody says which.
+    Raises ConfigError where nobody says which, DataError where the run's own were moved.
     """
     told = training_on(path, data)
-    if data is not None:
+    if data is None:
+        require_there(told.data, path, "--data NEW")
+    else:
         told = replace(told, data=data, size=None, skip_broken=False, validation=None)
     given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
     return replace(told, **{name: value for name, value in given.items() if value is not None})

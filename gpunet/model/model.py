@@ -119,6 +119,11 @@ class Model:
         return self._bound.arena_bytes
 
     @property
+    def whole(self) -> bool:
+        """Whether all that is learnt is of the same step: no update was broken off since it was last set."""
+        return not self._whole.torn
+
+    @property
     def mixing(self) -> str:
         """The first layer whose training step needs all images of a batch together, or "": none does."""
         op = mixing(self.plan.program)

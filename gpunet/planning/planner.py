@@ -1,7 +1,7 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from operator import index
 from typing import Literal
@@ -11,8 +11,8 @@ from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
 from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
-from gpunet.memory.arena import Placement
-from gpunet.memory.plan import Plan, arrange
+from gpunet.memory.arena import Placement, place
+from gpunet.memory.plan import Plan, arrange, buffers
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
@@ -170,18 +170,39 @@ def _placed(
         return Choice(plain, program), arrange(program, alignment=alignment)
     room = limit
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
+    first = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed, compiler.target.rounds_pay)
     for _ in range(PLACEMENTS):
-        chooser = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed)
-        choice = None if seek == "least" else chooser.choose()
+        choice = None if seek == "least" else replace(first, limit_bytes=room).choose()
         if choice is None:
             break
         placement = arrange(choice.program, alignment=alignment)
         if placement.height_bytes <= limit:
+            if choice.ways.names and _is_below_smallest(placement.height_bytes, first, alignment):
+                break
             return choice, placement
         room -= placement.height_bytes - placement.lower_bound_bytes
-    choice = chooser.smallest
-    placement = arrange(choice.program, alignment=alignment)
+    choice, placement = _smallest(first, alignment)
     return (choice, placement) if seek != "fit" or placement.height_bytes <= limit else None
+
+
+def _is_below_smallest(height_bytes: int, chooser: Chooser, alignment: int) -> bool:
+    """Whether a search for one budget came upon less than the smallest plan, which no other budget need come upon."""
+    base, moving = buffers(chooser.smallest[0].program)
+    at_once = place(moving, base=base, alignment=alignment, deadline_s=0)  # no lower than with a search
+    return height_bytes < at_once.height_bytes and height_bytes < _smallest(chooser, alignment)[1].height_bytes
+
+
+def _smallest(chooser: Chooser, alignment: int) -> tuple[Choice, Placement]:
+    """The choice that takes the fewest bytes once it is placed: of those that need the fewest, most often the first."""
+    found: tuple[Choice, Placement] | None = None
+    for choice in chooser.smallest:
+        if found is not None and choice.needed_bytes >= found[1].height_bytes:
+            break
+        placement = arrange(choice.program, alignment=alignment)
+        if found is None or placement.height_bytes < found[1].height_bytes:
+            found = choice, placement
+    assert found is not None  # the free savings alone are among them
+    return found
 
 
 def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:

@@ -120,6 +120,14 @@ class Trainer:
         measured = [(row.judged_accuracy, row.judged_loss) for row in self.rows]
         return self.patience.over(measured, self.steps_per_epoch)
 
+    @property
+    def between_steps(self) -> bool:
+        """Whether `state` and the model are of the same moment, so that a checkpoint may be kept: an error may leave a
+        step that was begun, or one that is not counted yet.
+        """
+        done = (self.epoch - 1) * self.steps_per_epoch + self.step
+        return self.model.whole and self.model.steps == done
+
     def run(self) -> list[EpochMetrics]:
         """Train all epochs; the rows measured, which `self.rows` holds also when something stops the run.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpunet.data.pnm import MOST_HEADER_BYTES, has_long_header
 from gpunet.data.raw import opened
 from gpunet.data.room import Room
 from gpunet.errors import DataError
@@ -140,6 +141,8 @@ def _opened(path: Path) -> Iterator["Image"]:
         with opened(path) as (file, file_bytes):
             if file_bytes > MOST_FILE_BYTES:
                 raise BrokenPicture(f"{path} has {file_bytes:,} bytes; a picture may have {MOST_FILE_BYTES:,}")
+            if has_long_header(file):
+                raise BrokenPicture(f"{path} has a header of more than {MOST_HEADER_BYTES:,} bytes, as no picture has")
             image: Image = _guarded(path, lambda: _pillow().open(file, formats=FORMATS))
             most = MOST_PIXELS // _weight(image)
             if image.width * image.height > most:

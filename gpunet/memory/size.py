@@ -3,6 +3,7 @@
 import re
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 
 UNITS = {
     "": 1,
@@ -23,12 +24,12 @@ def parse_bytes(text: str | int) -> int:
 
     Raises ConfigError for anything else, and for less than one byte.
     """
-    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", str(text))
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*", str(text))
     if not match or match[2].lower() not in UNITS:
-        raise ConfigError(f"cannot read {text!r} as an amount of memory; write it like 12GiB, 512MiB or 6GB")
+        raise ConfigError(f"cannot read {told(text)} as an amount of memory; write it like 12GiB, 512MiB or 6GB")
     value = float(match[1]) * UNITS[match[2].lower()] if "." in match[1] else int(match[1]) * UNITS[match[2].lower()]
     if value < 1:
-        raise ConfigError(f"an amount of memory must be at least one byte; got {text!r}")
+        raise ConfigError(f"an amount of memory must be at least one byte; got {told(text)}")
     return int(value)
 
 

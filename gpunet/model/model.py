@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from math import inf, isfinite
-from numbers import Real
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ from gpunet.compile.chunk import mixing
 from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
+from gpunet.given import integer, number, told
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
@@ -80,8 +80,9 @@ class Model:
         self._ahead: Ahead | None = None
         self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
-        self.steps = 0  # taken so far, and the images that they learnt from;
-        self.seen = 0  # set both to go on from where another run stopped
+        self.steps = self.seen = 0
+        if plan is not None and not isinstance(plan, Plan):
+            raise ConfigError(f"a plan is needed, as gpunet.plan makes them; got {told(plan)}")
         name = device.name if isinstance(device, Device) else choose_device(device)
         options: dict[str, Any] = dict(
             optimizer=optimizer,
@@ -141,9 +142,25 @@ class Model:
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        if not isinstance(rate, Real) or not 0 <= rate < inf:
-            raise ConfigError(f"the learning rate must be a number of at least 0; got {rate!r}")
-        self._learning_rate: float = float(rate)
+        self._learning_rate: float = number("the learning rate", rate, least=0)
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far; may be set to go on from where another run stopped, as `seen` may."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps: int = integer("steps", steps)
+
+    @property
+    def seen(self) -> int:
+        """Images that the steps learnt from."""
+        return self._seen
+
+    @seen.setter
+    def seen(self, seen: int) -> None:
+        self._seen: int = integer("seen", seen)
 
     @alone
     def step(self, images: np.ndarray, labels: np.ndarray) -> float:

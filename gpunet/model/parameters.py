@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.given import integer, told
 from gpunet.memory.plan import Plan
 from gpunet.model.bound import BoundProgram
 from gpunet.model.whole import Whole
-from gpunet.net.words import shown
 from gpunet.program.tensor import Tensor
 
 
@@ -37,8 +37,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
         Each weight has a stream of its own. Raises ConfigError as `check_seed`.
         """
-        check_seed(seed)
-        parameters = self._plan.program.parameters
+        seed, parameters = check_seed(seed), self._plan.program.parameters
         with self._whole.use():
             self._whole.begin()
             for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
@@ -84,16 +83,14 @@ class Parameters(Mapping[str, np.ndarray]):
             self._write(cache, np.zeros(cache.shape, cache.dtype))
 
     def _find(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise UnknownParameter(f"{self._plan.net} has no parameter {name!r}; it has {', '.join(self._tensors)}")
+        if not isinstance(name, str) or name not in self._tensors:
+            raise UnknownParameter(f"{self._plan.net} has no parameter {told(name)}; it has {', '.join(self._tensors)}")
         return self._tensors[name]
 
 
 def check_seed(seed: int) -> int:
     """The seed. Raises ConfigError for one that is no integer of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"the seed must be an integer of at least 0; got {seed!r}")
-    return seed
+    return integer("the seed", seed)
 
 
 def checked(name: str, values: object, tensor: Tensor) -> np.ndarray:
@@ -103,7 +100,7 @@ def checked(name: str, values: object, tensor: Tensor) -> np.ndarray:
     except ValueError as error:  # rows of several lengths
         raise ShapeError(f"{name} has shape {tensor.shape}; got no array: {error}") from None
     if found.dtype.kind not in "biuf":
-        raise ConfigError(f"{name} holds numbers of {tensor.dtype}; got values of {shown(str(found.dtype))}")
+        raise ConfigError(f"{name} holds numbers of {tensor.dtype}; got values of {told(str(found.dtype))}")
     if found.shape != tensor.shape:
         raise ShapeError(f"{name} has shape {tensor.shape}; got {found.shape}")
     if found.size and found.dtype.itemsize > np.dtype(tensor.dtype).itemsize:

@@ -14,6 +14,7 @@ from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError, DataError
+from gpunet.given import integer
 from gpunet.model.batch import check_last_batch
 from gpunet.model.model import Model
 from gpunet.net.net import Net
@@ -94,15 +95,15 @@ class Trainer:
         check_last_batch(len(data.train), model.batch, model.mixing)
         self.model = model
         self.data = data
-        self.epochs = epochs
-        self.seed = seed
+        self.epochs = integer("epochs", epochs)
+        self.seed = integer("the seed", seed)
         self.watchers = tuple(watchers)
         self.rows: list[EpochMetrics] = []
         self.epoch, self.step = 1, 0
         self.resumed = False
         self.steps_per_epoch = -(-len(data.train) // model.batch)
         self.patience = patience
-        self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, warmup)
+        self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, integer("warmup", warmup))
         _check_metric(self.rates.schedule, data)
         self._mean = Mean()
         self._spent = 0.0  # seconds of learning in the epoch under way, before the run was stopped

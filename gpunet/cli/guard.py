@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from gpunet.errors import GpunetError
+from gpunet.errors import ConfigError, GpunetError
 
 MISTAKE, CTRL_C, CLOSED_PIPE = 2, 130, 141
 
@@ -21,6 +22,8 @@ class GuardedGroup(TyperGroup):
         with guarded():  # --help and --version print here
             if sys.stdout is None:  # closed before the start, as by `>&-`: the next file to open would take its place
                 sys.exit(CLOSED_PIPE)
+            for word in args[1]:
+                require_plain_digits(word)
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
@@ -28,6 +31,17 @@ class GuardedGroup(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, while there is someone to say so
         return result
+
+
+def require_plain_digits(word: str) -> None:
+    """Raise ConfigError for a number in other digits than 0 to 9, which Python would read."""
+    text = word.rpartition("=")[2]
+    if text.isascii() or Path(text).exists():
+        return
+    with suppress(ValueError):
+        value = float(text)
+        plain = int(value) if value.is_integer() else value
+        raise ConfigError(f"numbers are written in the digits 0 to 9: {text} must be {plain}")
 
 
 @contextmanager

@@ -63,7 +63,14 @@ class BrokenPicture(DataError):
 def parse_size(text: str) -> Size:
     """H, W from "224x224". Raises DataError for anything else."""
     H, _, W = text.partition("x")
-    if not (H.isdecimal() and W.isdecimal() and len(text) < 14 and 0 < int(H) < 65_536 and 0 < int(W) < 65_536):
+    if not (
+        text.isascii()
+        and H.isdecimal()
+        and W.isdecimal()
+        and len(text) < 14
+        and 0 < int(H) < 65_536
+        and 0 < int(W) < 65_536
+    ):
         raise DataError(f"a size is height x width, like 224x224; got {text!r}")
     return int(H), int(W)
 

@@ -292,6 +292,16 @@ def test_of_what_is_smallest_the_cheapest_is_taken_where_the_search_finds_nothin
     assert of_a_chain(least.needed_bytes - 1, rounds_pay=rounds_pay).choose() is None
 
 
+@pytest.mark.parametrize(("batch", "rounds"), [(1, []), (2, [1]), (5, [3, 2, 1]), (8, [4, 2, 1]), (11, [6, 3, 2, 1])])
+def test_micro_batches_are_as_few_and_as_even_as_can_be(batch, rounds):
+    net = Net("4x4x1", [Conv(2), ReLU(), gpunet.FC(3)])
+    tried = Tried(net, batch, {"device": "cpu", "mode": "train", "optimizer": "sgd"})
+    chooser = Chooser(tried.compile, batch, 2000, 1, 1.0)
+    made = list(chooser._micro_batches(Ways(2000)))
+    assert [one.ways.micro_batch for one in made] == rounds
+    assert [-(-batch // loop.images) for one in made for loop in one.program.loops] == [-(-batch // n) for n in rounds]
+
+
 # -- the largest batch -----------------------------------------------------------------------------
 
 

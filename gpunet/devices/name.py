@@ -6,11 +6,12 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 
 NUMBERED = ("cuda",)
 """The kinds of which a machine may have several."""
 
-NAME = re.compile(r"(?P<kind>[a-z]\w*)(?P<number>:\d{1,3})?", re.ASCII)
+NAME = re.compile(r"(?P<kind>[a-z]\w*)(?P<number>:[0-9]{1,3})?", re.ASCII)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Names from files are text: whatever a file says, no command takes it for markup of a table, a bar or a picture."""
 
 import json
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ NAMES = ["[/x]", "[link=http://a.b]c[/link]", "[bold]:smile: \\[", "$\\frac{1}$"
 SEEN = ["[/x]", "[link=http://a.b]c[/link]", "[bold]:smile: \\[", "$\\frac{1}$", " [31mred", "[@click=x]y"]
 """What a terminal is given: the escape that would change its colours is a blank."""
 
+W, DATA, ON_CPU = "w.safetensors", ["--data", "data.npz"], ["--device", "cpu"]
+
 CONFIG = """\
 name = "[/net] :smile:"
 net = "INPUT[4x4x1] -> CONV1-6 -> RELU -> GAP"
@@ -39,10 +42,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(1)
     np.savez(folder / "data.npz", images=rng.integers(0, 256, (24, 4, 4), np.uint8), labels=np.arange(24) % 6)
     Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(folder / "a.png")
+    run = ["train", str(folder / "net.toml"), "--data", str(folder / "data.npz"), "--epochs", "1", *ON_CPU]
+    assert CliRunner().invoke(app, [*run, "--out", str(folder / "[run]")]).exit_code == 0
     return folder
 
-
-W, DATA, ON_CPU = "w.safetensors", ["--data", "data.npz"], ["--device", "cpu"]
 
 COMMANDS = {
     "eval": ["eval", W, *DATA, *ON_CPU],
@@ -51,6 +54,11 @@ COMMANDS = {
     "confusion": ["show", "confusion", W, *DATA, "--out", "{out}", *ON_CPU],
     "mistakes": ["show", "mistakes", W, *DATA, "--out", "{out}", *ON_CPU],
     "activations": ["show", "activations", W, "3", *DATA, "--out", "{out}", *ON_CPU],
+    "filters": ["show", "filters", W, "--out", "{out}"],
+    "curves": ["show", "curves", "[run]", "--out", "{out}"],
+    "train": ["train", "net.toml", *DATA, "--epochs", "1", *ON_CPU, "--out", "{folder}/[bold]run"],
+    "resume": ["train", "--resume", "[run]", "--epochs", "2"],
+    "lr-find": ["lr-find", "net.toml", *DATA, "--steps", "20", "--batch", "4", *ON_CPU],
     "describe": ["describe", "net.toml"],
     "plan": ["plan", "net.toml", "--timeline", *ON_CPU],
     "fit": ["fit", "net.toml", "--budget", "1GiB"],
@@ -66,13 +74,14 @@ def test_every_command_prints_names_as_they_are(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    arguments = [word.replace("{out}", str(tmp_path / "out.png")) for word in COMMANDS[command]]
+    places = {"{out}": str(tmp_path / "out.png"), "{folder}": str(tmp_path)}
+    arguments = [reduce(lambda text, place: text.replace(*place), places.items(), word) for word in COMMANDS[command]]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, (result.output, result.exception)
     assert "\x1b" not in result.output and "\N{SMILING FACE WITH OPEN MOUTH}" not in result.output
     if command in NAMING:
         assert [name for name in SEEN if name not in result.output] == []
-    if "--out" in arguments:
+    if "{out}" in COMMANDS[command]:
         with Image.open(tmp_path / "out.png") as drawn:
             assert drawn.format == "PNG"
 

@@ -257,9 +257,12 @@ def test_what_to_drop_is_searched_to_the_byte(monkeypatch):
     assert chooser.smallest and {exact - 1, exact} <= asked
 
 
+CHAIN = Net("16x16x3", [*[layer for _ in range(5) for layer in (Conv(8), ReLU())], gpunet.FC(10)])
+OF_CHAIN: dict[str, Any] = dict(device="cpu", optimizer="sgd", max_cost=1.0, scratch_limit=2000, reserve=1)
+
+
 def of_a_chain(limit: int, **options: Any) -> Chooser:
-    net = Net("16x16x3", [*[layer for _ in range(5) for layer in (Conv(8), ReLU())], gpunet.FC(10)])
-    tried = Tried(net, 64, {"device": "cpu", "mode": "train", "optimizer": "sgd"})
+    tried = Tried(CHAIN, 64, OF_CHAIN | {"mode": "train"})
     return Chooser(tried.compile, 64, 2000, limit, 1.0, ("recompute",), **options)
 
 
@@ -290,6 +293,42 @@ def test_of_what_is_smallest_the_cheapest_is_taken_where_the_search_finds_nothin
         choice = of_a_chain(limit, rounds_pay=rounds_pay).choose()
         assert choice is not None and choice.ways.dropped == wanted
     assert of_a_chain(least.needed_bytes - 1, rounds_pay=rounds_pay).choose() is None
+
+
+def test_the_smallest_plan_is_the_lowest_one_once_it_is_placed(monkeypatch):
+    first, second, *_ = dict.fromkeys(one.needed_bytes for one in of_a_chain(1).smallest)
+    raise_arenas(monkeypatch, lambda program: 10**9 if bound(program) == first else 0)
+    plan = gpunet.plan(CHAIN, 64, budget=1, ways=("recompute",), **OF_CHAIN)
+    assert plan.arena_bytes == second
+
+
+def test_what_a_search_comes_upon_below_the_smallest_plan_is_no_plan(monkeypatch):
+    """Else another budget of that size would have to come upon it, too."""
+    sizes = {one.needed_bytes for one in of_a_chain(1).smallest}
+    raise_arenas(monkeypatch, lambda program: 600 * 1024 if bound(program) in sizes else 0)
+    monkeypatch.setattr(planner, "place", lambda moving, *, base, alignment, deadline_s: arrange_at_once())
+    options = OF_CHAIN | {"ways": ("recompute",)}
+    least = gpunet.plan(CHAIN, 64, budget=1, **options).total_bytes
+    assert least == min(sizes) + 600 * 1024 + 1
+    for budget in range(min(sizes), least + 100_000, 10_000):
+        plan = gpunet.plan(CHAIN, 64, budget=budget, **options)
+        assert plan.fits == (budget >= least) and plan.total_bytes >= least
+
+
+def arrange_at_once() -> Placement:
+    """Of no search, which is no lower: here it says nothing."""
+    return Placement({}, 10**12, 0, "at once", 0.0)
+
+
+def test_on_the_cpu_the_fewest_flops_win_and_on_a_gpu_the_largest_rounds():
+    found = {}
+    for device in ("cpu", "cuda"):
+        options = OF_CHAIN | {"device": device, "ways": WAYS}
+        free, least = (gpunet.plan(CHAIN, 64, budget=budget, **options).total_bytes for budget in (None, 1))
+        budgets = [least + (free - least) * step // 12 for step in range(13)]
+        found[device] = [gpunet.plan(CHAIN, 64, budget=budget, **options).extra_flops_fraction for budget in budgets]
+    assert found["cpu"] == sorted(found["cpu"], reverse=True) and max(found["cpu"]) == 0
+    assert max(found["cuda"]) > 0
 
 
 @pytest.mark.parametrize(("batch", "rounds"), [(1, []), (2, [1]), (5, [3, 2, 1]), (8, [4, 2, 1]), (11, [6, 3, 2, 1])])

@@ -59,6 +59,6 @@ def test_the_search_finds_the_same_batch_from_below_and_from_above_in_few_tries(
     budget = gpunet.plan(small(), 37, **options).total_bytes
     wanted = gpunet.fit(small(), budget, **options)
     tried.clear()
-    found = fitter._largest(small(), budget, options, start=start)
+    found = fitter.largest(small(), budget, options, start=start)
     assert 37 <= found.batch == wanted.batch and found.total_bytes <= budget < found.next_total_bytes
     assert tried[0] == start and len(tried) < 20 and len(set(tried)) == len(tried)

@@ -29,7 +29,7 @@ from gpunet.train.weights import WEIGHTS, load_weights
 from tests.runs import NET, images, last, planned, train
 
 COLOUR = "INPUT[6x6x3] -> CONV3-2 -> RELU -> FC-2"
-OPTIONS = ("--data", "photos", "--batch", 4, "--device", "cpu", "--seed", 3)
+OPTIONS = ("--data", "photos", "--batch", 4, "--device", "cpu", "--seed", 3, "--validation", 0)
 
 Run = Callable[..., Result]
 
@@ -214,6 +214,16 @@ def test_a_run_that_loses_a_picture_goes_on_without_it_in_other_bits(run: Run, p
     assert run("train", "--resume", "a", "--epochs", 4).exit_code == 0  # these are its data now
 
 
+def test_images_to_validate_with_that_are_drawn_anew_are_told(run: Run, photos: Path) -> None:
+    drawn = (*OPTIONS[:-1], 4)
+    assert run("train", COLOUR, *drawn, "--epochs", 2, "--out", "a").exit_code == 0
+    (photos / "train/ant/7.png").unlink()
+    result = run("train", "--resume", "a", "--epochs", 3, "--skip-broken")
+    assert result.exit_code == 0 and "some of the images to validate with were learnt from" in result.stderr, (
+        result.output
+    )
+
+
 def test_a_run_whose_epochs_have_other_steps_without_what_is_lost_names_its_weights_alone(
     run: Run, photos: Path
 ) -> None:
@@ -236,8 +246,8 @@ def test_other_kernels_of_blas_are_told_at_a_resume(tmp_path: Path, monkeypatch:
         "filepath": "numpy.libs/x",
     }
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [about | {"architecture": "Z80"}])
-    assert f"openblas 0.3 for Z80, {probe.thread_count()} threads" in circumstances(planned())["device"]
     with Model(NET, device="cpu", plan=planned(), seed=3, learning_rate=0.02) as model:
+        assert f"openblas 0.3 for Z80, {probe.thread_count()} threads" in circumstances(model)["device"]
         trainer = Trainer(model, images(), epochs=4, seed=3, schedule="cosine", warmup=7)
         (line,) = resume(trainer, last(tmp_path / "a"))
     assert line.startswith("device: cpu, ") and line.endswith("for Z80, " + line.rpartition("for Z80, ")[2])

@@ -104,7 +104,8 @@ class BoundProgram:
             return
         key = (n, skip, phases, training, self._swapped)
         if key not in self._runs:
-            before, after = [], []
+            before: list[Call] = []
+            after: list[Call] = []
             for _, op, calls in self._chosen(n, skip, phases, training):
                 (after if after or op.phase == "update" else before).extend(calls)
             between = self._before_updates if after else None

@@ -30,8 +30,11 @@ LOOKED_AT = 256
 """Images that a fingerprint reads where they are not in memory, or at once where they are."""
 
 DATA = "data to learn from", "data to validate with", "data to test on"
-LOST = DATA[0], DATA[2]
-"""Of which pictures may be lost: what is validated with is drawn from all of them, and would be drawn anew."""
+VALIDATED = DATA[1]
+DRAWN_ANEW = (
+    "some of the images to validate with were learnt from: they are drawn anew from those that are left, so what they "
+    "say is too good from here on"
+)
 CLASSES = "classes"
 
 
@@ -101,7 +104,7 @@ def resume(trainer: Trainer, checkpoint: Checkpoint, *, skip_broken: bool = Fals
     """
     state = checkpoint.state
     differing = differences(state["run"], identity(trainer))
-    lost = bool(differing) and set(differing) <= set(LOST) and _same_steps(trainer, state["trainer"])
+    lost = bool(differing) and set(differing) <= set(DATA) and _same_steps(trainer, state["trainer"])
     if differing and not (lost and skip_broken):
         raise ConfigError(
             f"{checkpoint.path} cannot be gone on from with other settings than its own:\n"
@@ -112,6 +115,7 @@ def resume(trainer: Trainer, checkpoint: Checkpoint, *, skip_broken: bool = Fals
     trainer.restore(state["trainer"])
     return [
         *differing.values(),
+        *([DRAWN_ANEW] if VALIDATED in differing else []),
         *differences(state.get("where", {}), circumstances(trainer.model)).values(),
     ]
 

@@ -10,6 +10,7 @@ from gpunet.errors import ConfigError as ConfigError
 from gpunet.errors import DataError as DataError
 from gpunet.errors import DeviceError as DeviceError
 from gpunet.errors import GpunetError as GpunetError
+from gpunet.errors import ModelError as ModelError
 from gpunet.errors import PlanError as PlanError
 from gpunet.errors import ShapeError as ShapeError
 from gpunet.layers.average_pool import AvgPool as AvgPool

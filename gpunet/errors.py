@@ -39,5 +39,9 @@ class OutOfMemory(DeviceError):
     """A device has less memory free than was asked for."""
 
 
+class ModelError(GpunetError):
+    """A model that cannot be used as it is: another thread is at it, or a step was broken off in its updates."""
+
+
 class DataError(GpunetError):
     """Images, labels or files that cannot be used."""

@@ -1,12 +1,15 @@
 """What all tests share: the devices and seeded random numbers."""
 
+import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from gpunet.devices import open_device
 from gpunet.devices.cuda import reserve
@@ -18,6 +21,11 @@ from tests.emulator.driver import ORDERS, EmulatorDriver
 
 ON_GPU = pytest.param("cuda", marks=pytest.mark.gpu)
 
+
+ROOT = Path(__file__).parent.parent
+
+if not os.access(ROOT, os.W_OK):  # Hypothesis would write into the checkout, and warn where it cannot
+    set_hypothesis_home_dir(tempfile.mkdtemp(prefix="gpunet-hypothesis-"))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: programs still hear Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,7 +18,7 @@ from gpunet.devices import target
 from gpunet.memory.arena import Placement, place
 from gpunet.memory.plan import arrange, buffers
 from gpunet.optimize.optimizers import optimizer
-from gpunet.planning import planner
+from gpunet.planning import choose, planner
 from gpunet.planning.choose import Chooser, bound
 from gpunet.planning.fitter import fit, ladder
 from gpunet.planning.planner import plan_within
@@ -102,12 +102,14 @@ def test_a_budget_that_some_plan_needs_is_enough_and_a_larger_one_too(seed):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_larger_budget_never_costs_more_flops_unless_they_buy_larger_rounds(seed):
-    found = [plan for plan in plans(seed)[2] if plan.fits]
+def test_a_larger_budget_never_costs_more_flops_unless_they_buy_larger_rounds_of_a_gpu(seed):
+    _, options, all_plans = plans(seed)
+    found = [plan for plan in all_plans if plan.fits]
     for small, large in pairwise(found):
         rounds = (small.ways.chunk, small.ways.micro_batch)
         bought = rounds not in ((0, 0), (large.ways.chunk, large.ways.micro_batch))
         bought |= small.scratch_limit_bytes < large.scratch_limit_bytes
+        bought &= options["device"] == "cuda"
         assert bought or large.extra_flops_fraction <= small.extra_flops_fraction * (1 + 1e-12)
 
 
@@ -201,6 +203,142 @@ def test_what_takes_the_fewest_bytes_is_tried_where_nothing_else_can_be_placed(m
     plan, within = (make(net, 32, budget=10**8, **options) for make in (gpunet.plan, plan_within))
     assert plan.fits and within is not None
     assert plan.arena_bytes == within.arena_bytes == least
+
+
+# -- the smallest plan -----------------------------------------------------------------------------
+
+
+def chooser_of(seed: int, limit: int) -> Chooser:
+    net, batch, options, _ = random_case(seed)
+    tried = Tried(net, batch, options | {"mode": "train"})
+    return Chooser(tried.compile, batch, options["scratch_limit"], limit, 0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_smallest_choices_depend_on_no_limit_and_on_nothing_that_was_tried(seed):
+    fresh = [(one.ways, one.needed_bytes) for one in chooser_of(6000 + seed, 1).smallest]
+    assert [size for _, size in fresh] == sorted(size for _, size in fresh)
+    for limit in (fresh[0][1], (fresh[0][1] + fresh[-1][1]) // 2, 10**9):
+        chooser = chooser_of(6000 + seed, limit)
+        choice = chooser.choose()
+        assert choice is not None and choice.needed_bytes >= fresh[0][1]
+        assert [(one.ways, one.needed_bytes) for one in chooser.smallest] == fresh
+    assert chooser_of(6000 + seed, fresh[0][1] - 1).choose() is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_plan_takes_is_a_budget_that_holds_it_however_it_was_placed(seed, monkeypatch):
+    """The gaps of placements are drawn here: whatever a search comes upon, the smallest plan decides."""
+    rng, gaps = np.random.default_rng(seed), {}
+    raise_arenas(monkeypatch, lambda program: gaps.setdefault(bound(program), 256 * int(rng.integers(0, 9))))
+    net, options = random_net(rng, layers=6), dict(reserve=1, device="cpu", scratch_limit=2000, max_cost=0.5)
+    free, least = (gpunet.plan(net, 20, budget=budget, **options).total_bytes for budget in (None, 1))
+    totals = {least, free}
+    for budget in {least + 256 * step for step in range(-4, 5)} | set(rng.integers(least, free + 1, 4).tolist()):
+        plan = gpunet.plan(net, 20, budget=budget, **options)
+        assert plan.fits == (budget >= least)
+        totals.add(plan.total_bytes)
+    for total in totals:
+        assert total >= least and gpunet.plan(net, 20, budget=total, **options).fits
+
+
+def test_what_to_drop_is_searched_to_the_byte(monkeypatch):
+    """Two limits a byte apart, of which the higher can be held: both were asked for, as large as the tensors are."""
+    exact, asked = 10**9 + 12345, set()
+
+    def lowest(parts: Any, limit: int, most_flops: int) -> tuple[str, ...] | None:
+        asked.add(limit)
+        return () if limit >= exact else None
+
+    monkeypatch.setattr(choose, "cheapest", lowest)
+    net = Net("64x64x8", [Conv(16), ReLU(), Conv(16), ReLU(), gpunet.FC(10)])
+    options: dict[str, Any] = {"mode": "train", "optimizer": "sgd", "device": "cpu"}
+    chooser = Chooser(Tried(net, 4096, options).compile, 4096, 2000, exact + 10**6, 1.0, ("recompute",))
+    assert chooser.smallest and {exact - 1, exact} <= asked
+
+
+CHAIN = Net("16x16x3", [*[layer for _ in range(5) for layer in (Conv(8), ReLU())], gpunet.FC(10)])
+OF_CHAIN: dict[str, Any] = dict(device="cpu", optimizer="sgd", max_cost=1.0, scratch_limit=2000, reserve=1)
+
+
+def of_a_chain(limit: int, **options: Any) -> Chooser:
+    tried = Tried(CHAIN, 64, OF_CHAIN | {"mode": "train"})
+    return Chooser(tried.compile, 64, 2000, limit, 1.0, ("recompute",), **options)
+
+
+def test_what_just_fits_is_searched_to_the_byte_and_upwards(monkeypatch):
+    """Where limits above the real one lead to what fits, too, and drops less, the highest of them is found."""
+    chooser = of_a_chain(1)
+    much, free = chooser.smallest[0].ways.dropped, chooser.smallest[-2]
+    little = much[:1]
+    limit = bound(chooser.compile(replace(free.ways, dropped=little)))
+    border, asked = (limit + free.needed_bytes) // 2, set()
+    assert len(much) == 2 and limit < free.needed_bytes
+
+    def stepwise(parts: Any, wanted: int, most_flops: int) -> tuple[str, ...]:
+        asked.add(wanted)
+        return much if wanted <= limit else little if wanted <= border else ()
+
+    monkeypatch.setattr(choose, "cheapest", stepwise)
+    choice = of_a_chain(limit).choose()
+    assert choice is not None and choice.ways.dropped == little
+    assert {border, border + 1} <= asked
+
+
+@pytest.mark.parametrize("rounds_pay", [True, False])
+def test_of_what_is_smallest_the_cheapest_is_taken_where_the_search_finds_nothing(monkeypatch, rounds_pay):
+    least, *_, free, _ = of_a_chain(1).smallest
+    monkeypatch.setattr(Chooser, "_recomputed", lambda *_: None)
+    for limit, wanted in ((least.needed_bytes, least.ways.dropped), (free.needed_bytes - 1, least.ways.dropped)):
+        choice = of_a_chain(limit, rounds_pay=rounds_pay).choose()
+        assert choice is not None and choice.ways.dropped == wanted
+    assert of_a_chain(least.needed_bytes - 1, rounds_pay=rounds_pay).choose() is None
+
+
+def test_the_smallest_plan_is_the_lowest_one_once_it_is_placed(monkeypatch):
+    first, second, *_ = dict.fromkeys(one.needed_bytes for one in of_a_chain(1).smallest)
+    raise_arenas(monkeypatch, lambda program: 10**9 if bound(program) == first else 0)
+    plan = gpunet.plan(CHAIN, 64, budget=1, ways=("recompute",), **OF_CHAIN)
+    assert plan.arena_bytes == second
+
+
+def test_what_a_search_comes_upon_below_the_smallest_plan_is_no_plan(monkeypatch):
+    """Else another budget of that size would have to come upon it, too."""
+    sizes = {one.needed_bytes for one in of_a_chain(1).smallest}
+    raise_arenas(monkeypatch, lambda program: 600 * 1024 if bound(program) in sizes else 0)
+    monkeypatch.setattr(planner, "place", lambda moving, *, base, alignment, deadline_s: arrange_at_once())
+    options = OF_CHAIN | {"ways": ("recompute",)}
+    least = gpunet.plan(CHAIN, 64, budget=1, **options).total_bytes
+    assert least == min(sizes) + 600 * 1024 + 1
+    for budget in range(min(sizes), least + 100_000, 10_000):
+        plan = gpunet.plan(CHAIN, 64, budget=budget, **options)
+        assert plan.fits == (budget >= least) and plan.total_bytes >= least
+
+
+def arrange_at_once() -> Placement:
+    """Of no search, which is no lower: here it says nothing."""
+    return Placement({}, 10**12, 0, "at once", 0.0)
+
+
+def test_on_the_cpu_the_fewest_flops_win_and_on_a_gpu_the_largest_rounds():
+    found = {}
+    for device in ("cpu", "cuda"):
+        options = OF_CHAIN | {"device": device, "ways": WAYS}
+        free, least = (gpunet.plan(CHAIN, 64, budget=budget, **options).total_bytes for budget in (None, 1))
+        budgets = [least + (free - least) * step // 12 for step in range(13)]
+        found[device] = [gpunet.plan(CHAIN, 64, budget=budget, **options).extra_flops_fraction for budget in budgets]
+    assert found["cpu"] == sorted(found["cpu"], reverse=True) and max(found["cpu"]) == 0
+    assert max(found["cuda"]) > 0
+
+
+@pytest.mark.parametrize(("batch", "rounds"), [(1, []), (2, [1]), (5, [3, 2, 1]), (8, [4, 2, 1]), (11, [6, 3, 2, 1])])
+def test_micro_batches_are_as_few_and_as_even_as_can_be(batch, rounds):
+    net = Net("4x4x1", [Conv(2), ReLU(), gpunet.FC(3)])
+    tried = Tried(net, batch, {"device": "cpu", "mode": "train", "optimizer": "sgd"})
+    chooser = Chooser(tried.compile, batch, 2000, 1, 1.0)
+    made = list(chooser._micro_batches(Ways(2000)))
+    assert [one.ways.micro_batch for one in made] == rounds
+    assert [-(-batch // loop.images) for one in made for loop in one.program.loops] == [-(-batch // n) for n in rounds]
 
 
 # -- the largest batch -----------------------------------------------------------------------------

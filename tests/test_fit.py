@@ -5,6 +5,8 @@ import pytest
 
 import gpunet
 from gpunet import BudgetError
+from gpunet.planning import fitter
+from gpunet.planning.planner import MAX_BATCH
 from tests.nets import random_net, small, vgg16
 
 
@@ -42,3 +44,21 @@ def test_a_budget_too_small_for_one_image_says_which_would_do():
     assert gpunet.fit(vgg16(), needed).batch >= 1
     with pytest.raises(BudgetError):
         gpunet.fit(vgg16(), needed - 1)
+
+
+@pytest.mark.parametrize("start", [1, 40, 5_000, MAX_BATCH])
+def test_the_search_finds_the_same_batch_from_below_and_from_above_in_few_tries(start, monkeypatch):
+    tried = []
+
+    def counted(net, batch, **options):
+        tried.append(batch)
+        return gpunet.plan(net, batch, **options)
+
+    monkeypatch.setattr(fitter, "plan", counted)
+    options = dict(device="cpu", reserve=1, max_cost=0)
+    budget = gpunet.plan(small(), 37, **options).total_bytes
+    wanted = gpunet.fit(small(), budget, **options)
+    tried.clear()
+    found = fitter.largest(small(), budget, options, start=start)
+    assert 37 <= found.batch == wanted.batch and found.total_bytes <= budget < found.next_total_bytes
+    assert tried[0] == start and len(tried) < 20 and len(set(tried)) == len(tried)

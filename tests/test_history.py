@@ -1,13 +1,13 @@
 """What a run measured, read back: equal to what was written, and clear where it cannot be read."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from gpunet import DataError
 from gpunet.train.history import read_history, read_rows
-from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, as_line, header
+from gpunet.train.metrics import EpochMetrics, StepMetrics, as_csv, as_line, best, header
 from tests.runs import EACH, EPOCHS, planned, train
 
 EPOCH = EpochMetrics(1, 0.1 + 0.2, 0.5, 1e-300, 1.0, 1234.5, 0.01, 2.5)
@@ -68,3 +68,16 @@ def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"cannot read .*metrics\.csv"):
         read_history(tmp_path)
+
+
+def judged(epoch: int, accuracy: float, loss: float) -> EpochMetrics:
+    """An epoch that was so good, whichever images it is judged by."""
+    names = [field.name for field in fields(EpochMetrics)]
+    values = {name: accuracy if name.endswith("accuracy") else loss if name.endswith("loss") else 0 for name in names}
+    return EpochMetrics(**(values | {"epoch": epoch}))
+
+
+def test_the_best_epoch_is_the_most_accurate_then_that_of_the_lowest_loss_then_the_first() -> None:
+    rows = [judged(1, 0.5, 0.1), judged(2, 0.9, 0.4), judged(3, 0.9, 0.3), judged(4, 0.9, 0.3), judged(5, 0.8, 0.01)]
+    assert best(rows).epoch == 3
+    assert best(rows[:2]).epoch == 2 and best(rows[::-1]).epoch == 4

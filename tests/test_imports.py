@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "gpunet"
 
 RANKS = [
     ["errors", "version"],
+    ["given"],
     ["program", "system"],
     ["layers", "optimize", "memory", "devices", "data"],
     ["net"],
@@ -28,7 +29,7 @@ RANKS = [
 ]
 """Each imports from those before its line, and from itself."""
 
-NOTHING_ELSE = {"memory": {"errors", "program"}, "data": {"errors", "system"}, "__main__": {"cli"}}
+NOTHING_ELSE = {"memory": {"errors", "given", "program"}, "data": {"errors", "given", "system"}, "__main__": {"cli"}}
 """Narrower than the ranks: memory has never heard of a layer; data sets have never heard of a net."""
 
 NEVER = {"compile": {"devices"}, "report": {"data"}}

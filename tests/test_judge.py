@@ -56,6 +56,12 @@ def test_confusion_counts_labels_in_rows_and_the_worst_come_first() -> None:
     assert judged.mistakes(99).tolist() == [3, 1, 4] and judged.mistakes(1).tolist() == [3]
 
 
+def test_of_images_that_are_as_wrong_the_first_come_first() -> None:
+    losses, zeros = np.tile([1.0, 3.0, 2.0], 40), np.zeros(120, np.int32)
+    found = Judged(zeros, zeros, losses, losses, losses, classes=2).worst(120).tolist()
+    assert found == [*range(1, 120, 3), *range(2, 120, 3), *range(0, 120, 3)]
+
+
 def test_the_first_five_and_each_class_are_as_counted_image_by_image(rng: np.random.Generator) -> None:
     net = load("INPUT[5x4x2] -> CONV3-3 -> RELU -> FC-7")
     split = Split(rng.integers(0, 256, (11, 5, 4, 2), np.uint8), rng.integers(0, 7, 11))

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gpunet.errors import DataError
+
 if TYPE_CHECKING:
     from gpunet.data import Dataset
     from gpunet.net.config import Config, TrainConfig
@@ -27,6 +29,16 @@ def dataset_of(net: "Net", told: "TrainConfig") -> "Dataset":
     )
     dataset.require(net.image.shape, net.classes)
     return dataset
+
+
+def require_there(data: str, run: Path, way_out: str) -> None:
+    """Raise DataError where the data that a run learnt from were moved; `way_out` is how to say where they are."""
+    from gpunet.data.find import NAMES
+
+    if data not in NAMES and not Path(data).exists():
+        raise DataError(
+            f"{run} learnt from {data}, and there is nothing any more; say where the data are now: {way_out}"
+        )
 
 
 def open_dataset(config: "Config", *, tell: bool = True) -> "Dataset":

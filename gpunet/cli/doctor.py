@@ -51,7 +51,6 @@ def doctor_parts(findings: "Sequence[Finding]") -> list["Table | str"]:
 
 def _table(findings: "Sequence[Finding]", device: str) -> "Table":
     from rich.table import Table
-    from rich.text import Text
 
     from gpunet.use.doctor import STEP
 
@@ -59,7 +58,7 @@ def _table(findings: "Sequence[Finding]", device: str) -> "Table":
     for finding in findings:
         if finding.device == device:
             lacking = "not possible" if finding.name == STEP else "missing"
-            table.add_row(f"  {finding.name}", Text(finding.found or f"{lacking}: {finding.mend}"))
+            table.add_row(f"  {finding.name}", finding.found or f"{lacking}: {finding.mend}")
     return table
 
 

@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from gpunet.cli.streams import escape_what_does_not_encode
-from gpunet.errors import GpunetError
+from gpunet.errors import ConfigError, GpunetError
 
 MISTAKE, CTRL_C, CLOSED_PIPE = 2, 130, 141
 
@@ -23,6 +24,8 @@ class GuardedGroup(TyperGroup):
             if sys.stdout is None:  # closed before the start, as by `>&-`: the next file to open would take its place
                 sys.exit(CLOSED_PIPE)
             escape_what_does_not_encode()
+            for word in args[1]:
+                require_plain_digits(word)
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
@@ -30,6 +33,17 @@ class GuardedGroup(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, while there is someone to say so
         return result
+
+
+def require_plain_digits(word: str) -> None:
+    """Raise ConfigError for a number in other digits than 0 to 9, which Python would read."""
+    text = word.rpartition("=")[2]
+    if text.isascii() or Path(text).exists():
+        return
+    with suppress(ValueError):
+        value = float(text)
+        plain = int(value) if value.is_integer() else value
+        raise ConfigError(f"numbers are written in the digits 0 to 9: {text} must be {plain}")
 
 
 @contextmanager

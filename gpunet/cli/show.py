@@ -164,7 +164,7 @@ def activations(
     check_plot(out, "gpunet show")
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    if image.isdecimal() and not Path(image).exists():
+    if image.isascii() and image.isdecimal() and not Path(image).exists():
         seen = _test_image(config.net, path, int(image), asked(config.net, path, data, size, skip_broken))
     else:
         seen = _picture(config.net, path, image, size)

@@ -90,7 +90,7 @@ def _class(word: str, names: list[str]) -> int:
 
     if word in names:
         return names.index(word)
-    if word.isdecimal() and len(word) < 10 and int(word) < len(names):
+    if word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < len(names):
         return int(word)
     numbers = f"; there are {len(names):,} classes, from 0"
     raise ConfigError(f"there is no class {shown(word)}{nearest(word, names)}{numbers}")

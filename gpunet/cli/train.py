@@ -1,6 +1,7 @@
 """`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.dataset import anywhere, open_dataset
+from gpunet.cli.dataset import anywhere, open_dataset, require_there
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config
@@ -187,11 +188,12 @@ def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
 def _device_of(run: Path) -> str:
     """The device that a run was on, as its plan says."""
     from gpunet.devices import device_name
+    from gpunet.system.files import read_regular
     from gpunet.train.folder import PLAN
 
     try:
-        return device_name(json.loads((run / PLAN).read_text("utf-8"))["device"])
-    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return device_name(json.loads(read_regular(run / PLAN))["device"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError):
         return options.AUTO
 
 
@@ -215,6 +217,8 @@ def _run(
     from gpunet.train.trainer import Trainer
 
     told = config.train
+    if resume is not None:
+        require_there(told.data, resume, f"gpunet train --resume {shlex.quote(str(resume))} --data NEW")
     dataset = open_dataset(config)
     require_suited(config.net, dataset, told)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
@@ -238,7 +242,7 @@ def _run(
             if resume is None:
                 require_no_run(path)  # nobody else has begun one there meanwhile
             else:
-                _go_on(trainer, resume)
+                _go_on(trainer, resume, skip_broken=told.skip_broken)
             folder = RunFolder(
                 path,
                 dump(replace(config, train=_from_anywhere(told))),
@@ -289,16 +293,19 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any], *, graph: b
         raise OutOfMemory(f"{error}\n{explain_shortage(config.net, **settings)}") from None
 
 
-def _go_on(trainer: "Trainer", folder: Path) -> None:
+def _go_on(trainer: "Trainer", folder: Path, *, skip_broken: bool) -> None:
     """Let the trainer go on from the folder's last checkpoint that is whole; say from where, and what differs."""
     from gpunet.train.checkpoint import latest
+    from gpunet.train.history import steps_fault
     from gpunet.train.resume import resume
 
     checkpoint, damaged = latest(folder)
     for line in damaged:
         complain(f"{line}; the checkpoint before it is used")
-    for line in resume(trainer, checkpoint):
+    for line in resume(trainer, checkpoint, skip_broken=skip_broken):
         complain(f"the run ends in other bits than if it had not been stopped: {line}")
+    if fault := steps_fault(folder, checkpoint.state):
+        complain(f"{fault}; the run itself goes on as it was")
     typer.echo(f"going on from {checkpoint.path}, after step {trainer.model.steps:,}")
 
 
@@ -333,6 +340,7 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
 @contextmanager
 def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
     """Whatever stops a run, keep and say what is left of it."""
+    from gpunet.train.diverged import Diverged
     from gpunet.train.stop import Stopped
 
     quiet()
@@ -344,8 +352,15 @@ def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
         finally:
             complain(f"stopped; {folder.how_to_go_on()}")
         raise typer.Exit(stopped.exit_code) from None
+    except Diverged as error:  # what is kept comes before it; going on from here would end here again
+        raise Diverged(f"{error}\n{folder.describe()}\n{folder.how_to_go_on()}") from None
     except GpunetError as error:
+        folder.rescue()
         raise type(error)(f"{error}\n{folder.describe()}\n{folder.how_to_go_on()}") from None
+    except Exception:
+        folder.rescue()
+        complain(f"the run has ended in an error; {folder.how_to_go_on()}")
+        raise
     finally:
         folder.close()
         for board in boards:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunet.cli.affordable import affordable_plan
-from gpunet.cli.dataset import dataset_of
+from gpunet.cli.dataset import dataset_of, require_there
 from gpunet.cli.guard import complain
 from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError, DataError
@@ -52,12 +52,14 @@ def asked(net: "Net", path: Path, data: str | None, size: str | None, skip_broke
     """What the run was told that the weights in a file are of, with the data asked for.
 
     Other pictures than the run's are brought to the size of its images, unless another is said. Raises ConfigError
-    where nobody says which data.
+    where nobody says which data, DataError where the run's own were moved.
     """
     from gpunet.data.find import is_pictures
 
     told = training_on(path, data)
-    if data is not None:
+    if data is None:
+        require_there(told.data, path, "--data NEW")
+    else:
         own_size = f"{net.image.H}x{net.image.W}" if is_pictures(data) else None
         told = replace(told, data=data, size=own_size, skip_broken=False, validation=None)
     given: dict[str, Any] = {"size": size, "skip_broken": skip_broken}

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from math import prod
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
 from gpunet.program.tensor import Kind, Tensor
@@ -232,7 +233,7 @@ def rewrite(
         if name not in REWRITES:
             close = get_close_matches(name, REWRITES, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(REWRITES)}"
-            raise ConfigError(f"there is no rewrite {name!r} to leave out{hint}")
+            raise ConfigError(f"there is no rewrite {told(name)} to leave out{hint}")
     for name, apply in REWRITES.items():
         if name in (only or REWRITES) and name not in {*without, *skip}:
             program = apply(program)

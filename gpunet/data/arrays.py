@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -23,11 +23,13 @@ PARTS = {"": "to learn from", "val_": "to validate with", "test_": "to test on"}
 """What the names of its arrays begin with, `images` and `labels`, and what a part of a data set is for."""
 NAMES = tuple(f"{part}{what}" for part in PARTS for what in ("images", "labels"))
 WHITE = "white"
+PART_BYTES = 1 << 20
+"""What is read at once."""
 MOST_HEADER_BYTES = 10_000
 """What NumPy itself reads of a header."""
 HEADER = re.compile(
     r"\{\s*(?:(?:'descr':\s*'(?P<descr>\|b1|[|<>]?[iu][1248]|[<>]f[248])'|'fortran_order':\s*(?P<fortran>True|False)"
-    r"|'shape':\s*\((?P<shape>(?:\d{1,19},\s*){0,32}\d{0,19})\)),?\s*){3}\}\s*",
+    r"|'shape':\s*\((?P<shape>(?:[0-9]{1,19},\s*){0,32}[0-9]{0,19})\)),?\s*){3}\}\s*",
     re.ASCII,
 )
 
@@ -79,11 +81,28 @@ def _readers(path: Path) -> Iterator[dict[str, Callable[[], np.ndarray]]]:
     with opened(path) as (file, size):
         _check_beginning(path, file.read(6))
         try:
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(cast("BinaryIO", _Sparing(file))) as archive:
                 entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
                 yield {name: partial(_read_entry, archive, entry, path, size) for name, entry in entries.items()}
         except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} is cut short, damaged, or no .npz file ({error})") from None
+
+
+class _Sparing:
+    """A file of which no more is read at once than an array's part: the directory of an archive comes in one piece, and
+    takes several times its bytes as Python's objects.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, count: int = -1) -> bytes:
+        if count > PART_BYTES:
+            raise ValueError(f"its directory has {count:,} bytes; one of arrays has {PART_BYTES:,} at most")
+        return self._file.read(PART_BYTES if count < 0 else count)  # what has no end is a file's last few bytes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -118,7 +137,7 @@ def _read_array(file: IO[bytes], name: str, size: int) -> np.ndarray:
     values = np.empty(count, dtype)
     octets, done = values.view(np.uint8), 0
     while done < octets.size:
-        part = file.read(min(1 << 20, octets.size - done))
+        part = file.read(min(PART_BYTES, octets.size - done))
         if not part:
             raise EOFError("it ends too early")
         octets[done : done + len(part)] = np.frombuffer(part, np.uint8)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpunet.data.pnm import MOST_HEADER_BYTES, has_long_header
 from gpunet.data.raw import opened
 from gpunet.data.room import Room
 from gpunet.data.see_through import names_deep_colour, split_deep_grey, with_transparency
@@ -65,7 +66,14 @@ class BrokenPicture(DataError):
 def parse_size(text: str) -> Size:
     """H, W from "224x224". Raises DataError for anything else."""
     H, _, W = text.partition("x")
-    if not (H.isdecimal() and W.isdecimal() and len(text) < 14 and 0 < int(H) < 65_536 and 0 < int(W) < 65_536):
+    if not (
+        text.isascii()
+        and H.isdecimal()
+        and W.isdecimal()
+        and len(text) < 14
+        and 0 < int(H) < 65_536
+        and 0 < int(W) < 65_536
+    ):
         raise DataError(f"a size is height x width, like 224x224; got {text!r}")
     return int(H), int(W)
 
@@ -146,6 +154,8 @@ def _opened(path: Path) -> Iterator["Image"]:
         with opened(path) as (file, file_bytes):
             if file_bytes > MOST_FILE_BYTES:
                 raise BrokenPicture(f"{path} has {file_bytes:,} bytes; a picture may have {MOST_FILE_BYTES:,}")
+            if has_long_header(file):
+                raise BrokenPicture(f"{path} has a header of more than {MOST_HEADER_BYTES:,} bytes, as no picture has")
             image: Image = _guarded(path, lambda: _pillow().open(file, formats=FORMATS))
             most = MOST_PIXELS // _weight(image)
             if image.width * image.height > most:

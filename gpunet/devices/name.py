@@ -6,11 +6,12 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 
 NUMBERED = ("cuda",)
 """The kinds of which a machine may have several."""
 
-NAME = re.compile(r"(?P<kind>[a-z]\w*)(?P<number>:\d{1,3})?", re.ASCII)
+NAME = re.compile(r"(?P<kind>[a-z]\w*)(?P<number>:[0-9]{1,3})?", re.ASCII)
 
 
 @cache
@@ -23,7 +24,9 @@ def split_name(name: str) -> tuple[str, int]:
     """("cuda", 1) for "cuda:1", ("cuda", 0) for "cuda". Raises ConfigError for what names no device."""
     match = NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None or match["kind"] not in kinds():
-        raise ConfigError(f"there is no device {name!r}; there are {', '.join(kinds())}, and cuda:1 for a second GPU")
+        raise ConfigError(
+            f"there is no device {told(name)}; there are {', '.join(kinds())}, and cuda:1 for a second GPU"
+        )
     if match["number"] and match["kind"] not in NUMBERED:
         raise ConfigError(f"there is but one {match['kind']}: say {match['kind']}, not {name}")
     return match["kind"], int((match["number"] or ":0")[1:])

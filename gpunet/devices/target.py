@@ -20,6 +20,7 @@ class DeviceTarget(ABC):
 
     `reserve_bytes`        what the process holds outside the arena where nobody has measured it
     `scratch_limit_bytes`  how large an im2col matrix pays on this device
+    `rounds_pay`           whether larger rounds and more scratch run faster, so that they are worth some FLOPs
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
     `card`                 the name of the card that is planned for; "" where none was named and none is here
     `compute_capability`   (8, 6) of 8.6; None where there is no such thing
@@ -30,6 +31,7 @@ class DeviceTarget(ABC):
     alignment: ClassVar[int] = 256
     reserve_bytes: ClassVar[int]
     scratch_limit_bytes: ClassVar[int]
+    rounds_pay: ClassVar[bool]
     gathers_windows: ClassVar[bool]
     card: str = ""
     compute_capability: tuple[int, int] | None = None

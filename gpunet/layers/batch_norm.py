@@ -5,6 +5,7 @@ from math import prod
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 from gpunet.layers.bias import BLOCK_ROWS
 from gpunet.layers.layer import Layer, Weights, require_number
 from gpunet.program.builder import Emitter
@@ -39,9 +40,9 @@ class BatchNorm(Layer):
         require_number("eps", self.eps, least=1e-12)
         require_number("momentum", self.momentum, least=0)
         if self.momentum > 1:
-            raise ConfigError(f"momentum must be a number from 0 to 1; got {self.momentum!r}")
+            raise ConfigError(f"momentum must be a number from 0 to 1; got {told(self.momentum)}")
         if not isinstance(self.affine, bool):
-            raise ConfigError(f"affine must be true or false; got {self.affine!r}")
+            raise ConfigError(f"affine must be true or false; got {told(self.affine)}")
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs

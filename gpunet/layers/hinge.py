@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 from gpunet.layers.layer import require_number
 from gpunet.layers.loss import Loss, LossTensors, emit_mean, losses_and_hits
 from gpunet.program.builder import Emitter
@@ -29,7 +30,7 @@ class Hinge(Loss):
     def __post_init__(self) -> None:
         require_number("margin", self.margin, above=0)
         if not isinstance(self.squared, bool):
-            raise ConfigError(f"squared must be True or False; got {self.squared!r}")
+            raise ConfigError(f"squared must be True or False; got {told(self.squared)}")
 
     def forward(self, emit: Emitter, scores: Tensor, labels: Tensor) -> LossTensors:
         losses, hits = losses_and_hits(emit)

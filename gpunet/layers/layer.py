@@ -10,6 +10,7 @@ from math import inf, isfinite
 from typing import Any, ClassVar
 
 from gpunet.errors import ConfigError
+from gpunet.given import MOST_SIZE, as_float, told
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
@@ -81,15 +82,17 @@ class Layer(ABC):
 
 
 def require_int(letter: str, value: object, least: int = 1) -> None:
-    """Raise ConfigError unless `value` is an integer of at least `least`."""
+    """Raise ConfigError unless `value` is an integer of at least `least`, and of at most nine digits."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{letter} must be an integer of at least {least}; got {value!r}")
+        raise ConfigError(f"{letter} must be an integer of at least {least}; got {told(value)}")
+    if value > MOST_SIZE:
+        raise ConfigError(f"{letter} must be an integer of at most {MOST_SIZE:,}; got {told(value)}")
 
 
 def require_bool(letter: str, value: object) -> None:
     """Raise ConfigError unless `value` is True or False."""
     if not isinstance(value, bool):
-        raise ConfigError(f"{letter} must be true or false; got {value!r}")
+        raise ConfigError(f"{letter} must be true or false; got {told(value)}")
 
 
 def require_sizes(letter: str, value: object, counts: tuple[int, ...], least: int = 1) -> Any:
@@ -98,7 +101,7 @@ def require_sizes(letter: str, value: object, counts: tuple[int, ...], least: in
     sizes = tuple(value) if isinstance(value, tuple | list) else (value,)
     if len(sizes) not in (1, *counts):
         meant = " or ".join({2: "rows and columns", 4: "top, bottom, left and right"}[count] for count in counts)
-        raise ConfigError(f"{letter} must be one number or {meant}; got {len(sizes)} numbers, {value!r}")
+        raise ConfigError(f"{letter} must be one number or {meant}; got {len(sizes)} numbers, {told(value)}")
     for size in sizes:
         require_int(letter, size, least)
     if len(sizes) == 4 and sizes[0] == sizes[1] and sizes[2] == sizes[3]:
@@ -112,15 +115,15 @@ def require_number(
     """Raise ConfigError unless `value` is a finite number of at least `least`, or above `above`, and below `below`."""
     wanted = f"of at least {least:g}" if above is None else f"above {above:g}"
     wanted += f" and below {below:g}" if isfinite(below) else ""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and as_float(value) is not None
     if not number or not (value >= least if above is None else value > above) or not value < below:  # type: ignore[operator]
-        raise ConfigError(f"{letter} must be a number {wanted}; got {value!r}")
+        raise ConfigError(f"{letter} must be a number {wanted}; got {told(value)}")
 
 
 def require_fit(fit: object) -> None:
     """Raise ConfigError unless `fit` is a fit policy, or None: the net's."""
     if fit is not None and fit not in FIT_POLICIES:
-        raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {fit!r}")
+        raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {told(fit)}")
 
 
 def whole(volume: Volume) -> tuple[Window, Window]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 from gpunet.layers.layer import Layer, require_int, require_number
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
@@ -41,7 +42,7 @@ class LRN(Layer):
         require_number("beta", self.beta, above=0)
         require_number("k", self.k, above=0)
         if self.over not in ("maps", "map"):
-            raise ConfigError(f"over must be one of maps, map; got {self.over!r}")
+            raise ConfigError(f"over must be one of maps, map; got {told(self.over)}")
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs

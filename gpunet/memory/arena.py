@@ -16,6 +16,10 @@ ALIGNMENT = 256
 """Bytes; what cudaMalloc promises, and what vector loads and cuBLAS like."""
 
 
+MOST_BYTES = 2**62
+"""Of all buffers together: a search counts in integers of 64 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """Bytes that are needed in the steps [first, last)."""
@@ -103,6 +107,12 @@ def _stack(base: Sequence[Buffer], alignment: int) -> tuple[dict[str, int], int]
 def _check(buffers: Sequence[Buffer], alignment: int) -> None:
     if alignment < 1:
         raise PlanError(f"the alignment must be at least 1 byte; got {alignment}")
+    if sum(buffer.nbytes for buffer in buffers) > MOST_BYTES:
+        largest = max(buffers, key=lambda buffer: buffer.nbytes)
+        raise PlanError(
+            f"{largest.name} and the other tensors take more than {MOST_BYTES:,} bytes, which no machine has: "
+            f"{largest.nbytes:,} for it alone"
+        )
     names: set[str] = set()
     for buffer in buffers:
         if buffer.name in names:

@@ -3,6 +3,7 @@
 import re
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 
 UNITS = {
     "": 1,
@@ -28,13 +29,13 @@ def parse_bytes(text: str | int) -> int:
     Raises ConfigError for anything else, for less than one byte, and for a text of a small number without a unit.
     """
     if unit := forgotten_unit(text):
-        raise ConfigError(f"{text!r} alone would be so many bytes{unit}")
-    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", str(text))
+        raise ConfigError(f"{told(text)} alone would be so many bytes{unit}")
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*", str(text))
     if not match or match[2].lower() not in UNITS:
-        raise ConfigError(f"cannot read {text!r} as an amount of memory; write it like 12GiB, 512MiB or 6GB")
+        raise ConfigError(f"cannot read {told(text)} as an amount of memory; write it like 12GiB, 512MiB or 6GB")
     value = float(match[1]) * UNITS[match[2].lower()] if "." in match[1] else int(match[1]) * UNITS[match[2].lower()]
     if value < 1:
-        raise ConfigError(f"an amount of memory must be at least one byte; got {text!r}")
+        raise ConfigError(f"an amount of memory must be at least one byte; got {told(text)}")
     return int(value)
 
 
@@ -46,7 +47,7 @@ def format_speed(per_second: float) -> str:
 def forgotten_unit(text: object) -> str:
     """'; 6GiB?' for a text like "6": nobody means so few bytes. "" for all else."""
     number = text.strip() if isinstance(text, str) else ""
-    plain = re.fullmatch(r"\d{1,6}(\.\d{1,9})?", number)
+    plain = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", number)
     return f"; {number}GiB?" if plain and float(number) > 0 else ""
 
 

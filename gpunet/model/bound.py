@@ -25,15 +25,26 @@ class BoundProgram:
     `Program.numbers` have changed.
 
     `seed`    the model's, below 2**63
+    `before_updates`  called in every run before the first of its updates
     `poison`  fill what is fresh or free with NaN bytes before and after every op, and wait for each
     `graphs`  make a run that comes again as one graph, where the device can
     """
 
-    def __init__(self, plan: Plan, device: Device, *, seed: int, poison: bool = False, graphs: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        device: Device,
+        *,
+        seed: int,
+        before_updates: Call = lambda: None,
+        poison: bool = False,
+        graphs: bool = True,
+    ) -> None:
         self.plan = plan
         self.device = device
         self.poison = poison
         self._seed = seed
+        self._before_updates = before_updates
         self._graphs_left = MOST_GRAPHS if graphs else 0
         self._arena = device.allocate(plan.arena_bytes)
         self._offsets = {planned.name: planned.offset for planned in plan.tensors}
@@ -86,13 +97,19 @@ class BoundProgram:
     def run(self, n: int, skip: int, phases: Phases, *, training: bool = True) -> None:
         """Run the ops of these phases from step `skip` on for n images; `training` False: nothing is dropped out."""
         if self.poison:
-            for _, call in self.walk(n, skip, phases, training=training):
+            for op, call in self.walk(n, skip, phases, training=training):
+                if op.phase == "update":
+                    self._before_updates()
                 call()
             return
         key = (n, skip, phases, training, self._swapped)
         if key not in self._runs:
-            calls = [call for _, _, calls in self._chosen(n, skip, phases, training) for call in calls]
-            self._runs[key] = Replay(self.device, calls, graph=self._graphs_left > 0)
+            before: list[Call] = []
+            after: list[Call] = []
+            for _, op, calls in self._chosen(n, skip, phases, training):
+                (after if after or op.phase == "update" else before).extend(calls)
+            between = self._before_updates if after else None
+            self._runs[key] = Replay(self.device, before, after, between, graph=self._graphs_left > 0)
             self._graphs_left -= 1
         self._runs[key]()
 

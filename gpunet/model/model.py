@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from math import inf, isfinite
-from numbers import Real
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,12 +11,14 @@ import numpy as np
 from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
+from gpunet.given import integer, number, told
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
 from gpunet.model.batch import check_enough, check_images, check_labels
 from gpunet.model.bound import BoundProgram
 from gpunet.model.parameters import Parameters, check_seed, finite
+from gpunet.model.whole import Whole, alone
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
@@ -47,6 +48,8 @@ class Model:
               its op; results must not change
     `graph`   on a GPU, run what comes again as one CUDA graph, which changes no bit; False, and with `debug`: op by op
 
+    A step is whole, or the model says so at the next use and until what is learnt is set again; and it is used by one
+    thread at a time: ModelError otherwise.
     Raises BudgetError, naming the batch that would fit; DeviceError where the device cannot be opened or has too
     little memory.
     """
@@ -76,8 +79,9 @@ class Model:
         self._ahead: Ahead | None = None
         self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
-        self.steps = 0  # taken so far, and the images that they learnt from;
-        self.seen = 0  # set both to go on from where another run stopped
+        self.steps = self.seen = 0
+        if plan is not None and not isinstance(plan, Plan):
+            raise ConfigError(f"a plan is needed, as gpunet.plan makes them; got {told(plan)}")
         name = device.name if isinstance(device, Device) else choose_device(device)
         options: dict[str, Any] = dict(
             optimizer=optimizer,
@@ -90,15 +94,23 @@ class Model:
             ways=ways,
         )
         self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
+        self._whole = Whole(self.plan)
         self._owns_device = not isinstance(device, Device)
         self.device = device if isinstance(device, Device) else open_device(name)
         try:
-            self._bound = BoundProgram(self.plan, self.device, seed=int(seed) % 2**63, poison=debug, graphs=graph)
+            self._bound = BoundProgram(
+                self.plan,
+                self.device,
+                seed=int(seed) % 2**63,
+                before_updates=self._whole.begin,
+                poison=debug,
+                graphs=graph,
+            )
         except BaseException:
             self._close_device()
             raise
-        self.parameters = Parameters(self.plan, self._bound)
-        self.state = Parameters(self.plan, self._bound, caches=True)
+        self.parameters = Parameters(self.plan, self._bound, self._whole)
+        self.state = Parameters(self.plan, self._bound, self._whole, caches=True)
         self.parameters.draw(seed)
 
     @property
@@ -112,6 +124,11 @@ class Model:
         return self.net.pairing(self.plan.frozen)
 
     @property
+    def whole(self) -> bool:
+        """Whether all that is learnt is of the same step: no update was broken off since it was last set."""
+        return not self._whole.torn
+
+    @property
     def batch(self) -> int:
         """The most images that one step takes."""
         return self.plan.batch
@@ -123,10 +140,27 @@ class Model:
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        if not isinstance(rate, Real) or not 0 <= rate < inf:
-            raise ConfigError(f"the learning rate must be a number of at least 0; got {rate!r}")
-        self._learning_rate: float = float(rate)
+        self._learning_rate: float = number("the learning rate", rate, least=0)
 
+    @property
+    def steps(self) -> int:
+        """Steps taken so far; may be set to go on from where another run stopped, as `seen` may."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps: int = integer("steps", steps)
+
+    @property
+    def seen(self) -> int:
+        """Images that the steps learnt from."""
+        return self._seen
+
+    @seen.setter
+    def seen(self, seen: int) -> None:
+        self._seen: int = integer("seen", seen)
+
+    @alone
     def step(self, images: np.ndarray, labels: np.ndarray) -> float:
         """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
 
@@ -143,6 +177,7 @@ class Model:
         if isfinite(loss):
             self.steps += 1
             self.seen += n
+        self._whole.end()
         return loss
 
     def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -164,6 +199,7 @@ class Model:
         finally:
             self._ahead = None
 
+    @alone
     def forward(self, images: np.ndarray) -> np.ndarray:
         """The scores (n, classes) of n <= batch images."""
         n = self._feed(images)
@@ -176,20 +212,25 @@ class Model:
         Later its bytes may be another's. Layers that only hand on what they get, as dropout does here, do not come, nor
         do those that a rewrite has moved or that run in rounds: plan without "pool-before-relu" and without a budget.
         """
-        n = self._feed(images)
+        with self._whole.use():
+            self._whole.require()
+            n = self._feed(images)
         layers = {node.name for node in self.net.nodes}
         for op, call in self._bound.walk(n, self._skipped(images), ("forward",), training=False):
-            call()
+            with self._whole.use():  # not while the caller has the turn
+                call()
             for tensor in op.outputs:
                 if tensor.layer in layers and tensor.name == f"{tensor.layer}.y":
                     yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))
 
+    @alone
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
         """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
         n = self._feed_both(images, labels)
         self._run(n, images, ("forward", "loss"), training=False)
         return self._read_loss(), self.correct
 
+    @alone
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         """The mean loss that the next step would see on these, with what dropout drops in it; nothing is learnt."""
         n = self._feed_both(images, labels)
@@ -204,6 +245,7 @@ class Model:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to count hits")
         return int(self.device.read(self._bound.view(tensor))[0])
 
+    @alone
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """The gradient of the mean loss by the name of what is learnt, as copies; nothing is updated.
 
@@ -228,9 +270,12 @@ class Model:
 
         The arrays are on the device when this returns. An op that runs in rounds comes once for each.
         """
-        n = self._feed_both(images, labels, learn=True)
-        return self._bound.walk(n, self._skipped(images), STEP)
+        with self._whole.use():
+            self._whole.require()
+            n = self._feed_both(images, labels, learn=True)
+        return self._torn_meanwhile(self._bound.walk(n, self._skipped(images), STEP))
 
+    @alone
     def first_fault(self, images: np.ndarray, labels: np.ndarray) -> tuple[Op, Tensor] | None:
         """Where infinity or NaN first appears in the forward pass of a step, or None: an op, and what it wrote.
 
@@ -244,10 +289,11 @@ class Model:
 
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""
-        try:
-            self._bound.free()
-        finally:
-            self._close_device()
+        with self._whole.use():
+            try:
+                self._bound.free()
+            finally:
+                self._close_device()
 
     def _close_device(self) -> None:
         if self._owns_device:
@@ -320,6 +366,16 @@ class Model:
         """Run the ops of the given phases for these n images, and ask for the next ones meanwhile."""
         self._bound.run(n, self._skipped(images), phases, training=training)
         self._ask_ahead()
+
+    def _torn_meanwhile(
+        self, calls: Iterator[tuple[Op, Callable[[], None]]]
+    ) -> Iterator[tuple[Op, Callable[[], None]]]:
+        """The calls of a step; from the first update to the end of all of them the model is not whole."""
+        for op, call in calls:
+            if op.phase == "update":
+                self._whole.begin()
+            yield op, call
+        self._whole.end()
 
     def _read_loss(self) -> float:
         tensor = self.plan.program.loss

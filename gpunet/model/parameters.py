@@ -1,12 +1,14 @@
 """The parameters of a model: how they start, and how they are read and set by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.given import integer, told
 from gpunet.memory.plan import Plan
 from gpunet.model.bound import BoundProgram
+from gpunet.model.whole import Whole
 from gpunet.program.tensor import Tensor
 
 
@@ -16,13 +18,17 @@ class Parameters(Mapping[str, np.ndarray]):
     `caches`  everything that lasts from step to step instead: optimizer caches too
     Conv weights are (K, F, F, D/groups), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
     Raises UnknownParameter, a ConfigError and a KeyError, for a name that the net does not have; ShapeError for values
-    of another shape.
+    of another shape, ConfigError for what are no real numbers or more than the dtype holds. Raises ModelError while the
+    model is at work in another thread; of what a step that was broken off left behind, for reading it before it is set:
+    caches start from zero where their parameter is set and they are not.
     """
 
-    def __init__(self, plan: Plan, bound: BoundProgram, *, caches: bool = False) -> None:
+    def __init__(self, plan: Plan, bound: BoundProgram, whole: Whole, *, caches: bool = False) -> None:
         self._plan = plan
         self._bound = bound
+        self._whole = whole
         self._tensors = {p.tensor.name: p.tensor for p in plan.program.parameters}
+        self._caches = {p.tensor.name: p.caches for p in plan.program.parameters}
         if caches:
             self._tensors |= {name: tensor for name, tensor in plan.program.tensors.items() if tensor.kind.persistent}
 
@@ -31,27 +37,32 @@ class Parameters(Mapping[str, np.ndarray]):
 
         Each weight has a stream of its own. Raises ConfigError as `check_seed`.
         """
-        check_seed(seed)
-        device, parameters = self._bound.device, self._plan.program.parameters
-        for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
-            shape, dtype = parameter.tensor.shape, parameter.tensor.dtype
-            values = np.full(shape, parameter.start, dtype)
-            if parameter.deviation:
-                np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
-                values *= parameter.deviation
-            device.write(self._bound.view(parameter.tensor), values)
-            for cache in parameter.caches:
-                device.write(self._bound.view(cache), np.zeros(shape, dtype))
+        seed, parameters = check_seed(seed), self._plan.program.parameters
+        with self._whole.use():
+            self._whole.begin()
+            for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
+                values = np.full(parameter.tensor.shape, parameter.start, parameter.tensor.dtype)
+                if parameter.deviation:
+                    np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
+                    values *= parameter.deviation
+                self._write(parameter.tensor, values)
+                self._clear(parameter.caches)
+            self._whole.end()
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._bound.device.read(self._bound.view(self._find(name)))
+        tensor = self._find(name)
+        with self._whole.use():
+            self._whole.require(name)
+            return self._bound.device.read(self._bound.view(tensor))
 
     def __setitem__(self, name: str, values: np.ndarray) -> None:
         tensor = self._find(name)
-        values = np.asarray(values)
-        if values.shape != tensor.shape:
-            raise ShapeError(f"{name} has shape {tensor.shape}; got {values.shape}")
-        self._bound.device.write(self._bound.view(tensor), values)
+        values = checked(name, values, tensor)
+        with self._whole.use():
+            self._write(tensor, values)
+            stale = [cache for cache in self._caches.get(name, ()) if cache.name in self._whole.torn]
+            self._clear(stale)  # those of a step that was broken off: learning starts from these values anew
+            self._whole.set_again(name, *(cache.name for cache in stale))
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -64,17 +75,39 @@ class Parameters(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._tensors)
 
+    def _write(self, tensor: Tensor, values: np.ndarray) -> None:
+        self._bound.device.write(self._bound.view(tensor), values)
+
+    def _clear(self, caches: Iterable[Tensor]) -> None:
+        for cache in caches:
+            self._write(cache, np.zeros(cache.shape, cache.dtype))
+
     def _find(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise UnknownParameter(f"{self._plan.net} has no parameter {name!r}; it has {', '.join(self._tensors)}")
+        if not isinstance(name, str) or name not in self._tensors:
+            raise UnknownParameter(f"{self._plan.net} has no parameter {told(name)}; it has {', '.join(self._tensors)}")
         return self._tensors[name]
 
 
 def check_seed(seed: int) -> int:
     """The seed. Raises ConfigError for one that is no integer of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"the seed must be an integer of at least 0; got {seed!r}")
-    return seed
+    return integer("the seed", seed)
+
+
+def checked(name: str, values: object, tensor: Tensor) -> np.ndarray:
+    """What is to be set, as an array. Raises ShapeError or ConfigError where it cannot be a value of this tensor."""
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ShapeError(f"{name} has shape {tensor.shape}; got no array: {error}") from None
+    if found.dtype.kind not in "biuf":
+        raise ConfigError(f"{name} holds numbers of {tensor.dtype}; got values of {told(str(found.dtype))}")
+    if found.shape != tensor.shape:
+        raise ShapeError(f"{name} has shape {tensor.shape}; got {found.shape}")
+    if found.size and found.dtype.itemsize > np.dtype(tensor.dtype).itemsize:
+        most = np.abs(found[np.isfinite(found)]).max(initial=0)
+        if most > np.finfo(tensor.dtype).max:
+            raise ConfigError(f"{name} holds numbers of {tensor.dtype}; {most:g} is above its range")
+    return found
 
 
 def finite(values: np.ndarray) -> bool:

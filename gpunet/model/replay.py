@@ -10,18 +10,29 @@ buffers for images, and evaluation as many; runs beyond that are made call by ca
 
 
 class Replay:
-    """The calls of a run. The first time wakes up what cannot be captured: kernels that load, libraries that choose."""
+    """The calls of a run. The first time wakes up what cannot be captured: kernels that load, libraries that choose.
 
-    def __init__(self, device: Device, calls: Sequence[Call], *, graph: bool) -> None:
+    `between`  called on the host after the calls `before` and before those `after`; before all of them in a graph
+    """
+
+    def __init__(
+        self, device: Device, before: Sequence[Call], after: Sequence[Call], between: Call | None, *, graph: bool
+    ) -> None:
         self._device = device
-        self._calls = calls
+        self._parts = before, after
+        self._between = between
         self._graph: Call | None = None
         self._to_capture = graph
         self._fresh = True
 
     def __call__(self) -> None:
         """Make all calls, in order."""
+        before, after = self._parts
         if self._to_capture and not self._fresh:
-            self._graph, self._to_capture = self._device.capture(self._calls), False
-        self._device.run(self._calls if self._graph is None else [self._graph])
+            self._graph, self._to_capture = self._device.capture([*before, *after]), False
+        before, after = (before, after) if self._graph is None else ((), [self._graph])
+        self._device.run(before)
+        if self._between is not None:
+            self._between()
+        self._device.run(after)
         self._fresh = False

@@ -1,12 +1,13 @@
 """A Net: named layers in a graph, with the volume of each; it says nothing of memory, devices or training."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import lcm, prod
 from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.given import as_float, number, told
 from gpunet.layers.layer import Layer, Weights
 from gpunet.layers.loss import Loss
 from gpunet.layers.softmax import SoftmaxCrossEntropy
@@ -64,16 +65,24 @@ class Net:
         loss: Loss = SOFTMAX,
     ) -> None:
         if fit not in FIT_POLICIES:
-            raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {fit!r}")
+            raise ConfigError(f"fit must be one of {', '.join(FIT_POLICIES)}; got {told(fit)}")
         if not isinstance(loss, Loss):
-            raise ConfigError(f"loss must be a loss like SoftmaxCrossEntropy(); got {loss!r}")
+            raise ConfigError(f"loss must be a loss like SoftmaxCrossEntropy(); got {told(loss)}")
         if augment is not None and not isinstance(augment, Augment):
-            raise ConfigError(f"augment must be an Augment, like Augment(pad=4, flip=True); got {augment!r}")
+            raise ConfigError(f"augment must be an Augment, like Augment(pad=4, flip=True); got {told(augment)}")
+        if not isinstance(name, str):
+            raise ConfigError(f"name must be a text; got {told(name)}")
+        if not isinstance(layers, Iterable) or isinstance(layers, str):
+            raise ConfigError(
+                f"layers must be a list of layers; got {told(layers)}; gpunet.load reads the arrow notation"
+            )
+        if not (layers := list(layers)):
+            raise ConfigError(f"{name} has no layers; it needs at least one")
         self.input = Volume.parse(input)
         self.name = name
         self.fit = fit
-        self.scale = float(scale)
-        self.shift = float(shift)
+        self.scale = number("scale", scale)
+        self.shift = number("shift", shift)
         self.loss = loss
         self.augment = augment
         self.image = self.input if augment is None else augment.image(self.input)
@@ -125,14 +134,14 @@ class Net:
         Augmented images then come in the size of the new input.
         Raises ConfigError for a width that is not above 0, ShapeError where a layer does not fit the new input.
         """
-        if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1000:
-            raise ConfigError(f"the width must be a number above 0, like 0.5; got {width!r}")
+        if (times := as_float(width)) is None or not 0 < times <= 1000:
+            raise ConfigError(f"the width must be a number above 0, like 0.5; got {told(width)}")
         step = lcm(*(getattr(node.layer, "groups", 1) for node in self.nodes))
         nodes = []
         for node in self.nodes:
             if node.layer.count and node.name not in self.scorers:
                 count = getattr(node.layer, node.layer.count)
-                node = _counting(node, max(1, round(count * width / step)) * step)
+                node = _counting(node, max(1, round(count * times / step)) * step)
             nodes.append(node)
         return self.remade(nodes, input)
 
@@ -163,7 +172,7 @@ class Net:
         there would not score so many classes.
         """
         if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-            raise ConfigError(f"the number of classes must be an integer of at least 1; got {classes!r}")
+            raise ConfigError(f"the number of classes must be an integer of at least 1; got {told(classes)}")
         made = self.remade([_counting(node, classes) if node.name in self.scorers else node for node in self.nodes])
         if made.classes != classes:
             layers = ", ".join(sorted(self.scorers)) or "no layer"
@@ -303,7 +312,7 @@ def _unpacked(item: object) -> tuple[str | None, Layer]:
             return None, item
         case Node(name=str(name), layer=Layer() as layer) | (str(name), Layer() as layer):
             return name, layer
-    raise ConfigError(f"{item!r} is not a layer; a net is made of layers, (name, layer) pairs and nodes")
+    raise ConfigError(f"{told(item)} is not a layer; a net is made of layers, (name, layer) pairs and nodes")
 
 
 def _counting(node: Node, count: int) -> Node:

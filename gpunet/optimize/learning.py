@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from math import inf
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError
+from gpunet.given import as_float, names, told
 from gpunet.optimize.optimizers import Optimizer
 from gpunet.optimize.optimizers import optimizer as find_optimizer
 
@@ -55,19 +55,19 @@ class Learning:
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        factors = dict(rate_factors)
+        factors = _factors(rate_factors)
         for pattern, factor in factors.items():
             if not is_positive(factor):
-                raise ConfigError(f"rate_factors: {pattern!r} must be a number above 0; got {factor!r}")
+                raise ConfigError(f"rate_factors: {told(pattern)} must be a number above 0; got {told(factor)}")
         if decay not in get_args(Decay):
-            raise ConfigError(f"decay must be one of {', '.join(get_args(Decay))}; got {decay!r}")
+            raise ConfigError(f"decay must be one of {', '.join(get_args(Decay))}; got {told(decay)}")
         clips = {"clip_value": clip_value, "clip_norm": clip_norm}
         for name, most in clips.items():
             if most is not None and not is_positive(most):
-                raise ConfigError(f"{name} must be a number above 0; got {most!r}")
+                raise ConfigError(f"{name} must be a number above 0; got {told(most)}")
         put = object.__setattr__
         put(self, "optimizer", find_optimizer(optimizer))
-        put(self, "freeze", (freeze,) if isinstance(freeze, str) else tuple(freeze))
+        put(self, "freeze", names("freeze", freeze))
         put(self, "rate_factors", tuple((pattern, float(factor)) for pattern, factor in factors.items()))
         put(self, "decay", decay)
         for name, most in clips.items():
@@ -92,7 +92,20 @@ def learning(what: "str | Optimizer | Learning") -> Learning:
 
 def is_positive(number: object) -> bool:
     """Whether it is a finite number above 0."""
-    return isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < inf
+    found = as_float(number)
+    return found is not None and found > 0
+
+
+def _factors(given: object) -> dict[str, float]:
+    """The factors of rates by pattern. Raises ConfigError for what holds none."""
+    try:
+        factors: dict[str, float] = dict(given)  # type: ignore[call-overload]
+        good = all(isinstance(pattern, str) for pattern in factors)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ConfigError(f"rate_factors must be factors by name, like {{'fc*': 10}}; got {told(given)}")
+    return factors
 
 
 def matching(option: str, pattern: str, layers: Collection[str]) -> list[str]:
@@ -101,5 +114,5 @@ def matching(option: str, pattern: str, layers: Collection[str]) -> list[str]:
     if not found:
         close = get_close_matches(pattern, layers, 1, 0.5)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(list(layers)[:8])}, ..."
-        raise ConfigError(f"{option}: no layer is called {pattern!r}; {hint}")
+        raise ConfigError(f"{option}: no layer is called {told(pattern)}; {hint}")
     return found

@@ -11,6 +11,7 @@ from math import inf, sqrt
 from typing import ClassVar, cast
 
 from gpunet.errors import ConfigError
+from gpunet.given import as_float, told
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute, Changing, Now, Op
 from gpunet.program.tensor import Kind, Tensor
@@ -71,9 +72,9 @@ class Optimizer:
         for name in self.settings():
             value = getattr(self, name)
             least, most = LIMITS.get(name, (0, 1))
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < most:
+            if not isinstance(value, int | float) or as_float(value) is None or not least <= value < most:
                 above = f"{least:g} or more" if most == inf else f"from {least:g} to below {most:g}"
-                raise ConfigError(f"{self.name}: {name} must be a number, {above}; got {value!r}")
+                raise ConfigError(f"{self.name}: {name} must be a number, {above}; got {told(value)}")
 
     @classmethod
     def settings(cls) -> tuple[str, ...]:
@@ -227,8 +228,8 @@ def optimizer(what: str | Optimizer, **settings: float | None) -> Optimizer:
     """
     if isinstance(what, Optimizer):
         return what
-    if what not in OPTIMIZERS:
-        raise ConfigError(f"there is no optimizer {what!r}; there are {', '.join(OPTIMIZERS)}")
+    if not isinstance(what, str) or what not in OPTIMIZERS:
+        raise ConfigError(f"there is no optimizer {told(what)}; there are {', '.join(OPTIMIZERS)}")
     said = {name: value for name, value in settings.items() if value is not None}
     for wrong in strangers(what, said).values():
         raise ConfigError(wrong)

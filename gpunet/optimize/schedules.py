@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from math import cos, pi
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from gpunet.errors import ConfigError
+from gpunet.given import as_float, integer, told
 
 Metric = Literal["val_loss", "val_accuracy", "train_loss", "test_loss", "test_accuracy"]
 """What a plateau may be seen in; those of the test alone where there are no images to validate with."""
@@ -55,6 +56,8 @@ class Step(Schedule):
     def __post_init__(self) -> None:
         if bool(self.every) == bool(self.milestones):
             raise ConfigError("the schedule step needs every = 10 (epochs) or milestones = [30, 60], one of them")
+        for milestone in self.milestones if isinstance(self.milestones, tuple | list) else (None,):
+            integer("the schedule step: a milestone", milestone)
         if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
             raise ConfigError(f"milestones must rise from 1 on; got {list(self.milestones)}")
         _check(self, every=self.every or 1, gamma=self.gamma)
@@ -112,6 +115,11 @@ class Plateau(Schedule):
 
     def __post_init__(self) -> None:
         _check(self, factor=self.factor, least_rate=self.least_rate)
+        if self.metric not in get_args(Metric):
+            raise ConfigError(
+                f"the schedule plateau: metric must be one of {', '.join(get_args(Metric))}; got {told(self.metric)}"
+            )
+        integer("the schedule plateau: wait", self.wait)
 
     def better(self, value: float, best: float) -> bool:
         """Whether a value of the metric is better than the best so far."""
@@ -131,8 +139,8 @@ def schedule(what: str | Schedule, **settings: object) -> Schedule:
     """
     if isinstance(what, Schedule):
         return what
-    if what not in SCHEDULES:
-        raise ConfigError(f"there is no schedule {what!r}; there are {', '.join(SCHEDULES)}")
+    if not isinstance(what, str) or what not in SCHEDULES:
+        raise ConfigError(f"there is no schedule {told(what)}; there are {', '.join(SCHEDULES)}")
     said = {name: value for name, value in settings.items() if value not in (None, ())}
     for wrong in strangers(what, said).values():
         raise ConfigError(wrong)
@@ -149,6 +157,9 @@ def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:
 def _check(owner: Schedule, **values: float) -> None:
     """Rates are not negative; what is multiplied with is above 0 and at most 1; epochs count from 1."""
     for name, value in values.items():
-        good = value >= 0 if name == "least_rate" else value >= 1 if name == "every" else 0 < value <= 1
+        found = as_float(value)
+        good = found is not None and (
+            found >= 0 if name == "least_rate" else found >= 1 if name == "every" else 0 < found <= 1
+        )
         if not good:
-            raise ConfigError(f"the schedule {owner.name}: {name} is out of range; got {value!r}")
+            raise ConfigError(f"the schedule {owner.name}: {name} is out of range; got {told(value)}")

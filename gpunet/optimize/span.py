@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gpunet.errors import ConfigError
+from gpunet.given import told
 
 UNITS = ("steps", "epochs", "minutes")
 
@@ -23,11 +24,11 @@ class Span:
 
 def parse_span(text: object, units: Collection[str] = UNITS) -> Span:
     """ "2 epochs" as a Span; a number alone counts steps. Raises ConfigError for anything else."""
-    words = re.fullmatch(r"\s*(\d{1,9})\s*([a-z]*)\s*", str(text)) if isinstance(text, str | int) else None
+    words = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", str(text)) if isinstance(text, str | int) else None
     unit = words[2] if words else "?"
     found = [one for one in units if unit and one.startswith(unit)] if unit else ["steps"]
     if words is None or isinstance(text, bool) or not found:
-        raise ConfigError(f"cannot read {text!r} as a length; write it like {wording(units)}")
+        raise ConfigError(f"cannot read {told(text)} as a length; write it like {wording(units)}")
     return Span(int(words[1]), found[0])
 
 

@@ -2,8 +2,11 @@
 
 In this order: the free savings alone; one buffer for images instead of two; a smaller im2col scratch; recomputation,
 with the first layers in chunks of images or not; the same with less scratch and smaller chunks; micro-batches. Each is
-compiled and bounded as it would run, and what it drops is searched until it just fits. So a larger budget never costs
-more FLOPs, unless they buy larger rounds and more scratch, on which a GPU is faster.
+compiled and bounded as it would run, and what it drops is searched, to the byte, until it just fits. So a larger budget
+never costs more FLOPs, unless they buy larger rounds and more scratch, on which a GPU is faster.
+
+Beside that stand the choices that need the fewest bytes. They follow from the net, the batch and what is allowed alone,
+whatever the budget is: so one size is the smallest of all plans, and every budget from there on holds one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +17,6 @@ from gpunet.compile.checkpoints import cheapest, links
 from gpunet.compile.chunk import chunk_cuts, mixing
 from gpunet.compile.recompute import extra_flops, saved
 from gpunet.compile.ways import Ways
-from gpunet.memory.arena import ALIGNMENT
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Program
 
@@ -28,9 +30,6 @@ SCRATCH_DIVISORS = (4, 16, 64)
 
 CHUNK_BYTES = 256 * MIB
 """What a round of a chunk should take in passing: enough images to keep a GPU busy."""
-
-CLOSE = 2**14
-"""The search for what to drop ends where the limit is known to one part in so many."""
 
 Compile = Callable[[Ways], Program]
 """Makes the finished program for some ways, all else being settled."""
@@ -64,6 +63,7 @@ class Chooser:
     `scratch`      the device's scratch limit, bytes
     `max_cost`     extra FLOPs allowed, as a fraction; 0: the free savings and a smaller scratch alone
     `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches"
+    `rounds_pay`   whether larger rounds and more scratch are worth FLOPs, as on a GPU; else the fewest FLOPs win
     """
 
     compile: Compile
@@ -72,26 +72,41 @@ class Chooser:
     limit_bytes: int
     max_cost: float = MAX_COST
     allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
+    rounds_pay: bool = True
     _tried: dict[Ways, Choice] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def choose(self) -> Choice | None:
         """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
-        options = self._options(Ways(self.scratch))
-        found = next((option for option in options if option.needed_bytes <= self.limit_bytes), None)
-        # on the way to the smallest some more are tried
-        return found or self._cheapest([self.smallest, *self._tried.values()])
+        options = []
+        for option in self._free_options():
+            if option.needed_bytes <= self.limit_bytes:
+                return option
+            options.append(option)
+        late = options[-1]
+        if late.needed_bytes - self.limit_bytes <= self.scratch:  # an op has one im2col matrix: less cannot bring more
+            for ways in self._with_less_scratch(late):
+                if self._try(ways).needed_bytes <= self.limit_bytes:
+                    return self._try(ways)
+        least = self.smallest[0].needed_bytes
+        if self.limit_bytes < least:
+            return None
+        dear = (option for option in self._dear_options(late) if least <= option.needed_bytes <= self.limit_bytes)
+        if self.rounds_pay and (found := next(dear, None)) is not None:
+            return found
+        return self._cheapest([*dear, *self.smallest])
 
     @cached_property
-    def smallest(self) -> Choice:
-        """The choice that needs the fewest bytes, whatever its cost up to max_cost: what to show where nothing fits."""
-        plain = Ways([self.scratch, *self._smaller_scratch()][-1], late=True, one_buffer=True)
-        best = self._try(plain)
+    def smallest(self) -> list[Choice]:
+        """What each of the ways comes to at its smallest, up to max_cost, fewest bytes first; whatever the limit."""
+        found = list(self._free_options())
+        found += map(self._try, self._with_less_scratch(found[-1]))
+        plain = found[-1]
         if self.max_cost > 0:
-            for ways in self._shapes(plain, best.program, CHUNK_BYTES):
-                best = self._smaller(ways, best)
-            if self.batch > 1 and self._may_round(best.program):
-                list(self._micro_batches(plain))
-        return min(best, *self._tried.values(), key=lambda option: option.needed_bytes)
+            for ways in self._shapes(plain.ways, plain.program, CHUNK_BYTES):
+                found += self._smallest_of(ways)
+            if self.batch > 1 and self._may_round(plain.program):
+                found += self._micro_batches(plain.ways)
+        return sorted(found, key=lambda option: option.needed_bytes)
 
     def _cheapest(self, options: Iterable[Choice]) -> Choice | None:
         """Of those that fit, the one with the fewest extra FLOPs."""
@@ -103,27 +118,29 @@ class Chooser:
             self._tried[ways] = Choice(ways, self.compile(ways))
         return self._tried[ways]
 
-    def _options(self, plain: Ways) -> Iterator[Choice]:
-        """What to try, the cheapest first."""
-        first = self._try(plain)
-        yield first
+    def _free_options(self) -> Iterator[Choice]:
+        """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""
+        plain = Ways(self.scratch)
+        yield (first := self._try(plain))
         if first.program.next_bytes is not None:
             plain = replace(plain, one_buffer=True)
             yield self._try(plain)
-        plain = replace(plain, late=True)
-        free = self._try(plain)
-        yield free
-        smaller = [replace(plain, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
-        missing = free.needed_bytes - self.limit_bytes
-        if missing <= self.scratch:  # an op has one im2col matrix, so a smaller one cannot bring more
-            yield from (self._try(ways) for ways in smaller)
-        if self.max_cost > 0:
-            for ways, fraction in ((plain, 1), *((ways, 8) for ways in smaller[1:2])):
-                found = self._recomputed(ways, fraction)
-                if found is not None:
-                    yield found
-            if self._may_round(free.program):
-                yield from self._micro_batches(plain)
+        yield self._try(replace(plain, late=True))
+
+    def _with_less_scratch(self, late: Choice) -> list[Ways]:
+        return [replace(late.ways, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
+
+    def _dear_options(self, late: Choice) -> Iterator[Choice]:
+        """What costs FLOPs, or takes sums in another order, the cheapest first; where none may be spent, nothing."""
+        if self.max_cost == 0:
+            return
+        smaller = self._with_less_scratch(late)
+        for ways, fraction in ((late.ways, 1), *((ways, 8) for ways in smaller[1:2])):
+            found = self._recomputed(ways, fraction)
+            if found is not None:
+                yield found
+        if self._may_round(late.program):
+            yield from self._micro_batches(late.ways)
 
     def _smaller_scratch(self) -> list[int]:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
@@ -156,16 +173,19 @@ class Chooser:
         """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do.
 
         What is dropped for a limit takes a little more or less when it is compiled: the highest limit that leads to
-        what fits is sought, from the one that is meant on, by halves.
+        what fits is sought, from the one that is meant on, by halves, to the byte.
         """
         plain = self._try(ways)
         if plain.needed_bytes <= self.limit_bytes:
             return plain
+        search = self._search(plain, most_flops)
+        if search is None:
+            return None
         tried = []
         low, high, middle = 0, plain.needed_bytes, self.limit_bytes
-        search = self._search(plain, most_flops)
-        while search is not None and not _close(low, high):
-            choice = search(middle)
+        while high - low > 1:
+            dropped = search(middle)
+            choice = None if dropped is None else self._try(replace(ways, dropped=dropped))
             if choice is not None:
                 tried.append(choice)
             if choice is not None and choice.needed_bytes > self.limit_bytes:
@@ -175,34 +195,28 @@ class Chooser:
             middle = (low + high) // 2
         return self._cheapest(tried)
 
-    def _smaller(self, ways: Ways, best: Choice) -> Choice:
-        """These ways with what must be dropped for the lowest limit that can be held, if it is below the best's."""
+    def _smallest_of(self, ways: Ways) -> list[Choice]:
+        """These ways as they are, and with what must be dropped for the lowest limit that can be held, to the byte."""
         plain = self._try(ways)
-        made: Choice | None = plain
         search = self._search(plain, self._most_flops(plain.program))
-        if search is not None:
-            low, high = 0, min(best.needed_bytes - 1, plain.needed_bytes)
-            made = search(high)
-            while made is not None and not _close(low, high):
-                middle = (low + high) // 2
-                choice = search(middle)
-                if choice is None:
-                    low = middle
-                else:
-                    high, made = middle, choice
-        return best if made is None else min(best, made, key=lambda option: option.needed_bytes)
+        low, high = 0, plain.needed_bytes
+        if search is None or (dropped := search(high)) is None:
+            return [plain]
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = search(middle)
+            if found is None:
+                low = middle
+            else:
+                high, dropped = middle, found
+        return [plain, self._try(replace(ways, dropped=dropped))]
 
-    def _search(self, plain: Choice, most_flops: int) -> Callable[[int], Choice | None] | None:
+    def _search(self, plain: Choice, most_flops: int) -> Callable[[int], tuple[str, ...] | None] | None:
         """Finds, for a limit, the cheapest choice of what to drop; None where nothing may or can be dropped."""
         if plain.program.mode == "infer" or "recompute" not in self.allowed:
             return None
         parts = links(plain.program, live_bytes(plain.program))
-
-        def search(limit: int) -> Choice | None:
-            dropped = cheapest(parts, limit, most_flops)
-            return None if dropped is None else self._try(replace(plain.ways, dropped=dropped))
-
-        return search
+        return lambda limit: cheapest(parts, limit, most_flops)
 
     def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
@@ -228,10 +242,6 @@ class Chooser:
         while images > 1:
             images = -(-images // 2)
             yield self._try(replace(plain, micro_batch=images))
-
-
-def _close(low: int, high: int) -> bool:
-    return high - low <= max(ALIGNMENT, high // CLOSE)
 
 
 def bound(program: Program) -> int:

@@ -1,9 +1,8 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from operator import index
 from typing import Literal
 
 from gpunet.compile.lower import lower
@@ -11,8 +10,9 @@ from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
 from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
-from gpunet.memory.arena import Placement
-from gpunet.memory.plan import Plan, arrange
+from gpunet.given import as_float, integer, names, told
+from gpunet.memory.arena import Placement, place
+from gpunet.memory.plan import Plan, arrange, buffers
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
@@ -37,19 +37,13 @@ PLACEMENTS = 3
 def check_net(net: object) -> Net:
     """The net, if it is one. Raises ConfigError otherwise, as for the name of one."""
     if not isinstance(net, Net):
-        raise ConfigError(f"a net is needed, and this is none: got {net!r}; gpunet.load('vgg16') gives one")
+        raise ConfigError(f"a net is needed, and this is none: got {told(net)}; gpunet.load('vgg16') gives one")
     return net
 
 
 def check_batch(batch: object) -> int:
     """The batch, if it is an integer (NumPy's, too) from 1 to MAX_BATCH. Raises ConfigError otherwise."""
-    try:
-        count = 0 if isinstance(batch, bool) else index(batch)  # type: ignore[arg-type]
-    except TypeError:
-        count = 0
-    if not 1 <= count <= MAX_BATCH:
-        raise ConfigError(f"the batch must be an integer from 1 to {MAX_BATCH:,}; got {batch!r}")
-    return count
+    return integer("the batch", batch, least=1, most=MAX_BATCH)
 
 
 def plan(
@@ -128,7 +122,8 @@ def plan_within(
     held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
     budget_bytes = None if budget is None else parse_bytes(budget)
     scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
-    compiler = _Compiler(check_net(net), check_batch(batch), learning(optimizer), mode, dtype, where, tuple(without))
+    left_out = names("without", without)
+    compiler = _Compiler(check_net(net), check_batch(batch), learning(optimizer), mode, dtype, where, left_out)
     compiler.check()
     allowed = _check_ways(ways, max_cost)
     if mode == "train":
@@ -170,28 +165,49 @@ def _placed(
         return Choice(plain, program), arrange(program, alignment=alignment)
     room = limit
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
+    first = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed, compiler.target.rounds_pay)
     for _ in range(PLACEMENTS):
-        chooser = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed)
-        choice = None if seek == "least" else chooser.choose()
+        choice = None if seek == "least" else replace(first, limit_bytes=room).choose()
         if choice is None:
             break
         placement = arrange(choice.program, alignment=alignment)
         if placement.height_bytes <= limit:
+            if choice.ways.names and _is_below_smallest(placement.height_bytes, first, alignment):
+                break
             return choice, placement
         room -= placement.height_bytes - placement.lower_bound_bytes
-    choice = chooser.smallest
-    placement = arrange(choice.program, alignment=alignment)
+    choice, placement = _smallest(first, alignment)
     return (choice, placement) if seek != "fit" or placement.height_bytes <= limit else None
+
+
+def _is_below_smallest(height_bytes: int, chooser: Chooser, alignment: int) -> bool:
+    """Whether a search for one budget came upon less than the smallest plan, which no other budget need come upon."""
+    base, moving = buffers(chooser.smallest[0].program)
+    at_once = place(moving, base=base, alignment=alignment, deadline_s=0)  # no lower than with a search
+    return height_bytes < at_once.height_bytes and height_bytes < _smallest(chooser, alignment)[1].height_bytes
+
+
+def _smallest(chooser: Chooser, alignment: int) -> tuple[Choice, Placement]:
+    """The choice that takes the fewest bytes once it is placed: of those that need the fewest, most often the first."""
+    found: tuple[Choice, Placement] | None = None
+    for choice in chooser.smallest:
+        if found is not None and choice.needed_bytes >= found[1].height_bytes:
+            break
+        placement = arrange(choice.program, alignment=alignment)
+        if found is None or placement.height_bytes < found[1].height_bytes:
+            found = choice, placement
+    assert found is not None  # the free savings alone are among them
+    return found
 
 
 def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:
     known = (*WAYS, "micro-batches")
-    for name in ways:
+    for name in names("ways", ways):
         if name not in known:
-            raise ConfigError(f"there is no way {name!r} to make a batch fit; there are {', '.join(known)}")
-    if not 0 <= max_cost <= 10:
-        raise ConfigError(f"the cost must be a fraction of the FLOPs from 0 to 10, like 0.03; got {max_cost!r}")
-    return tuple(ways)
+            raise ConfigError(f"there is no way {told(name)} to make a batch fit; there are {', '.join(known)}")
+    if (fraction := as_float(max_cost)) is None or not 0 <= fraction <= 10:
+        raise ConfigError(f"the cost must be a fraction of the FLOPs from 0 to 10, like 0.03; got {told(max_cost)}")
+    return names("ways", ways)
 
 
 def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:
@@ -218,9 +234,9 @@ class _Compiler:
     def check(self) -> None:
         """Raise ConfigError for options that make no sense."""
         if self.mode not in ("train", "infer"):
-            raise ConfigError(f"the mode must be train or infer; got {self.mode!r}")
+            raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
         if self.dtype not in ("float32", "float64"):
-            raise ConfigError(f"the dtype must be float32 or float64; got {self.dtype!r}")
+            raise ConfigError(f"the dtype must be float32 or float64; got {told(self.dtype)}")
         if self.mode == "train":
             self._check_training()
 

@@ -16,6 +16,7 @@ from gpunet.devices.cuda.meter import Nvml, by_driver
 from gpunet.devices.device import Device
 from gpunet.devices.name import kind_of, split_name
 from gpunet.errors import ConfigError, DeviceError
+from gpunet.given import told
 from gpunet.memory.plan import Plan
 from gpunet.model.model import Model, choose_device, require_fit
 from gpunet.net.net import Net
@@ -106,7 +107,7 @@ def profile(
     the device cannot be opened or has too little memory.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ConfigError(f"there must be at least one step to time; got {steps!r}")
+        raise ConfigError(f"there must be at least one step to time; got {told(steps)}")
     with ExitStack() as stack:
         early = meter or _nvml(device, stack)
         before = early() if early else {}  # opening a GPU takes memory

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.given import told
 from gpunet.program.field import Window
 
 FitPolicy = Literal["error", "pad", "crop"]
@@ -23,7 +24,7 @@ class Volume:
     def __post_init__(self) -> None:
         for letter, size in (("H", self.H), ("W", self.W), ("D", self.D)):
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ShapeError(f"a volume needs {letter} >= 1, an integer; got {letter}={size!r}")
+                raise ShapeError(f"a volume needs {letter} >= 1, an integer; got {letter}={told(size)}")
 
     @property
     def values(self) -> int:
@@ -47,11 +48,11 @@ class Volume:
             return text
         if isinstance(text, list | tuple):
             if len(text) != 3:
-                raise ConfigError(f"a volume is H, W, D: three sizes; got {text!r}")
+                raise ConfigError(f"a volume is H, W, D: three sizes; got {told(text)}")
             return cls(*text)
-        match = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", str(text))
+        match = re.fullmatch(r"\s*([0-9]{1,9})\s*[xX]\s*([0-9]{1,9})\s*[xX]\s*([0-9]{1,9})\s*", str(text))
         if not match:
-            raise ConfigError(f"cannot read {text!r} as a volume; write height x width x depth, like 32x32x3")
+            raise ConfigError(f"cannot read {told(text)} as a volume; write height x width x depth, like 32x32x3")
         return cls(*(int(size) for size in match.groups()))
 
 

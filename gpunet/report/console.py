@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.text import Text
 
 from gpunet.train.beat import Beat
 
@@ -20,8 +21,11 @@ def show(*parts: RenderableType) -> None:
 
 
 def _rendered(part: RenderableType) -> str:
-    """As wide as it must be, no blanks at the ends of lines."""
-    console = Console(file=sys.stdout, width=PIPE_WIDTH, highlight=False)
+    """As wide as it must be, no blanks at the ends of lines.
+
+    Cells are text, never markup: names come from files, and [/x] or :smile: in one is what it says.
+    """
+    console = Console(file=sys.stdout, width=PIPE_WIDTH, highlight=False, markup=False, emoji=False)
     width = Measurement.get(console, console.options, part).maximum
     with console.capture() as capture:
         console.print(part, width=width)
@@ -37,5 +41,5 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         beat = Beat(lambda line: print(line, file=sys.stderr, flush=True))
         yield lambda line: beat(lambda: line)
         return
-    with console.status(what, spinner="line" if console.options.ascii_only else "dots") as status:
-        yield status.update
+    with console.status(Text(what), spinner="line" if console.options.ascii_only else "dots") as status:
+        yield lambda said: status.update(Text(said))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from gpunet.memory.plan import Plan
 from gpunet.report.table import cost_line
@@ -23,7 +22,7 @@ def slide_parts(
     for label in labels:
         row, column = scored.best(label)
         most = scored.probabilities[:, :, label].max()
-        table.add_row(Text(names[label]), f"{mean[label]:.2%}", f"{most:.2%}", f"{row}", f"{column}")
+        table.add_row(names[label], f"{mean[label]:.2%}", f"{most:.2%}", f"{row}", f"{column}")
     return [cost_line(plan), *_words(sweep), "", table]
 
 

@@ -35,7 +35,7 @@ def alive_table(plan: Plan) -> Table:
             f"{planned.nbytes:,}",
             format_bytes(planned.nbytes),
             f"{planned.nbytes / peak:.1%}",
-            f"[{planned.first}, {planned.last})".replace("[", "\\["),
+            f"[{planned.first}, {planned.last})",
         )
     return table
 

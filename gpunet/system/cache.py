@@ -32,9 +32,11 @@ def read(name: str) -> dict[str, Any]:
 
     A damaged file counts as none; a log message says so, once.
     """
+    from gpunet.system.files import read_regular
+
     path = folder() / name
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
         if not isinstance(found, dict):
             raise ValueError("it holds no object")
     except (FileNotFoundError, NotADirectoryError, PermissionError):  # none there, or none for this user

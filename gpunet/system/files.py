@@ -1,10 +1,13 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, then renamed. And locks."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 from gpunet.errors import ConfigError, DataError
 
@@ -29,6 +32,25 @@ def write_whole(
         _replace(path, (content,) if isinstance(content, bytes) else content, previous)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def regular(path: Path) -> Iterator[BinaryIO]:
+    """The file, to be read. Raises OSError, also for what is no regular file: a pipe would keep its reader waiting."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
+
+
+def read_regular(path: Path) -> bytes:
+    """All bytes of a file. Raises OSError as `regular`."""
+    with regular(path) as file:
+        return file.read()
 
 
 def check_place(path: Path) -> None:

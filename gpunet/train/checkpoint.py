@@ -5,6 +5,7 @@ that of https://github.com/huggingface/safetensors, written piece by piece: the 
 """
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from gpunet.errors import DataError
 from gpunet.model.model import Model
 from gpunet.model.parameters import Parameters, finite
-from gpunet.system.files import write_whole
+from gpunet.system.files import regular, write_whole
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
@@ -77,8 +78,10 @@ def read(path: Path) -> Checkpoint:
         raise DataError(f"there is no file {path}") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is no checkpoint of gpunet ({error})") from None
+    if not isinstance(state, dict):
+        raise DataError(f"{path} is no checkpoint of gpunet (it holds no state)")
     if state.get("format") != FORMAT:
         raise DataError(f"{path} is a checkpoint of format {state.get('format')}; this gpunet reads {FORMAT}")
     return Checkpoint(path, state)
@@ -116,10 +119,10 @@ def _best_of(folder: Path) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    size = path.stat().st_size - _DIGEST_BYTES
-    if size < 0:
-        return False
-    with path.open("rb") as file:
+    with regular(path) as file:
+        size = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+        if size < 0:
+            return False
         digest = sha256()
         while size and (block := file.read(min(size, 2**20))):
             digest.update(block)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.errors import ConfigError, DataError
+from gpunet.errors import ConfigError, DataError, GpunetError
 from gpunet.net.config import dump_net
 from gpunet.optimize.span import Span
 from gpunet.system import files
@@ -106,6 +106,12 @@ class RunFolder(Watcher):
         self.saved_step = self._trainer.model.steps
         self._saved_at = monotonic()
 
+    def rescue(self) -> None:
+        """Keep a checkpoint after an error, where the run is between two steps and it can be written."""
+        if self._trainer is not None and self._trainer.between_steps and self._trainer.model.steps > self.saved_step:
+            with suppress(GpunetError):  # what went wrong first says more
+                self.checkpoint()
+
     def close(self) -> None:
         """Write what still waits in memory; the disk may be full."""
         if self._trainer is not None:
@@ -116,14 +122,14 @@ class RunFolder(Watcher):
         """What the folder holds of what was learnt."""
         if self.saved_epoch:
             return f"{self.path / WEIGHTS} holds the weights after epoch {self.saved_epoch}"
-        if self._trainer is not None and self._trainer.rows:
+        if self._trainer is not None and self._trainer.rows and self.saved_step:
             return f"the weights after epoch {self._trainer.rows[-1].epoch} are in the last checkpoint alone"
         return f"no epoch was finished, so {self.path} holds no weights"
 
     def how_to_go_on(self) -> str:
         """From where the run can go on, and how."""
         if not self.saved_step:
-            return f"{self.path} holds no checkpoint"
+            return f"{self.path} holds no checkpoint to go on from"
         return f"gpunet train --resume {shlex.quote(str(self.path))} goes on after step {self.saved_step:,}"
 
     def _begin(self, trainer: Trainer) -> None:
@@ -199,8 +205,8 @@ class RunFolder(Watcher):
 
     def _earlier_starts(self) -> list[Any]:
         try:
-            starts = json.loads((self.path / ENVIRONMENT).read_text("utf-8"))
-        except (OSError, ValueError):
+            starts = json.loads(files.read_regular(self.path / ENVIRONMENT))
+        except (OSError, ValueError, RecursionError):
             return []
         return starts if isinstance(starts, list) else []
 

@@ -8,8 +8,10 @@ from types import NoneType
 from typing import Any, TypeVar, get_args
 
 from gpunet.errors import DataError
+from gpunet.system.files import read_regular
 from gpunet.train.folder import METRICS, STEPS
-from gpunet.train.metrics import EpochMetrics, StepMetrics
+from gpunet.train.metrics import EpochMetrics, Mean, StepMetrics
+from gpunet.train.resume import DATA
 
 Row = TypeVar("Row", EpochMetrics, StepMetrics)
 
@@ -55,13 +57,39 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     Raises DataError naming the line that is wrong.
     """
     try:
-        text = path.read_text("utf-8")
+        text = read_regular(path).decode("utf-8")
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     whole = text[: text.rfind("\n") + 1]  # a run may be writing, or was killed while it did
     return tuple(_rows(path, whole, kind))
+
+
+def steps_fault(run: Path, state: dict[str, Any]) -> str:
+    """What is wrong with steps.csv in the folder of a run that goes on from the state of a checkpoint, in words: "" if
+    nothing is.
+
+    Its own rows give the loss of its last whole epoch, to the last bit.
+    """
+    path, done = run / STEPS, state["trainer"]["steps"]
+    if not path.exists():
+        return f"{path} is gone, and with it the rows of the first {done:,} steps" if done else ""
+    try:
+        rows = read_rows(path, StepMetrics)[:done]
+    except DataError as error:
+        return str(error)
+    if [row.step for row in rows] != list(range(1, done + 1)):
+        return f"{path} does not hold the rows of the {done:,} steps that were done"
+    if state["trainer"]["rows"]:
+        last = EpochMetrics(**state["trainer"]["rows"][-1])
+        images = int(state["run"][DATA[0]].partition(" ")[0].replace(",", ""))
+        mean, batch = Mean(), state["run"]["batch"]
+        for at, row in enumerate(row for row in rows if row.epoch == last.epoch):
+            mean.add(min(batch, images - at * batch), row.loss, 0)
+        if mean.loss != last.train_loss:
+            return f"{path} holds the rows of another run"
+    return ""
 
 
 def _rows(path: Path, text: str, kind: type[Row]) -> Iterator[Row]:

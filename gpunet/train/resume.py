@@ -3,6 +3,8 @@
 On another device, or fitted into another budget, it may go on all the same, but says that its bits are others then.
 """
 
+import shlex
+from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,17 @@ from gpunet.model.model import Model
 from gpunet.optimize.optimizers import OPTIMIZERS, rate_factor
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
+from gpunet.train.weights import WEIGHTS
 
 LOOKED_AT = 256
 """Images that a fingerprint reads where they are not in memory, or at once where they are."""
 
 DATA = "data to learn from", "data to validate with", "data to test on"
+VALIDATED = DATA[1]
+DRAWN_ANEW = (
+    "some of the images to validate with were learnt from: they are drawn anew from those that are left, so what they "
+    "say is too good from here on"
+)
 CLASSES = "classes"
 
 
@@ -87,25 +95,45 @@ def circumstances(model: Model) -> dict[str, str]:
     }
 
 
-def resume(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
+def resume(trainer: Trainer, checkpoint: Checkpoint, *, skip_broken: bool = False) -> list[str]:
     """Let a trainer that has not run go on from a checkpoint; what is not as it was, so that bits will be others.
+
+    `skip_broken`  without images that are lost, too, if an epoch has as many steps as before
 
     Raises ConfigError, naming all that differs and changing nothing, where it is one of another run.
     """
     state = checkpoint.state
     differing = differences(state["run"], identity(trainer))
-    if differing:
-        way_out = "give --resume alone, which takes them from the run; or start a new run"
-        if all(name in (*DATA, CLASSES) for name in differing):
-            way_out = "bring back the data that it learnt from; or start a new run, perhaps from its weights: --weights"
+    lost = bool(differing) and set(differing) <= set(DATA) and _same_steps(trainer, state["trainer"])
+    if differing and not (lost and skip_broken):
         raise ConfigError(
             f"{checkpoint.path} cannot be gone on from with other settings than its own:\n"
             + "\n".join(f"  {line}" for line in differing.values())
-            + f"\n{way_out}"
+            + f"\n{_way_out(checkpoint.path, differing, trainer, lost=lost)}"
         )
     checkpoint.restore(trainer.model)
     trainer.restore(state["trainer"])
-    return list(differences(state.get("where", {}), circumstances(trainer.model)).values())
+    return [
+        *differing.values(),
+        *([DRAWN_ANEW] if VALIDATED in differing else []),
+        *differences(state.get("where", {}), circumstances(trainer.model)).values(),
+    ]
+
+
+def _same_steps(trainer: Trainer, state: dict[str, Any]) -> bool:
+    """Whether what was done is as many steps with these data, too."""
+    whole = (state["epoch"] - 1) * trainer.steps_per_epoch
+    return bool(state["step"] <= trainer.steps_per_epoch and state["steps"] == whole + state["step"])
+
+
+def _way_out(path: Path, differing: Collection[str], trainer: Trainer, *, lost: bool) -> str:
+    """What can be done instead: commands that work, the weights being of the last epoch or of the checkpoint."""
+    run = path.parent if (path.parent / WEIGHTS).exists() else path
+    anew = f"start a new run from its weights: gpunet train --weights {shlex.quote(str(run))}"
+    if not all(name in (*DATA, CLASSES) for name in differing):
+        return f"give --resume alone, which takes them from the run; or, with what you want changed, {anew}"
+    without = "go on without what is lost by --skip-broken; " if lost else ""
+    return f"bring back the data that it learnt from; {without}or {anew} --data NEW"
 
 
 def differences(kept: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Screen(Watcher):
             self._console = Console(highlight=False)
         if self._console is not None and self._console.is_terminal:
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(compact=True),

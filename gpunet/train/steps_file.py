@@ -1,6 +1,7 @@
 """steps.csv: a row for every step, appended; never behind a checkpoint, and cut back to it where a run goes on."""
 
 import os
+import re
 from pathlib import Path
 from time import monotonic
 
@@ -23,12 +24,12 @@ class StepsFile:
     def begin(self, steps: int) -> None:
         """Start anew, or with the rows of so many steps that are there."""
         rows: list[str] = []
-        if steps and self.path.exists():
+        if steps and self.path.is_file():
             try:
-                there = self.path.read_text("utf-8", errors="replace").split("\n")[1:-1]  # no half row at the end
+                there = files.read_regular(self.path).decode("utf-8", "replace").split("\n")[1:-1]  # no half row
             except OSError as error:
                 raise DataError(f"cannot read {self.path}: {error.strerror or error}") from None
-            rows = [row for row in there[:steps] if row.partition(",")[0].isdigit()]
+            rows = [row for row in there[:steps] if re.match("[0-9]+,", row)]
         files.write_whole(self.path, "\n".join([header(StepMetrics), *rows]) + "\n")
 
     def add(self, row: StepMetrics) -> None:

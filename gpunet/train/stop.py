@@ -1,13 +1,17 @@
-"""Ctrl-C and SIGTERM in a run: the step under way is finished first; a second one leaves at once."""
+"""Ctrl-C, SIGTERM and their like in a run: the step under way is finished first; a second one leaves at once."""
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from gpunet.train.trainer import Progress, Watcher
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
+HEARD = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+"""From people, and from whoever ends a job; of a terminal that is closed; from schedulers, before time is up."""
+
 SHOW_CURSOR = b"\x1b[?25h\n"
 """To a terminal of the VT220's kind, as they all are."""
 
@@ -28,7 +32,9 @@ class Stop(Watcher):
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._hear) for number in HEARD}
+        ignored = [number for number in HEARD[2:] if signal.getsignal(number) is signal.SIG_IGN]  # as by nohup
+        heard = [number for number in HEARD if number not in ignored]
+        self._before = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(
@@ -50,4 +56,5 @@ class Stop(Watcher):
                 os.write(1, SHOW_CURSOR)  # which the live view hides
             os._exit(128 + number)  # the files are whole at any time
         self.heard = number
-        os.write(2, b"gpunet: stopping after this step; once more to leave at once\n")
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, b"gpunet: stopping after this step; once more to leave at once\n")

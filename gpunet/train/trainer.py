@@ -14,6 +14,7 @@ from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError, DataError
+from gpunet.given import integer
 from gpunet.model.batch import check_last_batch
 from gpunet.model.model import Model
 from gpunet.net.net import Net
@@ -94,15 +95,15 @@ class Trainer:
         check_last_batch(len(data.train), model.batch, model.pairing)
         self.model = model
         self.data = data
-        self.epochs = epochs
-        self.seed = seed
+        self.epochs = integer("epochs", epochs)
+        self.seed = integer("the seed", seed)
         self.watchers = tuple(watchers)
         self.rows: list[EpochMetrics] = []
         self.epoch, self.step = 1, 0
         self.resumed = False
         self.steps_per_epoch = -(-len(data.train) // model.batch)
         self.patience = patience
-        self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, warmup)
+        self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, integer("warmup", warmup))
         _check_metric(self.rates.schedule, data)
         self._mean = Mean()
         self._spent = 0.0  # seconds of learning in the epoch under way, before the run was stopped
@@ -119,6 +120,14 @@ class Trainer:
             return False
         measured = [(row.judged_accuracy, row.judged_loss) for row in self.rows]
         return self.patience.over(measured, self.steps_per_epoch)
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether `state` and the model are of the same moment, so that a checkpoint may be kept: an error may leave a
+        step that was begun, or one that is not counted yet.
+        """
+        done = (self.epoch - 1) * self.steps_per_epoch + self.step
+        return self.model.whole and self.model.steps == done
 
     def run(self) -> list[EpochMetrics]:
         """Train all epochs; the rows measured, which `self.rows` holds also when something stops the run.

@@ -14,6 +14,7 @@ from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError
+from gpunet.given import told
 from gpunet.memory.plan import Plan, arrange
 from gpunet.model.model import Model, choose_device
 from gpunet.net.graph import INPUT
@@ -141,7 +142,7 @@ def gradcheck(
     Raises ConfigError for numbers that make no sense, DeviceError where the device cannot be opened.
     """
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ConfigError(f"there must be at least one sample of each tensor; got {samples!r}")
+        raise ConfigError(f"there must be at least one sample of each tensor; got {told(samples)}")
     name = device.name if isinstance(device, Device) else choose_device(device)
     made = _plan(check_net(net), check_batch(batch), name)
     with Model(net, batch, device if isinstance(device, Device) else name, seed=seed, plan=made) as model:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.given import told
 from gpunet.layers.conv import Conv
 from gpunet.program.field import Window
 from gpunet.program.volume import Volume
@@ -38,7 +39,7 @@ def conv_matrix(
     except ImportError:
         raise ConfigError(f"conv_matrix needs SciPy, which is not installed: {INSTALL}") from None
     if not isinstance(layer, Conv):
-        raise ConfigError(f"conv_matrix takes a Conv and the volume that it sees; got {layer!r}")
+        raise ConfigError(f"conv_matrix takes a Conv and the volume that it sees; got {told(layer)}")
     output = layer.output(volume)
     w, b = _weights(layer, volume, w, b)
     K, _, _, depth = w.shape

@@ -16,6 +16,7 @@ import numpy as np
 
 from gpunet.description.facts import fields
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.given import told
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.layer import Layer
 from gpunet.model.model import Model
@@ -156,6 +157,8 @@ def slide(
     Raises ShapeError and ConfigError for what does not fit together, BudgetError where the passes do not fit, DataError
     where a score is infinite or NaN.
     """
+    if not isinstance(weights, Mapping):
+        raise ConfigError(f"weights are arrays by name, as Model.parameters has them; got {told(weights)}")
     image = np.asarray(image)
     sweep = plan_sweep(net, image.shape, stride)
     with Model(sweep.net, 1, device, mode="infer", budget=budget, dtype=dtype) as model:

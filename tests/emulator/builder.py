@@ -1,5 +1,6 @@
 """Compiles a .cu file for the CPU: the text that NVRTC would get, behind emulator.h, into a shared library."""
 
+import atexit
 import hashlib
 import importlib.util
 import os
@@ -69,7 +70,6 @@ def compiler() -> tuple[str, ...]:
 
 def _compile(command: list[str], text: str, library: Path) -> None:
     """Into a temporary name, then renamed: test processes that build the same file at once do not see half of it."""
-    library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         source, result = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         source.write_text(text, encoding="utf-8")
@@ -79,6 +79,15 @@ def _compile(command: list[str], text: str, library: Path) -> None:
         os.replace(result, library)
 
 
+@cache
 def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gpunet" / "emulator"
+    """The user's cache folder; where nothing can be written there, a folder that ends with this process."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpunet" / "emulator"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        elsewhere = tempfile.TemporaryDirectory(prefix="gpunet-emulator-")
+        atexit.register(elsewhere.cleanup)
+        return Path(elsewhere.name)

@@ -34,13 +34,17 @@ def model() -> str:
 
 
 def blas() -> str | None:
-    """NumPy's BLAS in words: "openblas 0.3.30, 2 threads"; None where it has none that can be asked."""
+    """NumPy's BLAS in words: "openblas 0.3.30 for SkylakeX, 2 threads"; None where it has none that can be asked.
+
+    For what it computes (OPENBLAS_CORETYPE counts) is said where it tells: other kernels give other last bits.
+    """
     import numpy  # loads the library that is looked for
     from threadpoolctl import threadpool_info
 
     for library in threadpool_info():
         if library["user_api"] == "blas" and numpy.__name__ in library["filepath"]:
-            return f"{library['internal_api']} {library['version']}, {thread_count()} threads"
+            kernels = f" for {library['architecture']}" if library.get("architecture") else ""
+            return f"{library['internal_api']} {library['version']}{kernels}, {thread_count()} threads"
     return None
 
 

@@ -10,6 +10,7 @@ class CpuTarget(DeviceTarget):
     name = "cpu"
     reserve_bytes = 64 * MIB
     scratch_limit_bytes = 8 * MIB
+    rounds_pay = False
     gathers_windows = True
 
     def hardware(self) -> str:

@@ -5,11 +5,11 @@ costs more than it brings at the sizes of a chunk, and they leave the copying be
 """
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import chain, islice
-from threading import Lock
+from threading import Lock, RLock
 from typing import TypeVar
 
 import numpy as np
@@ -39,8 +39,15 @@ def _helpers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="gpunet-cpu")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads do not survive a fork
+@cache
+def _turn() -> "RLock":
+    """Held by whoever shares out: models in several threads take turns, as BLAS has one number of threads for all."""
+    return RLock()
+
+
+if hasattr(os, "register_at_fork"):  # neither threads nor what they hold survive a fork
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
+    os.register_at_fork(after_in_child=_turn.cache_clear)
 
 
 def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int | None = None) -> None:
@@ -65,15 +72,24 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
                     return
                 do(item, worker)  # type: ignore[arg-type]
 
-    with _blas().limit(limits=1):
+    with _turn(), _blas().limit(limits=1):
         several = count if len(first) > 1 else 1  # the caller does a single item alone
         others = [_helpers().submit(run, worker) for worker in range(1, several)]
         try:
             run(0)
         finally:
-            wait(others)
+            _wait(others)
         for other in others:
             other.result()
+
+
+def _wait(others: Sequence[Future[None]]) -> None:
+    """Until none of them writes any more, Ctrl-C or not: what comes next may have other uses for the bytes."""
+    try:
+        wait(others)
+    except BaseException:
+        wait(others)
+        raise
 
 
 def share_blocks(size: int, do: Callable[[slice, int], object], block: int = BLOCK) -> None:

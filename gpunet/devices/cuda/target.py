@@ -25,6 +25,7 @@ class CudaTarget(DeviceTarget):
 
     reserve_bytes = 512 * MIB
     scratch_limit_bytes = 64 * MIB
+    rounds_pay = True
     gathers_windows = False
 
     compute_capability: tuple[int, int]

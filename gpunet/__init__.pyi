@@ -37,6 +37,13 @@ from gpunet.net.config import load as load
 from gpunet.net.net import Net as Net
 from gpunet.net.net import Node as Node
 from gpunet.optimize.learning import Learning as Learning
+from gpunet.optimize.optimizers import SGD as SGD
+from gpunet.optimize.optimizers import Adagrad as Adagrad
+from gpunet.optimize.optimizers import Adam as Adam
+from gpunet.optimize.optimizers import AdamW as AdamW
+from gpunet.optimize.optimizers import Momentum as Momentum
+from gpunet.optimize.optimizers import Nesterov as Nesterov
+from gpunet.optimize.optimizers import RMSprop as RMSprop
 from gpunet.planning.fitter import Fit as Fit
 from gpunet.planning.fitter import fit as fit
 from gpunet.planning.planner import plan as plan

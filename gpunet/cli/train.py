@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.model.model import Model
     from gpunet.net.config import Config, TrainConfig
+    from gpunet.program.program import AnyDevice
     from gpunet.train.board import Board
     from gpunet.train.folder import RunFolder
     from gpunet.train.trainer import Trainer
@@ -184,7 +185,7 @@ def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
     return told.changed(data=anywhere(told.data), weights=told.weights and str(Path(told.weights).absolute()))
 
 
-def _device_of(run: Path) -> str:
+def _device_of(run: Path) -> "AnyDevice":
     """The device that a run was on, as its plan says."""
     from gpunet.devices import device_name
     from gpunet.train.folder import PLAN

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gpunet.program.program import DeviceName
+
 Array = Any
 """What ops compute on: numpy.ndarray on the CPU, DeviceArray on CUDA; .shape, .dtype and .size as NumPy's."""
 
@@ -37,7 +39,7 @@ class Arena(ABC):
 class Device(ABC):
     """Runs ops inside an arena. Ops of one device are called in order; `read` waits for those before it."""
 
-    name: str  # as people say it: cpu, cuda, cuda:1
+    name: DeviceName  # as people say it: cpu, cuda, cuda:1
 
     @property
     @abstractmethod

@@ -22,19 +22,20 @@ from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
-from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import fit
-from gpunet.planning.planner import WAYS, check_net
+from gpunet.planning.planner import WAYS, Way, check_net
 from gpunet.planning.planner import plan as make_plan
-from gpunet.program.program import Mode, Now, Op, Phase
+from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
 from gpunet.program.tensor import Tensor
+from gpunet.shown import Shown
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
 
 
-class Model:
+class Model(Shown):
     """A net that runs on a device inside the arena that its plan laid out.
 
     `batch`   the most images of one step; fewer run in the same arena
@@ -56,18 +57,18 @@ class Model:
         self,
         net: Net,
         batch: int = 64,
-        device: str | Device = "auto",
+        device: AnyDevice | Device = "auto",
         *,
-        optimizer: str | Optimizer | Learning = "momentum",
+        optimizer: OptimizerName | Optimizer | Learning = "momentum",
         mode: Mode = "train",
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
         seed: int = 0,
         learning_rate: float = 0.01,
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
         without: Collection[str] = (),
         max_cost: float = MAX_COST,
-        ways: Collection[str] = WAYS,
+        ways: Collection[Way] = WAYS,
         plan: Plan | None = None,
         debug: bool = False,
         graph: bool = True,
@@ -329,7 +330,7 @@ class Model:
         return float(self.device.read(self._bound.view(tensor))[0])
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str) -> DeviceName:
     """ "auto" becomes cuda where a GPU can be opened, else cpu; other names must be known."""
     if name != "auto":
         return device_name(name)

@@ -11,7 +11,7 @@ from math import inf
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError
-from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.optimize.optimizers import optimizer as find_optimizer
 
 Decay = Literal["all", "weights"]
@@ -47,7 +47,7 @@ class Learning:
 
     def __init__(
         self,
-        optimizer: str | Optimizer = "momentum",
+        optimizer: OptimizerName | Optimizer = "momentum",
         *,
         freeze: str | Iterable[str] = (),
         rate_factors: Mapping[str, float] | Iterable[tuple[str, float]] = (),
@@ -85,7 +85,7 @@ class Learning:
         return found
 
 
-def learning(what: "str | Optimizer | Learning") -> Learning:
+def learning(what: "OptimizerName | Optimizer | Learning") -> Learning:
     """A Learning as it is; of an optimizer, or the name of one, a Learning with nothing else to it."""
     return what if isinstance(what, Learning) else Learning(what)
 

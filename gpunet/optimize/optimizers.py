@@ -8,12 +8,18 @@ gpunet/devices/cpu/update.py.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf, sqrt
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from gpunet.errors import ConfigError
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute, Changing, Now, Op
 from gpunet.program.tensor import Kind, Tensor
+
+OptimizerName = Literal[
+    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw",
+    "SGD", "Momentum", "Nesterov", "Adagrad", "RMSprop", "Adam", "AdamW",
+]  # fmt: skip
+"""What an optimizer may be called: by its name, or by that of its class."""
 
 LIMITS: dict[str, tuple[float, float]] = {"weight_decay": (0, inf), "eps": (1e-30, inf)}
 """Where settings lie, the upper end not included; others from 0 to below 1.
@@ -223,16 +229,26 @@ def _number_of(update: Op, attribute: str, changing: Sequence[Changing]) -> Chan
 def optimizer(what: str | Optimizer, **settings: float | None) -> Optimizer:
     """The optimizer called `what` with these settings; one that is None is left as it is. An Optimizer is returned.
 
-    Raises ConfigError for a name there is not, for a setting that this optimizer does not have or is out of range.
+    "Adam" is adam. Raises ConfigError for a name there is not, for a setting that this optimizer does not have or is
+    out of range.
     """
     if isinstance(what, Optimizer):
         return what
-    if what not in OPTIMIZERS:
+    name = optimizer_name(what)
+    if name not in OPTIMIZERS:
         raise ConfigError(f"there is no optimizer {what!r}; there are {', '.join(OPTIMIZERS)}")
-    said = {name: value for name, value in settings.items() if value is not None}
-    for wrong in strangers(what, said).values():
+    said = {setting: value for setting, value in settings.items() if value is not None}
+    for wrong in strangers(name, said).values():
         raise ConfigError(wrong)
-    return OPTIMIZERS[what](**said)
+    return OPTIMIZERS[name](**said)
+
+
+def optimizer_name(what: object) -> str:
+    """The name of an optimizer as this package writes it, where it is one in other letters; anything else as text."""
+    if isinstance(what, type) and issubclass(what, Optimizer):
+        raise ConfigError(f"an optimizer is a name or a value, like {what.name!r} or {what.__name__}(); got the class")
+    lower = str(what).lower()
+    return lower if lower in OPTIMIZERS else str(what)
 
 
 def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:

@@ -16,15 +16,17 @@ from gpunet.memory.plan import Plan, arrange
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
-from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST, Choice, Chooser
-from gpunet.program.program import Mode, Program
+from gpunet.program.program import DeviceName, Dtype, Mode, Program
 
 MAX_BATCH = 2**24
 """The largest batch that is planned; beyond it a figure would be of no use to anyone."""
 
-WAYS = ("recompute", "chunks")
+Way = Literal["recompute", "chunks", "micro-batches"]
+
+WAYS: tuple[Way, ...] = ("recompute", "chunks")
 """What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
 
 Seek = Literal["fit", "nearest", "least"]
@@ -56,17 +58,17 @@ def plan(
     net: Net,
     batch: int = 64,
     *,
-    optimizer: str | Optimizer | Learning = "momentum",
+    optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
-    dtype: str = "float32",
-    device: str | DeviceTarget = "cuda",
+    dtype: Dtype = "float32",
+    device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     gpu: str | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
-    ways: Collection[str] = WAYS,
+    ways: Collection[Way] = WAYS,
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
@@ -108,16 +110,16 @@ def plan_within(
     net: Net,
     batch: int,
     *,
-    optimizer: str | Optimizer | Learning = "momentum",
+    optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
-    dtype: str = "float32",
-    device: str | DeviceTarget = "cuda",
+    dtype: Dtype = "float32",
+    device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
-    ways: Collection[str] = WAYS,
+    ways: Collection[Way] = WAYS,
     seek: Seek = "fit",
 ) -> Plan | None:
     """As `plan`; where nothing fits, None.
@@ -151,6 +153,7 @@ def plan_within(
         scratch_limit_bytes=choice.ways.scratch_limit_bytes,
         ways=choice.ways,
         extra_flops_fraction=choice.extra,
+        of=net,
     )
 
 
@@ -211,7 +214,7 @@ class _Compiler:
     batch: int
     learning: Learning
     mode: Mode
-    dtype: str
+    dtype: Dtype
     target: DeviceTarget
     without: tuple[str, ...]
 

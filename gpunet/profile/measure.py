@@ -22,6 +22,8 @@ from gpunet.net.net import Net
 from gpunet.planning.planner import plan as make_plan
 from gpunet.profile.memory import Memory, Meter, Peak
 from gpunet.profile.steps import OpTime, op_times, random_batch, timed_calls
+from gpunet.program.program import AnyDevice
+from gpunet.shown import Shown
 
 WARM_UP = 3
 """Steps before anything is timed: they compile kernels, wake libraries up and touch every page of the arena."""
@@ -30,8 +32,8 @@ DRIVER = "the GPU's driver"
 """It tells of the GPU's memory once the GPU is open, where NVML does not."""
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
     """What a training step took.
 
     `hardware`  the CPU, or the GPU and its driver; None where that cannot be told
@@ -85,7 +87,7 @@ class Profile:
 def profile(
     net: Net,
     batch: int = 64,
-    device: str | Device = "auto",
+    device: AnyDevice | Device = "auto",
     *,
     steps: int = 20,
     graph: bool = True,
@@ -148,7 +150,7 @@ def _measure(
     return peak.bytes, median(whole), ops
 
 
-def _nvml(device: str | Device, stack: ExitStack) -> Meter | None:
+def _nvml(device: AnyDevice | Device, stack: ExitStack) -> Meter | None:
     """NVML, before a GPU is opened; None where it is not needed, or does not answer."""
     kind, number = split_name("cuda" if device == "auto" else device) if isinstance(device, str) else ("", 0)
     if kind != "cuda" or driver_version() is None:

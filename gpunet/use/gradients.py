@@ -20,6 +20,7 @@ from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import optimizer
 from gpunet.planning.planner import check_batch, check_net
+from gpunet.program.program import AnyDevice, DeviceName
 
 TOLERANCE = 1e-5
 """The largest relative error that passes."""
@@ -120,7 +121,7 @@ class GradientCheck:
 
 def gradcheck(
     net: Net,
-    device: str | Device = "cpu",
+    device: AnyDevice | Device = "cpu",
     *,
     batch: int = 3,
     samples: int = 20,
@@ -245,7 +246,7 @@ def _sampled(gradient: np.ndarray, samples: int, rng: np.random.Generator) -> It
         yield tuple(int(index) for index in np.unravel_index(flat, gradient.shape))
 
 
-def _plan(net: Net, batch: int, device: str) -> Plan:
+def _plan(net: Net, batch: int, device: DeviceName) -> Plan:
     """A step in float64 with all savings that are free, and the gradient of the images."""
     where = target(device)
     program = lower(
@@ -260,4 +261,4 @@ def _plan(net: Net, batch: int, device: str) -> Plan:
     )
     ways = Ways(where.scratch_limit_bytes)
     program = apply(program, ways)
-    return Plan(net.name, where, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways)
+    return Plan(net.name, where, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways, of=net)

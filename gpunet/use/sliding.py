@@ -22,6 +22,7 @@ from gpunet.model.model import Model
 from gpunet.model.scores import require_finite, softmax
 from gpunet.net.net import Net, Node
 from gpunet.net.weights import convert_weights
+from gpunet.program.program import AnyDevice, Dtype
 from gpunet.program.volume import Volume
 
 Pixels = tuple[int, int]
@@ -143,9 +144,9 @@ def slide(
     image: np.ndarray,
     stride: int | None = None,
     *,
-    device: str = "auto",
+    device: AnyDevice = "auto",
     budget: str | int | None = None,
-    dtype: str = "float32",
+    dtype: Dtype = "float32",
 ) -> ScoreMap:
     """The scores of all crops of an image that are as large as the input of `net`.
 

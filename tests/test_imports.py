@@ -36,7 +36,14 @@ NEVER = {"compile": {"devices"}, "report": {"data"}}
 
 LATE = {
     "shown.py": {"gpunet.report.looks", "gpunet.report.sheet"},
-    "model/handy.py": {"gpunet.train.fitting", "gpunet.train.history", "gpunet.train.saving", "gpunet.train.trainer"},
+    "model/handy.py": {
+        "gpunet.train.bar",
+        "gpunet.train.fitting",
+        "gpunet.train.history",
+        "gpunet.train.metrics",
+        "gpunet.train.saving",
+        "gpunet.train.trainer",
+    },
 }
 """What a value's own methods call though it stands above them: `print(plan)`, `model.fit(...)`. It is imported within
 the method, and by no file that is not here."""

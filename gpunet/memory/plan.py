@@ -51,7 +51,7 @@ class Plan(Shown):
     `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
     `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
     `frozen`             names of the layers whose parameters a step leaves as they are
-    `of`                 the net that was planned, for whoever shows the plan
+    `of, learning`       the net that was planned, and how it learns, a gpunet.Learning, for whoever asks
     `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
     """
 
@@ -68,6 +68,7 @@ class Plan(Shown):
     reserve_source: str = "stated, not measured"
     frozen: tuple[str, ...] = ()
     of: Any = field(default=None, compare=False)
+    learning: Any = field(default=None, compare=False)
 
     @property
     def device(self) -> DeviceName:

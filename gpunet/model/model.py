@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from math import inf, isfinite
-from numbers import Real
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,29 +17,31 @@ from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
 from gpunet.model.batch import check_enough, check_images, check_labels
 from gpunet.model.bound import BoundProgram
+from gpunet.model.handy import Handy
 from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
+from gpunet.optimize.rate import Rate, RateFunction
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import fit
 from gpunet.planning.planner import WAYS, Way, check_net
 from gpunet.planning.planner import plan as make_plan
 from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
 from gpunet.program.tensor import Tensor
-from gpunet.shown import Shown
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
 
 
-class Model(Shown):
+class Model(Handy):
     """A net that runs on a device inside the arena that its plan laid out.
 
     `batch`   the most images of one step; fewer run in the same arena
     `device`  "cpu", "cuda", "cuda:1" (the second GPU), "auto" (cuda where there is one, else cpu), or an open Device
     `optimizer`  a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
+    `learning_rate`  of a step: a number, or a function of how many steps were taken before it
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
@@ -63,7 +64,7 @@ class Model(Shown):
         mode: Mode = "train",
         dtype: Dtype = "float32",
         seed: int = 0,
-        learning_rate: float = 0.01,
+        learning_rate: float | RateFunction = 0.01,
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
         without: Collection[str] = (),
@@ -121,14 +122,15 @@ class Model(Shown):
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step; may be set before any. Raises ConfigError for what is no finite number of at least 0."""
-        return self._learning_rate
+        """Of the next step; may be set before any, also to a function of how many steps were taken.
+
+        Raises ConfigError for what is no finite number of at least 0.
+        """
+        return self.rate.at(self.steps)
 
     @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        if not isinstance(rate, Real) or not 0 <= rate < inf:
-            raise ConfigError(f"the learning rate must be a number of at least 0; got {rate!r}")
-        self._learning_rate: float = float(rate)
+    def learning_rate(self, rate: float | RateFunction) -> None:
+        self.rate = Rate(rate)
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> float:
         """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
@@ -167,7 +169,7 @@ class Model(Shown):
         finally:
             self._ahead = None
 
-    def forward(self, images: np.ndarray) -> np.ndarray:
+    def _forward(self, images: np.ndarray) -> np.ndarray:
         """The scores (n, classes) of n <= batch images."""
         n = self._feed(images)
         self._run(n, images, ("forward",), training=False)
@@ -187,8 +189,8 @@ class Model(Shown):
                 if tensor.layer in layers and tensor.name == f"{tensor.layer}.y":
                     yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))
 
-    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
-        """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
+    def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
+        """(mean loss, number of images whose label has the highest score) of n <= batch images, nothing learnt."""
         n = self._feed_both(images, labels)
         self._run(n, images, ("forward", "loss"), training=False)
         return self._read_loss(), self.correct

@@ -120,6 +120,9 @@ class Plateau(Schedule):
         return value < best * (1 - THRESHOLD)
 
 
+ScheduleName = Literal["constant", "step", "exponential", "cosine", "plateau"]
+"""A schedule whose settings are those it has by itself."""
+
 SCHEDULES: dict[str, type[Schedule]] = {kind.name: kind for kind in Schedule.__subclasses__()}
 """Every schedule of this file by its name."""
 

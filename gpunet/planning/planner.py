@@ -154,6 +154,7 @@ def plan_within(
         ways=choice.ways,
         extra_flops_fraction=choice.extra,
         of=net,
+        learning=compiler.learning if mode == "train" else None,
     )
 
 

@@ -36,11 +36,14 @@ def parameter_table(model: Model) -> Table:
     table.add_column("shape")
     table.add_column("values", f"{sum(prod(tensor.shape) for tensor in tensors.values()):,}", justify="right")
     table.add_column("bytes", format_bytes(sum(tensor.nbytes for tensor in tensors.values())), justify="right")
-    table.add_column("")
-    for row in _parameters(model):
-        word = "" if row["learnt"] or model.plan.mode == "infer" else "not learnt"
+    rows = _parameters(model)
+    words = ["" if row["learnt"] or model.plan.mode == "infer" else "not learnt" for row in rows]
+    if any(words):
+        table.add_column("")
+    for row, word in zip(rows, words, strict=True):
         shape = "x".join(map(str, row["shape"]))
-        table.add_row(row["name"], shape, f"{row['values']:,}", format_bytes(row["nbytes"]), word)
+        cells = [row["name"], shape, f"{row['values']:,}", format_bytes(row["nbytes"])]
+        table.add_row(*cells, *([word] if any(words) else []))
     return table
 
 

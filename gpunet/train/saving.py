@@ -14,12 +14,12 @@ import numpy as np
 from gpunet.errors import DataError
 from gpunet.layers import layer_types, loss_types
 from gpunet.model.model import Model
-from gpunet.net.config import TrainConfig, dump_net
+from gpunet.net.config import TrainConfig, dump_net, load_config
 from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import optimizer
 from gpunet.train.checkpoint import DIGEST
-from gpunet.train.weights import load_weights, open_weights, read_about, save_weights, weights_file, weights_for
+from gpunet.train.weights import CONFIG, load_weights, open_weights, read_about, save_weights, weights_file, weights_for
 
 Said = dict[str, Any]
 """Options of Model, by name."""
@@ -51,13 +51,14 @@ def load_model(path: str | PathLike[str], device: Any, net: Net | None, said: Sa
     Raises DataError for a file that cannot be used.
     """
     path = weights_file(path)
-    told = TrainConfig()
     if net is None:
         config, weights = open_weights(path)
-        net, told = config.net, config.train
+        net = config.net
     else:
         weights = weights_for(net, path)
-    about = _Saved(path, read_about(path).get("model"))
+    there = read_about(path)
+    about = _Saved(path, there.get("model", there.get("trainer")))  # a checkpoint has the state of its trainer
+    told = TrainConfig() if "model" in there else _told_beside(path)
     options = about.options(told) | {name: value for name, value in said.items() if value is not None}
     if options["mode"] == "infer":
         options = {name: value for name, value in options.items() if name != "optimizer"}
@@ -71,8 +72,14 @@ def load_model(path: str | PathLike[str], device: Any, net: Net | None, said: Sa
     return model
 
 
+def _told_beside(path: Path) -> TrainConfig:
+    """How a net was trained whose run left the file: as config.toml beside it says."""
+    beside = path.parent / CONFIG
+    return load_config(beside).train if beside.is_file() else TrainConfig()
+
+
 class _Saved:
-    """What a file says of a model, checked; what a file of weights does not say is asked of the config."""
+    """What a file says of a model, checked; what one of a run does not say is asked of the run's config."""
 
     def __init__(self, path: Path, about: Any) -> None:
         self._path = path

@@ -133,7 +133,7 @@ def _iterable(data: Any) -> Iterable[Any]:
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | dict) and not hasattr(data, "dtype"):
         return data
     what = f"an array of shape {data.shape} without labels" if hasattr(data, "shape") else repr(data)[:60]
-    named = f"gpunet.data.load({data!r}) may give a data set; or " if isinstance(data, str) else ""
+    named = f"load({data!r}) of gpunet.data may give a data set; or " if isinstance(data, str) else ""
     raise ConfigError(f"there is nothing to learn from in {what}; {named}{FORMS}")
 
 

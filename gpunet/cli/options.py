@@ -97,7 +97,12 @@ Shift = Annotated[
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(help="Images of one step; default: what the net's config says, else 64.", show_default=False),
+    typer.Option(
+        "--batch",
+        "--batch-size",
+        help="Images of one step; default: what the net's config says, else 64.",
+        show_default=False,
+    ),
 ]
 Optimizer = Annotated[
     str | None,

@@ -57,7 +57,8 @@ def train(
         bool, typer.Option("--unfreeze", help="Let all layers learn, whatever the config says.")
     ] = False,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="At the start; the schedule changes it.", show_default=False),
     ] = None,
     clip_norm: options.ClipNorm = None,
     schedule: Annotated[

@@ -5,6 +5,7 @@ Type checkers read this file, and gpunet/__init__.py does where a name is first 
 
 from gpunet.description.description import Description as Description
 from gpunet.description.description import describe as describe
+from gpunet.devices.outside import add_op as add_op
 from gpunet.errors import BudgetError as BudgetError
 from gpunet.errors import ConfigError as ConfigError
 from gpunet.errors import DataError as DataError
@@ -17,11 +18,15 @@ from gpunet.layers.average_pool import GlobalAvgPool as GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm as BatchNorm
 from gpunet.layers.conv import Conv as Conv
 from gpunet.layers.dropout import Dropout as Dropout
+from gpunet.layers.elementwise import Elementwise as Elementwise
 from gpunet.layers.fc import FC as FC
 from gpunet.layers.hinge import Hinge as Hinge
 from gpunet.layers.l2_pool import L2Pool as L2Pool
+from gpunet.layers.layer import Layer as Layer
+from gpunet.layers.layer import Weights as Weights
 from gpunet.layers.leaky_relu import LeakyReLU as LeakyReLU
 from gpunet.layers.local import LocallyConnected as LocallyConnected
+from gpunet.layers.loss import Loss as Loss
 from gpunet.layers.lrn import LRN as LRN
 from gpunet.layers.merge import Add as Add
 from gpunet.layers.merge import Concat as Concat

@@ -9,8 +9,10 @@ from typing import Literal
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
+from gpunet.devices.outside import why_not
 from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
+from gpunet.layers.loss import LOSS, loss_of
 from gpunet.memory.arena import Placement
 from gpunet.memory.plan import Plan, arrange
 from gpunet.memory.size import parse_bytes
@@ -275,4 +277,18 @@ class _Compiler:
             scratch_limit_bytes=scratch_limit_bytes,
             accumulates=accumulates,
         )
+        self._require_ops(program)
         return prepare(program, one_buffer, self.without)
+
+    def _require_ops(self, program: Program) -> None:
+        """Raise ConfigError where a layer or a loss from outside this package emits an op that the device has not."""
+        own = {node.name for node in self.net.nodes if _is_from_outside(node.layer)}
+        if _is_from_outside(self.net.loss):
+            own |= {LOSS, *(loss_of(node.name) for node in self.net.heads)}
+        for op in program.ops if own else ():
+            if op.layer in own and (wrong := why_not(op.name, self.target.name)):
+                raise ConfigError(f"{op.layer} of {self.net.name} cannot run on {self.target.name}: {wrong}")
+
+
+def _is_from_outside(value: object) -> bool:
+    return not type(value).__module__.startswith("gpunet.")

@@ -277,17 +277,18 @@ class _Compiler:
             scratch_limit_bytes=scratch_limit_bytes,
             accumulates=accumulates,
         )
-        self._require_ops(program)
+        require_ops(self.net, program, self.target.name)
         return prepare(program, one_buffer, self.without)
 
-    def _require_ops(self, program: Program) -> None:
-        """Raise ConfigError where a layer or a loss from outside this package emits an op that the device has not."""
-        own = {node.name for node in self.net.nodes if _is_from_outside(node.layer)}
-        if _is_from_outside(self.net.loss):
-            own |= {LOSS, *(loss_of(node.name) for node in self.net.heads)}
-        for op in program.ops if own else ():
-            if op.layer in own and (wrong := why_not(op.name, self.target.name)):
-                raise ConfigError(f"{op.layer} of {self.net.name} cannot run on {self.target.name}: {wrong}")
+
+def require_ops(net: Net, program: Program, device: DeviceName) -> None:
+    """Raise ConfigError where a layer or a loss from outside this package emits an op that the device does not have."""
+    outside = {node.name for node in net.nodes if _is_from_outside(node.layer)}
+    if _is_from_outside(net.loss):
+        outside |= {LOSS, *(loss_of(node.name) for node in net.heads)}
+    for op in program.ops if outside else ():
+        if op.layer in outside and (wrong := why_not(op.name, device)):
+            raise ConfigError(f"{op.layer} of {net.name} cannot run on {device}: {wrong}")
 
 
 def _is_from_outside(value: object) -> bool:

@@ -19,7 +19,7 @@ from gpunet.model.model import Model, choose_device
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import optimizer
-from gpunet.planning.planner import check_batch, check_net
+from gpunet.planning.planner import check_batch, check_net, require_ops
 from gpunet.program.program import AnyDevice, DeviceName
 
 TOLERANCE = 1e-5
@@ -259,6 +259,7 @@ def _plan(net: Net, batch: int, device: DeviceName) -> Plan:
         scratch_limit_bytes=where.scratch_limit_bytes,
         image_gradient=True,
     )
+    require_ops(net, program, device)
     ways = Ways(where.scratch_limit_bytes)
     program = apply(program, ways)
     return Plan(net.name, where, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways, of=net)

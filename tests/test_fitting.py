@@ -279,10 +279,20 @@ def test_any_number_of_images_is_scored_as_they_are_one_by_one(mode):
 def test_evaluating_is_the_mean_over_all_images():
     trained = model(batch=5)
     judged = judge(trained, TRAIN)
-    for given in (PAIR, (TRAIN,)):
+    for given in (PAIR, (PAIR,), (TRAIN,)):
         loss, correct = trained.evaluate(*given)
         assert correct == judged.correct and loss == pytest.approx(judged.loss, rel=1e-6)
     assert trained.evaluate(PAIR[0][:5], PAIR[1][:5])[1] == trained.correct
+
+
+class Empty:
+    """A split of nothing."""
+
+    labels = np.zeros(0, np.int32)
+    take = None
+
+    def __len__(self) -> int:
+        return 0
 
 
 def test_what_is_wrong_among_many_images_is_found_before_any_is_scored():
@@ -299,3 +309,9 @@ def test_what_is_wrong_among_many_images_is_found_before_any_is_scored():
         trained.predict(PAIR[0][:0])
     with pytest.raises(ConfigError, match="has its own labels"):
         trained.evaluate(TRAIN, PAIR[1])
+    with pytest.raises(ConfigError, match="noise is a whole data set: say which images"):
+        trained.predict(DATA)
+    with pytest.raises(DataError, match="there is no image in this split"):
+        trained.evaluate(Empty())
+    with pytest.raises(ConfigError, match="there is no loss without labels"):
+        trained.evaluate(PAIR[0][:2])

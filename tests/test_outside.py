@@ -105,9 +105,7 @@ def test_an_op_that_nobody_added_is_named_at_planning():
     remove_op("my_softplus_backward")
     with pytest.raises(ConfigError, match=r"softplus1 of net cannot run on cpu: there is no op my_softplus_backward"):
         gpunet.plan(NET, 5, device="cpu")
-    with pytest.raises(
-        ConfigError, match=r"there is no op my_softplus_backward; gpunet\.add_op\("
-    ):
+    with pytest.raises(ConfigError, match=r"there is no op my_softplus_backward; gpunet\.add_op\("):
         gpunet.gradcheck(NET)
 
 

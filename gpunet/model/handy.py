@@ -1,8 +1,8 @@
 """What a model does with more than a batch: scores, classes and losses of any number of images, training, files."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpunet.optimize.optimizers import Optimizer, OptimizerName
     from gpunet.optimize.rate import RateFunction
     from gpunet.optimize.schedules import Schedule, ScheduleName
+    from gpunet.planning.planner import Way
     from gpunet.program.program import AnyDevice, Dtype, Mode
     from gpunet.train.history import History
     from gpunet.train.metrics import EpochMetrics
@@ -48,11 +49,15 @@ class Handy(Shown):
         """(n, classes): the softmax of the scores of each of any number of images."""
         return softmax(self.forward(images))
 
-    def evaluate(self, images: Images, labels: np.ndarray | None = None) -> tuple[float, int]:
+    def evaluate(
+        self, images: Images | tuple[np.ndarray, np.ndarray], labels: np.ndarray | None = None
+    ) -> tuple[float, int]:
         """(mean loss, number of images whose label has the highest score) of any number of images, nothing learnt.
 
-        `labels`  (n,) as for `step`; None where `images` is a split of a data set, which has them
+        `labels`  (n,) as for `step`; None where `images` is a split of a data set, which has them, or a pair with them
         """
+        if labels is None and isinstance(images, tuple) and len(images) == 2:
+            images, labels = images
         loss_sum, hits, n = 0.0, 0, 0
         for part, part_labels in whole_or_parts(self._model, images, labels, labelled=True):
             loss, correct = self._model._evaluate(part, part_labels)
@@ -137,19 +142,38 @@ class Handy(Shown):
         mode: "Mode" = "train",
         optimizer: "OptimizerName | Optimizer | Learning | None" = None,
         dtype: "Dtype | None" = None,
+        seed: int | None = None,
+        learning_rate: "float | RateFunction | None" = None,
         budget: str | int | None = None,
-        **options: Any,
+        scratch_limit: str | int | None = None,
+        without: Collection[str] | None = None,
+        max_cost: float | None = None,
+        ways: "Collection[Way] | None" = None,
+        debug: bool | None = None,
     ) -> "Model":
         """A model of the net and with the weights of a file, be it of `save` or of a run, or of a run's folder.
 
         What is not said is as the file has it: batch, optimizer, dtype, learning rate, the steps taken. With the same
         optimizer its caches come along, and training goes on in the same bits.
-        `net`      where the file does not say its net, as one with layers from outside this package
-        `options`  all others of Model
+        `net`  where the file does not say its net, as one with layers from outside this package
+        All else means what it means for Model.
 
         Raises DataError for a file that cannot be used.
         """
         from gpunet.train.saving import load_model
 
-        said = dict(batch=batch, mode=mode, optimizer=optimizer, dtype=dtype, budget=budget, **options)
+        said = dict(
+            batch=batch,
+            mode=mode,
+            optimizer=optimizer,
+            dtype=dtype,
+            seed=seed,
+            learning_rate=learning_rate,
+            budget=budget,
+            scratch_limit=scratch_limit,
+            without=without,
+            max_cost=max_cost,
+            ways=ways,
+            debug=debug,
+        )
         return load_model(path, device, net, said)

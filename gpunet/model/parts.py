@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from gpunet.data.dataset import AnySplit
+from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, DataError
 from gpunet.model.batch import check_images, check_labels
 
 if TYPE_CHECKING:
@@ -27,11 +27,15 @@ def whole_or_parts(
 
     More than fit are checked before the first part comes. Raises ShapeError, DataError or ConfigError.
     """
+    if isinstance(images, Dataset):
+        raise ConfigError(f"{images.name} is a whole data set: say which images, like data.test")
     if is_split(images):
         if labels is not None:
             raise ConfigError("a split of a data set has its own labels; leave the others out")
         yield from _parts_of_split(model, images)
         return
+    if labelled and labels is None:
+        raise ConfigError("there is no loss without labels: give them, too, as in evaluate(images, labels)")
     n = _count(images)
     if n <= model.batch:
         yield images, labels
@@ -58,6 +62,8 @@ def _count(images: Any) -> int:
 
 
 def _parts_of_split(model: "Model", split: AnySplit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if not len(split):
+        raise DataError("there is no image in this split of a data set")
     check_labels(split.labels, len(split), model.net.classes)
     order = (np.arange(start, min(start + model.batch, len(split))) for start in range(0, len(split), model.batch))
     with closing(loader(split, order)) as source:

@@ -193,7 +193,9 @@ def test_html_has_the_words_of_rich_without_its_marks():
     table = Table("left", show_footer=True)
     table.add_column("right\nhand", "sum", justify="right")
     table.add_row("\\[0, 3)", Text("[red]"))
-    assert Cells(as_html([table])).rows == [["left", "righthand"], ["[0, 3)", "[red]"], ["", "sum"]]
+    table.add_row("<i>x</i>", "a & b")
+    rows = [["left", "righthand"], ["[0, 3)", "[red]"], ["<i>x</i>", "a & b"], ["", "sum"]]
+    assert Cells(as_html([table])).rows == rows and "<i>" not in as_html([table])
     sheet = Sheet(["one & two", "", table, "end"])
     assert sheet.html.startswith('<div><pre style="margin: 0.5em 0">one &amp; two</pre><table>')
     assert sheet == str(sheet) and type(str(sheet)) is str and "[0, 3)" in sheet and "[red]" in sheet

@@ -54,6 +54,9 @@ from gpunet.planning.fitter import fit as fit
 from gpunet.planning.planner import plan as plan
 from gpunet.program.tensor import Kind as Kind
 from gpunet.program.volume import Volume as Volume
+from gpunet.train.history import History as History
+from gpunet.train.metrics import EpochMetrics as EpochMetrics
+from gpunet.train.trainer import Progress as Progress
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck
 from gpunet.use.matrix import conv_matrix as conv_matrix

@@ -121,7 +121,8 @@ def judged_by(data: Any, validation: Any, model: Model) -> Source | None:
 def _as_split(data: Any, model: Model) -> AnySplit | None:
     """A split, or (images, labels), as a split; None for anything else. Raises DataError for bad arrays."""
     if isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], tuple | list):
-        data = Split(np.asarray(data[0]), np.asarray(data[1]))
+        images, labels = np.asarray(data[0]), np.asarray(data[1])
+        data = Split(images, check_labels(labels, len(images), model.net.classes))
     if not is_split(data):
         return None
     check_labels(data.labels, len(data), model.net.classes)

@@ -25,7 +25,17 @@ def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     yield images, labels
 
 
+def stops(progress: gpunet.Progress) -> bool:
+    return progress.loss < 0.1
+
+
+def says(row: gpunet.EpochMetrics) -> None:
+    print(row.val_accuracy)
+
+
+histories: list[gpunet.History] = [model.fit(images, labels, on_step=stops, on_epoch=says)]
 for history in (
+    *histories,
     model.fit(images, labels),
     model.fit((images, labels), epochs=3, schedule="cosine", validation=(images, labels)),
     model.fit(batches(), steps_per_epoch=1, on_step=lambda progress: progress.loss < 0.1),

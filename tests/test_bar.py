@@ -42,13 +42,14 @@ class Screen(io.StringIO):
 def test_a_terminal_shows_a_bar_and_keeps_the_lines(monkeypatch, options):
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr(bar, "Console", lambda **given: Console(file=screen, force_terminal=True, width=110, **given))
+    monkeypatch.setattr(bar, "Console", lambda **given: Console(file=screen, force_terminal=True, width=80, **given))
     fit(None, **options)
     shown = screen.getvalue()
     steps = options.get("steps_per_epoch", 11)
     assert (
         "epoch 2/2  loss" in shown
-        and f"epoch 2/2  step {steps}/{steps}" in shown
+        and f"epoch 2/2  {steps}/{steps}  loss" in shown
+        and "\u2026" not in shown
         and "\x1b[?25h" in shown.rpartition("\x1b[?25l")[2]
     )
     written = len(screen.getvalue())
@@ -80,7 +81,7 @@ def place(monkeypatch) -> Place:
 
 def test_a_notebook_shows_a_bar_and_then_the_lines_alone(place, capsys):
     fit(None)
-    assert '<progress style="width: 60%" value="1" max="22"></progress><pre>epoch 1/2  step 1/11' in place.shown[0]
+    assert '<progress style="width: 60%" value="1" max="22"></progress><pre>epoch 1/2  1/11' in place.shown[0]
     assert place.shown[-1].startswith("<pre>epoch 1/2  loss") and place.shown[-1].count("epoch ") == 2
     assert capsys.readouterr().out == ""
     fit(False)

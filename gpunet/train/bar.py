@@ -92,7 +92,8 @@ def shown(progress: bool | None, epochs: int) -> Iterator[list[Listener]]:
     elif display is not None:
         yield [Notebook(epochs, display)]
     elif sys.stdout.isatty():
-        columns = (BarColumn(bar_width=30), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
+        left = TimeRemainingColumn(compact=True)
+        columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False), left)  # within 80 columns
         with RichProgress(*columns, console=Console(highlight=False), transient=True) as bar:
             yield [Terminal(epochs, bar)]
     else:
@@ -124,4 +125,4 @@ def step_words(progress: Progress, epochs: int) -> str:
     of = f"/{progress.steps:,}" if progress.steps else ""
     figures = f"loss {progress.so_far.loss:.4f}  accuracy {progress.so_far.accuracy:.1%}"
     speed = f"{progress.images_per_second:,.0f} images/s"
-    return f"epoch {progress.epoch}/{epochs}  step {progress.step:,}{of}  {figures}  {speed}"
+    return f"epoch {progress.epoch}/{epochs}  {progress.step:,}{of}  {figures}  {speed}"

@@ -1,6 +1,6 @@
 """Any number of images, as many at a time as a model takes."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -32,7 +32,10 @@ def whole_or_parts(
     if is_split(images):
         if labels is not None:
             raise ConfigError("a split of a data set has its own labels; leave the others out")
-        yield from _parts_of_split(model, images)
+        if not len(images):
+            raise DataError("there is no image in this split of a data set")
+        check_labels(images.labels, len(images), model.net.classes)
+        yield from in_parts(images, model.batch)
         return
     if labelled and labels is None:
         raise ConfigError("there is no loss without labels: give them, too, as in evaluate(images, labels)")
@@ -61,10 +64,8 @@ def _count(images: Any) -> int:
         return 0
 
 
-def _parts_of_split(model: "Model", split: AnySplit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if not len(split):
-        raise DataError("there is no image in this split of a data set")
-    check_labels(split.labels, len(split), model.net.classes)
-    order = (np.arange(start, min(start + model.batch, len(split))) for start in range(0, len(split), model.batch))
+def in_parts(split: AnySplit, batch: int) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """(images, labels) of a split as they stand, so many at a time."""
+    order = (np.arange(start, min(start + batch, len(split))) for start in range(0, len(split), batch))
     with closing(loader(split, order)) as source:
         yield from source

@@ -1,7 +1,7 @@
 """What a fit learns from and is judged by, epoch by epoch: a split, arrays, or batches that somebody else makes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ from gpunet.errors import ConfigError, DataError
 from gpunet.model.ahead import Batch
 from gpunet.model.batch import check_labels, check_last_batch
 from gpunet.model.model import Model
-from gpunet.model.parts import is_split
+from gpunet.model.parts import in_parts, is_split
 from gpunet.train.trainer import check_bytes
 
 FORMS = (
@@ -30,8 +30,8 @@ class Source(ABC):
     steps: int | None
 
     @abstractmethod
-    def epoch(self, number: int) -> Any:
-        """A generator of the batches of an epoch of this fit, counted from 0."""
+    def epoch(self, number: int) -> Generator[Batch, None, None]:
+        """The batches of an epoch of this fit, counted from 0."""
 
 
 class Shuffled(Source):
@@ -43,7 +43,7 @@ class Shuffled(Source):
         self._split, self._batch, self._seed = split, model.batch, seed
         self._seen = model.seen // len(split)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Generator[Batch, None, None]:
         order = batches(len(self._split), self._batch, self._seed, 1 + self._seen + number)
         with closing(loader(self._split, islice(order, self.steps))) as found:
             yield from found
@@ -56,11 +56,8 @@ class InOrder(Source):
         self.steps = -(-len(split) // model.batch)
         self._split, self._batch = split, model.batch
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        n, each = len(self._split), self._batch
-        order = (np.arange(first, min(first + each, n)) for first in range(0, n, each))
-        with closing(loader(self._split, order)) as found:
-            yield from found
+    def epoch(self, number: int) -> Generator[Batch, None, None]:
+        return in_parts(self._split, self._batch)
 
 
 class Batches(Source):
@@ -71,7 +68,7 @@ class Batches(Source):
         self.steps = steps or (len(batches) if isinstance(batches, Sized) else None)
         self._batches = batches
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Generator[Batch, None, None]:
         count = 0
         for batch in islice(iter(self._batches), self.steps):
             yield _pair(batch, count)

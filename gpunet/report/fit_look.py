@@ -10,9 +10,10 @@ from gpunet.planning.fitter import Fit
 def fit_line(fit: Fit) -> str:
     """What was found, in one line."""
     cost = f", {fit.extra_flops_fraction:.2%} extra FLOPs" if fit.extra_flops_fraction else ""
+    card = f" ({fit.card})" if fit.card else ""
     return (
         f"{fit.net}{': ' if fit.net else ''}batch {fit.batch:,} takes {format_bytes(fit.total_bytes)} of "
-        f"{format_bytes(fit.budget_bytes)}{cost}"
+        f"{format_bytes(fit.budget_bytes)}{card}{cost}"
     )
 
 

@@ -315,5 +315,5 @@ def test_what_is_wrong_among_many_images_is_found_before_any_is_scored():
         trained.predict(DATA)
     with pytest.raises(DataError, match="there is no image in this split"):
         trained.evaluate(Empty())
-    with pytest.raises(ConfigError, match="there is no loss without labels"):
+    with pytest.raises(ShapeError, match="2 images need labels of shape"):
         trained.evaluate(PAIR[0][:2])

@@ -37,8 +37,6 @@ def whole_or_parts(
         check_labels(images.labels, len(images), model.net.classes)
         yield from in_parts(images, model.batch)
         return
-    if labelled and labels is None:
-        raise ConfigError("there is no loss without labels: give them, too, as in evaluate(images, labels)")
     n = _count(images)
     if n <= model.batch:
         yield images, labels

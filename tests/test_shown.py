@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +49,13 @@ MAKERS = {
 }
 """One value of each kind."""
 
+
+@cache
+def made(kind: str) -> Any:
+    """That value, made once."""
+    return MAKERS[kind]()
+
+
 KINDS = pytest.mark.parametrize("kind", MAKERS)
 
 
@@ -85,7 +94,7 @@ def test_every_look_is_of_a_value_here():
 
 @KINDS
 def test_a_value_shows_itself_in_every_way(kind):
-    value = MAKERS[kind]()
+    value = made(kind)
     line, text, html, heart = repr(value), str(value), value._repr_html_(), value.table()
     assert line.startswith(f"<{kind} ") and line.endswith(">") and "\n" not in line
     assert str(heart) in text and repr(heart) == str(heart) != text and "\x1b" not in text
@@ -99,7 +108,7 @@ def test_a_value_shows_itself_in_every_way(kind):
 
 @KINDS
 def test_a_value_draws_itself_as_a_figure_that_a_notebook_shows(kind):
-    figure = MAKERS[kind]().plot()
+    figure = made(kind).plot()
     assert type(figure).__mro__[1].__module__ == "matplotlib.figure"
     assert figure._repr_png_().startswith(b"\x89PNG") and any(axes.has_data() for axes in figure.axes)
     assert "matplotlib.pyplot" not in sys.modules
@@ -166,7 +175,7 @@ def test_rows_of_numbers_become_a_dataframe():
     fields = gpunet.describe(NET).to_dataframe()
     assert fields[0]["field.rows.size"] == 3 and fields[0]["multiply_adds"] == 8 * 8 * 4 * 9
     assert [row["name"] for row in MAKERS["Model"]().to_dataframe()][:2] == ["conv1.w", "conv1.b"]
-    (fit,) = MAKERS["Fit"]().to_dataframe()
+    (fit,) = made("Fit").to_dataframe()
     assert fit["net"] == "net" and fit["total_bytes"] <= fit["budget_bytes"] < fit["next_total_bytes"]
     with pytest.raises(ConfigError, match="no row for each of 'rows' here; there is for layers, tensors"):
         plan.to_dataframe("rows")

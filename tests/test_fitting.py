@@ -137,6 +137,13 @@ def test_epochs_are_judged_by_any_form_of_data_and_learn_nothing_from_it(validat
     assert (found.epochs[0].val_loss, found.epochs[0].val_accuracy) == (pytest.approx(loss), correct / len(TEST))
 
 
+def test_a_data_set_may_have_its_own_images_to_validate_with():
+    found = model().fit(replace(DATA, validation=TEST))
+    assert found.epochs[0].val_accuracy is not None and found.epochs[0].val_loss == pytest.approx(
+        model().fit(DATA, validation=TEST).epochs[0].val_loss
+    )
+
+
 def test_the_test_images_of_a_data_set_are_not_looked_at(monkeypatch):
     def take(split: Split, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert split is not TEST
@@ -207,13 +214,11 @@ def test_a_function_that_gives_no_rate_is_named_with_its_step(rate):
 
 
 def test_plateau_goes_by_the_images_to_validate_with():
-    shape = Plateau(factor=0.5)
-    shape = replace(shape, **{"wait" if hasattr(shape, "wait") else "patience": 0})
+    shape = Plateau(factor=0.5, wait=0)
     found = model(PLAIN, learning_rate=1e-9).fit(DATA, epochs=4, validation=TEST, schedule=shape)
     assert [row.learning_rate for row in found.epochs] == [1e-9, 1e-9, 0.5e-9, 0.25e-9]
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what overflows on the way there
 def test_a_loss_that_is_no_number_says_where():
     with pytest.raises(Diverged, match=r"the loss became (nan|inf) in epoch \d, step \d+; .* try a smaller"):
         model(PLAIN, learning_rate=1e30).fit(DATA, epochs=3)

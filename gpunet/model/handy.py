@@ -150,6 +150,7 @@ class Handy(Shown):
         max_cost: float | None = None,
         ways: "Collection[Way] | None" = None,
         debug: bool | None = None,
+        graph: bool | None = None,
     ) -> "Model":
         """A model of the net and with the weights of a file, be it of `save` or of a run, or of a run's folder.
 
@@ -175,5 +176,6 @@ class Handy(Shown):
             max_cost=max_cost,
             ways=ways,
             debug=debug,
+            graph=graph,
         )
         return load_model(path, device, net, said)

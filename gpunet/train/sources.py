@@ -102,7 +102,7 @@ def judged_by(data: Any, validation: Any, model: Model) -> Source | None:
     Raises ConfigError for what cannot be gone through more than once, DataError for bad data.
     """
     if validation is None:
-        validation = getattr(data, "validation", None) if isinstance(data, Dataset) else None
+        validation = data.validation if isinstance(data, Dataset) else None
         if validation is None:
             return None
     if isinstance(validation, Dataset):

@@ -20,6 +20,7 @@ from bench.common import RESULTS, save
 from gpunet.data import load
 from gpunet.model.model import Model, choose_device
 from gpunet.net.config import Config, load_config
+from gpunet.program.program import DeviceName
 from gpunet.train.folder import RunFolder
 from gpunet.train.last_look import look_at_test
 from gpunet.train.metrics import best
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(config: Config, device: str, seed: int, validation: str | int) -> dict[str, Any]:
+def _train(config: Config, device: DeviceName, seed: int, validation: str | int) -> dict[str, Any]:
     """The epoch whose weights the config's own recipe leaves, and the test accuracy of these."""
     told = config.train
     options: dict[str, Any] = {"optimizer": told.learning, "seed": seed, "learning_rate": told.learning_rate}

@@ -22,6 +22,7 @@ from bench.tracker import Peaks, describe
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
+from gpunet.optimize.optimizers import OptimizerName
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import Rung, ladder
 from gpunet.planning.planner import WAYS
@@ -153,7 +154,7 @@ def without_scratch(plan: Plan) -> int:
     return max(all_of_it - part for all_of_it, part in zip(plan.live_bytes, scratch, strict=True))
 
 
-def _arena(net: Net, batch: int, *, budget_bytes: int, optimizer: str, max_cost: float) -> list[Target]:
+def _arena(net: Net, batch: int, *, budget_bytes: int, optimizer: OptimizerName, max_cost: float) -> list[Target]:
     """The arena of a batch that is made to fit, and what that costs."""
     plan = gpunet.plan(net, batch, budget=budget_bytes + 1, reserve=1, optimizer=optimizer, max_cost=max_cost)
     name = f"arena of {batch} images, {optimizer}"

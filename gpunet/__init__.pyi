@@ -5,6 +5,7 @@ Type checkers read this file, and gpunet/__init__.py does where a name is first 
 
 from gpunet.description.description import Description as Description
 from gpunet.description.description import describe as describe
+from gpunet.devices.outside import add_op as add_op
 from gpunet.errors import BudgetError as BudgetError
 from gpunet.errors import ConfigError as ConfigError
 from gpunet.errors import DataError as DataError
@@ -18,11 +19,15 @@ from gpunet.layers.average_pool import GlobalAvgPool as GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm as BatchNorm
 from gpunet.layers.conv import Conv as Conv
 from gpunet.layers.dropout import Dropout as Dropout
+from gpunet.layers.elementwise import Elementwise as Elementwise
 from gpunet.layers.fc import FC as FC
 from gpunet.layers.hinge import Hinge as Hinge
 from gpunet.layers.l2_pool import L2Pool as L2Pool
+from gpunet.layers.layer import Layer as Layer
+from gpunet.layers.layer import Weights as Weights
 from gpunet.layers.leaky_relu import LeakyReLU as LeakyReLU
 from gpunet.layers.local import LocallyConnected as LocallyConnected
+from gpunet.layers.loss import Loss as Loss
 from gpunet.layers.lrn import LRN as LRN
 from gpunet.layers.merge import Add as Add
 from gpunet.layers.merge import Concat as Concat
@@ -38,11 +43,21 @@ from gpunet.net.config import load as load
 from gpunet.net.net import Net as Net
 from gpunet.net.net import Node as Node
 from gpunet.optimize.learning import Learning as Learning
+from gpunet.optimize.optimizers import SGD as SGD
+from gpunet.optimize.optimizers import Adagrad as Adagrad
+from gpunet.optimize.optimizers import Adam as Adam
+from gpunet.optimize.optimizers import AdamW as AdamW
+from gpunet.optimize.optimizers import Momentum as Momentum
+from gpunet.optimize.optimizers import Nesterov as Nesterov
+from gpunet.optimize.optimizers import RMSprop as RMSprop
 from gpunet.planning.fitter import Fit as Fit
 from gpunet.planning.fitter import fit as fit
 from gpunet.planning.planner import plan as plan
 from gpunet.program.tensor import Kind as Kind
 from gpunet.program.volume import Volume as Volume
+from gpunet.train.history import History as History
+from gpunet.train.metrics import EpochMetrics as EpochMetrics
+from gpunet.train.trainer import Progress as Progress
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck
 from gpunet.use.im2col import im2col as im2col

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import gpunet
 from gpunet.cli.app import app
+from gpunet.devices.outside import outside_ops, remove_op
 from gpunet.net.config import load_config
 from gpunet.system.resources import config_names
 
@@ -62,6 +64,14 @@ def run_console(content: str) -> None:
     assert result.exit_code == 0, result.output
     pattern = re.escape(shown.strip()).replace(re.escape("..."), "(?s:.*)")
     assert re.fullmatch(pattern, result.output.strip()), result.output
+
+
+@pytest.fixture(autouse=True)
+def no_ops_from_outside() -> Iterator[None]:
+    """What examples add is known to them alone."""
+    yield
+    for op in list(outside_ops("cpu")):
+        remove_op(op)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -16,13 +16,13 @@ import gpunet
 from gpunet import FC, BatchNorm, ConfigError, Conv, Dropout, GpunetError, Learning, Model, Net, PlanError, ReLU, Volume
 from gpunet.cli.app import app
 from gpunet.data.picture import parse_size
-from gpunet.given import as_float, integer, names, number, told
 from gpunet.memory.arena import Buffer, place
 from gpunet.memory.size import parse_bytes
 from gpunet.optimize.optimizers import Momentum
 from gpunet.optimize.schedules import Cosine, Plateau, Step
 from gpunet.optimize.span import parse_span
 from gpunet.train.trainer import Trainer
+from gpunet.values.given import as_float, integer, names, number, told
 from tests.runs import NET, images, planned
 
 LAYERS = (Conv(4), ReLU(), FC(10))

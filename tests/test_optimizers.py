@@ -1,6 +1,7 @@
 """Optimizers in plans and in models: their caches, their settings, the number of the step."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import gpunet
 from gpunet import ConfigError, Kind, Model
 from gpunet.net.config import SETTINGS, TrainConfig
-from gpunet.optimize.optimizers import LIMITS, OPTIMIZERS, Adam, AdamW, Optimizer, optimizer
+from gpunet.optimize.optimizers import LIMITS, OPTIMIZERS, Adam, AdamW, Optimizer, OptimizerName, optimizer
 from gpunet.program.program import Now
 from tests.conftest import make_device
 from tests.nets import small
@@ -39,6 +40,20 @@ def test_every_optimizer_is_found_by_its_name():
     assert optimizer("adam", beta1=0.5, eps=None) == Adam(beta1=0.5)
     rule = AdamW(beta2=0.5)
     assert optimizer(rule) is rule
+
+
+@EVERY
+def test_the_name_of_its_class_is_an_optimizers_name_too(name):
+    kind = OPTIMIZERS[name]
+    assert optimizer(kind.__name__) == optimizer(name.upper()) == kind() and getattr(gpunet, kind.__name__) is kind
+    assert {name, kind.__name__} <= set(get_args(OptimizerName))
+    plan = gpunet.plan(small(), batch=2, optimizer=kind.__name__, device="cpu")
+    assert plan.optimizer == name
+
+
+def test_the_class_in_place_of_a_value_is_answered():
+    with pytest.raises(ConfigError, match=r"an optimizer is a name or a value, like 'adam' or Adam\(\); got the class"):
+        gpunet.plan(small(), optimizer=gpunet.Adam)
 
 
 def test_defaults_are_those_of_pytorch():

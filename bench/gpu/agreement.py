@@ -10,6 +10,7 @@ from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config
+from gpunet.program.program import Dtype
 from gpunet.train.trainer import Progress, Trainer, Watcher
 
 from .setting import Setting
@@ -20,7 +21,7 @@ SECONDS = 90
 NEEDS = ("cupy",)
 
 CONFIG = "vgg_digits"
-BOUNDS: dict[str, tuple[float, int | None]] = {"float64": (1e-9, None), "float32": (1e-3, 5)}
+BOUNDS: dict[Dtype, tuple[float, int | None]] = {"float64": (1e-9, None), "float32": (1e-3, 5)}
 """By dtype: largest difference of the curve of losses, as a part of it, and over how many steps (None: the epoch).
 
 Rounding differs and training makes differences grow. Two CPU runs that differ only in where the im2col matrix is cut
@@ -67,7 +68,7 @@ def run(
     )
 
 
-def compare(setting: Setting, config: Config, data: Dataset, dtype: str) -> None:
+def compare(setting: Setting, config: Config, data: Dataset, dtype: Dtype) -> None:
     """The curve of losses over an epoch, beside the CPU's."""
     found, _ = train(config, data, setting.device, dtype)
     cpu = open_device("cpu")
@@ -85,7 +86,7 @@ def compare(setting: Setting, config: Config, data: Dataset, dtype: str) -> None
     )
 
 
-def train(config: Config, data: Dataset, device: Device, dtype: str) -> tuple[list[float], list[np.ndarray]]:
+def train(config: Config, data: Dataset, device: Device, dtype: Dtype) -> tuple[list[float], list[np.ndarray]]:
     """(mean loss so far after each step, the weights afterwards) of an epoch with the config's settings."""
     watcher = Losses()
     with _model(config, device, dtype) as model:
@@ -109,7 +110,7 @@ def measure_accuracy(setting: Setting, config: Config, data: Dataset) -> dict[st
     }
 
 
-def _model(config: Config, device: Device, dtype: str = "float32") -> Model:
+def _model(config: Config, device: Device, dtype: Dtype = "float32") -> Model:
     settings = config.train
     return Model(
         config.net,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
+from gpunet.program.program import DeviceName
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def doctor(
     device: Annotated[
-        str, typer.Option(parser=options.gpu_name, metavar="DEVICE", help="The GPU to look at: cuda, cuda:1, ...")
+        DeviceName, typer.Option(parser=options.gpu_name, metavar="DEVICE", help="The GPU: cuda, cuda:1, ...")
     ] = "cuda",
     json: options.Json = False,
 ) -> None:

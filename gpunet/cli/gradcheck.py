@@ -10,7 +10,7 @@ from gpunet.cli import options
 def gradcheck(
     net: options.Net,
     device: options.DeviceOrAuto = options.AUTO,
-    batch: Annotated[int, typer.Option(help="Images of the batch that the loss is of.")] = 3,
+    batch: Annotated[int, typer.Option("--batch", "--batch-size", help="Images of the batch that the loss is of.")] = 3,
     samples: Annotated[int, typer.Option(help="Values of each parameter, and of the images, to compare.")] = 20,
     seed: Annotated[int, typer.Option(help="Of images, labels, weights, dropout and what is compared.")] = 0,
     width: options.Width = None,

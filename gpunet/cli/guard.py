@@ -71,6 +71,22 @@ def guarded() -> Iterator[None]:
     except MemoryError:
         complain("this machine has not enough memory for that; use a smaller batch")
         sys.exit(MISTAKE)
+    except Exception as error:
+        if (words := _spelt_elsewhere(error)) is None:
+            raise
+        complain(words)
+        sys.exit(MISTAKE)
+
+
+def _spelt_elsewhere(error: Exception) -> str | None:
+    """What to say of an option that other programs have, where that is the error; typer keeps its class to itself."""
+    if type(error).__name__ != "NoSuchOption":
+        return None
+    from gpunet.cli.spelling import answer
+
+    found: Any = error
+    options = [name for option in found.ctx.command.params for name in option.opts] if found.ctx else []
+    return answer(found.option_name, options)
 
 
 def complain(message: str) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
-from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.optimize.optimizers import OPTIMIZERS, optimizer_name
+from gpunet.program.program import AnyDevice, DeviceName
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config, TrainConfig
@@ -30,18 +31,18 @@ class Dtype(StrEnum):
     float64 = "float64"
 
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 """The GPU if there is one, else the CPU."""
 
 
-def _device(text: str) -> str:
+def _device(text: str) -> DeviceName:
     """The name of a device. Raises ConfigError for one that there is not."""
     from gpunet.devices import device_name
 
     return device_name(text)
 
 
-def gpu_name(text: str) -> str:
+def gpu_name(text: str) -> DeviceName:
     """The name of a GPU. Raises ConfigError for any other device."""
     name = _device(text)
     if name == "cpu":
@@ -49,8 +50,8 @@ def gpu_name(text: str) -> str:
     return name
 
 
-def _device_or_auto(text: str) -> str:
-    return text if text == AUTO else _device(text)
+def _device_or_auto(text: str) -> AnyDevice:
+    return AUTO if text == AUTO else _device(text)
 
 
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
@@ -96,7 +97,12 @@ Shift = Annotated[
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(help="Images of one step; default: what the net's config says, else 64.", show_default=False),
+    typer.Option(
+        "--batch",
+        "--batch-size",
+        help="Images of one step; default: what the net's config says, else 64.",
+        show_default=False,
+    ),
 ]
 Optimizer = Annotated[
     str | None,
@@ -121,7 +127,7 @@ ClipNorm = Annotated[
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
 Device = Annotated[
-    str,
+    DeviceName,
     typer.Option(
         parser=_device,
         metavar="DEVICE",
@@ -228,7 +234,7 @@ Data = Annotated[
     ),
 ]
 DeviceOrAuto = Annotated[
-    str,
+    AnyDevice,
     typer.Option(
         "--device",
         parser=_device_or_auto,
@@ -276,6 +282,8 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
     `given`  values by the field of TrainConfig; None, or no names at all, where nothing was given
     """
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    if said.get("optimizer") is not None:
+        said["optimizer"] = optimizer_name(said["optimizer"])
     told, data = config.train, given.get("data")
     if data not in (None, told.data) and not Path(data).is_dir():
         told = replace(told, size=None, skip_broken=False)  # which are of pictures in folders

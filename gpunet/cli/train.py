@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.model.model import Model
     from gpunet.net.config import Config, TrainConfig
+    from gpunet.program.program import AnyDevice
     from gpunet.train.board import Board
     from gpunet.train.folder import RunFolder
     from gpunet.train.trainer import Trainer
@@ -57,7 +58,8 @@ def train(
         bool, typer.Option("--unfreeze", help="Let all layers learn, whatever the config says.")
     ] = False,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start; the schedule changes it.", show_default=False)
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="At the start; the schedule changes it.", show_default=False),
     ] = None,
     clip_norm: options.ClipNorm = None,
     schedule: Annotated[
@@ -185,7 +187,7 @@ def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
     return told.changed(data=anywhere(told.data), weights=told.weights and str(Path(told.weights).absolute()))
 
 
-def _device_of(run: Path) -> str:
+def _device_of(run: Path) -> "AnyDevice":
     """The device that a run was on, as its plan says."""
     from gpunet.devices import device_name
     from gpunet.system.files import read_regular

@@ -11,9 +11,9 @@ from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
 from gpunet.optimize.learning import Learning, learning
-from gpunet.optimize.optimizers import Optimizer, cache_tensors
+from gpunet.optimize.optimizers import Optimizer, OptimizerName, cache_tensors
 from gpunet.program.builder import Builder, Emitter, Target
-from gpunet.program.program import Attribute, Mode, Parameter, Program, RunTime, Seen
+from gpunet.program.program import Attribute, Dtype, Mode, Parameter, Program, RunTime, Seen
 from gpunet.program.tensor import Kind, Tensor
 
 BLOCK_VALUES = 16384
@@ -38,8 +38,8 @@ def lower(
     *,
     batch: int,
     mode: Mode,
-    dtype: str,
-    optimizer: str | Optimizer | Learning,
+    dtype: Dtype,
+    optimizer: OptimizerName | Optimizer | Learning,
     target: Target,
     scratch_limit_bytes: int,
     accumulates: bool = False,

@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from math import prod
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.values.given import told
 
 Rewrite = Callable[[Program], Program]
 

@@ -7,10 +7,11 @@ from gpunet.description.facts import LayerFacts, layer_facts
 from gpunet.description.hints import Hint, hints
 from gpunet.net.net import Net
 from gpunet.planning.planner import check_net
+from gpunet.values.shown import Shown
 
 
-@dataclass(frozen=True)
-class Description:
+@dataclass(frozen=True, repr=False)
+class Description(Shown):
     """What there is to say of a net.
 
     `layers`  in order; `blocks` its N, M and K; `hints` of the notes' rules of thumb

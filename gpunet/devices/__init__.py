@@ -8,6 +8,7 @@ from gpunet.devices.name import full_name, kinds, split_name
 # Now, so that the module is no longer set as `target` of this package once the function has that name.
 from gpunet.devices.target import DeviceTarget
 from gpunet.errors import ConfigError
+from gpunet.program.program import DeviceName
 
 if TYPE_CHECKING:
     from gpunet.devices.device import Device
@@ -18,7 +19,7 @@ def device_names() -> list[str]:
     return list(kinds())
 
 
-def device_name(name: str) -> str:
+def device_name(name: str) -> DeviceName:
     """The one name that a device has in plans and tables: "cuda" for "cuda:0". Raises ConfigError for no device."""
     return full_name(*split_name(name))
 

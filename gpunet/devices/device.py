@@ -1,13 +1,17 @@
 """What a device must offer: an arena to place tensors in, the ops by name, a way in and out for host arrays."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+
+from gpunet.devices.outside import outside_ops
+from gpunet.program.program import DeviceName
 
 Array = Any
 """What ops compute on: numpy.ndarray on the CPU, DeviceArray on CUDA; .shape, .dtype and .size as NumPy's."""
@@ -37,7 +41,7 @@ class Arena(ABC):
 class Device(ABC):
     """Runs ops inside an arena. Ops of one device are called in order; `read` waits for those before it."""
 
-    name: str  # as people say it: cpu, cuda, cuda:1
+    name: DeviceName  # as people say it: cpu, cuda, cuda:1
 
     @property
     @abstractmethod
@@ -101,11 +105,17 @@ class Device(ABC):
         return {}
 
 
-def collect_ops(package: ModuleType, without: Iterable[str] = ("device", "target")) -> dict[str, Callable[..., None]]:
-    """The functions that a device's modules name in `__all__`, by name: a new op file needs no registry."""
+def collect_ops(
+    package: ModuleType, without: Iterable[str] = ("device", "target")
+) -> MutableMapping[str, Callable[..., None]]:
+    """The functions that a device's modules name in `__all__`, by name: a new op file needs no registry.
+
+    Behind them those that were added from outside.
+    """
     ops: dict[str, Callable[..., None]] = {}
     for module in iter_modules(package.__path__):
         if module.name not in without:
             loaded = import_module(f"{package.__name__}.{module.name}")
             ops.update({name: getattr(loaded, name) for name in loaded.__all__})
-    return ops
+    device = package.__name__.rpartition(".")[2]
+    return ChainMap(ops, cast(dict[str, Callable[..., None]], outside_ops(device)))

@@ -4,9 +4,11 @@ import re
 from functools import cache
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import cast
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
+from gpunet.program.program import DeviceName
+from gpunet.values.given import told
 
 NUMBERED = ("cuda",)
 """The kinds of which a machine may have several."""
@@ -32,9 +34,9 @@ def split_name(name: str) -> tuple[str, int]:
     return match["kind"], int((match["number"] or ":0")[1:])
 
 
-def full_name(kind: str, number: int) -> str:
+def full_name(kind: str, number: int) -> DeviceName:
     """As people say it, and always the same: "cuda" for the first."""
-    return f"{kind}:{number}" if number else kind
+    return cast(DeviceName, f"{kind}:{number}" if number else kind)
 
 
 def kind_of(name: str) -> str:

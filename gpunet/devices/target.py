@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gpunet.program.program import DeviceName
+
 MIB = 2**20
 
 
@@ -41,7 +43,7 @@ class DeviceTarget(ABC):
 
     @property
     @abstractmethod
-    def name(self) -> str:
+    def name(self) -> DeviceName:
         """As people say it: cpu, cuda, cuda:1."""
 
     def reserve(self) -> Reserve:

@@ -5,13 +5,13 @@ from math import prod
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
 from gpunet.layers.bias import BLOCK_ROWS
 from gpunet.layers.layer import Layer, Weights, require_number
 from gpunet.program.builder import Emitter
 from gpunet.program.program import RunTime
 from gpunet.program.tensor import Kind, Tensor
 from gpunet.program.volume import Volume
+from gpunet.values.given import told
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
 from gpunet.layers.layer import require_number
 from gpunet.layers.loss import Loss, LossTensors, emit_mean, losses_and_hits
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute, RunTime
 from gpunet.program.tensor import Tensor
+from gpunet.values.given import told
 
 
 @dataclass(frozen=True)

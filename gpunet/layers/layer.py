@@ -10,11 +10,11 @@ from math import inf, isfinite
 from typing import Any, ClassVar
 
 from gpunet.errors import ConfigError
-from gpunet.given import MOST_SIZE, as_float, told
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
 from gpunet.program.volume import FIT_POLICIES, Volume
+from gpunet.values.given import MOST_SIZE, as_float, told
 
 
 @dataclass(frozen=True, slots=True)

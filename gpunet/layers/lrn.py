@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
 from gpunet.layers.layer import Layer, require_int, require_number
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
 from gpunet.program.program import Attribute
 from gpunet.program.tensor import Tensor
 from gpunet.program.volume import Volume
+from gpunet.values.given import told
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """A plan: every tensor of a program at its offset in one arena, and what that costs by kind, by layer and by step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 from gpunet.memory.arena import Buffer, Placement, place
 from gpunet.memory.validate import validate
-from gpunet.program.program import Program
+from gpunet.program.program import DeviceName, Dtype, Mode, Program
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.values.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class PlannedTensor:
         return self.tensor.nbytes
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """Where everything lies. `gpunet.plan` makes one; a Model runs inside it. All sizes and offsets are bytes.
 
     `target`             what it was made for, a gpunet.devices.target.DeviceTarget
@@ -50,6 +51,7 @@ class Plan:
     `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
     `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
     `frozen`             names of the layers whose parameters a step leaves as they are
+    `of, learning`       the net that was planned, and how it learns, a gpunet.Learning, for whoever asks
     `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
     """
 
@@ -65,11 +67,14 @@ class Plan:
     extra_flops_fraction: float = 0.0
     reserve_source: str = "stated, not measured"
     frozen: tuple[str, ...] = ()
+    of: Any = field(default=None, compare=False)
+    learning: Any = field(default=None, compare=False)
 
     @property
-    def device(self) -> str:
+    def device(self) -> DeviceName:
         """The name of the device."""
-        return str(self.target.name)
+        name: DeviceName = self.target.name
+        return name
 
     @property
     def card(self) -> str:
@@ -82,7 +87,7 @@ class Plan:
         return ".".join(map(str, self.target.compute_capability or ()))
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Mode:
         return self.program.mode
 
     @property
@@ -90,7 +95,7 @@ class Plan:
         return self.program.batch
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> Dtype:
         return self.program.dtype
 
     @property

@@ -3,7 +3,7 @@
 import re
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
+from gpunet.values.given import told
 
 UNITS = {
     "": 1,

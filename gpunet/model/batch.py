@@ -19,7 +19,9 @@ def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.nda
     volume = net.image if images.dtype == np.uint8 else net.input
     if images.ndim != 4 or images.shape[1:] != volume.shape:
         wanted = f"(n, {', '.join(map(str, volume.shape))})"
-        raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}")
+        H, W, D = volume.shape
+        hint = "; the depth comes last: images.transpose(0, 2, 3, 1)" if images.shape[1:] == (D, H, W) else ""
+        raise ShapeError(f"{net.name} takes images of shape {wanted}; got {images.shape}{hint}")
     if not 1 <= len(images) <= batch:
         raise ShapeError(f"got {len(images)} images; this model was planned for 1 to {batch} at a time")
     if images.dtype == np.uint8:
@@ -46,7 +48,8 @@ def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
     """The labels as an array (n,) of integers from 0 to classes - 1. Raises ShapeError or DataError."""
     labels = np.asarray(labels)
     if labels.shape != (n,):
-        raise ShapeError(f"{n} images need labels of shape ({n},); got {labels.shape}")
+        hint = "; of one-hot labels give labels.argmax(axis=1)" if labels.shape == (n, classes) else ""
+        raise ShapeError(f"{n} images need labels of shape ({n},); got {labels.shape}{hint}")
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers; got {labels.dtype}")
     if labels.min() < 0 or labels.max() >= classes:

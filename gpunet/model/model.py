@@ -11,35 +11,38 @@ import numpy as np
 from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError
-from gpunet.given import integer, number, told
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
 from gpunet.model.batch import check_enough, check_images, check_labels
 from gpunet.model.bound import BoundProgram
+from gpunet.model.handy import Handy
 from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.model.whole import Whole, alone
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
-from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
+from gpunet.optimize.rate import Rate, RateFunction
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import fit
-from gpunet.planning.planner import WAYS, check_net
+from gpunet.planning.planner import WAYS, Way, check_net
 from gpunet.planning.planner import plan as make_plan
-from gpunet.program.program import Mode, Now, Op, Phase
+from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
 from gpunet.program.tensor import Tensor
+from gpunet.values.given import integer, told
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
 
 
-class Model:
+class Model(Handy):
     """A net that runs on a device inside the arena that its plan laid out.
 
     `batch`   the most images of one step; fewer run in the same arena
     `device`  "cpu", "cuda", "cuda:1" (the second GPU), "auto" (cuda where there is one, else cpu), or an open Device
     `optimizer`  a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
+    `learning_rate`  of a step: a number, or a function of how many steps were taken before it
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
@@ -58,18 +61,18 @@ class Model:
         self,
         net: Net,
         batch: int = 64,
-        device: str | Device = "auto",
+        device: AnyDevice | Device = "auto",
         *,
-        optimizer: str | Optimizer | Learning = "momentum",
+        optimizer: OptimizerName | Optimizer | Learning = "momentum",
         mode: Mode = "train",
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
         seed: int = 0,
-        learning_rate: float = 0.01,
+        learning_rate: float | RateFunction = 0.01,
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
         without: Collection[str] = (),
         max_cost: float = MAX_COST,
-        ways: Collection[str] = WAYS,
+        ways: Collection[Way] = WAYS,
         plan: Plan | None = None,
         debug: bool = False,
         graph: bool = True,
@@ -135,12 +138,15 @@ class Model:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step; may be set before any. Raises ConfigError for what is no finite number of at least 0."""
-        return self._learning_rate
+        """Of the next step; may be set before any, also to a function of how many steps were taken.
+
+        Raises ConfigError for what is no finite number of at least 0.
+        """
+        return self.rate.at(self.steps)
 
     @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        self._learning_rate: float = number("the learning rate", rate, least=0)
+    def learning_rate(self, rate: float | RateFunction) -> None:
+        self.rate = Rate(rate)
 
     @property
     def steps(self) -> int:
@@ -200,7 +206,7 @@ class Model:
             self._ahead = None
 
     @alone
-    def forward(self, images: np.ndarray) -> np.ndarray:
+    def _forward(self, images: np.ndarray) -> np.ndarray:
         """The scores (n, classes) of n <= batch images."""
         n = self._feed(images)
         self._run(n, images, ("forward",), training=False)
@@ -224,8 +230,8 @@ class Model:
                     yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))
 
     @alone
-    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
-        """(mean loss, number of images whose label has the highest score), in the same arena, nothing learnt."""
+    def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
+        """(mean loss, number of images whose label has the highest score) of n <= batch images, nothing learnt."""
         n = self._feed_both(images, labels)
         self._run(n, images, ("forward", "loss"), training=False)
         return self._read_loss(), self.correct
@@ -383,7 +389,7 @@ class Model:
         return float(self.device.read(self._bound.view(tensor))[0])
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str) -> DeviceName:
     """ "auto" becomes cuda where a GPU can be opened, else cpu; other names must be known."""
     if name != "auto":
         return device_name(name)

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.given import integer, told
 from gpunet.memory.plan import Plan
 from gpunet.model.bound import BoundProgram
 from gpunet.model.whole import Whole
 from gpunet.program.tensor import Tensor
+from gpunet.values.given import integer, told
 
 
 class Parameters(Mapping[str, np.ndarray]):

@@ -7,7 +7,6 @@ from math import lcm, prod
 from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.given import as_float, number, told
 from gpunet.layers.layer import Layer, Weights
 from gpunet.layers.loss import Loss
 from gpunet.layers.softmax import SoftmaxCrossEntropy
@@ -15,6 +14,7 @@ from gpunet.net.augment import Augment
 from gpunet.net.convert import as_conv, as_fc
 from gpunet.net.graph import INPUT, check_graph
 from gpunet.program.volume import FIT_POLICIES, FitPolicy, Volume
+from gpunet.values.given import as_float, number, told
 
 SOFTMAX = SoftmaxCrossEntropy()
 """The loss of a net that does not say."""

@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError
-from gpunet.given import as_float, names, told
-from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.optimize.optimizers import optimizer as find_optimizer
+from gpunet.values.given import as_float, names, told
 
 Decay = Literal["all", "weights"]
 """Which parameters weight decay pulls at."""
@@ -47,7 +47,7 @@ class Learning:
 
     def __init__(
         self,
-        optimizer: str | Optimizer = "momentum",
+        optimizer: OptimizerName | Optimizer = "momentum",
         *,
         freeze: str | Iterable[str] = (),
         rate_factors: Mapping[str, float] | Iterable[tuple[str, float]] = (),
@@ -85,7 +85,7 @@ class Learning:
         return found
 
 
-def learning(what: "str | Optimizer | Learning") -> Learning:
+def learning(what: "OptimizerName | Optimizer | Learning") -> Learning:
     """A Learning as it is; of an optimizer, or the name of one, a Learning with nothing else to it."""
     return what if isinstance(what, Learning) else Learning(what)
 

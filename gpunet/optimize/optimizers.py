@@ -8,13 +8,19 @@ gpunet/devices/cpu/update.py.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf, sqrt
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from gpunet.errors import ConfigError
-from gpunet.given import as_float, told
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute, Changing, Now, Op
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.values.given import as_float, told
+
+OptimizerName = Literal[
+    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw",
+    "SGD", "Momentum", "Nesterov", "Adagrad", "RMSprop", "Adam", "AdamW",
+]  # fmt: skip
+"""What an optimizer may be called: by its name, or by that of its class."""
 
 LIMITS: dict[str, tuple[float, float]] = {"weight_decay": (0, inf), "eps": (1e-30, inf)}
 """Where settings lie, the upper end not included; others from 0 to below 1.
@@ -24,7 +30,7 @@ An eps that a float32 rounds to 0 would divide 0 by 0 wherever a gradient is 0.
 
 
 @dataclass(frozen=True)
-class Rate(Changing):
+class UpdateRate(Changing):
     """The learning rate times `factor`, over 1 - beta**step: what makes up for a mean that begins at zero."""
 
     factor: float = 1.0
@@ -103,7 +109,7 @@ class Optimizer:
 
     def changing(self, factor: float) -> dict[str, Changing]:
         """What its op reads of the numbers that change from step to step, by the name of the attribute."""
-        return {"rate": Rate(factor)}
+        return {"rate": UpdateRate(factor)}
 
     def constants(self) -> dict[str, float]:
         """The numbers that its op takes beside them."""
@@ -179,7 +185,7 @@ class Adam(Optimizer):
     caches: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def changing(self, factor: float) -> dict[str, Changing]:
-        return {"rate": Rate(factor, self.beta1), "root": Root(self.beta2)}
+        return {"rate": UpdateRate(factor, self.beta1), "root": Root(self.beta2)}
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ class AdamW(Optimizer):
 
     def changing(self, factor: float) -> dict[str, Changing]:
         keep = Keep(factor, self.weight_decay)
-        return {"rate": Rate(factor, self.beta1), "root": Root(self.beta2), "keep": keep}
+        return {"rate": UpdateRate(factor, self.beta1), "root": Root(self.beta2), "keep": keep}
 
     def constants(self) -> dict[str, float]:
         return {name: number for name, number in super().constants().items() if name != "weight_decay"}
@@ -214,7 +220,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in Optimizer.
 
 def rate_factor(update: Op, changing: Sequence[Changing]) -> float:
     """What the learning rate of an update is multiplied by, `changing` being those of the program."""
-    return cast(Rate, _number_of(update, "rate", changing)).factor
+    return cast(UpdateRate, _number_of(update, "rate", changing)).factor
 
 
 def _number_of(update: Op, attribute: str, changing: Sequence[Changing]) -> Changing:
@@ -224,16 +230,26 @@ def _number_of(update: Op, attribute: str, changing: Sequence[Changing]) -> Chan
 def optimizer(what: str | Optimizer, **settings: float | None) -> Optimizer:
     """The optimizer called `what` with these settings; one that is None is left as it is. An Optimizer is returned.
 
-    Raises ConfigError for a name there is not, for a setting that this optimizer does not have or is out of range.
+    "Adam" is adam. Raises ConfigError for a name there is not, for a setting that this optimizer does not have or is
+    out of range.
     """
     if isinstance(what, Optimizer):
         return what
-    if not isinstance(what, str) or what not in OPTIMIZERS:
+    name = optimizer_name(what)
+    if name not in OPTIMIZERS:
         raise ConfigError(f"there is no optimizer {told(what)}; there are {', '.join(OPTIMIZERS)}")
-    said = {name: value for name, value in settings.items() if value is not None}
-    for wrong in strangers(what, said).values():
+    said = {setting: value for setting, value in settings.items() if value is not None}
+    for wrong in strangers(name, said).values():
         raise ConfigError(wrong)
-    return OPTIMIZERS[what](**said)
+    return OPTIMIZERS[name](**said)
+
+
+def optimizer_name(what: object) -> str:
+    """The name of an optimizer as this package writes it, where it is one in other letters; anything else as text."""
+    if isinstance(what, type) and issubclass(what, Optimizer):
+        raise ConfigError(f"an optimizer is a name or a value, like {what.name!r} or {what.__name__}(); got the class")
+    lower = str(what).lower()
+    return lower if lower in OPTIMIZERS else str(what)
 
 
 def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from math import cos, pi
 from typing import ClassVar, Literal, get_args
 
 from gpunet.errors import ConfigError
-from gpunet.given import as_float, integer, told
+from gpunet.values.given import as_float, integer, told
 
 Metric = Literal["val_loss", "val_accuracy", "train_loss", "test_loss", "test_accuracy"]
 """What a plateau may be seen in; those of the test alone where there are no images to validate with."""
@@ -127,6 +127,9 @@ class Plateau(Schedule):
             return value > best * (1 + THRESHOLD)
         return value < best * (1 - THRESHOLD)
 
+
+ScheduleName = Literal["constant", "step", "exponential", "cosine", "plateau"]
+"""A schedule whose settings are those it has by itself."""
 
 SCHEDULES: dict[str, type[Schedule]] = {kind.name: kind for kind in Schedule.__subclasses__()}
 """Every schedule of this file by its name."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gpunet.errors import ConfigError
-from gpunet.given import told
+from gpunet.values.given import told
 
 UNITS = ("steps", "epochs", "minutes")
 

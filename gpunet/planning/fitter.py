@@ -11,12 +11,16 @@ from gpunet.errors import BudgetError, ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net, least_images
-from gpunet.optimize.learning import learning
+from gpunet.optimize.learning import Learning, learning
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.planner import MAX_BATCH, WAYS, check_net, check_rounds, plan, plan_within
+from gpunet.planning.choose import MAX_COST
+from gpunet.planning.planner import MAX_BATCH, WAYS, Way, check_net, check_rounds, plan, plan_within
 from gpunet.planning.predict import predicted_images_per_second
+from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.values.shown import Shown
 
-ALL_WAYS = (*WAYS, "micro-batches")
+ALL_WAYS: tuple[Way, ...] = (*WAYS, "micro-batches")
 
 LADDER: tuple[tuple[str, ...], ...] = ((), ("recompute",), ("recompute", "chunks"), ("micro-batches",))
 """The rungs, by what they may use beyond the free savings."""
@@ -43,9 +47,9 @@ class Rung:
     images_per_second: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The largest batch for a budget; total_bytes (arena and reserve) with it, and with one image more.
+@dataclass(frozen=True, slots=True, repr=False)
+class Fit(Shown):
+    """The largest batch of the net of that name; total_bytes (arena and reserve) with it, and with one image more.
 
     `card`  the name of the card or GPU that it is for; "" where none was named and there is none
     """
@@ -56,10 +60,11 @@ class Fit:
     next_total_bytes: int
     extra_flops_fraction: float = 0.0
     card: str = ""
+    net: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+@dataclass(frozen=True, slots=True, repr=False)
+class Survey(Shown):
     """What a budget holds: `chosen`, the rung of the ways that were allowed, and the whole ladder with it."""
 
     budget_bytes: int
@@ -68,21 +73,51 @@ class Survey:
     target: DeviceTarget
 
 
-def fit(net: Net, budget: str | int | None = None, *, gpu: str | None = None, **options: Any) -> Fit:
-    """The largest batch of `net` that fits the budget, or the card `gpu`; options are those of `gpunet.plan`.
+def fit(
+    net: Net,
+    budget: str | int | None = None,
+    *,
+    gpu: str | None = None,
+    optimizer: OptimizerName | Optimizer | Learning = "momentum",
+    mode: Mode = "train",
+    dtype: Dtype = "float32",
+    device: DeviceName | DeviceTarget = "cuda",
+    scratch_limit: str | int | None = None,
+    reserve: str | int | None = None,
+    without: Collection[str] = (),
+    max_cost: float = MAX_COST,
+    ways: Collection[Way] = WAYS,
+) -> Fit:
+    """The largest batch of `net` that fits the budget, or the card `gpu`; the options are those of `gpunet.plan`.
 
     Where neither is given: all that this machine's GPU has, else an RTX 3060. Raises BudgetError where not even one
     image fits, with the budget that would hold it.
     """
-    where, budget_bytes = aim(options.pop("device", "cuda"), budget, gpu, assume=True)
+    where, budget_bytes = aim(device, budget, gpu, assume=True)
     if budget_bytes is None:
         raise ConfigError(f"{where.name} has no memory of its own: give a budget, like 6GiB")
-    options["device"] = where
+    options: dict[str, Any] = dict(
+        optimizer=optimizer,
+        mode=mode,
+        dtype=dtype,
+        device=where,
+        scratch_limit=scratch_limit,
+        reserve=reserve,
+        without=without,
+        max_cost=max_cost,
+        ways=ways,
+    )
     found = largest(net, budget_bytes, options)
     if found.total_bytes is None:
         raise too_small(net, budget_bytes, **options)
     return Fit(
-        budget_bytes, found.batch, found.total_bytes, found.next_total_bytes, found.extra_flops_fraction, where.card
+        budget_bytes,
+        found.batch,
+        found.total_bytes,
+        found.next_total_bytes,
+        found.extra_flops_fraction,
+        where.card,
+        net.name,
     )
 
 

@@ -8,23 +8,27 @@ from typing import Literal
 from gpunet.compile.lower import lower
 from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
+from gpunet.devices.outside import why_not
 from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
-from gpunet.given import as_float, integer, names, told
+from gpunet.layers.loss import LOSS, loss_of
 from gpunet.memory.arena import Placement, place
 from gpunet.memory.plan import Plan, arrange, buffers
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
-from gpunet.optimize.optimizers import Optimizer
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST, Choice, Chooser
-from gpunet.program.program import Mode, Program
+from gpunet.program.program import DeviceName, Dtype, Mode, Program
+from gpunet.values.given import as_float, integer, names, told
 
 MAX_BATCH = 2**24
 """The largest batch that is planned; beyond it a figure would be of no use to anyone."""
 
-WAYS = ("recompute", "chunks")
+Way = Literal["recompute", "chunks", "micro-batches"]
+
+WAYS: tuple[Way, ...] = ("recompute", "chunks")
 """What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
 
 Seek = Literal["fit", "nearest", "least"]
@@ -50,17 +54,17 @@ def plan(
     net: Net,
     batch: int = 64,
     *,
-    optimizer: str | Optimizer | Learning = "momentum",
+    optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
-    dtype: str = "float32",
-    device: str | DeviceTarget = "cuda",
+    dtype: Dtype = "float32",
+    device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     gpu: str | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
-    ways: Collection[str] = WAYS,
+    ways: Collection[Way] = WAYS,
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
@@ -102,16 +106,16 @@ def plan_within(
     net: Net,
     batch: int,
     *,
-    optimizer: str | Optimizer | Learning = "momentum",
+    optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
-    dtype: str = "float32",
-    device: str | DeviceTarget = "cuda",
+    dtype: Dtype = "float32",
+    device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
-    ways: Collection[str] = WAYS,
+    ways: Collection[Way] = WAYS,
     seek: Seek = "fit",
 ) -> Plan | None:
     """As `plan`; where nothing fits, None.
@@ -146,6 +150,8 @@ def plan_within(
         scratch_limit_bytes=choice.ways.scratch_limit_bytes,
         ways=choice.ways,
         extra_flops_fraction=choice.extra,
+        of=net,
+        learning=compiler.learning if mode == "train" else None,
     )
 
 
@@ -227,7 +233,7 @@ class _Compiler:
     batch: int
     learning: Learning
     mode: Mode
-    dtype: str
+    dtype: Dtype
     target: DeviceTarget
     without: tuple[str, ...]
 
@@ -292,4 +298,19 @@ class _Compiler:
             scratch_limit_bytes=scratch_limit_bytes,
             accumulates=accumulates,
         )
+        require_ops(self.net, program, self.target.name)
         return prepare(program, one_buffer, self.without)
+
+
+def require_ops(net: Net, program: Program, device: DeviceName) -> None:
+    """Raise ConfigError where a layer or a loss from outside this package emits an op that the device does not have."""
+    outside = {node.name for node in net.nodes if _is_from_outside(node.layer)}
+    if _is_from_outside(net.loss):
+        outside |= {LOSS, *(loss_of(node.name) for node in net.heads)}
+    for op in program.ops if outside else ():
+        if op.layer in outside and (wrong := why_not(op.name, device)):
+            raise ConfigError(f"{op.layer} of {net.name} cannot run on {device}: {wrong}")
+
+
+def _is_from_outside(value: object) -> bool:
+    return not type(value).__module__.startswith("gpunet.")

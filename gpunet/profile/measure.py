@@ -16,13 +16,15 @@ from gpunet.devices.cuda.meter import Nvml, by_driver
 from gpunet.devices.device import Device
 from gpunet.devices.name import kind_of, split_name
 from gpunet.errors import ConfigError, DeviceError
-from gpunet.given import told
 from gpunet.memory.plan import Plan
 from gpunet.model.model import Model, choose_device, require_fit
 from gpunet.net.net import Net
 from gpunet.planning.planner import plan as make_plan
 from gpunet.profile.memory import Memory, Meter, Peak
 from gpunet.profile.steps import OpTime, op_times, random_batch, timed_calls
+from gpunet.program.program import AnyDevice
+from gpunet.values.given import told
+from gpunet.values.shown import Shown
 
 WARM_UP = 3
 """Steps before anything is timed: they compile kernels, wake libraries up and touch every page of the arena."""
@@ -31,8 +33,8 @@ DRIVER = "the GPU's driver"
 """It tells of the GPU's memory once the GPU is open, where NVML does not."""
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
     """What a training step took.
 
     `hardware`  the CPU, or the GPU and its driver; None where that cannot be told
@@ -86,7 +88,7 @@ class Profile:
 def profile(
     net: Net,
     batch: int = 64,
-    device: str | Device = "auto",
+    device: AnyDevice | Device = "auto",
     *,
     steps: int = 20,
     graph: bool = True,
@@ -149,7 +151,7 @@ def _measure(
     return peak.bytes, median(whole), ops
 
 
-def _nvml(device: str | Device, stack: ExitStack) -> Meter | None:
+def _nvml(device: AnyDevice | Device, stack: ExitStack) -> Meter | None:
     """NVML, before a GPU is opened; None where it is not needed, or does not answer."""
     kind, number = split_name("cuda" if device == "auto" else device) if isinstance(device, str) else ("", 0)
     if kind != "cuda" or driver_version() is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from gpunet.program.program import Attribute, Changing, Mode, Op, Phase
+from gpunet.program.program import Attribute, Changing, Dtype, Mode, Op, Phase
 from gpunet.program.tensor import Kind, Tensor
 
 NUMBERS = "input.numbers"
@@ -38,7 +38,7 @@ class Builder:
     """
 
     batch: int
-    dtype: str
+    dtype: Dtype
     mode: Mode
     target: Target
     scratch_limit_bytes: int

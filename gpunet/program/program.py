@@ -11,6 +11,17 @@ from gpunet.program.tensor import Tensor
 
 Phase = Literal["forward", "loss", "backward", "update"]
 Mode = Literal["train", "infer"]
+Dtype = Literal["float32", "float64"]
+"""Of images, activations and parameters."""
+
+DeviceName = Literal[
+    "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7", "cuda:8",
+    "cuda:9", "cuda:10", "cuda:11", "cuda:12", "cuda:13", "cuda:14", "cuda:15",
+]  # fmt: skip
+"""What there are to plan for, and to run on; more GPUs than that are as good, but no type checker knows them."""
+
+AnyDevice = Literal[DeviceName, "auto"]
+"""Where to run; auto: on the GPU if there is one, else on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +177,7 @@ class Program:
 
     mode: Mode
     batch: int
-    dtype: str
+    dtype: Dtype
     ops: tuple[Op, ...]
     parameters: tuple[Parameter, ...]
     image_bytes: Tensor

@@ -6,8 +6,8 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.given import told
 from gpunet.program.field import Window
+from gpunet.values.given import told
 
 FitPolicy = Literal["error", "pad", "crop"]
 FIT_POLICIES: tuple[str, ...] = get_args(FitPolicy)

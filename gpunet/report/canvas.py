@@ -61,10 +61,15 @@ def check_plot(path: Path, option: str = "--plot") -> None:
     if path.suffix.lower() != ".png":
         raise ConfigError(f"a plot is a .png file; got {str(path)!r}")
     check_place(path)
+    require_matplotlib(option)
+
+
+def require_matplotlib(what: str) -> None:
+    """Raise ConfigError where matplotlib, which `what` needs, is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise ConfigError(f"{option} needs matplotlib, which is not installed: {INSTALL}") from None
+        raise ConfigError(f"{what} needs matplotlib, which is not installed: {INSTALL}") from None
 
 
 @contextmanager
@@ -86,9 +91,10 @@ def drawing() -> Iterator[None]:
 def new_figure(width: int, height: int) -> "Figure":
     """An empty white picture of so many pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    from gpunet.report.picture import Picture
+
+    figure = Picture(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -98,14 +104,21 @@ def save(figure: "Figure", path: Path) -> None:
 
     Says in a line on standard error which letters no font has.
     """
-    buffer = BytesIO()
     with drawing():
-        figure.savefig(buffer, format="png", dpi=DPI)
+        octets = as_png(figure)
         missing = _missing(figure)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, octets)
     if missing:
         words = f"{path} has boxes in place of letters that no installed font has: {shortened(missing, 20)}"
         print(f"{words}; install one that does, such as Noto Sans CJK", file=sys.stderr)
+
+
+@drawing()
+def as_png(figure: "Figure") -> bytes:
+    """A picture as the bytes of a PNG."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
 
 
 def _missing(figure: "Figure") -> str:

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
@@ -17,15 +19,17 @@ PIPE_WIDTH = 400
 def show(*parts: RenderableType) -> None:
     """Print tables and lines to standard output. Where the screen is too narrow lines run on: no figure is cut."""
     for part in parts:
-        print(part if isinstance(part, str) else _rendered(part))
+        print(as_text(part, sys.stdout))
 
 
-def _rendered(part: RenderableType) -> str:
-    """As wide as it must be, no blanks at the ends of lines.
+def as_text(part: RenderableType, file: TextIO | None = None) -> str:
+    """As wide as it must be, no blanks at the ends of lines; with the colours and letters that `file` can show.
 
     Cells are text, never markup: names come from files, and [/x] or :smile: in one is what it says.
     """
-    console = Console(file=sys.stdout, width=PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    if isinstance(part, str):
+        return part
+    console = Console(file=file or StringIO(), width=PIPE_WIDTH, highlight=False, markup=False, emoji=False)
     width = Measurement.get(console, console.options, part).maximum
     with console.capture() as capture:
         console.print(part, width=width)

@@ -195,12 +195,12 @@ def _name_runs(figure: "Figure", names: Sequence[str], columns: int, top: float)
 
 def _labels(runs: Sequence[History]) -> list[str]:
     """The names of the runs' folders, with as many of the folders around them as tell them apart."""
-    paths = [run.folder.parts for run in runs]
+    paths = [(run.name,) if run.folder is None else run.folder.parts for run in runs]
     for count in range(1, max(map(len, paths))):
         labels = ["/".join(path[-count:]) for path in paths]
         if len(set(labels)) == len(set(paths)):
             return labels
-    return [str(run.folder) for run in runs]
+    return [str(run.folder or run.name) for run in runs]
 
 
 def _plain(columns: int) -> dict[str, Any]:

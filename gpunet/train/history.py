@@ -12,21 +12,27 @@ from gpunet.system.files import read_regular
 from gpunet.train.folder import METRICS, STEPS
 from gpunet.train.metrics import EpochMetrics, Mean, StepMetrics
 from gpunet.train.resume import DATA
+from gpunet.values.shown import Shown
 
 Row = TypeVar("Row", EpochMetrics, StepMetrics)
 
 
-@dataclass(frozen=True)
-class History:
-    """The rows of the run in a folder, in order; at least one of an epoch or of a step."""
+@dataclass(frozen=True, repr=False)
+class History(Shown):
+    """The rows of a run, in order; at least one of an epoch or of a step.
 
-    folder: Path
+    `folder`  that the run is kept in; None where it is in none
+    `title`   what a run in no folder is called
+    """
+
+    folder: Path | None
     epochs: tuple[EpochMetrics, ...]
     steps: tuple[StepMetrics, ...]
+    title: str = ""
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.title if self.folder is None else self.folder.name
 
     @property
     def steps_per_epoch(self) -> int | None:

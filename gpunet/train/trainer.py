@@ -14,15 +14,16 @@ from gpunet.data.batches import batches
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError, DataError
-from gpunet.given import integer
 from gpunet.model.batch import check_last_batch
 from gpunet.model.model import Model
 from gpunet.net.net import Net
 from gpunet.optimize.patience import Patience
-from gpunet.optimize.schedules import Plateau, Schedule, schedule
+from gpunet.optimize.rate import Rate
+from gpunet.optimize.schedules import Plateau, Schedule
 from gpunet.train.diverged import diverged
 from gpunet.train.metrics import EpochMetrics, Mean
 from gpunet.train.schedule import Rates
+from gpunet.values.given import integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Watcher:
 class Trainer:
     """Trains `model` on `data` for `epochs` epochs.
 
-    `schedule`  one of gpunet.optimize.schedules, or its name; it changes the model's learning rate
+    `schedule`  one of gpunet.optimize.schedules, or its name; it changes the model's learning rate, which may be a
+                function of the steps taken in place of both
     `warmup`    steps over which the rate rises at first
     `patience`  how long the run goes on without a better epoch; None: to its end
 
@@ -103,7 +105,7 @@ class Trainer:
         self.resumed = False
         self.steps_per_epoch = -(-len(data.train) // model.batch)
         self.patience = patience
-        self.rates = _rates(schedule, model.learning_rate, epochs, self.steps_per_epoch, integer("warmup", warmup))
+        self.rates = _rates(schedule, model.rate, epochs, self.steps_per_epoch, integer("warmup", warmup))
         _check_metric(self.rates.schedule, data)
         self._mean = Mean()
         self._spent = 0.0  # seconds of learning in the epoch under way, before the run was stopped
@@ -251,8 +253,8 @@ def evaluate(
     return mean
 
 
-def _rates(shape: str | Schedule, learning_rate: float, epochs: int, steps_per_epoch: int, warmup: int) -> Rates:
-    return Rates(schedule(shape), learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup=warmup)
+def _rates(shape: str | Schedule, rate: Rate, epochs: int, steps_per_epoch: int, warmup: int) -> Rates:
+    return Rates(rate.shaped(shape, warmup), rate.at(0), epochs=epochs, steps_per_epoch=steps_per_epoch, warmup=warmup)
 
 
 def _check_metric(shape: Schedule, data: Dataset) -> None:

@@ -197,6 +197,8 @@ def _fitting(
     trunk, whole = shapes(net, net.trunk), shapes(net, net.nodes)
     if DIGEST in weights:  # a checkpoint has the optimizer's caches, too
         weights = {name: values for name, values in weights.items() if name in whole}
+    # a saved model has them too, under the names of the parameters that they are of
+    weights = {name: values for name, values in weights.items() if layer_of(name) not in whole}
     weights = {name: values for name, values in weights.items() if layer_of(name) not in fresh}
     wanted = {name: whole[name] for name in whole if name in {*weights, *trunk} and layer_of(name) not in fresh}
     wrong = {

@@ -11,10 +11,11 @@ from gpunet.model.parameters import finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.planning.planner import plan
+from gpunet.program.program import AnyDevice
 
 
 def activations(
-    net: Net, weights: Mapping[str, np.ndarray], image: np.ndarray, device: str | Device = "auto"
+    net: Net, weights: Mapping[str, np.ndarray], image: np.ndarray, device: AnyDevice | Device = "auto"
 ) -> dict[str, np.ndarray]:
     """The volume (H, W, D) that each layer gives for an image (H, W, D), in the net's order, after "input".
 

@@ -16,6 +16,7 @@ from gpunet.model.model import Model
 from gpunet.net.config import Config, TrainConfig
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
+from gpunet.program.program import AnyDevice
 from gpunet.train.trainer import Trainer, Watcher
 from gpunet.use.sliding import ScoreMap
 
@@ -117,7 +118,7 @@ def _digits() -> tuple[Split, Split]:
     return source.train, source.test
 
 
-def learn(config: Config, data: Dataset, device: str, watchers: Sequence[Watcher] = ()) -> dict[str, np.ndarray]:
+def learn(config: Config, data: Dataset, device: AnyDevice, watchers: Sequence[Watcher] = ()) -> dict[str, np.ndarray]:
     """The weights after training."""
     told = config.train
     options: dict[str, Any] = {"optimizer": told.learning, "seed": told.seed, "learning_rate": told.learning_rate}

@@ -32,6 +32,7 @@ from gpunet.memory.size import format_bytes
 from gpunet.model.model import Model
 from gpunet.net.net import Net
 from gpunet.planning.fitter import fit
+from gpunet.program.program import DeviceName
 from gpunet.system import cache
 
 REPORT = "gpunet doctor --json"
@@ -56,7 +57,7 @@ class Finding:
     mend: str = ""
 
 
-def examine(device: str = "cuda") -> list[Finding]:
+def examine(device: DeviceName = "cuda") -> list[Finding]:
     """Look at everything, of the GPUs at `device`; the last two findings say whether the CPU and that GPU can train, by
     having trained a step."""
     return [*_look_at_cpu(), *_look_at_gpu(device), _trains("cpu"), _trains(device)]
@@ -156,7 +157,7 @@ def _look_at_cache() -> Finding:
     return Finding("cache", "cuda", None if fault else str(cache.folder()), mend)
 
 
-def _trains(device: str) -> Finding:
+def _trains(device: DeviceName) -> Finding:
     """Train one step of a tiny net that has every kind of layer."""
     kind, _ = split_name(device)
     net = Net("4x4x1", [Conv(K=2), ReLU(), MaxPool(), FC(K=2)], name="tiny")

@@ -14,13 +14,14 @@ from gpunet.compile.ways import Ways, apply
 from gpunet.devices import target
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError
-from gpunet.given import told
 from gpunet.memory.plan import Plan, arrange
 from gpunet.model.model import Model, choose_device
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import optimizer
-from gpunet.planning.planner import check_batch, check_net
+from gpunet.planning.planner import check_batch, check_net, require_ops
+from gpunet.program.program import AnyDevice, DeviceName
+from gpunet.values.given import told
 
 TOLERANCE = 1e-5
 """The largest relative error that passes."""
@@ -121,7 +122,7 @@ class GradientCheck:
 
 def gradcheck(
     net: Net,
-    device: str | Device = "cpu",
+    device: AnyDevice | Device = "cpu",
     *,
     batch: int = 3,
     samples: int = 20,
@@ -246,7 +247,7 @@ def _sampled(gradient: np.ndarray, samples: int, rng: np.random.Generator) -> It
         yield tuple(int(index) for index in np.unravel_index(flat, gradient.shape))
 
 
-def _plan(net: Net, batch: int, device: str) -> Plan:
+def _plan(net: Net, batch: int, device: DeviceName) -> Plan:
     """A step in float64 with all savings that are free, and the gradient of the images."""
     where = target(device)
     program = lower(
@@ -259,6 +260,7 @@ def _plan(net: Net, batch: int, device: str) -> Plan:
         scratch_limit_bytes=where.scratch_limit_bytes,
         image_gradient=True,
     )
+    require_ops(net, program, device)
     ways = Ways(where.scratch_limit_bytes)
     program = apply(program, ways)
-    return Plan(net.name, where, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways)
+    return Plan(net.name, where, "sgd", program, arrange(program), where.reserve().nbytes, ways=ways, of=net)

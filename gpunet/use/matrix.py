@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.given import told
 from gpunet.layers.conv import Conv
 from gpunet.program.field import Window
 from gpunet.program.volume import Volume
+from gpunet.values.given import told
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -16,14 +16,15 @@ import numpy as np
 
 from gpunet.description.facts import fields
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.given import told
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.layer import Layer
 from gpunet.model.model import Model
 from gpunet.model.scores import require_finite, softmax
 from gpunet.net.net import Net, Node
 from gpunet.net.weights import convert_weights
+from gpunet.program.program import AnyDevice, Dtype
 from gpunet.program.volume import Volume
+from gpunet.values.given import told
 
 Pixels = tuple[int, int]
 """Along the rows, along the columns."""
@@ -144,9 +145,9 @@ def slide(
     image: np.ndarray,
     stride: int | None = None,
     *,
-    device: str = "auto",
+    device: AnyDevice = "auto",
     budget: str | int | None = None,
-    dtype: str = "float32",
+    dtype: Dtype = "float32",
 ) -> ScoreMap:
     """The scores of all crops of an image that are as large as the input of `net`.
 

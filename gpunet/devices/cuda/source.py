@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+from gpunet.devices.outside import outside_source
 from gpunet.errors import DeviceError
 
 _PACKAGE = Path(__file__).parents[2]
@@ -25,14 +26,20 @@ def kernel_files() -> list[str]:
 
 
 def compose(file: str, folder: Path | None = None) -> str:
-    """common.cuh and cuda/`file`.cu, or those of another folder, as one text.
+    """common.cuh and cuda/`file`.cu, or those of another folder, as one text; or what an op from outside has for it.
 
     Prepended and not included, because CuPy's cache looks at the text alone and would run stale code after an edit;
     with #line, so that a compiler's messages point into the files.
     """
     folder = folder or kernel_folder()
-    return "".join(_with_line(folder / name) for name in ("common.cuh", f"{file}.cu"))
+    text = outside_source(file)
+    own = _with_line(folder / f"{file}.cu") if text is None else _numbered(f"{file}.cu", text)
+    return _with_line(folder / "common.cuh") + own
 
 
 def _with_line(path: Path) -> str:
-    return f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}\n'
+    return _numbered(path.name, path.read_text(encoding="utf-8"))
+
+
+def _numbered(name: str, text: str) -> str:
+    return f'#line 1 "{name}"\n{text}\n'

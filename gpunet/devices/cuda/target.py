@@ -8,6 +8,7 @@ from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
 from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
 from gpunet.errors import DeviceError
+from gpunet.program.program import DeviceName
 
 if TYPE_CHECKING:
     from gpunet.devices.cuda.probe import Gpu
@@ -37,7 +38,7 @@ class CudaTarget(DeviceTarget):
     number: int = 0
 
     @property
-    def name(self) -> str:
+    def name(self) -> DeviceName:
         return full_name("cuda", self.number)
 
     def reserve(self) -> Reserve:

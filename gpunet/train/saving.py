@@ -1,0 +1,142 @@
+"""A model in one file, and back: the weights and all else that lasts, and what the next model is to be like.
+
+The file is one of weights (gpunet.train.weights) with the optimizer's caches beside them. Nothing in it could run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpunet.errors import DataError
+from gpunet.layers import layer_types, loss_types
+from gpunet.model.model import Model
+from gpunet.net.config import TrainConfig, dump_net, load_config
+from gpunet.net.net import Net
+from gpunet.optimize.learning import Learning
+from gpunet.optimize.optimizers import optimizer
+from gpunet.train.checkpoint import DIGEST
+from gpunet.train.weights import CONFIG, load_weights, open_weights, read_about, save_weights, weights_file, weights_for
+
+Said = dict[str, Any]
+"""Options of Model, by name."""
+
+
+def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] = (), white: int = 255) -> None:
+    """Write a model into a file. Raises DataError where that is not possible; what was there is there then."""
+    about = {
+        "net": model.net.name,
+        **({"config": dump_net(model.net)} if _can_be_written(model.net) else {}),
+        "classes": list(classes),
+        "white": white,
+        "model": {
+            "batch": model.batch,
+            "dtype": model.plan.dtype,
+            "learning_rate": model.learning_rate,
+            "seed": int(model.seed),
+            "steps": model.steps,
+            "seen": model.seen,
+            **({"learning": _as_plain(model.plan.learning)} if model.plan.learning else {}),
+        },
+    }
+    save_weights(Path(path), model.state, about)
+
+
+def load_model(path: str | PathLike[str], device: Any, net: Net | None, said: Said) -> Model:
+    """A model as a file has it, but for what is `said`, options of Model of which None stands for nothing.
+
+    Raises DataError for a file that cannot be used.
+    """
+    path = weights_file(path)
+    if net is None:
+        config, weights = open_weights(path)
+        net = config.net
+    else:
+        weights = weights_for(net, path)
+    there = read_about(path)
+    about = _Saved(path, there.get("model", there.get("trainer")))  # a checkpoint has the state of its trainer
+    told = TrainConfig() if "model" in there else _told_beside(path)
+    options = about.options(told) | {name: value for name, value in said.items() if value is not None}
+    if options["mode"] == "infer":
+        options = {name: value for name, value in options.items() if name != "optimizer"}
+    model = Model(net, device=device, **options)
+    try:
+        _restore(model, load_weights(path), weights)
+        model.steps, model.seen = about.count("steps", 0), about.count("seen", 0)
+    except BaseException:
+        model.close()
+        raise
+    return model
+
+
+def _told_beside(path: Path) -> TrainConfig:
+    """How a net was trained whose run left the file: as config.toml beside it says."""
+    beside = path.parent / CONFIG
+    return load_config(beside).train if beside.is_file() else TrainConfig()
+
+
+class _Saved:
+    """What a file says of a model, checked; what one of a run does not say is asked of the run's config."""
+
+    def __init__(self, path: Path, about: Any) -> None:
+        self._path = path
+        self._about: Mapping[str, Any] = about if isinstance(about, dict) else {}
+
+    def options(self, told: TrainConfig) -> Said:
+        """Options of Model."""
+        dtype, rate = self._about.get("dtype", "float32"), self._about.get("learning_rate", told.learning_rate)
+        return {
+            "batch": self.count("batch", told.batch),
+            "dtype": dtype,
+            "learning_rate": rate,
+            "seed": self.count("seed", told.seed),
+            "optimizer": self._learning(told),
+        }
+
+    def count(self, name: str, otherwise: int) -> int:
+        """A number that the file says, or `otherwise` where it does not. Raises DataError for what is none."""
+        found = self._about.get(name, otherwise)
+        if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < 2**63:
+            raise DataError(f"{self._path} is damaged: it says {name} = {str(found)[:60]!r}")
+        return found
+
+    def _learning(self, told: TrainConfig) -> Learning:
+        said = self._about.get("learning")
+        if said is None:
+            return told.learning
+        try:
+            rule = dict(said["optimizer"])
+            how = {name: value for name, value in said.items() if name != "optimizer"}
+            return Learning(optimizer(rule.pop("name"), **rule), **how)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self._path} is damaged: it does not say how its model learns ({error})") from None
+
+
+def _restore(model: Model, all_there: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> None:
+    """Set what lasts: caches too, where the file has all of them as the model wants them."""
+    wanted = {name: tensor.shape for name, tensor in model.state.tensors.items()}
+    whole = all(name in all_there and all_there[name].shape == shape for name, shape in wanted.items())
+    found = all_there if whole else weights
+    for name in wanted:
+        if name in found and name != DIGEST:
+            model.state[name] = found[name]
+
+
+def _can_be_written(net: Net) -> bool:
+    """Whether a config can say the net: layers and losses from outside this package have no name there."""
+    return {type(node.layer) for node in net.nodes} <= {*layer_types()} and type(net.loss) in loss_types()
+
+
+def _as_plain(how: Learning) -> dict[str, Any]:
+    """How parameters learn, as plain values."""
+    return {
+        "optimizer": {"name": how.optimizer.name, **asdict(how.optimizer)},
+        "freeze": list(how.freeze),
+        "rate_factors": [list(factor) for factor in how.rate_factors],
+        "decay": how.decay,
+        "clip_value": how.clip_value,
+        "clip_norm": how.clip_norm,
+    }

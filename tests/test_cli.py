@@ -554,7 +554,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("plan vgg16 --budget 0", "at least one byte"),
         ("plan vgg16 --budget -5GiB", "cannot read '-5GiB'"),
         ("plan vgg16 --scratch lots", "cannot read 'lots'"),
-        ("plan vgg16 --device tpu", "'cuda', 'cpu'"),
+        ("plan vgg16 --device tpu", "there are cpu, cuda, and cuda:1"),
         ("plan vgg16 --mode both", "--mode"),
         ("plan vgg16 --dtype float16", "--dtype"),
         ("plan vgg16 --optimizer adamm", "did you mean adam?"),

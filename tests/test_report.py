@@ -260,7 +260,9 @@ def test_the_sums_say_what_the_plan_says(vgg: Net, capsys: pytest.CaptureFixture
         assert any(line.startswith(name) and f" {count:,} B" in line for line in lines), name
     assert lines[-1].startswith("does not fit by ") and lines[-1].endswith("; buy more")
     op = made.program.ops[made.peak_step]
-    assert any(f"at step {made.peak_step + 1} of {made.steps}, {op.phase}: {op.name} of {op.layer}" in x for x in lines)
+    assert any(
+        f"at step {made.peak_step} (0 to {made.steps - 1}), {op.phase}: {op.name} of {op.layer}" in x for x in lines
+    )
     for kind in Kind:
         assert any(line.startswith(f"  {kind.replace('_', ' ')} ") for line in lines)
 

@@ -252,7 +252,6 @@ WRONG = [
     ({"data": DATA, "learning_rate": abs, "warmup": 2}, ConfigError, "a function already: leave out the schedule"),
     ({"data": DATA, "validation": DATA}, ConfigError, "say which images .*, like validation=data.test"),
     ({"data": DATA, "validation": iter(in_batches())}, ConfigError, "a generator is gone through once: give a list"),
-    ({"data": images(43)}, DataError, "43 images in batches of 3 leave a last batch of 1"),
     ({"data": WIDE}, DataError, "wide holds images of 9x9x1"),
 ]  # fmt: skip
 
@@ -265,6 +264,13 @@ def test_what_cannot_be_learnt_from_is_named_and_changes_nothing(given, error, w
     with pytest.raises(error, match=words):
         trained.fit(data, **{name: value for name, value in given.items() if name != "data"})
     assert trained.learning_rate == 0.02 and (bits(trained) == before or trained.steps)
+
+
+def test_a_last_batch_that_cannot_be_trained_on_is_refused_before_the_first():
+    trained = model(gpunet.load("INPUT[4x4x1] -> FC-4 -> BN -> FC-3"))
+    with pytest.raises(DataError, match="43 images in batches of 3 leave a last batch of 1"):
+        trained.fit(images(43))
+    assert trained.steps == 0
 
 
 # -- more than a batch -----------------------------------------------------------------------------

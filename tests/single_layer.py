@@ -1,6 +1,6 @@
 """One layer by itself, forward and backward, on a device and in PyTorch: its ops as emitted, without plan or net."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,8 @@ import torch
 from bench.peer.layers import as_maps, translate
 from gpunet.devices import target
 from gpunet.devices.device import Array, Device
-from gpunet.program.builder import Builder, Emitter
-from gpunet.program.program import Op, RunTime
+from gpunet.program.builder import NUMBERS, Builder, Emitter
+from gpunet.program.program import Now, Op, RunTime
 from gpunet.program.tensor import Kind, Tensor
 from tests.random_layers import Case
 
@@ -60,6 +60,7 @@ def by_gpunet(case: Case, given: Arrays, device: Device) -> Arrays:
     """The same on a device, in memory that is NaN at first."""
     dtype = given["dy"].dtype.name
     builder = Builder(case.N, dtype, "train", target(device.name), SCRATCH_LIMIT)
+    given = {**given, "loss": np.ones(1, dtype)}
     tensors = {name: Tensor(name, Kind.DATA, values.shape, dtype, "given") for name, values in given.items()}
     weights = case.layer.weights(*case.inputs)
     parameters = {w.name: tensors[w.name] for w in weights}
@@ -70,13 +71,15 @@ def by_gpunet(case: Case, given: Arrays, device: Device) -> Arrays:
     builder.phase = "backward"
     dxs = case.layer.backward(emit, tensors["dy"], needs_dx=True)
     builder.phase = "update"
+    builder.loss = tensors["loss"]
     case.layer.update(emit)
     wanted |= {f"dx{number}": dx for number, dx in enumerate(dxs, 1)}
     wanted |= {f"d{name}" if name in gradients else name: gradients.get(name, w) for name, w in parameters.items()}
-    return _run(builder.ops, wanted, given, device)
+    changing = {NUMBERS: np.array([number.value(Now(0.1, 1, 0)) for number in builder.changing])}
+    return _run(builder.finished(), wanted, given | changing, device)
 
 
-def _run(ops: list[Op], wanted: Mapping[str, Tensor], given: Arrays, device: Device) -> Arrays:
+def _run(ops: Sequence[Op], wanted: Mapping[str, Tensor], given: Arrays, device: Device) -> Arrays:
     """What the ops leave in the tensors that are wanted, all in one arena."""
     tensors = {tensor.name: tensor for tensor in wanted.values()}
     tensors |= {tensor.name: tensor for op in ops for tensor in op.arguments if tensor is not None}

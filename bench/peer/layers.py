@@ -149,8 +149,8 @@ def _local(layer: LocallyConnected, volume: Volume) -> Part:
 
 
 def _pool_numbers(layer: Pool, volume: Volume) -> dict[str, Any] | None:
-    """What PyTorch's pools call the numbers of a layer; None where the padding is more than they take."""
-    if layer.P > layer.F // 2:
+    """What PyTorch's pools call the numbers of a layer; None where padding or windows are more than they take."""
+    if layer.P > layer.F // 2 or min(volume.H, volume.W) + 2 * layer.P < layer.F:
         return None
     return {"kernel_size": layer.F, "stride": layer.S, "padding": layer.P, "ceil_mode": layer.fit == "pad"}
 

@@ -1,11 +1,10 @@
 """A learning rate as people say it: a number, or a function of the steps that were taken."""
 
 from collections.abc import Callable
-from math import inf
-from numbers import Real
 
 from gpunet.errors import ConfigError
 from gpunet.optimize.schedules import Schedule, schedule
+from gpunet.values.given import number
 
 RateFunction = Callable[[int], float]
 """The learning rate of a step, from how many were taken before it: 0 for the first."""
@@ -61,6 +60,4 @@ class ByStep(Schedule):
 
 def check_rate(rate: object, of: str = "") -> float:
     """The rate as a float. Raises ConfigError for what is no finite number of at least 0, `of` some step."""
-    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= float(rate) < inf:
-        raise ConfigError(f"the learning rate{of} must be a number of at least 0; got {rate!r}")
-    return float(rate)
+    return number(f"the learning rate{of}", rate, least=0)

@@ -18,6 +18,13 @@ _MODULES = _read_names()
 __all__ = sorted(_MODULES.keys() - {"__version__"})
 
 
+def look(value: object) -> object:
+    """How a value that can be looked at looks, for `gpunet.values.shown`; see gpunet.report.looks."""
+    from gpunet.report import looks
+
+    return looks.look(value)
+
+
 def __getattr__(name: str) -> object:
     from importlib import import_module
 

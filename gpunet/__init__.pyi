@@ -37,7 +37,6 @@ from gpunet.layers.softmax import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from gpunet.layers.squash import Sigmoid as Sigmoid
 from gpunet.layers.squash import Tanh as Tanh
 from gpunet.memory.plan import Plan as Plan
-from gpunet.model.model import Model as Model
 from gpunet.net.augment import Augment as Augment
 from gpunet.net.config import load as load
 from gpunet.net.net import Net as Net
@@ -57,6 +56,7 @@ from gpunet.program.tensor import Kind as Kind
 from gpunet.program.volume import Volume as Volume
 from gpunet.train.history import History as History
 from gpunet.train.metrics import EpochMetrics as EpochMetrics
+from gpunet.train.model import Model as Model
 from gpunet.train.trainer import Progress as Progress
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck

@@ -35,20 +35,6 @@ NOTHING_ELSE = {"memory": {"errors", "program", "values"}, "data": {"errors", "s
 NEVER = {"compile": {"devices"}, "report": {"data"}}
 """What depends on the device reaches `compile` as a target that is passed in; tables show what they are given."""
 
-LATE = {
-    "values/shown.py": {"gpunet.report.looks", "gpunet.report.sheet"},
-    "model/handy.py": {
-        "gpunet.train.bar",
-        "gpunet.train.fitting",
-        "gpunet.train.history",
-        "gpunet.train.metrics",
-        "gpunet.train.saving",
-        "gpunet.train.trainer",
-    },
-}
-"""What a value's own methods call though it stands above them: `print(plan)`, `model.fit(...)`. It is imported within
-the method, and by no file that is not here."""
-
 FUNCTIONS = {"describe", "fit", "load", "plan", "slide"}
 """Functions of gpunet, whose names no package may take."""
 
@@ -58,17 +44,6 @@ CUPY_ONLY = "devices/cuda/driver.py"
 def parts_of_gpunet() -> set[str]:
     """Top-level modules and packages."""
     return {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-
-
-def late(tree: ast.AST) -> set[int]:
-    """The lines of the imports within functions, and of those for type checkers alone."""
-    inner = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    ]
-    return {one.lineno for node in inner for one in ast.walk(node) if isinstance(one, ast.Import | ast.ImportFrom)}
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
@@ -108,13 +83,10 @@ def offences(path: str, source: str) -> list[str]:
     importer = path.split("/")[0].removesuffix(".py")
     package = ".".join(["gpunet", *path.split("/")[:-1]])
     lines = source.splitlines()
-    tree = ast.parse(source)
-    within = late(tree)
     found = []
-    for line, name in imported(tree, package):
+    for line, name in imported(ast.parse(source), package):
         target = part_of(name)
-        called = line in within and name.rpartition(".")[0] in LATE.get(path, ())
-        wrong = target is not None and not called and not allowed(importer, target)
+        wrong = target is not None and not allowed(importer, target)
         if wrong or (name.split(".")[0] == "cupy" and path != CUPY_ONLY):
             found.append(f"gpunet/{path}:{line}: {importer} must not import {name}: {lines[line - 1].strip()}")
     return found
@@ -174,7 +146,6 @@ def test_an_offence_is_named_with_its_line(path: str, source: str) -> None:
         ("devices/cuda/driver.py", "import cupy"),
         ("train/trainer.py", "from gpunet.data import Dataset"),
         ("cli/app.py", "from gpunet import __version__"),
-        ("values/shown.py", "def f():\n    from gpunet.report.looks import look"),
         ("memory/plan.py", "from gpunet.values.shown import Shown"),
         ("cli/app.py", "import numpy, cupyx_like_name"),
     ],

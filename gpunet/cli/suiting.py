@@ -5,7 +5,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpunet.cli.dataset import anywhere
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 
@@ -67,18 +66,4 @@ def tell_of_values(net: "Net", path: Path, data: "Dataset | None" = None) -> Non
         f"{path} learnt from {learnt.dtype} images with {learnt.words}; {what} enter the net with {now.words} "
         f"({way_out}), which it does not know: what was done to the ones must be done to the others, for bytes by "
         "--scale and --shift of gpunet train"
-    )
-
-
-def tell_of_seed(told: "TrainConfig", path: Path) -> None:
-    """Warn where the weights in a file learnt from the same data, out of which another seed drew what is set aside."""
-    from gpunet.cli.trained import training_of
-
-    before = training_of(path)
-    if before is None or before.seed == told.seed or anywhere(before.data) != anywhere(told.data):
-        return
-    complain(
-        f"{path} learnt from the same data with the seed {before.seed}: the seed {told.seed} draws other images to "
-        "validate with, and to test on where the data bring none, of which it has learnt from some; "
-        f"--seed {before.seed} keeps them apart"
     )

@@ -15,8 +15,8 @@ from gpunet.cli.dataset import anywhere, open_dataset, require_there
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config
-from gpunet.cli.suiting import require_suited, tell_of_seed, tell_of_values
-from gpunet.cli.trained import quiet, tell_of_white
+from gpunet.cli.suiting import require_suited, tell_of_values
+from gpunet.cli.trained import quiet, tell_of_seed, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.optimize.schedules import SCHEDULES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpunet.cli.affordable import affordable_plan
-from gpunet.cli.dataset import dataset_of, require_there
+from gpunet.cli.dataset import anywhere, dataset_of, require_there
 from gpunet.cli.guard import complain
 from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError, DataError
@@ -135,3 +135,15 @@ def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]")
 def quiet() -> None:
     """Leave out NumPy's warnings of overflow, which say less than whoever finds scores that are infinite or NaN."""
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
+
+
+def tell_of_seed(told: "TrainConfig", path: Path) -> None:
+    """Warn where the weights in a file learnt from the same data, out of which another seed drew what is set aside."""
+    before = training_of(path)
+    if before is None or before.seed == told.seed or anywhere(before.data) != anywhere(told.data):
+        return
+    complain(
+        f"{path} learnt from the same data with the seed {before.seed}: the seed {told.seed} draws other images to "
+        "validate with, and to test on where the data bring none, of which it has learnt from some; "
+        f"--seed {before.seed} keeps them apart"
+    )

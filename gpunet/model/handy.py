@@ -1,44 +1,39 @@
-"""What a model does with more than a batch: scores, classes and losses of any number of images, training, files."""
+"""What a model does with more than a batch: scores, classes and losses of any number of images."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from os import PathLike
-from typing import TYPE_CHECKING, cast
+from abc import ABC, abstractmethod
 
 import numpy as np
 
+from gpunet.memory.plan import Plan
 from gpunet.model.parts import Images, whole_or_parts
 from gpunet.model.scores import first, softmax
+from gpunet.net.net import Net
 from gpunet.values.shown import Shown
 
-if TYPE_CHECKING:
-    from gpunet.data.dataset import AnySplit, Dataset
-    from gpunet.model.ahead import Batch
-    from gpunet.model.model import Model
-    from gpunet.net.net import Net
-    from gpunet.optimize.learning import Learning
-    from gpunet.optimize.optimizers import Optimizer, OptimizerName
-    from gpunet.optimize.rate import RateFunction
-    from gpunet.optimize.schedules import Schedule, ScheduleName
-    from gpunet.planning.planner import Way
-    from gpunet.program.program import AnyDevice, Dtype, Mode
-    from gpunet.train.history import History
-    from gpunet.train.metrics import EpochMetrics
-    from gpunet.train.trainer import Progress
 
+class Handy(Shown, ABC):
+    """The part of a Model that is made of single passes."""
 
-class Handy(Shown):
-    """The part of a Model that is made of its steps and single passes."""
+    net: Net
+    plan: Plan
 
     @property
-    def _model(self) -> "Model":
-        return cast("Model", self)
+    @abstractmethod
+    def batch(self) -> int:
+        """The most images of one pass."""
+
+    @abstractmethod
+    def _forward(self, images: np.ndarray) -> np.ndarray: ...
+
+    @abstractmethod
+    def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]: ...
 
     def forward(self, images: Images) -> np.ndarray:
         """The scores (n, classes) of any number of images, as many at a time as the model was planned for.
 
         `images`  (n, H, W, D), n of at least 1, as for `step`; or a split of a data set
         """
-        parts = [self._model._forward(part) for part, _ in whole_or_parts(self._model, images)]
+        parts = [self._forward(part) for part, _ in whole_or_parts(self, images)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def predict(self, images: Images) -> np.ndarray:
@@ -59,123 +54,7 @@ class Handy(Shown):
         if labels is None and isinstance(images, tuple) and len(images) == 2:
             images, labels = images
         loss_sum, hits, n = 0.0, 0, 0
-        for part, part_labels in whole_or_parts(self._model, images, labels, labelled=True):
-            loss, correct = self._model._evaluate(part, part_labels)
+        for part, part_labels in whole_or_parts(self, images, labels, labelled=True):
+            loss, correct = self._evaluate(part, part_labels)
             loss_sum, hits, n = loss_sum + loss * len(part), hits + correct, n + len(part)
         return (loss, correct) if n == len(part) else (loss_sum / n, hits)
-
-    def fit(
-        self,
-        data: "Dataset | AnySplit | tuple[np.ndarray, np.ndarray] | np.ndarray | Iterable[Batch]",
-        labels: np.ndarray | None = None,
-        *,
-        epochs: int = 1,
-        validation: "Dataset | AnySplit | tuple[np.ndarray, np.ndarray] | Iterable[Batch] | None" = None,
-        steps_per_epoch: int | None = None,
-        learning_rate: "float | RateFunction | None" = None,
-        schedule: "ScheduleName | Schedule" = "constant",
-        warmup: int = 0,
-        seed: int | None = None,
-        on_step: "Callable[[Progress], object] | None" = None,
-        on_epoch: "Callable[[EpochMetrics], object] | None" = None,
-        progress: bool | None = None,
-    ) -> "History":
-        """Train for `epochs` epochs and return what was measured.
-
-        `data`      a data set, of which it learns from `train`; a split; arrays, as (images, labels) or with `labels`;
-                    or an iterable of batches, pairs (images, labels): one that can be gone through again, or a
-                    generator, which goes on from epoch to epoch
-        `labels`    where `data` is an array of images
-        `validation`  what every epoch is judged by afterwards, in these forms but a generator; None: a data set's own
-                    images to validate with, if it has any
-        `steps_per_epoch`  batches of an epoch; needed for a generator over several epochs, and for a schedule over
-                    batches that cannot be counted
-        `learning_rate`  at the start, or a function of the steps taken in this fit; None: the model's, which stays as
-                    it was in any case
-        `schedule, warmup`  what becomes of the learning rate; `warmup` steps in which it rises at first
-        `seed`      of the order of images, with how many epochs of them the model has seen: so two fits of an epoch end
-                    in the bits of one of two; None: the model's. Batches come as they come.
-        `on_step`   called with the `Progress` after every step; where it returns True, the fit ends there
-        `on_epoch`  called with the `EpochMetrics` of every epoch; where it returns True, the fit ends there
-        `progress`  True: show how it goes; False: say nothing; None: show it in a notebook and on a terminal
-
-        Raises Diverged, naming epoch, step and layer, where a loss is infinite or NaN; DataError, ShapeError or
-        ConfigError for data and numbers that cannot be used.
-        """
-        from gpunet.train.bar import shown
-        from gpunet.train.fitting import Callbacks, Fitting
-
-        fitting = Fitting(
-            self._model,
-            data if labels is None else (data, labels),
-            epochs=epochs,
-            validation=validation,
-            steps_per_epoch=steps_per_epoch,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            warmup=warmup,
-            seed=seed,
-        )
-        with shown(progress, fitting.epochs) as listeners:
-            return fitting.run(*listeners, Callbacks(on_step, on_epoch))
-
-    def save(self, path: str | PathLike[str], *, classes: Sequence[str] = (), white: int = 255) -> None:
-        """Write all that lasts into one file, from which `Model.load` goes on; `gpunet eval` and its like read it, too.
-
-        `classes`  names of the classes, from 0
-        `white`    the value of white in the uint8 images that it learnt from
-
-        Raises DataError where the file cannot be written.
-        """
-        from gpunet.train.saving import save_model
-
-        save_model(self._model, path, classes, white)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | PathLike[str],
-        batch: int | None = None,
-        device: "AnyDevice" = "auto",
-        *,
-        net: "Net | None" = None,
-        mode: "Mode" = "train",
-        optimizer: "OptimizerName | Optimizer | Learning | None" = None,
-        dtype: "Dtype | None" = None,
-        seed: int | None = None,
-        learning_rate: "float | RateFunction | None" = None,
-        budget: str | int | None = None,
-        scratch_limit: str | int | None = None,
-        without: Collection[str] | None = None,
-        max_cost: float | None = None,
-        ways: "Collection[Way] | None" = None,
-        debug: bool | None = None,
-        graph: bool | None = None,
-    ) -> "Model":
-        """A model of the net and with the weights of a file, be it of `save` or of a run, or of a run's folder.
-
-        What is not said is as the file has it: batch, optimizer, dtype, learning rate, the steps taken. With the same
-        optimizer its caches come along, and training goes on in the same bits.
-        `net`  where the file does not say its net, as one with layers from outside this package
-        All else means what it means for Model.
-
-        Raises DataError for a file that cannot be used.
-        """
-        from gpunet.train.saving import load_model
-
-        said = dict(
-            batch=batch,
-            mode=mode,
-            optimizer=optimizer,
-            dtype=dtype,
-            seed=seed,
-            learning_rate=learning_rate,
-            budget=budget,
-            scratch_limit=scratch_limit,
-            without=without,
-            max_cost=max_cost,
-            ways=ways,
-            debug=debug,
-            graph=graph,
-        )
-        return load_model(path, device, net, said)

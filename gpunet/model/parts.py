@@ -2,24 +2,33 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
 from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError, DataError
+from gpunet.memory.plan import Plan
 from gpunet.model.batch import check_images, check_labels
-
-if TYPE_CHECKING:
-    from gpunet.model.model import Model
+from gpunet.net.net import Net
 
 Images = np.ndarray | AnySplit
 """An array (n, H, W, D), or a split of a data set."""
 
 
+class Planned(Protocol):
+    """A model, as far as parts must know it."""
+
+    net: Net
+    plan: Plan
+
+    @property
+    def batch(self) -> int: ...
+
+
 def whole_or_parts(
-    model: "Model", images: Any, labels: np.ndarray | None = None, *, labelled: bool = False
+    model: Planned, images: Any, labels: np.ndarray | None = None, *, labelled: bool = False
 ) -> Iterator[tuple[np.ndarray, Any]]:
     """(images, labels or None), at most model.batch at a time; what fits at once comes as it was handed over.
 

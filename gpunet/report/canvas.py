@@ -94,7 +94,7 @@ def new_figure(width: int, height: int) -> "Figure":
 
     from gpunet.report.picture import Picture
 
-    figure = Picture(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    figure = Picture(as_png, figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

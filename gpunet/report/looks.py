@@ -51,6 +51,12 @@ class Look:
         """The table alone."""
         return Sheet([self.heart()])
 
+    def to_json(self, indent: int | None) -> str:
+        """The plain values as JSON; a number that is infinite or NaN, which JSON has no word for, is null."""
+        import json
+
+        return json.dumps(_plain(self.to_dict()), indent=indent, allow_nan=False)
+
     def plot(self) -> "Figure":
         """The picture. Raises ConfigError without matplotlib."""
         from gpunet.report.canvas import require_matplotlib
@@ -76,13 +82,6 @@ def look(value: Shown) -> Look:
         if (name := f"{kind.__module__.removeprefix('gpunet.')}.{kind.__name__}") in LOOKS:
             return LOOKS[name](value)
     raise TypeError(f"gpunet.report.looks does not know how a {type(value).__name__} looks")
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """JSON; a number that is infinite or NaN, which JSON has no word for, is null."""
-    import json
-
-    return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from gpunet.optimize.optimizers import optimizer
 from gpunet.train.checkpoint import DIGEST
 from gpunet.train.weights import CONFIG, load_weights, open_weights, read_about, save_weights, weights_file, weights_for
 
+Kind = TypeVar("Kind", bound=Model)
 Said = dict[str, Any]
 """Options of Model, by name."""
 
@@ -45,8 +46,8 @@ def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] =
     save_weights(Path(path), model.state, about)
 
 
-def load_model(path: str | PathLike[str], device: Any, net: Net | None, said: Said) -> Model:
-    """A model as a file has it, but for what is `said`, options of Model of which None stands for nothing.
+def load_model(kind: type[Kind], path: str | PathLike[str], device: Any, net: Net | None, said: Said) -> Kind:
+    """A model of this `kind` as a file has it, but for what is `said`: options of Model, None for what is not said.
 
     Raises DataError for a file that cannot be used.
     """
@@ -62,7 +63,7 @@ def load_model(path: str | PathLike[str], device: Any, net: Net | None, said: Sa
     options = about.options(told) | {name: value for name, value in said.items() if value is not None}
     if options["mode"] == "infer":
         options = {name: value for name, value in options.items() if name != "optimizer"}
-    model = Model(net, device=device, **options)
+    model = kind(net, device=device, **options)
     try:
         _restore(model, load_weights(path), weights)
         model.steps, model.seen = about.count("steps", 0), about.count("seen", 0)

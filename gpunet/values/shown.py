@@ -1,15 +1,39 @@
 """Values that can be looked at: as text, in a notebook, as JSON, as a picture, as rows of numbers.
 
-A value knows nothing of how it looks: `gpunet.report.looks` does, and is imported when somebody looks.
+A value knows nothing of how it looks. The public face of the package does: whoever asks, `gpunet.look` makes the look.
 """
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gpunet.report.looks import Look
-    from gpunet.report.sheet import Sheet
+
+class Sheet(Protocol):
+    """A text that a notebook shows as tables."""
+
+    html: str
+
+
+class Look(Protocol):
+    """How one value looks; `line` is what `repr` says."""
+
+    @property
+    def line(self) -> str: ...
+
+    @property
+    def to_dict(self) -> Any: ...
+
+    def sheet(self) -> Sheet: ...
+
+    def table(self) -> Sheet: ...
+
+    def to_json(self, indent: int | None) -> str: ...
+
+    def plot(self) -> "Figure": ...
+
+    def to_dataframe(self, rows: str | None) -> Any: ...
 
 
 class Shown:
@@ -30,19 +54,18 @@ class Shown:
     def _repr_html_(self) -> str:
         return self._look().sheet().html
 
-    def table(self) -> "Sheet":
+    def table(self) -> Sheet:
         """The table at the heart of it: a text, which a notebook shows as a table."""
         return self._look().table()
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, as `--json` has it; sizes are bytes."""
-        return self._look().to_dict()
+        found: dict[str, Any] = self._look().to_dict()
+        return found
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """The same as a text of JSON."""
-        from gpunet.report.looks import as_json
-
-        return as_json(self.to_dict(), indent)
+        return self._look().to_json(indent)
 
     def plot(self) -> "Figure":
         """A picture of it, a matplotlib Figure: `plot().savefig("it.png")`. Raises ConfigError without matplotlib."""
@@ -57,7 +80,7 @@ class Shown:
         """
         return self._look().to_dataframe(rows)
 
-    def _look(self) -> "Look":
-        from gpunet.report.looks import look
-
-        return look(self)
+    def _look(self) -> Look:
+        public: Any = sys.modules[__name__.partition(".")[0]]  # it is there before any of its parts
+        look: Look = public.look(self)
+        return look

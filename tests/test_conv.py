@@ -339,7 +339,8 @@ def test_alexnet_and_zfnet_have_the_parameters_of_the_papers():
     [
         ({"groups": 4}, r"groups=4 does not divide K=6; use groups=3 or groups=6 or K=4 or K=8"),
         ({"groups": 0}, "groups must be an integer of at least 1; got 0"),
-        ({"dilation": 0}, "dilation must be an integer of at least 1; got 0"),
+        ({"dilation": 0}, "dilation=0, as the notes count, is dilation=1 here"),
+        ({"dilation": -1}, "dilation must be an integer of at least 1; got -1"),
         ({"dilation": 1.5}, "dilation must be an integer of at least 1; got 1.5"),
         ({"P": (1, 2, 3)}, r"P must be one number or rows and columns or top, bottom, left and right; got 3 numbers"),
         ({"P": (1, -2)}, "P must be an integer of at least 0; got -2"),

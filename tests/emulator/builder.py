@@ -79,10 +79,14 @@ def _compile(command: list[str], text: str, library: Path) -> None:
         os.replace(result, library)
 
 
-@cache
 def _cache() -> Path:
     """The user's cache folder; where nothing can be written there, a folder that ends with this process."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpunet" / "emulator"
+    return _usable(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpunet" / "emulator")
+
+
+@cache
+def _usable(folder: Path) -> Path:
+    """The folder if files can be made there, else a temporary one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,6 +1,7 @@
 """The driver of a GPU on a CuPy that notes what is asked of it; and what it says where something is missing."""
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -22,6 +23,7 @@ from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.cuda.driver import CupyDriver
 from gpunet.devices.cuda.libcuda import Visible
 from gpunet.devices.cuda.nvrtc import CompileError
+from gpunet.devices.cuda.packing import Packed, pack
 from gpunet.errors import DeviceError, OutOfMemory
 
 STREAM = 77
@@ -282,6 +284,26 @@ def test_a_kernel_is_compiled_once_and_launched_on_the_stream_with_arguments_cas
     assert found == [4096, 0, 3, 0.5]
     driver.launch("relu", "relu_forward", 5, 256, x, real=np.dtype(np.float64))
     assert fake_cupy.named("load")[1] == (b"relu in float64 for (8, 6)",)
+
+
+def test_packed_arguments_live_as_long_as_the_work_that_reads_them(
+    fake_cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA gets their address alone."""
+    gone: list[bool] = []
+
+    def watched(*arguments: Any) -> Packed:
+        packed = pack(*arguments)
+        finalize(packed, gone.append, True)
+        return packed
+
+    monkeypatch.setattr(driver_module, "pack", watched)
+    work = CupyDriver().prepare("relu", "relu_forward", 1, 256, 3, real=np.dtype(np.float32))
+    gc.collect()
+    assert not gone
+    del work
+    gc.collect()
+    assert gone
 
 
 def test_a_graph_is_captured_on_the_stream_and_launched_there(fake_cupy: FakeCupy) -> None:

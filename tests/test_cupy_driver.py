@@ -1,6 +1,7 @@
 """The driver of a GPU on a CuPy that notes what is asked of it; and what it says where something is missing."""
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -8,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import pytest
@@ -21,9 +23,13 @@ from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.cuda.driver import CupyDriver
 from gpunet.devices.cuda.libcuda import Visible
 from gpunet.devices.cuda.nvrtc import CompileError
+from gpunet.devices.cuda.packing import Packed, pack
 from gpunet.errors import DeviceError, OutOfMemory
 
 STREAM = 77
+CONTEXT = 1000
+"""That of the first GPU, behind it those of the others."""
+
 GIB = 2**30
 
 
@@ -33,21 +39,6 @@ class CudaError(RuntimeError):
     def __init__(self, status: int):
         super().__init__(f"cudaError{status}")
         self.status = status
-
-
-class FakeDevice:
-    """Current within `with`, for the whole process."""
-
-    def __init__(self, cupy: "FakeCupy", number: int):
-        self.cupy, self.number = cupy, number
-        self.before: list[int] = []
-
-    def __enter__(self) -> None:
-        self.before.append(self.cupy.current)
-        self.cupy.current = self.number
-
-    def __exit__(self, *error: object) -> None:
-        self.cupy.current = self.before.pop()
 
 
 class FakeStream:
@@ -111,18 +102,23 @@ class Pinned(np.ndarray):
     mem = property(lambda self: SimpleNamespace(size=self.nbytes))
 
 
+class FakeModule(SimpleNamespace):
+    """A module of kernels; that it goes can be watched."""
+
+
 class FakeCupy(SimpleNamespace):
     """As much of CuPy as the driver uses. `notes`: what was asked for; `broken`: the statuses that calls end with.
 
-    `current` is the device that CUDA would use, `used` those that it was used on; a copy to the GPU is put into
-    `arrived` at (pointer of the GPU).
+    `current` is the device that the thread's calls go to, None where it has no context yet, `used` those that they went
+    to, `opened` those with a context; a copy to the GPU is put into `arrived` at (pointer of the GPU).
     """
 
     def __init__(self, **broken: int):
         self.notes: list[tuple[Any, ...]] = []
         self.broken = broken
-        self.current = 0
-        self.used: set[int] = set()
+        self.current: int | None = None
+        self.used: set[int | None] = set()
+        self.opened: set[int] = set()
         self.arrived: dict[int, bytes] = {}
         self.pinned: list[np.ndarray] = []
         self.streams: dict[int, FakeStream] = {}
@@ -139,11 +135,16 @@ class FakeCupy(SimpleNamespace):
                 runtimeGetVersion=lambda: 12090,
                 memGetInfo=self._call("memGetInfo", lambda: (self.free_bytes, self.total_bytes)),
                 memcpyAsync=self._copy,
+                setDevice=self._set_device,
                 **calls,
             ),
-            driver=SimpleNamespace(CUDADriverError=CudaError, launchKernel=self._launch),
+            driver=SimpleNamespace(
+                CUDADriverError=CudaError,
+                launchKernel=self._launch,
+                ctxGetCurrent=lambda: 0 if self.current is None else CONTEXT + self.current,
+                ctxSetCurrent=self._set_context,
+            ),
             function=SimpleNamespace(Module=self._module),
-            Device=lambda number: FakeDevice(self, number),
             Stream=self._open_stream,
             Event=lambda disable_timing=False: FakeEvent(self),
             PinnedMemory=lambda nbytes: np.zeros(nbytes, np.uint8),
@@ -173,6 +174,15 @@ class FakeCupy(SimpleNamespace):
 
         return call
 
+    def _set_device(self, number: int) -> None:
+        self.current = number
+        self.opened.add(number)
+        self.note("setDevice", number)
+
+    def _set_context(self, context: int) -> None:
+        assert context - CONTEXT in self.opened, "CUDA knows no such context"
+        self.current = context - CONTEXT
+
     def _open_stream(self, non_blocking: bool) -> FakeStream:
         assert non_blocking
         ptr = STREAM + len(self.streams)
@@ -199,12 +209,12 @@ class FakeCupy(SimpleNamespace):
         assert last.waited, "CUDA refuses to tell the time between events that are not done"
         return last.at - first.at
 
-    def _module(self) -> SimpleNamespace:
+    def _module(self) -> FakeModule:
         def get_function(name: str) -> Any:
             self.functions.append(name)
             return SimpleNamespace(ptr=len(self.functions))
 
-        return SimpleNamespace(load=lambda code: self.note("load", code), get_function=get_function)
+        return FakeModule(load=lambda code: self.note("load", code), get_function=get_function)
 
     def _launch(self, function: int, *numbers: int) -> None:
         (*grid, shared, stream, parameters, extra) = numbers
@@ -229,7 +239,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cupy: FakeCupy, capability: tuple[i
     monkeypatch.setattr(present, "lends_memory", lambda: False)
     monkeypatch.setattr(driver_module, "lends_memory", lambda: present.lends_memory())
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(driver_module, "visible", lambda number: Visible(number, 2, capability, "u", "b"))
+    monkeypatch.setattr(driver_module, "visible", lambda number: Visible(number, 2, capability, "u", "b", 12 * GIB))
     monkeypatch.setattr(driver_module, "at_hand", lambda release: nvrtc)
     monkeypatch.setattr(modules, "compiled", compiled)
     monkeypatch.setattr(driver_module, "_load_cublas", lambda release: None)
@@ -276,12 +286,33 @@ def test_a_kernel_is_compiled_once_and_launched_on_the_stream_with_arguments_cas
     assert fake_cupy.named("load")[1] == (b"relu in float64 for (8, 6)",)
 
 
+def test_packed_arguments_live_as_long_as_the_work_that_reads_them(
+    fake_cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA gets their address alone."""
+    gone: list[bool] = []
+
+    def watched(*arguments: Any) -> Packed:
+        packed = pack(*arguments)
+        finalize(packed, gone.append, True)
+        return packed
+
+    monkeypatch.setattr(driver_module, "pack", watched)
+    work = CupyDriver().prepare("relu", "relu_forward", 1, 256, 3, real=np.dtype(np.float32))
+    gc.collect()
+    assert not gone
+    del work
+    gc.collect()
+    assert gone
+
+
 def test_a_graph_is_captured_on_the_stream_and_launched_there(fake_cupy: FakeCupy) -> None:
     driver = CupyDriver(1)
     real = np.dtype(np.float32)
     works = [driver.prepare("relu", name, 1, 256, 3, real=real) for name in ("relu_forward", "relu_backward")]
     driver.run(works)
     fake_cupy.notes.clear()
+    fake_cupy.used.clear()
     graph = driver.capture(works)
     names = ["begin_capture", "relu_forward", "relu_backward", "end_capture"]
     assert [note[0] for note in fake_cupy.notes] == names
@@ -332,7 +363,8 @@ def test_every_call_is_made_on_the_drivers_own_device(fake_cupy: FakeCupy) -> No
         driver.free(memory)
 
     work()
-    fake_cupy.current = 2
+    fake_cupy._set_device(2)
+    fake_cupy.used.clear()
     other = Thread(target=work)
     other.start()
     other.join()
@@ -341,6 +373,50 @@ def test_every_call_is_made_on_the_drivers_own_device(fake_cupy: FakeCupy) -> No
     assert {"malloc", "memcpyAsync", "wait_event", "relu_forward", "gemm", "record", "free", "cublasDestroy"} <= asked
     assert fake_cupy.used == {1}
     assert fake_cupy.current == 2  # and left as it was
+
+
+def test_no_other_gpu_is_begun_to_be_used(fake_cupy: FakeCupy) -> None:
+    """Others may fill it, or have it for themselves alone: then CUDA refuses."""
+    driver = CupyDriver(1)
+    driver.copy_in(4096, np.zeros(3, np.float32))
+    driver.close()
+    assert fake_cupy.opened == {1} and fake_cupy.current == 1
+
+
+def test_a_gpu_is_opened_beside_another_that_stays_current(fake_cupy: FakeCupy) -> None:
+    fake_cupy._set_device(0)
+    driver = CupyDriver(1)
+    assert fake_cupy.current == 0
+    fake_cupy.used.clear()
+    driver.close()
+    assert fake_cupy.used == {1} and fake_cupy.current == 0
+
+
+def test_kernels_are_unloaded_on_the_device_that_they_are_on(fake_cupy: FakeCupy) -> None:
+    """CuPy unloads a module as it goes, wherever the thread is."""
+    driver = CupyDriver(1)
+    driver.launch("relu", "relu_forward", 1, 256, 3, real=np.dtype(np.float32))
+    fake_cupy._set_device(0)
+    unloaded: list[int | None] = []
+    (module,) = driver._modules._modules.values()
+    finalize(module, lambda: unloaded.append(fake_cupy.current))
+    del module
+    driver.close()
+    assert unloaded == [1]
+
+
+def test_a_gpu_that_fails_before_any_work_is_begun_says_so_in_our_words(fake_cupy: FakeCupy) -> None:
+    driver = CupyDriver()
+    work = driver.prepare("relu", "relu_forward", 1, 256, 3, real=np.dtype(np.float32))
+
+    def fail() -> int:
+        raise CudaError(700)
+
+    fake_cupy.cuda.driver.ctxGetCurrent = fail
+    with pytest.raises(DeviceError, match="could not begin its work: cudaError700"):
+        driver.run([work])
+    with pytest.raises(DeviceError, match="could not allocate 16 bytes: cudaError700"):
+        driver.allocate(16)
 
 
 def test_what_the_caller_changes_after_a_copy_was_asked_for_arrives_as_it_was(fake_cupy: FakeCupy) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from gpunet import fit, load
 from gpunet.cli.app import app
-from gpunet.devices import free_bytes, open_device
+from gpunet.devices import free_bytes, open_device, target
 from gpunet.devices.cpu import probe as cpu
 from gpunet.devices.cpu.device import CpuArena, CpuDevice
 from gpunet.devices.cuda import libcuda, libraries, present
@@ -147,6 +147,9 @@ class Libcuda:
     def _cuDeviceGetPCIBusId(self, text: Any, room: int, device: Any) -> None:
         text.value = f"0000:{device.value:02x}:00.0".encode()
 
+    def _cuDeviceTotalMem_v2(self, nbytes: Any, device: Any) -> None:
+        nbytes._obj.value = 8 * GIB - 300
+
     def _cuDeviceGetAttribute(self, value: Any, which: int, device: Any) -> None:
         value._obj.value = dict(zip((75, 76), self.capability, strict=True))[which]
 
@@ -243,11 +246,18 @@ def test_the_cpu_of_this_machine_trains_and_its_parts_are_named() -> None:
 
 
 def test_a_gpu_is_described_as_nvml_knows_it(nvml: Nvml) -> None:
-    assert cuda.gpu() == cuda.Gpu("card 0", "8.6", "580.65", 3 * GIB, 8 * GIB)
+    assert cuda.gpu() == cuda.Gpu("card 0", "8.6", "580.65", 3 * GIB, 8 * GIB, 8 * GIB - 300)
     assert free_bytes("cuda") == 3 * GIB
     assert found("GPU").found == "card 0, compute capability 8.6, 3 GiB of 8 GiB free"
     assert str(found("NVIDIA driver").found).startswith("580.65")
     assert nvml.open == 0
+
+
+@pytest.mark.usefixtures("nvml")
+def test_what_is_planned_for_is_what_cuda_gives_and_not_what_nvml_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML counts what the driver keeps for itself, too."""
+    monkeypatch.setattr("gpunet.devices.cuda.target.gpu_here", cuda.gpu)
+    assert target("cuda", assume=True).total_bytes == 8 * GIB - 300
 
 
 def test_nvml_is_asked_about_the_very_gpu_that_cuda_uses(nvml: Nvml, shown: Callable[..., None]) -> None:

@@ -90,6 +90,18 @@ def test_mutants_are_not_tried_on_kernels_that_fail_as_they_are(
     assert "as they are fail a test" in capsys.readouterr().out
 
 
+def test_the_name_of_a_kernels_file_means_that_file_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mutants, "judge", lambda files, mutant, folder: "a test" if mutant else "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert mutants.main(["relu"]) == 0
+    lines = capsys.readouterr().out
+    assert "the tests of relu with" in lines and "leaky_relu" not in lines
+    assert mutants.main(["relu_forward"]) == 0  # of any file
+    assert "leaky_relu_forward" in capsys.readouterr().out
+
+
 def test_the_kernels_as_they_are_are_tried_by_the_tests_of_what_is_chosen_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

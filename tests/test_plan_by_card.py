@@ -35,7 +35,8 @@ class FakeGpu:
 
     name: str = "NVIDIA GeForce RTX 3060"
     compute_capability: str = "8.6"
-    total_bytes: int = 12_600_000_000
+    total_bytes: int = 12_884_901_888
+    cuda_bytes: int = 12_600_000_000
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_where_nobody_says_and_no_gpu_is_here_an_rtx_3060_is_meant_and_named() -
 
 
 def test_where_a_gpu_is_here_it_is_meant_with_all_that_cuda_gives_of_it(put_gpu) -> None:
-    put_gpu(name="NVIDIA H200", compute_capability="9.0", total_bytes=150_123_456_789)
+    put_gpu(name="NVIDIA H200", compute_capability="9.0", cuda_bytes=150_123_456_789)
     found = json.loads(run("plan", SMALL, "--json").stdout)
     assert (found["card"], found["compute_capability"], found["budget_bytes"]) == (
         "NVIDIA H200",

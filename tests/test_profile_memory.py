@@ -129,7 +129,7 @@ def pynvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     made = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", made)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    monkeypatch.setattr(cuda_meter, "visible", lambda number: Visible(number, 4, (8, 6), f"uuid {number}", "bus"))
+    monkeypatch.setattr(cuda_meter, "visible", lambda number: Visible(number, 4, (8, 6), f"uuid {number}", "bus", 1))
     return made
 
 

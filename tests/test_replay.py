@@ -179,6 +179,27 @@ def test_the_whole_step_is_asked_for_and_the_next_batch_too_before_the_host_read
                 assert last < notes.index("next batch") < notes.index("read")
 
 
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_batch_is_sent_behind_the_step_that_used_its_buffer_last(
+    emulated: CudaDevice, graph: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU may be two steps behind the host: what is sent waits for the mark before the step under way, no earlier."""
+    notes: list[str] = []
+    driver = emulated.driver
+    monkeypatch.setattr(driver, "launched", _Noted(notes))
+    monkeypatch.setattr(driver, "event", lambda: notes.append("mark") or len(notes))
+    behind: list[int] = []
+    monkeypatch.setattr(driver, "send", lambda pointer, values, after: behind.append(after) or (pointer, values.copy()))
+    monkeypatch.setattr(driver, "wait_for", lambda sent: driver.copy_in(*sent))
+    before: list[int] = []  # where in the notes the work of each step begins
+    with Model(made(PLAIN), 5, emulated, graph=graph) as model:
+        for images, labels in model.ahead(iter([batch()] * 5)):
+            before.append(len(notes))
+            model.step(images, labels)
+    assert len(behind) == len(before) == 5
+    assert behind[1:] == [start + 1 for start in before[:-1]]
+
+
 class _Noted(list[str]):
     """A list that notes what is appended somewhere else."""
 

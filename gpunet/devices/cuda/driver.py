@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpunet.devices.cuda.arrays import Allocation, Argument, Driver, Product, Work
+from gpunet.devices.cuda.context import Context
 from gpunet.devices.cuda.copies import Copies
 from gpunet.devices.cuda.cublas import Cublas, settings
 from gpunet.devices.cuda.libcuda import visible
@@ -40,19 +41,19 @@ class CupyDriver(Driver):
         check_gpu(self._gpu.capability, self._nvrtc)
         self._runtime = cupy.cuda.runtime
         self._cuda_errors = (self._runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
-        self._device = cupy.cuda.Device(number)
         self._modules = Modules(cupy, self._nvrtc, self._gpu.capability)
         self._open()
 
     def _open(self) -> None:
         """Begin to use the GPU: this takes memory of it."""
         try:
-            with self._device:
-                properties = self._runtime.getDeviceProperties(self._gpu.number)
+            properties = self._runtime.getDeviceProperties(self._gpu.number)
+            self._context = Context(self._cupy, self._gpu.number)
+            with self._context.current():
                 self._stream = self._cupy.cuda.Stream(non_blocking=True)
                 ahead = self._cupy.cuda.Stream(non_blocking=True)
                 self._cublas = Cublas(_load_cublas(self._release), self._stream.ptr)
-        except self._runtime.CUDARuntimeError as error:
+        except self._cuda_errors as error:
             raise DeviceError(explain(error.status, str(error))) from error
         self.multiprocessors = int(properties["multiProcessorCount"])
         self._copies = Copies(self._cupy, self._stream)
@@ -62,7 +63,7 @@ class CupyDriver(Driver):
     def _working(self, what: str) -> Iterator[None]:
         """On this driver's own device; CUDA's errors as DeviceError."""
         try:
-            with self._device:
+            with self._context.current():
                 yield
         except self._cuda_errors as error:
             raise DeviceError(f"the GPU could not {what}: {error}") from error
@@ -83,9 +84,9 @@ class CupyDriver(Driver):
         if lends_memory() and nbytes > self.memory()[0]:
             raise self._shortage(nbytes)
         try:
-            with self._device:
+            with self._context.current():
                 return Allocation(self._runtime.malloc(nbytes), nbytes)
-        except self._runtime.CUDARuntimeError as error:
+        except self._cuda_errors as error:
             if error.status != OUT_OF_MEMORY:
                 raise DeviceError(f"the GPU could not allocate {nbytes} bytes: {error}") from error
             raise self._shortage(nbytes) from error
@@ -170,7 +171,7 @@ class CupyDriver(Driver):
         return self._cublas.prepare(product)
 
     def run(self, works: Sequence[Work]) -> None:
-        with self._device:
+        with self._working("begin its work"):
             for work in works:
                 work()
 
@@ -204,10 +205,10 @@ class CupyDriver(Driver):
         self._drop()
 
     def _drop(self) -> None:
-        self._modules.close()
-        self._copies.close()
-        self._ahead.close()
-        with self._working("let cuBLAS go"):
+        with self._working("let go of what it held"):
+            self._modules.close()
+            self._copies.close()
+            self._ahead.close()
             self._cublas.close()
 
 

@@ -8,7 +8,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
-from ctypes import byref, c_int
+from ctypes import byref, c_int, c_size_t
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -39,6 +39,7 @@ class Visible:
     `capability`  compute capability, such as (8, 6)
     `uuid`        of the GPU or of the slice, as NVML writes it behind "GPU-" or "MIG-"
     `bus_id`      where on the PCI bus the GPU is, such as "0000:65:00.0"
+    `total_bytes` all that CUDA gives of its memory: less than NVML and nvidia-smi show
     """
 
     number: int
@@ -46,6 +47,7 @@ class Visible:
     capability: tuple[int, int]
     uuid: str
     bus_id: str
+    total_bytes: int
 
 
 def driver_version() -> int | None:
@@ -81,8 +83,11 @@ def visible(number: int = 0) -> Visible:
     _call("cuDeviceGet", byref(device), number)
     _call("cuDeviceGetUuid_v2", byref(uuid), device)  # of a slice its own; the older call gives the whole GPU's
     _call("cuDeviceGetPCIBusId", bus_id, len(bus_id), device)
+    total_bytes = c_size_t()
+    _call("cuDeviceTotalMem_v2", byref(total_bytes), device)
     major, minor = (_attribute(which, device) for which in CAPABILITY)
-    return Visible(number, of, (major, minor), str(UUID(bytes=bytes(uuid))), bus_id.value.decode())
+    name = str(UUID(bytes=bytes(uuid)))
+    return Visible(number, of, (major, minor), name, bus_id.value.decode(), total_bytes.value)
 
 
 def no_gpu() -> str:

@@ -19,13 +19,18 @@ PACKAGES = {"CuPy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"), **libraries.PACKAG
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU, or a slice of one, as NVML knows it; `which`: the one that is meant, in words, where there are several."""
+    """A GPU, or a slice of one, as NVML knows it.
+
+    `total_bytes`  as nvidia-smi shows it; `cuda_bytes`: what CUDA gives of that, which is less
+    `which`        the one that is meant, in words, where there are several
+    """
 
     name: str
     compute_capability: str
     driver: str
     free_bytes: int
     total_bytes: int
+    cuda_bytes: int
     which: str = ""
 
 
@@ -41,6 +46,7 @@ def gpu(number: int = 0) -> Gpu:
             _text(library.nvmlSystemGetDriverVersion()),
             int(memory.free),
             int(memory.total),
+            shown.total_bytes,
             f"cuda:{number} of the {shown.of} that CUDA shows, at {shown.bus_id}" if shown.of > 1 else "",
         )
 

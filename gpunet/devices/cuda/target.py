@@ -72,7 +72,7 @@ def target(gpu: str | None, assume: bool, number: int = 0) -> CudaTarget:
     if found is not None:
         capability = parse_capability(found.compute_capability)
         source = "all that CUDA gives of this machine's GPU"
-        return CudaTarget(capability, found.name, found.total_bytes, source, number=number)
+        return CudaTarget(capability, found.name, found.cuda_bytes, source, number=number)
     known = _of_card(find(DEFAULT), number)
     if not assume:
         return CudaTarget(known.compute_capability, number=number)

@@ -262,4 +262,6 @@ def test_a_profile_measures_memory_with_the_graph_in_place(emulated: CudaDevice)
     made_so_far = profile(
         made(PLAIN), 3, emulated, steps=1, meter=lambda: {"device": driver.graphs_run}, reserve="1MiB"
     ).memory
-    assert made_so_far.peak["device"] >= 1 > made_so_far.before["device"]
+    assert made_so_far.before["device"] == 0
+    # steps of 3 and of 2 images from each of two buffers, an evaluation of each: the first of six is no graph
+    assert made_so_far.peak["device"] >= 2 * (6 - 2 + 1)

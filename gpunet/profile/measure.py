@@ -8,6 +8,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from gpunet.devices import open_device, target
 from gpunet.devices.cpu.meter import resident
 from gpunet.devices.cuda.device import CudaDevice
@@ -18,7 +20,7 @@ from gpunet.devices.name import kind_of, split_name
 from gpunet.errors import ConfigError, DeviceError
 from gpunet.memory.plan import Plan
 from gpunet.model.model import Model, choose_device, require_fit
-from gpunet.net.net import Net
+from gpunet.net.net import Net, least_images
 from gpunet.planning.planner import plan as make_plan
 from gpunet.profile.memory import Memory, Meter, Peak
 from gpunet.profile.steps import OpTime, op_times, random_batch, timed_calls
@@ -138,8 +140,7 @@ def _measure(
     with Model(net, planned.batch, device, plan=planned, learning_rate=0.0, graph=graph) as model:
         images, labels = random_batch(net, planned.batch)
         with peak:  # not while time is taken: to ask takes time
-            for _ in range(WARM_UP):
-                model.step(images, labels)
+            _warm_up(model, images, labels, graph and isinstance(device, CudaDevice))
         for done in range(1, steps + 1):
             start = perf_counter()
             model.step(images, labels)
@@ -149,6 +150,21 @@ def _measure(
             watch(done)
         ops = op_times(model, parts, len(images))
     return peak.bytes, median(whole), ops
+
+
+def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, graphs: bool) -> None:
+    """Take steps; with `graphs`, all that training makes graphs of, as these hold memory outside of the arena.
+
+    That is a step and an evaluation of a whole batch and of a smaller, last one, a step from each of two buffers.
+    """
+    last = max(1, len(images) - 1)
+    sizes = [len(images), last] if graphs and last >= least_images(model.pairing) else [len(images)]
+    for n in sizes:
+        batch = images[:n], labels[:n]
+        for pair in model.ahead([batch] * (2 * WARM_UP)) if graphs else [batch] * WARM_UP:
+            model.step(*pair)
+        for _ in range(2 if graphs else 0):
+            model.evaluate(*batch)
 
 
 def _nvml(device: AnyDevice | Device, stack: ExitStack) -> Meter | None:

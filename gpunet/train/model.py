@@ -2,26 +2,25 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from os import PathLike
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from gpunet.data.dataset import AnySplit, Dataset
 from gpunet.model import model
-from gpunet.model.ahead import Batch
-from gpunet.net.net import Net
-from gpunet.optimize.learning import Learning
-from gpunet.optimize.optimizers import Optimizer, OptimizerName
-from gpunet.optimize.rate import RateFunction
-from gpunet.optimize.schedules import Schedule, ScheduleName
-from gpunet.planning.planner import Way
-from gpunet.program.program import AnyDevice, Dtype, Mode
-from gpunet.train.bar import shown
-from gpunet.train.fitting import Callbacks, Fitting
-from gpunet.train.history import History
-from gpunet.train.metrics import EpochMetrics
-from gpunet.train.saving import load_model, save_model
-from gpunet.train.trainer import Progress
+
+if TYPE_CHECKING:
+    from gpunet.data.dataset import AnySplit, Dataset
+    from gpunet.model.ahead import Batch
+    from gpunet.net.net import Net
+    from gpunet.optimize.learning import Learning
+    from gpunet.optimize.optimizers import Optimizer, OptimizerName
+    from gpunet.optimize.rate import RateFunction
+    from gpunet.optimize.schedules import Schedule, ScheduleName
+    from gpunet.planning.planner import Way
+    from gpunet.program.program import AnyDevice, Dtype, Mode
+    from gpunet.train.history import History
+    from gpunet.train.metrics import EpochMetrics
+    from gpunet.train.trainer import Progress
 
 
 class Model(model.Model):
@@ -29,20 +28,20 @@ class Model(model.Model):
 
     def fit(
         self,
-        data: Dataset | AnySplit | tuple[np.ndarray, np.ndarray] | np.ndarray | Iterable[Batch],
+        data: "Dataset | AnySplit | tuple[np.ndarray, np.ndarray] | np.ndarray | Iterable[Batch]",
         labels: np.ndarray | None = None,
         *,
         epochs: int = 1,
-        validation: Dataset | AnySplit | tuple[np.ndarray, np.ndarray] | Iterable[Batch] | None = None,
+        validation: "Dataset | AnySplit | tuple[np.ndarray, np.ndarray] | Iterable[Batch] | None" = None,
         steps_per_epoch: int | None = None,
-        learning_rate: float | RateFunction | None = None,
-        schedule: ScheduleName | Schedule = "constant",
+        learning_rate: "float | RateFunction | None" = None,
+        schedule: "ScheduleName | Schedule" = "constant",
         warmup: int = 0,
         seed: int | None = None,
-        on_step: Callable[[Progress], object] | None = None,
-        on_epoch: Callable[[EpochMetrics], object] | None = None,
+        on_step: "Callable[[Progress], object] | None" = None,
+        on_epoch: "Callable[[EpochMetrics], object] | None" = None,
         progress: bool | None = None,
-    ) -> History:
+    ) -> "History":
         """Train for `epochs` epochs and return what was measured.
 
         `data`      a data set, of which it learns from `train`; a split; arrays, as (images, labels) or with `labels`;
@@ -65,6 +64,9 @@ class Model(model.Model):
         Raises Diverged, naming epoch, step and layer, where a loss is infinite or NaN; DataError, ShapeError or
         ConfigError for data and numbers that cannot be used.
         """
+        from gpunet.train.bar import shown
+        from gpunet.train.fitting import Callbacks, Fitting
+
         fitting = Fitting(
             self,
             data if labels is None else (data, labels),
@@ -87,6 +89,8 @@ class Model(model.Model):
 
         Raises DataError where the file cannot be written.
         """
+        from gpunet.train.saving import save_model
+
         save_model(self, path, classes, white)
 
     @classmethod
@@ -94,19 +98,19 @@ class Model(model.Model):
         cls,
         path: str | PathLike[str],
         batch: int | None = None,
-        device: AnyDevice = "auto",
+        device: "AnyDevice" = "auto",
         *,
-        net: Net | None = None,
-        mode: Mode = "train",
-        optimizer: OptimizerName | Optimizer | Learning | None = None,
-        dtype: Dtype | None = None,
+        net: "Net | None" = None,
+        mode: "Mode" = "train",
+        optimizer: "OptimizerName | Optimizer | Learning | None" = None,
+        dtype: "Dtype | None" = None,
         seed: int | None = None,
-        learning_rate: float | RateFunction | None = None,
+        learning_rate: "float | RateFunction | None" = None,
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
         without: Collection[str] | None = None,
         max_cost: float | None = None,
-        ways: Collection[Way] | None = None,
+        ways: "Collection[Way] | None" = None,
         debug: bool | None = None,
         graph: bool | None = None,
     ) -> Self:
@@ -119,6 +123,8 @@ class Model(model.Model):
 
         Raises DataError for a file that cannot be used.
         """
+        from gpunet.train.saving import load_model
+
         said = dict(
             batch=batch,
             mode=mode,

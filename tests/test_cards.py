@@ -208,3 +208,8 @@ def test_articles(name: str) -> None:
 
 def test_numbers_stand_for_cards_too() -> None:
     assert gpunet.plan(gpunet.load("INPUT[8x8x1] -> FC-2"), 1, gpu=3060).card == "RTX 3060 12GB"
+
+
+def test_all_cards_are_for_fit_alone() -> None:
+    with pytest.raises(ConfigError, match="all cards at once are for gpunet fit"):
+        find("All")

@@ -91,6 +91,8 @@ def find(text: str) -> Card:
     several have.
     """
     found = named(text)
+    if str(text).strip().lower() == "all":
+        raise ConfigError("all cards at once are for gpunet fit; name one here, as gpunet cards lists them")
     if not found:
         near = _near(text)
         meant = f"; did you mean the {_either(near)}?" if near else ":"

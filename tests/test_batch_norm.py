@@ -317,6 +317,19 @@ def test_it_starts_as_the_identity_and_only_what_is_learnt_counts():
         }
 
 
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_without_affine_scale_and_shift_can_be_set_to_nothing_else(mode):
+    net = Net("4x4x3", [BatchNorm(), Conv(2), BatchNorm(affine=False), FC(2)])
+    with Model(net, 2, "cpu", mode=mode) as model:
+        for name, start in (("scale", 1), ("shift", 0)):
+            model.parameters[f"bn2.{name}"] = np.full(2, start)
+            for wrong in (start + 1, np.nan):
+                with pytest.raises(ConfigError, match=rf"bn2.{name} is {start} for ever in this net"):
+                    model.parameters[f"bn2.{name}"] = np.full(2, wrong)
+            np.testing.assert_array_equal(model.parameters[f"bn2.{name}"], start)
+        model.parameters["bn2.mean"] = np.full(2, 3)
+
+
 def test_running_statistics_have_no_gradient_and_no_cache_and_outlive_steps():
     plan = gpunet.plan(small(), 8, device="cpu", optimizer="adam")
     kept = {p.tensor.name: p for p in plan.program.parameters}

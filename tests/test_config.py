@@ -194,8 +194,7 @@ inputs = []
 """
     assert mistakes(tmp_path, text) == [
         "has 12 mistakes:",
-        "line 5: a conv layer has no key 'stride'; it has K, F, S, P, dilation, groups, bias, fit, type, name, "
-        "inputs and head",
+        "line 5: a conv layer has no key 'stride'; did you mean S?",
         "line 8: there is no layer type 'cov'; did you mean conv?",
         "line 9: '3x' is not a layer name; use letters, digits and _, not a digit first, at most 100 characters",
         "line 10: this conv layer needs K",

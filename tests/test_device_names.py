@@ -46,6 +46,12 @@ def test_what_names_no_device_is_told_with_the_names_there_are(name: str) -> Non
             use(name)
 
 
+@pytest.mark.parametrize("device", [0, None, b"cpu"])
+def test_what_is_no_text_names_no_device_either(device: object) -> None:
+    with pytest.raises(ConfigError, match=r"there is no device .*; there are cpu, cuda"):
+        gpunet.plan(gpunet.load("vgg_digits"), 2, device=device)  # type: ignore[arg-type]
+
+
 def test_there_is_but_one_cpu() -> None:
     with pytest.raises(ConfigError, match="there is but one cpu: say cpu, not cpu:1"):
         Model(blocks(), 2, "cpu:1")

@@ -246,6 +246,8 @@ WRONG = [
     ({"data": DATA, "epochs": 0}, ConfigError, "epochs must be an integer of at least 1; got 0"),
     ({"data": DATA, "epochs": 1.5}, ConfigError, "epochs must be an integer of at least 1; got 1.5"),
     ({"data": DATA, "steps_per_epoch": True}, ConfigError, "steps_per_epoch must be an integer"),
+    ({"data": DATA, "on_step": 3}, ConfigError, "on_step must be a function of what is told, or None; got 3"),
+    ({"data": DATA, "on_epoch": [print]}, ConfigError, "on_epoch must be a function"),
     ({"data": DATA, "warmup": -1}, ConfigError, "warmup must be an integer of at least 0"),
     ({"data": DATA, "schedule": "cos"}, ConfigError, "there is no schedule 'cos'; there are constant"),
     ({"data": DATA, "schedule": "plateau"}, ConfigError, "give validation="),

@@ -22,6 +22,8 @@ def test_a_run_is_read_as_it_was_measured(tmp_path: Path) -> None:
     train(tmp_path / "run", planned())
     history = read_history(tmp_path / "run")
     assert history.name == "run" and history.steps_per_epoch == EACH
+    assert read_history(str(tmp_path / "run")) == history
+    assert "per second" in str(history.table())
     assert [row.epoch for row in history.epochs] == list(range(1, EPOCHS + 1))
     assert [row.step for row in history.steps] == list(range(1, EPOCHS * EACH + 1))
     assert as_csv(history.epochs) == (tmp_path / "run/metrics.csv").read_text()

@@ -116,6 +116,16 @@ def test_a_second_folder_to_test_on_is_left_alone_and_named(photos: Path) -> Non
     assert len(data.test) == 3 and data.note == "Testing left alone: test is used"
 
 
+def test_folders_of_pictures_whose_names_say_no_part_are_left_alone_and_named(photos: Path) -> None:
+    (photos / "docs").mkdir()
+    save(photos / "holdout/ant/0.png", np.zeros((3, 3), np.uint8))
+    data = load(photos)
+    assert data.counted == "7 images to learn from, 3 to test on"
+    assert data.note == "holdout left alone, as its name says no part, like train, val or test"
+    save(photos / "spare\x1b[31m/0.png", np.zeros((3, 3), np.uint8))
+    assert load(photos).note == f"{data.note}, and 1 folder like it"
+
+
 def test_a_folder_of_data_sets_names_one_or_says_how_many(photos: Path) -> None:
     outer = photos.parent / "outer"
     outer.mkdir()

@@ -49,10 +49,10 @@ def test_the_kernels_do_what_the_functions_do(cuda_device):
 def test_the_kernels_compile_for_a_gpu():
     (file,) = {op.__self__.file for op in outside_ops("cuda").values()}
     assert outside_source(file) == KERNELS
-    code, log = compile_kernels(compose(file), "80", "float32")
+    code, log = compile_kernels(compose(file), 13, "sm_80", "float32")
     assert code.startswith(b"\x7fELF") and "warning" not in log
     with pytest.raises(pytest.fail.Exception, match=rf"{file}\.cu\(\d+\): error"):
-        compile_kernels(compose(file) + "\nnot_a_type mistake;\n", "80", "float32")
+        compile_kernels(compose(file) + "\nnot_a_type mistake;\n", 13, "sm_80", "float32")
 
 
 def test_values_are_those_of_the_definition(rng):

@@ -202,9 +202,11 @@ def test_amounts_of_memory_are_read_as_people_write_them(text, count):
     assert parse_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["6", "0.5", " 12 ", "999999"])
-def test_a_number_without_a_unit_is_asked_about(text):
-    with pytest.raises(ConfigError, match=rf"alone would be so many bytes; {text.strip()}GiB\?"):
+@pytest.mark.parametrize(
+    ("text", "unit"), [("6", "GiB"), ("0.5", "GiB"), (" 12 ", "GiB"), ("6000", "MiB"), ("999999", "MiB")]
+)
+def test_a_number_without_a_unit_is_asked_about(text, unit):
+    with pytest.raises(ConfigError, match=rf"alone would be so many bytes; {text.strip()}{unit}\?"):
         parse_bytes(text)
 
 

@@ -123,6 +123,35 @@ def test_a_file_that_is_none_is_named(tmp_path):
         model.save(tmp_path / "no folder" / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"classes": "abc"}, "classes must be a list of names, from 0, of the net's 3; got 'abc'"),
+        ({"classes": ["a", "b", "c", "d"]}, "of the net's 3; got 4 of them"),
+        ({"classes": [1, 2, 3]}, "classes must be names"),
+        ({"white": "16"}, "white must be an integer from 1 to 255; got '16'"),
+        ({"white": 0}, "white must be an integer from 1 to 255; got 0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_written(said, words, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        Model(NET, BATCH, "cpu").save(tmp_path / "model.safetensors", **said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_file_to_save_into_and_counts_are_such_as_a_file_may_have(tmp_path):
+    model = Model(NET, BATCH, "cpu")
+    for folder in (tmp_path, "."):
+        with pytest.raises(DataError, match="is a folder; give the name of a file in it, like"):
+            model.save(folder)
+    for name in ("steps", "seen"):
+        with pytest.raises(ConfigError, match=f"{name} must be an integer from 0 to"):
+            setattr(model, name, 2**63)
+    model.steps = model.seen = 2**62
+    model.save(tmp_path / "model.safetensors")
+    assert Model.load(tmp_path / "model.safetensors", device="cpu").steps == 2**62
+
+
 def test_the_same_model_is_saved_in_the_same_bytes(tmp_path: Path):
     model = trained()
     for name in ("one", "two"):

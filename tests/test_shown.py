@@ -139,6 +139,9 @@ def test_what_nobody_measured_is_null_in_json_and_no_column():
     said = json.loads(history().to_json())
     assert said["epochs"][0]["test_loss"] is None and said["epochs"][0]["train_loss"] == 0.5
     assert "test" not in str(history()) and "accuracy 75.00%" in repr(history())
+    words = [text.get_text() for text in history().plot().findobj(lambda one: hasattr(one, "get_text"))]
+    assert any("training loss 0.5000, accuracy" in text for text in words)
+    assert not any("nan" in text or "test" in text for text in words)
     unfinished = History(None, (), (STEP,), "small")
     assert "no epoch finished" in repr(unfinished) and "33.33%" in str(unfinished.table())
 

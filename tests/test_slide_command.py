@@ -213,6 +213,7 @@ def test_slide_tells_the_scores_of_the_library(run: Run, tmp_path: Path, page: n
 def test_slide_scales_a_grey_picture_and_draws(run: Run, tmp_path: Path, page: np.ndarray) -> None:
     saved(tmp_path / "w.safetensors", load(PATTERN.replace("10x3", "10x1")))
     result = run("slide", "w.safetensors", "page.png", "--scale", "25", "--out", "map.png", "--device", "cpu")
+    assert result.stdout.rstrip().rpartition("\n")[2].startswith("map.png shows where ") and " may be" in result.stdout
     assert result.exit_code == 0, result.output
     assert "25x30 pixels: 7x11 crops" in result.stdout
     assert "not seen, too few for one more crop: the last row\n" in result.stdout

@@ -47,6 +47,8 @@ def test_what_nothing_is_called_is_answered_in_one_sentence(command, option):
         (["eval", "x", "--dataset=cifar"], "there is no --dataset; here it is --data"),
         (["fit", PATTERN, "--memory", "6GiB"], "there is no --memory; here it is --budget"),
         (["plan", PATTERN, "-b", "64"], "there is no -b; here it is --batch"),
+        (["train", PATTERN, "--optim", "adam"], "there is no --optim; here it is --optimizer"),
+        (["train", PATTERN, "--wd=1e-4"], f"there is no --wd: {ANSWERS['--wd']}"),
     ],
 )
 def test_what_is_called_otherwise_is_answered_with_its_name(arguments, words):

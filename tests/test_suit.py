@@ -124,6 +124,9 @@ def test_a_depth_that_stands_first_is_told_by_whoever_stumbles_over_it(run: Run,
     pixels = Split(rng.integers(0, 256, (20, 9, 8, 3), np.uint8), np.arange(20) % 2)
     with pytest.raises(DataError, match=r"9x8x3; the net takes 3x9x8; did you mean 9x8x3\? The depth comes last"):
         Dataset("rgb", pixels, pixels).require((3, 9, 8), 2)
+    first = Split(rng.integers(0, 256, (20, 3, 9, 8), np.uint8), np.arange(20) % 2)
+    with pytest.raises(DataError, match=r"so move it: images.transpose\(0, 2, 3, 1\) are of 9x8x3"):
+        Dataset("rgb", first, first).require((9, 8, 3), 2)
 
 
 # -- values that cannot be right -----------------------------------------------------------------------------------

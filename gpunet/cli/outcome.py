@@ -76,7 +76,7 @@ def _finished(trainer: "Trainer") -> str:
     if trainer.lost_patience:
         return f"has ended early, after epoch {done}: {_impatience(trainer)}"
     if done == trainer.epochs and trainer.step == 0:
-        return f"has finished its {done} epochs: nothing is left to do"
+        return f"has finished its {done} epoch{'s' * (done != 1)}: nothing is left to do"
     return f"has gone on beyond {trainer.epochs} epochs, into epoch {trainer.epoch}: nothing is left to do"
 
 

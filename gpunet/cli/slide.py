@@ -81,7 +81,12 @@ def slide(
     if out is not None:
         from gpunet.report.heat_map import save_heat_map
 
-        save_heat_map(picture, scored, chosen or scored.top(MAPS), names, out)
+        drawn = chosen or scored.top(MAPS)
+        save_heat_map(picture, scored, drawn, names, out)
+        if not json:
+            from gpunet.net.words import listed
+
+            typer.echo(f"{out} shows where {listed(names[label] for label in drawn)} may be")
 
 
 def _class(word: str, names: list[str]) -> int:

@@ -147,7 +147,7 @@ def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimiz
         w = Tensor(name, Kind.PARAMETER, weights.shape, dtype, node.name)
         deviation = (2 / weights.fan_in) ** 0.5 if weights.fan_in else 0.0
         if mode == "infer" or not weights.learnt or optimizer is None:
-            found.append(Parameter(w, None, (), deviation, weights.start))
+            found.append(Parameter(w, None, (), deviation, weights.start, weights.fixed))
             continue
         dw = Tensor(f"{node.name}.d{weights.name}", Kind.PARAMETER_GRADIENT, weights.shape, dtype, node.name)
         found.append(Parameter(w, dw, cache_tensors(optimizer, node.name, w), deviation, weights.start))

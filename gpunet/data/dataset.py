@@ -188,6 +188,8 @@ class Dataset:
             way_out = f"bring them to its size (--size {H}x{W}), or use a net with that input"
         else:
             way_out = "use other data (--data NAME or PATH), or a net with that input"
+        if self.train.shape == (D, H, W) and D != H:
+            way_out = f"the depth comes last here, so move it: images.transpose(0, 2, 3, 1) are of {_by(shape)}"
         if self.train.shape == (W, D, H):
             way_out = f"did you mean {_by((W, D, H))}? The depth comes last"
         raise DataError(f"{self.name} holds images of {_by(self.train.shape)}; the net takes {_by(shape)}; {way_out}")

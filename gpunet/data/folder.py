@@ -111,8 +111,8 @@ def _listed_splits(
         if (without := reader.without_classes(part)) is None:
             others.append(reader.entries(part))
         else:
-            notes.append(f"{part.name} left alone: {_counted(without, 'picture')} without classes")
-    notes += [f"{name} left alone: {used} is used" for name, used in parts.spare]
+            notes.append(f"{clean_name(part.name)} left alone: {_counted(without, 'picture')} without classes")
+    notes += _left_alone(parts)
     if not others:
         train, test = _fifth(train, seed)
         if train and not test:
@@ -125,6 +125,16 @@ def _listed_splits(
         )
     test, validation = others[0], others[1] if len(others) > 1 else []
     return train, validation, test, notes + reader.notes()
+
+
+def _left_alone(parts: Parts) -> list[str]:
+    """What there is to say of folders beside the parts."""
+    notes = [f"{clean_name(name)} left alone: {clean_name(used)} is used" for name, used in parts.spare]
+    if parts.others:
+        first, more = clean_name(parts.others[0]), len(parts.others) - 1
+        like = f", and {_counted(more, 'folder')} like it" if more else ""
+        notes.append(f"{first} left alone, as its name says no part, like train, val or test{like}")
+    return notes
 
 
 NO_TEST = "folder test or val with classes"

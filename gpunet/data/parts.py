@@ -32,12 +32,15 @@ _GLUED = re.compile(f"({'|'.join(ROLES)})({'|'.join(FILLERS)})")
 
 @dataclass(frozen=True)
 class Parts:
-    """The folders that are parts; `spare` are the names of further ones, each with that which is used in its place."""
+    """The folders that are parts; `spare` are the names of further ones, each with that which is used in its place;
+    `others` those of folders of pictures beside them whose names say no part.
+    """
 
     train: Path | None = None
     test: Path | None = None
     validation: Path | None = None
     spare: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,9 @@ def find_parts(folder: Path) -> Parts:
     tests, validations = (_best([found for found in parts if found.role == role]) for role in (TEST, VALIDATION))
     used = {found[0].role: found[0] for found in (trains, tests, validations) if found}
     spare = tuple((one.path.name, used[one.role].path.name) for one in parts if one is not used[one.role])
+    others = tuple(path.name for path in inside if path not in {part.path for part in parts} and _of_pictures(path))
     test, validation = (_inner(found[0].path) if found else None for found in (tests, validations))
-    return Parts(_inner(trains[0].path), test, validation, spare)
+    return Parts(_inner(trains[0].path), test, validation, spare, others)
 
 
 def _named(path: Path) -> _Named | None:
@@ -94,6 +98,11 @@ def _unglued(word: str) -> str:
 def _has_classes(folder: Path) -> bool:
     """Whether it is no class, but may have some: folders, other than of the pictures of one, or nothing yet."""
     return class_folder(folder) == folder and (bool(folders(folder)) or not holds_pictures(folder))
+
+
+def _of_pictures(folder: Path) -> bool:
+    """Whether there are pictures in it, or in its folders."""
+    return holds_pictures(folder) or any(holds_pictures(class_folder(inner)) for inner in folders(folder))
 
 
 def _best(found: Sequence[_Named]) -> list[_Named]:

@@ -37,6 +37,8 @@ def target(name: str | DeviceTarget, gpu: str | None = None, *, assume: bool = F
         module = import_module(f"{__name__}.{kind}.target")
         found: DeviceTarget = module.target(gpu, assume, number) if number else module.target(gpu, assume)
         return found
+    if not isinstance(name, DeviceTarget):
+        split_name(name)  # it is no name either
     if gpu is not None:
         raise ConfigError(f"{gpu!r} names a card, and what is planned for is settled already: leave it out")
     return name

@@ -12,6 +12,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 from gpunet.errors import ConfigError
+from gpunet.values.given import told
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -86,7 +87,7 @@ def add_op(
     """
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        raise ConfigError(f"an op is a function with a name of its own; got {function!r}")
+        raise ConfigError(f"an op is a function with a name of its own; got {told(function)}")
     if name in _built_in():
         raise ConfigError(f"gpunet has an op called {name} itself; give yours another name, like my_{name}")
     numbers = _numbers(name, function)

@@ -52,8 +52,8 @@ class BatchNorm(Layer):
         (volume,) = inputs
         D = (volume.D,)
         return (
-            Weights("scale", D, start=1.0, learnt=self.affine),
-            Weights("shift", D, learnt=self.affine),
+            Weights("scale", D, start=1.0, learnt=self.affine, fixed=not self.affine),
+            Weights("shift", D, learnt=self.affine, fixed=not self.affine),
             Weights("mean", D, learnt=False),
             Weights("variance", D, start=1.0, learnt=False),
         )

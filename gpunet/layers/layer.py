@@ -23,6 +23,7 @@ class Weights:
 
     `fan_in`  scales the random numbers that it starts with; 0: it starts at `start` everywhere
     `learnt`  whether it has a gradient and is updated from that; running statistics have none
+    `fixed`   whether it is `start` for ever: nothing else may be set
     """
 
     name: str
@@ -30,6 +31,7 @@ class Weights:
     fan_in: int = 0
     start: float = 0.0
     learnt: bool = True
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

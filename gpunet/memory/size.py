@@ -45,10 +45,11 @@ def format_speed(per_second: float) -> str:
 
 
 def forgotten_unit(text: object) -> str:
-    """'; 6GiB?' for a text like "6": nobody means so few bytes. "" for all else."""
+    """'; 6GiB?' for a text like "6", '; 6000MiB?' for "6000": nobody means so few bytes. "" for all else."""
     number = text.strip() if isinstance(text, str) else ""
     plain = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", number)
-    return f"; {number}GiB?" if plain and float(number) > 0 else ""
+    unit = "GiB" if plain and float(number) < 1000 else "MiB"
+    return f"; {number}{unit}?" if plain and float(number) > 0 else ""
 
 
 def format_bytes(count: int) -> str:

@@ -35,6 +35,9 @@ from gpunet.values.given import integer, told
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
 
+MOST_STEPS = 2**62
+"""That may be set, of images too: files and kernels count to twice as many."""
+
 
 class Model(Handy):
     """A net that runs on a device inside the arena that its plan laid out.
@@ -155,7 +158,7 @@ class Model(Handy):
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        self._steps: int = integer("steps", steps)
+        self._steps: int = integer("steps", steps, most=MOST_STEPS)
 
     @property
     def seen(self) -> int:
@@ -164,7 +167,7 @@ class Model(Handy):
 
     @seen.setter
     def seen(self, seen: int) -> None:
-        self._seen: int = integer("seen", seen)
+        self._seen: int = integer("seen", seen, most=MOST_STEPS)
 
     @alone
     def step(self, images: np.ndarray, labels: np.ndarray) -> float:

@@ -18,9 +18,10 @@ class Parameters(Mapping[str, np.ndarray]):
     `caches`  everything that lasts from step to step instead: optimizer caches too
     Conv weights are (K, F, F, D/groups), FC weights (K, inputs) with inputs flattened H, W, D; biases (K,).
     Raises UnknownParameter, a ConfigError and a KeyError, for a name that the net does not have; ShapeError for values
-    of another shape, ConfigError for what are no real numbers or more than the dtype holds. Raises ModelError while the
-    model is at work in another thread; of what a step that was broken off left behind, for reading it before it is set:
-    caches start from zero where their parameter is set and they are not.
+    of another shape, ConfigError for what are no real numbers or more than the dtype holds, and for other values of
+    what never changes. Raises ModelError while the model is at work in another thread; of what a step that was broken
+    off left behind, for reading it before it is set: caches start from zero where their parameter is set and they are
+    not.
     """
 
     def __init__(self, plan: Plan, bound: BoundProgram, whole: Whole, *, caches: bool = False) -> None:
@@ -29,6 +30,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._whole = whole
         self._tensors = {p.tensor.name: p.tensor for p in plan.program.parameters}
         self._caches = {p.tensor.name: p.caches for p in plan.program.parameters}
+        self._fixed = {p.tensor.name: p.start for p in plan.program.parameters if p.fixed}
         if caches:
             self._tensors |= {name: tensor for name, tensor in plan.program.tensors.items() if tensor.kind.persistent}
 
@@ -58,6 +60,8 @@ class Parameters(Mapping[str, np.ndarray]):
     def __setitem__(self, name: str, values: np.ndarray) -> None:
         tensor = self._find(name)
         values = checked(name, values, tensor)
+        if name in self._fixed and (values != self._fixed[name]).any():
+            raise ConfigError(f"{name} is {self._fixed[name]:g} for ever in this net; affine=true makes it learn")
         with self._whole.use():
             self._write(tensor, values)
             stale = [cache for cache in self._caches.get(name, ()) if cache.name in self._whole.torn]

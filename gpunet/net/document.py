@@ -8,7 +8,8 @@ from typing import Any
 
 from gpunet.errors import ConfigError
 from gpunet.net import toml_lines
-from gpunet.net.words import listed, nearest, printable, quoted, shown
+from gpunet.net.foreign import option_instead
+from gpunet.net.words import listed, printable, quoted, shown
 
 MOST_BYTES = 2**20
 MOST_PROBLEMS = 50
@@ -43,7 +44,7 @@ class Document:
             self._more += 1
             return
         key, known = str(path[-1]), list(known)
-        self.wrong(path, f"{owner} has no key {shown(key)}{nearest(key, known) or f'; it has {listed(known)}'}")
+        self.wrong(path, f"{owner} has no key {shown(key)}{option_instead(key, known) or f'; it has {listed(known)}'}")
 
     def check(self) -> None:
         """Raise ConfigError with all problems, in the order of the lines, if there are any."""

@@ -32,7 +32,24 @@ REASONS = {
 }
 """Why there is no such layer, and what to do."""
 
+OPTIONS = {
+    "K": "filters outchannels numoutput units outfeatures channels",
+    "F": "kernel kernelsize poolsize size window",
+    "S": "stride strides",
+    "P": "padding pad",
+    "dilation": "dilationrate",
+    "groups": "group",
+    "bias": "usebias biasterm",
+    "alpha": "slope negativeslope",
+    "p": "rate ratio dropoutratio prob",
+    "eps": "epsilon",
+    "affine": "scale center",
+    "n": "localsize depthradius",
+}
+"""Options that are called otherwise elsewhere, in small letters without _."""
+
 _SAME = {word: ours for ours, words in SAME.items() for word in words.split()}
+_OPTIONS = {word: ours for ours, words in OPTIONS.items() for word in words.split()}
 _REASONS = {word: reason for words, reason in REASONS.items() for word in words.split()}
 
 
@@ -49,6 +66,13 @@ def instead(text: str, known: Iterable[str]) -> str:
         if word in _SAME:
             return f"; write {_SAME[word]}{plain[len(word) :]}"
     return nearest(letters, known) or f"; there are {listed(known)}"
+
+
+def option_instead(text: str, known: Iterable[str]) -> str:
+    """What to write for an option that a layer does not have, of those that are known: the end of a message."""
+    known = list(known)
+    ours = _OPTIONS.get(text.lower().replace("_", ""))
+    return f"; did you mean {ours}?" if ours in known else nearest(text, known)
 
 
 def no_such_variant(text: str) -> str:

@@ -13,11 +13,11 @@ from gpunet.errors import GpunetError
 from gpunet.layers import layer_types
 from gpunet.layers.layer import Layer
 from gpunet.net.fields import converted, missing, problem, types_of
-from gpunet.net.foreign import instead, no_such_variant
+from gpunet.net.foreign import instead, no_such_variant, option_instead
 from gpunet.net.graph import INPUT
 from gpunet.net.tokens import Token, Tokens
 from gpunet.net.tree import Branches, Head, Item, One, Repeat
-from gpunet.net.words import listed, nearest, shown
+from gpunet.net.words import listed, shown
 
 MOST_NAME = 100
 START = "INPUT"
@@ -111,7 +111,7 @@ class LayerText(Tokens):
             option = self.token
             if option.text not in known:
                 has = f"it has {listed(known)}" if known else "it has none"
-                self.fail(f"{kind.word} has no option {option}; {has}{nearest(option.text, known)}")
+                self.fail(f"{kind.word} has no option {option}; {has}{option_instead(option.text, known)}")
             if option.text in values:
                 self.fail(f"{option.text} is said twice; it is already {shown(values[option.text])}")
             self.advance()

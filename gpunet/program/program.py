@@ -149,6 +149,7 @@ class Parameter:
 
     `gradient`   None where it is not learnt, as running statistics are not, and in inference; it has no caches then
     `deviation`  standard deviation of the normal distribution it is drawn from; 0: it is `start` everywhere
+    `fixed`      whether it is `start` for ever
     """
 
     tensor: Tensor
@@ -156,6 +157,7 @@ class Parameter:
     caches: tuple[Tensor, ...]
     deviation: float
     start: float = 0.0
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

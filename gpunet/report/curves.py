@@ -165,12 +165,11 @@ def _legend(figure: "Figure", runs: Sequence[Curves], top: float, *, alone: bool
 
     train, test = (LINES[1], LINES[0]) if alone else (PALE, PALE)
     lines = []
+    if judges := _judges(runs):
+        lines.append(Line2D([], [], color=test, lw=2.2, marker="o", ms=5, label=f"{judges}, after the epoch"))
     if any(run.epochs for run in runs):
         words = "training, mean over the epoch"
-        lines += [
-            Line2D([], [], color=test, lw=2.2, marker="o", ms=5, label=f"{_judges(runs)}, after the epoch"),
-            Line2D([], [], color=train, lw=1.4, ls=(0, (4, 2)), marker="o", ms=3.5, label=words),
-        ]
+        lines.append(Line2D([], [], color=train, lw=1.4, ls=(0, (4, 2)), marker="o", ms=3.5, label=words))
     if each := {run.binned for run in runs if run.steps}:
         words = f"mean of {min(each):,} steps" if len(each) == 1 else "mean of some steps"
         words = f"training, {'each step' if each == {1} else words}"
@@ -179,8 +178,9 @@ def _legend(figure: "Figure", runs: Sequence[Curves], top: float, *, alone: bool
 
 
 def _judges(runs: Sequence[Curves]) -> str:
-    """What the epochs of these runs are judged by."""
-    return " or ".join(dict.fromkeys(WORDS[run.epochs[0].judged_by] for run in runs if run.epochs))
+    """What the epochs of these runs are judged by; "" where none is."""
+    first = [run.epochs[0] for run in runs if run.epochs]
+    return " or ".join(dict.fromkeys(WORDS[row.judged_by] for row in first if row.judged))
 
 
 def _name_runs(figure: "Figure", names: Sequence[str], columns: int, top: float) -> None:
@@ -224,6 +224,8 @@ def _summary(run: History) -> str:
         now = run.steps[-1]
         return f"no epoch finished yet; after step {now.step:,}: loss {now.loss:.4f}, accuracy {now.accuracy:.1%}"
     last, top = run.epochs[-1], best(list(run.epochs))
+    if not last.judged:
+        return f"after epoch {last.epoch:,}: training loss {last.train_loss:.4f}, accuracy {last.train_accuracy:.2%}"
     by = WORDS[last.judged_by]
     words = f"after epoch {last.epoch:,}: {by} loss {last.judged_loss:.4f}, {by} accuracy {last.judged_accuracy:.2%}"
     return words if top is last else f"{words}; best {top.judged_accuracy:.2%} after epoch {top.epoch:,}"

@@ -40,7 +40,7 @@ def history_table(history: History) -> Table:
     columns = _columns(rows)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(name.replace("_", "\n", 1), justify="right")
+        table.add_column(name.replace("_", "\n", 1).replace("_", " "), justify="right")
     for row in rows:
         table.add_row(*(_cell(name, getattr(row, name)) for name in columns))
     return table

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import isfinite, nan
-from operator import index
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ from gpunet.train.metrics import EpochMetrics, Mean, StepMetrics
 from gpunet.train.schedule import Rates
 from gpunet.train.sources import judged_by, source
 from gpunet.train.trainer import Progress
+from gpunet.values.given import integer, told
 
 
 class Listener(Protocol):
@@ -38,10 +38,15 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Callbacks:
-    """A Listener made of two functions, either of which may be missing."""
+    """A Listener made of two functions, either of which may be missing. Raises ConfigError for what is no function."""
 
     on_step: Callable[[Progress], object] | None = None
     on_epoch: Callable[[EpochMetrics], object] | None = None
+
+    def __post_init__(self) -> None:
+        for name, function in (("on_step", self.on_step), ("on_epoch", self.on_epoch)):
+            if function is not None and not callable(function):
+                raise ConfigError(f"{name} must be a function of what is told, or None; got {told(function)}")
 
     def stepped(self, progress: Progress) -> bool:
         return self.on_step is not None and _is_true(self.on_step(progress))
@@ -67,11 +72,11 @@ class Fitting:
         seed: int | None = None,
     ) -> None:
         self.model = model
-        self.epochs = _whole("epochs", epochs)
-        each = None if steps_per_epoch is None else _whole("steps_per_epoch", steps_per_epoch)
+        self.epochs = integer("epochs", epochs, least=1)
+        each = None if steps_per_epoch is None else integer("steps_per_epoch", steps_per_epoch, least=1)
         self.source = source(data, model, epochs=self.epochs, seed=model.seed if seed is None else seed, steps=each)
         self.judged_by = judged_by(data, validation, model)
-        self.rates = self._rates(learning_rate, schedule, _whole("warmup", warmup, 0))
+        self.rates = self._rates(learning_rate, schedule, integer("warmup", warmup))
         self.rows: list[EpochMetrics] = []
         self.steps: list[StepMetrics] = []
 
@@ -167,14 +172,3 @@ def _told(answers: Iterable[bool]) -> bool:
 def _is_true(answer: object) -> bool:
     """Whether it is True itself, NumPy's too: what else is true was not meant as an answer."""
     return isinstance(answer, bool | np.bool_) and bool(answer)
-
-
-def _whole(name: str, count: object, least: int = 1) -> int:
-    """The count as an int. Raises ConfigError for what is no integer of at least `least`."""
-    try:
-        found = least - 1 if isinstance(count, bool) else index(count)  # type: ignore[arg-type]
-    except TypeError:
-        found = least - 1
-    if found < least:
-        raise ConfigError(f"{name} must be an integer of at least {least}; got {count!r}")
-    return found

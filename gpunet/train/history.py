@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
+from os import PathLike
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -42,11 +43,12 @@ class History(Shown):
         return done // last if done else None
 
 
-def read_history(run: Path) -> History:
+def read_history(run: str | PathLike[str]) -> History:
     """The history of the run in a folder.
 
     Raises DataError where the folder is no run's, a file is not as `RunFolder` writes it, or nothing was measured yet.
     """
+    run = Path(run)
     if not run.is_dir():
         raise DataError(f"there is no folder {run}; give the folder of a run, like runs/vgg_digits-1")
     if not any((run / name).is_file() for name in (METRICS, STEPS)):

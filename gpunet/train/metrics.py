@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any
 
 
@@ -30,6 +31,11 @@ class EpochMetrics:
     def judged_by(self) -> str:
         """What the epoch is judged by: "val" or "test"."""
         return "test" if self.val_loss is None else "val"
+
+    @property
+    def judged(self) -> bool:
+        """Whether it was: a fit without images to validate with judges nothing."""
+        return isfinite(self.judged_loss)
 
     @property
     def judged_loss(self) -> float:

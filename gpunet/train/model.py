@@ -78,8 +78,9 @@ class Model(model.Model):
             warmup=warmup,
             seed=seed,
         )
+        callbacks = Callbacks(on_step, on_epoch)
         with shown(progress, fitting.epochs) as listeners:
-            return fitting.run(*listeners, Callbacks(on_step, on_epoch))
+            return fitting.run(*listeners, callbacks)
 
     def save(self, path: str | PathLike[str], *, classes: Sequence[str] = (), white: int = 255) -> None:
         """Write all that lasts into one file, from which `Model.load` goes on; `gpunet eval` and its like read it, too.

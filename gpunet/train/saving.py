@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpunet.errors import DataError
+from gpunet.errors import ConfigError, DataError
 from gpunet.layers import layer_types, loss_types
 from gpunet.model.model import Model
 from gpunet.net.config import TrainConfig, dump_net, load_config
@@ -20,6 +20,7 @@ from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import optimizer
 from gpunet.train.checkpoint import DIGEST
 from gpunet.train.weights import CONFIG, load_weights, open_weights, read_about, save_weights, weights_file, weights_for
+from gpunet.values.given import integer, names, told
 
 Kind = TypeVar("Kind", bound=Model)
 Said = dict[str, Any]
@@ -27,12 +28,18 @@ Said = dict[str, Any]
 
 
 def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] = (), white: int = 255) -> None:
-    """Write a model into a file. Raises DataError where that is not possible; what was there is there then."""
+    """Write a model into a file. Raises DataError where that is not possible; what was there is there then.
+
+    Raises ConfigError for names of classes or a value of white that cannot be meant.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the name of a file in it, like {path / 'model.safetensors'}")
     about = {
         "net": model.net.name,
         **({"config": dump_net(model.net)} if _can_be_written(model.net) else {}),
-        "classes": list(classes),
-        "white": white,
+        "classes": _checked_classes(classes, model.net.classes),
+        "white": integer("white", white, least=1, most=255),
         "model": {
             "batch": model.batch,
             "dtype": model.plan.dtype,
@@ -43,7 +50,7 @@ def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] =
             **({"learning": _as_plain(model.plan.learning)} if model.plan.learning else {}),
         },
     }
-    save_weights(Path(path), model.state, about)
+    save_weights(path, model.state, about)
 
 
 def load_model(kind: type[Kind], path: str | PathLike[str], device: Any, net: Net | None, said: Said) -> Kind:
@@ -71,6 +78,15 @@ def load_model(kind: type[Kind], path: str | PathLike[str], device: Any, net: Ne
         model.close()
         raise
     return model
+
+
+def _checked_classes(classes: Sequence[str], count: int) -> list[str]:
+    """The names of the first classes, as a list. Raises ConfigError for a text alone and for more than there are."""
+    found = list(names("classes", classes))
+    if isinstance(classes, str) or len(found) > count:
+        given = told(classes) if isinstance(classes, str) else f"{len(found):,} of them"
+        raise ConfigError(f"classes must be a list of names, from 0, of the net's {count:,}; got {given}")
+    return found
 
 
 def _told_beside(path: Path) -> TrainConfig:

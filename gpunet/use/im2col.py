@@ -11,6 +11,7 @@ from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.conv import Conv
 from gpunet.program.filters import Filters, Group
 from gpunet.program.volume import Volume
+from gpunet.values.given import told
 
 
 def im2col(layer: Conv, x: np.ndarray) -> np.ndarray:
@@ -24,7 +25,7 @@ def im2col(layer: Conv, x: np.ndarray) -> np.ndarray:
     Raises ConfigError for another layer than a CONV without groups, ShapeError where it does not fit x.
     """
     if not isinstance(layer, Conv):
-        raise ConfigError(f"im2col takes a Conv and the volume that it sees; got {layer!r}")
+        raise ConfigError(f"im2col takes a Conv and the volume that it sees; got {told(layer)}")
     if layer.groups > 1:
         raise ConfigError(f"each of the {layer.groups} groups has a matrix of its own: give its maps, and groups=1")
     x = np.asarray(x)

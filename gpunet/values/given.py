@@ -62,7 +62,10 @@ def integer(what: str, value: object, *, least: int = 0, most: int | None = None
 
 def names(what: str, value: object) -> tuple[str, ...]:
     """The texts of a collection, or one text alone. Raises ConfigError, naming `what` it is, for all else."""
-    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
+    try:
+        found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
+    except TypeError:  # an array of no dimensions
+        found = (None,)
     if not all(isinstance(name, str) for name in found):
         raise ConfigError(f"{what} must be names, like ('a', 'b'), or () for none; got {told(value)}")
     return found

@@ -26,7 +26,9 @@ class CpuArena(Arena):
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         if self._memory is None:
-            raise DeviceError("an arena was used after its memory was given back")
+            raise DeviceError(
+                "an arena was used after its memory was given back, as closing a model does: make another"
+            )
         end = offset + prod(shape) * np.dtype(dtype).itemsize
         if offset < 0 or end > self.nbytes:
             raise ShapeError(f"bytes {offset} to {end} are not all in an arena of {self.nbytes}")

@@ -42,7 +42,9 @@ class CudaArena(Arena):
     def _pointer(self, offset: int, nbytes: int) -> int:
         """The address of `offset`, if nbytes bytes from there are all in the arena."""
         if self._allocation is None:
-            raise DeviceError("an arena was used after its memory was given back")
+            raise DeviceError(
+                "an arena was used after its memory was given back, as closing a model does: make another"
+            )
         if offset < 0 or offset + nbytes > self.nbytes:
             raise ShapeError(f"bytes {offset} to {offset + nbytes} are not all in an arena of {self.nbytes}")
         return self._allocation.pointer + offset

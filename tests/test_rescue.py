@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from gpunet import DataError, DeviceError, Model
+from gpunet import DataError, DeviceError
 from gpunet.cli.app import app
 from gpunet.devices.cpu import probe
+from gpunet.model.model import Model
 from gpunet.system import cache, files
 from gpunet.train.checkpoint import BEST, LAST, read
 from gpunet.train.folder import RunFolder

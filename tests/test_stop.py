@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from gpunet import Learning, Model, load
+from gpunet import Learning, load
 from gpunet.cli.app import app
+from gpunet.model.model import Model
 from gpunet.net.config import load_config
 from gpunet.train.checkpoint import LAST, read
 from gpunet.train.diverged import Diverged
@@ -144,7 +145,7 @@ def test_a_finished_run_has_nothing_left_to_do_and_is_left_as_it_is(run: Run, tm
     assert run("train", TINY, "--epochs", 1, "--device", "cpu", "--out", "a").exit_code == 0
     before = {path: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     result = run("train", "--resume", "a", "--device", "cpu")
-    assert result.exit_code == 0 and "a has finished its 1 epochs: nothing is left to do" in result.stdout
+    assert result.exit_code == 0 and "a has finished its 1 epoch: nothing is left to do" in result.stdout
     assert {path: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
     assert run("train", "--resume", "a", "--device", "cpu", "--epochs", 2).exit_code == 0
     assert len((tmp_path / "a/metrics.csv").read_text().splitlines()) == 3

@@ -12,6 +12,7 @@ from gpunet.compile.ways import Ways
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.model.model import STEP
 from gpunet.model.replay import MOST_GRAPHS
+from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.profile.measure import profile
 from tests.emulator.driver import EmulatorDriver, EmulatorError
 from tests.test_ways import planned
@@ -52,8 +53,11 @@ def trained(device: CudaDevice, net: Net, graph: bool, **options: Any) -> tuple[
         return losses, [values.tobytes() for values in model.state.values()], model.steps, model.seen
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
-@pytest.mark.parametrize("layers", NETS.values(), ids=NETS)
+EVERY = [(NETS["plain"], optimizer) for optimizer in OPTIMIZERS]
+OTHERS = [(layers, optimizer) for layers in NETS.values() for optimizer in ("momentum", "adamw") if layers != PLAIN]
+
+
+@pytest.mark.parametrize(("layers", "optimizer"), EVERY + OTHERS)
 def test_a_graph_changes_no_bit(cuda_device: CudaDevice, layers: str, optimizer: str) -> None:
     """Rates, sizes of batches, buffers, floats in place of bytes, a loss that is NaN: all that may change does."""
     net = made(layers, Augment(pad=1, flip=True, brightness=0.2) if layers == PLAIN else None)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +25,8 @@ def test_in_a_checkout_that_is_read_only_hypothesis_keeps_its_examples_elsewhere
     assert not Path(done.stdout.strip()).is_relative_to(ROOT)
 
 
-@pytest.fixture
-def anew() -> Iterator[None]:
-    """Look for the folder of compiled kernels again, before and afterwards."""
-    builder._cache.cache_clear()
-    yield
-    builder._cache.cache_clear()
-
-
 def test_without_a_home_kernels_are_compiled_into_a_folder_of_this_process(
-    anew: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -44,6 +35,6 @@ def test_without_a_home_kernels_are_compiled_into_a_folder_of_this_process(
     assert builder.build("relu", "float32")[0] == library
 
 
-def test_with_a_home_they_are_kept_there(anew: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_home_they_are_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert builder._cache() == tmp_path / "gpunet/emulator" and os.listdir(builder._cache()) == []

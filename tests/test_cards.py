@@ -213,3 +213,8 @@ def test_numbers_stand_for_cards_too() -> None:
 def test_all_cards_are_for_fit_alone() -> None:
     with pytest.raises(ConfigError, match="all cards at once are for gpunet fit"):
         find("All")
+
+
+def test_figures_in_another_order_are_the_first_that_is_thought_of() -> None:
+    with pytest.raises(ConfigError, match="did you mean the RTX 3060 12GB"):
+        find("rtx 3600")

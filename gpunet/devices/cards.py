@@ -127,13 +127,16 @@ def _words(text: str) -> list[str]:
 
 
 def _near(text: str) -> list[str]:
-    """Names of cards that have its number, else of up to three that are spelled like it."""
+    """Names of cards that have its number, else its figures in another order, else of up to three spelled like it."""
     from difflib import get_close_matches  # only after a mistake
 
     words = [word for word in _words(text) if word not in NOISE]
     numbers = {word for word in words if word.isdigit()}
     if same := [card.name for card in cards() if numbers & _needed(card)]:
         return same
+    figures = {"".join(sorted(number)) for number in numbers}
+    if swapped := [card.name for card in cards() if figures & {"".join(sorted(word)) for word in _needed(card)}]:
+        return swapped
     spelled: dict[str, str] = {}
     for card in cards():
         in_full = _words(card.name)

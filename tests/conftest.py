@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from typer.testing import CliRunner, Result
 
+from gpunet.cli.app import app
 from gpunet.devices import open_device
 from gpunet.devices.cuda import reserve
 from gpunet.devices.cuda.device import CudaDevice
@@ -75,6 +77,18 @@ def _opened(name: str) -> Iterator[Device]:
     device = make_device(name)
     yield device
     device.close()
+
+
+Run = Callable[..., Result]
+"""The program with these arguments, run inside this process: its exit code and what it printed."""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the program in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

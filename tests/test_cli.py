@@ -9,17 +9,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.text import Text
 from safetensors.numpy import load_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import gpunet
-from gpunet.cli.app import app
 from gpunet.compile.rewrite import REWRITES
 from gpunet.data import digits
 from gpunet.devices import target
@@ -29,22 +27,13 @@ from gpunet.net.config import load_config
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.report.plot import draw
 from gpunet.system.resources import config_names
+from tests.conftest import Run
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
 GIB = 2**30
 RTX_3060 = 12_587_106_304
 """The least CUDA total that is known of one, in bytes."""
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the program inside this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def start(*arguments: str, folder: Path, **options: object) -> "subprocess.Popen[str]":

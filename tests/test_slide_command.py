@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +10,20 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from gpunet import Model, Net, load
-from gpunet.cli.app import app
 from gpunet.data.picture import grey, read_scaled
 from gpunet.errors import ConfigError, DataError
 from gpunet.net.config import dump_net
 from gpunet.train import checkpoint
 from gpunet.train.weights import class_names, open_weights, read_about, restore_weights, save_weights
 from gpunet.use.sliding import slide
+from tests.conftest import Run
 
 PATTERN = "INPUT[12x10x3] -> CONV3-4(P=0) -> RELU -> POOL2 -> FC-6 -> RELU -> FC-4"
 HEADED = "INPUT[12x10x3] -> CONV3-4 -> RELU -> AUX(weight=0.3)[GAP -> FC-4] -> POOL2 -> FC-4"
 CLASSES = ["ape", "bee", "cat", "dog"]
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the program inside this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def refused(result: Result, *words: str) -> None:

@@ -6,35 +6,23 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
 from gpunet import Learning, load
-from gpunet.cli.app import app
 from gpunet.model.model import Model
 from gpunet.net.config import load_config
 from gpunet.train.checkpoint import LAST, read
 from gpunet.train.diverged import Diverged
 from gpunet.train.trainer import Trainer
+from tests.conftest import Run
 from tests.runs import NET, images, measured, planned, train
 
 ROOT = Path(__file__).parent.parent
 TINY = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the program inside this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

@@ -2,33 +2,23 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from gpunet import Augment, ConfigError, DataError, Net, load
-from gpunet.cli.app import app
 from gpunet.data import Dataset, Split, digits
 from gpunet.net.config import load_config
 from gpunet.net.net import depth_last
 from gpunet.program.volume import Volume
 from gpunet.train.entering import Entering, entering, from_plain, odd_values
 from gpunet.train.suit import require_suited, slip
+from tests.conftest import Run
 
-Run = Callable[..., Result]
 CPU = ("--device", "cpu", "--epochs", 1)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the program inside this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def refused(result: Result, *words: str) -> None:

@@ -1,7 +1,6 @@
 """Choosing by a validation part: what goes by it, when a run ends early, and the one look at the test images."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from typer.testing import CliRunner, Result
 
 from gpunet import ConfigError, Model, load
-from gpunet.cli.app import app
 from gpunet.data import Dataset, Split, digits
 from gpunet.data.draw import with_validation
 from gpunet.net.config import load_config
@@ -24,18 +21,10 @@ from gpunet.train.history import read_history
 from gpunet.train.last_look import has_looked, look_at_test
 from gpunet.train.metrics import EpochMetrics, best
 from gpunet.train.trainer import Trainer, Watcher, evaluate
+from tests.conftest import Run
 from tests.runs import BATCH, EACH, images, measured, planned, train
 
 TINY = "INPUT[8x8x1] -> FC-16 -> RELU -> FC-10"
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the program inside this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def some_digits(n: int = 300, wrong: float = 0.0, seed: int = 0) -> Dataset:

@@ -30,7 +30,7 @@ def test_an_op_has_the_same_parameters_and_file_on_both_devices(op: str) -> None
 def test_arrays_come_by_position_and_numbers_by_keyword(op: str) -> None:
     numbers = {name for name, kind in _parameters(CPU[op]) if kind is inspect.Parameter.KEYWORD_ONLY}
     hints = inspect.get_annotations(CPU[op], eval_str=True)
-    assert numbers == {name for name, hint in hints.items() if hint in (int, float)}
+    assert numbers == {name for name, hint in hints.items() if hint in (int, float, str)}
     assert hints["return"] is None
 
 

@@ -12,6 +12,7 @@ from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName, cache_tensors
+from gpunet.program.algorithm import Math
 from gpunet.program.builder import Builder, Emitter, Target
 from gpunet.program.program import Attribute, Dtype, Mode, Parameter, Program, RunTime, Seen
 from gpunet.program.tensor import Kind, Tensor
@@ -43,16 +44,18 @@ def lower(
     target: Target,
     scratch_limit_bytes: int,
     accumulates: bool = False,
+    math: Math = "exact",
     image_gradient: bool = False,
 ) -> Program:
     """The program of one training step ("train") or one forward pass ("infer") over at most `batch` images.
 
     `optimizer`    or all of how parameters learn, with the layers that do not
     `accumulates`  gradients will be added up over rounds, so their products need room to be added from
+    `math`         which algorithms of convolution may be chosen
     `image_gradient`  the gradient of the images is made, too: training has no use for it, checks and pictures have
     Nothing is shared or saved yet: that is what rewrites are for.
     """
-    builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates)
+    builder = Builder(batch, dtype, mode, target, scratch_limit_bytes, accumulates, math)
     feed = _emit_input(net, builder)
     nodes = net.nodes if mode == "train" else net.trunk
     how = learning(optimizer)

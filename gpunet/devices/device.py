@@ -49,7 +49,7 @@ class Device(ABC):
         """Every op by its name; the CPU's docstrings are the contract."""
 
     @abstractmethod
-    def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float]) -> list[Call]:
+    def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float | str]) -> list[Call]:
         """What calling an op on these arrays with these numbers comes to: for `run`, in order, as often as wanted."""
 
     def run(self, calls: Sequence[Call]) -> None:

@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gpunet.devices.algorithms import algorithm_for
+from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.filters import ConvShape
 from gpunet.program.program import DeviceName
 
 MIB = 2**20
@@ -57,3 +60,17 @@ class DeviceTarget(ABC):
     @abstractmethod
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
+
+    def conv_algorithm(
+        self, pass_: Pass, shape: ConvShape, *, dtype: str, math: Math, scratch_limit_bytes: int
+    ) -> Algorithm:
+        """How the device runs this pass of a convolution."""
+        return algorithm_for(
+            pass_,
+            shape,
+            dtype=dtype,
+            math=math,
+            device=self.name,
+            capability=self.compute_capability,
+            scratch_limit_bytes=scratch_limit_bytes,
+        )

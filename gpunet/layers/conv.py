@@ -1,4 +1,4 @@
-"""Convolution: K filters slide over the volume; as a matrix product over im2col columns.
+"""Convolution: K filters slide over the volume, by an algorithm that the target chooses.
 
 Source: CS231n "Convolutional Layer" and "Implementation as Matrix Multiplication"; groups: Krizhevsky et al. 2012;
 dilation: Yu & Koltun 2016.
@@ -11,9 +11,12 @@ from typing import ClassVar
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_bool, require_fit, require_int, require_sizes
+from gpunet.program.algorithm import Pass
 from gpunet.program.builder import Emitter
 from gpunet.program.chunks import chunk_rows
 from gpunet.program.field import Window
+from gpunet.program.filters import ConvShape
+from gpunet.program.program import Attribute
 from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
 from gpunet.program.volume import FitPolicy, Padding, Pair, Volume, pair, sides, size_text, window_output, windows
 
@@ -110,11 +113,8 @@ class Conv(Layer):
         (x,) = inputs
         w, b = emit.parameters["w"], emit.parameters.get("b")
         y = emit.activation("y", self.output(of(x)).shape)
-        columns = self._columns(emit, y, w, "columns")
-        rows = columns.shape[0] if columns else prod(y.shape[:3])
-        workspace = emit.gemm_workspace("gemm", rows, self.K)
-        scratch, flops = (columns, workspace), _flops(y, w)
-        emit.op("conv_forward", (x, w, b), (y,), scratch, flops=flops, attributes=self.geometry)
+        numbers, scratch = self._chosen(emit, "forward", self._shape(x, w, y))
+        emit.op("conv_forward", (x, w, b), (y,), scratch, flops=_flops(y, w), attributes=numbers)
         emit.kept["x"] = x
         return y
 
@@ -125,36 +125,52 @@ class Conv(Layer):
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)
-        columns = self._columns(emit, dy, w, "dx_columns")
-        rows = columns.shape[0] if columns else prod(dy.shape[:3])
-        scratch = (columns, emit.gemm_workspace("dx_gemm", rows, prod(w.shape[1:])))
-        emit.op("conv_backward_input", (dy, w), (dx,), scratch, flops=_flops(dy, w), attributes=self.geometry)
+        numbers, scratch = self._chosen(emit, "backward_input", self._shape(dx, w, dy))
+        emit.op("conv_backward_input", (dy, w), (dx,), scratch, flops=_flops(dy, w), attributes=numbers)
         return (dx,)
 
     def _backward_weights(self, emit: Emitter, x: Tensor, dy: Tensor) -> None:
         """The gradients of w and b."""
         w, dw = emit.parameters["w"], emit.gradients["w"]
-        columns = self._columns(emit, dy, w, "dw_columns")
-        several = columns is not None and columns.shape[0] < prod(dy.shape[:3])
-        accumulate = several or emit.accumulates
-        workspace = emit.gemm_workspace("dw_gemm", self.K, prod(w.shape[1:]), accumulate=accumulate)
-        scratch, flops = (columns, workspace), _flops(dy, w)
-        attributes = {**self.geometry, "accumulate": 0}
-        emit.op("conv_backward_weights", (x, dy), (dw,), scratch, flops=flops, attributes=attributes)
+        numbers, scratch = self._chosen(emit, "backward_weights", self._shape(x, w, dy))
+        numbers = {**numbers, "accumulate": 0}
+        emit.op("conv_backward_weights", (x, dy), (dw,), scratch, flops=_flops(dy, w), attributes=numbers)
         if self.bias:
             emit_bias_backward(emit, dy, emit.gradients["b"])
 
-    def _columns(self, emit: Emitter, y: Tensor, w: Tensor, name: str) -> Tensor | None:
-        """The im2col matrix of a group, for as many output positions at a time as the scratch limit allows.
+    def _shape(self, x: Tensor, w: Tensor, y: Tensor) -> ConvShape:
+        return ConvShape.of(x.shape, w.shape, y.shape, self.geometry)
 
-        None where x is that matrix: filters of 1 x 1 that see every position of it.
-        """
-        if (self.F, self.S, self.P) == (1, 1, 0):
-            return None
-        length = prod(w.shape[1:])
-        N, H2, W2, _ = y.shape
-        rows = chunk_rows(N, H2, W2, emit.scratch_limit_bytes // (length * ITEMSIZE[emit.dtype]))
-        return emit.tensor(name, Kind.WORKSPACE, (rows, length))
+    def _chosen(
+        self, emit: Emitter, pass_: Pass, shape: ConvShape
+    ) -> tuple[dict[str, Attribute], tuple[Tensor | None, Tensor | None]]:
+        """How an op is to run: its numbers, and its scratch, an im2col matrix and flat workspace."""
+        found = emit.conv_algorithm(pass_, shape)
+        prefix = {"forward": "", "backward_input": "dx_", "backward_weights": "dw_"}[pass_]
+        columns = _columns(emit, shape, f"{prefix}columns") if found.needs_columns else None
+        if found.name == "im2col":
+            workspace = _product_workspace(emit, pass_, shape, columns, f"{prefix}gemm")
+        else:
+            workspace = emit.workspace(f"{prefix}workspace", (-(-found.workspace_bytes // ITEMSIZE[emit.dtype]),))
+        return {**self.geometry, **found.attributes}, (columns, workspace)
+
+
+def _columns(emit: Emitter, shape: ConvShape, name: str) -> Tensor:
+    """The im2col matrix of a group, for as many output positions at a time as the scratch limit allows."""
+    most = emit.scratch_limit_bytes // (shape.length * ITEMSIZE[emit.dtype])
+    rows = chunk_rows(shape.N, shape.H2, shape.W2, most)
+    return emit.tensor(name, Kind.WORKSPACE, (rows, shape.length))
+
+
+def _product_workspace(
+    emit: Emitter, pass_: Pass, shape: ConvShape, columns: Tensor | None, name: str
+) -> Tensor | None:
+    """What the products of an im2col matrix want beside it."""
+    rows = columns.shape[0] if columns else shape.positions
+    if pass_ == "backward_weights":
+        accumulate = rows < shape.positions or emit.accumulates
+        return emit.gemm_workspace(name, shape.K, shape.length, accumulate=accumulate)
+    return emit.gemm_workspace(name, rows, shape.K if pass_ == "forward" else shape.length)
 
 
 def _flops(y: Tensor, w: Tensor) -> int:

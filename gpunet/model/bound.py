@@ -150,7 +150,7 @@ class BoundProgram:
                     self._calls[key] = self.device.bind(*self.call_of(turn, n, training))
                 yield turn, op, self._calls[key]
 
-    def call_of(self, turn: Turn, n: int, training: bool) -> tuple[str, list[Array | None], dict[str, float]]:
+    def call_of(self, turn: Turn, n: int, training: bool) -> tuple[str, list[Array | None], dict[str, float | str]]:
         """(name of the op, its arrays, its numbers) of a turn in a run over n images."""
         op = self.plan.program.ops[turn.step]
         arrays = [None if tensor is None else self.view(tensor, turn.first, turn.last) for tensor in op.arguments]

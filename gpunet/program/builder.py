@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.filters import ConvShape
 from gpunet.program.program import Attribute, Changing, Dtype, Mode, Op, Phase
 from gpunet.program.tensor import Kind, Tensor
 
@@ -26,6 +28,12 @@ class Target(Protocol):
         """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
         ...
 
+    def conv_algorithm(
+        self, pass_: Pass, shape: ConvShape, *, dtype: str, math: Math, scratch_limit_bytes: int
+    ) -> Algorithm:
+        """How the device runs this pass of a convolution."""
+        ...
+
 
 @dataclass
 class Builder:
@@ -33,6 +41,7 @@ class Builder:
 
     `scratch_limit_bytes`  most bytes that one im2col matrix may take; the plan's decision, which layers obey
     `accumulates`          gradients will be added up over rounds
+    `math`         which algorithms of convolution may be chosen
     `loss`                 what training makes small, once it is emitted
     `changing`             the Changing numbers that ops asked for, in the order of their places
     """
@@ -43,6 +52,7 @@ class Builder:
     target: Target
     scratch_limit_bytes: int
     accumulates: bool = False
+    math: Math = "exact"
     phase: Phase = "forward"
     ops: list[Op] = field(default_factory=list)
     loss: Tensor | None = None
@@ -114,6 +124,11 @@ class Emitter:
         """The loss of the step, (1,): whatever learns leaves all as it is where that is infinite or NaN."""
         assert self.builder.loss is not None  # nothing learns before there is a loss
         return self.builder.loss
+
+    def conv_algorithm(self, pass_: Pass, shape: ConvShape) -> Algorithm:
+        """How this pass of a convolution is to run."""
+        limit, math = self.scratch_limit_bytes, self.builder.math
+        return self.target.conv_algorithm(pass_, shape, dtype=self.dtype, math=math, scratch_limit_bytes=limit)
 
     def number(self, number: Changing) -> int:
         """The place of a number among those that change from step to step; equal ones have one place."""

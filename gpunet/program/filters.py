@@ -1,5 +1,6 @@
 """How the filters of a convolution stand over its input, as the numbers and the shapes of its ops say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -22,6 +23,54 @@ class Filters:
     def height(self) -> int:
         """Input rows from the first of a window to its last."""
         return (self.F_rows - 1) * self.dilation + 1
+
+
+@dataclass(frozen=True, slots=True)
+class ConvShape:
+    """A convolution: N volumes of H x W x D seen by K filters, which make N volumes of H2 x W2 x K.
+
+    `groups`  each of D/groups maps, which K/groups filters see
+    """
+
+    N: int
+    H: int
+    W: int
+    D: int
+    H2: int
+    W2: int
+    K: int
+    groups: int
+    filters: Filters
+
+    @classmethod
+    def of(cls, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], numbers: Mapping[str, int]) -> "ConvShape":
+        """By the shapes of x (N, H, W, D), w (K, F_rows, F_columns, D/groups) and y (N, H2, W2, K), and by the numbers
+        of the ops: strides, padding and dilation."""
+        N, H, W, D = x
+        filters = Filters(w[1], w[2], **numbers)
+        return cls(N, H, W, D, y[1], y[2], w[0], D // w[3], filters)
+
+    @property
+    def maps(self) -> int:
+        """Maps that a filter sees."""
+        return self.D // self.groups
+
+    @property
+    def length(self) -> int:
+        """Weights of a filter."""
+        return self.filters.F_rows * self.filters.F_columns * self.maps
+
+    @property
+    def positions(self) -> int:
+        """Places of the filters, over all images."""
+        return self.N * self.H2 * self.W2
+
+    @property
+    def is_product(self) -> bool:
+        """Whether x itself is the im2col matrix: filters of 1 x 1 that see every position of it once."""
+        F = self.filters
+        one = (F.F_rows, F.F_columns, F.S_rows, F.S_columns, F.P_top, F.P_left) == (1, 1, 1, 1, 0, 0)
+        return one and (self.H2, self.W2) == (self.H, self.W)
 
 
 @dataclass(frozen=True, slots=True)

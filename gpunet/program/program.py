@@ -79,7 +79,7 @@ class Seen(Changing):
         return now.seen
 
 
-Attribute = int | float | RunTime
+Attribute = int | float | str | RunTime
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ def conv_forward(
     P_top: int,
     P_left: int,
     dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
 ) -> None:
     """K filters slide over the volume: y[n, i, j, k] = b[k] + sum over r, c and d of
 
@@ -40,13 +43,19 @@ def conv_forward(
     b          (K,)                    same dtype, in; None: no bias
     y          (N, H2, W2, K)          same dtype, out; any H2, W2: positions outside x read zeros, rows behind the last
                                        window are not seen
-    columns    (rows, FH*FW*D/groups)  same dtype, scratch; at least one output row, rows >= W2. None where filters of
-                                       1 x 1 see all of x at stride 1
-    workspace  unused on the CPU
+    columns    (rows, FH*FW*D/groups)  same dtype, scratch of "im2col"; at least one output row, rows >= W2. None where
+                                       filters of 1 x 1 see all of x at stride 1, and for all other algorithms
+    workspace  flat scratch of the others; None where they need none
+    algorithm  which way; all give this sum, each in an order of its own. "im2col" a product over the matrix of windows;
+               "implicit" without that matrix; "depthwise" that of groups of one map; "winograd2", "winograd4"
+    tile       which tile of results a block of a GPU makes; no bit depends on it
+    slices     parts into which a sum is cut, which are added in order
     No output may alias an input. NaN and infinity go where the sums take them.
     Source: CS231n "Convolutional Layer"; groups: Krizhevsky et al. 2012; dilation: Yu & Koltun 2016.
     """
     parts = groups(x.shape[3], w.shape)
+    if columns is None and algorithm != "im2col":
+        columns = _matrix(w, y)
     if columns is None:
         pixels, scores = _pixels(x), _pixels(y)
 
@@ -89,6 +98,9 @@ def conv_backward_weights(
     P_top: int,
     P_left: int,
     dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
     accumulate: int = 0,
 ) -> None:
     """The gradient of the filters: dw = sum over chunks, in order, of dy^T times im2col(x).
@@ -98,11 +110,14 @@ def conv_backward_weights(
     dw         (K, FH, FW, D/groups)   same dtype, out; where accumulate is 1, in and out: the chunks are added to it
     columns    (rows, FH*FW*D/groups)  same dtype, scratch; cut as `gpunet.program.chunks.chunks` says. None as in
                                        conv_forward: x is one chunk
-    workspace  (>= values of dw,)      same dtype, scratch for a product that is added to dw; None where one chunk is
-                                       all and nothing is accumulated
+    workspace  (>= values of dw,)      same dtype, scratch of "im2col" for a product that is added to dw; None where one
+                                       chunk is all and nothing is accumulated. Of the others as in conv_forward
+    algorithm, tile, slices            as in conv_forward
     No output may alias an input. The same chunks on as many threads give the same bits.
     Source: CS231n "Implementation as Matrix Multiplication".
     """
+    if algorithm != "im2col":
+        columns, workspace = _matrix(dw, dy), np.empty_like(dw).reshape(-1)
     N, H2, W2, K = dy.shape
     gradient = dw.reshape(K, -1)
     rows = N * H2 * W2 if columns is None else len(columns)
@@ -145,6 +160,9 @@ def conv_backward_input(
     P_top: int,
     P_left: int,
     dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
 ) -> None:
     """The gradient of the volume: each value of x gathers w * dy from every window that saw it.
 
@@ -153,11 +171,13 @@ def conv_backward_input(
     dx         (N, H, W, D)            same dtype, out; exactly 0 where no window looked
     columns    (rows, FH*FW*D/groups)  same dtype, scratch: the gradient of the im2col matrix of a chunk. None as in
                                        conv_forward
-    workspace  unused on the CPU
+    workspace, algorithm, tile, slices  as in conv_forward
     No output may alias an input. The same scratch and as many threads give the same bits.
     Source: CS231n "Convolutional Layer"; the adjoint of im2col.
     """
     parts = groups(dx.shape[3], w.shape)
+    if columns is None and algorithm != "im2col":
+        columns = _matrix(w, dy)
     if columns is None:
         above, pixels = _pixels(dy), _pixels(dx)
 
@@ -186,6 +206,13 @@ def conv_backward_input(
                 add_columns(matrix, target, (row0, row1), W2, window, part)
 
     share(_image_groups(N, H2, W2, len(tiles[0])), one, workers)
+
+
+def _matrix(w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Room for the windows of one output row for each worker: what an algorithm without a matrix does is specified by
+    one that is small and of its own, whatever the batch."""
+    _, _, W2, _ = y.shape
+    return np.empty((thread_count() * W2, w[0].size), w.dtype)
 
 
 def _add_bias(y: np.ndarray, b: np.ndarray | None) -> None:

@@ -51,7 +51,7 @@ class CpuDevice(Device):
     def ops(self) -> Mapping[str, Callable[..., None]]:
         return collect_ops(package, _WITHOUT_OPS)
 
-    def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float]) -> list[Call]:
+    def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float | str]) -> list[Call]:
         function = self.ops[op]
 
         def call() -> None:

@@ -29,6 +29,9 @@ def conv_forward(
     P_top: int,
     P_left: int,
     dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
 ) -> None:
     """y = columns @ w.T + b; see gpunet.devices.cpu.conv."""
     window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
@@ -53,6 +56,9 @@ def conv_backward_weights(
     P_top: int,
     P_left: int,
     dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
@@ -77,6 +83,9 @@ def conv_backward_input(
     P_top: int,
     P_left: int,
     dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
 ) -> None:
     """d(columns) = dy @ w, each value then added to where im2col took it from; see gpunet.devices.cpu.conv."""
     window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)

@@ -63,7 +63,7 @@ class CudaDevice(Device):
     def ops(self) -> Mapping[str, Callable[..., None]]:
         return self._ops
 
-    def bind(self, op: str, arrays: Sequence[Any], numbers: Mapping[str, float]) -> list[Call]:
+    def bind(self, op: str, arrays: Sequence[Any], numbers: Mapping[str, float | str]) -> list[Call]:
         """Its launches and products, each with its grid and its arguments packed."""
         return self.driver.record(partial(self.ops[op], *arrays, **numbers))
 

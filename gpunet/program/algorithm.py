@@ -1,0 +1,38 @@
+"""What was chosen for an op of a convolution. Which algorithms there are for one, `gpunet.devices.algorithms` says."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Pass = Literal["forward", "backward_input", "backward_weights"]
+"""What an op of a convolution makes: y, dx or dw."""
+
+Math = Literal["exact", "direct"]
+"""Which algorithms may be chosen. exact: any, Winograd's too, whose sums round differently; direct: those that add up
+the products of the definition."""
+
+AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4"]
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """How an op of a convolution works.
+
+    `name`             im2col: a matrix of windows, and products by a library; implicit: the product without the matrix;
+                       depthwise: one map at a time; winograd2, winograd4: F(2x2, 3x3) and F(4x4, 3x3)
+    `needs_columns`    whether there is an im2col matrix, as large as the limit of the scratch allows
+    `workspace_bytes`  flat scratch; for "im2col" 0, as the target knows what the library's products want
+    `tile`             which tile of results a block of a GPU's threads makes, as the device numbers them
+    `slices`           parts into which each sum is cut, which are added in order
+    """
+
+    name: AlgorithmName
+    needs_columns: bool = False
+    workspace_bytes: int = 0
+    tile: int = 0
+    slices: int = 1
+
+    @property
+    def attributes(self) -> dict[str, int | str]:
+        """As the op takes them."""
+        more = {"tile": self.tile, "slices": self.slices}
+        return {"algorithm": self.name, **{name: value for name, value in more.items() if value != (name == "slices")}}

@@ -61,6 +61,8 @@ from gpunet.train.trainer import Progress as Progress
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck
 from gpunet.use.im2col import im2col as im2col
+from gpunet.use.importing import Imported as Imported
+from gpunet.use.importing import import_weights as import_weights
 from gpunet.use.matrix import conv_matrix as conv_matrix
 from gpunet.use.sliding import ScoreMap as ScoreMap
 from gpunet.use.sliding import slide as slide

@@ -20,7 +20,7 @@ RANKS = [
     ["net"],
     ["compile"],
     ["planning"],
-    ["description", "model"],
+    ["description", "formats", "model"],
     ["profile", "train"],
     ["use"],
     ["report"],

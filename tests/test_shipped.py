@@ -14,10 +14,13 @@ from tests.nets import shipped
 
 PARAMETERS = {
     "alexnet": 60_965_224,
+    "alexnet_torchvision": 61_100_840,
     "allcnn_c": 1_369_738,
     "cifar10": 5_216_330,
     "context": 7 * (9 * 21 * 21 + 21) + 21 * 21 + 21,
+    "densenet121": 7_978_856,
     "googlenet": 6_998_552,
+    "googlenet_bn": 6_624_904,
     "inception_v4": 42_679_816,
     "lenet5": 431_080,
     "nin": 966_986,
@@ -27,18 +30,23 @@ PARAMETERS = {
     "resnet20": 272_474,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
+    "squeezenet1_0": 1_248_424,
+    "squeezenet1_1": 1_235_496,
     "vgg11": 132_863_336,
+    "vgg11_bn": 132_868_840,
     "vgg13": 133_047_848,
+    "vgg13_bn": 133_053_736,
     "vgg16": 138_357_544,
     "vgg16_bn": 138_365_992,
     "vgg19": 143_667_240,
+    "vgg19_bn": 143_678_248,
     "vgg_cifar": 5_212_490,
     "vgg_digits": 196_442,
     "zfnet": 62_357_608,
 }
 """As published, or summed from the definitions."""
 
-DEEP = {"inception_v4", "resnet50", "resnet101", "resnet152", "googlenet", "resnet34"}
+DEEP = {"inception_v4", "resnet50", "resnet101", "resnet152", "googlenet", "googlenet_bn", "resnet34", "densenet121"}
 """Nets of so many ops that poisoning takes its time."""
 
 NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in config_names()]

@@ -14,6 +14,7 @@ from gpunet.cli.eval import evaluate
 from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
+from gpunet.cli.import_weights import import_weights
 from gpunet.cli.lr_find import lr_find
 from gpunet.cli.nets import nets
 from gpunet.cli.plan import plan
@@ -46,6 +47,7 @@ app.command()(data)
 app.command()(profile)
 app.command()(gradcheck)
 app.command()(convert)
+app.command("import")(import_weights)
 app.command()(slide)
 app.command()(demo)
 app.command()(doctor)

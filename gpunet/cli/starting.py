@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from gpunet.cli import options
 from gpunet.cli.suiting import with_scale
 from gpunet.errors import ConfigError
@@ -62,12 +64,32 @@ def _of_net(
             )
         return options.read_net(net, width, input)
     from gpunet.cli.trained import training_on
+    from gpunet.formats.known import foreign_format
     from gpunet.train.weights import open_weights, weights_file
 
     path = weights_file(weights)
-    config = replace(open_weights(path)[0], train=training_on(path, data)) if net is None else options.read_net(net)
-    config = options.resized(config, width, input)
+    foreign = foreign_format(path) is not None
+    if net is not None:
+        config = options.read_net(net, width, input)
+        config = _brought(path, config) if foreign else config
+    else:
+        config = _brought(path) if foreign else replace(open_weights(path)[0], train=training_on(path, data))
+        config = options.resized(config, width, input)
     return replace(config, train=config.train.changed(weights=str(path), fresh=()))
+
+
+def _brought(path: Path, config: "Config | None" = None) -> "Config":
+    """The config of the net whose weights another framework wrote, with images entering it as they did there."""
+    from gpunet.use.importing import bring
+
+    found = bring(path, config)
+    if not found.match.sure:
+        raise ConfigError(
+            f"{path} has names that are not known, and its order and shapes are to be looked at first: gpunet import "
+            f"{path} --net NET shows them, and --weights takes what it writes"
+        )
+    typer.echo("\n".join(found.said))
+    return found.config
 
 
 def _with_classes(config: "Config", classes: int) -> "Config":

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 
 from gpunet.data.dataset import Dataset, Split
 from gpunet.data.draw import with_test
-from gpunet.data.raw import DEFLATE_RATIO, clean_name, opened, read_names_of
+from gpunet.data.raw import DEFLATE_RATIO, PART_BYTES, Sparing, clean_name, opened, read_names_of
 from gpunet.errors import DataError
 
 WAY_OUT = "write one with numpy.savez(path, images=..., labels=...)"
@@ -23,8 +23,6 @@ PARTS = {"": "to learn from", "val_": "to validate with", "test_": "to test on"}
 """What the names of its arrays begin with, `images` and `labels`, and what a part of a data set is for."""
 NAMES = tuple(f"{part}{what}" for part in PARTS for what in ("images", "labels"))
 WHITE = "white"
-PART_BYTES = 1 << 20
-"""What is read at once."""
 MOST_HEADER_BYTES = 10_000
 """What NumPy itself reads of a header."""
 HEADER = re.compile(
@@ -81,28 +79,11 @@ def _readers(path: Path) -> Iterator[dict[str, Callable[[], np.ndarray]]]:
     with opened(path) as (file, size):
         _check_beginning(path, file.read(6))
         try:
-            with zipfile.ZipFile(cast("BinaryIO", _Sparing(file))) as archive:
+            with zipfile.ZipFile(cast("BinaryIO", Sparing(file))) as archive:
                 entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
                 yield {name: partial(_read_entry, archive, entry, path, size) for name, entry in entries.items()}
         except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} is cut short, damaged, or no .npz file ({error})") from None
-
-
-class _Sparing:
-    """A file of which no more is read at once than an array's part: the directory of an archive comes in one piece, and
-    takes several times its bytes as Python's objects.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, count: int = -1) -> bytes:
-        if count > PART_BYTES:
-            raise ValueError(f"its directory has {count:,} bytes; one of arrays has {PART_BYTES:,} at most")
-        return self._file.read(PART_BYTES if count < 0 else count)  # what has no end is a file's last few bytes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -4,7 +4,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from unicodedata import normalize
 
 import numpy as np
@@ -13,6 +13,9 @@ from gpunet.errors import DataError
 
 DEFLATE_RATIO = 1032
 """No byte that deflate (gzip, zip) wrote becomes more bytes than that: zlib's Technical Details."""
+
+PART_BYTES = 1 << 20
+"""What is read at once."""
 
 MOST_NAMES_BYTES = 1 << 20
 MOST_NAME_LETTERS = 100
@@ -33,6 +36,23 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except MemoryError:
         raise DataError(f"{path} says that it holds more than there is memory for") from None
+
+
+class Sparing:
+    """A file of which no more is read at once than an array's part: the directory of an archive comes in one piece, and
+    takes several times its bytes as Python's objects.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, count: int = -1) -> bytes:
+        if count > PART_BYTES:
+            raise ValueError(f"its directory has {count:,} bytes; one of arrays has {PART_BYTES:,} at most")
+        return self._file.read(PART_BYTES if count < 0 else count)  # what has no end is a file's last few bytes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def read_whole(path: Path, most_bytes: int) -> bytes:

@@ -162,8 +162,8 @@ class Net:
     ) -> "Net":
         """A net of other nodes, perhaps over another input, and with all else as here but for what is said."""
         augment = self.augment if input is None or self.augment is None else replace(self.augment, size=None)
-        same = {name: getattr(self, name) for name in ("name", "fit", "scale", "shift", "loss")}
-        return Net(self.input if input is None else input, nodes, augment=augment, **(same | other))
+        same = {name: getattr(self, name) for name in ("name", "fit", "scale", "shift", "loss")} | {"augment": augment}
+        return Net(self.input if input is None else input, nodes, **(same | other))
 
     def with_classes(self, classes: int) -> "Net":
         """The same net with other layers for the scores, those of auxiliary heads too: of so many classes.

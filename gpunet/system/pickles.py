@@ -29,6 +29,10 @@ CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
+class Unknown(ValueError):
+    """A pickle names what is not known, and what would have to be imported and perhaps run."""
+
+
 class Mark:
     """What stands for a thing that a pickle names: nothing is imported, and nothing of it is called."""
 
@@ -178,7 +182,7 @@ class Machine:
 
     def _global(self, name: str) -> None:
         if name not in self.known:
-            raise ValueError(f"it names {name.replace(' ', '.')}")
+            raise Unknown(f"it names {name.replace(' ', '.')}")
         self.stack.append(Mark(self.known[name]))
 
     def _stack_global(self, _: object) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from gpunet.data.raw import opened
 from gpunet.errors import DataError
+from gpunet.formats.known import foreign_format, read_foreign, way_in
+from gpunet.formats.match import match
 from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config, parse_config
 from gpunet.net.net import Net, Node
@@ -154,6 +156,17 @@ def weights_for(net: Net, path: AnyPath, fresh: Collection[str] = ()) -> dict[st
     return _fitting(path, load_weights(path), net, fresh)
 
 
+def any_weights_for(net: Net, path: AnyPath, fresh: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """As `weights_for`, also of a file that another framework wrote, where its names say which layers it is of."""
+    path = weights_file(path)
+    if foreign_format(path) is None:
+        return weights_for(net, path, fresh)
+    found = match(read_foreign(path), net)
+    if not found.sure:
+        raise DataError(f"{path} has names that are not known, only order and shapes like {net.name}'s; {way_in(path)}")
+    return _fitting(path, found.weights("float32"), net, fresh)
+
+
 def layer_of(name: str) -> str:
     """The layer that a parameter belongs to."""
     return name.rpartition(".")[0]
@@ -173,6 +186,8 @@ def _read(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         with opened(path) as found:
             yield found
     except SafetensorError as error:
+        if way := way_in(path):
+            raise DataError(f"{path} is no file of weights of gpunet; {way}") from None
         raise DataError(f"{path} is damaged or no safetensors file ({error})") from None
 
 
@@ -183,7 +198,8 @@ def _config(path: Path) -> Config:
         return parse_config(text, str(path))
     beside = path.parent / CONFIG
     if not beside.is_file():
-        raise DataError(f"{path} does not say of which net it is, and there is no {CONFIG} beside it; give it as --net")
+        way = way_in(path) or "give it as --net"
+        raise DataError(f"{path} does not say of which net it is, and there is no {CONFIG} beside it; {way}")
     return load_config(beside)
 
 
@@ -210,7 +226,8 @@ def _fitting(
     if wrong:
         more = f" and {len(wrong) - FEW} more" if len(wrong) > FEW else ""
         words = "; ".join(list(wrong.values())[:FEW])
-        raise OtherNet(f"{path} holds the weights of another net than {net.name}: {words}{more}", wrong)
+        way = f"; {way}" if (way := way_in(path)) else ""
+        raise OtherNet(f"{path} holds the weights of another net than {net.name}: {words}{more}{way}", wrong)
     for name, values in weights.items():
         if values.dtype.kind != "f":
             raise DataError(f"{path}: {name} holds {values.dtype} values; weights are {FLOATS}")

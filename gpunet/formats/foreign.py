@@ -1,0 +1,61 @@
+"""What a file of another framework holds, as its reader hands it over: nothing is copied or laid out anew yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gpunet.formats.layout import Layout
+from gpunet.net.augment import Augment
+from gpunet.net.net import Net
+
+
+@dataclass(frozen=True)
+class Images:
+    """How images entered the net: what is done to a picture before.
+
+    `mean, std`  of each map, in the order of the net's maps, for pixels of 0..1: what enters is (p/255 - mean) / std
+    `size`       height and width that a picture is brought to before the middle is cut out; None: that of the input
+    `order`      of the maps, "RGB" or "BGR"
+    `words`      whose way that is
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: tuple[int, int] | None = None
+    order: str = "RGB"
+    words: str = ""
+
+    @property
+    def augment(self) -> Augment:
+        """The same as a net says it, whose maps are R, G and B."""
+        mean, std = (numbers[::-1] if self.order == "BGR" else numbers for numbers in (self.mean, self.std))
+        return Augment(size=self.size, mean=mean, std=std)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Weights that another framework wrote.
+
+    `path`     of the file
+    `format`   whose it is, for people, like "PyTorch"
+    `arrays`   by name, in the file's order, as they lie there
+    `layout`   in which order the axes of a convolution and of an FC layer stand
+    `names`    the array of each parameter ("conv1.w") of `net`, where the format says which is which; else it is found
+               by names and shapes
+    `net`      where the format has the net itself
+    `classes`  their names, from 0, where it says them
+    `images`   how they entered, where it says that
+    `notes`    what was done to read it, a line each
+    """
+
+    path: Path
+    format: str
+    arrays: Mapping[str, np.ndarray]
+    layout: Layout
+    names: Mapping[str, str] | None = None
+    net: Net | None = None
+    classes: tuple[str, ...] = ()
+    images: Images | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,103 @@
+"""Whose a file is, by what is in it and never by its ending; and its reader.
+
+A format is a line here and a module of this package with `read(path)`, which gives a `Foreign` or raises DataError.
+"""
+
+import shlex
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from gpunet.data.raw import Sparing, opened
+from gpunet.errors import DataError
+from gpunet.formats.foreign import Foreign
+from gpunet.net.words import listed
+
+HEAD_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What tells formats apart: the first bytes of a file, and of an archive (zip) the names in it."""
+
+    head: bytes
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """`name` for people; `module` of this package that reads it; `fits` says whether a file is one."""
+
+    name: str
+    module: str
+    fits: Callable[[Beginning], bool]
+
+
+def _is_pytorch(file: Beginning) -> bool:
+    """Its archive, what it wrote before, or any other pickle, of which its reader says what is wrong with it."""
+    within = {name.partition("/")[2] for name in file.names}
+    pickled = file.head[:1] == b"\x80" and file.head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    oldest = file.head[257:262] == b"ustar" and file.head.startswith((b"sys_info\0", b"pickle\0", b"storages\0"))
+    return bool({"data.pkl", "constants.pkl"} & within) or pickled or oldest
+
+
+def _is_safetensors(file: Beginning) -> bool:
+    return file.head[8:9] == b"{" and int.from_bytes(file.head[:8], "little") < 2**32
+
+
+FORMATS = (
+    Format("PyTorch", "pytorch", _is_pytorch),
+    Format("safetensors", "safetensors_file", _is_safetensors),
+)
+
+
+def format_of(path: Path) -> Format | None:
+    """The format of a file; None where it is none that is known. Raises DataError where it cannot be read."""
+    with opened(path) as (file, _):
+        head = file.read(HEAD_BYTES)
+        names = _names(file) if head.startswith(b"PK") else ()
+    return next((known for known in FORMATS if known.fits(Beginning(head, names))), None)
+
+
+def foreign_format(path: Path) -> Format | None:
+    """The format of a file that another framework wrote; None where it is gpunet's own, or none that is known.
+
+    Raises DataError where it cannot be read.
+    """
+    found = format_of(path)
+    if found is None or found.module != "safetensors_file":
+        return found
+    from gpunet.formats.safetensors_file import is_foreign
+
+    return found if is_foreign(path) else None
+
+
+def way_in(path: Path) -> str:
+    """What to do with a file that is another framework's, for the end of a message; "" where it is none of theirs."""
+    found = foreign_format(path)
+    if found is None:
+        return ""
+    return f"it is a file of {found.name}: gpunet import {shlex.quote(str(path))} makes of it what is taken here"
+
+
+def read_foreign(path: Path) -> Foreign:
+    """What a file of another framework holds. Raises DataError, naming the formats, where it is none of them."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the file of weights in it")
+    found = format_of(path)
+    if found is None:
+        raise DataError(f"{path} is none of the formats that can be imported: {listed(f.name for f in FORMATS)}")
+    foreign: Foreign = import_module(f"gpunet.formats.{found.module}").read(path)
+    return foreign
+
+
+def _names(file: BinaryIO) -> tuple[str, ...]:
+    """The names in an archive; none where it is damaged."""
+    try:
+        with zipfile.ZipFile(cast("BinaryIO", Sparing(file))) as archive:
+            return tuple(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError):
+        return ()

@@ -49,7 +49,10 @@ PARAMETERS = {
 DEEP = {"inception_v4", "resnet50", "resnet101", "resnet152", "googlenet", "googlenet_bn", "resnet34", "densenet121"}
 """Nets of so many ops that poisoning takes its time."""
 
-NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in config_names()]
+TWINS = {"vgg11_bn", "vgg13_bn", "vgg19_bn", "squeezenet1_0"}
+"""Nets that are built as another one here is, but for their depth."""
+
+NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP | TWINS else name for name in config_names()]
 EVERY_OPTIMIZER = ["resnet20", "vgg_digits", "vgg16_bn"]
 SAVES = {"vgg_digits", "resnet20", "googlenet", "vgg_cifar"}
 """Nets in which activations outweigh parameters even when they are scaled down."""

@@ -118,7 +118,13 @@ class ResNet(nn.Module):
 def _alexnet(scale: Scale, classes: int, maps: int) -> nn.Module:
     layers: list[nn.Module] = []
     D = 3
-    for filters, F, S, P, pooled in ((64, 11, 4, 2, 1), (192, 5, 1, 2, 1), (384, 3, 1, 1, 0), (256, 3, 1, 1, 0), (256, 3, 1, 1, 1)):
+    for filters, F, S, P, pooled in (
+        (64, 11, 4, 2, 1),
+        (192, 5, 1, 2, 1),
+        (384, 3, 1, 1, 0),
+        (256, 3, 1, 1, 0),
+        (256, 3, 1, 1, 1),
+    ):
         layers += [nn.Conv2d(D, scale(filters), F, S, P), nn.ReLU(), *[nn.MaxPool2d(3, 2)] * pooled]
         D = scale(filters)
     hidden = scale(4096)
@@ -142,7 +148,9 @@ def _squeezenet(new: bool, scale: Scale, classes: int, maps: int) -> nn.Module:
     layers: list[nn.Module] = [first, nn.ReLU()]
     pools = (0, 2, 4) if new else (0, 3, 7)
     D = first.out_channels
-    for number, (squeeze, expand) in enumerate(zip((16, 16, 32, 32, 48, 48, 64, 64), (64, 64, 128, 128, 192, 192, 256, 256), strict=True)):
+    for number, (squeeze, expand) in enumerate(
+        zip((16, 16, 32, 32, 48, 48, 64, 64), (64, 64, 128, 128, 192, 192, 256, 256), strict=True)
+    ):
         if number in pools:
             layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
         layers.append(Fire(D, scale(squeeze), scale(expand)))

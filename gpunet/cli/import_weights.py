@@ -56,6 +56,8 @@ def import_weights(
     from gpunet.system.files import check_place
     from gpunet.use.importing import bring
 
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder; give the file of weights in it")
     out = _place(file) if out is None else out
     if out.exists():
         raise ConfigError(f"{out} is there already; give another name as --out")
@@ -70,8 +72,10 @@ def import_weights(
     if not found.match.sure:
         _believe(found, yes=yes)
     found.save(out)
-    typer.echo(f"{out} has the weights, the net{' and the names of the classes' * bool(found.classes)}")
-    typer.echo(f"now: gpunet predict {shlex.quote(str(out))} PICTURE, or gpunet train --weights {shlex.quote(str(out))}")
+    typer.echo(f"{out} has the weights{', the names of the classes' * bool(found.classes)} and the net")
+    typer.echo(
+        f"now: gpunet predict {shlex.quote(str(out))} PICTURE, or gpunet train --weights {shlex.quote(str(out))}"
+    )
 
 
 def _place(file: Path) -> Path:

@@ -23,8 +23,8 @@ ENDINGS = {
 }
 """What the parameters of a layer are called at the ends of names."""
 
-MOST_TOLD = 40
-"""Differences that are told."""
+MOST_TOLD, MOST_IN_ORDER = 50, 12
+"""Differences that are told; where one in the order brings all others with it, they are fewer."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,7 @@ def torch_names(net: Net) -> tuple[dict[str, str], Images | None, bool]:
         return own_names(net), None, False
     family, prefixes = found
     names = {
-        f"{node.name}.{place.name}": f"{prefixes[node.name]}.{PARAMETERS[place.name]}"
-        for node, place in places(net)
+        f"{node.name}.{place.name}": f"{prefixes[node.name]}.{PARAMETERS[place.name]}" for node, place in places(net)
     }
     return names, family.images, True
 
@@ -213,7 +212,7 @@ def _by_order(foreign: Foreign, net: Net, arrays: Mapping[str, np.ndarray]) -> M
             else:
                 pairs += found
     if wrong:
-        raise _other_net(foreign, net, "their order, as no names are known", wrong)
+        raise _other_net(foreign, net, "their order, as no names are known", wrong, MOST_IN_ORDER)
     return Match(net, foreign, tuple(pairs), "order and shapes", False, foreign.images)
 
 
@@ -250,10 +249,10 @@ def _shapes(group: Group) -> str:
     return ", ".join(f"{clean_name(ending)} {values.shape}" for ending, (_, values) in group.items())
 
 
-def _other_net(foreign: Foreign, net: Net, words: str, wrong: list[str]) -> DataError:
+def _other_net(foreign: Foreign, net: Net, words: str, wrong: list[str], most: int = MOST_TOLD) -> DataError:
     """All that differs, a line each, and the way out."""
-    told = [f"  {line}" for line in wrong[:MOST_TOLD]]
-    told += [f"  ... and {len(wrong) - MOST_TOLD} more"] * (len(wrong) > MOST_TOLD)
+    told = [f"  {line}" for line in wrong[:most]]
+    told += [f"  ... and {len(wrong) - most} more"] * (len(wrong) > most)
     return DataError(
         "\n".join(
             [

@@ -83,7 +83,7 @@ class Block(nn.Module):
             setattr(self, f"conv{number}", nn.Conv2d(before, after, F, S, F // 2, bias=False))
             setattr(self, f"bn{number}", nn.BatchNorm2d(after))
         self.count, self.downsample = len(sizes), None
-        if stride > 1 or D != out:
+        if stride > 1 or out != D:
             self.downsample = nn.Sequential(nn.Conv2d(D, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,16 +115,14 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+ALEXNET = ((64, 11, 4, 2, 1), (192, 5, 1, 2, 1), (384, 3, 1, 1, 0), (256, 3, 1, 1, 0), (256, 3, 1, 1, 1))
+"""Filters, extent, stride, padding, and whether a pool follows."""
+
+
 def _alexnet(scale: Scale, classes: int, maps: int) -> nn.Module:
     layers: list[nn.Module] = []
     D = 3
-    for filters, F, S, P, pooled in (
-        (64, 11, 4, 2, 1),
-        (192, 5, 1, 2, 1),
-        (384, 3, 1, 1, 0),
-        (256, 3, 1, 1, 0),
-        (256, 3, 1, 1, 1),
-    ):
+    for filters, F, S, P, pooled in ALEXNET:
         layers += [nn.Conv2d(D, scale(filters), F, S, P), nn.ReLU(), *[nn.MaxPool2d(3, 2)] * pooled]
         D = scale(filters)
     hidden = scale(4096)
@@ -148,15 +146,13 @@ def _squeezenet(new: bool, scale: Scale, classes: int, maps: int) -> nn.Module:
     layers: list[nn.Module] = [first, nn.ReLU()]
     pools = (0, 2, 4) if new else (0, 3, 7)
     D = first.out_channels
-    for number, (squeeze, expand) in enumerate(
-        zip((16, 16, 32, 32, 48, 48, 64, 64), (64, 64, 128, 128, 192, 192, 256, 256), strict=True)
-    ):
+    for number, squeeze in enumerate((16, 16, 32, 32, 48, 48, 64, 64)):
         if number in pools:
             layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
-        layers.append(Fire(D, scale(squeeze), scale(expand)))
-        D = 2 * scale(expand)
+        layers.append(Fire(D, scale(squeeze), scale(4 * squeeze)))
+        D = 2 * scale(4 * squeeze)
     classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(D, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(Chained(nn.Sequential(*layers), classifier))[0]
+    return Chained(nn.Sequential(*layers), classifier)
 
 
 class Chained(Chain):

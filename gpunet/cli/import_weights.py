@@ -73,9 +73,8 @@ def import_weights(
         _believe(found, yes=yes)
     found.save(out)
     typer.echo(f"{out} has the weights{', the names of the classes' * bool(found.classes)} and the net")
-    typer.echo(
-        f"now: gpunet predict {shlex.quote(str(out))} PICTURE, or gpunet train --weights {shlex.quote(str(out))}"
-    )
+    told = shlex.quote(str(out))
+    typer.echo(f"now: gpunet predict {told} PICTURE, or gpunet train --weights {told} --data DATA --classes K")
 
 
 def _place(file: Path) -> Path:

@@ -7,6 +7,7 @@ wordiest protocol, 50,000 names of three each, 100,000 labels of two.
 
 from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def _finished(value: object) -> object:
 class _CifarMachine(Machine):
     """Knows NumPy's arrays of unsigned bytes."""
 
-    known = {
+    known: ClassVar = {
         "numpy.core.multiarray _reconstruct": RECONSTRUCT,
         "numpy._core.multiarray _reconstruct": RECONSTRUCT,
         "numpy ndarray": NDARRAY,

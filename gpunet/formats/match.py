@@ -145,8 +145,9 @@ def _by_names(
     """The parameters by their names there."""
     heads = [] if net.heads else [name for name in arrays if is_head(name)]
     scores = _scoring(net)
-    if scores is not None and (array := names.get(f"{scores.name}.w")) in arrays:
-        net = _with_classes_of(net, scores, arrays[array], foreign)
+    scored = None if scores is None else arrays.get(names.get(f"{scores.name}.w", ""))
+    if scores is not None and scored is not None:
+        net = _with_classes_of(net, scores, scored, foreign)
     wrong: list[str] = []
     pairs = []
     for node, place in places(net):

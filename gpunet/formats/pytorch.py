@@ -49,10 +49,10 @@ def read(path: Path) -> Foreign:
                     loaded[key] = load(view.storage)
                 arrays[name] = strided(view, loaded[key])
         except Unknown as error:
-            words = (
-                "holds more than weights, which would have to be run, and torch.load(weights_only=True) refuses, too"
-            )
-            raise DataError(f"{path} {words} ({clean_name(str(error))}); {SAVE}") from None
+            raise DataError(
+                f"{path} holds more than weights: what would have to be run, and torch.load(weights_only=True) refuses, "
+                f"too ({clean_name(str(error))}); {SAVE}"
+            ) from None
         except (*ERRORS, EOFError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
             told = clean_name(str(error))  # which may quote the file
             words = "is cut short, damaged, or holds more than a state dict"

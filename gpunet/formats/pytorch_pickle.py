@@ -5,6 +5,7 @@ It is read by `gpunet.system.pickles`, which runs nothing. What may be named is 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class View:
 class TorchMachine(Machine):
     """Makes a View of each tensor; `storages` has what they refer to, by key."""
 
-    known = {
+    known: ClassVar = {
         "collections OrderedDict": ORDERED,
         "torch Size": SIZE,
         "torch device": DEVICE,

@@ -44,9 +44,8 @@ def read(path: Path) -> Foreign:
             header = _header(file, size)
             content = memoryview(file.read(size))
         except (SafetensorError, ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path} is cut short, damaged, or no safetensors file ({clean_name(str(error))})"
-            ) from None
+            told = clean_name(str(error))
+            raise DataError(f"{path} is cut short, damaged, or no safetensors file ({told})") from None
     if "gpunet" in about:
         raise DataError(f"{path} is gpunet's own already: it needs no import")
     names = sorted(header.keys() - {"__metadata__"}, key=_natural)
@@ -81,9 +80,7 @@ def _header(file: BinaryIO, size: int) -> dict[str, Any]:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts names as they are counted, features.2 before features.10: the library keeps no order of its own."""
-    return [
-        (int(part[:9]), "") if part.isascii() and part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)
-    ]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,9})", name)]
 
 
 def _array(path: Path, name: str, entry: dict[str, Any], content: memoryview) -> np.ndarray:

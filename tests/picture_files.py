@@ -15,6 +15,16 @@ def save(path: Path, values: np.ndarray, **options: object) -> Path:
     return path
 
 
+def noise_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int], each: int = 4) -> Path:
+    """Pictures of noise of `size` (height, width) in folders of classes, to learn from and to test on."""
+    rng = np.random.default_rng(7)
+    for part in ("train", "test"):
+        for name in classes:
+            for number in range(each):
+                save(folder / part / name / f"{number}.png", rng.integers(0, 256, (*size, 3), np.uint8))
+    return folder
+
+
 def png(width: int, height: int, content: bytes, bits: int = 8, colour: int = 2, transparent: bytes = b"") -> bytes:
     """A PNG that claims a size, and whose pixels are `content`; with the colour that is `transparent`."""
 

@@ -71,15 +71,17 @@ def _of_net(
     foreign = foreign_format(path) is not None
     if net is not None:
         config = options.read_net(net, width, input)
-        config = _brought(path, config) if foreign else config
+        config = _brought(path, data, config) if foreign else config
     else:
-        config = _brought(path) if foreign else replace(open_weights(path)[0], train=training_on(path, data))
+        config = _brought(path, data) if foreign else replace(open_weights(path)[0], train=training_on(path, data))
         config = options.resized(config, width, input)
     return replace(config, train=config.train.changed(weights=str(path), fresh=()))
 
 
-def _brought(path: Path, config: "Config | None" = None) -> "Config":
-    """The config of the net whose weights another framework wrote, with images entering it as they did there."""
+def _brought(path: Path, data: str | None, config: "Config | None" = None) -> "Config":
+    """The config of the net whose weights another framework wrote, with images entering it as they did there: `data`
+    that are pictures are brought to their size."""
+    from gpunet.data.find import is_pictures
     from gpunet.use.importing import bring
 
     found = bring(path, config)
@@ -89,7 +91,10 @@ def _brought(path: Path, config: "Config | None" = None) -> "Config":
             f"{path} --net NET shows them, and --weights takes what it writes"
         )
     typer.echo("\n".join(found.said))
-    return found.config
+    image = found.net.image
+    if data is None or found.config.train.size is not None or not is_pictures(data):
+        return found.config
+    return replace(found.config, train=found.config.train.changed(size=f"{image.H}x{image.W}"))
 
 
 def _with_classes(config: "Config", classes: int) -> "Config":

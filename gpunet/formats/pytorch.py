@@ -50,7 +50,7 @@ def read(path: Path) -> Foreign:
                 arrays[name] = strided(view, loaded[key])
         except Unknown as error:
             raise DataError(
-                f"{path} holds more than weights: what would have to be run, and torch.load(weights_only=True) refuses, "
+                f"{path} holds more than weights, what would have to be run and torch.load(weights_only=True) refuses, "
                 f"too ({clean_name(str(error))}); {SAVE}"
             ) from None
         except (*ERRORS, EOFError, RuntimeError, struct.error, zipfile.BadZipFile) as error:

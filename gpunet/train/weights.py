@@ -87,10 +87,13 @@ def load_weights(path: AnyPath) -> dict[str, np.ndarray]:
 
 
 def read_about(path: AnyPath) -> dict[str, Any]:
-    """What `save_weights` was told of the weights in a file; {} where it does not say. Raises as `load_weights`."""
+    """What `save_weights` was told of the weights in a file; {} where it does not say, as one that another framework
+    wrote. Raises as `load_weights`."""
     from safetensors import safe_open
 
     path = weights_file(path)
+    if foreign_format(path) is not None:
+        return {}
     with _read(path), safe_open(path, "np") as tensors:
         text = (tensors.metadata() or {}).get("gpunet", "{}")
     try:

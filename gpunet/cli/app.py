@@ -11,6 +11,7 @@ from gpunet.cli.demo import demo
 from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
 from gpunet.cli.eval import evaluate
+from gpunet.cli.export import export
 from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
@@ -48,6 +49,7 @@ app.command()(profile)
 app.command()(gradcheck)
 app.command()(convert)
 app.command("import")(import_weights)
+app.command()(export)
 app.command()(slide)
 app.command()(demo)
 app.command()(doctor)

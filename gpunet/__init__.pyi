@@ -59,6 +59,7 @@ from gpunet.train.metrics import EpochMetrics as EpochMetrics
 from gpunet.train.model import Model as Model
 from gpunet.train.trainer import Progress as Progress
 from gpunet.use.exporting import export_weights as export_weights
+from gpunet.use.features import features as features
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck
 from gpunet.use.im2col import im2col as im2col

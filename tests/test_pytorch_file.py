@@ -171,7 +171,7 @@ def test_what_is_no_state_dict_says_what_to_save(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", w=np.ones(3))
     (tmp_path / "junk").write_bytes(b"junk")
     for name in ("other.npz", "junk"):
-        assert "is none of the formats that can be imported: PyTorch and safetensors" in refusal(tmp_path / name)
+        assert "is none of the formats that can be imported: safetensors and PyTorch" in refusal(tmp_path / name)
 
 
 def pickled(folder: Path, program: bytes, storages: dict[str, bytes] | None = None, **options: Any) -> Path:
@@ -336,6 +336,15 @@ def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
     assert "does not say whose it is" in refusal(tmp_path / "x")
     save_file({"fc1.w": np.ones(3)}, tmp_path / "x", {"gpunet": "{}"})
     assert "is gpunet's own already" in refusal(tmp_path / "x")
+
+
+def test_weights_of_gpunet_are_never_taken_for_a_pickle(tmp_path: Path) -> None:
+    """The first bytes of a safetensors file are a length, which may be any."""
+    for length in (0x0280, 0x0480):
+        header = b"{" + b'"__metadata__":{"gpunet":"{}"}' + b"}"
+        (tmp_path / "x").write_bytes(struct.pack("<Q", length) + header.ljust(length))
+        assert foreign_format(tmp_path / "x") is None
+        assert "is gpunet's own already" in refusal(tmp_path / "x")
 
 
 @fuzzing.FEW_CASES

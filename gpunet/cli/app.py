@@ -12,6 +12,7 @@ from gpunet.cli.describe import describe
 from gpunet.cli.doctor import doctor
 from gpunet.cli.eval import evaluate
 from gpunet.cli.export import export
+from gpunet.cli.features import features
 from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
@@ -50,6 +51,7 @@ app.command()(gradcheck)
 app.command()(convert)
 app.command("import")(import_weights)
 app.command()(export)
+app.command()(features)
 app.command()(slide)
 app.command()(demo)
 app.command()(doctor)

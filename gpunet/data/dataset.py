@@ -83,6 +83,12 @@ class Part:
         """(n,) int32."""
         return np.asarray(self.whole.labels[self.indices])
 
+    @cached_property
+    def paths(self) -> Sequence[Path] | None:
+        """The file of each image, where they are in files."""
+        paths: Sequence[Path] | None = getattr(self.whole, "paths", None)
+        return None if paths is None else [paths[index] for index in self.indices]
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """H, W, D of each image."""
@@ -148,7 +154,7 @@ class Dataset:
 
     def require(self, shape: tuple[int, int, int], classes: int) -> None:
         """Raise DataError unless a net that takes images of `shape` (H, W, D) and tells `classes` apart can use it."""
-        self._require_shape(shape)
+        self.require_shape(shape)
         first = self.train.labels[0]
         if len(self.train) > 1 and classes > 1 and (self.train.labels == first).all():
             raise DataError(
@@ -180,7 +186,8 @@ class Dataset:
                     "images to learn from"
                 )
 
-    def _require_shape(self, shape: tuple[int, int, int]) -> None:
+    def require_shape(self, shape: tuple[int, int, int]) -> None:
+        """Raise DataError, with the way out, unless a net that takes images of `shape` (H, W, D) can use these."""
         if self.train.shape == shape:
             return
         H, W, D = shape

@@ -49,8 +49,8 @@ def _is_safetensors(file: Beginning) -> bool:
 
 
 FORMATS = (
+    Format("safetensors", "safetensors_file", _is_safetensors),  # first: its length may look like a pickle's beginning
     Format("PyTorch", "pytorch", _is_pytorch),
-    Format("safetensors", "safetensors_file", _is_safetensors),
 )
 
 

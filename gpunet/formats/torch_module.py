@@ -73,19 +73,19 @@ def _steps(net: Net, said: dict[str, str]) -> list[str]:
         lines.append("image = x")
     held = 0
     for place, node in enumerate(net.trunk):
-        maps = not isinstance(node.layer, FC | Elementwise | Dropout | GlobalAvgPool)
+        either = isinstance(node.layer, Elementwise | Dropout)  # vectors, as FC layers give them, are as good as maps
+        maps = not either and not isinstance(node.layer, FC)
         given = [f"{names[name]}[:, :, None, None]" if maps and flat[name] else names[name] for name in node.inputs]
         after = net.trunk[place + 1] if place + 1 < len(net.trunk) else None
         kept = after is not None and (uses[node.name] > 1 or after.inputs != (node.name,))
         held += kept
         names[node.name] = f"y{held}" if kept else "x"
-        flat[node.name] = isinstance(node.layer, FC) or (not maps and all(flat[name] for name in node.inputs))
+        flat[node.name] = isinstance(node.layer, FC) or (either and flat[node.inputs[0]])
         values = said[node.name].format(
             x=given[0],
             all=", ".join(given),
             sum=" + ".join(given),
             m=f"m({prefixes.get(node.name, '')!r})",
-            rows=f"{given[0]}[:, :, None, None]" if flat[node.inputs[0]] else given[0],
         )
         lines.append(f"{names[node.name]} = {values}  # {node.name}")
     last = net.trunk[-1].name
@@ -202,7 +202,7 @@ SAYINGS: dict[type[Layer], Callable[..., Said]] = {
     Conv: _conv,
     Dropout: lambda layer, volume: (None, f"F.dropout({{x}}, {layer.p}, self.training)"),
     FC: _fc,
-    GlobalAvgPool: lambda layer, volume: (None, "{rows}.mean((2, 3), keepdim=True)"),
+    GlobalAvgPool: lambda layer, volume: (None, "{x}.mean((2, 3), keepdim=True)"),
     L2Pool: _l2_pool,
     LRN: _lrn,
     LeakyReLU: lambda layer, volume: (None, f"F.leaky_relu({{x}}, {layer.alpha})"),

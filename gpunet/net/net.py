@@ -13,6 +13,7 @@ from gpunet.layers.softmax import SoftmaxCrossEntropy
 from gpunet.net.augment import Augment
 from gpunet.net.convert import as_conv, as_fc
 from gpunet.net.graph import INPUT, check_graph
+from gpunet.net.words import listed, nearest
 from gpunet.program.volume import FIT_POLICIES, FitPolicy, Volume
 from gpunet.values.given import as_float, number, told
 
@@ -111,7 +112,11 @@ class Net:
     @cached_property
     def trunk(self) -> tuple[Node, ...]:
         """The nodes that the scores need, in order: all but those of auxiliary heads."""
-        needed = {self.nodes[-1].name}
+        return self._needed(self.nodes[-1].name)
+
+    def _needed(self, name: str) -> tuple[Node, ...]:
+        """The nodes that the output of one needs, in order; itself is the last."""
+        needed = {name}
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
@@ -148,6 +153,17 @@ class Net:
     def convolutional(self) -> "Net":
         """The same net with its FC layers as CONV layers, which slide over a larger input; names and scores stay."""
         return self._with_layers(as_conv)
+
+    def up_to(self, layer: str) -> "Net":
+        """The same net ending in that layer: what it takes to make its output, which the scores are then.
+
+        Raises ConfigError for a layer that there is not.
+        """
+        if layer not in {node.name for node in self.nodes}:
+            there = listed(node.name for node in self.nodes) if len(self.nodes) <= 30 else ""
+            near = nearest(str(layer), [node.name for node in self.nodes])
+            raise ConfigError(f"{self.name} has no layer {told(layer)}{near or (there and f'; there are {there}')}")
+        return self.remade([replace(node, head=None) for node in self._needed(layer)])
 
     def fully_connected(self) -> "Net":
         """The same net with the CONV layers that see their whole volume as FC layers; names and scores stay."""

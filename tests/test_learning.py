@@ -197,6 +197,17 @@ def test_factors_of_the_learning_rate_are_pytorchs_groups(device):
     judged(normed(), device, how, 30 if device.name == "cpu" else 2, lambda n: {"lr": 0.02 * factors[n.split(".")[0]]})
 
 
+def test_factors_of_single_parameters_are_those_of_biases_in_caffe(device):
+    """Twice the rate for biases, a tenth of it below, and what comes last counts."""
+    how = Learning(rate_factors={"conv*": 0.1, "*.b": 2, "conv1.b": 0.5, "bn?.shift": 3})
+    factors = {"conv1.b": 0.5, "bn1.shift": 3, "bn2.shift": 3, "bn3.shift": 3}
+
+    def factor(name: str) -> float:
+        return factors.get(name, 2 if name.endswith(".b") else 0.1 if name.startswith("conv") else 1)
+
+    judged(normed(), device, how, 30 if device.name == "cpu" else 2, lambda n: {"lr": 0.02 * factor(n)})
+
+
 def test_weight_decay_of_weights_alone_is_that_of_pytorchs_groups(device):
     how = Learning(Momentum(weight_decay=0.3), decay="weights")
     steps = 30 if device.name == "cpu" else 2
@@ -217,6 +228,7 @@ def test_every_optimizer_leaves_biases_and_norms_alone_where_only_weights_decay(
     ("options", "words"),
     [
         ({"rate_factors": {"cnv1": 2}}, "rate_factors: no layer is called 'cnv1'; did you mean conv1?"),
+        ({"rate_factors": {"conv*.c": 2}}, "rate_factors: no parameter is called 'conv*.c'; did you mean conv"),
         ({"rate_factors": {"conv1": 0}}, "rate_factors: 'conv1' must be a number above 0; got 0"),
         ({"rate_factors": {"conv1": float("nan")}}, "got nan"),
         ({"decay": "biases"}, "decay must be one of all, weights; got 'biases'"),

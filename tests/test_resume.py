@@ -86,7 +86,7 @@ def test_schedules_go_on_where_they_were(tmp_path: Path, schedule: Any) -> None:
 
 HOWS = {
     "clipping": Learning("adam", clip_norm=0.05, clip_value=0.1),
-    "frozen": Learning("momentum", freeze="conv1", rate_factors={"fc1": 2}, decay="weights"),
+    "frozen": Learning("momentum", freeze="conv1", rate_factors={"fc1": 2, "bn1.shift": 3}, decay="weights"),
 }
 
 

@@ -77,7 +77,8 @@ def lower(
         dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
         _emit_clips(builder, how, [p.gradient for p in parameters if p.gradient is not None])
-        _emit_updates(builder, how, parameters, how.factors([node.name for node in net.nodes]))
+        factors = how.factors([node.name for node in net.nodes], [p.tensor.name for p in parameters])
+        _emit_updates(builder, how, parameters, factors)
         for node in nodes:
             if node.name not in frozen:
                 node.layer.update(emitters[node.name])
@@ -246,13 +247,13 @@ def _emit_clips(builder: Builder, how: Learning, gradients: Sequence[Tensor]) ->
 def _emit_updates(
     builder: Builder, how: Learning, parameters: Sequence[Parameter], factors: Mapping[str, float]
 ) -> None:
-    """Update all that is learnt; `factors`: of the learning rate, by layer."""
+    """Update all that is learnt; `factors`: of the learning rate, by parameter."""
     for parameter in parameters:
         if parameter.gradient is not None:
             w = parameter.tensor
             decays = how.decay == "all" or parameter.deviation > 0  # drawn at random are weights alone
             emit = Emitter(builder, w.layer)
-            how.optimizer.emit(emit, parameter.gradient, w, parameter.caches, factors[w.layer], decays=decays)
+            how.optimizer.emit(emit, parameter.gradient, w, parameter.caches, factors[w.name], decays=decays)
 
 
 def _learning_upstream(net: Net, frozen: Collection[str], image_gradient: bool) -> dict[str, bool]:

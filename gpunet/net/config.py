@@ -92,8 +92,8 @@ class TrainConfig:
                 settings of the optimizer; None: what the optimizer says
     `freeze`    layers that learn nothing, by name or pattern: see gpunet.optimize.learning.Learning
     `rate_factors, decay, clip_value, clip_norm`
-                factors of the learning rate by name or pattern of layers, what weight decay is meant for, the most that
-                values of gradients and the norm of them all may be: see there
+                factors of the learning rate by name or pattern of layers or parameters, what weight decay is meant for,
+                the most that values of gradients and the norm of them all may be: see there
     `schedule`  of the learning rate, one of gpunet.optimize.schedules
     `every, milestones, gamma, least_rate, metric, factor, wait`
                 settings of the schedule; None or (): what the schedule says

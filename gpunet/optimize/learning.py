@@ -26,8 +26,8 @@ class Learning:
     `freeze`     names of layers that learn nothing, or patterns of them, like "conv*" (`*`, `?` and `[...]` as in a
                  shell): what lies below the first layer that learns has no backward pass, and batch normalization in
                  them takes its running statistics, as in a forward pass, and does not move them
-    `rate_factors`  what the learning rate of a layer is multiplied by, like {"fc*": 10}, by its name or a pattern; of
-                 several that match, the last one counts
+    `rate_factors`  what the learning rate of a layer is multiplied by, like {"fc*": 10}, by its name or a pattern; one
+                 with a dot is of single parameters, like {"*.b": 2}; of several that match, the last one counts
     `decay`      "all": the optimizer's weight_decay is that of all parameters; "weights": of weights alone, and biases
                  and the scales and shifts of norms have none
 
@@ -77,11 +77,15 @@ class Learning:
         """Those of the layers that are frozen. Raises ConfigError for a pattern that none of them matches."""
         return frozenset(name for pattern in self.freeze for name in matching("freeze", pattern, layers))
 
-    def factors(self, layers: Collection[str]) -> dict[str, float]:
-        """What the learning rate of each layer is multiplied by. Raises ConfigError as `frozen`."""
-        found = dict.fromkeys(layers, 1.0)
+    def factors(self, layers: Collection[str], parameters: Collection[str]) -> dict[str, float]:
+        """What the learning rate of each parameter, like conv1.w, is multiplied by. Raises ConfigError as `frozen`."""
+        found = dict.fromkeys(parameters, 1.0)
         for pattern, factor in self.rate_factors:
-            found |= dict.fromkeys(matching("rate_factors", pattern, layers), factor)
+            if "." in pattern:
+                found |= dict.fromkeys(matching("rate_factors", pattern, parameters, "parameter"), factor)
+            else:
+                named = {*matching("rate_factors", pattern, layers)}
+                found |= {name: factor for name in parameters if name.partition(".")[0] in named}
         return found
 
 
@@ -108,11 +112,11 @@ def _factors(given: object) -> dict[str, float]:
     return factors
 
 
-def matching(option: str, pattern: str, layers: Collection[str]) -> list[str]:
-    """The names that a pattern matches. Raises ConfigError, naming the option, where it matches none."""
-    found = [name for name in layers if fnmatchcase(name, pattern)]
+def matching(option: str, pattern: str, names: Collection[str], kind: str = "layer") -> list[str]:
+    """The names that a pattern matches. Raises ConfigError, naming the option and the `kind`, where it matches none."""
+    found = [name for name in names if fnmatchcase(name, pattern)]
     if not found:
-        close = get_close_matches(pattern, layers, 1, 0.5)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(list(layers)[:8])}, ..."
-        raise ConfigError(f"{option}: no layer is called {told(pattern)}; {hint}")
+        close = get_close_matches(pattern, names, 1, 0.5)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(list(names)[:8])}, ..."
+        raise ConfigError(f"{option}: no {kind} is called {told(pattern)}; {hint}")
     return found

@@ -4,7 +4,7 @@ On another device, or fitted into another budget, it may go on all the same, but
 """
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -67,17 +67,26 @@ def _learning(plan: Plan) -> dict[str, str]:
     decays = [float(one["weight_decay"]) for one in settings]
     plain = settings[decays.index(max(decays))] if updates else {}
     spared = [op.outputs[0].name for op, decay in zip(updates, decays, strict=True) if decay < max(decays)]
-    factors = {op.layer: rate_factor(op, plan.program.changing) for op in updates}
+    factors = _by_layer({op.outputs[0].name: rate_factor(op, plan.program.changing) for op in updates})
     clips = {op.name: op.attributes["most"] for op in plan.program.ops if op.name in ("clip_by_value", "clip_by_norm")}
     found = {
         "optimizer": f"{plan.optimizer}({', '.join(f'{name}={value}' for name, value in plain.items())})",
         "without weight decay": ", ".join(sorted(spared)),
         "factors of the learning rate": ", ".join(
-            sorted(f"{layer} {factor:g}" for layer, factor in factors.items() if factor != 1)
+            sorted(f"{name} {factor:g}" for name, factor in factors.items() if factor != 1)
         ),
         "clipping": ", ".join(f"{name.replace('_by', '')} {most}" for name, most in clips.items()),
     }
     return {name: words for name, words in found.items() if words}
+
+
+def _by_layer(factors: Mapping[str, float]) -> dict[str, float]:
+    """Factors of parameters by layer, but where a layer has several."""
+    several: dict[str, set[float]] = {}
+    for name, factor in factors.items():
+        several.setdefault(name.partition(".")[0], set()).add(factor)
+    layers = {layer: found.pop() for layer, found in several.items() if len(found) == 1}
+    return layers | {name: factor for name, factor in factors.items() if name.partition(".")[0] not in layers}
 
 
 def circumstances(model: Model) -> dict[str, str]:

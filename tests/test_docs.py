@@ -24,6 +24,8 @@ DOCUMENTS = [
     "README.md",
     "docs/api.md",
     "docs/data.md",
+    "docs/finetuning.md",
+    "docs/from_pytorch.md",
     "docs/gpus.md",
     "docs/memory.md",
     "docs/notes.md",
@@ -68,10 +70,13 @@ def run_console(content: str) -> None:
 
 @pytest.fixture(autouse=True)
 def no_ops_from_outside() -> Iterator[None]:
-    """What examples add is known to them alone."""
+    """What examples add is known to them alone, and so are the modules that they write and import."""
+    places = sys.path[:]
     yield
     for op in list(outside_ops("cpu")):
         remove_op(op)
+    sys.path[:] = places
+    sys.modules.pop("back", None)  # of docs/from_pytorch.md
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -10,8 +10,9 @@ from torch import nn
 
 import gpunet
 from gpunet import ConfigError, DataError, Model, Net, import_weights, load
-from gpunet.formats.layout import Layout, Place, mirrored
-from gpunet.formats.match import own_names, torch_names
+from gpunet.formats.foreign import Foreign, Images
+from gpunet.formats.layout import TORCH, Layout, Place, mirrored
+from gpunet.formats.match import match, own_names, torch_names
 from gpunet.formats.shipped import SHIPPED
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
@@ -208,6 +209,35 @@ def test_a_net_that_torchvision_has_is_known_by_its_structure_at_any_width() -> 
         assert not known and names == own_names(load(name))
 
 
+def test_a_reader_may_know_the_net_its_names_and_that_maps_are_blue_first(rng: np.random.Generator) -> None:
+    """As other formats will: filters are laid out for red first, and so are the means."""
+    net = load("INPUT[5x4x3] -> CONV3-2 -> FC-3")
+    arrays = {
+        "one": rng.standard_normal((2, 3, 3, 3)).astype(np.float32),
+        "two": np.zeros(2, np.float32),
+        "three": rng.standard_normal((3, 40)).astype(np.float32),
+        "four": np.zeros(3, np.float32),
+    }
+    names = {"conv1.w": "one", "conv1.b": "two", "fc1.w": "three", "fc1.b": "four"}
+    images = Images((0.1, 0.2, 0.3), (1.0, 1.0, 0.5), order="BGR", words="a way of its own")
+    foreign = Foreign(Path("x"), "Other", arrays, TORCH, names, net, ("a", "b", "c"), images)
+    found = match(foreign, net)
+    assert found.sure and found.words == "Other's own names" and images.augment.statistics[0] == (0.3, 0.2, 0.1)
+    seen = rng.standard_normal((2, 5, 4, 3)).astype(np.float32)
+    conv = nn.Conv2d(3, 2, 3, padding=1)
+    conv.weight.data = torch.from_numpy(arrays["one"])
+    conv.bias.data.zero_()
+    fc = nn.Linear(40, 3, bias=False)
+    fc.weight.data = torch.from_numpy(arrays["three"])
+    blue_first = seen[..., ::-1].copy()
+    np.testing.assert_allclose(
+        scores(net, found.weights("float32"), seen),
+        torch_scores(nn.Sequential(conv, nn.Flatten(), fc), blue_first),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
 # -- commands
 
 
@@ -296,6 +326,29 @@ def test_a_net_is_trained_from_pytorchs_weights_in_one_go_and_resumed_bit_for_bi
         assert (whole.parameters[name] == half.parameters[name]).all()
     whole.close()
     half.close()
+
+
+def test_a_file_without_a_head_is_trained_where_the_head_is_drawn_anew(run: Run, tmp_path: Path) -> None:
+    noise_folder(tmp_path / "pics", ("ape", "bee"), (32, 32))
+    state = torchvision_net("resnet18", 1 / 32, 9).state_dict()
+    saved(tmp_path, {name: tensor for name, tensor in state.items() if not name.startswith("fc.")})
+    net = [
+        "resnet18",
+        "--width",
+        "0.03125",
+        "--input",
+        "32x32x3",
+        "--weights",
+        "x.pth",
+        "--data",
+        "pics",
+        "--epochs",
+        "1",
+    ]
+    result = run("train", *net, "--device", "cpu")
+    assert result.exit_code == 2 and "missing: fc.weight (1000, 16), for fc1.w" in result.output
+    result = run("train", *net, "--device", "cpu", "--classes", "2")
+    assert result.exit_code == 0 and "drawn anew: fc1, for 2 classes" in result.output, result.output
 
 
 def test_weights_known_by_order_alone_are_not_trained_unseen(run: Run, tmp_path: Path) -> None:

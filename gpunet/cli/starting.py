@@ -34,7 +34,7 @@ def starting_config(
     changes |= {"--scale": scale, "--shift": shift}
     if resume is not None:
         return _of_run(net, resume, {**changes, "--out": out})
-    config = _of_net(net, weights, width, input, data)
+    config = _of_net(net, weights, width, input, data, headless=classes is not None)
     if classes is not None:
         config = _with_classes(config, classes)
     return with_scale(config, data, scale, shift)
@@ -53,9 +53,9 @@ def _of_run(net: str | None, resume: Path, given: "dict[str, object]") -> "Confi
 
 
 def _of_net(
-    net: str | None, weights: Path | None, width: float | None, input: str | None, data: str | None
+    net: str | None, weights: Path | None, width: float | None, input: str | None, data: str | None, *, headless: bool
 ) -> "Config":
-    """The config of a net that is given, or that weights are of."""
+    """The config of a net that is given, or that weights are of, which may be `headless`: without those of scores."""
     if weights is None:
         if net is None:
             raise ConfigError(
@@ -71,20 +71,24 @@ def _of_net(
     foreign = foreign_format(path) is not None
     if net is not None:
         config = options.read_net(net, width, input)
-        config = _brought(path, data, config) if foreign else config
+        config = _brought(path, data, config, headless=headless) if foreign else config
     else:
-        config = _brought(path, data) if foreign else replace(open_weights(path)[0], train=training_on(path, data))
+        config = (
+            _brought(path, data, headless=headless)
+            if foreign
+            else replace(open_weights(path)[0], train=training_on(path, data))
+        )
         config = options.resized(config, width, input)
     return replace(config, train=config.train.changed(weights=str(path), fresh=()))
 
 
-def _brought(path: Path, data: str | None, config: "Config | None" = None) -> "Config":
+def _brought(path: Path, data: str | None, config: "Config | None" = None, *, headless: bool) -> "Config":
     """The config of the net whose weights another framework wrote, with images entering it as they did there: `data`
     that are pictures are brought to their size."""
     from gpunet.data.find import is_pictures
     from gpunet.use.importing import bring
 
-    found = bring(path, config)
+    found = bring(path, config, headless=headless)
     if not found.match.sure:
         raise ConfigError(
             f"{path} has names that are not known, and its order and shapes are to be looked at first: gpunet import "

@@ -1,6 +1,6 @@
 """Which array of a foreign file is which parameter of a net: by the names that are known, else by order and shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,14 +75,16 @@ class Match:
         return made
 
 
-def match(foreign: Foreign, net: Net) -> Match:
+def match(foreign: Foreign, net: Net, spare: Collection[str] = ()) -> Match:
     """The net with its parameters in the file; with as many classes as the file tells apart.
+
+    `spare`  layers that the file, where its names are known, need not have: they will be drawn anew
 
     Raises DataError, naming every array that is missing, left over or of another shape.
     """
     arrays = needed(foreign)
     known = _known_names(foreign, net, arrays)
-    return _by_order(foreign, net, arrays) if known is None else _by_names(foreign, net, arrays, *known)
+    return _by_order(foreign, net, arrays) if known is None else _by_names(foreign, net, arrays, spare, *known)
 
 
 def needed(foreign: Foreign) -> dict[str, np.ndarray]:
@@ -138,6 +140,7 @@ def _by_names(
     foreign: Foreign,
     net: Net,
     arrays: Mapping[str, np.ndarray],
+    spare: Collection[str],
     names: Mapping[str, str],
     words: str,
     images: Images | None,
@@ -153,6 +156,8 @@ def _by_names(
     for node, place in places(net):
         array = names[f"{node.name}.{place.name}"]
         theirs = place.theirs(foreign.layout)
+        if array not in arrays and node.name in spare:
+            continue
         if array not in arrays:
             wrong.append(f"missing: {array} {theirs[0]}, for {node.name}.{place.name}")
         elif arrays[array].shape not in theirs:

@@ -164,7 +164,7 @@ def any_weights_for(net: Net, path: AnyPath, fresh: Collection[str] = ()) -> dic
     path = weights_file(path)
     if foreign_format(path) is None:
         return weights_for(net, path, fresh)
-    found = match(read_foreign(path), net)
+    found = match(read_foreign(path), net, fresh)
     if not found.sure:
         raise DataError(f"{path} has names that are not known, only order and shapes like {net.name}'s; {way_in(path)}")
     return _fitting(path, found.weights("float32"), net, fresh)

@@ -107,15 +107,23 @@ def import_weights(
 
 
 def bring(
-    path: Path, config: Config | None = None, *, classes: Sequence[str] = (), dtype: FloatName = "float32"
+    path: Path,
+    config: Config | None = None,
+    *,
+    classes: Sequence[str] = (),
+    dtype: FloatName = "float32",
+    headless: bool = False,
 ) -> Imported:
-    """The weights in a foreign file, also where they are told by order alone; else as `import_weights`."""
+    """The weights in a foreign file, also where they are told by order alone; else as `import_weights`.
+
+    `headless`  whether those of the scores may be missing, as they will be drawn anew
+    """
     if dtype not in KEPT:
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
     foreign = read_foreign(path)
     if config is None:
         config = Config(foreign.net) if foreign.net is not None else shipped_config(foreign)
-    found = match(foreign, config.net)
+    found = match(foreign, config.net, config.net.scorers if headless else ())
     entered, line = _entered(replace(config, net=found.net), found.images)
     known = names("classes", classes) or foreign.classes
     if known and len(known) != found.net.classes:

@@ -62,7 +62,7 @@ def same_scores(net: Net, weights: Mapping[str, np.ndarray], module: Any, images
     assert np.abs(found - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), 1e-3)
 
 
-@pytest.mark.parametrize("seeds", [range(20), pytest.param(range(20, 220), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(12), pytest.param(range(12, 212), marks=pytest.mark.slow)])
 def test_random_nets_go_there_and_back(tmp_path: Path, seeds: range) -> None:
     for seed in seeds:
         rng = np.random.default_rng(seed)

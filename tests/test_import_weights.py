@@ -22,7 +22,7 @@ from tests.picture_files import noise_folder
 from tests.torchvision_nets import torchvision_net
 
 SIDES = {"alexnet_torchvision": 64, "squeezenet1_0": 64, "squeezenet1_1": 64, "googlenet_bn": 64}
-ALIKE = {"vgg13", "vgg19", "vgg11_bn", "vgg13_bn", "vgg19_bn", "resnet34", "resnet101", "resnet152"}
+ALIKE = {"vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg19_bn", "resnet34", "resnet101", "resnet152"}
 """Built as another one here is, but for their depth."""
 
 FEW = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in SHIPPED]

@@ -69,8 +69,10 @@ def test_random_layers_and_all_their_gradients_agree_with_pytorch(device, kind):
 
 # -- whole nets -----------------------------------------------------------------------------------
 
-DEEP = {"googlenet", "inception_v4", "resnet101", "resnet152"}
-NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in config_names()]
+DEEP = {"googlenet", "googlenet_bn", "densenet121", "inception_v4", "resnet101", "resnet152"}
+TWINS = {"vgg11_bn", "vgg13_bn", "vgg19_bn", "squeezenet1_0"}
+"""Built as another one here is, but for their depth."""
+NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP | TWINS else name for name in config_names()]
 
 BATCH = 4
 SMALL = 0.05

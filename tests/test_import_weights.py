@@ -68,6 +68,7 @@ def test_a_file_of_torchvisions_full_shapes_needs_no_net(tmp_path: Path, name: s
     module = torchvision_net(name, maps=6 if name == "alexnet_torchvision" else 7)
     found = import_weights(saved(tmp_path, module))
     assert found.net.name == name and found.net.parameters == sum(p.numel() for p in module.parameters())
+    assert str(found).startswith(found.said[0]) and repr(found).startswith(f"<Imported {name}: ")
     assert found.net.image.shape == (256, 256, 3) and found.net.input.shape == (224, 224, 3)
     assert found.net.augment is not None
     mean = (0.5, 0.5, 0.5) if name == "googlenet_bn" else (0.485, 0.456, 0.406)

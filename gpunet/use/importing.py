@@ -31,7 +31,7 @@ MOST_TOLD = 3
 FloatName = Literal["float32", "float64"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Imported:
     """Weights of another framework, as gpunet has them.
 
@@ -55,7 +55,14 @@ class Imported:
 
     @property
     def net(self) -> Net:
+        """The net that they are of."""
         return self.config.net
+
+    def __repr__(self) -> str:
+        return f"<Imported {self.net.name}: {len(self.match.pairs)} arrays of {self.match.foreign.format}>"
+
+    def __str__(self) -> str:
+        return "\n".join(self.said)
 
     @property
     def about(self) -> dict[str, Any]:

@@ -161,6 +161,8 @@ def test_all_that_differs_is_named_at_once_with_shapes(tmp_path: Path) -> None:
         import_weights(saved(tmp_path, plain()), PATTERN.replace("-8", "-9"))
     with pytest.raises(DataError, match="missing: arrays for fc3"):
         import_weights(saved(tmp_path, plain()), f"{PATTERN} -> FC-4")
+    with pytest.raises(DataError, match="its names are those of resnet18"):
+        import_weights(saved(tmp_path, torchvision_net("resnet18", 1 / 16, 7)), "vgg11")
     with pytest.raises(DataError, match="does not say its net, and its names are none that torchvision has"):
         import_weights(saved(tmp_path, plain()))
 

@@ -13,19 +13,24 @@ SHIPPED = tuple(name for family in FAMILIES for name in family.shipped)
 def shipped_config(foreign: Foreign) -> Config:
     """The config of the shipped net whose names the file has, or most of them: then it is not quite that net, which
     `match` says. Raises DataError where there is none."""
-    there = {name for name in needed(foreign) if not is_head(name)}
-    best, most = None, 0.5
-    for name in SHIPPED:
-        config = load_config(name)
-        names = {*torch_names(config.net)[0].values()}
-        alike = len(names & there) / len(names | there)
-        if alike > most:
-            best, most = config, alike
-        if alike == 1:
-            break
-    if best is None:
+    found = known_as(foreign)
+    if found is None:
         raise DataError(
             f"{foreign.path} does not say its net, and its names are none that torchvision has for {listed(SHIPPED)}; "
             "give the net as --net: a shipped one, a .toml file or a pattern like 'INPUT[28x28x1] -> ... -> FC-10'"
         )
+    return load_config(found)
+
+
+def known_as(foreign: Foreign) -> str | None:
+    """The shipped net whose names the file has, or most of them; None where there is none."""
+    there = {name for name in needed(foreign) if not is_head(name)}
+    best, most = None, 0.5
+    for name in SHIPPED:
+        names = {*torch_names(load_config(name).net)[0].values()}
+        alike = len(names & there) / len(names | there)
+        if alike > most:
+            best, most = name, alike
+        if alike == 1:
+            break
     return best

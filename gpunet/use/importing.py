@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, DataError
 from gpunet.formats.foreign import Images
 from gpunet.formats.known import read_foreign
 from gpunet.formats.match import Match, match
-from gpunet.formats.shipped import shipped_config
+from gpunet.formats.shipped import known_as, shipped_config
 from gpunet.net.config import Config, dump_net, load_config
 from gpunet.net.net import Net
 from gpunet.train.entering import as_plain, picture_entering
@@ -130,7 +130,12 @@ def bring(
     foreign = read_foreign(path)
     if config is None:
         config = Config(foreign.net) if foreign.net is not None else shipped_config(foreign)
-    found = match(foreign, config.net, config.net.scorers if headless else ())
+    try:
+        found = match(foreign, config.net, config.net.scorers if headless else ())
+    except DataError as error:
+        if (other := known_as(foreign)) in (None, config.net.name):
+            raise
+        raise DataError(f"{error}\nits names are those of {other}") from None
     entered, line = _entered(replace(config, net=found.net), found.images)
     known = names("classes", classes) or foreign.classes
     if known and len(known) != found.net.classes:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -44,6 +45,8 @@ def read(path: Path) -> Foreign:
             where, state = _state(found)
             arrays, loaded = {}, dict[str, np.ndarray]()
             for name, view in state.items():
+                if prod(view.shape) > size:  # of strides of 0: nobody's weights, and they will be copied
+                    raise ValueError(f"{name} claims {prod(view.shape):,} values, more than the file has bytes")
                 key = view.storage.key
                 if key not in loaded:
                     loaded[key] = load(view.storage)

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import gpunet
 from gpunet import ConfigError, DataError, Model, Net, import_weights, load
+from gpunet.cli.app import app
 from gpunet.formats.foreign import Foreign, Images
 from gpunet.formats.layout import TORCH, Layout, Place, mirrored
 from gpunet.formats.match import match, own_names, torch_names
@@ -287,6 +290,16 @@ def test_order_and_shapes_are_shown_before_they_are_believed(run: Run, tmp_path:
     assert "conv1.w" in result.output and "0.weight" in result.output and "--yes" in result.output
     result = run("import", "x.pth", "--net", PATTERN, "--yes")
     assert result.exit_code == 0 and (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2)])
+def test_a_person_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpunet.cli.import_weights.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    saved(tmp_path, plain())
+    result = CliRunner().invoke(app, ["import", "x.pth", "--net", PATTERN], input=answer)
+    assert result.exit_code == code and "is that right?" in result.output, result.output
+    assert (tmp_path / "x.safetensors").exists() == (code == 0)
 
 
 @pytest.mark.parametrize("command", ["eval", "predict", "show filters", "slide", "convert"])

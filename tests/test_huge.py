@@ -63,8 +63,10 @@ class SparseDriver(EmulatorDriver):
         self._live[allocation.pointer] = allocation
         return allocation
 
-    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
-        return super().prepare(file, kernel, 1, block, *arguments, real=real)
+    def prepare(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype, shared: int = 0
+    ) -> Work:
+        return super().prepare(file, kernel, 1, block, *arguments, real=real, shared=shared)
 
 
 def _last_block(folder: Path, items: int) -> SparseDriver:

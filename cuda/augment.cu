@@ -21,15 +21,16 @@ __device__ inline long long grey_weight(long long d, long long D) {
 
 // The sum over a window of all pixels' grey, in units of grey_weight, by all threads of the block. Sums of whole numbers
 // are exact in any order.
+template <typename Index>
 __device__ inline long long sum_of_grey(
-    const unsigned char* image, long long* shared, long long H0, long long W0, long long D, long long H, long long W,
-    long long top, long long left
+    const unsigned char* image, long long* shared, Index H0, Index W0, Index D, Index H, Divisor<Index> W, Index top,
+    Index left
 ) {
     long long sum = 0;
-    for (long long item = threadIdx.x; item < H * W; item += BLOCK) {
-        const long long row = top + item / W, column = left + item % W;
+    for (Index item = threadIdx.x; item < H * W; item += BLOCK) {
+        const Index line = item / W, row = top + line, column = left + item - line * W.number;
         if (row < 0 || row >= H0 || column < 0 || column >= W0) continue;
-        for (long long d = 0; d < D; ++d) sum += grey_weight(d, D) * image[(row * W0 + column) * D + d];
+        for (Index d = 0; d < D; ++d) sum += grey_weight(d, D) * image[(row * W0 + column) * D + d];
     }
     return reduce_sum(sum, shared);
 }
@@ -38,15 +39,16 @@ __device__ inline long long sum_of_grey(
 // choices  (N, CHOICES)    out
 // numbers  (...)           in: what changes from step to step; how many images were learnt from before stands at `seen`
 // first    where in the batch the first image stands
-// A block chooses for an image; all its threads take the mean grey.
+// A block chooses for an image; all its threads take the mean grey. magic_W is that of W.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 choose_augmentation(
     const unsigned char* __restrict__ x, real* __restrict__ choices, const double* __restrict__ numbers, long long N,
-    long long H0, long long W0, long long D, long long H, long long W, long long P, long long mirror, real contrast,
-    real brightness, real saturation, long long seed, long long layer, long long seen, long long first, long long training
+    long long H0, long long W0, long long D, long long H, long long W, long long magic_W, long long P, long long mirror,
+    real contrast, real brightness, real saturation, long long seed, long long layer, long long seen, long long first, long long training
 ) {
     const long long before = (long long)numbers[seen] + first;
     __shared__ long long shared[BLOCK];
+    const bool small = largest(H0 * W0 * D, (H + P) * W) < SMALL;
     const long long down = H0 + 2 * P - H, across = W0 + 2 * P - W;
     for (long long n = blockIdx.x; n < N; n += gridDim.x) {
         const Words one = random_words(2 * (before + n), 0, layer, seed);
@@ -54,7 +56,11 @@ choose_augmentation(
         const long long top = (training ? drawn(one.a, down) : down / 2) - P;
         const long long left = (training ? drawn(one.b, across) : across / 2) - P;
         const bool means = training && contrast > 0;  // the same in all threads
-        const long long sum = means ? sum_of_grey(x + n * H0 * W0 * D, shared, H0, W0, D, H, W, top, left) : 0;
+        const unsigned char* image = x + n * H0 * W0 * D;
+        const By by_W = {W, magic_W};
+        long long sum = 0;
+        if (means && small) sum = sum_of_grey<int>(image, shared, H0, W0, D, H, by_W, top, left);
+        else if (means) sum = sum_of_grey<long long>(image, shared, H0, W0, D, H, by_W, top, left);
         if (threadIdx.x != 0) continue;
         real* chosen = choices + n * CHOICES;
         chosen[TOP] = real(top);

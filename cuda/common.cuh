@@ -181,6 +181,7 @@ template <typename Index, typename Body>
 __device__ inline void each_window(Index h, Index w, Index F, Divisor<Index> S, Index P, Index H2, Index W2, Body body) {
     const Windows<Index> down = covering<Index>(h + P, F, S, 0, H2), across = covering<Index>(w + P, F, S, 0, W2);
     for (Index i = down.first; i < down.last; ++i) {
+#pragma unroll 1  // mostly there are one or two
         for (Index j = across.first; j < across.last; ++j) body(i, j);
     }
 }
@@ -193,13 +194,13 @@ __device__ inline bool beats(real value, real best) { return value > best || (va
 template <typename T, typename Combine>
 __device__ inline T reduce(T value, T* shared, Combine combine, int apart = 1) {
     const int thread = threadIdx.x;
-    shared[thread] = value;
+    *PACK_AT(shared + thread) = value;
     for (int half = BLOCK / 2; half >= apart; half /= 2) {
         __syncthreads();
-        if (thread < half) shared[thread] = combine(shared[thread], shared[thread + half]);
+        if (thread < half) *PACK_AT(shared + thread) = combine(*PACK_AT(shared + thread), *PACK_AT(shared + thread + half));
     }
     __syncthreads();
-    const T result = shared[thread % apart];
+    const T result = *PACK_AT(shared + thread % apart);
     __syncthreads();  // nobody writes `shared` again before all have read
     return result;
 }

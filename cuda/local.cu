@@ -96,7 +96,7 @@ __device__ inline void add_products(
                                                                              : real(0);
         });
         __syncthreads();
-#pragma unroll (sizeof(Index) == 4 ? 4 : 2)  // more at once would spill with 64-bit indices
+#pragma unroll (sizeof(Index) == 4 ? 4 : 1)  // more at once would spill with 64-bit indices
         for (int step = 0; step < TILE && first + step < steps; ++step) {
             const real factor = hand.right[step][threadIdx.x % TILE];
             for (int e = 0; e < EACH; ++e) sum[e] += hand.left[step][threadIdx.x / TILE + e * APART] * factor;

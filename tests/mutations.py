@@ -233,7 +233,7 @@ COMMON = [
             "__syncthreads();\n        if (thread < half)",
             "if (thread >= half) continue;\n        __syncthreads();\n        if (thread < half)",
         ),
-        ("one result for all groups", "shared[thread % apart]", "shared[0]"),
+        ("one result for all groups", "PACK_AT(shared + thread % apart)", "PACK_AT(shared)"),
     ),
     *mutants_of(
         "common.cuh",

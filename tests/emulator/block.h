@@ -65,6 +65,7 @@ static struct {
     std::vector<int> order;   // in which threads start and go on
     Thread thread[MOST_THREADS];
     int current;              // thread
+    unsigned int waits;       // how often all threads that could go on had to wait
     std::string wrong;        // the first thing that a GPU would refuse
     int dynamic_bytes;        // of shared memory, as the launch said
     Fiber* running;
@@ -238,12 +239,14 @@ inline std::string run_block(Order order, Shuffler& shuffler) {
     }
     shuffler.arrange(block.order, order);
     block.next = 0;
+    block.waits = 0;
     while (block.next < block.threads) resume(idle_fiber());
     for (;;) {
         bool all_ended = true;
         for (int thread = 0; thread < block.threads; ++thread) all_ended &= block.thread[thread].state == State::ended;
         if (all_ended) return block.dynamic_bytes && !guard_is_whole() ? "writes behind its dynamic shared memory" : "";
         if (!release_warps() && !release_block()) return "not all threads reach a barrier: " + where_threads_are();
+        ++block.waits;
         shuffler.arrange(block.order, order);
         for (int thread : block.order) {
             if (block.thread[thread].state != State::released) continue;

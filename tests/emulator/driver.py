@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -153,7 +154,7 @@ class EmulatorDriver(Driver):
         def run() -> None:
             for array in arrays:
                 self._check_lives(f"an array for {name}", array.pointer, array.nbytes)
-            wrong = library.launch(kernel, grid, block, shared, packed, self._order, self._seed)
+            wrong = self._run(library, name, (kernel, grid, block, shared, packed))
             self._seed += 1
             self.launched.append(name)
             if wrong:
@@ -161,6 +162,10 @@ class EmulatorDriver(Driver):
             self.check_guards(name)
 
         return self._unless_captured(run)
+
+    def _run(self, library: "_Library", name: str, what: tuple[Any, ...]) -> str:
+        """Run a launch; what went wrong, or nothing."""
+        return library.launch(*what, self._order, self._seed)
 
     # ---- graphs: recorded, then played back ----
 

@@ -13,6 +13,9 @@
 
 #include "block.h"
 #include "ptx.h"
+#ifdef EMULATOR_COUNT
+#include "count.h"
+#endif
 
 #define __global__
 #define __device__
@@ -70,7 +73,13 @@ constexpr int first(int most_threads, int = 0, int = 0) { return most_threads; }
 // The address of a pack, which one instruction moves. Where it is no multiple of the pack's size the launch fails, and
 // until then the thread goes on with NaN bytes.
 template <class P>
+#ifdef EMULATOR_COUNT
+__attribute__((noinline))  // so that it returns to a place of its own for each pack of the text
+#endif
 P* pack_at(P* address) {
+#ifdef EMULATOR_COUNT
+    expect(address, sizeof(P), __builtin_return_address(0));
+#endif
     unsigned long long number = reinterpret_cast<unsigned long long>(address);
     asm("" : "+r"(number));  // else the compiler might take it for granted that packs are where they must be
     if (number % sizeof(P) == 0) return address;

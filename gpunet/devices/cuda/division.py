@@ -20,7 +20,7 @@ def magic(divisor: int) -> int:
     if not 0 < divisor < MOST:
         return 0
     shift = (divisor - 1).bit_length()
-    return shift << 32 | (2**32 * (2**shift - divisor) // divisor + 1)
+    return shift << 32 | (2**32 * ((1 << shift) - divisor) // divisor + 1)
 
 
 def by(divisor: int) -> tuple[int, int]:

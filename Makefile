@@ -12,9 +12,9 @@ PYTEST := $(BIN)/python -m pytest
 # the emulator compiles the kernels for the CPU: without a compiler on the PATH, the one in the ziglang wheel does it
 COMPILER := $(shell command -v c++ || command -v g++ || command -v clang++)
 comma := ,
-TEST_EXTRAS := test$(comma)nvrtc$(comma)nvrtc12$(if $(COMPILER),,$(comma)zig)
+TEST_EXTRAS := test$(comma)nvrtc$(comma)nvrtc12$(comma)static$(if $(COMPILER),,$(comma)zig)
 
-.PHONY: test test-all check demo mutants
+.PHONY: test test-all check static demo mutants
 
 test: $(VENV)/.test
 	$(PYTEST) -n $(JOBS)
@@ -27,6 +27,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_imports.py
+
+static: $(VENV)/.test
+	$(BIN)/python -m tests.static
 
 demo: $(VENV)/.package
 	$(BIN)/gpunet plan vgg16 --batch 64

@@ -63,16 +63,20 @@ class IdleDriver(Driver):
         library: Any = SimpleNamespace(**{f"cublas{name}": _begin for name in names})
         self._cublas = Cublas(library, 0)
 
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> None:
+    def launch(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype, shared: int = 0
+    ) -> None:
         if self._recorded is not None:
-            super().launch(file, kernel, grid, block, *arguments, real=real)
+            super().launch(file, kernel, grid, block, *arguments, real=real, shared=shared)
             return
         self.calls += 1
         _begin(file, kernel, grid, block, tuple(cast(argument, real) for argument in arguments))  # CuPy packs them in C
 
-    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
+    def prepare(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype, shared: int = 0
+    ) -> Work:
         packed = pack(arguments, real)
-        numbers = (0, grid, 1, 1, block, 1, 1, 0, 0, packed.pointer, 0)
+        numbers = (0, grid, 1, 1, block, 1, 1, shared, 0, packed.pointer, 0)
 
         def run(packed: object = packed) -> None:
             _begin(*numbers)

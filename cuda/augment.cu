@@ -21,15 +21,16 @@ __device__ inline long long grey_weight(long long d, long long D) {
 
 // The sum over a window of all pixels' grey, in units of grey_weight, by all threads of the block. Sums of whole numbers
 // are exact in any order.
+template <typename Index>
 __device__ inline long long sum_of_grey(
-    const unsigned char* image, long long* shared, long long H0, long long W0, long long D, long long H, long long W,
-    long long top, long long left
+    const unsigned char* image, long long* shared, Index H0, Index W0, Index D, Index H, Divisor<Index> W, Index top,
+    Index left
 ) {
     long long sum = 0;
-    for (long long item = threadIdx.x; item < H * W; item += BLOCK) {
-        const long long row = top + item / W, column = left + item % W;
+    for (Index item = threadIdx.x; item < H * W; item += BLOCK) {
+        const Index line = item / W, row = top + line, column = left + item - line * W.number;
         if (row < 0 || row >= H0 || column < 0 || column >= W0) continue;
-        for (long long d = 0; d < D; ++d) sum += grey_weight(d, D) * image[(row * W0 + column) * D + d];
+        for (Index d = 0; d < D; ++d) sum += grey_weight(d, D) * image[(row * W0 + column) * D + d];
     }
     return reduce_sum(sum, shared);
 }
@@ -38,15 +39,16 @@ __device__ inline long long sum_of_grey(
 // choices  (N, CHOICES)    out
 // numbers  (...)           in: what changes from step to step; how many images were learnt from before stands at `seen`
 // first    where in the batch the first image stands
-// A block chooses for an image; all its threads take the mean grey.
+// A block chooses for an image; all its threads take the mean grey. magic_W is that of W.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 choose_augmentation(
     const unsigned char* __restrict__ x, real* __restrict__ choices, const double* __restrict__ numbers, long long N,
-    long long H0, long long W0, long long D, long long H, long long W, long long P, long long mirror, real contrast,
-    real brightness, real saturation, long long seed, long long layer, long long seen, long long first, long long training
+    long long H0, long long W0, long long D, long long H, long long W, long long magic_W, long long P, long long mirror,
+    real contrast, real brightness, real saturation, long long seed, long long layer, long long seen, long long first, long long training
 ) {
     const long long before = (long long)numbers[seen] + first;
     __shared__ long long shared[BLOCK];
+    const bool small = largest(H0 * W0 * D, (H + P) * W) < SMALL;
     const long long down = H0 + 2 * P - H, across = W0 + 2 * P - W;
     for (long long n = blockIdx.x; n < N; n += gridDim.x) {
         const Words one = random_words(2 * (before + n), 0, layer, seed);
@@ -54,7 +56,11 @@ choose_augmentation(
         const long long top = (training ? drawn(one.a, down) : down / 2) - P;
         const long long left = (training ? drawn(one.b, across) : across / 2) - P;
         const bool means = training && contrast > 0;  // the same in all threads
-        const long long sum = means ? sum_of_grey(x + n * H0 * W0 * D, shared, H0, W0, D, H, W, top, left) : 0;
+        const unsigned char* image = x + n * H0 * W0 * D;
+        const By by_W = {W, magic_W};
+        long long sum = 0;
+        if (means && small) sum = sum_of_grey<int>(image, shared, H0, W0, D, H, by_W, top, left);
+        else if (means) sum = sum_of_grey<long long>(image, shared, H0, W0, D, H, by_W, top, left);
         if (threadIdx.x != 0) continue;
         real* chosen = choices + n * CHOICES;
         chosen[TOP] = real(top);
@@ -80,40 +86,80 @@ struct Normal {
     real scale_0, scale_1, scale_2, shift_0, shift_1, shift_2;
 
     template <typename Index>
-    __device__ real of(Index d, real value) const {
+    __device__ inline real of(Index d, real value) const {
         return value * (d == 0 ? scale_0 : d == 1 ? scale_1 : scale_2) + (d == 0 ? shift_0 : d == 1 ? shift_1 : shift_2);
     }
 };
 
-// A thread takes a pixel of y with all its maps, whose tones its grey needs.
+// A pixel of y: where it stands in x, null outside, and what was chosen for its image.
+struct Pixel {
+    const unsigned char* from;
+    const real* chosen;
+
+    __device__ inline real raw(int d) const { return from ? real(from[d]) : real(0); }
+    __device__ inline real tone(int d) const { return toned(raw(d), chosen); }
+    __device__ inline real grey() const { return real(0.299) * tone(0) + real(0.587) * tone(1) + real(0.114) * tone(2); }
+
+    // Map d recoloured, in front of that grey.
+    __device__ inline real coloured(int d, real grey) const {
+        return within(chosen[SATURATION] * tone(d) + (1 - chosen[SATURATION]) * grey);
+    }
+};
+
+// Images of H0 x W0 x D, and the windows of H x W cut out of them.
 template <typename Index>
-__device__ inline void augmented(
-    const unsigned char* x, real* y, const real* choices, Index pixels, Index H0, Index W0, Index D, Index H, Index W,
-    bool recolour, Normal normal
-) {
-    for (Index pixel = first_item(); pixel < pixels; pixel += item_stride()) {
-        const Index n = pixel / W / H, h = pixel / W % H, w = pixel % W;
+struct Cuts {
+    const unsigned char* x;
+    const real* choices;
+    Index H0, W0, D;
+    Divisor<Index> H, W;
+
+    __device__ inline Pixel at(Index pixel) const {
+        const Index line = pixel / W, n = line / H, h = line - n * H.number, w = pixel - line * W.number;
         const real* chosen = choices + n * CHOICES;
         const Index row = h + Index(chosen[TOP]);
-        const Index column = (chosen[MIRRORED] != 0 ? W - 1 - w : w) + Index(chosen[LEFT]);
+        const Index column = (chosen[MIRRORED] != 0 ? W.number - 1 - w : w) + Index(chosen[LEFT]);
         const bool seen = row >= 0 && row < H0 && column >= 0 && column < W0;
-        const unsigned char* from = seen ? x + ((n * H0 + row) * W0 + column) * D : x;
-        real grey = 0;
-        if (recolour && D == 3) {
-            for (Index d = 0; d < D; ++d) {
-                const real weight = d == 0 ? real(0.299) : d == 1 ? real(0.587) : real(0.114);
-                grey += weight * toned(seen ? real(from[d]) : real(0), chosen);
+        return {seen ? x + ((n * H0 + row) * W0 + column) * D : nullptr, chosen};
+    }
+};
+
+constexpr int RGB = 3;
+
+// A thread makes a pixel of three maps; the block then writes its pixels, threads side by side values side by side.
+template <typename Index>
+__device__ inline void augment_rgb(Cuts<Index> cuts, real* y, Index pixels, bool recolour, Normal normal, real* made) {
+    for (Index first = blockIdx.x * BLOCK; first < pixels; first += item_stride()) {
+        if (first + (Index)threadIdx.x < pixels) {
+            const Pixel pixel = cuts.at(first + threadIdx.x);
+            const real grey = recolour ? pixel.grey() : real(0);
+            for (int d = 0; d < RGB; ++d) {
+                made[threadIdx.x * RGB + d] = normal.of(d, recolour ? pixel.coloured(d, grey) : pixel.raw(d));
             }
         }
-        for (Index d = 0; d < D; ++d) {
-            real value = seen ? real(from[d]) : real(0);
-            if (recolour) {
-                value = toned(value, chosen);
-                value = within(chosen[SATURATION] * value + (1 - chosen[SATURATION]) * grey);
-            }
-            y[pixel * D + d] = normal.of(d, value);
+        __syncthreads();
+        for (int value = threadIdx.x; value < BLOCK * RGB; value += BLOCK) {
+            if (first * RGB + value < pixels * RGB) y[first * RGB + value] = made[value];
+        }
+        __syncthreads();
+    }
+}
+
+// A thread makes a pixel of any other number of maps: these have no grey.
+template <typename Index>
+__device__ inline void augment_maps(Cuts<Index> cuts, real* y, Index pixels, bool recolour, Normal normal) {
+    for (Index item = first_item(); item < pixels; item += item_stride()) {
+        const Pixel pixel = cuts.at(item);
+        for (Index d = 0; d < cuts.D; ++d) {
+            y[item * cuts.D + d] = normal.of(d, recolour ? pixel.coloured(d, 0) : pixel.raw(d));
         }
     }
+}
+
+template <typename Index>
+__device__ inline void augmented(Cuts<Index> cuts, real* y, Index pixels, bool recolour, Normal normal, real* made) {
+    if (cuts.D == RGB) augment_rgb(cuts, y, pixels, recolour, normal, made);
+    else augment_maps(cuts, y, pixels, recolour, normal);
 }
 
 // x        (N, H0, W0, D)  uint8, in
@@ -123,14 +169,17 @@ __device__ inline void augmented(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 augment(
     const unsigned char* __restrict__ x, const real* __restrict__ choices, real* __restrict__ y, long long N, long long H0,
-    long long W0, long long D, long long H, long long W, long long recolour, real scale_0, real scale_1, real scale_2,
-    real shift_0, real shift_1, real shift_2
+    long long W0, long long D, long long H, long long W, long long magic_H, long long magic_W, long long recolour,
+    real scale_0, real scale_1, real scale_2, real shift_0, real shift_1, real shift_2
 ) {
+    __shared__ real made[BLOCK * RGB];
     const Normal normal = {scale_0, scale_1, scale_2, shift_0, shift_1, shift_2};
+    const By by_H = {H, magic_H}, by_W = {W, magic_W};
     const long long pixels = N * H * W;
     if (largest(N * H0 * W0 * D, pixels * D) < SMALL) {
-        augmented<int>(x, y, choices, pixels, H0, W0, D, H, W, recolour, normal);
+        const Cuts<int> cuts = {x, choices, (int)H0, (int)W0, (int)D, by_H, by_W};
+        augmented<int>(cuts, y, pixels, recolour, normal, made);
     } else {
-        augmented<long long>(x, y, choices, pixels, H0, W0, D, H, W, recolour, normal);
+        augmented<long long>({x, choices, H0, W0, D, by_H, by_W}, y, pixels, recolour, normal, made);
     }
 }

@@ -6,6 +6,7 @@
 typedef REAL real;
 
 constexpr int BLOCK = 256;                   // threads of a block, in every launch
+constexpr int WARP = 32;                     // threads that run as one
 constexpr int RESIDENT = 3;                  // blocks that a multiprocessor must have room for: 80 registers a thread, no spills
 constexpr int WIDTH = 16 / sizeof(real);     // values in the widest pack that a thread moves at once, 16 bytes
 constexpr long long SMALL = 1LL << 30;       // below this many values an int holds any index, one grid stride further too
@@ -35,10 +36,16 @@ __device__ inline Pack<T, COUNT> load(const T* values, Index pack) {
     return *PACK_AT(reinterpret_cast<const Pack<T, COUNT>*>(values) + pack);
 }
 
+template <int COUNT, typename T>
+__device__ inline Pack<T, COUNT> load(const T* values) { return load<COUNT>(values, 0); }
+
 template <int COUNT, typename T, typename Index>
 __device__ inline void store(T* values, Index pack, const Pack<T, COUNT>& held) {
     *PACK_AT(reinterpret_cast<Pack<T, COUNT>*>(values) + pack) = held;
 }
+
+template <int COUNT, typename T>
+__device__ inline void store(T* values, const Pack<T, COUNT>& held) { store(values, 0, held); }
 
 // Whether all pointers stand at multiples of 16 bytes, so that packs of any type may be used.
 template <typename... T>
@@ -57,6 +64,13 @@ __device__ inline bool aligned(const T*... pointers) {
         else function<1, long long>(__VA_ARGS__);                             \
     } while (false)
 
+// Calls body(item) for the first value of each pack of COUNT among `count` values, a multiple of COUNT.
+template <int COUNT, typename Index, typename Body>
+__device__ inline void each_pack(Index count, Body body) {
+    const Index packs = count / COUNT;
+    for (Index pack = first_item(); pack < packs; pack += item_stride()) body(pack * COUNT);
+}
+
 template <int COUNT>
 struct Size {
     __device__ constexpr operator int() const { return COUNT; }
@@ -71,6 +85,52 @@ __device__ inline void elementwise(long long count, bool packable, Body body) {
     for (long long item = packs * WIDTH + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
 }
 
+// ---- divisions by numbers that are the same in a whole launch ----
+
+// Such a number and its magic, which is made on the host: gpunet/devices/cuda/division.py.
+struct By {
+    long long number, magic;
+
+    __device__ operator long long() const { return number; }
+};
+
+// What n / divisor and n % divisor take for 0 <= n < 2**31: a multiplication, an addition and a shift, where a division
+// would take dozens of instructions. With 64-bit indices it is divided.
+// Source: Granlund & Montgomery 1994, "Division by invariant integers using multiplication".
+template <typename Index>
+struct Divisor {
+    Index number;
+    unsigned int multiplier, shift;
+
+    __device__ Divisor(By by)
+        : number((Index)by.number), multiplier((unsigned int)by.magic), shift((unsigned int)(by.magic >> 32)) {}
+    __device__ operator Index() const { return number; }
+};
+
+__device__ inline int operator/(int n, Divisor<int> by) {
+    return (int)((__umulhi((unsigned int)n, by.multiplier) + (unsigned int)n) >> by.shift);
+}
+
+__device__ inline long long operator/(long long n, Divisor<long long> by) { return n / by.number; }
+
+template <typename Index>
+__device__ inline Index operator%(Index n, Divisor<Index> by) { return n - n / by * by.number; }
+
+// Calls body(k, row, lines) for packs of COUNT of the D values of a row, from k on: the body does rows `row`, `row` + lines
+// and so on, and need look only once at what is the same in all of them. Threads side by side take packs side by side.
+template <int COUNT, typename Index, typename Body>
+__device__ inline void each_column(Index rows, Divisor<Index> D, Body body) {
+    const Index packs = rows * D / COUNT, stride = item_stride();
+    const Index together = (stride < packs ? stride : packs) * COUNT / D, lines = together > 0 ? together : 1;
+    const Index columns = D.number / COUNT;
+    for (Index pack = first_item(); pack < lines * columns; pack += stride) {
+        const Index row = pack * COUNT / D;
+        body(pack * COUNT - row * D.number, row, lines);
+    }
+}
+
+// ---- windows ----
+
 // How far positions and offsets of windows reach from an image of H x W x D, and the stride itself.
 __device__ inline long long reach(long long H, long long W, long long D, long long S, long long P) {
     return S + (largest(H, W) + 2 * P) * D;
@@ -84,22 +144,22 @@ struct Windows {
 
 // `position` counts from the padded edge: row h stands at h + P.
 template <typename Index>
-__device__ inline Windows<Index> covering(Index position, Index F, Index S, Index from, Index to) {
+__device__ inline Windows<Index> covering(Index position, Index F, Divisor<Index> S, Index from, Index to) {
     const Index first = position < F ? 0 : (position - F) / S + 1;
     const Index last = position / S + 1;
     return {first > from ? first : from, last < to ? last : to};
 }
 
-// Where a pack stands in a tensor of images of H x W positions, each of `packs` packs.
+// Where a value stands in a tensor of images of H x W x D.
 template <typename Index>
 struct Place {
     Index n, row, column, d;
 };
 
 template <typename Index>
-__device__ inline Place<Index> place_of(Index pack, Index H, Index W, Index packs) {
-    const Index position = pack / packs;
-    return {position / W / H, position / W % H, position % W, pack % packs};
+__device__ inline Place<Index> place_of(Index item, Divisor<Index> H, Divisor<Index> W, Divisor<Index> D) {
+    const Index position = item / D, line = position / W, n = line / H;
+    return {n, line - n * H.number, position - line * W.number, item - position * D.number};
 }
 
 // Calls body(h, w) for the positions inside H x W of the F x F window that begins at (top, left), in row-major order.
@@ -118,9 +178,10 @@ __device__ inline Index seen(Index start, Index F, Index size) {
 
 // Calls body(i, j) for the windows, among H2 x W2, that see position (h, w), in row-major order.
 template <typename Index, typename Body>
-__device__ inline void each_window(Index h, Index w, Index F, Index S, Index P, Index H2, Index W2, Body body) {
+__device__ inline void each_window(Index h, Index w, Index F, Divisor<Index> S, Index P, Index H2, Index W2, Body body) {
     const Windows<Index> down = covering<Index>(h + P, F, S, 0, H2), across = covering<Index>(w + P, F, S, 0, W2);
     for (Index i = down.first; i < down.last; ++i) {
+#pragma unroll 1  // mostly there are one or two
         for (Index j = across.first; j < across.last; ++j) body(i, j);
     }
 }
@@ -133,13 +194,13 @@ __device__ inline bool beats(real value, real best) { return value > best || (va
 template <typename T, typename Combine>
 __device__ inline T reduce(T value, T* shared, Combine combine, int apart = 1) {
     const int thread = threadIdx.x;
-    shared[thread] = value;
+    *PACK_AT(shared + thread) = value;
     for (int half = BLOCK / 2; half >= apart; half /= 2) {
         __syncthreads();
-        if (thread < half) shared[thread] = combine(shared[thread], shared[thread + half]);
+        if (thread < half) *PACK_AT(shared + thread) = combine(*PACK_AT(shared + thread), *PACK_AT(shared + thread + half));
     }
     __syncthreads();
-    const T result = shared[thread % apart];
+    const T result = *PACK_AT(shared + thread % apart);
     __syncthreads();  // nobody writes `shared` again before all have read
     return result;
 }
@@ -147,6 +208,15 @@ __device__ inline T reduce(T value, T* shared, Combine combine, int apart = 1) {
 template <typename T>
 __device__ inline T reduce_sum(T value, T* shared, int apart = 1) {
     return reduce(value, shared, [](T a, T b) { return a + b; }, apart);
+}
+
+// The same for the threads of a warp, without shared memory; every thread of the warp must call it.
+template <typename Combine>
+__device__ inline real reduce_warp(real value, Combine combine) {
+    for (int apart = WARP / 2; apart > 0; apart /= 2) {
+        value = combine(value, __shfl_xor_sync(0xFFFFFFFFu, value, apart));
+    }
+    return value;
 }
 
 // A value and where it stands.
@@ -160,6 +230,14 @@ __device__ inline Best better(Best a, Best b) {
     if (a.k < 0 || b.k < 0) return a.k < 0 ? b : a;
     if (beats(b.value, a.value)) return b;
     return beats(a.value, b.value) || a.k < b.k ? a : b;
+}
+
+__device__ inline Best best_of_warp(Best best) {
+    for (int apart = WARP / 2; apart > 0; apart /= 2) {
+        const real value = __shfl_xor_sync(0xFFFFFFFFu, best.value, apart);
+        best = better(best, {value, __shfl_xor_sync(0xFFFFFFFFu, best.k, apart)});
+    }
+    return best;
 }
 
 // The first maximum of K values, for every thread of the block; `shared` as in `reduce`.

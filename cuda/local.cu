@@ -16,25 +16,37 @@ struct Hand {
 
 template <typename Index>
 struct Sizes {
-    Index N, H, W, D, H2, W2, K, F, S, P;
+    Index N, H, D, H2, K, F, P;
+    Divisor<Index> W, W2, S, FD;  // FD = F * D: values of a row of a window
 
-    template <typename Other>
-    __device__ inline Sizes<Other> as() const {
-        return {(Other)N, (Other)H, (Other)W, (Other)D, (Other)H2, (Other)W2, (Other)K, (Other)F, (Other)S, (Other)P};
+    __device__ inline Index L() const { return F * FD; }
+
+    // Value `step` of the window whose first row and first offset inside a row are these, in image n of x; 0 outside.
+    __device__ inline real seen(const real* x, Index n, Index top, Index left, Index step) const {
+        const Index row = step / FD, h = top + row, along = left + step - row * FD.number;
+        return 0 <= h && h < H && 0 <= along && along < W * D ? x[(n * H + h) * W * D + along] : real(0);
     }
 
-    __device__ inline Index L() const { return F * F * D; }
+    // Where the window of an output position begins: its row, and its offset inside a row of x.
+    __device__ inline Index top_of(Index position) const { return position / W2 * S - P; }
+    __device__ inline Index left_of(Index position) const { return (position % W2 * S - P) * D; }
+};
+
+// What the kernels are told, for 32-bit indices where they suffice.
+struct Told {
+    long long N, H, W, D, H2, W2, K, F, S, P, magic_W, magic_W2, magic_S, magic_FD;
+
+    template <typename Index>
+    __device__ inline Sizes<Index> as() const {
+        return {
+            (Index)N, (Index)H, (Index)D, (Index)H2, (Index)K, (Index)F, (Index)P, By{W, magic_W}, By{W2, magic_W2},
+            By{S, magic_S}, By{F * D, magic_FD}
+        };
+    }
 
     __device__ inline bool small() const {
-        const Index volumes = N * largest(H * W * D, H2 * W2 * K), weights = H2 * W2 * K * L();
+        const long long volumes = N * largest(H * W * D, H2 * W2 * K), weights = H2 * W2 * K * F * F * D;
         return largest(largest(volumes, weights), reach(H, W, D, S, P)) < SMALL;
-    }
-
-    // Value `step` of the window of an output position in image n of x; 0 outside.
-    __device__ inline real seen(const real* x, Index n, Index position, Index step) const {
-        const Index h = position / W2 * S - P + step / (F * D);
-        const Index along = (position % W2 * S - P) * D + step % (F * D);  // offset inside row h of x
-        return 0 <= h && h < H && 0 <= along && along < W * D ? x[(n * H + h) * W * D + along] : real(0);
     }
 };
 
@@ -84,7 +96,7 @@ __device__ inline void add_products(
                                                                              : real(0);
         });
         __syncthreads();
-#pragma unroll (sizeof(Index) == 4 ? 4 : 2)  // more at once would spill with 64-bit indices
+#pragma unroll (sizeof(Index) == 4 ? 4 : 1)  // more at once would spill with 64-bit indices
         for (int step = 0; step < TILE && first + step < steps; ++step) {
             const real factor = hand.right[step][threadIdx.x % TILE];
             for (int e = 0; e < EACH; ++e) sum[e] += hand.left[step][threadIdx.x / TILE + e * APART] * factor;
@@ -98,9 +110,10 @@ __device__ inline void outputs(
 ) {
     const Index positions = of.H2 * of.W2, K = of.K, L = of.L();
     each_tile<Index>(positions, of.N, K, [&](Tile<Index> tile) {
+        const Index top = of.top_of(tile.place), left = of.left_of(tile.place);
         real sum[EACH] = {};
         add_products<true, true>(
-            sum, hand, tile, L, [&](Index n, Index step) { return of.seen(x, n, tile.place, step); },
+            sum, hand, tile, L, [&](Index n, Index step) { return of.seen(x, n, top, left, step); },
             [&](Index k, Index step) { return w[(tile.place * K + k) * L + step]; }
         );
         for (int e = 0; e < EACH; ++e) {
@@ -119,12 +132,13 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_forward(
     const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
     long long N, long long H, long long W, long long D, long long H2, long long W2, long long K, long long F,
-    long long S, long long P
+    long long S, long long P,
+    long long magic_W, long long magic_W2, long long magic_S, long long magic_FD
 ) {
     __shared__ Hand hand;
-    const Sizes<long long> of = {N, H, W, D, H2, W2, K, F, S, P};
-    if (of.small()) outputs(x, w, b, y, hand, of.as<int>());
-    else outputs(x, w, b, y, hand, of);
+    const Told told = {N, H, W, D, H2, W2, K, F, S, P, magic_W, magic_W2, magic_S, magic_FD};
+    if (told.small()) outputs(x, w, b, y, hand, told.as<int>());
+    else outputs(x, w, b, y, hand, told.as<long long>());
 }
 
 template <typename Index>
@@ -133,10 +147,11 @@ __device__ inline void weight_gradients(
 ) {
     const Index positions = of.H2 * of.W2, K = of.K, L = of.L();
     each_tile<Index>(positions, K, L, [&](Tile<Index> tile) {
+        const Index top = of.top_of(tile.place), left = of.left_of(tile.place);
         real sum[EACH] = {};
         add_products<false, false>(
             sum, hand, tile, of.N, [&](Index k, Index n) { return dy[(n * positions + tile.place) * K + k]; },
-            [&](Index step, Index n) { return of.seen(x, n, tile.place, step); }
+            [&](Index step, Index n) { return of.seen(x, n, top, left, step); }
         );
         for (int e = 0; e < EACH; ++e) {
             const Index value = (tile.place * K + tile.row_of(e)) * L + tile.column_of();
@@ -154,21 +169,21 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_weights(
     const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ dw, long long N, long long H,
     long long W, long long D, long long H2, long long W2, long long K, long long F, long long S, long long P,
-    long long accumulate
+    long long magic_W, long long magic_W2, long long magic_S, long long magic_FD, long long accumulate
 ) {
     __shared__ Hand hand;
-    const Sizes<long long> of = {N, H, W, D, H2, W2, K, F, S, P};
-    if (of.small()) weight_gradients(x, dy, dw, hand, of.as<int>(), accumulate != 0);
-    else weight_gradients(x, dy, dw, hand, of, accumulate != 0);
+    const Told told = {N, H, W, D, H2, W2, K, F, S, P, magic_W, magic_W2, magic_S, magic_FD};
+    if (told.small()) weight_gradients(x, dy, dw, hand, told.as<int>(), accumulate != 0);
+    else weight_gradients(x, dy, dw, hand, told.as<long long>(), accumulate != 0);
 }
 
 template <typename Index>
 __device__ inline void input_gradients(const real* dy, const real* w, real* dx, Hand& hand, Sizes<Index> of) {
-    const Index W = of.W, D = of.D, K = of.K, image = of.H2 * of.W2 * K, filter = of.F * of.F * D;
+    const Index W = of.W, D = of.D, K = of.K, image = of.H2 * of.W2 * K, filter = of.L();
     each_tile<Index>(of.H * W, of.N, D, [&](Tile<Index> tile) {
-        const Index row = tile.place / W, column = tile.place % W;
+        const Index row = tile.place / of.W, column = tile.place - row * W;
         real sum[EACH] = {};
-        each_window(row, column, of.F, of.S, of.P, of.H2, of.W2, [&](Index i, Index j) {
+        each_window<Index>(row, column, of.F, of.S, of.P, of.H2, of.W2, [&](Index i, Index j) {
             // Of the first image and the first filter; found once, or there would be too few registers.
             const Index position = i * of.W2 + j, in_window = (row + of.P - i * of.S) * of.F + column + of.P - j * of.S;
             const real* gradients = dy + position * K;
@@ -192,10 +207,11 @@ __device__ inline void input_gradients(const real* dy, const real* w, real* dx, 
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_input(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, long long N, long long H,
-    long long W, long long D, long long H2, long long W2, long long K, long long F, long long S, long long P
+    long long W, long long D, long long H2, long long W2, long long K, long long F, long long S, long long P,
+    long long magic_W, long long magic_W2, long long magic_S, long long magic_FD
 ) {
     __shared__ Hand hand;
-    const Sizes<long long> of = {N, H, W, D, H2, W2, K, F, S, P};
-    if (of.small()) input_gradients(dy, w, dx, hand, of.as<int>());
-    else input_gradients(dy, w, dx, hand, of);
+    const Told told = {N, H, W, D, H2, W2, K, F, S, P, magic_W, magic_W2, magic_S, magic_FD};
+    if (told.small()) input_gradients(dy, w, dx, hand, told.as<int>());
+    else input_gradients(dy, w, dx, hand, told.as<long long>());
 }

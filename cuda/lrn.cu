@@ -3,9 +3,13 @@
 //
 // N images of H x W x D; a box of F x F positions of `maps` maps (all odd) around each value, cut at the edges.
 
+// base**exponent for a base that is not negative, to the last few bits: pow() spends most of its time on other cases.
+__device__ inline real power(real base, real exponent) { return exp2(exponent * log2(base)); }
+
 template <typename Index>
 struct Boxes {
-    Index H, W, D, F, maps;
+    Divisor<Index> H, W, D;
+    Index F, maps;
 
     // Calls body(place) for every value of the box around a place, in row-major order.
     template <typename Body>
@@ -46,7 +50,7 @@ __device__ inline void normalize(
     const real* x, real* y, Index N, Boxes<Index> boxes, real alpha, real beta, real k
 ) {
     each_value(N, boxes, [&](Index item, Place<Index> at) {
-        y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), -beta);
+        y[item] = x[item] * power(boxes.scale(x, at, alpha, k), -beta);
     });
 }
 
@@ -56,13 +60,11 @@ __device__ inline void normalize(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 lrn_forward(
     const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long F,
-    long long maps, real alpha, real beta, real k
+    long long maps, long long magic_H, long long magic_W, long long magic_D, real alpha, real beta, real k
 ) {
-    if (N * H * W * D < SMALL) {
-        normalize<int>(x, y, N, {(int)H, (int)W, (int)D, (int)F, (int)maps}, alpha, beta, k);
-    } else {
-        normalize<long long>(x, y, N, {H, W, D, F, maps}, alpha, beta, k);
-    }
+    const By by_H = {H, magic_H}, by_W = {W, magic_W}, by_D = {D, magic_D};
+    if (N * H * W * D < SMALL) normalize<int>(x, y, N, {by_H, by_W, by_D, (int)F, (int)maps}, alpha, beta, k);
+    else normalize<long long>(x, y, N, {by_H, by_W, by_D, F, maps}, alpha, beta, k);
 }
 
 template <typename Index>
@@ -70,13 +72,14 @@ __device__ inline void normalize_backward(
     const real* dy, const real* x, real* dx, Index N, Boxes<Index> boxes, real alpha, real beta, real k
 ) {
     each_value(N, boxes, [&](Index item, Place<Index> at) {
-        real pull = 0;
+        real pull = 0, own = 0;
         boxes.each(at, [&](Place<Index> near) {
             const Index other = boxes.index(near);
-            const real scale = boxes.scale(x, near, alpha, k);
-            pull += dy[other] * x[other] * pow(scale, -beta) / scale;
+            const real scale = boxes.scale(x, near, alpha, k), share = power(scale, -beta);
+            pull += dy[other] * x[other] * share / scale;
+            if (other == item) own = share;
         });
-        dx[item] = dy[item] * pow(boxes.scale(x, at, alpha, k), -beta) - 2 * alpha * beta * x[item] * pull;
+        dx[item] = dy[item] * own - 2 * alpha * beta * x[item] * pull;
     });
 }
 
@@ -87,11 +90,10 @@ __device__ inline void normalize_backward(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 lrn_backward(
     const real* __restrict__ dy, const real* __restrict__ x, real* __restrict__ dx, long long N, long long H,
-    long long W, long long D, long long F, long long maps, real alpha, real beta, real k
+    long long W, long long D, long long F, long long maps, long long magic_H, long long magic_W, long long magic_D,
+    real alpha, real beta, real k
 ) {
-    if (N * H * W * D < SMALL) {
-        normalize_backward<int>(dy, x, dx, N, {(int)H, (int)W, (int)D, (int)F, (int)maps}, alpha, beta, k);
-    } else {
-        normalize_backward<long long>(dy, x, dx, N, {H, W, D, F, maps}, alpha, beta, k);
-    }
+    const By by_H = {H, magic_H}, by_W = {W, magic_W}, by_D = {D, magic_D};
+    if (N * H * W * D < SMALL) normalize_backward<int>(dy, x, dx, N, {by_H, by_W, by_D, (int)F, (int)maps}, alpha, beta, k);
+    else normalize_backward<long long>(dy, x, dx, N, {by_H, by_W, by_D, F, maps}, alpha, beta, k);
 }

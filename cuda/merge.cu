@@ -16,13 +16,12 @@ add(const real* a, const real* b, real* y, long long count) {
 
 template <int COUNT, typename Index>
 __device__ inline void copy_packs(
-    const real* x, real* y, Index positions, Index D, Index x_depth, Index x_first, Index y_depth, Index y_first
+    const real* x, real* y, Index positions, Divisor<Index> D, Index x_depth, Index x_first, Index y_depth, Index y_first
 ) {
-    D /= COUNT, x_depth /= COUNT, x_first /= COUNT, y_depth /= COUNT, y_first /= COUNT;
-    for (Index pack = first_item(); pack < positions * D; pack += item_stride()) {
-        const Index position = pack / D, d = pack % D;
-        store(y, position * y_depth + y_first + d, load<COUNT>(x, position * x_depth + x_first + d));
-    }
+    each_pack<COUNT>(positions * D, [=](Index item) {
+        const Index position = item / D, d = item - position * D.number;
+        store(y + (position * y_depth + y_first + d), load<COUNT>(x + (position * x_depth + x_first + d)));
+    });
 }
 
 // x  (positions, x_depth)  in; its maps x_first up to x_first + D are read
@@ -30,11 +29,12 @@ __device__ inline void copy_packs(
 // A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 copy_maps(
-    const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long x_depth,
-    long long x_first, long long y_depth, long long y_first
+    const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long magic_D,
+    long long x_depth, long long x_first, long long y_depth, long long y_first
 ) {
     const bool whole = D % WIDTH == 0 && x_depth % WIDTH == 0 && x_first % WIDTH == 0;
     const bool packable = whole && y_depth % WIDTH == 0 && y_first % WIDTH == 0 && aligned(x, y);
     const long long values = positions * largest(x_depth, y_depth);
-    DISPATCH(copy_packs, packable, values, x, y, positions, D, x_depth, x_first, y_depth, y_first);
+    const By by_D = {D, magic_D};
+    DISPATCH(copy_packs, packable, values, x, y, positions, by_D, x_depth, x_first, y_depth, y_first);
 }

@@ -5,18 +5,17 @@
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_pool_packs(
-    const real* x, real* y, Switch* switches, Index N, Index H, Index W, Index D, Index H2, Index W2, Index F, Index S,
-    Index P
+    const real* x, real* y, Switch* switches, Index N, Index H, Index W, Divisor<Index> D,
+    Divisor<Index> H2, Divisor<Index> W2, Index F, Index S, Index P
 ) {
-    D /= COUNT;
-    for (Index pack = first_item(); pack < N * H2 * W2 * D; pack += item_stride()) {
-        const Place<Index> at = place_of(pack, H2, W2, D);
+    each_pack<COUNT>(N * H2 * W2 * D, [=](Index item) {
+        const Place<Index> at = place_of(item, H2, W2, D);
         const Index top = at.row * S - P, left = at.column * S - P;
         Pack<real, COUNT> best = {};
         Pack<Switch, COUNT> where = {};
         bool none = true;
         each_seen(top, left, F, H, W, [&](Index h, Index w) {
-            const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * D + at.d);
+            const auto values = load<COUNT>(x + (((at.n * H + h) * W + w) * D + at.d));
             for (int lane = 0; lane < COUNT; ++lane) {
                 if (none || beats(values.value[lane], best.value[lane])) {
                     best.value[lane] = values.value[lane];
@@ -25,15 +24,15 @@ __device__ inline void max_pool_packs(
             }
             none = false;
         });
-        store(y, pack, best);
-        if (switches) store(switches, pack, where);
-    }
+        store(y + item, best);
+        if (switches) store(switches + item, where);
+    });
 }
 
 template <typename Switch>
 __device__ inline void max_pool(
-    const real* x, real* y, Switch* switches, long long N, long long H, long long W, long long D, long long H2,
-    long long W2, long long F, long long S, long long P
+    const real* x, real* y, Switch* switches, long long N, long long H, long long W, By D, By H2, By W2, long long F,
+    long long S, long long P
 ) {
     const bool packable = D % WIDTH == 0 && aligned(x, y, switches);
     const long long values = N * D * largest(H * W, H2 * W2);
@@ -47,55 +46,57 @@ __device__ inline void max_pool(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_forward_u8(
     const real* __restrict__ x, real* __restrict__ y, unsigned char* __restrict__ switches, long long N, long long H,
-    long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+    long long W, long long D, long long H2, long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2,
+    long long magic_W2
 ) {
-    max_pool(x, y, switches, N, H, W, D, H2, W2, F, S, P);
+    max_pool(x, y, switches, N, H, W, {D, magic_D}, {H2, magic_H2}, {W2, magic_W2}, F, S, P);
 }
 
 // The same with int32 switches, for larger windows.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_forward_i32(
     const real* __restrict__ x, real* __restrict__ y, int* __restrict__ switches, long long N, long long H,
-    long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+    long long W, long long D, long long H2, long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2,
+    long long magic_W2
 ) {
-    max_pool(x, y, switches, N, H, W, D, H2, W2, F, S, P);
+    max_pool(x, y, switches, N, H, W, {D, magic_D}, {H2, magic_H2}, {W2, magic_W2}, F, S, P);
 }
 
 // The same without switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_infer(
     const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
-    long long W2, long long F, long long S, long long P
+    long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2, long long magic_W2
 ) {
-    max_pool(x, y, (unsigned char*)nullptr, N, H, W, D, H2, W2, F, S, P);
+    unsigned char* none = nullptr;
+    max_pool(x, y, none, N, H, W, {D, magic_D}, {H2, magic_H2}, {W2, magic_W2}, F, S, P);
 }
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_pool_backward_packs(
-    const real* dy, const Switch* switches, real* dx, Index N, Index H, Index W, Index D, Index H2, Index W2, Index F,
-    Index S, Index P
+    const real* dy, const Switch* switches, real* dx, Index N, Divisor<Index> H, Divisor<Index> W, Divisor<Index> D,
+    Index H2, Index W2, Index F, Divisor<Index> S, Index P
 ) {
-    D /= COUNT;
-    for (Index pack = first_item(); pack < N * H * W * D; pack += item_stride()) {
-        const Place<Index> at = place_of(pack, H, W, D);
+    each_pack<COUNT>(N * H * W * D, [=](Index item) {
+        const Place<Index> at = place_of(item, H, W, D);
         Pack<real, COUNT> sum = {};
         each_window(at.row, at.column, F, S, P, H2, W2, [&](Index i, Index j) {
             const Index window = ((at.n * H2 + i) * W2 + j) * D + at.d;
             const Switch here = Switch((at.row + P - i * S) * F + (at.column + P - j * S));
-            const auto where = load<COUNT>(switches, window);
-            const auto gradients = load<COUNT>(dy, window);
+            const auto where = load<COUNT>(switches + window);
+            const auto gradients = load<COUNT>(dy + window);
             for (int lane = 0; lane < COUNT; ++lane) {
                 if (where.value[lane] == here) sum.value[lane] += gradients.value[lane];
             }
         });
-        store(dx, pack, sum);
-    }
+        store(dx + item, sum);
+    });
 }
 
 template <typename Switch>
 __device__ inline void max_pool_backward(
-    const real* dy, const Switch* switches, real* dx, long long N, long long H, long long W, long long D, long long H2,
-    long long W2, long long F, long long S, long long P
+    const real* dy, const Switch* switches, real* dx, long long N, By H, By W, By D, long long H2, long long W2,
+    long long F, By S, long long P
 ) {
     const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
     const long long values = largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));
@@ -110,16 +111,22 @@ __device__ inline void max_pool_backward(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_backward_u8(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ dx, long long N,
-    long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+    long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P,
+    long long magic_D, long long magic_H, long long magic_W, long long magic_S
 ) {
-    max_pool_backward(dy, switches, dx, N, H, W, D, H2, W2, F, S, P);
+    max_pool_backward(
+        dy, switches, dx, N, {H, magic_H}, {W, magic_W}, {D, magic_D}, H2, W2, F, {S, magic_S}, P
+    );
 }
 
 // The same with int32 switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_backward_i32(
     const real* __restrict__ dy, const int* __restrict__ switches, real* __restrict__ dx, long long N,
-    long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P
+    long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P,
+    long long magic_D, long long magic_H, long long magic_W, long long magic_S
 ) {
-    max_pool_backward(dy, switches, dx, N, H, W, D, H2, W2, F, S, P);
+    max_pool_backward(
+        dy, switches, dx, N, {H, magic_H}, {W, magic_W}, {D, magic_D}, H2, W2, F, {S, magic_S}, P
+    );
 }

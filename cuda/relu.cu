@@ -30,18 +30,44 @@ relu_backward(const real* dy, const real* y, real* dx, long long count) {
     });
 }
 
-template <int COUNT, typename Index>
-__device__ inline void relu_mask_packs(const real* y, unsigned char* mask, Index images, Index values) {
-    const Index bytes = (values + 7) / 8;  // of an image
-    for (Index byte = first_item(); byte < images * bytes; byte += item_stride()) {
-        const Index in_image = byte % bytes * 8, first = byte / bytes * values + in_image;
+// Which of a pack's values let gradients pass, from bit 0 on.
+template <int COUNT>
+__device__ inline unsigned int passing(const Pack<real, COUNT>& outputs) {
+    unsigned int bits = 0;
+    for (int lane = 0; lane < COUNT; ++lane) bits |= (outputs.value[lane] <= real(0) ? 0u : 1u) << lane;
+    return bits;
+}
+
+template <int COUNT>
+__device__ inline Pack<real, COUNT> masked(Pack<real, COUNT> gradients, unsigned int bits) {
+    for (int lane = 0; lane < COUNT; ++lane) {
+        if (!(bits >> lane & 1)) gradients.value[lane] = real(0);
+    }
+    return gradients;
+}
+
+// Images of a multiple of 8 values follow one another in the mask as in y: a thread takes a pack, as many threads as make
+// a byte put theirs together.
+__device__ inline void mask_of_packs(const real* y, unsigned char* mask, long long count) {
+    constexpr int MAKERS = 8 / WIDTH;
+    const long long packs = count / WIDTH, warp_begins = first_item() - threadIdx.x % WARP;
+    for (long long ahead = 0; warp_begins + ahead < packs; ahead += item_stride()) {  // all of a warp, or none
+        const long long pack = first_item() + ahead;
         unsigned int bits = 0;
-        for (int bit = 0; bit < 8; bit += COUNT) {
-            if (in_image + bit >= values) break;
-            const auto outputs = load<COUNT>(y + first, bit / COUNT);
-            for (int lane = 0; lane < COUNT; ++lane) {
-                if (!(outputs.value[lane] <= real(0))) bits |= 1u << (bit + lane);
-            }
+        if (pack < packs) bits = passing(load<WIDTH>(y, pack)) << pack % MAKERS * WIDTH;
+        for (int apart = MAKERS / 2; apart > 0; apart /= 2) bits |= __shfl_xor_sync(0xFFFFFFFFu, bits, apart);
+        if (pack < packs && pack % MAKERS == 0) mask[pack / MAKERS] = (unsigned char)bits;
+    }
+}
+
+// Other images begin with a byte of their own: a thread makes a byte.
+template <typename Index>
+__device__ inline void mask_of_values(const real* y, unsigned char* mask, Index images, Index values, Divisor<Index> bytes) {
+    for (Index byte = first_item(); byte < images * bytes; byte += item_stride()) {
+        const Index image = byte / bytes, in_image = (byte - image * bytes.number) * 8;
+        unsigned int bits = 0;
+        for (int bit = 0; bit < 8 && in_image + bit < values; ++bit) {
+            bits |= passing(load<1>(y + (image * values + in_image + bit))) << bit;
         }
         mask[byte] = (unsigned char)bits;
     }
@@ -50,39 +76,49 @@ __device__ inline void relu_mask_packs(const real* y, unsigned char* mask, Index
 // y       (images, values)            in, what relu_forward wrote
 // mask    (images, ceil(values / 8))  out; bit b of byte i is 1 where value 8*i + b of the image is positive or NaN, 0
 //                                     behind the last value
-// A thread makes a byte; it reads packs where every image begins at a multiple of 16 bytes.
+// magic_bytes is that of ceil(values / 8).
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-relu_mask(const real* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values) {
-    DISPATCH(relu_mask_packs, values % WIDTH == 0 && aligned(y), images * values, y, mask, images, values);
+relu_mask(
+    const real* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values, long long magic_bytes
+) {
+    const By by_bytes = {(values + 7) / 8, magic_bytes};
+    if (values % 8 == 0 && aligned(y)) mask_of_packs(y, mask, images * values);
+    else if (images * values < SMALL) mask_of_values<int>(y, mask, images, values, by_bytes);
+    else mask_of_values<long long>(y, mask, images, values, by_bytes);
 }
 
-template <int COUNT, typename Index>
-__device__ inline void relu_backward_masked_packs(
-    const real* dy, const unsigned char* mask, real* dx, Index images, Index values
+// As above: a thread takes a pack and its part of a byte.
+__device__ inline void masked_packs(const real* dy, const unsigned char* mask, real* dx, long long count) {
+    constexpr int MAKERS = 8 / WIDTH;
+    for (long long pack = first_item(); pack < count / WIDTH; pack += item_stride()) {
+        const unsigned int bits = mask[pack / MAKERS] >> pack % MAKERS * WIDTH;
+        store(dx, pack, masked(load<WIDTH>(dy, pack), bits));
+    }
+}
+
+template <typename Index>
+__device__ inline void masked_values(
+    const real* dy, const unsigned char* mask, real* dx, Index images, Divisor<Index> values
 ) {
-    const Index bytes = (values + 7) / 8;  // of an image
-    for (Index byte = first_item(); byte < images * bytes; byte += item_stride()) {
-        const Index in_image = byte % bytes * 8, first = byte / bytes * values + in_image;
-        const unsigned int bits = mask[byte];
-        for (int bit = 0; bit < 8; bit += COUNT) {
-            if (in_image + bit >= values) break;
-            auto gradients = load<COUNT>(dy + first, bit / COUNT);
-            for (int lane = 0; lane < COUNT; ++lane) {
-                if (!(bits >> (bit + lane) & 1)) gradients.value[lane] = real(0);
-            }
-            store(dx + first, bit / COUNT, gradients);
-        }
+    const Index bytes = (values.number + 7) / 8;  // of an image
+    for (Index item = first_item(); item < images * values; item += item_stride()) {
+        const Index image = item / values, in_image = item - image * values.number;
+        const unsigned int bits = mask[image * bytes + in_image / 8] >> in_image % 8;
+        store(dx + item, masked(load<1>(dy + item), bits));
     }
 }
 
 // dy      (images, values)            in
 // mask    (images, ceil(values / 8))  in, what relu_mask wrote
 // dx      (images, values)            out; may be dy
-// dx = dy where the bit is 1, else exactly 0, as relu_backward has it. A thread takes a byte and its values.
+// dx = dy where the bit is 1, else exactly 0, as relu_backward has it.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_backward_masked(
-    const real* dy, const unsigned char* __restrict__ mask, real* dx, long long images, long long values
+    const real* dy, const unsigned char* __restrict__ mask, real* dx, long long images, long long values,
+    long long magic_values
 ) {
-    const bool packable = values % WIDTH == 0 && aligned(dy, dx);
-    DISPATCH(relu_backward_masked_packs, packable, images * values, dy, mask, dx, images, values);
+    const By by_values = {values, magic_values};
+    if (values % 8 == 0 && aligned(dy, dx)) masked_packs(dy, mask, dx, images * values);
+    else if (images * values < SMALL) masked_values<int>(dy, mask, dx, images, by_values);
+    else masked_values<long long>(dy, mask, dx, images, by_values);
 }

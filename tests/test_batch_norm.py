@@ -546,41 +546,44 @@ def call_batch_norm_update(draw: Draw) -> Call:
     return Call("batch_norm_update", (*each[:2], loss), tuple(each[2:]), attributes=numbers)
 
 
+LAST = "store(dx + (row * D + k), gradients);\n        }\n    });\n}\n\n// dy               (rows, D)  in"
+"""The end of the kernel of frozen statistics."""
+
+ROWS = "\n        for (; row < rows; row += lines) {\n            auto "
+"""Between what is found once a map and what is done in every row."""
+
 MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_parts",
-        (
-            "the last row of a part is left out",
-            "last = after < rows ? after : rows",
-            "last = (after < rows ? after : rows) - 1",
-        ),
-        ("maps behind the last", "k < D ? last : first, k", "last, k"),
-        ("starts with the second row", "row = first + threadIdx.x / COUNT", "row = first + 1 + threadIdx.x / COUNT"),
-        ("no differences", "x[row * D + k] - start;", "x[row * D + k];"),
-        ("the last run alone", "sums.two += run.two;", "sums.two = run.two;"),
-        ("squares as if the first row were the mean", " - sums.one * (sums.one / (real)(last - first))", ""),
+        ("no differences", "values.value[lane] - start.value[lane];", "values.value[lane];"),
+        ("squares as if the first row were the mean", "squares.value[lane] -= sum * (sum / (real)(last - first));", ""),
         (
             "squares over the totals",
-            "partials[(parts + part) * D + k] = sums.two - ",
-            "partials[part * D + k] = sums.two - ",
+            "store(partials + (parts + part) * D + k, squares);",
+            "store(partials + part * D + k, squares);",
         ),
         (
             "no squares",
-            "so_far.two += difference * difference;\n        });\n        if (threadIdx.x < MAPS",
-            "so_far.two += difference;\n        });\n        if (threadIdx.x < MAPS",
+            "so_far.of[1].value[lane] += difference * difference;",
+            "so_far.of[1].value[lane] += difference;",
         ),
+        ("packs across rows", "D % WIDTH == 0 && aligned(x, partials)", "aligned(x, partials)"),
     ),
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_merge",
         ("all parts are full", "left < block_rows ? left : block_rows", "block_rows"),
         ("parts are no part of the variance", " + count * difference * difference", ""),
-        ("every part counts once", "so_far.one += count * difference", "so_far.one += difference"),
+        (
+            "every part counts once",
+            "so_far.of[0].value[0] += count * difference",
+            "so_far.of[0].value[0] += difference",
+        ),
         ("the first part's mean", "start + (above + further)", "start + above"),
         ("the first row's place", "start + (above + further)", "above + further"),
         ("no differences of first rows", "x[part * block_rows * D + k] - start + ", ""),
-        ("nothing of the means", "squares = sums.two - sums.one * further", "squares = sums.two"),
+        ("nothing of the means", "squares = sums.of[1].value[0] - one * further", "squares = sums.of[1].value[0]"),
         ("a sum, not a mean", "squares / (real)rows", "squares"),
     ),
     *mutants_of(
@@ -596,27 +599,19 @@ MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_forward",
-        ("no mean", "(values.value[lane] - means.value[lane]) * factor", "values.value[lane] * factor"),
-        ("no shift", "* factor + shifts.value[lane]", "* factor"),
+        ("no mean", "above = values.value[lane] - means.value[lane];", "above = values.value[lane];"),
+        ("no shift", "above * factors.value[lane] + shifts.value[lane]", "above * factors.value[lane]"),
         (
             "no scale",
-            "scales.value[lane] / sqrt(variances.value[lane] + eps);",
-            "1 / sqrt(variances.value[lane] + eps);",
+            f"factors.value[lane] /= spread.value[lane];{ROWS}values",
+            f"factors.value[lane] = 1 / spread.value[lane];{ROWS}values",
         ),
+        ("no root", "= sqrt(values.value[lane] + eps);", "= values.value[lane] + eps;"),
+        ("no eps", "= sqrt(values.value[lane] + eps);", "= sqrt(values.value[lane]);"),
         (
-            "no root",
-            "scales.value[lane] / sqrt(variances.value[lane] + eps)",
-            "scales.value[lane] / (variances.value[lane] + eps)",
-        ),
-        (
-            "no eps",
-            "scales.value[lane] / sqrt(variances.value[lane] + eps)",
-            "scales.value[lane] / sqrt(variances.value[lane])",
-        ),
-        (
-            "the last pack is left out",
-            "pack < rows * D; pack += item_stride()) {\n        const Index k = pack % D;\n        auto values",
-            "pack < rows * D - 1; pack += item_stride()) {\n        const Index k = pack % D;\n        auto values",
+            "the last row is left out",
+            "row < rows; row += lines) {\n            auto values",
+            "row < rows - 1; row += lines) {\n            auto values",
         ),
         (
             "packs at any depth",
@@ -628,24 +623,29 @@ MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_backward_parts",
-        ("no mean", "gradient * (x[row * D + k] - middle)", "gradient * x[row * D + k]"),
-        ("no gradient", "gradient * (x[row * D + k] - middle)", "(x[row * D + k] - middle)"),
-        ("no deviation", "sums.two / sqrt(variance[k] + eps)", "sums.two"),
-        ("the gradients are not summed", "so_far.one += gradient;", "so_far.one = gradient;"),
+        ("no mean", "(values.value[lane] - middle.value[lane]);", "values.value[lane];"),
+        ("no gradient", "+= gradients.value[lane] * (values", "+= (values"),
+        ("no deviation", "sums.of[1].value[lane] /= spread.value[lane];", ""),
+        (
+            "the gradients are not summed",
+            "so_far.of[0].value[lane] += gradients",
+            "so_far.of[0].value[lane] = gradients",
+        ),
+        ("packs at any address", "aligned(dy, x, mean, variance, partials)", "true"),
     ),
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_backward_merge",
         (
             "the sums are exchanged",
-            "dshift[k] = sums.one;\n            dscale[k] = sums.two;",
-            "dshift[k] = sums.two;\n            dscale[k] = sums.one;",
+            "dshift[k] = sums.of[0].value[0];\n            dscale[k] = sums.of[1].value[0];",
+            "dshift[k] = sums.of[1].value[0];\n            dscale[k] = sums.of[0].value[0];",
         ),
-        ("the last part alone", "so_far.one += partials[part * D + k];", "so_far.one = partials[part * D + k];"),
+        ("the last part alone", "[0].value[0] += partials[part * D + k];", "[0].value[0] = partials[part * D + k];"),
         (
             "the first part is left out",
-            "so_far.two += partials[(parts + part) * D + k];",
-            "so_far.two += part ? partials[(parts + part) * D + k] : 0;",
+            "+= partials[(parts + part) * D + k];",
+            "+= part ? partials[(parts + part) * D + k] : 0;",
         ),
     ),
     *mutants_of(
@@ -663,13 +663,9 @@ MUTANTS = [
             "dshifts.value[lane] * share",
         ),
         ("sums, not means", "dscales.value[lane]) * share", "dscales.value[lane])"),
-        ("no scale", "scales.value[lane] * inverse * (", "inverse * ("),
-        ("no deviation", "scales.value[lane] * inverse * (", "scales.value[lane] * ("),
-        (
-            "no eps",
-            "real inverse = 1 / sqrt(variances.value[lane] + eps)",
-            "real inverse = 1 / sqrt(variances.value[lane])",
-        ),
+        ("no scale", "factors.value[lane] *= inverses.value[lane];", "factors.value[lane] = inverses.value[lane];"),
+        ("no deviation", "factors.value[lane] *= inverses.value[lane];", ""),
+        ("divided, not multiplied", "inverses.value[lane] = 1 / inverses.value[lane];", ""),
         (
             "packs at any address",
             "aligned(dy, x, mean, variance, scale, dscale, dshift, dx)",
@@ -679,27 +675,20 @@ MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_backward_frozen",
-        ("no scale", "*= scales.value[lane] / deviation", "*= 1 / deviation"),
-        ("no deviation", "*= scales.value[lane] / deviation", "*= scales.value[lane]"),
         (
-            "no root",
-            "const real deviation = sqrt(variances.value[lane] + eps)",
-            "const real deviation = variances.value[lane] + eps",
+            "no scale",
+            f"factors.value[lane] /= spread.value[lane];{ROWS}grad",
+            f"factors.value[lane] = 1 / spread.value[lane];{ROWS}grad",
         ),
         (
-            "no eps",
-            "const real deviation = sqrt(variances.value[lane] + eps)",
-            "const real deviation = sqrt(variances.value[lane])",
+            "the gradients are forgotten",
+            "gradients.value[lane] *= factors.value[lane];",
+            "gradients.value[lane] = factors.value[lane];",
         ),
         (
-            "the next map's scale",
-            "scales = load<COUNT>(scale, pack % D);",
-            "scales = load<COUNT>(scale, (pack + 1) % D);",
-        ),
-        (
-            "the last pack is left out",
-            "pack < rows * D; pack += item_stride()) {\n        auto gradients",
-            "pack < rows * D - 1; pack += item_stride()) {\n        auto gradients",
+            "the last row is left out",
+            LAST,
+            f"if (row < rows - 1) {LAST}",
         ),
         (
             "packs at any depth",

@@ -84,8 +84,8 @@ MUTANTS = [
     *mutants_of(
         "bias.cu",
         "add_bias",
-        ("tail guard off by one", "pack < rows * K;", "pack <= rows * K;"),
-        ("the bias of the row", "pack % K)", "pack / K % K)"),
+        ("the bias of the first maps", "biases = load<COUNT>(b + k);", "biases = load<COUNT>(b);"),
+        ("one row too many", "; row < rows; row += lines", "; row <= rows; row += lines"),
         ("packs across rows", "K % WIDTH == 0 && aligned(b, y)", "aligned(b, y)"),
         ("packs at any address in", "aligned(b, y)", "aligned(y)"),
         ("packs at any address out", "aligned(b, y)", "aligned(b)"),
@@ -94,14 +94,12 @@ MUTANTS = [
     *mutants_of(
         "bias.cu",
         "sum_rows",
-        ("rows behind the last", "after < rows ? after : rows", "after"),
-        ("the rest of the rows is left out", "(rows + block_rows - 1) / block_rows", "rows / block_rows"),
-        ("a tile is left out", "tile < parts * tiles;", "tile < parts * tiles - 1;"),
-        ("all threads add the same rows", "part * block_rows + lane;", "part * block_rows;"),
-        ("a row of eight is left out", "row += BLOCK / MAPS", "row += BLOCK / MAPS + 1"),
-        ("maps behind the last", "if (lane == 0 && k < K) sums", "if (lane == 0) sums"),
-        ("partial sums overlap", "k < K) sums[part * K + k]", "k < K) sums[part + k]"),
-        ("earlier sums are forgotten", "accumulate ? sums[part * K + k] + sum : sum", "sum"),
+        ("the first row alone", "load<COUNT>(values + row * K + k)", "load<COUNT>(values + k)"),
+        ("maps behind the last", "if (!writes() || k >= K) return;", "if (!writes()) return;"),
+        ("partial sums overlap", "store(sums + part * K + k, sum.of[0]);", "store(sums + part + k, sum.of[0]);"),
+        ("earlier sums are forgotten", "if (accumulate) add_to", "if (false) add_to"),
+        ("packs across rows", "K % WIDTH == 0 && aligned(values, sums)", "aligned(values, sums)"),
+        ("packs at any address", "K % WIDTH == 0 && aligned(values, sums)", "K % WIDTH == 0"),
     ),
 ]
 """Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -12,6 +12,7 @@ from gpunet.devices.cuda.libraries import packaged_files
 from gpunet.devices.cuda.nvrtc import REALS, CompileError, Nvrtc, compile_options, open_nvrtc
 from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
 from tests.emulator.builder import find_kernels
+from tests.static.compiled import compile_text, reports
 
 EXTRAS = {12: "nvrtc12", 13: "nvrtc"}
 """By CUDA release, what installs its NVRTC for the tests."""
@@ -20,13 +21,6 @@ ARCHITECTURES = {12: ("sm_52", "sm_61", "sm_70", "sm_90"), 13: ("sm_75", "sm_86"
 """One of each generation of registers and instructions, and the newest old enough for both releases with both."""
 
 CASES = [(release, architecture) for release, found in ARCHITECTURES.items() for architecture in found]
-
-REPORT = re.compile(
-    r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, "
-    r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads",
-    re.DOTALL,
-)
-"""What ptxas says of each kernel."""
 
 OLD = re.compile(r"nvrtc: warning: Architectures prior to .* are deprecated.*")
 """What CUDA 12 says of GPUs that CUDA 13 does not know."""
@@ -57,9 +51,8 @@ def test_nvrtc_is_there(release: int) -> None:
 
 def compile_kernels(source: str, release: int, architecture: str, real: str) -> tuple[bytes, str]:
     """The code of a text and the log of NVRTC and ptxas; fails with that log."""
-    options = (*compile_options(real, architecture), "--ptxas-options=-v")
     try:
-        return nvrtc_of(release).compile(source, "kernels.cu", options)
+        return compile_text(nvrtc_of(release), source, real, architecture)
     except CompileError as error:
         pytest.fail(str(error))
 
@@ -72,10 +65,9 @@ def test_kernels_compile_without_warnings_and_spills(file: str, release: int, ar
     code, log = compile_kernels(source, release, architecture, real)
     assert code.startswith(b"\x7fELF")
     assert "warning" not in OLD.sub("", log), log
-    reports = {match["name"]: match for match in REPORT.finditer(log)}
-    assert sorted(reports) == sorted(name for _, name in find_kernels(source))  # by these names they are launched
-    for report in reports.values():
-        assert (report["stack"], report["stores"], report["loads"]) == ("0", "0", "0"), report[0]
+    found = reports(log)
+    assert sorted(found) == sorted(name for _, name in find_kernels(source))  # by these names they are launched
+    assert {name: report for name, report in found.items() if report.spills} == {}
 
 
 def test_values_that_leave_the_registers_are_seen() -> None:
@@ -86,9 +78,8 @@ def test_values_that_leave_the_registers_are_seen() -> None:
         y[threadIdx.x] = held[threadIdx.x % 64];
     }"""
     _, log = compile_kernels(kernel, 13, "sm_80", "float32")
-    (report,) = REPORT.finditer(log)
-    assert report["name"] == "pick"
-    assert int(report["stack"]) >= 256
+    report = reports(log)["pick"]
+    assert report.spills and report.stack >= 256
 
 
 @pytest.mark.parametrize("file", kernel_files())

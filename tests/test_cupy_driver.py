@@ -123,6 +123,7 @@ class FakeCupy(SimpleNamespace):
         self.pinned: list[np.ndarray] = []
         self.streams: dict[int, FakeStream] = {}
         self.functions: list[str] = []
+        self.shared: list[int] = []  # bytes of dynamic shared memory of each launch
         self.free_bytes, self.total_bytes = 3 * GIB, 12 * GIB
         answers: dict[str, Any] = {"malloc": 4096, "getDeviceProperties": {"multiProcessorCount": 28}}
         names = ("malloc", "free", "memsetAsync", "getDeviceProperties")
@@ -143,6 +144,8 @@ class FakeCupy(SimpleNamespace):
                 launchKernel=self._launch,
                 ctxGetCurrent=lambda: 0 if self.current is None else CONTEXT + self.current,
                 ctxSetCurrent=self._set_context,
+                CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
+                funcSetAttribute=lambda *numbers: self.note("funcSetAttribute", *numbers),
             ),
             function=SimpleNamespace(Module=self._module),
             Stream=self._open_stream,
@@ -218,7 +221,8 @@ class FakeCupy(SimpleNamespace):
 
     def _launch(self, function: int, *numbers: int) -> None:
         (*grid, shared, stream, parameters, extra) = numbers
-        assert (shared, extra) == (0, 0)
+        assert extra == 0
+        self.shared.append(shared)
         self.note(self.functions[function - 1], *grid, stream, parameters)
 
 

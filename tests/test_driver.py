@@ -60,7 +60,9 @@ class Recorder(EmulatorDriver):
 
     multiprocessors = 3
 
-    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Any, real: np.dtype) -> Any:
+    def prepare(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: Any, real: np.dtype, shared: int = 0
+    ) -> Any:
         self.noted = (file, kernel, grid, block, arguments, real.name)
         return lambda: None
 

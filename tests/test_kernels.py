@@ -9,6 +9,7 @@ import pytest
 from gpunet.devices.cuda import conv, relu, update
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.device import CudaDevice
+from gpunet.devices.cuda.im2col import col2im_numbers, im2col_numbers
 from gpunet.devices.cuda.launch import BLOCK
 from gpunet.devices.cuda.source import kernel_folder
 from gpunet.program.chunks import chunk_rows
@@ -200,8 +201,26 @@ def test_a_matrix_is_transposed_exactly_by_its_inverse(rng: np.random.Generator)
         columns = new_array(driver, c.shape, np.float32)
         numbers = H, W, D, W2, *F, *geometry.values(), 0, D, 0, N, 0, H2
         real = np.dtype(np.float32)
-        driver.launch("conv", "im2col", 3, BLOCK, new_array(driver, x.shape, real, x), columns, *numbers, real=real)
+        driver.launch(
+            "conv",
+            "im2col",
+            3,
+            BLOCK,
+            new_array(driver, x.shape, real, x),
+            columns,
+            *im2col_numbers(*numbers),
+            real=real,
+        )
         dx = new_array(driver, x.shape, real)
-        driver.launch("conv", "col2im", 3, BLOCK, new_array(driver, c.shape, real, c), dx, *numbers, 0, 0, H, real=real)
+        driver.launch(
+            "conv",
+            "col2im",
+            3,
+            BLOCK,
+            new_array(driver, c.shape, real, c),
+            dx,
+            *col2im_numbers(*numbers, 0, 0, H),
+            real=real,
+        )
         assert (read(columns) * c).sum() == (x * read(dx)).sum()
         driver.close()

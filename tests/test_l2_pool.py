@@ -119,7 +119,6 @@ MUTANTS = [
     *mutants_of(
         "l2_pool.cu",
         "l2_pool_forward",
-        ("tail guard off by one", "pack < N * H2 * W2 * D;", "pack <= N * H2 * W2 * D;"),
         ("no padding", "at.row * S - P,", "at.row * S,"),
         ("a stride of F", "at.column * S - P,", "at.column * F - P,"),
         ("no root", "        for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] = sqrt(sum.value[lane]);\n", ""),
@@ -129,14 +128,13 @@ MUTANTS = [
         ("packs at any address out", "aligned(x, y);", "aligned(x);"),
         (
             "ints for many inputs",
-            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(l2_pool_packs",
-            "1;\n    DISPATCH(l2_pool_packs",
+            "N * D * largest(H * W, H2 * W2);\n    const By by_D",
+            "1;\n    const By by_D",
         ),
     ),
     *mutants_of(
         "l2_pool.cu",
         "l2_pool_backward",
-        ("tail guard off by one", "pack < N * H * W * D;", "pack <= N * H * W * D;"),
         ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
         ("NaN where there are only zeros", "if (length != real(0)) sum", "sum"),
         ("short windows have no slope", "length != real(0)", "length > real(0.5)"),
@@ -145,13 +143,13 @@ MUTANTS = [
         ("packs at any address", "aligned(dy, x, y, dx)", "aligned(dy, y, dx)"),
         (
             "ints for many inputs",
-            "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));\n    DISPATCH(l2_pool_backward",
-            "reach(H, W, D, S, P);\n    DISPATCH(l2_pool_backward",
+            "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));",
+            "reach(H, W, D, S, P);",
         ),
         (
             "ints for long strides",
-            "reach(H, W, D, S, P));\n    DISPATCH(l2_pool_backward",
-            "0);\n    DISPATCH(l2_pool_backward",
+            "reach(H, W, D, S, P));",
+            "0);",
         ),
     ),
 ]

@@ -268,7 +268,7 @@ MUTANTS = [
         ("rows below the input", "h < H && 0 <= along", "0 <= along"),
         ("columns left of the input", "0 <= along && along < W * D", "along < W * D"),
         ("columns right of the input", "0 <= along && along < W * D ?", "0 <= along ?"),
-        ("no padding", "position / W2 * S - P + step", "position / W2 * S + step"),
+        ("no padding", "return position / W2 * S - P;", "return position / W2 * S;"),
         ("no stride", "(position % W2 * S - P) * D", "(position % W2 - P) * D"),
         ("no barrier before the hand is filled", "        __syncthreads();  // what was in hand has been used\n", ""),
         (
@@ -282,7 +282,7 @@ MUTANTS = [
         ("adds what is no step", "step < TILE && first + step < steps; ++step", "step <= TILE; ++step"),
         ("no biases", "= sum[e] + b[value];", "= sum[e];"),
         ("filters of the first position", "w[(tile.place * K + k) * L + step]", "w[k * L + step]"),
-        ("ints for huge tensors", "if (of.small()) outputs", "if (true) outputs"),
+        ("ints for huge tensors", "if (told.small()) outputs", "if (true) outputs"),
         ("ints for many weights", "largest(largest(volumes, weights),", "largest(volumes,"),
         ("ints for many images", "largest(largest(volumes, weights),", "largest(weights,"),
         (
@@ -299,11 +299,11 @@ MUTANTS = [
         ("gradients of the first position", "dy[(n * positions + tile.place) * K + k]", "dy[n * positions * K + k]"),
         (
             "windows of the first position",
-            "[&](Index step, Index n) { return of.seen(x, n, tile.place, step)",
-            "[&](Index step, Index n) { return of.seen(x, n, 0, step)",
+            "[&](Index step, Index n) { return of.seen(x, n, top, left, step)",
+            "[&](Index step, Index n) { return of.seen(x, n, -of.P, -of.P * of.D, step)",
         ),
         ("the first image alone", "sum, hand, tile, of.N,", "sum, hand, tile, Index(1),"),
-        ("ints for huge tensors", "if (of.small()) weight_gradients", "if (true) weight_gradients"),
+        ("ints for huge tensors", "if (told.small()) weight_gradients", "if (true) weight_gradients"),
     ),
     *mutants_of(
         "local.cu",
@@ -322,10 +322,10 @@ MUTANTS = [
         ),
         (
             "rows go on in the next image",
-            "row = tile.place / W, column = tile.place % W",
-            "row = tile.place / W, column = tile.place",
+            "column = tile.place - row * W;",
+            "column = tile.place;",
         ),
-        ("ints for huge tensors", "if (of.small()) input_gradients", "if (true) input_gradients"),
+        ("ints for huge tensors", "if (told.small()) input_gradients", "if (true) input_gradients"),
     ),
 ]
 """Changes of its kernels that the tests above, and those of all ops, must notice."""

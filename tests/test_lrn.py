@@ -132,13 +132,13 @@ MUTANTS = [
         ("no alpha", "return k + alpha * sum", "return k + sum"),
         (
             "multiplies",
-            "y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), -beta)",
-            "y[item] = x[item] * pow(boxes.scale(x, at, alpha, k), beta)",
+            "y[item] = x[item] * power(boxes.scale(x, at, alpha, k), -beta)",
+            "y[item] = x[item] * power(boxes.scale(x, at, alpha, k), beta)",
         ),
         (
             "ints for huge tensors",
-            "if (N * H * W * D < SMALL) {\n        normalize<int>",
-            "if (true) {\n        normalize<int>",
+            "if (N * H * W * D < SMALL) normalize<int>",
+            "if (true) normalize<int>",
         ),
     ),
     *mutants_of(
@@ -146,14 +146,15 @@ MUTANTS = [
         "lrn_backward",
         ("the scale has no slope", " - 2 * alpha * beta * x[item] * pull", ""),
         ("half of the slope", "2 * alpha * beta", "alpha * beta"),
-        ("one power short", "pow(scale, -beta) / scale", "pow(scale, -beta)"),
+        ("one power short", "* share / scale;", "* share;"),
+        ("the share of the last neighbour", "if (other == item) own = share;", "own = share;"),
         ("its own scale for all", "boxes.scale(x, near, alpha, k)", "boxes.scale(x, at, alpha, k)"),
         ("its own gradient for all", "pull += dy[other]", "pull += dy[item]"),
         ("the last neighbour counts alone", "pull += dy", "pull = dy"),
         (
             "ints for huge tensors",
-            "if (N * H * W * D < SMALL) {\n        normalize_backward<int>",
-            "if (true) {\n        normalize_backward<int>",
+            "if (N * H * W * D < SMALL) normalize_backward<int>",
+            "if (true) normalize_backward<int>",
         ),
     ),
 ]

@@ -271,7 +271,7 @@ MUTANTS = [
     *mutants_of(
         "merge.cu",
         "copy_maps",
-        ("tail guard off by one", "pack < positions * D;", "pack <= positions * D;"),
+        ("the next position", "position = item / D, d = item -", "position = item / D + 1, d = item -"),
         ("always the first maps are read", "position * x_depth + x_first + d", "position * x_depth + d"),
         ("always the first maps are written", "position * y_depth + y_first + d", "position * y_depth + d"),
         ("packs across maps of the source", "x_first % WIDTH == 0;", "true;"),

@@ -37,4 +37,5 @@ def test_without_a_home_kernels_are_compiled_into_a_folder_of_this_process(
 
 def test_with_a_home_they_are_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert builder._cache() == tmp_path / "gpunet/emulator" and os.listdir(builder._cache()) == []
+    folder = builder.cache_folder("emulator")
+    assert folder == tmp_path / "gpunet/emulator" and os.listdir(folder) == []

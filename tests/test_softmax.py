@@ -168,13 +168,15 @@ MUTANTS = [
         ("probabilities do not sum to 1", "exp(row[k] - best.value) / sum;", "exp(row[k] - best.value);"),
         (
             "a class is left out of the sum",
-            "k < K; k += BLOCK) {\n            sum",
-            "k < K - 1; k += BLOCK) {\n            sum",
+            "k < K; k += team.SIZE) {\n            sum",
+            "k < K - 1; k += team.SIZE) {\n            sum",
         ),
-        ("a class behind the last", "k < K; k += BLOCK) probabilities", "k <= K; k += BLOCK) probabilities"),
-        ("infinite scores count where not wanted", "if (share > 0) shifted", "shifted"),
+        ("a class behind the last", "k < K; k += team.SIZE) probabilities", "k <= K; k += team.SIZE) probabilities"),
+        ("infinite scores count where not wanted", "if (share > 0) shifted +=", "shifted +="),
         ("the others are not wanted", "+ share * shifted", ""),
-        ("each thread knows its own classes", "        shifted = reduce_sum(shifted, sums);\n", ""),
+        ("each thread knows its own classes", "        if (share > 0) shifted = team.sum_of(shifted);\n", ""),
+        ("a row for each block", "first_item() / WARP; }", "blockIdx.x; }"),
+        ("warps of other sizes", "SIZE = WHOLE_BLOCK ? BLOCK : WARP", "SIZE = WHOLE_BLOCK ? BLOCK : WARP / 2"),
         ("the label is wanted as without smoothing", "(extra * (label_score", "((label_score"),
     ),
     *mutants_of(
@@ -188,8 +190,8 @@ MUTANTS = [
         ("no weight", "/ real(images) * weight", "/ real(images)"),
         (
             "the last class is left out",
-            "k < K; k += BLOCK) {\n            const",
-            "k < K - 1; k += BLOCK) {\n            const",
+            "item < N * K; item",
+            "item < N * K - 1; item",
         ),
     ),
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from gpunet.compile.lower import BLOCK_VALUES, CHOICES
 from gpunet.devices.cuda.bias import add_bias
+from gpunet.devices.cuda.im2col import col2im_numbers, im2col_numbers
 from gpunet.devices.cuda.launch import launch
 from gpunet.layers.bias import BLOCK_ROWS
 from gpunet.optimize.optimizers import Adam, Momentum, Optimizer
@@ -132,7 +133,7 @@ def im2col(sizes: Sizes) -> Kernel:
 
     def call(_: Mapping[str, Any], t: Mapping[str, Any]) -> None:
         numbers = H, W, D, W, F, F, S, S, P, P, 1, 0, D, 0, n, 0, H
-        launch("conv", "im2col", t["columns"].size, t["x"], t["columns"], *numbers)
+        launch("conv", "im2col", t["columns"].size, t["x"], t["columns"], *im2col_numbers(*numbers))
 
     def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
         unfold = torch.nn.functional.unfold
@@ -152,7 +153,7 @@ def col2im(sizes: Sizes) -> Kernel:
 
     def call(_: Mapping[str, Any], t: Mapping[str, Any]) -> None:
         numbers = H, W, D, W, F, F, S, S, P, P, 1, 0, D, 0, n, 0, H
-        launch("conv", "col2im", t["dx"].size, t["columns"], t["dx"], *numbers, 0, 0, H)
+        launch("conv", "col2im", t["dx"].size, t["columns"], t["dx"], *col2im_numbers(*numbers, 0, 0, H))
 
     def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
         folded = t["columns"].view(n, H * W, F * F, D).permute(0, 3, 2, 1).reshape(n, -1, H * W).contiguous()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.source import kernel_folder
 
 from .driver import EmulatorDriver
 
@@ -18,6 +19,7 @@ class Bench:
 
     def __init__(self, folder: Path, kernels: str, order: str = "ascending", **options: Any):
         (folder / "common.cuh").write_text(COMMON)
+        (folder / "ptx.cuh").write_bytes((kernel_folder() / "ptx.cuh").read_bytes())
         (folder / "try.cu").write_text(kernels.replace("KERNEL", KERNEL))
         self.driver = EmulatorDriver(order, folder=folder, **options)
 
@@ -26,8 +28,10 @@ class Bench:
         self.driver.copy_in(memory.pointer, np.ascontiguousarray(values))
         return DeviceArray(memory.pointer, values.shape, values.dtype, self.driver)
 
-    def run(self, kernel: str, *arguments: Any, grid: int = 1, block: int = 128, real: type = np.float32) -> None:
-        self.driver.launch("try", kernel, grid, block, *arguments, real=np.dtype(real))
+    def run(
+        self, kernel: str, *arguments: Any, grid: int = 1, block: int = 128, real: type = np.float32, shared: int = 0
+    ) -> None:
+        self.driver.launch("try", kernel, grid, block, *arguments, real=np.dtype(real), shared=shared)
 
     def read(self, array: DeviceArray) -> np.ndarray:
         values = np.empty(array.shape, array.dtype)

@@ -18,6 +18,14 @@ struct Index {
     unsigned int x = 0, y = 0, z = 0;
 };
 
+// A copy from global to shared memory that was begun and has not arrived.
+struct Copy {
+    void* place;
+    const void* from;  // null: zeros
+    int bytes;
+    int group;
+};
+
 enum class State { unstarted, running, at_block_barrier, at_warp_barrier, released, ended };
 
 struct Thread {
@@ -27,6 +35,8 @@ struct Thread {
     unsigned int mask;         // lanes that it waits for at a warp barrier
     int source;                // lane whose value it wants from a shuffle
     unsigned long long value;  // what it gives to a shuffle, then what it gets
+    std::vector<Copy> copies;  // that it began, the oldest first
+    int groups;                // of copies that it ended
 };
 
 constexpr int WARP = 32;
@@ -55,7 +65,9 @@ static struct {
     std::vector<int> order;   // in which threads start and go on
     Thread thread[MOST_THREADS];
     int current;              // thread
-    std::string misaligned;   // the first move of a pack that a GPU would refuse
+    unsigned int waits;       // how often all threads that could go on had to wait
+    std::string wrong;        // the first thing that a GPU would refuse
+    int dynamic_bytes;        // of shared memory, as the launch said
     Fiber* running;
     Context scheduler;
     std::vector<Fiber*> idle;
@@ -64,6 +76,22 @@ static struct {
 __attribute__((section("emulator_shared"), used)) static char shared_memory_exists[16];
 extern "C" __attribute__((visibility("hidden"))) char __start_emulator_shared[];
 extern "C" __attribute__((visibility("hidden"))) char __stop_emulator_shared[];
+
+constexpr int GUARD_BYTES = 4096;
+
+// The dynamic shared memory of the block, behind it so many NaN bytes more.
+inline char* dynamic_memory() {
+    alignas(256) static char memory[256 * 1024 + GUARD_BYTES];
+    return memory;
+}
+
+inline bool guard_is_whole() {
+    const char* guard = dynamic_memory() + block.dynamic_bytes;
+    for (int byte = 0; byte < GUARD_BYTES; ++byte) {
+        if (guard[byte] != '\xFF') return false;
+    }
+    return true;
+}
 
 inline void enter(int thread) {
     block.current = thread;
@@ -203,15 +231,22 @@ struct Shuffler {
 inline std::string run_block(Order order, Shuffler& shuffler) {
     asm volatile("" ::"r"(shared_memory_exists));  // else some linkers drop the section that nothing else refers to
     memset(__start_emulator_shared, 0xFF, __stop_emulator_shared - __start_emulator_shared);
-    for (int thread = 0; thread < block.threads; ++thread) block.thread[thread].state = State::unstarted;
+    if (block.dynamic_bytes) memset(dynamic_memory(), 0xFF, block.dynamic_bytes + GUARD_BYTES);
+    for (int thread = 0; thread < block.threads; ++thread) {
+        block.thread[thread].state = State::unstarted;
+        block.thread[thread].copies.clear();
+        block.thread[thread].groups = 0;
+    }
     shuffler.arrange(block.order, order);
     block.next = 0;
+    block.waits = 0;
     while (block.next < block.threads) resume(idle_fiber());
     for (;;) {
         bool all_ended = true;
         for (int thread = 0; thread < block.threads; ++thread) all_ended &= block.thread[thread].state == State::ended;
-        if (all_ended) return "";
-        if (!release_warps() && !release_block()) return where_threads_are();
+        if (all_ended) return block.dynamic_bytes && !guard_is_whole() ? "writes behind its dynamic shared memory" : "";
+        if (!release_warps() && !release_block()) return "not all threads reach a barrier: " + where_threads_are();
+        ++block.waits;
         shuffler.arrange(block.order, order);
         for (int thread : block.order) {
             if (block.thread[thread].state != State::released) continue;
@@ -221,7 +256,8 @@ inline std::string run_block(Order order, Shuffler& shuffler) {
     }
 }
 
-inline std::string launch(const Kernel& kernel, int grid, int threads, void** arguments, Order order, uint64_t seed) {
+inline std::string launch(
+    const Kernel& kernel, int grid, int threads, int dynamic_bytes, void** arguments, Order order, uint64_t seed) {
     Shuffler shuffler{seed};
     std::vector<int> blocks(grid);
     shuffler.arrange(blocks, order);
@@ -229,15 +265,15 @@ inline std::string launch(const Kernel& kernel, int grid, int threads, void** ar
     block.arguments = arguments;
     block.threads = threads;
     block.order.resize(threads);
-    block.misaligned.clear();
+    block.dynamic_bytes = dynamic_bytes;
+    block.wrong.clear();
     gridDim = {static_cast<unsigned int>(grid), 1, 1};
     blockDim = {static_cast<unsigned int>(threads), 1, 1};
     for (int index : blocks) {
         blockIdx.x = static_cast<unsigned int>(index);
         const std::string wrong = run_block(order, shuffler);
-        const std::string place = "block " + std::to_string(index) + ": ";
-        if (!wrong.empty()) return place + "not all threads reach a barrier: " + wrong;
-        if (!block.misaligned.empty()) return place + block.misaligned;
+        const std::string& first = block.wrong.empty() ? wrong : block.wrong;
+        if (!first.empty()) return "block " + std::to_string(index) + ": " + first;
     }
     return "";
 }

@@ -20,6 +20,9 @@ KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+__launch_bounds__\s*\((
 REALS = {"float32": "float", "float64": "double"}
 FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-fast-math", "-ffp-contract=off", "-w"]
 
+COUNTING = "-fsanitize=thread"
+"""Lets the compiler call a function before each access to memory; with -DEMULATOR_COUNT they are those of count.h."""
+
 
 class BuildError(Exception):
     """A .cu file that does not compile, or no compiler to do it with; the message is the compiler's."""
@@ -37,7 +40,7 @@ def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ..
     command = [*compiler(), *FLAGS, *flags, f"-DREAL={REALS[real]}"]
     headers = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.h"))]
     key = hashlib.sha256("\0".join([*command, text, *headers]).encode()).hexdigest()[:32]
-    library = _cache() / f"{file}-{real}-{key}.so"
+    library = cache_folder("emulator") / f"{file}-{real}-{key}.so"
     if not library.exists():
         _compile(command, text, library)
     return library, [name for _, name in kernels]
@@ -73,15 +76,24 @@ def _compile(command: list[str], text: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         source, result = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         source.write_text(text, encoding="utf-8")
-        done = subprocess.run([*command, str(source), "-o", str(result)], capture_output=True, text=True)
-        if done.returncode:
-            raise BuildError(f"{' '.join(command)} cannot compile {library.name}:\n{done.stderr}")
+        if COUNTING in command:  # linked without the library that would answer the calls, which count.h does
+            _run(
+                [*(flag for flag in command if flag != "-shared"), "-c", str(source), "-o", f"{source}.o"], library.name
+            )
+            command, source = [flag for flag in command if flag != COUNTING], Path(f"{source}.o")
+        _run([*command, str(source), "-o", str(result)], library.name)
         os.replace(result, library)
 
 
-def _cache() -> Path:
-    """The user's cache folder; where nothing can be written there, a folder that ends with this process."""
-    return _usable(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpunet" / "emulator")
+def _run(command: list[str], name: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(f"{' '.join(command)} cannot compile {name}:\n{done.stderr}")
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of the user's cache; where nothing can be written there, one that ends with this process."""
+    return _usable(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpunet" / name)
 
 
 @cache

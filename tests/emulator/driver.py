@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class EmulatorDriver(Driver):
     """
 
     multiprocessors = 1
+    most_shared_bytes = 227 * 1024
+    """For a block, as compute capability 9.0 has it; other GPUs have less."""
 
     def __init__(
         self,
@@ -134,17 +137,24 @@ class EmulatorDriver(Driver):
 
     # ---- kernels ----
 
-    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
+    def prepare(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype, shared: int = 0
+    ) -> Work:
         name = f"{file}.{kernel}"
         library = self._library(file, real.name)
         library.check(name, kernel, grid, block, arguments, real)
+        if not 0 <= shared <= self.most_shared_bytes:
+            raise DeviceError(
+                f"a block of {name} cannot have {shared} bytes of dynamic shared memory; here it is up to "
+                f"{self.most_shared_bytes}"
+            )
         packed = pack(arguments, real)
         arrays = [argument for argument in arguments if isinstance(argument, DeviceArray)]
 
         def run() -> None:
             for array in arrays:
                 self._check_lives(f"an array for {name}", array.pointer, array.nbytes)
-            wrong = library.launch(kernel, grid, block, packed, self._order, self._seed)
+            wrong = self._run(library, name, (kernel, grid, block, shared, packed))
             self._seed += 1
             self.launched.append(name)
             if wrong:
@@ -152,6 +162,10 @@ class EmulatorDriver(Driver):
             self.check_guards(name)
 
         return self._unless_captured(run)
+
+    def _run(self, library: "_Library", name: str, what: tuple[Any, ...]) -> str:
+        """Run a launch; what went wrong, or nothing."""
+        return library.launch(*what, self._order, self._seed)
 
     # ---- graphs: recorded, then played back ----
 
@@ -252,7 +266,7 @@ class _Library:
         self._functions.emulator_signature.restype = ctypes.c_char_p
         self._functions.emulator_launch.restype = ctypes.c_char_p
         self._functions.emulator_launch.argtypes = (
-            [ctypes.c_int] * 3 + [ctypes.c_void_p, ctypes.c_int, ctypes.c_ulonglong]
+            [ctypes.c_int] * 4 + [ctypes.c_void_p, ctypes.c_int, ctypes.c_ulonglong]
         )  # fmt: skip
         self._index = {name: index for index, name in enumerate(kernels)}
         self._signatures = {
@@ -279,9 +293,10 @@ class _Library:
             if given != parameter and not (parameter.startswith("p") and (given == "p" or parameter == "pv")):
                 raise EmulatorError(f"{name}, argument {position}: the kernel takes {parameter}, not {given}")
 
-    def launch(self, kernel: str, grid: int, block: int, packed: Packed, order: int, seed: int) -> str:
+    def launch(self, kernel: str, grid: int, block: int, shared: int, packed: Packed, order: int, seed: int) -> str:
         """Run it; what went wrong, or nothing."""
-        wrong: bytes = self._functions.emulator_launch(self._index[kernel], grid, block, packed.pointer, order, seed)
+        numbers = self._index[kernel], grid, block, shared
+        wrong: bytes = self._functions.emulator_launch(*numbers, packed.pointer, order, seed)
         return wrong.decode()
 
 

@@ -12,6 +12,10 @@
 #include <utility>
 
 #include "block.h"
+#include "ptx.h"
+#ifdef EMULATOR_COUNT
+#include "count.h"
+#endif
 
 #define __global__
 #define __device__
@@ -69,14 +73,18 @@ constexpr int first(int most_threads, int = 0, int = 0) { return most_threads; }
 // The address of a pack, which one instruction moves. Where it is no multiple of the pack's size the launch fails, and
 // until then the thread goes on with NaN bytes.
 template <class P>
+#ifdef EMULATOR_COUNT
+__attribute__((noinline))  // so that it returns to a place of its own for each pack of the text
+#endif
 P* pack_at(P* address) {
+#ifdef EMULATOR_COUNT
+    expect(address, sizeof(P), __builtin_return_address(0));
+#endif
     unsigned long long number = reinterpret_cast<unsigned long long>(address);
     asm("" : "+r"(number));  // else the compiler might take it for granted that packs are where they must be
     if (number % sizeof(P) == 0) return address;
-    if (block.misaligned.empty()) {
-        block.misaligned = "thread " + std::to_string(block.current) + " moves " + std::to_string(sizeof(P)) +
-                           " bytes at once " + std::to_string(number % sizeof(P)) + " bytes behind a multiple of that";
-    }
+    refuse("moves " + std::to_string(sizeof(P)) + " bytes at once " + std::to_string(number % sizeof(P)) +
+           " bytes behind a multiple of that");
     static std::remove_const_t<P> nowhere;
     memset(static_cast<void*>(&nowhere), 0xFF, sizeof(P));
     return &nowhere;
@@ -167,6 +175,10 @@ constexpr std::common_type_t<A, B> max(A a, B b) {
 template <class T>
 T __ldg(const T* address) { return *address; }
 
+inline unsigned int __umulhi(unsigned int a, unsigned int b) {
+    return static_cast<unsigned int>(static_cast<unsigned long long>(a) * b >> 32);
+}
+
 inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 inline double rsqrt(double x) { return 1 / sqrt(x); }
 
@@ -203,10 +215,10 @@ T atomicCAS(T* address, T compare, T value) { return emulator::exchange(address,
         return emulator_kernels[kernel].most_threads;                                                                \
     }                                                                                                                \
     __attribute__((visibility("default"))) const char* emulator_launch(                                              \
-        int kernel, int grid, int threads, void** arguments, int order, unsigned long long seed) {                   \
+        int kernel, int grid, int threads, int shared, void** arguments, int order, unsigned long long seed) {       \
         static std::string wrong;                                                                                    \
         wrong = emulator::launch(                                                                                    \
-            emulator_kernels[kernel], grid, threads, arguments, static_cast<emulator::Order>(order), seed);          \
+            emulator_kernels[kernel], grid, threads, shared, arguments, static_cast<emulator::Order>(order), seed);  \
         return wrong.c_str();                                                                                        \
     }                                                                                                                \
     }

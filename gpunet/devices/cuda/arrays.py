@@ -38,12 +38,16 @@ class Driver(ABC):
     def free(self, allocation: Allocation) -> None:
         """Give the memory back once the work asked for is done."""
 
-    def launch(self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype) -> None:
+    def launch(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype, shared: int = 0
+    ) -> None:
         """Run `kernel` of cuda/`file`.cu, compiled with REAL=`real`, on `grid` blocks of `block` threads.
 
         A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`; no other type does.
+        `shared`: bytes of shared memory for each block beside what the kernel declares; dynamic_shared() of
+        cuda/ptx.cuh. Raises DeviceError for more than a block of this device may have.
         """
-        self._begin(self.prepare(file, kernel, grid, block, *arguments, real=real))
+        self._begin(self.prepare(file, kernel, grid, block, *arguments, real=real, shared=shared))
 
     def gemm(self, product: "Product") -> None:
         """Make a matrix product."""
@@ -66,7 +70,9 @@ class Driver(ABC):
         return recorded
 
     @abstractmethod
-    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype) -> Work:
+    def prepare(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype, shared: int = 0
+    ) -> Work:
         """What `launch` begins: the kernel is compiled and its arguments are packed."""
 
     @abstractmethod

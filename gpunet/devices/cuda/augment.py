@@ -1,6 +1,7 @@
 """Augmentation on CUDA: cuda/augment.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.division import magic
 from gpunet.devices.cuda.launch import launch, launch_blocks
 
 __all__ = ["augment"]
@@ -34,7 +35,8 @@ def augment(
     sizes = N, H0, W0, D, H, W
     amounts = float(contrast), float(brightness), float(saturation)
     where = seed, layer, seen, first_image, int(training)
-    launch_blocks("augment", "choose_augmentation", N, x, choices, numbers, *sizes, P, int(mirror), *amounts, *where)
+    chosen = magic(W), P, int(mirror), *amounts, *where
+    launch_blocks("augment", "choose_augmentation", N, x, choices, numbers, *sizes, *chosen)
     normal = [float(number) for number in (scale_0, scale_1, scale_2, shift_0, shift_1, shift_2)]
     recolour = int(bool(training and any(amounts)))
-    launch("augment", "augment", N * H * W, x, choices, y, *sizes, recolour, *normal)
+    launch("augment", "augment", N * H * W, x, choices, y, *sizes, magic(H), magic(W), recolour, *normal)

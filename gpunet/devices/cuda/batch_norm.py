@@ -1,6 +1,8 @@
 """Batch normalization on CUDA: cuda/batch_norm.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.columns import SIDE, blocks_of
+from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import launch, launch_blocks
 
 __all__ = [
@@ -11,12 +13,6 @@ __all__ = [
     "batch_norm_statistics",
     "batch_norm_update",
 ]
-
-MAPS = 32
-"""Maps that one block sums over a part of the rows, as MAPS in cuda/batch_norm.cu."""
-
-FEW = 8
-"""Maps that one block sums over the parts, as FEW in cuda/batch_norm.cu."""
 
 
 def batch_norm_statistics(
@@ -35,9 +31,9 @@ def batch_norm_statistics(
     if not training:
         launch("batch_norm", "batch_norm_recall", D, running_mean, running_variance, mean, variance, D)
         return
-    blocks = -(-rows // block_rows) * -(-D // MAPS)
+    blocks = blocks_of(rows, D, block_rows, x.dtype)
     launch_blocks("batch_norm", "batch_norm_parts", blocks, x, partials, rows, D, block_rows)
-    launch_blocks("batch_norm", "batch_norm_merge", -(-D // FEW), x, partials, mean, variance, rows, D, block_rows)
+    launch_blocks("batch_norm", "batch_norm_merge", -(-D // SIDE), x, partials, mean, variance, rows, D, block_rows)
 
 
 def batch_norm_forward(
@@ -52,7 +48,7 @@ def batch_norm_forward(
 ) -> None:
     """y = (x - mean) / sqrt(variance + eps) * scale + shift; see gpunet.devices.cpu.batch_norm."""
     each = mean, variance, scale, shift
-    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *_rows(x), float(eps))
+    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *_numbers(x), float(eps))
 
 
 def batch_norm_backward_sums(
@@ -70,9 +66,9 @@ def batch_norm_backward_sums(
     """The gradients of scale and shift, by way of partial sums; see gpunet.devices.cpu.batch_norm."""
     rows, D = _rows(x)
     parts, given = -(-rows // block_rows), (dy, x, mean, variance, partials)
-    blocks = parts * -(-D // MAPS)
+    blocks = blocks_of(rows, D, block_rows, x.dtype)
     launch_blocks("batch_norm", "batch_norm_backward_parts", blocks, *given, rows, D, block_rows, float(eps))
-    launch_blocks("batch_norm", "batch_norm_backward_merge", -(-D // FEW), partials, dscale, dshift, parts, D)
+    launch_blocks("batch_norm", "batch_norm_backward_merge", -(-D // SIDE), partials, dscale, dshift, parts, D)
 
 
 def batch_norm_backward(
@@ -88,16 +84,16 @@ def batch_norm_backward(
     eps: float,
 ) -> None:
     """The gradient of x, through the statistics too; see gpunet.devices.cpu.batch_norm."""
-    rows, D = _rows(x)
+    rows, *maps = _numbers(x)
     each = mean, variance, scale, dscale, dshift
-    launch("batch_norm", "batch_norm_backward", x.size, dy, x, *each, dx, rows, D, float(eps), 1 / rows)
+    launch("batch_norm", "batch_norm_backward", x.size, dy, x, *each, dx, rows, *maps, float(eps), 1 / rows)
 
 
 def batch_norm_backward_frozen(
     dy: DeviceArray, variance: DeviceArray, scale: DeviceArray, dx: DeviceArray, *, eps: float
 ) -> None:
     """The gradient of x where the statistics are constants; see gpunet.devices.cpu.batch_norm."""
-    launch("batch_norm", "batch_norm_backward_frozen", dy.size, dy, variance, scale, dx, *_rows(dy), float(eps))
+    launch("batch_norm", "batch_norm_backward_frozen", dy.size, dy, variance, scale, dx, *_numbers(dy), float(eps))
 
 
 def batch_norm_update(
@@ -122,3 +118,9 @@ def _rows(x: DeviceArray) -> tuple[int, int]:
     """How many positions there are in all images, and maps."""
     D = x.shape[-1]
     return x.size // D, D
+
+
+def _numbers(x: DeviceArray) -> tuple[int, ...]:
+    """As kernels take them that divide by the number of maps."""
+    rows, D = _rows(x)
+    return rows, *by(D)

@@ -1,12 +1,11 @@
 """Biases on CUDA: cuda/bias.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.columns import blocks_of
+from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import launch, launch_blocks
 
 __all__ = ["bias_backward"]
-
-MAPS = 32
-"""Maps that one block sums, as MAPS in cuda/bias.cu."""
 
 
 def bias_backward(
@@ -21,10 +20,11 @@ def bias_backward(
 def add_bias(b: DeviceArray, y: DeviceArray) -> None:
     """y += b in every row of y (rows, K); b (K,)."""
     rows, K = y.shape
-    launch("bias", "add_bias", y.size, b, y, rows, K)
+    launch("bias", "add_bias", y.size, b, y, rows, *by(K))
 
 
 def _sum_rows(values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int, accumulate: int = 0) -> None:
     """sums[p] = sum of block_rows rows of values (rows, K); += where accumulate is 1."""
-    blocks = -(-rows // block_rows) * -(-K // MAPS)
-    launch_blocks("bias", "sum_rows", blocks, values, sums, rows, K, block_rows, accumulate)
+    launch_blocks(
+        "bias", "sum_rows", blocks_of(rows, K, block_rows, values.dtype), values, sums, rows, K, block_rows, accumulate
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gpunet.devices.cuda.arrays import DeviceArray, Matrix
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.gemm import matmul
+from gpunet.devices.cuda.im2col import col2im_numbers, im2col_numbers
 from gpunet.devices.cuda.launch import launch
 from gpunet.program.chunks import chunks
 from gpunet.program.filters import Filters, Group, groups
@@ -135,7 +136,7 @@ class _Chunk:
     def im2col(self, x: DeviceArray, group: Group) -> Matrix:
         """The windows of a group's maps of x (N, H, W, D)."""
         if self.columns is not None:
-            launch("conv", "im2col", self.columns.size, x, self.columns, *self._numbers(x, group))
+            launch("conv", "im2col", self.columns.size, x, self.columns, *im2col_numbers(*self._numbers(x, group)))
         return self.matrix(x, group)
 
     def col2im(self, dx: DeviceArray, group: Group) -> None:
@@ -145,7 +146,8 @@ class _Chunk:
         first = self._edge(self.row0 * self.window.S_rows) if self.row0 else 0
         fresh, last = self._written(self.row0), self._written(self.row1)
         values = (self.image1 - self.image0) * (last - first) * dx.shape[2] * (group.map1 - group.map0)
-        launch("conv", "col2im", values, self.columns, dx, *self._numbers(dx, group), first, fresh, last)
+        numbers = col2im_numbers(*self._numbers(dx, group), first, fresh, last)
+        launch("conv", "col2im", values, self.columns, dx, *numbers)
 
     def _numbers(self, x: DeviceArray, group: Group) -> tuple[int, ...]:
         images, rows, window = self.image1 - self.image0, self.row1 - self.row0, self.window

@@ -14,7 +14,7 @@ from gpunet.devices.cuda.copies import Copies
 from gpunet.devices.cuda.cublas import Cublas, settings
 from gpunet.devices.cuda.libcuda import visible
 from gpunet.devices.cuda.libraries import find_library
-from gpunet.devices.cuda.modules import Modules
+from gpunet.devices.cuda.modules import UNASKED_SHARED_BYTES, Modules
 from gpunet.devices.cuda.nvrtc import Nvrtc, at_hand
 from gpunet.devices.cuda.packing import pack
 from gpunet.devices.cuda.present import check_driver, check_gpu, explain, install_command, lends_memory
@@ -152,12 +152,17 @@ class CupyDriver(Driver):
 
     # ---- kernels and matrix products ----
 
-    def prepare(self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype) -> Work:
+    def prepare(
+        self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype, shared: int = 0
+    ) -> Work:
         with self._working(f"run {file}.{kernel}"):
             function = self._modules.kernel(file, kernel, real.name).ptr
+        if shared > UNASKED_SHARED_BYTES:
+            with self._working(f"give a block of {file}.{kernel} {shared} bytes of dynamic shared memory"):
+                self._modules.allow_shared(function, shared)
         packed = pack(arguments, real)
         launch_kernel, errors = self._cupy.cuda.driver.launchKernel, self._cuda_errors
-        numbers = (function, grid, 1, 1, block, 1, 1, 0, self._stream.ptr, packed.pointer, 0)
+        numbers = (function, grid, 1, 1, block, 1, 1, shared, self._stream.ptr, packed.pointer, 0)
 
         def begin(held: object = packed) -> None:
             try:

@@ -14,11 +14,12 @@ BLOCKS_PER_MULTIPROCESSOR = 32
 """Eight blocks of 256 threads fill a multiprocessor; four times as many even out the last ones."""
 
 
-def launch(file: str, kernel: str, count: int, *arguments: Argument) -> None:
+def launch(file: str, kernel: str, count: int, *arguments: Argument, shared: int = 0) -> None:
     """Launch `kernel` of cuda/`file`.cu with a thread for each of `count` items, or fewer that stride over the grid.
 
     `real` is the float dtype of the arrays among the arguments; they must agree, but that float64 numbers, which change
-    from step to step, may stand beside float32 arrays. Nothing is launched for a count of 0.
+    from step to step, may stand beside float32 arrays. `shared` is that of `Driver.launch`. Nothing is launched for a
+    count of 0.
     """
     if count == 0:
         return
@@ -30,9 +31,9 @@ def launch(file: str, kernel: str, count: int, *arguments: Argument) -> None:
         raise TypeError(f"{file}.{kernel} needs arrays of one float dtype, not {sorted(map(str, reals)) or 'none'}")
     driver = arrays[0].driver
     grid = min(-(-count // BLOCK), driver.multiprocessors * BLOCKS_PER_MULTIPROCESSOR)
-    driver.launch(file, kernel, grid, BLOCK, *arguments, real=reals.pop())
+    driver.launch(file, kernel, grid, BLOCK, *arguments, real=reals.pop(), shared=shared)
 
 
-def launch_blocks(file: str, kernel: str, blocks: int, *arguments: Argument) -> None:
+def launch_blocks(file: str, kernel: str, blocks: int, *arguments: Argument, shared: int = 0) -> None:
     """As `launch`, for a kernel in which a whole block works on each of `blocks` items (striding over them too)."""
-    launch(file, kernel, blocks * BLOCK, *arguments)
+    launch(file, kernel, blocks * BLOCK, *arguments, shared=shared)

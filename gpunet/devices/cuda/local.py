@@ -1,6 +1,7 @@
 """Convolution without sharing on CUDA: cuda/local.cu, which needs no scratch."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.division import magic
 from gpunet.devices.cuda.launch import launch_blocks
 
 __all__ = ["local_backward_input", "local_backward_weights", "local_forward"]
@@ -22,7 +23,7 @@ def local_forward(
 ) -> None:
     """A product of images and filters at each output position; see gpunet.devices.cpu.local."""
     N, H2, W2, K = y.shape
-    launch_blocks("local", "local_forward", H2 * W2 * _tiles(N, K), x, w, b, y, *x.shape, H2, W2, K, F, S, P)
+    launch_blocks("local", "local_forward", H2 * W2 * _tiles(N, K), x, w, b, y, *_sizes(x, y, F, S, P))
 
 
 def local_backward_weights(
@@ -39,7 +40,7 @@ def local_backward_weights(
     """A product of gradients and windows at each output position; see gpunet.devices.cpu.local."""
     _, H2, W2, K = dy.shape
     blocks = H2 * W2 * _tiles(K, F * F * x.shape[3])
-    launch_blocks("local", "local_backward_weights", blocks, x, dy, dw, *x.shape, H2, W2, K, F, S, P, accumulate)
+    launch_blocks("local", "local_backward_weights", blocks, x, dy, dw, *_sizes(x, dy, F, S, P), accumulate)
 
 
 def local_backward_input(
@@ -53,11 +54,16 @@ def local_backward_input(
     P: int,
 ) -> None:
     """A product of gradients and filters at each input position, for each window; see gpunet.devices.cpu.local."""
-    _, H2, W2, K = dy.shape
     N, H, W, D = dx.shape
-    launch_blocks("local", "local_backward_input", H * W * _tiles(N, D), dy, w, dx, N, H, W, D, H2, W2, K, F, S, P)
+    launch_blocks("local", "local_backward_input", H * W * _tiles(N, D), dy, w, dx, *_sizes(dx, dy, F, S, P))
 
 
 def _tiles(rows: int, columns: int) -> int:
     """How many blocks a product of so many rows and columns takes."""
     return -(-rows // TILE) * -(-columns // TILE)
+
+
+def _sizes(x: DeviceArray, y: DeviceArray, F: int, S: int, P: int) -> tuple[int, ...]:
+    """N, H, W, D, H2, W2, K, F, S, P and the magics of W, W2, S and F * D."""
+    _, _, W, D = x.shape
+    return *x.shape, *y.shape[1:], F, S, P, *map(magic, (W, y.shape[2], S, F * D))

@@ -1,6 +1,7 @@
 """Merges on CUDA: cuda/merge.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import launch
 
 __all__ = ["add", "concat_backward", "concat_forward"]
@@ -16,8 +17,9 @@ def concat_forward(*arrays: DeviceArray) -> None:
     *xs, y = arrays
     first = 0
     for x in xs:
-        launch("merge", "copy_maps", x.size, x, y, x.size // x.shape[3], x.shape[3], x.shape[3], 0, y.shape[3], first)
-        first += x.shape[3]
+        D = x.shape[3]
+        launch("merge", "copy_maps", x.size, x, y, x.size // D, *by(D), D, 0, y.shape[3], first)
+        first += D
 
 
 def concat_backward(*arrays: DeviceArray) -> None:
@@ -26,5 +28,5 @@ def concat_backward(*arrays: DeviceArray) -> None:
     first = 0
     for dx in dxs:
         D = dx.shape[3]
-        launch("merge", "copy_maps", dx.size, dy, dx, dx.size // D, D, dy.shape[3], first, D, 0)
+        launch("merge", "copy_maps", dx.size, dy, dx, dx.size // D, *by(D), dy.shape[3], first, D, 0)
         first += D

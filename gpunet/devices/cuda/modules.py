@@ -9,6 +9,9 @@ from gpunet.errors import DeviceError
 
 __all__: tuple[str, ...] = ()  # no ops here
 
+UNASKED_SHARED_BYTES = 48 * 1024
+"""What every kernel may have of dynamic shared memory; more, CUDA gives only where it was asked to beforehand."""
+
 
 class Modules:
     """Loads kernels through CuPy on the device that is current; its errors of CUDA are CuPy's."""
@@ -19,6 +22,7 @@ class Modules:
         self._capability = capability
         self._modules: dict[tuple[str, str], Any] = {}
         self._kernels: dict[tuple[str, str, str], Any] = {}
+        self._shared: dict[int, int] = {}
 
     def kernel(self, file: str, kernel: str, real: str) -> Any:
         """`kernel` of cuda/`file`.cu with REAL=`real`. Raises DeviceError where it cannot be compiled."""
@@ -27,8 +31,19 @@ class Modules:
             self._kernels[key] = self._module(file, real).get_function(kernel)
         return self._kernels[key]
 
+    def allow_shared(self, function: int, nbytes: int) -> None:
+        """Let a kernel's launches have so many bytes of dynamic shared memory, or what they were let have before.
+
+        Raises CuPy's error of CUDA where a block of this GPU cannot have that much.
+        """
+        if nbytes > self._shared.get(function, UNASKED_SHARED_BYTES):
+            driver = self._cupy.cuda.driver
+            driver.funcSetAttribute(function, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, nbytes)
+            self._shared[function] = nbytes
+
     def close(self) -> None:
         """Unload all."""
+        self._shared.clear()
         self._kernels.clear()
         self._modules.clear()
 

@@ -1,6 +1,7 @@
 """ReLU on CUDA: cuda/relu.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.division import by, magic
 from gpunet.devices.cuda.launch import launch
 
 __all__ = ["relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
@@ -18,11 +19,11 @@ def relu_backward(dy: DeviceArray, y: DeviceArray, dx: DeviceArray) -> None:
 
 def relu_mask(y: DeviceArray, mask: DeviceArray) -> None:
     """A bit for each value, 1 where relu_backward lets gradients pass; see gpunet.devices.cpu.relu."""
-    N = mask.shape[0]
-    launch("relu", "relu_mask", mask.size, y, mask, N, y.size // N)
+    N, values = mask.shape[0], y.size // mask.shape[0]
+    launch("relu", "relu_mask", y.size, y, mask, N, values, magic(-(-values // 8)))
 
 
 def relu_backward_masked(dy: DeviceArray, mask: DeviceArray, dx: DeviceArray) -> None:
     """dx = dy where the mask has a 1, else 0; see gpunet.devices.cpu.relu."""
-    N = mask.shape[0]
-    launch("relu", "relu_backward_masked", mask.size, dy, mask, dx, N, dy.size // N)
+    N, values = mask.shape[0], dy.size // mask.shape[0]
+    launch("relu", "relu_backward_masked", dy.size, dy, mask, dx, N, *by(values))

@@ -1,9 +1,16 @@
 """Softmax cross-entropy on CUDA: cuda/softmax.cu. The classes of an image are the last axes of its scores."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
-from gpunet.devices.cuda.launch import launch_blocks
+from gpunet.devices.cuda.division import by
+from gpunet.devices.cuda.launch import BLOCK, launch
 
 __all__ = ["softmax_backward", "softmax_forward"]
+
+WARP = 32
+"""Threads that share a row of up to MOST_OF_A_WARP classes; of more, all of a block do."""
+
+MOST_OF_A_WARP = 1024
+"""As in cuda/softmax.cu."""
 
 
 def softmax_forward(
@@ -19,7 +26,8 @@ def softmax_forward(
     N = labels.size
     K = scores.size // N
     arrays = scores, labels, probabilities, losses, hits
-    launch_blocks("softmax", "softmax_forward", N, *arrays, N, K, *_wanted(smoothing, K))
+    threads = N * (WARP if K <= MOST_OF_A_WARP else BLOCK)
+    launch("softmax", "softmax_forward", threads, *arrays, N, K, *_wanted(smoothing, K))
 
 
 def softmax_backward(
@@ -34,8 +42,8 @@ def softmax_backward(
     """dx = weight * (probabilities - what is wanted) / images; see gpunet.devices.cpu.softmax."""
     N = labels.size
     K = probabilities.size // N
-    numbers = N, K, images or N, *_wanted(smoothing, K), float(weight)
-    launch_blocks("softmax", "softmax_backward", N, probabilities, labels, dx, *numbers)
+    numbers = N, *by(K), images or N, *_wanted(smoothing, K), float(weight)
+    launch("softmax", "softmax_backward", dx.size, probabilities, labels, dx, *numbers)
 
 
 def _wanted(smoothing: float, classes: int) -> tuple[float, float]:

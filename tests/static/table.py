@@ -1,0 +1,205 @@
+"""The table of what is known of each kernel without a GPU, kept in bench/results/static.json, and what it must hold.
+
+A row for each kernel, real type and GPU: registers of a thread, shared memory of a block, how many blocks of it a
+multiprocessor has room for; of the hot loop (see sass.py) its instructions and the bytes that a thread loads and stores
+at once; of a product's loop how many of its instructions multiply and add. And for each kernel its traffic, see
+traffic.py.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpunet.devices.cuda.libraries import packaged_files
+from gpunet.devices.cuda.nvrtc import REALS, Nvrtc, open_nvrtc
+from gpunet.devices.cuda.source import compose, kernel_files
+from tests.emulator.builder import find_kernels
+from tests.static.compiled import Report, compile_text, reports
+from tests.static.sass import Code, disassemble
+from tests.static.traffic import KINDS, traffic
+
+PATH = Path(__file__).parents[2] / "bench" / "results" / "static.json"
+
+GPUS = {"sm_61": 12, "sm_75": 13, "sm_86": 13, "sm_90": 13, "sm_120": 13}
+"""Architectures of the table, each with the CUDA release that compiles for it."""
+
+SHOWN = {"float32": ("sm_75", "sm_86", "sm_90", "sm_120"), "float64": ("sm_86",)}
+"""By real type, where the instructions are looked at: before 7.5 no disassembler of today can, and what float64 shows
+on one architecture it shows on all."""
+
+REGISTERS = 65_536
+"""Of a multiprocessor, on all of them."""
+
+PRODUCTS = re.compile(r"implicit|product|winograd_multiply|gemm")
+"""What kernels are called that make products and nothing else."""
+
+LEAST_FUSED = 0.85
+"""Share of multiply-adds in the main loop of a product."""
+
+MOST_TRAFFIC = {"reads": 1.1, "writes": 1.1, "wavefronts": 1.0}
+"""Beside the ideal."""
+
+ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
+    ("augment", "reads"): (4.0, "the three bytes of a pixel are read one by one: the first takes the sectors of all"),
+    ("choose_augmentation", "reads"): (
+        40.0,
+        "the same, and of many maps one by one; images are read once, where contrast changes",
+    ),
+    ("hinge_forward", "wavefronts"): (2.0, "a place beside each value, in rows of scores: nearly nothing"),
+}
+"""Kernels with more traffic than that, how much, and why that is right."""
+
+SLACK = 1.1
+"""How much longer a hot loop may become before it is a regression."""
+
+Row = dict[str, Any]
+Table = dict[str, dict[str, Any]]
+
+
+def measure() -> Table:
+    """{"made by": versions, "kernels": a row by "kernel real gpu", "traffic": by kernel}."""
+    rows = {name: row for file in kernel_files() for name, row in rows_of(file)}
+    return {"made by": made_by(), "kernels": dict(sorted(rows.items())), "traffic": dict(sorted(traffic().items()))}
+
+
+def made_by() -> dict[str, str]:
+    """The NVRTC of each CUDA release."""
+    return {str(release): "NVRTC {}.{}".format(*_nvrtc(release).version) for release in sorted(set(GPUS.values()))}
+
+
+def only(table: Table, kernels: Collection[str]) -> Table:
+    """The rows of these kernels."""
+    return {**table, "kernels": {name: row for name, row in table["kernels"].items() if name.split()[0] in kernels}}
+
+
+def rows_of(file: str) -> Iterator[tuple[str, Row]]:
+    """The rows of one file's kernels, by name."""
+    source = compose(file)
+    threads = launch_bounds(source)
+    for real in REALS:
+        for gpu, release in GPUS.items():
+            code, log = compile_text(_nvrtc(release), source, real, gpu)
+            shown = disassemble(code) if gpu in SHOWN[real] else {}
+            for kernel, report in reports(log).items():
+                yield f"{kernel} {real} {gpu}", _row(report, threads[kernel], shown.get(kernel))
+
+
+def _row(report: Report, threads: int, code: Code | None) -> Row:
+    row: Row = {"registers": report.registers, "shared": report.shared, "blocks": blocks(report.registers, threads)}
+    if report.spills:
+        row["spills"] = report.stack + report.stores + report.loads
+    if code and code.local:
+        row["local"] = code.local
+    if code and code.hot:
+        row |= {"loop": code.hot.size, "load": code.hot.widest("LDG"), "store": code.hot.widest("STG")}
+        if code.hot.divisions:
+            row["divisions"] = code.hot.divisions
+    if code and code.product:
+        row["fused"] = round(code.product.fused / code.product.size, 3)
+    return row
+
+
+def blocks(registers: int, threads: int) -> int:
+    """Blocks that a multiprocessor has registers for; a warp gets them in hundreds, 8 a thread at a time."""
+    return REGISTERS // (-(-registers // 8) * 8 * -(-threads // 32) * 32)
+
+
+def launch_bounds(source: str) -> dict[str, int]:
+    """Threads of a block, by kernel, as __launch_bounds__ say with the constants of the text."""
+    constants: dict[str, int] = {}
+    for name, value in re.findall(r"constexpr int (\w+) = ([^;]+);", source):
+        if re.fullmatch(r"[\w\s+*/()-]+", value) and set(re.findall(r"[A-Za-z_]\w*", value)) <= set(constants):
+            constants[name] = int(eval(value.replace("/", "//"), {}, dict(constants)))
+    return {name: int(eval(bounds.split(",")[0], {}, dict(constants))) for bounds, name in find_kernels(source)}
+
+
+def _nvrtc(release: int) -> Nvrtc:
+    return open_nvrtc(packaged_files("NVRTC")[release])
+
+
+# ---- what must hold ----
+
+
+def faults(table: Table) -> list[str]:
+    """What no kernel may do, in words; see MOST_TRAFFIC, LEAST_FUSED."""
+    found = []
+    for name, row in table["kernels"].items():
+        if row.get("spills"):
+            found.append(f"{name}: {row['spills']} bytes leave the registers")
+        if row.get("local"):
+            found.append(f"{name}: {row['local']} accesses to local memory")
+        if row.get("divisions"):
+            found.append(
+                f"{name}: {row['divisions']} divisions of integers in its hot loop; Divisor of common.cuh has none"
+            )
+        if PRODUCTS.search(name.split()[0]) and "float32" in name and row.get("fused", 1) < LEAST_FUSED:
+            found.append(f"{name}: {row['fused']:.0%} of its main loop multiply and add; {LEAST_FUSED:.0%} are wanted")
+    for kernel, kinds in table.get("traffic", {}).items():
+        for kind, ratio in kinds.items():
+            most, _ = ALLOWED.get((kernel, kind), (MOST_TRAFFIC[kind], ""))
+            if ratio > most:
+                found.append(f"{kernel}: {kind} take {ratio} times the least; {most} may be")
+    return found
+
+
+def regressions(now: Table, kept: Table) -> list[str]:
+    """What is worse than in the table that is kept, in words; lengths and registers of the same NVRTC alone."""
+    found = []
+    missing = sorted(now["kernels"].keys() - kept["kernels"].keys())
+    gone = sorted(kept["kernels"].keys() - now["kernels"].keys())
+    if missing or gone:
+        lacks = f"the table lacks {missing or 'nothing'} and has {gone or 'nothing'} too much"
+        found.append(f"{lacks}: python -m tests.static --write")
+    for name in now["kernels"].keys() & kept["kernels"].keys():
+        release = str(GPUS[name.split()[2]])
+        if now["made by"][release] == kept["made by"].get(release):
+            found += _worse(name, now["kernels"][name], kept["kernels"][name])
+    return sorted(found)
+
+
+def _worse(name: str, now: Row, kept: Row) -> Iterator[str]:
+    if now["blocks"] < kept["blocks"]:
+        yield (
+            f"{name}: {now['registers']} registers, not {kept['registers']}: room for {now['blocks']} blocks, "
+            f"not {kept['blocks']}"
+        )
+    if now["shared"] > kept["shared"]:
+        yield f"{name}: {now['shared']} bytes of shared memory, not {kept['shared']}"
+    if now.get("loop", 0) > SLACK * kept.get("loop", 0):
+        yield f"{name}: {now['loop']} instructions in its hot loop, not {kept.get('loop', 0)}"
+    for what in ("load", "store"):
+        if now.get(what, 0) < kept.get(what, 0):
+            yield f"{name}: {what}s {now.get(what, 0)} bytes at once, not {kept[what]}"
+
+
+# ---- as people see it ----
+
+
+def read(path: Path = PATH) -> Table:
+    table: Table = json.loads(path.read_text(encoding="utf-8"))
+    return table
+
+
+def write(table: Mapping[str, Any], path: Path = PATH) -> None:
+    """A row a line, so that a change shows what it changes."""
+    parts = []
+    for part, rows in table.items():
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
+        parts.append(f" {json.dumps(part)}: {{\n{lines}\n }}")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+COLUMNS = ("registers", "blocks", "shared", "loop", "load", "store", "fused")
+
+
+def lines(table: Table, gpu: str) -> Iterator[str]:
+    """The table of one GPU in float32, as text."""
+    yield f"{'float32 on ' + gpu:30}" + "".join(f"{column:>11}" for column in (*COLUMNS, *KINDS))
+    for name, row in table["kernels"].items():
+        kernel, real, of = name.split()
+        if (real, of) == ("float32", gpu):
+            moved = table.get("traffic", {}).get(kernel, {})
+            values = [*(row.get(column, "") for column in COLUMNS), *(moved.get(kind, "") for kind in KINDS)]
+            yield f"{kernel:30}" + "".join(f"{value:>11}" for value in values)

@@ -1,0 +1,274 @@
+"""What is known of each kernel without a GPU: nothing that none may do, nothing worse than the table that is kept.
+
+`make static` prints the table; `python -m tests.static --write` keeps it.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpunet.devices.cuda.source import compose, kernel_files
+from tests.emulator.builder import find_kernels
+from tests.static import __main__ as command
+from tests.static import sass, table
+from tests.static.compiled import reports
+from tests.static.sass import Code, Loop, disassemble
+from tests.static.table import GPUS, Table, blocks, faults, launch_bounds, regressions, rows_of
+from tests.static.traffic import ACCESS, Even, traffic_of
+from tests.test_compile import compile_kernels
+
+
+def test_a_disassembler_is_there() -> None:
+    """Where there is none, this test fails and says what to install; those that need it are skipped."""
+    assert sass.disassembler()
+
+
+@pytest.fixture
+def disassembler() -> str:
+    try:
+        return sass.disassembler()
+    except FileNotFoundError as error:
+        pytest.skip(f"as test_a_disassembler_is_there says, {error}")
+
+
+@pytest.mark.parametrize("file", kernel_files())
+def test_no_kernel_is_worse_than_the_table_says(disassembler: str, file: str) -> None:
+    kept = table.read()
+    names = dict(rows_of(file))
+    now: Table = {"made by": table.made_by(), "kernels": names}
+    kernels = {name.split()[0] for name in names}
+    assert faults(now) == []
+    assert regressions(now, table.only(kept, kernels)) == []
+
+
+@pytest.mark.slow
+def test_traffic_is_as_little_as_the_table_says() -> None:
+    moved = table.traffic()
+    assert faults({"kernels": {}, "traffic": moved}) == []
+    assert moved == table.read()["traffic"]
+
+
+QUICK = ("relu_backward_masked", "relu_mask", "max_pool_backward", "bias_backward", "softmax_forward", "augment")
+"""Ops whose kernels show every kind of traffic; all of them are counted by make test-all and make static."""
+
+
+def test_traffic_of_some_ops_is_as_little_as_the_table_says() -> None:
+    moved, kept = table.traffic(QUICK), table.read()["traffic"]
+    assert faults({"kernels": {}, "traffic": moved}) == []
+    shared = [kernel for kernel in moved if kernel != "max_pool_backward_i32"]
+    assert {kernel: moved[kernel] for kernel in shared} == {kernel: kept[kernel] for kernel in shared}
+    assert {kind for kinds in moved.values() for kind in kinds} == set(table.KINDS)
+
+
+def test_the_table_has_all_kernels_and_no_others() -> None:
+    kernels = {kernel for file in kernel_files() for _, kernel in find_kernels(compose(file))}
+    kept = table.read()["kernels"]
+    assert {name.split()[0] for name in kept} == kernels
+    assert len(kept) == len(kernels) * 2 * len(GPUS)
+
+
+# ---- what the table tells is so ----
+
+
+def test_a_division_in_a_loop_is_seen(disassembler: str) -> None:
+    kernel = """extern "C" __global__ void __launch_bounds__(256) k(const float* x, float* y, TYPE n, TYPE d) {
+        for (TYPE i = threadIdx.x; i < n; i += 256) y[i] = x[BY];
+    }"""
+    found = {}
+    for type_of_index in ("int", "long long"):
+        for by in ("n / (d + i)", "n % (d + i)", "d + i"):
+            source = kernel.replace("TYPE", type_of_index).replace("BY", by)
+            code = disassemble(compile_kernels(source, 13, "sm_86", "float32")[0])["k"]
+            assert code.hot is not None
+            found[type_of_index, by] = code.hot.divisions > 0
+    assert found == {(index, by): by != "d + i" for index, by in found}
+
+
+def test_the_hot_loop_is_that_of_packs(disassembler: str) -> None:
+    kernel = """struct alignas(16) Four { float v[4]; };
+    extern "C" __global__ void __launch_bounds__(256) k(const float* x, float* y, int n, int packs) {
+        Four* to = reinterpret_cast<Four*>(y);
+        for (int i = threadIdx.x; i < packs; i += 256) to[i] = reinterpret_cast<const Four*>(x)[i];
+        for (int i = 4 * packs + threadIdx.x; i < n; i += 256) y[i] = x[i] * x[i] + y[i];
+    }"""
+    hot = disassemble(compile_kernels(kernel, 13, "sm_86", "float32")[0])["k"].hot
+    assert hot is not None and (hot.widest("LDG"), hot.widest("STG"), hot.fused) == (16, 16, 0)
+
+
+def test_loops_with_barriers_are_looked_into() -> None:
+    inner = Loop(2, 5, (("LDG.E", ""), ("STG.E.64", "")))
+    outer = Loop(0, 9, (*inner.instructions, ("BAR.SYNC.DEFER_BLOCKING", "")))
+    assert inner in outer and outer not in inner
+    assert Code((), (outer, inner)).hot == inner
+    assert Code((), (outer,)).hot is None
+
+
+def test_registers_leave_room_for_so_many_blocks() -> None:
+    assert [blocks(registers, 256) for registers in (32, 33, 80, 81, 128, 255)] == [8, 6, 3, 2, 2, 1]
+    assert blocks(80, 128) == 6
+
+
+def test_launch_bounds_are_worked_out() -> None:
+    kernel = 'extern "C" __global__ void __launch_bounds__({}) {}(float* y) {{}}\n'
+    text = "constexpr int BLOCK = 256;\nconstexpr int HALF = BLOCK / 2;\nconstexpr int WIDTH = 16 / sizeof(real);\n"
+    text += kernel.format("HALF", "one") + kernel.format("BLOCK, 2", "two") + kernel.format("64", "three")
+    assert launch_bounds(text) == {"one": 128, "two": 256, "three": 64}
+
+
+def test_what_ptxas_says_is_read() -> None:
+    log = "ptxas info    : Compiling entry function 'k' for 'sm_86'\n"
+    log += "    8 bytes stack frame, 4 bytes spill stores, 0 bytes spill loads\n"
+    log += "ptxas info    : Used 40 registers, used 1 barriers, 1024 bytes smem, 400 bytes cmem[0]\n"
+    report = reports(log)["k"]
+    assert (report.registers, report.stack, report.stores, report.shared, report.spills) == (40, 8, 4, 1024, True)
+
+
+def accesses(*rows: tuple[int, int, int, int]) -> np.ndarray:
+    """Of (thread, place, bytes, write), all at one instruction in global memory."""
+    made = np.zeros(len(rows), ACCESS)
+    for row, (thread, place, size, write) in zip(made, rows, strict=True):
+        row["thread"], row["place"], row["bytes"], row["write"] = thread, place, size, write
+    return made
+
+
+def test_sectors_of_a_warp_are_counted() -> None:
+    def sectors(stride: int, size: int) -> tuple[int, int, int]:
+        found = traffic_of(accesses(*((lane, 4096 + lane * stride, size, 0) for lane in range(32))))["reads"]
+        return found.requests, found.taken, found.least
+
+    assert sectors(4, 4) == (1, 4, 4)
+    assert sectors(16, 16) == (1, 16, 16)
+    assert sectors(32, 16) == (1, 32, 16)
+    assert sectors(12, 4) == (1, 12, 4)
+    assert sectors(0, 4) == (1, 1, 1)
+    assert sectors(1, 1) == (1, 1, 1)
+
+
+def test_bank_conflicts_are_counted() -> None:
+    def wavefronts(stride: int, size: int) -> float:
+        found = accesses(*((lane, 4096 + lane * stride, size, 0) for lane in range(32)))
+        found["shared"] = 1
+        return traffic_of(found)["wavefronts"].ratio
+
+    assert [wavefronts(stride, 4) for stride in (0, 4, 8, 16, 128, 132)] == [1, 1, 2, 4, 32, 1]
+    assert [wavefronts(stride, 16) for stride in (16, 32)] == [1, 2]
+    assert wavefronts(8, 8) == 1
+
+
+def test_threads_that_skip_an_access_are_paired_again_behind_a_barrier() -> None:
+    """Of 32 threads half take a step more before the barrier; behind it all access one row."""
+    made = accesses(*((lane, 8192, 4, 0) for lane in range(16)), *((lane, 4096 + 4 * lane, 4, 0) for lane in range(32)))
+    assert traffic_of(made)["reads"].requests == 2 and traffic_of(made)["reads"].least > 4
+    made["waits"][16:] = 1
+    found = traffic_of(made)["reads"]
+    assert (found.requests, found.taken, found.least) == (2, 5, 5)
+
+
+# ---- faults and regressions ----
+
+GOOD: Table = {
+    "made by": {"12": "NVRTC 12.9", "13": "NVRTC 13.5"},
+    "kernels": {
+        "k float32 sm_86": {"registers": 40, "shared": 0, "blocks": 6, "loop": 40, "load": 16, "store": 16},
+        "implicit_forward float32 sm_86": {"registers": 128, "shared": 0, "blocks": 2, "fused": 0.86},
+    },
+    "traffic": {"k": {"reads": 1.0, "writes": 1.1, "wavefronts": 1.0}, "augment": {"reads": 3.0}},
+}
+
+BAD = {
+    "spills": ("k float32 sm_86", {"spills": 8}, "8 bytes leave the registers"),
+    "local memory": ("k float32 sm_86", {"local": 2}, "2 accesses to local memory"),
+    "a division": ("k float32 sm_86", {"divisions": 1}, "1 divisions of integers in its hot loop"),
+    "a lame product": ("implicit_forward float32 sm_86", {"fused": 0.8}, "80% of its main loop multiply and add; 85%"),
+}
+
+WORSE = {
+    "registers": ({"registers": 41, "blocks": 5}, "41 registers, not 40: room for 5 blocks, not 6"),
+    "shared memory": ({"shared": 4}, "4 bytes of shared memory, not 0"),
+    "length": ({"loop": 45}, "45 instructions in its hot loop, not 40"),
+    "width": ({"load": 4}, "loads 4 bytes at once, not 16"),
+}
+
+
+def changed(name: str, **values: float) -> Table:
+    made = deepcopy(GOOD)
+    made["kernels"][name] |= values
+    return made
+
+
+def test_a_good_table_has_no_faults() -> None:
+    assert faults(GOOD) == [] and regressions(GOOD, GOOD) == []
+    assert regressions(changed("k float32 sm_86", registers=36, loop=43), GOOD) == []
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_no_kernel_may_do_is_told(case: str) -> None:
+    name, values, message = BAD[case]
+    (fault,) = faults(changed(name, **values))
+    assert fault.startswith(f"{name}: ") and message in fault
+
+
+@pytest.mark.parametrize("kind", table.KINDS)
+def test_too_much_traffic_is_told(kind: str) -> None:
+    made = deepcopy(GOOD)
+    made["traffic"]["k"][kind] = 1.2
+    (fault,) = faults(made)
+    assert fault.startswith(f"k: {kind} take 1.2 times the least")
+
+
+@pytest.mark.parametrize("case", WORSE)
+def test_what_became_worse_is_told(case: str) -> None:
+    values, message = WORSE[case]
+    (worse,) = regressions(changed("k float32 sm_86", **values), GOOD)
+    assert worse == f"k float32 sm_86: {message}"
+
+
+def test_lengths_are_those_of_one_compiler() -> None:
+    made = changed("k float32 sm_86", loop=90, blocks=3)
+    made["made by"] = GOOD["made by"] | {"13": "NVRTC 14.0"}
+    assert regressions(made, GOOD) == []
+
+
+def test_kernels_that_the_table_lacks_are_named() -> None:
+    made = deepcopy(GOOD)
+    made["kernels"]["new float32 sm_86"] = made["kernels"].pop("k float32 sm_86")
+    (missing,) = regressions(made, GOOD)
+    assert "lacks ['new float32 sm_86'] and has ['k float32 sm_86'] too much: python -m tests.static --write" in missing
+
+
+def test_the_command_prints_the_table_and_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "static.json"
+    monkeypatch.setattr(command, "PATH", path)
+    monkeypatch.setattr(command, "write", lambda made: table.write(made, path))
+    monkeypatch.setattr(command, "read", lambda: table.read(path))
+    monkeypatch.setattr(command, "measure", lambda: GOOD)
+    assert command.main(["--write"]) == 0 and table.read(path) == GOOD
+    assert "implicit_forward" in capsys.readouterr().out
+    assert command.main([]) == 0
+    monkeypatch.setattr(command, "measure", lambda: changed("k float32 sm_86", loop=50))
+    assert command.main([]) == 1
+    assert "50 instructions in its hot loop, not 40" in capsys.readouterr().out
+
+
+def test_without_a_disassembler_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.path", [])
+    monkeypatch.setattr(command, "measure", sass.disassembler)  # the first thing that it needs
+    sass.disassembler.cache_clear()
+    try:
+        assert command.main([]) == 2
+    finally:
+        sass.disassembler.cache_clear()
+    assert capsys.readouterr().err == 'there is no disassembler: pip install -e ".[static]"\n'
+
+
+def test_even_draws_suit_a_gpu() -> None:
+    draw = Even(np.random.default_rng(0))
+    assert (
+        draw.volume()[3] % 8 == 0 and draw.size(1, 600) == 600 and draw.size(1, 70) == 64 and 1 <= draw.size(1, 5) <= 5
+    )

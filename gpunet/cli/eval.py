@@ -23,7 +23,10 @@ def evaluate(
     weights: options.WeightsFile,
     data: options.Data = None,
     split: Annotated[
-        Which, typer.Option(help="The images to test on, those to validate with, or those to learn from.")
+        Which,
+        typer.Option(
+            help="The images to test on, those to validate with, or those to learn from.", case_sensitive=False
+        ),
     ] = Which.test,
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,

@@ -10,7 +10,7 @@ import typer
 
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
-from gpunet.optimize.optimizers import OPTIMIZERS, optimizer_name
+from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.program import AnyDevice, DeviceName
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def gpu_name(text: str) -> DeviceName:
 
 
 def _device_or_auto(text: str) -> AnyDevice:
-    return AUTO if text == AUTO else _device(text)
+    return AUTO if text.lower() == AUTO else _device(text)
 
 
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
@@ -124,8 +124,8 @@ ClipNorm = Annotated[
         help="Most norm of all gradients together, like 1.0; default: as the net's config says.", show_default=False
     ),
 ]
-Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
-DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
+Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.", case_sensitive=False)]
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.", case_sensitive=False)]
 Device = Annotated[
     DeviceName,
     typer.Option(
@@ -282,8 +282,6 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
     `given`  values by the field of TrainConfig; None, or no names at all, where nothing was given
     """
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    if said.get("optimizer") is not None:
-        said["optimizer"] = optimizer_name(said["optimizer"])
     told, data = config.train, given.get("data")
     if data not in (None, told.data) and not Path(data).is_dir():
         told = replace(told, size=None, skip_broken=False)  # which are of pictures in folders

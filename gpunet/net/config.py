@@ -21,11 +21,12 @@ from typing import Annotated, Any
 
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.net.document import Document
-from gpunet.net.fields import Amount, Length, Line, OneOf, Portion, Range, problem, types_of
-from gpunet.net.layer_text import MOST_NAME, START
+from gpunet.net.fields import Amount, Length, Line, OneOf, Portion, Range, problem, respelt, types_of
+from gpunet.net.layer_text import MOST_NAME
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
 from gpunet.net.reader import checked, read_augment, read_layers, read_loss, read_settings
+from gpunet.net.tokens import START
 from gpunet.net.words import listed, nearest, printable, shown
 from gpunet.optimize.learning import Decay, Learning
 from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
@@ -168,6 +169,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         said = {name: value for name, value in said.items() if value is not None or name not in MAY_BE_NONE}
+        for name, word in respelt(type(self), said).items():
+            object.__setattr__(self, name, word)
         wrong = [problem(type(self), name, value) for name, value in said.items()]
         wrong += _strangers(
             self.optimizer, self.schedule, (name for name, value in said.items() if value != ())
@@ -217,6 +220,7 @@ class TrainConfig:
 
     def changed(self, **given: Any) -> "TrainConfig":
         """A copy with other values; with another optimizer or schedule, settings it does not have are left behind."""
+        given |= respelt(TrainConfig, given)
         rule = OPTIMIZERS.get(given.get("optimizer", self.optimizer))
         shape = SCHEDULES.get(given.get("schedule", self.schedule))
         left: dict[str, Any] = {name: None for name in SETTINGS if rule and name not in rule.settings()}

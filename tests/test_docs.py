@@ -17,6 +17,7 @@ import gpunet
 from gpunet.cli.app import app
 from gpunet.devices.outside import outside_ops, remove_op
 from gpunet.net.config import load_config
+from gpunet.net.outside import known_layers, known_losses, remove_words
 from gpunet.system.resources import config_names
 
 ROOT = Path(__file__).parent.parent
@@ -69,12 +70,13 @@ def run_console(content: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_ops_from_outside() -> Iterator[None]:
+def nothing_from_outside() -> Iterator[None]:
     """What examples add is known to them alone, and so are the modules that they write and import."""
     places = sys.path[:]
     yield
     for op in list(outside_ops("cpu")):
         remove_op(op)
+    remove_words(*known_layers(), *known_losses())
     sys.path[:] = places
     sys.modules.pop("back", None)  # of docs/from_pytorch.md
 

@@ -108,10 +108,10 @@ def lr_find(
 
         typer.echo(as_text(rates_json(found)))
     else:
-        from gpunet.report.rate_lines import rate_lines
+        from gpunet.report.console import show
+        from gpunet.report.rate_lines import rate_parts
 
-        for line in rate_lines(found):
-            typer.echo(line)
+        show(*rate_parts(found))
 
 
 def _test(

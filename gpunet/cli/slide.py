@@ -9,9 +9,6 @@ from gpunet.cli import options
 from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError
 
-MAPS = 3
-"""Classes of which a heat map is drawn where none is named: the most probable ones."""
-
 
 def slide(
     weights: options.WeightsFile,
@@ -79,9 +76,9 @@ def slide(
 
         show(*slide_parts(sweep, scored, made, names, told))
     if out is not None:
-        from gpunet.report.heat_map import save_heat_map
+        from gpunet.report.heat_map import MOST, save_heat_map
 
-        drawn = chosen or scored.top(MAPS)
+        drawn = chosen or scored.top(MOST)
         save_heat_map(picture, scored, drawn, names, out)
         if not json:
             from gpunet.net.words import listed

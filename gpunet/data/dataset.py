@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from gpunet.errors import DataError
+from gpunet.values.shown import Shown
 
 
 class AnySplit(Protocol):
@@ -41,7 +42,7 @@ def file_of(split: AnySplit, index: int) -> Path | None:
     return None if paths is None else paths[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Images (n, H, W, D), uint8 or floats finite in float32, and labels (n,), int32, from 0. Else raises DataError."""
 
@@ -53,6 +54,9 @@ class Split:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         object.__setattr__(self, "images", _checked_images(images))
         object.__setattr__(self, "labels", _checked_labels(labels, len(images)))
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,12 +72,15 @@ class Split:
         return self.images[indices], self.labels[indices]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Part:
     """The images of a split at some indices; nothing is copied before it is asked for."""
 
     whole: AnySplit
     indices: np.ndarray
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -104,13 +111,18 @@ class Part:
         return self.whole.take(self.indices[indices])
 
 
+def split_line(split: AnySplit) -> str:
+    """What `repr` says of a split."""
+    return f"<{type(split).__name__}: {len(split):,} images of {_by(split.shape)}>"
+
+
 def in_memory(split: AnySplit) -> bool:
     """Whether images are there already: none is read from a disk or made anew."""
     return isinstance(split, Split) or (isinstance(split, Part) and in_memory(split.whole))
 
 
-@dataclass(frozen=True)
-class Dataset:
+@dataclass(frozen=True, repr=False)
+class Dataset(Shown):
     """What a run learns from, is tested on, and perhaps chooses its best weights by.
 
     `note`        what a reader of the results should know of the split

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from gpunet.data.classes import ClassReader, Entry, class_folder, class_names
-from gpunet.data.dataset import Dataset
+from gpunet.data.dataset import Dataset, split_line
 from gpunet.data.draw import FIFTH, TESTED, drawn, rest_of
 from gpunet.data.listing import folders, holds_pictures
 from gpunet.data.loader import in_order
@@ -23,7 +23,7 @@ CHECKERS, AT_ONCE = 4, 64
 """Threads that look at all files before a run, and how many files they are given at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FileSplit:
     """Pictures in files, and their labels: (len, H, W, maps) uint8 as `picture` says."""
 
@@ -35,6 +35,9 @@ class FileSplit:
     maps: int = 3
     """1: grey."""
     resizes = True
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return len(self.paths)

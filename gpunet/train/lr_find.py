@@ -23,6 +23,7 @@ from gpunet.model.batch import check_last_batch
 from gpunet.model.model import Model
 from gpunet.train.entering import odd_values
 from gpunet.train.trainer import check_bytes
+from gpunet.values.shown import Shown
 
 START = 0.05
 """The part of the steps whose mean loss is that of the untrained net."""
@@ -46,8 +47,8 @@ WAY = 1 / 3
 """Of the way from the lowest loss to where it rises, over the logarithm of the rate: there lies the suggestion."""
 
 
-@dataclass(frozen=True)
-class RateTest:
+@dataclass(frozen=True, repr=False)
+class RateTest(Shown):
     """The loss of each step before its update, at growing rates.
 
     `steps`     of the whole test, had it not ended early
@@ -113,8 +114,8 @@ class RateTest:
         return int(risen[0]) if len(risen) and self._gain else None
 
 
-@dataclass(frozen=True)
-class RateTests:
+@dataclass(frozen=True, repr=False)
+class RateTests(Shown):
     """Several tests of a net, each from other weights and in another order; at least one."""
 
     tests: tuple[RateTest, ...]

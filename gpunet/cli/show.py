@@ -69,7 +69,7 @@ def confusion(
     if json:
         typer.echo(as_text({"images": len(judged), "classes": classes, "counts": counts.tolist()}))
         return
-    _tell(judged)
+    _tell(judged, dataset)
     for line in confusions(counts, classes, 5):
         typer.echo(line)
     typer.echo(f"{out} shows all")
@@ -110,10 +110,10 @@ def mistakes(
     if json:
         typer.echo(as_text(mistakes_json(judged, wrong, classes, files)))
         return
-    _tell(judged)
+    _tell(judged, dataset)
     for line in mistake_lines(judged, wrong, classes, files):
         typer.echo(line)
-    typer.echo(f"{out} shows them" if len(wrong) else "no test image is taken for another class: nothing is drawn")
+    typer.echo(f"{out} shows them" if len(wrong) else "no image is taken for another class: nothing is drawn")
 
 
 @show.command()
@@ -213,8 +213,9 @@ def _judged(
     return classes, dataset, judged
 
 
-def _tell(judged: "Judged") -> None:
-    typer.echo(f"{judged.correct:,} of {len(judged):,} test images right, {judged.correct / len(judged):.2%}")
+def _tell(judged: "Judged", dataset: "Dataset") -> None:
+    words = "test images" if dataset.has_test else f"images {dataset.judged_by[1]}"
+    typer.echo(f"{judged.correct:,} of {len(judged):,} {words} right, {judged.correct / len(judged):.2%}")
 
 
 def _test_image(net: "Net", path: Path, number: int, told: "TrainConfig") -> "np.ndarray":

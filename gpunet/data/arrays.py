@@ -13,7 +13,7 @@ from typing import IO, BinaryIO, cast
 
 import numpy as np
 
-from gpunet.data.dataset import Dataset, Split
+from gpunet.data.dataset import Dataset, Split, nothing_to_test_on
 from gpunet.data.draw import with_test
 from gpunet.data.raw import DEFLATE_RATIO, PART_BYTES, Sparing, clean_name, opened, read_names_of
 from gpunet.errors import DataError
@@ -37,8 +37,8 @@ def load_npz(path: str | Path, seed: int = 0) -> Dataset:
 
     images  (n, H, W, D) or (n, H, W), uint8, float32 or float64;  labels  (n,) integers from 0
     white   an integer from 1 to 255, the value of a white pixel in uint8 images; without it 255
-    Without a test pair a fifth of each class, drawn by `seed`, is tested on; the data set's note says so. A val pair is
-    to validate with.
+    A val pair is to validate with. Without a test pair there is nothing to test on where there is a val pair, else a
+    fifth of each class, drawn by `seed`; the data set's note says so.
     Raises DataError, naming the file, where it cannot be read or does not hold that.
     """
     path = Path(path)
@@ -179,8 +179,11 @@ def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str], 
     try:
         train, validation, test = (_split(arrays, part) if part in said else None for part in PARTS)
         assert train is not None  # it is always looked for
-        data = Dataset(path.name, train, test) if test else with_test(path.name, train, seed)
-        data = replace(data, validation=validation)
+        if test or validation:
+            note = "" if test else nothing_to_test_on("val_images")
+            data = Dataset(path.name, train, test or validation, note, validation=validation)  # type: ignore[arg-type]
+        else:
+            data = with_test(path.name, train, seed)
         return replace(data, white=_white(arrays[WHITE], arrays)) if WHITE in arrays else data
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

@@ -121,10 +121,20 @@ def in_memory(split: AnySplit) -> bool:
     return isinstance(split, Split) or (isinstance(split, Part) and in_memory(split.whole))
 
 
+LEARNT, VALIDATED, TESTED = "to learn from", "to validate with", "to test on"
+"""What the images of a split are for, in words."""
+
+
+def nothing_to_test_on(chosen_by: str) -> str:
+    """What is said of a data set that has images to validate with, and none to test on."""
+    return f"no part to test on: the best epoch is chosen by {chosen_by}, and no other images measure it"
+
+
 @dataclass(frozen=True, repr=False)
 class Dataset(Shown):
     """What a run learns from, is tested on, and perhaps chooses its best weights by.
 
+    `test`        images that are looked at once, at the end; where there are none, the same as `validation`
     `note`        what a reader of the results should know of the split
     `classes`     the name of each label, from 0; empty where they have none
     `white`       the value of a white pixel, where images are uint8
@@ -148,10 +158,20 @@ class Dataset(Shown):
                 )
 
     @property
+    def has_test(self) -> bool:
+        """Whether there are images by which nothing was chosen."""
+        return self.test is not self.validation
+
+    @property
     def splits(self) -> tuple[tuple[AnySplit, str], ...]:
         """All splits, that to learn from first, and what each is for in words."""
-        validation = () if self.validation is None else ((self.validation, "to validate with"),)
-        return (self.train, "to learn from"), *validation, (self.test, "to test on")
+        validation = () if self.validation is None else ((self.validation, VALIDATED),)
+        return (self.train, LEARNT), *validation, *(((self.test, TESTED),) if self.has_test else ())
+
+    @property
+    def judged_by(self) -> tuple[AnySplit, str]:
+        """The images that tell how good a net is, those to test on where there are any, and what they are for."""
+        return self.splits[-1]
 
     @property
     def counted(self) -> str:

@@ -30,6 +30,8 @@ def with_white(dataset: Dataset, white: int) -> Dataset:
         return dataset
     train, test = (_Darker(split, white, dataset.white) for split in (dataset.train, dataset.test))
     validation = dataset.validation and _Darker(dataset.validation, white, dataset.white)
+    if validation and not dataset.has_test:
+        test = validation
     line = (
         f"white, {dataset.white} here, becomes {white} as in the images that were learnt from; images without a value "
         "above that stay as they are"

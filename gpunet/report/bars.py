@@ -107,7 +107,7 @@ def draw_description(described: Description) -> "Figure":
 
 
 def draw_fit(fit: Fit) -> "Figure":
-    """What the largest batch takes, and one image more, beside the budget; in words too, as they may be pixels apart."""
+    """What the largest batch takes, and one image more, beside the budget; in words, as they may look alike."""
     batches = {fit.batch: fit.total_bytes, fit.batch + 1: fit.next_total_bytes}
     unit, size = next((name, 2**power) for name, power in UNITS.items() if fit.budget_bytes >= 2**power or not power)
     panel = Panel(

@@ -8,6 +8,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
+from gpunet.values.visible import told_path
 
 
 class Kind(StrEnum):
@@ -19,7 +20,7 @@ class Kind(StrEnum):
 
 def convert(
     weights: options.WeightsFile,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the new weights; a new one.")],
+    out: Annotated[Path, typer.Argument(parser=told_path, metavar="OUT", help="File for the new weights; a new one.")],
     to: Annotated[
         Kind,
         typer.Option(help="conv: each FC becomes a CONV; fc: each CONV that sees all, an FC.", case_sensitive=False),

@@ -12,6 +12,7 @@ from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.program import AnyDevice, DeviceName
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config, TrainConfig
@@ -63,7 +64,7 @@ def _given(text: str) -> Path:
     """The path that was typed. Raises ConfigError for an empty one, which Path takes for the folder one is in."""
     if not text:
         raise ConfigError("no weights were given; give the folder of a run, or a file of weights")
-    return Path(text)
+    return told_path(text)
 
 
 WeightsFile = Annotated[

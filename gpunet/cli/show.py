@@ -9,6 +9,7 @@ from gpunet.cli import options
 from gpunet.cli.suiting import tell_of_values
 from gpunet.cli.trained import asked, data_of, quiet, scoring_model, scoring_plan
 from gpunet.errors import ConfigError, DataError
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +25,17 @@ show = typer.Typer(
     help="Draw runs and nets: curves, confusion, mistakes, filters, activations. Needs matplotlib.",
 )
 
-Out = Annotated[Path, typer.Option(metavar="FILE", help="The .png file to write; one that is there is replaced.")]
+Out = Annotated[
+    Path, typer.Option(parser=told_path, metavar="FILE", help="The .png file to write; one that is there is replaced.")
+]
 Layer = Annotated[str | None, typer.Option(metavar="NAME", help="A layer of the net, like conv1.", show_default=False)]
 
 
 @show.command()
 def curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(parser=told_path, metavar="RUN...", help="Folders of runs.", show_default=False)
+    ],
     out: Out = Path("curves.png"),
 ) -> None:
     """Draw loss, accuracy and learning rate over steps and epochs, of a run or of several in one picture."""
@@ -164,14 +169,14 @@ def activations(
     check_plot(out, "gpunet show")
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    if image.isascii() and image.isdecimal() and not Path(image).exists():
+    if image.isascii() and image.isdecimal() and not told_path(image).exists():
         seen = _test_image(config.net, path, int(image), asked(config.net, path, data, size, skip_broken))
     else:
         seen = _picture(config.net, path, image, size)
     quiet()
     volumes = activations_of(config.net, values, seen, device)
     classes = class_names(path, config.net.classes)
-    of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{Path(image).name}"
+    of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{told_path(image).name}"
     if layer is None:
         scores = volumes[next(reversed(volumes))].reshape(1, -1)
         save(draw_activations(config.net, volumes, softmax(scores)[0], classes, of), out)
@@ -240,7 +245,7 @@ def _picture(net: "Net", path: Path, image: str, size: str | None) -> "np.ndarra
     H, W, D = net.image.shape
     require_maps(D)
     tell_of_values(net, path)
-    picture = read_picture(Path(image), parse_size(size) if size else None)
+    picture = read_picture(told_path(image), parse_size(size) if size else None)
     if picture.shape[:2] != (H, W):
         found = "x".join(map(str, picture.shape[:2]))
         raise DataError(f"{image} has {found} pixels, and {net.name} takes {H}x{W}: add --size {H}x{W}")

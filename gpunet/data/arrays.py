@@ -17,6 +17,7 @@ from gpunet.data.dataset import Dataset, Split, nothing_to_test_on
 from gpunet.data.draw import with_test
 from gpunet.data.raw import DEFLATE_RATIO, PART_BYTES, Sparing, clean_name, opened, read_names_of
 from gpunet.errors import DataError
+from gpunet.values.visible import told_path
 
 WAY_OUT = "write one with numpy.savez(path, images=..., labels=...)"
 PARTS = {"": "to learn from", "val_": "to validate with", "test_": "to test on"}
@@ -41,7 +42,7 @@ def load_npz(path: str | Path, seed: int = 0) -> Dataset:
     fifth of each class, drawn by `seed`; the data set's note says so.
     Raises DataError, naming the file, where it cannot be read or does not hold that.
     """
-    path = Path(path)
+    path = told_path(path)
     with _readers(path) as readers:
         arrays = {name: read() for name, read in readers.items() if name in (*NAMES, WHITE)}
     return _dataset(path, arrays, readers, seed)
@@ -181,9 +182,9 @@ def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str], 
         assert train is not None  # it is always looked for
         if test or validation:
             note = "" if test else nothing_to_test_on("val_images")
-            data = Dataset(path.name, train, test or validation, note, validation=validation)  # type: ignore[arg-type]
+            data = Dataset(clean_name(path.name), train, test or validation, note, validation=validation)  # type: ignore[arg-type]
         else:
-            data = with_test(path.name, train, seed)
+            data = with_test(clean_name(path.name), train, seed)
         return replace(data, white=_white(arrays[WHITE], arrays)) if WHITE in arrays else data
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

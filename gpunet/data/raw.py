@@ -10,6 +10,7 @@ from unicodedata import normalize
 import numpy as np
 
 from gpunet.errors import DataError
+from gpunet.values.visible import visible
 
 DEFLATE_RATIO = 1032
 """No byte that deflate (gzip, zip) wrote becomes more bytes than that: zlib's Technical Details."""
@@ -103,5 +104,4 @@ def _lines(path: Path) -> tuple[str, ...] | None:
 
 def clean_name(text: str) -> str:
     """A class's name as a line of text that can do a terminal no harm, the same however its accents are stored."""
-    composed = normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS])[:MOST_NAME_LETTERS]
-    return "".join(letter if letter.isprintable() else "?" for letter in composed)
+    return visible(normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS])[:MOST_NAME_LETTERS])

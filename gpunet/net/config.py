@@ -27,7 +27,7 @@ from gpunet.net.net import Net
 from gpunet.net.pattern import parse
 from gpunet.net.reader import checked, read_augment, read_layers, read_loss, read_settings
 from gpunet.net.tokens import START
-from gpunet.net.words import listed, nearest, printable, shown
+from gpunet.net.words import listed, nearest, shown
 from gpunet.optimize.learning import Decay, Learning
 from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
 from gpunet.optimize.optimizers import strangers as strangers_of_optimizer
@@ -36,6 +36,7 @@ from gpunet.optimize.schedules import SCHEDULES, Metric, Plateau, Schedule, sche
 from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
 from gpunet.system import resources
+from gpunet.values.visible import told_path, visible
 
 Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
@@ -269,7 +270,7 @@ def load_config(what: str | os.PathLike[str]) -> Config:
                 f"shipped nets: {listed(shipped)}; or give the path of a .toml file, or a pattern like "
                 f"'{START}[32x32x3] -> FC-10'"
             )
-    return _read(Path(text))
+    return _read(told_path(text))
 
 
 def dump(config: Config) -> str:
@@ -310,7 +311,7 @@ def _is_path(text: str) -> bool:
     if any(separator in text for separator in (os.sep, os.altsep) if separator):
         return True
     try:
-        return text != "" and Path(text).exists()
+        return text != "" and told_path(text).exists()
     except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
         return False
 
@@ -338,7 +339,7 @@ def _from_pattern(text: str) -> Config:
 
 def parse_config(text: str, where: str) -> Config:
     """The config in a text that `dump` made; `where` it was found, for messages. Raises ConfigError or ShapeError."""
-    return _read(Path(where), text.encode("utf-8", "surrogatepass"))
+    return _read(told_path(where), text.encode("utf-8", "surrogatepass"))
 
 
 def _read(path: Path, data: bytes | None = None) -> Config:
@@ -350,7 +351,7 @@ def _read(path: Path, data: bytes | None = None) -> Config:
     loss = read_loss(document)
     train = _train(document)
     document.check()
-    name = settings.name or printable(path.stem)[:MOST_NAME]
+    name = settings.name or visible(path.stem)[:MOST_NAME]
     try:
         net = Net(
             layers.input,

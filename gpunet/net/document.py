@@ -9,7 +9,8 @@ from typing import Any
 from gpunet.errors import ConfigError
 from gpunet.net import toml_lines
 from gpunet.net.foreign import option_instead
-from gpunet.net.words import listed, printable, quoted, shown
+from gpunet.net.words import listed, quoted, shown
+from gpunet.values.visible import visible
 
 MOST_BYTES = 2**20
 MOST_PROBLEMS = 50
@@ -25,7 +26,7 @@ class Document:
     """
 
     def __init__(self, path: Path, data: bytes | None = None) -> None:
-        self.file = printable(str(path))
+        self.file = visible(str(path))
         self.text = self._decoded(self._bytes(path) if data is None else self._short(data)).replace("\r\n", "\n")
         self.values: dict[str, Any] = self._loaded()
         self._problems: list[tuple[int, str]] = []

@@ -14,6 +14,7 @@ from gpunet.train.folder import METRICS, STEPS
 from gpunet.train.metrics import EpochMetrics, Mean, StepMetrics
 from gpunet.train.resume import DATA
 from gpunet.values.shown import Shown
+from gpunet.values.visible import told_path
 
 Row = TypeVar("Row", EpochMetrics, StepMetrics)
 
@@ -48,7 +49,7 @@ def read_history(run: str | PathLike[str]) -> History:
 
     Raises DataError where the folder is no run's, a file is not as `RunFolder` writes it, or nothing was measured yet.
     """
-    run = Path(run)
+    run = told_path(run)
     if not run.is_dir():
         raise DataError(f"there is no folder {run}; give the folder of a run, like runs/vgg_digits-1")
     if not any((run / name).is_file() for name in (METRICS, STEPS)):

@@ -19,7 +19,7 @@ from gpunet.data.batches import batches
 from gpunet.data.dataset import Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError
-from gpunet.model.batch import check_last_batch
+from gpunet.model.batch import check_enough
 from gpunet.model.model import Model
 from gpunet.train.entering import odd_values
 from gpunet.train.trainer import check_bytes
@@ -167,7 +167,7 @@ def lr_find(
     rates = growing(least, most, steps)
     data.require(model.net.image.shape, model.net.classes)
     check_bytes(data, model.net)
-    check_last_batch(len(data.train), model.batch, model.pairing)
+    check_enough(min(len(data.train), model.batch), model.pairing)  # whole batches alone are taken
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:
         for rate, (images, labels) in zip(rates, model.ahead(source), strict=True):

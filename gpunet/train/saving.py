@@ -21,6 +21,7 @@ from gpunet.optimize.optimizers import optimizer
 from gpunet.train.checkpoint import DIGEST
 from gpunet.train.weights import CONFIG, load_weights, open_weights, read_about, save_weights, weights_file, weights_for
 from gpunet.values.given import integer, names, told
+from gpunet.values.visible import told_path
 
 Kind = TypeVar("Kind", bound=Model)
 Said = dict[str, Any]
@@ -32,7 +33,7 @@ def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] =
 
     Raises ConfigError for names of classes or a value of white that cannot be meant.
     """
-    path = Path(path)
+    path = told_path(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the name of a file in it, like {path / 'model.safetensors'}")
     about = {

@@ -69,12 +69,16 @@ def _tell_chosen(trainer: "Trainer", folder: "RunFolder") -> None:
         return
     if len(trainer.rows) > 1:
         typer.echo(
-            f"best of {len(trainer.rows)} epochs, by the {len(trainer.data.validation or ()):,} images to validate "
-            f"with: epoch {top.epoch}, {top.judged_accuracy:.2%}"
+            f"best of {len(trainer.rows)} epochs, by {_those(len(trainer.data.validation or ()))} to validate with: "
+            f"epoch {top.epoch}, {top.judged_accuracy:.2%}"
         )
     with working("testing") as say:
         found = look_at_test(trainer, folder.path, lambda: say(f"testing on {n:,} images"))
     typer.echo(f"test accuracy {found.accuracy:.2%} after epoch {top.epoch}; {folder.describe()}")
+
+
+def _those(images: int) -> str:
+    return "the single image" if images == 1 else f"the {images:,} images"
 
 
 def _finished(trainer: "Trainer") -> str:

@@ -66,7 +66,7 @@ def predict(
             if json:
                 told.append({"file": encodable(str(picture)), "top": _as_json(classes, names)})
             else:
-                typer.echo(f"{_shown(picture)}: {', '.join(f'{names[label]} {p:.2%}' for label, p in classes)}")
+                typer.echo(f"{picture}: {', '.join(f'{names[label]} {p:.2%}' for label, p in classes)}")
     if json:
         from gpunet.report.as_json import as_text
 
@@ -119,11 +119,6 @@ def _predictions(
 
 def _as_json(classes: Sequence[tuple[int, float]], names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"label": label, "name": names[label], "probability": chance} for label, chance in classes]
-
-
-def _shown(path: Path) -> str:
-
-    return visible(str(path))
 
 
 def _tell_broken(broken: "Sequence[DataError]", pictures: int, skip: bool) -> None:

@@ -47,7 +47,7 @@ def curves(
     if len(runs) > MOST_RUNS:
         raise ConfigError(f"a picture has at most {MOST_RUNS} runs, as many as there are colours; got {len(runs)}")
     save(draw_curves([read_history(run) for run in runs]), out)
-    typer.echo(f"{out} shows {', '.join(map(str, runs))}")
+    typer.echo(f"{out} shows {', '.join(f'{run}' for run in runs)}")
 
 
 @show.command()
@@ -182,7 +182,7 @@ def activations(
         save(draw_activations(config.net, volumes, softmax(scores)[0], classes, of), out)
         shown, all_layers = len(shown_layers(config.net, volumes)), len(volumes) - 1  # the input is no layer
         of_all = f" of {all_layers}" if shown < all_layers else ""
-        typer.echo(f"{out} shows {shown}{of_all} layers")
+        typer.echo(f"{out} shows {shown}{of_all} layer{'s' * (all_layers != 1)}")
     elif layer in volumes:
         save(draw_layer(volumes[layer], f"{layer} of {of}"), out)
         typer.echo(f"{out} shows {layer}")

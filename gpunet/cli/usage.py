@@ -10,6 +10,7 @@ from typing import Any
 from gpunet.cli.spelling import answer
 from gpunet.net.words import listed, nearest
 from gpunet.values.given import told
+from gpunet.values.visible import visible
 
 
 def usage_words(error: Any, words: Sequence[str]) -> str | None:
@@ -68,7 +69,7 @@ def _no_such_option(error: Any) -> str:
     if known := answer(error.option_name, options):
         return known
     hint = nearest(error.option_name, [name for name in options if name.startswith("--")])
-    return f"there is no {error.option_name} of {_command(error)}{hint or _more(error)}"
+    return f"there is no {visible(error.option_name)} of {_command(error)}{hint or _more(error)}"
 
 
 def _no_such_command(error: Any, name: str) -> str:

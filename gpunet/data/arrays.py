@@ -91,7 +91,7 @@ def read_npy(path: Path) -> np.ndarray:
     """The array of an .npy file. Raises DataError for whatever is wrong with it."""
     with opened(path) as (file, size):
         try:
-            return _read_array(file, str(path), size)
+            return _read_array(file, f"{path}", size)
         except (ValueError, EOFError) as error:
             raise DataError(f"{path} is cut short, damaged, or no .npy file ({error})") from None
 

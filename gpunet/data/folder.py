@@ -165,7 +165,7 @@ def _require_classes(root: Path, classes: Sequence[str], train: list[Entry]) -> 
         endings = ", ".join(sorted(SUFFIXES))
         raise DataError(f"{root / empty[0]} holds no picture that can be used ({endings}); every class needs some")
     if len(classes) == 1:
-        raise DataError(f"{root} holds one class, {classes[0]}; there must be two or more to tell apart")
+        raise DataError(f"{root} holds one class, {clean_name(classes[0])}; there must be two or more to tell apart")
 
 
 def _looked_at(paths: list[Path], size: Size | None, skip_broken: bool) -> Iterator[Size | None]:

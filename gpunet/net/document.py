@@ -99,6 +99,8 @@ class Document:
 
     def _decoded(self, data: bytes) -> str:
         try:
+            if (nul := data.find(b"\0")) >= 0:
+                raise UnicodeDecodeError("utf-8", data, nul, nul + 1, "no text has it")
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1

@@ -112,4 +112,4 @@ def _lines(path: Path) -> tuple[str, ...] | None:
 
 def clean_name(text: str) -> str:
     """A class's name as a line of text that can do a terminal no harm, the same however its accents are stored."""
-    return visible(normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS])[:MOST_NAME_LETTERS])
+    return visible(normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS]))[:MOST_NAME_LETTERS]

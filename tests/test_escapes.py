@@ -1,6 +1,7 @@
 """Names and paths that hold control characters, or what a terminal cannot show: escaped, in line, never raw."""
 
 import pickle
+import subprocess
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from gpunet.cli.app import app
 from gpunet.report.console import as_text
-from gpunet.values.visible import told_path, visible, visible_lines
+from gpunet.values.visible import told_path, typable, visible, visible_lines
 from tests.conftest import Run
 
 EVIL = "e\nv\x1b[31m\tl"
@@ -97,6 +98,14 @@ def test_a_path_is_told_escaped_and_used_as_it_is(tmp_path: Path) -> None:
     ):
         assert f"{made}".endswith(r"/a\nb") and str(made).endswith("/a\nb") and made.read_text() == "there"
     assert repr(told_path("a")) == repr(Path("a"))
+
+
+@pytest.mark.parametrize("text", ["plain", "two words", EVIL, "it's\n\\n", "$HOME\t`x`", "\x7f'\"caf\u00e9"])
+def test_a_path_in_an_advised_command_can_be_typed(text: str) -> None:
+    typed = typable(told_path(text))
+    assert typed.isprintable()
+    echoed = subprocess.run(["bash", "-c", f"printf %s {typed}"], capture_output=True, check=True, text=True)
+    assert echoed.stdout == text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk", "utf-8"])

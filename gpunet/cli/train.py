@@ -1,7 +1,6 @@
 """`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from gpunet.cli.suiting import require_suited, tell_of_values
 from gpunet.cli.trained import quiet, tell_of_seed, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.optimize.schedules import SCHEDULES
-from gpunet.values.visible import told_path
+from gpunet.values.visible import told_path, typable
 
 if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
@@ -227,7 +226,7 @@ def _run(
 
     told = config.train
     if resume is not None:
-        require_there(told.data, resume, f"gpunet train --resume {shlex.quote(str(resume))} --data NEW")
+        require_there(told.data, resume, f"gpunet train --resume {typable(resume)} --data NEW")
     dataset = open_dataset(config)
     require_suited(config.net, dataset, told)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))

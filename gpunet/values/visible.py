@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 from unicodedata import category
 
 
@@ -19,6 +20,15 @@ def _visible(letter: str) -> str:
     if letter.isprintable():
         return letter
     return " " if category(letter) == "Zs" else letter.encode("unicode_escape").decode()
+
+
+def typable(path: str | os.PathLike[str]) -> str:
+    r"""A path as it may be typed at a shell, all of it to be seen: quoted where it must be, as in $'a\nb'."""
+    text = str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{''.join(map(_visible, quoted))}'"
 
 
 class _ToldPath(type(pathlib.Path())):  # type: ignore[misc]

@@ -56,7 +56,7 @@ def _bad_value(error: Any, words: Sequence[str]) -> str:
 
 def _typed(param: Any, words: Sequence[str]) -> tuple[str, str | None]:
     """How the option was typed, and the value behind it, the last time that it was; None where that is not known."""
-    found = _called(param), None
+    found: tuple[str, str | None] = _called(param), None
     for at, word in enumerate(words):
         name, sign, value = word.partition("=")
         if name in param.opts and name.startswith("-"):

@@ -36,7 +36,7 @@ demo: $(VENV)/.package
 	$(BIN)/gpunet train vgg_digits
 
 mutants: $(VENV)/.test
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python tests/mutants.py $(NAME)
 
 $(VENV)/.created:
 	$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit('gpunet needs Python 3.11 or newer, this is ' + sys.version.split()[0] + ': make PYTHON=python3.12')"

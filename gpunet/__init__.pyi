@@ -41,6 +41,8 @@ from gpunet.net.augment import Augment as Augment
 from gpunet.net.config import load as load
 from gpunet.net.net import Net as Net
 from gpunet.net.net import Node as Node
+from gpunet.net.outside import add_layer as add_layer
+from gpunet.net.outside import add_loss as add_loss
 from gpunet.optimize.learning import Learning as Learning
 from gpunet.optimize.optimizers import SGD as SGD
 from gpunet.optimize.optimizers import Adagrad as Adagrad

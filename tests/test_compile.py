@@ -5,6 +5,7 @@ GPUs before compute capability 7.5.
 """
 
 import re
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,22 @@ EXTRAS = {12: "nvrtc12", 13: "nvrtc"}
 ARCHITECTURES = {12: ("sm_52", "sm_61", "sm_70", "sm_90"), 13: ("sm_75", "sm_86", "sm_90", "sm_120")}
 """One of each generation of registers and instructions, and the newest old enough for both releases with both."""
 
-CASES = [(release, architecture) for release, found in ARCHITECTURES.items() for architecture in found]
+WIDE = ((12, "sm_52"), (13, "sm_120"))
+"""Those that kernels of float64, whose values take twice as many registers on all of them, always compile for."""
+
+
+def _case(release: int, architecture: str, real: str) -> Any:
+    often = real == "float32" or (release, architecture) in WIDE
+    return pytest.param(release, architecture, real, marks=() if often else pytest.mark.slow)
+
+
+CASES = [
+    _case(release, architecture, real)
+    for release, found in ARCHITECTURES.items()
+    for architecture in found
+    for real in REALS
+]
+"""Each architecture with both types, float64 on most of them when there is time (`make test-all`)."""
 
 OLD = re.compile(r"nvrtc: warning: Architectures prior to .* are deprecated.*")
 """What CUDA 12 says of GPUs that CUDA 13 does not know."""
@@ -57,8 +73,7 @@ def compile_kernels(source: str, release: int, architecture: str, real: str) -> 
         pytest.fail(str(error))
 
 
-@pytest.mark.parametrize("real", REALS)
-@pytest.mark.parametrize("release, architecture", CASES)
+@pytest.mark.parametrize("release, architecture, real", CASES)
 @pytest.mark.parametrize("file", kernel_files())
 def test_kernels_compile_without_warnings_and_spills(file: str, release: int, architecture: str, real: str) -> None:
     source = compose(file)

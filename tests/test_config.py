@@ -254,7 +254,7 @@ inputs = []
         ("x = {x" + ".x" * 200 + " = 1}", ["line 1: more than 100 dots"]),
         ("\n\n[x" + ".x" * 200 + "]", ["line 3: more than 100 dots"]),
         (b'input = "8x8x1"\nnet = "FC-\xff"', ["line 2: this is not UTF-8 text"]),
-        (b"\0" * 100, ["line 1: not TOML: "]),
+        (b"\0" * 100, ["line 1: this is not UTF-8 text"]),
         (b"#" * (2**20 + 1), ["is larger than 1 MiB"]),
     ],
 )

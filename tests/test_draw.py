@@ -144,7 +144,7 @@ def test_arrays_may_bring_images_to_validate_with(tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     np.savez(path, images=images, labels=np.arange(20) % 2, val_images=images[:3], val_labels=[0, 1, 0])
     data = load(path)
-    assert data.validation is not None and numbers(data.validation) == [0, 1, 2] and len(data.test) == 4
+    assert data.validation is not None and numbers(data.validation) == [0, 1, 2] and not data.has_test
     np.savez(path, images=images, labels=np.arange(20) % 2, val_images=images[:3])
     with pytest.raises(DataError, match="has no array 'val_labels'"):
         load(path)

@@ -102,7 +102,7 @@ def test_names_that_are_not_as_many_as_the_classes_are_refused(tmp_path: Path, r
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\x1b[2J\n")
     assert "names 2 classes instead of 10" in refusal(tmp_path)
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\x1b[2J\n" + "x\n" * 8)
-    assert load(tmp_path).classes[:2] == ("cat", "dog?[2J")
+    assert load(tmp_path).classes[:2] == ("cat", r"dog\x1b[2J")
 
 
 @pytest.mark.parametrize("name", ["x" * 101, b"x" * 101, 3, None, [["a", "b"]] * 2, {"a": "b"}])

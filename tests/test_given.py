@@ -163,17 +163,18 @@ def test_a_trainer_counts_in_integers_from_0() -> None:
 
 
 def test_seeds_of_more_than_31_bits_are_seeds_of_their_own() -> None:
-    found = []
+    found, drawn = [], []
     batch = images().train.take(np.arange(3))
     for seed in (1, 2**31, 2**31 + 1, 2**32 + 1, 2**63 - 1):
         with (
             Model(NET, device="cpu", plan=planned(), seed=seed, learning_rate=0.1) as model,
             model_of_same(seed) as again,
         ):
+            drawn.append(b"".join(values.tobytes() for values in model.parameters.values()))
             losses = [model.step(*batch) for _ in range(3)]
             assert losses == [again.step(*batch) for _ in range(3)]
             found.append(tuple(losses))
-    assert len(set(found)) == len(found)
+    assert len(set(found)) == len(set(drawn)) == len(found)
     for large in (2**31, 2**32, 2**62):  # what dropout drops and how images are augmented depend on the upper bits, too
         with (
             Model(NET, device="cpu", plan=planned()) as model,

@@ -68,7 +68,7 @@ def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is no folder of a run: it holds no metrics\.csv"):
         read_history(tmp_path)
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"cannot read .*metrics\.csv"):
+    with pytest.raises(DataError, match=r"metrics\.csv is no text"):
         read_history(tmp_path)
 
 

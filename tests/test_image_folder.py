@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 import tomllib
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from gpunet.data import batches, load, loader, picture
 from gpunet.data.folder import FileSplit
 from gpunet.data.loose import find_pictures
 from gpunet.data.picture import BrokenPicture
+from gpunet.data.white import with_white
 from gpunet.errors import DataError
 from tests.picture_files import broken_files, save
 
@@ -51,10 +54,17 @@ def test_classes_are_folders_in_the_order_of_their_names(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "validation", "valid"])
-def test_val_is_as_good_as_test(photos: Path, name: str) -> None:
+def test_without_a_test_part_val_is_chosen_by_and_nothing_is_tested_on(photos: Path, name: str) -> None:
     (photos / "test").rename(photos / name)
-    data = load(photos)
-    assert len(data.test) == 3 and data.note == ""
+    data = load(photos, validation="10%")
+    assert data.counted == "7 images to learn from, 3 to validate with" and not data.has_test
+    assert data.judged_by == (data.validation, "to validate with")
+    assert data.note == f"no part to test on: the best epoch is chosen by {name}, and no other images measure it"
+    data = load(photos, validation=0)
+    assert data.counted == "7 images to learn from, 3 to test on" and data.has_test
+    assert data.note.endswith("the 3 images to validate with are tested on, as there are no others")
+    darker = with_white(replace(load(photos), white=255), 16)
+    assert not darker.has_test and darker.test.take(np.arange(3))[0].max() <= 16
 
 
 def test_where_test_and_val_are_both_there_each_is_what_it_says(photos: Path) -> None:
@@ -71,12 +81,12 @@ def test_where_test_and_val_are_both_there_each_is_what_it_says(photos: Path) ->
         ("Training", "Testing"),
         ("training_set", "test_set"),
         ("TRAIN", "Test"),
-        ("TrainImages", "valImages"),
-        ("train data", "dev"),
-        ("trainset", "Validation"),
+        ("TrainImages", "testImages"),
+        ("train data", "eval"),
+        ("trainset", "TEST"),
         ("training", "evaluation"),
         ("seg_train/seg_train", "seg_test/seg_test"),
-        ("train-2019", "val-2019"),
+        ("train-2019", "test-2019"),
         ("training", "test1"),
     ],
 )
@@ -92,6 +102,12 @@ def test_parts_may_be_spelt_in_any_usual_way(photos: Path, train: str, test: str
     for split, (images, labels) in zip((data.train, data.test), pixels, strict=True):
         np.testing.assert_array_equal(split.take(np.arange(len(split)))[0], images)
         np.testing.assert_array_equal(split.labels, labels)
+
+
+@pytest.mark.parametrize("name", ["valImages", "dev", "Validation", "val-2019"])
+def test_images_to_validate_with_may_be_spelt_in_any_usual_way(photos: Path, name: str) -> None:
+    shutil.copytree(photos / "test", photos / name)
+    assert load(photos).counted == "7 images to learn from, 3 to validate with, 3 to test on"
 
 
 @pytest.mark.parametrize("name", ["Testing", "val_2019", "dev"])
@@ -140,7 +156,9 @@ def test_pictures_to_test_on_without_classes_are_left_alone_and_told(photos: Pat
     for number in range(4):
         save(photos / f"test/{number}.jpg", np.zeros((3, 3), np.uint8))
     data = load(photos)
-    assert len(data.test) == 3 and data.note == "test left alone: 4 pictures without classes"
+    told, more = data.note.splitlines()
+    assert len(data.test) == 3 and told == "test left alone: 4 pictures without classes"
+    assert more.startswith("no part to test on: the best epoch is chosen by val,")
     shutil.rmtree(photos / "val")
     for number in range(4, 6):
         save(photos / f"train/ant/{number}.png", np.zeros((6, 5, 3), np.uint8))
@@ -172,7 +190,7 @@ def test_tiny_imagenet_is_read_as_it_comes(tmp_path: Path) -> None:
     for split in (data.train, data.test):
         images, labels = split.take(np.arange(len(split)))
         assert (images[:, 0, 0, 0] == 100 + labels).all()
-    assert data.note == "test left alone: 1 picture without classes"
+    assert data.note.splitlines()[0] == "test left alone: 1 picture without classes" and not data.has_test
     save(tmp_path / "val/images/more.JPEG", np.zeros((4, 4), np.uint8))
     assert "left alone outside of classes: 1 picture" in load(tmp_path).note
     for text, words in (
@@ -348,9 +366,9 @@ def test_names_that_are_no_text_are_read_and_printed_without_harm(
     odd.write_bytes(b"broken")
     command = ["train", "INPUT[6x5x3] -> FC-2", "--data", "photos", "--epochs", "1", "--device", "cpu"]
     result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2 and "photos/train/ant/  [31m.png cannot be read" in result.stderr
+    assert result.exit_code == 2 and r"photos/train/ant/\udcff\x1b[31m.png cannot be read" in result.stderr
     result = CliRunner().invoke(app, [*command, "--skip-broken"])
-    assert result.exit_code == 0 and "like train/ant/??[31m.png" in result.stdout
+    assert result.exit_code == 0 and r"like train/ant/\udcff\x1b[31m.png" in result.stdout
 
 
 def test_a_broken_picture_ends_a_run_unless_it_is_skipped(photos: Path, rng: np.random.Generator) -> None:
@@ -396,3 +414,43 @@ def test_pictures_come_the_same_with_any_number_of_workers(photos: Path) -> None
         for (images, labels), (other, others) in zip(runs[0], run, strict=True):
             np.testing.assert_array_equal(images, other)
             np.testing.assert_array_equal(labels, others)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "BMP", "PPM", "PGM", "PBM", "TIFF", "TIFF big-endian"])
+def test_a_picture_of_any_format_that_is_read_is_known_without_an_ending(photos: Path, name: str) -> None:
+    values = np.full((6, 5, 3), 200, np.uint8)
+    made = Image.fromarray(values if name not in ("PGM", "PBM") else values[..., 0])
+    content = BytesIO()
+    kind = {"PGM": "PPM", "PBM": "PPM", "TIFF big-endian": "TIFF"}.get(name, name)
+    if name == "TIFF big-endian":
+        made = Image.fromarray(np.full((6, 5), 200, ">u2"))
+    (made.convert("1") if name == "PBM" else made).save(content, format=kind)
+    assert name != "TIFF big-endian" or content.getvalue()[:2] == b"MM"
+    (photos / "train/ant/plain").write_bytes(content.getvalue())
+    (photos / "train/ant/plain.bak").write_bytes(content.getvalue())
+    data = load(photos)
+    assert (
+        len(data.train) == 9
+        and data.note == ""
+        and [path.name for path in data.train.paths[4:6]] == ["plain", "plain.bak"]
+    )  # type: ignore[attr-defined]
+    assert data.train.take(np.array([4]))[0].shape == (1, 6, 5, 3)
+    assert find_pictures([str(photos / "train/ant")])[0][-2:] == [
+        photos / "train/ant/plain",
+        photos / "train/ant/plain.bak",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"BMs are notes of the sixth month", b"P5 is a class", b"P3\tis", b"II. Results", b"MM", b"RIFF....WAVE", b""],
+)
+def test_a_text_that_begins_almost_like_a_picture_is_none(photos: Path, content: bytes) -> None:
+    (photos / "train/ant/notes").write_bytes(content)
+    assert len(load(photos).train) == 7 and load(photos).note == "left alone within classes: 1 without an ending"
+
+
+def test_nothing_is_said_of_broken_files_where_there_are_none(photos: Path) -> None:
+    assert load(photos, skip_broken=True).note == ""
+    (photos / "train/ant/bad.png").write_bytes(b"no picture")
+    assert load(photos, skip_broken=True).note == "1 broken file skipped, like train/ant/bad.png"

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gpunet import ConfigError, DataError, Model, load
+from gpunet import ConfigError, DataError, Model, ShapeError, load
 from gpunet.data import Dataset, Split, digits
 from gpunet.net.net import Net
 from gpunet.train.lr_find import RateTest, RateTests, diverged, growing, lr_find, smoothed, whole_epochs
@@ -167,3 +167,12 @@ def test_data_that_no_rate_helps_are_named_instead() -> None:
         pytest.raises(ConfigError, match=r"huge holds float32 images with values from 1e.30 to 1e.30.* far too large"),
     ):
         lr_find(model, Dataset("huge", split, split), least=1e3, most=1e5)
+
+
+def test_a_last_batch_of_one_image_is_no_matter_where_whole_batches_are_taken() -> None:
+    net, data = load("INPUT[4x4x1] -> FC-6 -> BN -> FC-3"), images(21)
+    with Model(net, 4, "cpu", seed=1) as model:  # 21 = 5 * 4 + 1, and BN over 1x1 maps needs two
+        assert len(lr_find(model, data, least=1e-3, most=0.1, steps=20).losses) == 20
+    single = Dataset("one", Split(*data.train.take(np.arange(1))), data.test)
+    with Model(net, 4, "cpu") as model, pytest.raises(ShapeError, match="bn1 takes its statistics over the images"):
+        lr_find(model, single, least=1e-3, most=0.1, steps=20)

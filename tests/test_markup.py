@@ -19,8 +19,8 @@ from gpunet.train.screen import Screen
 from gpunet.train.weights import save_weights
 
 NAMES = ["[/x]", "[link=http://a.b]c[/link]", "[bold]:smile: \\[", "$\\frac{1}$", "\x1b[31mred", "[@click=x]y"]
-SEEN = ["[/x]", "[link=http://a.b]c[/link]", "[bold]:smile: \\[", "$\\frac{1}$", " [31mred", "[@click=x]y"]
-"""What a terminal is given: the escape that would change its colours is a blank."""
+SEEN = ["[/x]", "[link=http://a.b]c[/link]", "[bold]:smile: \\[", "$\\frac{1}$", r"\x1b[31mred", "[@click=x]y"]
+"""What a terminal is given: what would change its colours is escaped."""
 
 W, DATA, ON_CPU = "w.safetensors", ["--data", "data.npz"], ["--device", "cpu"]
 

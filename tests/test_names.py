@@ -9,7 +9,7 @@ LONG = "a class with a name that is far too long to be written"
 def test_names_are_shortened_in_the_middle() -> None:
     assert shortened("inception3a_conv2", 9) == f"ince{DOTS}onv2" and shortened("conv2", 5) == "conv2"
     assert [len(shortened(LONG, most)) for most in range(2, 20)] == list(range(2, 20))
-    assert shortened("two\nlines", 20) == "two lines"
+    assert shortened("two\nlines", 20) == r"two\nlines"
 
 
 def test_names_that_differ_in_the_middle_stay_told_apart() -> None:

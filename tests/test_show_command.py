@@ -98,7 +98,7 @@ def test_where_nothing_is_mistaken_nothing_is_drawn(run: Run, trained: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gpunet.train.judge.judge", lambda *_: judged)
         result = run("show", "mistakes", trained, "--device", "cpu", "--out", "none.png")
-    assert result.exit_code == 0 and "no test image is taken for another class: nothing is drawn" in result.stdout
+    assert result.exit_code == 0 and "no image is taken for another class: nothing is drawn" in result.stdout
     assert not Path("none.png").exists()
 
 

@@ -1,6 +1,7 @@
 """Values that can be looked at: what `repr`, `print`, a notebook, JSON, a picture and a DataFrame show of each."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -18,11 +19,17 @@ from typer.testing import CliRunner
 import gpunet
 from gpunet import ConfigError, Conv, Net, ReLU
 from gpunet.cli.app import app
+from gpunet.data import digits
+from gpunet.data import load as open_data
+from gpunet.data.dataset import Part
+from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import survey
 from gpunet.profile.measure import profile
 from gpunet.report.looks import LOOKS, look
 from gpunet.report.sheet import Sheet, as_html
 from gpunet.train.history import History, read_history
+from gpunet.train.judge import Judged
+from gpunet.train.lr_find import RateTest, RateTests
 from gpunet.train.metrics import EpochMetrics, StepMetrics
 from gpunet.values.shown import Shown
 from tests.runs import planned, train
@@ -38,6 +45,16 @@ def history() -> History:
     return History(None, (row,), (STEP,), "small")
 
 
+RATES = np.geomspace(1e-5, 10, 100)
+BOWL = RateTest("small", RATES, 2.3 - 1.5 * np.exp(-(np.log10(RATES / 0.02) ** 2)), 100, None)
+"""Losses that fall up to a rate of 0.02 and rise again."""
+
+
+def judged() -> Judged:
+    labels, predictions = np.array([0, 1, 2, 5]), np.array([0, 1, 1, 5])
+    return Judged(labels, predictions, np.array([0.5, 0.25, 3.0, 1.0]), *np.full((2, 4), 0.5), 6, 3)
+
+
 MAKERS = {
     "Plan": lambda: gpunet.plan(NET, 4, **CPU),
     "Fit": lambda: gpunet.fit(NET, "65MiB", **CPU),
@@ -46,6 +63,12 @@ MAKERS = {
     "Profile": lambda: profile(NET, 2, "cpu", steps=1),
     "Model": lambda: gpunet.Model(NET, 4, "cpu"),
     "History": history,
+    "GradientCheck": lambda: gpunet.gradcheck(NET, samples=2),
+    "RateTest": lambda: BOWL,
+    "RateTests": lambda: RateTests((BOWL, BOWL)),
+    "Judged": judged,
+    "ScoreMap": lambda: gpunet.ScoreMap(np.random.default_rng(0).standard_normal((3, 4, 6)), (8, 6), (2, 1)),
+    "Dataset": digits,
 }
 """One value of each kind."""
 
@@ -114,6 +137,40 @@ def test_a_value_draws_itself_as_a_figure_that_a_notebook_shows(kind):
     assert "matplotlib.pyplot" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("GradientCheck", "net, batch 3, on cpu: passed: every gradient is the slope of the loss"),
+        ("RateTest", "small: a learning rate to begin with: 0.03"),
+        ("RateTests", "small: a learning rate to begin with: 0.03.*, the middle one of 0.03"),
+        ("Judged", r"4 images: loss 1.1875, accuracy 75.00%, top-5 accuracy 75.00%>"),
+        ("ScoreMap", "3x4 crops of 8x6 at stride 2x1, 6 classes>"),
+        ("Dataset", "digits: 1,437 images to learn from, 360 to test on, 8x8x1, 10 classes>"),
+    ],
+)
+def test_a_line_says_what_matters(kind, line):
+    assert re.match(f"<{kind} {line}", repr(made(kind)))
+
+
+def test_a_class_whose_splits_hold_arrays_is_a_line_and_counted_by_class():
+    data = digits()
+    parts = (data.train, Part(data.test, np.arange(5)), *(split for split, _ in open_data("synthetic").splits))
+    assert [repr(one) for one in parts[:2]] == ["<Split: 1,437 images of 8x8x1>", "<Part: 5 images of 8x8x1>"]
+    assert all(re.fullmatch(r"<SyntheticSplit: [\d,]+ images of \d+x\d+x\d>", repr(one)) for one in parts[2:])
+    said = data.to_dict()
+    assert said["images"] == {"train": 1437, "test": 360} and said["shape"] == [8, 8, 1]
+    assert sum(one["test"] for one in said["classes"]) == 360 and said["classes"][3]["name"] == "3"
+
+
+def test_the_picture_of_a_fit_says_how_far_over_the_budget_one_image_more_is():
+    fit = made("Fit")
+    words = [text.get_text() for text in fit.plot().findobj(lambda one: hasattr(one, "get_text"))]
+    (spare,), (over,) = ([text for text in words if text.endswith(end)] for end in (" to spare", " over"))
+    assert spare == f"65 MiB, {format_bytes(fit.budget_bytes - fit.total_bytes)} to spare"
+    assert over == f"65 MiB, {format_bytes(fit.next_total_bytes - fit.budget_bytes)} over"
+    assert any(text.startswith("MiB") for text in words)  # and not 0.06 GiB
+
+
 def test_print_says_what_the_command_says():
     shown = CliRunner().invoke(app, ["describe", PATTERN]).output
     assert str(gpunet.describe(NET)) == shown.rstrip("\n")
@@ -178,6 +235,13 @@ def test_rows_of_numbers_become_a_dataframe():
     fields = gpunet.describe(NET).to_dataframe()
     assert fields[0]["field.rows.size"] == 3 and fields[0]["multiply_adds"] == 8 * 8 * 4 * 9
     assert [row["name"] for row in MAKERS["Model"]().to_dataframe()][:2] == ["conv1.w", "conv1.b"]
+    checked = made("GradientCheck").to_dataframe()
+    assert len(checked) == 7 and all(row["passed"] and (row["faint"] or row["error"] < 1e-5) for row in checked)
+    (last,) = made("RateTests").to_dataframe()[-1:]
+    assert last["test"] == 2 and last["step"] == 100 and last["rate"] == pytest.approx(10)
+    assert [row["correct"] for row in made("Judged").to_dataframe()] == [1, 1, 0, 0, 0, 1]
+    assert [row["prediction"] for row in made("Judged").to_dataframe("images")] == [0, 1, 1, 5]
+    assert len(made("ScoreMap").to_dataframe()) == 6 and len(made("Dataset").to_dataframe()) == 10
     (fit,) = made("Fit").to_dataframe()
     assert fit["net"] == "net" and fit["total_bytes"] <= fit["budget_bytes"] < fit["next_total_bytes"]
     with pytest.raises(ConfigError, match="no row for each of 'rows' here; there is for layers, tensors"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from gpunet import ConfigError, Model, load
+from gpunet import ConfigError, DataError, Model, load
 from gpunet.data import Dataset, Split, digits
 from gpunet.data.draw import with_validation
 from gpunet.net.config import load_config
@@ -269,3 +269,44 @@ def test_the_command_ends_early_and_says_so(run: Run, tmp_path: Path) -> None:
 def test_mistakes_are_told_in_a_sentence(run: Run, options: tuple[str, ...], words: str) -> None:
     refused = run("train", TINY, "--device", "cpu", "--epochs", 1, *options)
     assert refused.exit_code == 2 and words in refused.stderr and "Traceback" not in refused.output
+
+
+# -- few images, and none to test on -------------------------------------------------------------------------------
+
+
+def of_labels(*labels: int) -> Dataset:
+    pixels = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    return Dataset("few", Split(pixels, np.array(labels)), Split(pixels, np.array(labels)))
+
+
+def test_so_few_images_to_validate_with_that_classes_have_none_are_told() -> None:
+    few = with_validation(of_labels(*[0, 1] * 5), "10%", 0)
+    assert few.note == (
+        "only 1 image is set aside to validate with, and 1 of the 2 classes has none among them: "
+        "which epoch is best is little more than chance; set aside more, or 0"
+    )
+    more = with_validation(of_labels(*range(10), *range(10)), "10%", 0)
+    assert more.note.startswith("only 2 images are set aside to validate with, and 8 of the 10 classes have none among")
+    assert with_validation(of_labels(*[0, 1] * 10), "10%", 0).note == ""
+    with pytest.raises(DataError, match="no epoch can be chosen by a single image: set more aside"):
+        with_validation(of_labels(*[0, 1] * 10), 1, 0)
+    with pytest.raises(DataError, match="30 images cannot be set aside to validate with; there are 20"):
+        with_validation(of_labels(*[0, 1] * 10), 30, 0)
+
+
+def test_a_run_without_images_to_test_on_says_what_its_number_is(tmp_path: Path, run: Run) -> None:
+    data = some_digits(200)
+    split = {"images": data.train.take(np.arange(40))[0], "labels": data.train.labels[:40]}
+    val = {"val_images": data.test.take(np.arange(20))[0], "val_labels": data.test.labels[:20]}
+    np.savez(tmp_path / "data.npz", **split, **val, white=16)
+    out = str(tmp_path / "run")
+    said = run("train", TINY, "--data", str(tmp_path / "data.npz"), "--epochs", "2", "--out", out, "--device", "cpu")
+    assert "no part to test on: the best epoch is chosen by val_images, and no other images measure it" in said.stdout
+    assert "the best of 2, which was chosen by it: there are no images to test on that would measure it" in said.stdout
+    assert "test accuracy" not in said.stdout and not (tmp_path / "run/test.json").exists()
+    again = run("train", "--resume", out)
+    assert "nothing is left to do" in again.stdout and "which was chosen by it" in again.stdout
+    judged = run("eval", out, "--device", "cpu")
+    assert "20 images to validate with" in judged.stdout
+    shown = run("show", "mistakes", out, "--out", tmp_path / "it.png", "--device", "cpu")
+    assert "of 20 images to validate with right" in shown.stdout

@@ -8,6 +8,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
+from gpunet.values.visible import told_path
 
 
 class Kind(StrEnum):
@@ -19,10 +20,11 @@ class Kind(StrEnum):
 
 def convert(
     weights: options.WeightsFile,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the new weights; a new one.")],
-    to: Annotated[Kind, typer.Option(help="conv: each FC becomes a CONV; fc: each CONV that sees all, an FC.")] = (
-        Kind.conv
-    ),
+    out: Annotated[Path, typer.Argument(parser=told_path, metavar="OUT", help="File for the new weights; a new one.")],
+    to: Annotated[
+        Kind,
+        typer.Option(help="conv: each FC becomes a CONV; fc: each CONV that sees all, an FC.", case_sensitive=False),
+    ] = (Kind.conv),
     net: options.NetOfWeights = None,
 ) -> None:
     """Write the weights of a net for the same net with its FC layers as CONV layers, or the other way round.

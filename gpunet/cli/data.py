@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gpunet.cli.guard import CTRL_C, complain
+from gpunet.values.visible import told_path
 
 SIGTERM = 128 + signal.SIGTERM
 
@@ -20,7 +21,9 @@ def data(
         str,
         typer.Argument(metavar="NAME", help="cifar10, cifar100, mnist, fashion-mnist or stl10.", show_default=False),
     ],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder that it is put into, as DIR/NAME.")] = Path("data"),
+    to: Annotated[
+        Path, typer.Option(parser=told_path, metavar="DIR", help="Folder that it is put into, as DIR/NAME.")
+    ] = Path("data"),
 ) -> None:
     """Fetch a data set from where its authors give it out, check its sum and unpack it for gpunet train --data.
 

@@ -7,6 +7,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.use.demo import Page
@@ -16,7 +17,9 @@ PAGE, WEIGHTS, FOUND = "page.png", "weights.safetensors", "found.png"
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for page, weights and picture.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option(parser=told_path, metavar="DIR", help="Folder for page, weights and picture.")
+    ] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of pages, weights and order.")] = 0,
     device: options.DeviceOrAuto = options.AUTO,
 ) -> None:

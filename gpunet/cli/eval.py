@@ -23,7 +23,10 @@ def evaluate(
     weights: options.WeightsFile,
     data: options.Data = None,
     split: Annotated[
-        Which, typer.Option(help="The images to test on, those to validate with, or those to learn from.")
+        Which,
+        typer.Option(
+            help="The images to test on, those to validate with, or those to learn from.", case_sensitive=False
+        ),
     ] = Which.test,
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
@@ -74,10 +77,16 @@ def evaluate(
 
 
 def _split(dataset: "Dataset", which: Which) -> "tuple[AnySplit, str]":
-    """The images that are meant, and what they are for in words. Raises DataError where there are none."""
+    """The images that are meant, and what they are for in words. Raises DataError where there are none.
+
+    Where there are none to test on, those to validate with are meant, and the words say so.
+    """
+    from gpunet.data.dataset import LEARNT, VALIDATED
     from gpunet.errors import DataError
 
-    words = {Which.test: "to test on", Which.validation: "to validate with", Which.train: "to learn from"}[which]
+    if which == Which.test:
+        return dataset.judged_by
+    words = {Which.validation: VALIDATED, Which.train: LEARNT}[which]
     found = next((split for split, purpose in dataset.splits if purpose == words), None)
     if found is None:
         raise DataError(f"{dataset.name} has no images {words}")

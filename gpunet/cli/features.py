@@ -8,6 +8,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.data import Dataset
@@ -31,7 +32,9 @@ def features(
         str | None, typer.Argument(metavar="[DATA]", help="As for --data; default: the run's.", show_default=False)
     ] = None,
     layer: Annotated[str, typer.Option(help="The layer, like fc2, behind which the net is cut off.")] = "",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="An .npz file; a new one.")] = Path("features.npz"),
+    out: Annotated[Path, typer.Option(parser=told_path, metavar="FILE", help="An .npz file; a new one.")] = Path(
+        "features.npz"
+    ),
     average: Annotated[bool, typer.Option("--average", help="The average of each map over its positions.")] = False,
     split: Annotated[Which, typer.Option(help="Which images of the data.")] = Which.all,
     size: options.Size = None,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from gpunet.cli.streams import escape_what_does_not_encode
 from gpunet.errors import ConfigError, GpunetError
+from gpunet.values.visible import visible
 
 MISTAKE, CTRL_C, CLOSED_PIPE = 2, 130, 141
 
@@ -20,7 +21,8 @@ class GuardedGroup(TyperGroup):
     """Commands whose errors are told by `guarded`."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        with guarded():  # --help and --version print here
+        self.words = list(args[1])
+        with guarded(self.words):  # --help and --version print here
             if sys.stdout is None:  # closed before the start, as by `>&-`: the next file to open would take its place
                 sys.exit(CLOSED_PIPE)
             escape_what_does_not_encode()
@@ -29,7 +31,7 @@ class GuardedGroup(TyperGroup):
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        with guarded():
+        with guarded(self.words):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, while there is someone to say so
         return result
@@ -47,8 +49,11 @@ def require_plain_digits(word: str) -> None:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Turn what is a person's, the machine's or the other program's doing into a message and an exit code."""
+def guarded(words: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what is a person's, the machine's or the other program's doing into a message and an exit code.
+
+    `words`  the command line, which a message about it may quote
+    """
     try:
         yield
     except GpunetError as error:
@@ -65,37 +70,32 @@ def guarded() -> Iterator[None]:
         raise
     except OSError as error:
         _drop_output()
-        what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
+        what = f"cannot use {visible(str(error.filename))}" if error.filename else "cannot write the output"
         complain(f"{what}: {error.strerror or error}")
         sys.exit(MISTAKE)
     except MemoryError:
         complain("this machine has not enough memory for that; use a smaller batch")
         sys.exit(MISTAKE)
     except Exception as error:
-        if (words := _spelt_elsewhere(error)) is None:
+        if (mistake := _mistake(error, words)) is None:
             raise
-        complain(words)
+        complain(mistake)
         sys.exit(MISTAKE)
 
 
-def _spelt_elsewhere(error: Exception) -> str | None:
-    """What to say of an option that other programs have, where that is the error; typer keeps its class to itself."""
-    if type(error).__name__ != "NoSuchOption":
-        return None
-    from gpunet.cli.spelling import answer
+def _mistake(error: Exception, words: Sequence[str]) -> str | None:
+    """What is wrong with the command line, where that is the error; None where it is no such thing."""
+    from gpunet.cli.usage import usage_words  # only after a mistake
 
-    found: Any = error
-    options = [name for option in found.ctx.command.params for name in option.opts] if found.ctx else []
-    return answer(found.option_name, options)
+    return usage_words(error, words)
 
 
 def complain(message: str) -> None:
     """A message for the person who typed, on standard error; names in it can do a terminal no harm."""
-    from gpunet.net.words import printable
 
     with suppress(OSError):
         typer.secho("gpunet: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
-        typer.echo("\n".join(map(printable, message.split("\n"))), err=True)
+        typer.echo("\n".join(map(visible, message.split("\n"))), err=True)
 
 
 def interrupted() -> NoReturn:

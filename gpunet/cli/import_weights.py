@@ -1,6 +1,5 @@
 """`gpunet import`: the weights of other frameworks."""
 
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
+from gpunet.values.visible import told_path, typable
 
 if TYPE_CHECKING:
     from gpunet.use.importing import Imported
@@ -27,7 +27,9 @@ class Kept(StrEnum):
 def import_weights(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A state dict of PyTorch (.pth, .pt, .bin), or safetensors."),
+        typer.Argument(
+            parser=told_path, metavar="FILE", help="A state dict of PyTorch (.pth, .pt, .bin), or safetensors."
+        ),
     ],
     net: Annotated[
         str | None,
@@ -35,11 +37,18 @@ def import_weights(
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The names of the classes, one a line, from 0.", show_default=False),
+        typer.Option(
+            parser=told_path, metavar="FILE", help="The names of the classes, one a line, from 0.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="OUT", help="File for the weights; default: NAME.safetensors beside.", show_default=False),
+        typer.Option(
+            parser=told_path,
+            metavar="OUT",
+            help="File for the weights; default: NAME.safetensors beside.",
+            show_default=False,
+        ),
     ] = None,
     dtype: Annotated[Kept, typer.Option("--dtype", help="Of the weights.")] = Kept.float32,
     input: options.Input = None,
@@ -73,7 +82,7 @@ def import_weights(
         _believe(found, yes=yes)
     found.save(out)
     typer.echo(f"{out} has the weights{', the names of the classes' * bool(found.classes)} and the net")
-    told = shlex.quote(str(out))
+    told = typable(out)
     typer.echo(f"now: gpunet predict {told} PICTURE, or gpunet train --weights {told} --data DATA --classes K")
 
 

@@ -12,6 +12,7 @@ from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import open_dataset
 from gpunet.cli.suiting import require_suited, with_scale
 from gpunet.cli.trained import quiet
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.data import Dataset
@@ -46,7 +47,8 @@ def lr_find(
     size: options.Size = None,
     skip_broken: options.SkipBroken = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the test into a .png file.", show_default=False)
+        Path | None,
+        typer.Option(parser=told_path, metavar="FILE", help="Draw the test into a .png file.", show_default=False),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -108,10 +110,10 @@ def lr_find(
 
         typer.echo(as_text(rates_json(found)))
     else:
-        from gpunet.report.rate_lines import rate_lines
+        from gpunet.report.console import show
+        from gpunet.report.rate_lines import rate_parts
 
-        for line in rate_lines(found):
-            typer.echo(line)
+        show(*rate_parts(found))
 
 
 def _test(

@@ -10,8 +10,9 @@ import typer
 
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
-from gpunet.optimize.optimizers import OPTIMIZERS, optimizer_name
+from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.program import AnyDevice, DeviceName
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config, TrainConfig
@@ -51,7 +52,7 @@ def gpu_name(text: str) -> DeviceName:
 
 
 def _device_or_auto(text: str) -> AnyDevice:
-    return AUTO if text == AUTO else _device(text)
+    return AUTO if text.lower() == AUTO else _device(text)
 
 
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
@@ -63,7 +64,7 @@ def _given(text: str) -> Path:
     """The path that was typed. Raises ConfigError for an empty one, which Path takes for the folder one is in."""
     if not text:
         raise ConfigError("no weights were given; give the folder of a run, or a file of weights")
-    return Path(text)
+    return told_path(text)
 
 
 WeightsFile = Annotated[
@@ -124,8 +125,8 @@ ClipNorm = Annotated[
         help="Most norm of all gradients together, like 1.0; default: as the net's config says.", show_default=False
     ),
 ]
-Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.")]
-DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.")]
+Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.", case_sensitive=False)]
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.", case_sensitive=False)]
 Device = Annotated[
     DeviceName,
     typer.Option(
@@ -282,8 +283,6 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
     `given`  values by the field of TrainConfig; None, or no names at all, where nothing was given
     """
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    if said.get("optimizer") is not None:
-        said["optimizer"] = optimizer_name(said["optimizer"])
     told, data = config.train, given.get("data")
     if data not in (None, told.data) and not Path(data).is_dir():
         told = replace(told, size=None, skip_broken=False)  # which are of pictures in folders

@@ -24,7 +24,8 @@ def tell_finished(trainer: "Trainer", folder: "RunFolder") -> None:
     from gpunet.train.last_look import has_looked
 
     typer.echo(f"{folder.path} {_finished(trainer)}; {folder.describe()}")
-    if trainer.data.validation is not None and not has_looked(trainer, folder.path):
+    data = trainer.data
+    if data.validation is not None and not (data.has_test and has_looked(trainer, folder.path)):
         _tell_chosen(trainer, folder)
 
 
@@ -60,14 +61,24 @@ def _tell_chosen(trainer: "Trainer", folder: "RunFolder") -> None:
     from gpunet.train.metrics import best
 
     top, n = best(trainer.rows), len(trainer.data.test)
+    if not trainer.data.has_test:
+        typer.echo(
+            f"validation accuracy {top.judged_accuracy:.2%} after epoch {top.epoch}, the best of {len(trainer.rows)}, "
+            f"which was chosen by it: there are no images to test on that would measure it; {folder.describe()}"
+        )
+        return
     if len(trainer.rows) > 1:
         typer.echo(
-            f"best of {len(trainer.rows)} epochs, by the {len(trainer.data.validation or ()):,} images to validate "
-            f"with: epoch {top.epoch}, {top.judged_accuracy:.2%}"
+            f"best of {len(trainer.rows)} epochs, by {_those(len(trainer.data.validation or ()))} to validate with: "
+            f"epoch {top.epoch}, {top.judged_accuracy:.2%}"
         )
     with working("testing") as say:
         found = look_at_test(trainer, folder.path, lambda: say(f"testing on {n:,} images"))
     typer.echo(f"test accuracy {found.accuracy:.2%} after epoch {top.epoch}; {folder.describe()}")
+
+
+def _those(images: int) -> str:
+    return "the single image" if images == 1 else f"the {images:,} images"
 
 
 def _finished(trainer: "Trainer") -> str:

@@ -7,6 +7,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.errors import ConfigError
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
@@ -37,7 +38,8 @@ def plan(
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the plan into a .png file.", show_default=False)
+        Path | None,
+        typer.Option(parser=told_path, metavar="FILE", help="Draw the plan into a .png file.", show_default=False),
     ] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Show what is alive at the peak, and when.")] = False,
     width: options.Width = None,

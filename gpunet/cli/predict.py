@@ -13,6 +13,7 @@ from gpunet.cli import options
 from gpunet.cli.guard import MISTAKE, complain
 from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError
+from gpunet.values.visible import visible
 
 if TYPE_CHECKING:
     from gpunet.errors import DataError
@@ -65,7 +66,7 @@ def predict(
             if json:
                 told.append({"file": encodable(str(picture)), "top": _as_json(classes, names)})
             else:
-                typer.echo(f"{_shown(picture)}: {', '.join(f'{names[label]} {p:.2%}' for label, p in classes)}")
+                typer.echo(f"{picture}: {', '.join(f'{names[label]} {p:.2%}' for label, p in classes)}")
     if json:
         from gpunet.report.as_json import as_text
 
@@ -120,18 +121,11 @@ def _as_json(classes: Sequence[tuple[int, float]], names: Sequence[str]) -> list
     return [{"label": label, "name": names[label], "probability": chance} for label, chance in classes]
 
 
-def _shown(path: Path) -> str:
-    from gpunet.net.words import printable
-
-    return printable(str(path))
-
-
 def _tell_broken(broken: "Sequence[DataError]", pictures: int, skip: bool) -> None:
     """Name what could not be read; that is a mistake unless it was to be skipped, or where nothing is left."""
-    from gpunet.net.words import printable
 
     for error in broken:
-        complain(printable(str(error)))
+        complain(visible(str(error)))
     if not broken:
         return
     counted = f"{len(broken):,} of {pictures:,} pictures could not be read"

@@ -9,6 +9,7 @@ from gpunet.cli import options
 from gpunet.cli.suiting import tell_of_values
 from gpunet.cli.trained import asked, data_of, quiet, scoring_model, scoring_plan
 from gpunet.errors import ConfigError, DataError
+from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +25,17 @@ show = typer.Typer(
     help="Draw runs and nets: curves, confusion, mistakes, filters, activations. Needs matplotlib.",
 )
 
-Out = Annotated[Path, typer.Option(metavar="FILE", help="The .png file to write; one that is there is replaced.")]
+Out = Annotated[
+    Path, typer.Option(parser=told_path, metavar="FILE", help="The .png file to write; one that is there is replaced.")
+]
 Layer = Annotated[str | None, typer.Option(metavar="NAME", help="A layer of the net, like conv1.", show_default=False)]
 
 
 @show.command()
 def curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(parser=told_path, metavar="RUN...", help="Folders of runs.", show_default=False)
+    ],
     out: Out = Path("curves.png"),
 ) -> None:
     """Draw loss, accuracy and learning rate over steps and epochs, of a run or of several in one picture."""
@@ -42,7 +47,7 @@ def curves(
     if len(runs) > MOST_RUNS:
         raise ConfigError(f"a picture has at most {MOST_RUNS} runs, as many as there are colours; got {len(runs)}")
     save(draw_curves([read_history(run) for run in runs]), out)
-    typer.echo(f"{out} shows {', '.join(map(str, runs))}")
+    typer.echo(f"{out} shows {', '.join(f'{run}' for run in runs)}")
 
 
 @show.command()
@@ -69,7 +74,7 @@ def confusion(
     if json:
         typer.echo(as_text({"images": len(judged), "classes": classes, "counts": counts.tolist()}))
         return
-    _tell(judged)
+    _tell(judged, dataset)
     for line in confusions(counts, classes, 5):
         typer.echo(line)
     typer.echo(f"{out} shows all")
@@ -110,10 +115,10 @@ def mistakes(
     if json:
         typer.echo(as_text(mistakes_json(judged, wrong, classes, files)))
         return
-    _tell(judged)
+    _tell(judged, dataset)
     for line in mistake_lines(judged, wrong, classes, files):
         typer.echo(line)
-    typer.echo(f"{out} shows them" if len(wrong) else "no test image is taken for another class: nothing is drawn")
+    typer.echo(f"{out} shows them" if len(wrong) else "no image is taken for another class: nothing is drawn")
 
 
 @show.command()
@@ -164,20 +169,20 @@ def activations(
     check_plot(out, "gpunet show")
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    if image.isascii() and image.isdecimal() and not Path(image).exists():
+    if image.isascii() and image.isdecimal() and not told_path(image).exists():
         seen = _test_image(config.net, path, int(image), asked(config.net, path, data, size, skip_broken))
     else:
         seen = _picture(config.net, path, image, size)
     quiet()
     volumes = activations_of(config.net, values, seen, device)
     classes = class_names(path, config.net.classes)
-    of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{Path(image).name}"
+    of = f"{config.net.name} on {'test image ' if image.isdecimal() else ''}{told_path(image).name}"
     if layer is None:
         scores = volumes[next(reversed(volumes))].reshape(1, -1)
         save(draw_activations(config.net, volumes, softmax(scores)[0], classes, of), out)
         shown, all_layers = len(shown_layers(config.net, volumes)), len(volumes) - 1  # the input is no layer
         of_all = f" of {all_layers}" if shown < all_layers else ""
-        typer.echo(f"{out} shows {shown}{of_all} layers")
+        typer.echo(f"{out} shows {shown}{of_all} layer{'s' * (all_layers != 1)}")
     elif layer in volumes:
         save(draw_layer(volumes[layer], f"{layer} of {of}"), out)
         typer.echo(f"{out} shows {layer}")
@@ -213,8 +218,9 @@ def _judged(
     return classes, dataset, judged
 
 
-def _tell(judged: "Judged") -> None:
-    typer.echo(f"{judged.correct:,} of {len(judged):,} test images right, {judged.correct / len(judged):.2%}")
+def _tell(judged: "Judged", dataset: "Dataset") -> None:
+    words = "test images" if dataset.has_test else f"images {dataset.judged_by[1]}"
+    typer.echo(f"{judged.correct:,} of {len(judged):,} {words} right, {judged.correct / len(judged):.2%}")
 
 
 def _test_image(net: "Net", path: Path, number: int, told: "TrainConfig") -> "np.ndarray":
@@ -239,7 +245,7 @@ def _picture(net: "Net", path: Path, image: str, size: str | None) -> "np.ndarra
     H, W, D = net.image.shape
     require_maps(D)
     tell_of_values(net, path)
-    picture = read_picture(Path(image), parse_size(size) if size else None)
+    picture = read_picture(told_path(image), parse_size(size) if size else None)
     if picture.shape[:2] != (H, W):
         found = "x".join(map(str, picture.shape[:2]))
         raise DataError(f"{image} has {found} pixels, and {net.name} takes {H}x{W}: add --size {H}x{W}")

@@ -8,14 +8,12 @@ import typer
 from gpunet.cli import options
 from gpunet.cli.suiting import tell_of_values
 from gpunet.errors import ConfigError
-
-MAPS = 3
-"""Classes of which a heat map is drawn where none is named: the most probable ones."""
+from gpunet.values.visible import told_path
 
 
 def slide(
     weights: options.WeightsFile,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
+    image: Annotated[Path, typer.Argument(parser=told_path, metavar="IMAGE", help="A picture.", show_default=False)],
     scale: Annotated[
         int | None,
         typer.Option(min=1, help="Bring its short side to so many pixels; default: as it is.", show_default=False),
@@ -29,7 +27,8 @@ def slide(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw heat maps into a .png file.", show_default=False)
+        Path | None,
+        typer.Option(parser=told_path, metavar="FILE", help="Draw heat maps into a .png file.", show_default=False),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -79,9 +78,9 @@ def slide(
 
         show(*slide_parts(sweep, scored, made, names, told))
     if out is not None:
-        from gpunet.report.heat_map import save_heat_map
+        from gpunet.report.heat_map import MOST, save_heat_map
 
-        drawn = chosen or scored.top(MAPS)
+        drawn = chosen or scored.top(MOST)
         save_heat_map(picture, scored, drawn, names, out)
         if not json:
             from gpunet.net.words import listed

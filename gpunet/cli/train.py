@@ -1,7 +1,6 @@
 """`gpunet train`: plan, refuse what does not fit, train, and keep the run in a folder."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from gpunet.cli.suiting import require_suited, tell_of_values
 from gpunet.cli.trained import quiet, tell_of_seed, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.optimize.schedules import SCHEDULES
+from gpunet.values.visible import told_path, typable
 
 if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
@@ -43,11 +43,16 @@ def train(
     ] = None,
     budget: options.Budget = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the run; default: runs/NET-1, -2, ...", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=told_path, metavar="DIR", help="Folder for the run; default: runs/NET-1, -2, ...", show_default=False
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.", show_default=False),
+        typer.Option(
+            parser=told_path, metavar="RUN", help="Go on with the run in this folder, bit for bit.", show_default=False
+        ),
     ] = None,
     data: options.Data = None,
     size: options.Size = None,
@@ -81,6 +86,7 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
+            parser=told_path,
             metavar="WEIGHTS",
             help="Start from these weights: a run's folder or file. Without NET, their net is trained.",
             show_default=False,
@@ -184,7 +190,7 @@ def _can_go_on(events: Path) -> bool:
 
 def _from_anywhere(told: "TrainConfig") -> "TrainConfig":
     """The same, its paths such that they say the same in another folder."""
-    return told.changed(data=anywhere(told.data), weights=told.weights and str(Path(told.weights).absolute()))
+    return told.changed(data=anywhere(told.data), weights=told.weights and str(told_path(told.weights).absolute()))
 
 
 def _device_of(run: Path) -> "AnyDevice":
@@ -220,7 +226,7 @@ def _run(
 
     told = config.train
     if resume is not None:
-        require_there(told.data, resume, f"gpunet train --resume {shlex.quote(str(resume))} --data NEW")
+        require_there(told.data, resume, f"gpunet train --resume {typable(resume)} --data NEW")
     dataset = open_dataset(config)
     require_suited(config.net, dataset, told)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
@@ -236,9 +242,9 @@ def _run(
         )
         if resume is None and told.weights is not None:
             typer.echo("\n".join(start_from_weights(model, told)))
-            tell_of_white(dataset, Path(told.weights))
-            tell_of_values(config.net, Path(told.weights), dataset)
-            tell_of_seed(told, Path(told.weights))
+            tell_of_white(dataset, told_path(told.weights))
+            tell_of_values(config.net, told_path(told.weights), dataset)
+            tell_of_seed(told, told_path(told.weights))
         path = resume or open_folder(out, config.net.name)
         with held(path):
             if resume is None:

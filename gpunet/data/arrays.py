@@ -13,10 +13,11 @@ from typing import IO, BinaryIO, cast
 
 import numpy as np
 
-from gpunet.data.dataset import Dataset, Split
+from gpunet.data.dataset import Dataset, Split, nothing_to_test_on
 from gpunet.data.draw import with_test
 from gpunet.data.raw import DEFLATE_RATIO, PART_BYTES, Sparing, clean_name, opened, read_names_of
 from gpunet.errors import DataError
+from gpunet.values.visible import told_path
 
 WAY_OUT = "write one with numpy.savez(path, images=..., labels=...)"
 PARTS = {"": "to learn from", "val_": "to validate with", "test_": "to test on"}
@@ -37,11 +38,11 @@ def load_npz(path: str | Path, seed: int = 0) -> Dataset:
 
     images  (n, H, W, D) or (n, H, W), uint8, float32 or float64;  labels  (n,) integers from 0
     white   an integer from 1 to 255, the value of a white pixel in uint8 images; without it 255
-    Without a test pair a fifth of each class, drawn by `seed`, is tested on; the data set's note says so. A val pair is
-    to validate with.
+    A val pair is to validate with. Without a test pair there is nothing to test on where there is a val pair, else a
+    fifth of each class, drawn by `seed`; the data set's note says so.
     Raises DataError, naming the file, where it cannot be read or does not hold that.
     """
-    path = Path(path)
+    path = told_path(path)
     with _readers(path) as readers:
         arrays = {name: read() for name, read in readers.items() if name in (*NAMES, WHITE)}
     return _dataset(path, arrays, readers, seed)
@@ -90,7 +91,7 @@ def read_npy(path: Path) -> np.ndarray:
     """The array of an .npy file. Raises DataError for whatever is wrong with it."""
     with opened(path) as (file, size):
         try:
-            return _read_array(file, str(path), size)
+            return _read_array(file, f"{path}", size)
         except (ValueError, EOFError) as error:
             raise DataError(f"{path} is cut short, damaged, or no .npy file ({error})") from None
 
@@ -179,8 +180,11 @@ def _dataset(path: Path, arrays: dict[str, np.ndarray], there: Collection[str], 
     try:
         train, validation, test = (_split(arrays, part) if part in said else None for part in PARTS)
         assert train is not None  # it is always looked for
-        data = Dataset(path.name, train, test) if test else with_test(path.name, train, seed)
-        data = replace(data, validation=validation)
+        if test or validation:
+            note = "" if test else nothing_to_test_on("val_images")
+            data = Dataset(clean_name(path.name), train, test or validation, note, validation=validation)  # type: ignore[arg-type]
+        else:
+            data = with_test(clean_name(path.name), train, seed)
         return replace(data, white=_white(arrays[WHITE], arrays)) if WHITE in arrays else data
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

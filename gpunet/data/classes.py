@@ -10,7 +10,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from gpunet.data.listing import counted_kinds, folders, holds_pictures, is_picture, kind_of, listing, pictures
-from gpunet.data.raw import clean_name, read_whole
+from gpunet.data.raw import clean_name, read_lines
 from gpunet.errors import DataError
 
 Entry = tuple[Path, int]
@@ -55,7 +55,7 @@ class ClassReader:
             self._outside += len(pictures(part))
         places: dict[int, list[Path]] = {label: [] for label in self._labels.values()}
         for inner in folders(part):
-            places[self._label(inner.name, str(inner))].append(inner)
+            places[self._label(inner.name, f"{inner}")].append(inner)
         return [(path, label) for label, found in places.items() for inner in found for path in self._in_class(inner)]
 
     def without_classes(self, part: Path) -> int | None:
@@ -81,7 +81,7 @@ class ClassReader:
     def _label(self, name: str, where: str) -> int:
         label = self._labels.get(normalize("NFC", name))
         if label is None:
-            classes = ", ".join(list(self._labels)[:5]) + (", ..." if len(self._labels) > 5 else "")
+            classes = ", ".join(map(clean_name, list(self._labels)[:5])) + (", ..." if len(self._labels) > 5 else "")
             raise DataError(f"{where} is a class that nothing is learnt from; the classes are {classes}")
         return label
 
@@ -112,9 +112,9 @@ def _annotations(part: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     found: dict[str, str] = {}
-    for number, line in enumerate(read_whole(path, MOST_ANNOTATIONS_BYTES).decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(read_lines(path, MOST_ANNOTATIONS_BYTES), 1):
         name, *rest = line.split("\t")
-        if not rest or not name or "/" in name or "\\" in name or "\0" in name:
+        if not rest or not name or "/" in name or "\\" in name:
             raise DataError(f"{path}, line {number}, is no name of a file, a tab and a class: {clean_name(line)!r}")
         found[name] = rest[0].strip()
     return found

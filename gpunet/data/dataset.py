@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from gpunet.errors import DataError
+from gpunet.values.shown import Shown
 
 
 class AnySplit(Protocol):
@@ -41,7 +42,7 @@ def file_of(split: AnySplit, index: int) -> Path | None:
     return None if paths is None else paths[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Images (n, H, W, D), uint8 or floats finite in float32, and labels (n,), int32, from 0. Else raises DataError."""
 
@@ -53,6 +54,9 @@ class Split:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         object.__setattr__(self, "images", _checked_images(images))
         object.__setattr__(self, "labels", _checked_labels(labels, len(images)))
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,12 +72,15 @@ class Split:
         return self.images[indices], self.labels[indices]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Part:
     """The images of a split at some indices; nothing is copied before it is asked for."""
 
     whole: AnySplit
     indices: np.ndarray
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -104,15 +111,30 @@ class Part:
         return self.whole.take(self.indices[indices])
 
 
+def split_line(split: AnySplit) -> str:
+    """What `repr` says of a split."""
+    return f"<{type(split).__name__}: {len(split):,} images of {_by(split.shape)}>"
+
+
 def in_memory(split: AnySplit) -> bool:
     """Whether images are there already: none is read from a disk or made anew."""
     return isinstance(split, Split) or (isinstance(split, Part) and in_memory(split.whole))
 
 
-@dataclass(frozen=True)
-class Dataset:
+LEARNT, VALIDATED, TESTED = "to learn from", "to validate with", "to test on"
+"""What the images of a split are for, in words."""
+
+
+def nothing_to_test_on(chosen_by: str) -> str:
+    """What is said of a data set that has images to validate with, and none to test on."""
+    return f"no part to test on: the best epoch is chosen by {chosen_by}, and no other images measure it"
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset(Shown):
     """What a run learns from, is tested on, and perhaps chooses its best weights by.
 
+    `test`        images that are looked at once, at the end; where there are none, the same as `validation`
     `note`        what a reader of the results should know of the split
     `classes`     the name of each label, from 0; empty where they have none
     `white`       the value of a white pixel, where images are uint8
@@ -136,10 +158,20 @@ class Dataset:
                 )
 
     @property
+    def has_test(self) -> bool:
+        """Whether there are images by which nothing was chosen."""
+        return self.test is not self.validation
+
+    @property
     def splits(self) -> tuple[tuple[AnySplit, str], ...]:
         """All splits, that to learn from first, and what each is for in words."""
-        validation = () if self.validation is None else ((self.validation, "to validate with"),)
-        return (self.train, "to learn from"), *validation, (self.test, "to test on")
+        validation = () if self.validation is None else ((self.validation, VALIDATED),)
+        return (self.train, LEARNT), *validation, *(((self.test, TESTED),) if self.has_test else ())
+
+    @property
+    def judged_by(self) -> tuple[AnySplit, str]:
+        """The images that tell how good a net is, those to test on where there are any, and what they are for."""
+        return self.splits[-1]
 
     @property
     def counted(self) -> str:

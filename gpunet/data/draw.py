@@ -71,13 +71,16 @@ def with_test(name: str, whole: Split, seed: int) -> Dataset:
 def with_validation(data: Dataset, validation: str | int, seed: int) -> Dataset:
     """The data set with a part to choose by, drawn from the images to learn from, as `parse_share` reads how many.
 
-    One that has such a part keeps it, unless none is asked for. Raises DataError for more images than there are.
+    One that has such a part keeps it, unless none is asked for. The note says where it is so small that some classes
+    have no image in it. Raises DataError for more images than there are, and for a single one.
     """
     share = parse_share(validation)
     if not share.number:
         return data if data.validation is None else _without(data)
     if data.validation is not None:
         return data
+    if share.number == 1 and not share.percent:
+        raise DataError("no epoch can be chosen by a single image: set more aside to validate with, or 0")
     n, labels = len(data.train), data.train.labels
     chosen = drawn(labels, share, seed, VALIDATED)
     if len(chosen) < share.of(n) and not share.percent:
@@ -88,11 +91,28 @@ def with_validation(data: Dataset, validation: str | int, seed: int) -> Dataset:
     if not len(chosen):
         return _noted(data, "no class has two images to learn from, so none is set aside to validate with")
     train, validated = Part(data.train, rest_of(n, chosen)), Part(data.train, chosen)
-    return replace(data, train=train, validation=validated)
+    made = replace(data, train=train, validation=validated)
+    found, there = (len(np.unique(part)) for part in (labels[chosen], labels))
+    return made if found == there else _noted(made, _too_few(len(chosen), there - found, there))
+
+
+def _too_few(images: int, missed: int, classes: int) -> str:
+    """What there is to say of so few images to validate with, where so many of the classes have none among them."""
+    what = "1 image is" if images == 1 else f"{images:,} images are"
+    return (
+        f"only {what} set aside to validate with, and {missed:,} of the {classes:,} classes {_have(missed)} none among "
+        "them: which epoch is best is little more than chance; set aside more, or 0"
+    )
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def _without(data: Dataset) -> Dataset:
     line = f"the {len(data.validation or ()):,} images to validate with are left alone"
+    if not data.has_test:
+        line = f"the {len(data.test):,} images to validate with are tested on, as there are no others"
     return _noted(replace(data, validation=None), line)
 
 

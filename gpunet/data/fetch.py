@@ -22,6 +22,7 @@ from gpunet.data.sources import SOURCES, Remote, Source
 from gpunet.data.unpack import unpack
 from gpunet.errors import DataError
 from gpunet.system.files import locked
+from gpunet.values.visible import visible
 
 ATTEMPTS = 4
 """How often a download that breaks off is taken up again by itself."""
@@ -265,4 +266,4 @@ def _on_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in FULL
         words = "the disk is full; make room or give another --to" if full else error.strerror or error
-        raise DataError(f"cannot write to {error.filename or folder}: {words}") from None
+        raise DataError(f"cannot write to {visible(error.filename or str(folder))}: {words}") from None

@@ -19,6 +19,7 @@ from gpunet.data.sources import SOURCES
 from gpunet.data.stl10 import load_stl10
 from gpunet.data.synthetic import synthetic
 from gpunet.errors import DataError
+from gpunet.values.visible import told_path
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def white_of_data(what: str) -> int:
     """The value of white in a data set, as `load` takes it; nothing but that is read."""
     if what == "digits":
         return DIGITS_WHITE
-    path = Path(what)
+    path = told_path(what)
     if path.suffix == ".npz" or (_is_dir(path) and (path / "white.npy").is_file()):
         return white_in(path)
     return 255
@@ -103,7 +104,7 @@ def _found(
     """The data set as it is; the arguments are those of `load`."""
     text = str(what)
     is_path = isinstance(what, Path) or text not in NAMES
-    if is_path and _is_dir(path := Path(text)) and not _format(path):
+    if is_path and _is_dir(path := told_path(text)) and not _format(path):
         return _load_pictures(path, size, skip_broken, 1 if shape[2] == 1 else 3, seed)
     if (size is not None or skip_broken) and (not is_path or path.exists()):
         option = "--size" if size is not None else "--skip-broken"
@@ -119,7 +120,7 @@ def _found(
 
 def is_pictures(what: str | Path) -> bool:
     """Whether this means pictures in folders, which can be brought to any size."""
-    path = Path(what)
+    path = told_path(what)
     return str(what) not in NAMES and _is_dir(path) and _format(path) is None and is_image_folder(path)
 
 
@@ -160,7 +161,7 @@ def _load_pictures(folder: Path, size: str | None, skip_broken: bool, maps: int,
 
 
 def _load_file(text: str, seed: int) -> Dataset:
-    path = Path(text)
+    path = told_path(text)
     if text in SOURCES:
         raise DataError(f"fetch it first: gpunet data {text} --to data; then give --data data/{text}")
     if not (path.exists() or path.suffix or path.name != text):

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 
 from gpunet.data.classes import ClassReader, Entry, class_folder, class_names
-from gpunet.data.dataset import Dataset
+from gpunet.data.dataset import Dataset, nothing_to_test_on, split_line
 from gpunet.data.draw import FIFTH, TESTED, drawn, rest_of
 from gpunet.data.listing import folders, holds_pictures
 from gpunet.data.loader import in_order
-from gpunet.data.parts import LAYOUT, Parts, find_parts
+from gpunet.data.parts import LAYOUT, TEST, VALIDATION, Parts, find_parts
 from gpunet.data.picture import SUFFIXES, BrokenPicture, Size, picture_size, read_picture, with_maps
 from gpunet.data.raw import clean_name
 from gpunet.errors import DataError
@@ -23,7 +23,7 @@ CHECKERS, AT_ONCE = 4, 64
 """Threads that look at all files before a run, and how many files they are given at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FileSplit:
     """Pictures in files, and their labels: (len, H, W, maps) uint8 as `picture` says."""
 
@@ -35,6 +35,9 @@ class FileSplit:
     maps: int = 3
     """1: grey."""
     resizes = True
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,8 +74,8 @@ def load_folder(
     """The data set in a folder of pictures.
 
     Its parts are those that `find_parts` finds, and the classes the folders in the one to learn from, in the order of
-    their names; without one, those in `folder` itself. Without a part to test on whose pictures have classes, that to
-    validate with is tested on, and where there is neither, a fifth of each class, drawn by `seed`.
+    their names; without one, those in `folder` itself. Where no part to test on has pictures with classes, but one to
+    validate with, nothing is tested on; where there is neither, a fifth of each class, drawn by `seed`.
     With one of `maps` pictures become grey. Without a `size` all must have the same. The beginning of every file is
     read beforehand; with `skip_broken` each is decoded, and those that cannot be are left out; the note says how many.
     Raises DataError, naming folder or file, for whatever cannot be used.
@@ -84,47 +87,53 @@ def load_folder(
     _require_classes(root, classes, train)
     paths = [path for path, _ in train + validation + test]
     sizes = dict(zip(paths, _looked_at(paths, size, skip_broken), strict=True))
-    if skip_broken:
-        broken = [path for path in paths if sizes[path] is None]
+    if broken := [path for path in paths if sizes[path] is None]:
         train, validation, test = ([entry for entry in split if sizes[entry[0]]] for split in (train, validation, test))
-        like = f", like {clean_name(str(min(broken).relative_to(folder)))}" if broken else ""
-        notes.append(f"{_counted(len(broken), 'broken file')} skipped{like}")
+        notes.append(
+            f"{_counted(len(broken), 'broken file')} skipped, like {clean_name(str(min(broken).relative_to(folder)))}"
+        )
         _require_classes(root, classes, train)
-    if not test:
+    if not test + validation:
         raise DataError(f"{folder} holds no picture to test on; expected {LAYOUT}")
     common = size or _common_size({path: found for path, found in sizes.items() if found})
     learnt, validated, tested = (
-        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common, maps)
+        FileSplit(tuple(p for p, _ in split), tuple(k for _, k in split), common, maps) if split else None
         for split in (train, validation, test)
     )
+    assert learnt is not None  # every class has some
+    judged = tested or validated
+    assert judged is not None
     name, names = clean_name(folder.resolve().name), tuple(map(clean_name, classes))
-    return Dataset(name, learnt, tested, "\n".join(notes), names, validation=validated if validation else None)
+    return Dataset(name, learnt, judged, "\n".join(notes), names, validation=validated)
 
 
 def _listed_splits(
     folder: Path, parts: Parts, classes: Sequence[str], seed: int
 ) -> tuple[list[Entry], list[Entry], list[Entry], list[str]]:
     """The files to learn from, to validate with and to test on, and what is to be said of them."""
-    reader, notes, others = ClassReader(classes), [], []
+    reader, notes, found = ClassReader(classes), [], dict[str, list[Entry]]()
     train = reader.entries(parts.train or folder, others=parts.train is None)
-    for part in filter(None, (parts.test, parts.validation)):
+    for role, part in ((TEST, parts.test), (VALIDATION, parts.validation)):
+        if part is None:
+            continue
         if (without := reader.without_classes(part)) is None:
-            others.append(reader.entries(part))
+            found[role] = reader.entries(part)
         else:
             notes.append(f"{clean_name(part.name)} left alone: {_counted(without, 'picture')} without classes")
     notes += _left_alone(parts)
-    if not others:
+    if not found:
         train, test = _fifth(train, seed)
         if train and not test:
             raise DataError(
                 f"{folder} has no {NO_TEST}; a fifth of each class would be tested on, but no class has two pictures"
             )
-        others = [test]
+        found[TEST] = test
         notes.append(
             f"no {NO_TEST}: a fifth of each class, {len(test):,} pictures drawn by the seed {seed}, is tested on"
         )
-    test, validation = others[0], others[1] if len(others) > 1 else []
-    return train, validation, test, notes + reader.notes()
+    elif TEST not in found and parts.validation is not None:
+        notes.append(nothing_to_test_on(clean_name(parts.validation.name)))
+    return train, found.get(VALIDATION, []), found.get(TEST, []), notes + reader.notes()
 
 
 def _left_alone(parts: Parts) -> list[str]:
@@ -156,7 +165,7 @@ def _require_classes(root: Path, classes: Sequence[str], train: list[Entry]) -> 
         endings = ", ".join(sorted(SUFFIXES))
         raise DataError(f"{root / empty[0]} holds no picture that can be used ({endings}); every class needs some")
     if len(classes) == 1:
-        raise DataError(f"{root} holds one class, {classes[0]}; there must be two or more to tell apart")
+        raise DataError(f"{root} holds one class, {clean_name(classes[0])}; there must be two or more to tell apart")
 
 
 def _looked_at(paths: list[Path], size: Size | None, skip_broken: bool) -> Iterator[Size | None]:

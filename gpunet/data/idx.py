@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from gpunet.data.dataset import Dataset, Split
-from gpunet.data.raw import DEFLATE_RATIO, opened, read_names_of
+from gpunet.data.raw import DEFLATE_RATIO, clean_name, opened, read_names_of
 from gpunet.errors import DataError
 
 UNSIGNED_BYTE = 8
@@ -30,7 +30,7 @@ def load_idx(folder: Path) -> Dataset:
     """The data set in a folder with train-images, train-labels, t10k-images and t10k-labels."""
     train, test = _split(folder, "train"), _split(folder, "t10k")
     names = read_names_of(folder / "class_names.txt", train.labels, test.labels)
-    return Dataset(folder.resolve().name, train, test, classes=names)
+    return Dataset(clean_name(folder.resolve().name), train, test, classes=names)
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:

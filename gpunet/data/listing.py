@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from gpunet.data.picture import SUFFIXES
+from gpunet.data.picture import HEAD_BYTES, SUFFIXES, begins_like_a_picture
 from gpunet.data.raw import clean_name, opened
 from gpunet.errors import DataError
 
@@ -44,7 +44,7 @@ def holds_pictures(folder: Path) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is called a picture or begins like a JPEG, PNG or WebP, whatever it is called; never a folder.
+    """Whether a file is called a picture or begins like one, whatever it is called; never a folder.
 
     What is called a picture and cannot be read is one all the same: a broken one.
     """
@@ -52,13 +52,9 @@ def is_picture(path: Path) -> bool:
         return not path.is_dir()
     try:
         with opened(path) as (file, _):
-            start = file.read(12)
+            return begins_like_a_picture(file.read(HEAD_BYTES))
     except DataError:  # a folder, a pipe, a link to nowhere
         return False
-    return start[:3] == b"\xff\xd8\xff" or start[:8] == b"\x89PNG\r\n\x1a\n" or (start[:4], start[8:]) == RIFF_WEBP
-
-
-RIFF_WEBP = (b"RIFF", b"WEBP")
 
 
 def kind_of(path: Path) -> str:

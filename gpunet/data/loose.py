@@ -13,6 +13,7 @@ from gpunet.data.loader import WORKERS, in_order
 from gpunet.data.picture import SUFFIXES, read_picture, with_maps
 from gpunet.data.white import WHITE, to_white
 from gpunet.errors import DataError
+from gpunet.values.visible import told_path
 
 Shape = tuple[int, int, int]
 
@@ -28,7 +29,7 @@ def find_pictures(paths: Iterable[str]) -> tuple[list[Path], Counter[str]]:
     for text in paths:
         if "\0" in text or not text:
             raise DataError("an empty path, or a path with a NUL in it, is no picture; lists have one path a line")
-        path = Path(text)
+        path = told_path(text)
         if not path.is_dir():
             found.append(path)
             continue
@@ -81,8 +82,8 @@ def _below(folder: Path) -> Iterator[Path]:
     """The files in a folder and in those within; what is hidden or litter is left out."""
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"cannot read the folder {error.filename}: {error.strerror or error}") from None
+        raise DataError(f"cannot read the folder {told_path(error.filename)}: {error.strerror or error}") from None
 
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not is_litter(name))
-        yield from (Path(place, name) for name in sorted(names) if not is_litter(name))
+        yield from (told_path(place) / name for name in sorted(names) if not is_litter(name))

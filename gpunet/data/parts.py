@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gpunet.data.classes import class_folder
 from gpunet.data.listing import folders, holds_pictures
+from gpunet.data.raw import clean_name
 from gpunet.errors import DataError
 
 LAYOUT = "train/<class>/*.jpg and test/<class>/*.jpg"
@@ -69,7 +70,8 @@ def find_parts(folder: Path) -> Parts:
         return Parts()
     if len(trains) > 1:
         raise DataError(
-            f"{folder} has two folders to learn from, {trains[0].path.name} and {trains[1].path.name}; move one away"
+            f"{folder} has two folders to learn from, {clean_name(trains[0].path.name)} and "
+            f"{clean_name(trains[1].path.name)}; move one away"
         )
     tests, validations = (_best([found for found in parts if found.role == role]) for role in (TEST, VALIDATION))
     used = {found[0].role: found[0] for found in (trains, tests, validations) if found}
@@ -124,4 +126,6 @@ def _require_no_part(folder: Path, parts: Sequence[_Named]) -> None:
     """Raise DataError where there is a part with classes in it: there is none to learn from."""
     tests = [found.path for found in parts if _has_classes(found.path) and folders(found.path)]
     if tests:
-        raise DataError(f"{folder} has a folder {tests[0].name}, and no train to learn from; expected {LAYOUT}")
+        raise DataError(
+            f"{folder} has a folder {clean_name(tests[0].name)}, and no train to learn from; expected {LAYOUT}"
+        )

@@ -11,6 +11,7 @@ The same comes of another order, but for rounding, and that is taken: laid over 
 """
 
 import errno
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -34,6 +35,18 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 """Those that Pillow may try; it knows dozens, and each is code that a stranger's file would reach."""
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"))
+BEGINNING = re.compile(
+    rb"\xff\xd8\xff"  # JPEG
+    rb"|\x89PNG\r\n\x1a\n"
+    rb"|RIFF....WEBP"
+    rb"|BM.{4}\0{4}.{4}[\x0c-\x7c]\0\0\0"  # BMP: nothing for programs, the bytes of the header behind it
+    rb"|P[1-6](?:\s|#)[\s\d#]"  # PPM and its kin
+    rb"|II[*+]\0|MM\0[*+]",  # TIFF
+    re.DOTALL,
+)
+"""How files of these formats begin."""
+HEAD_BYTES = 18
+"""Of a file, in which that is seen."""
 MOST_PIXELS = 89_478_485
 """Pillow warns above, as such a file may be a decompression bomb (256 MiB as RGB); here that is the end."""
 WEIGHTS = {"WEBP": 2, "TIFF": 2}
@@ -61,6 +74,11 @@ Extent = tuple[float, float]
 
 class BrokenPicture(DataError):
     """A file that is no picture, not all of one, or that cannot be read; the message names it."""
+
+
+def begins_like_a_picture(head: bytes) -> bool:
+    """Whether the first HEAD_BYTES of a file are those of a format that is read."""
+    return BEGINNING.match(head) is not None
 
 
 def parse_size(text: str) -> Size:

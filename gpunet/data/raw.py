@@ -10,6 +10,7 @@ from unicodedata import normalize
 import numpy as np
 
 from gpunet.errors import DataError
+from gpunet.values.visible import visible
 
 DEFLATE_RATIO = 1032
 """No byte that deflate (gzip, zip) wrote becomes more bytes than that: zlib's Technical Details."""
@@ -93,15 +94,22 @@ def read_names_of(path: Path, *labels: np.ndarray) -> tuple[str, ...]:
     return names or ()
 
 
+def read_lines(path: Path, most_bytes: int) -> list[str]:
+    """The lines of a text file; what is no UTF-8 in them is replaced. Raises DataError for what is no text at all."""
+    content = read_whole(path, most_bytes)
+    if b"\0" in content:
+        raise DataError(f"{path} is no text: it holds bytes as no text has them")
+    return content.decode("utf-8", "replace").splitlines()
+
+
 def _lines(path: Path) -> tuple[str, ...] | None:
     """The lines of a text file that are not empty; None where there is no file."""
     if not path.exists():
         return None
-    lines = read_whole(path, MOST_NAMES_BYTES).decode("utf-8", "replace").splitlines()
+    lines = read_lines(path, MOST_NAMES_BYTES)
     return tuple(clean_name(line) for line in lines if line.strip())
 
 
 def clean_name(text: str) -> str:
     """A class's name as a line of text that can do a terminal no harm, the same however its accents are stored."""
-    composed = normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS])[:MOST_NAME_LETTERS]
-    return "".join(letter if letter.isprintable() else "?" for letter in composed)
+    return visible(normalize("NFC", text.strip()[: 4 * MOST_NAME_LETTERS]))[:MOST_NAME_LETTERS]

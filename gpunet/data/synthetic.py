@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gpunet.data.dataset import Dataset
+from gpunet.data.dataset import Dataset, split_line
 from gpunet.errors import DataError
 
 TRAIN_IMAGES, TEST_IMAGES = 1_000, 200
@@ -14,7 +14,7 @@ CELLS = 4
 NOISE = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SyntheticSplit:
     """`n` images, uint8: the pattern of a class, noise upon it. Each depends on seed, split and index alone."""
 
@@ -24,6 +24,9 @@ class SyntheticSplit:
     seed: int
     which: int
     resizes = False
+
+    def __repr__(self) -> str:
+        return split_line(self)
 
     def __len__(self) -> int:
         return self.n

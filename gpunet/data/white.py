@@ -28,8 +28,9 @@ def with_white(dataset: Dataset, white: int) -> Dataset:
     """The data set as `to_white` makes its images, which the note says; as it is, where its white is not above that."""
     if dataset.white <= white:
         return dataset
-    train, test = (_Darker(split, white, dataset.white) for split in (dataset.train, dataset.test))
+    train = _Darker(dataset.train, white, dataset.white)
     validation = dataset.validation and _Darker(dataset.validation, white, dataset.white)
+    test = _Darker(dataset.test, white, dataset.white) if dataset.has_test or not validation else validation
     line = (
         f"white, {dataset.white} here, becomes {white} as in the images that were learnt from; images without a value "
         "above that stay as they are"

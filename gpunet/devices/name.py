@@ -23,8 +23,8 @@ def kinds() -> tuple[str, ...]:
 
 
 def split_name(name: str) -> tuple[str, int]:
-    """("cuda", 1) for "cuda:1", ("cuda", 0) for "cuda". Raises ConfigError for what names no device."""
-    match = NAME.fullmatch(name) if isinstance(name, str) else None
+    """("cuda", 1) for "cuda:1", ("cuda", 0) for "cuda" and "CUDA". Raises ConfigError for what names no device."""
+    match = NAME.fullmatch(name.lower()) if isinstance(name, str) else None
     if match is None or match["kind"] not in kinds():
         raise ConfigError(
             f"there is no device {told(name)}; there are {', '.join(kinds())}, and cuda:1 for a second GPU"

@@ -3,7 +3,6 @@
 A format is a line here and a module of this package with `read(path)`, which gives a `Foreign` or raises DataError.
 """
 
-import shlex
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from gpunet.data.raw import Sparing, opened
 from gpunet.errors import DataError
 from gpunet.formats.foreign import Foreign
 from gpunet.net.words import listed
+from gpunet.values.visible import typable
 
 HEAD_BYTES = 512
 
@@ -80,7 +80,7 @@ def way_in(path: Path) -> str:
     found = foreign_format(path)
     if found is None:
         return ""
-    return f"it is a file of {found.name}: gpunet import {shlex.quote(str(path))} makes of it what is taken here"
+    return f"it is a file of {found.name}: gpunet import {typable(path)} makes of it what is taken here"
 
 
 def read_foreign(path: Path) -> Foreign:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal, get_args
 
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.net.fields import Range, problem, sizes_in
+from gpunet.net.fields import Range, problem, respelt, sizes_in
 from gpunet.program.volume import Volume
 
 Normalization = Literal["imagenet", "cifar10", "cifar100", "mnist"]
@@ -59,6 +59,8 @@ class Augment:
         if not any(wrong):
             if self.size is not None:
                 object.__setattr__(self, "size", sizes_in(self.size))
+            for name, word in respelt(type(self), said).items():
+                object.__setattr__(self, name, word)
             wrong = [self._clash]
         if any(wrong):
             raise ConfigError("; ".join(filter(None, wrong)))

@@ -21,12 +21,13 @@ from typing import Annotated, Any
 
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.net.document import Document
-from gpunet.net.fields import Amount, Length, Line, OneOf, Portion, Range, problem, types_of
-from gpunet.net.layer_text import MOST_NAME, START
+from gpunet.net.fields import Amount, Length, Line, OneOf, Portion, Range, problem, respelt, types_of
+from gpunet.net.layer_text import MOST_NAME
 from gpunet.net.net import Net
 from gpunet.net.pattern import parse
 from gpunet.net.reader import checked, read_augment, read_layers, read_loss, read_settings
-from gpunet.net.words import listed, nearest, printable, shown
+from gpunet.net.tokens import START
+from gpunet.net.words import listed, nearest, shown
 from gpunet.optimize.learning import Decay, Learning
 from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
 from gpunet.optimize.optimizers import strangers as strangers_of_optimizer
@@ -35,6 +36,7 @@ from gpunet.optimize.schedules import SCHEDULES, Metric, Plateau, Schedule, sche
 from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
 from gpunet.system import resources
+from gpunet.values.visible import told_path, visible
 
 Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
@@ -168,6 +170,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         said = {name: value for name, value in said.items() if value is not None or name not in MAY_BE_NONE}
+        for name, word in respelt(type(self), said).items():
+            object.__setattr__(self, name, word)
         wrong = [problem(type(self), name, value) for name, value in said.items()]
         wrong += _strangers(
             self.optimizer, self.schedule, (name for name, value in said.items() if value != ())
@@ -217,6 +221,7 @@ class TrainConfig:
 
     def changed(self, **given: Any) -> "TrainConfig":
         """A copy with other values; with another optimizer or schedule, settings it does not have are left behind."""
+        given |= respelt(TrainConfig, given)
         rule = OPTIMIZERS.get(given.get("optimizer", self.optimizer))
         shape = SCHEDULES.get(given.get("schedule", self.schedule))
         left: dict[str, Any] = {name: None for name in SETTINGS if rule and name not in rule.settings()}
@@ -265,7 +270,7 @@ def load_config(what: str | os.PathLike[str]) -> Config:
                 f"shipped nets: {listed(shipped)}; or give the path of a .toml file, or a pattern like "
                 f"'{START}[32x32x3] -> FC-10'"
             )
-    return _read(Path(text))
+    return _read(told_path(text))
 
 
 def dump(config: Config) -> str:
@@ -306,7 +311,7 @@ def _is_path(text: str) -> bool:
     if any(separator in text for separator in (os.sep, os.altsep) if separator):
         return True
     try:
-        return text != "" and Path(text).exists()
+        return text != "" and told_path(text).exists()
     except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
         return False
 
@@ -334,7 +339,7 @@ def _from_pattern(text: str) -> Config:
 
 def parse_config(text: str, where: str) -> Config:
     """The config in a text that `dump` made; `where` it was found, for messages. Raises ConfigError or ShapeError."""
-    return _read(Path(where), text.encode("utf-8", "surrogatepass"))
+    return _read(told_path(where), text.encode("utf-8", "surrogatepass"))
 
 
 def _read(path: Path, data: bytes | None = None) -> Config:
@@ -346,7 +351,7 @@ def _read(path: Path, data: bytes | None = None) -> Config:
     loss = read_loss(document)
     train = _train(document)
     document.check()
-    name = settings.name or printable(path.stem)[:MOST_NAME]
+    name = settings.name or visible(path.stem)[:MOST_NAME]
     try:
         net = Net(
             layers.input,

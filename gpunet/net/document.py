@@ -9,7 +9,8 @@ from typing import Any
 from gpunet.errors import ConfigError
 from gpunet.net import toml_lines
 from gpunet.net.foreign import option_instead
-from gpunet.net.words import listed, printable, quoted, shown
+from gpunet.net.words import listed, quoted, shown
+from gpunet.values.visible import visible
 
 MOST_BYTES = 2**20
 MOST_PROBLEMS = 50
@@ -25,7 +26,7 @@ class Document:
     """
 
     def __init__(self, path: Path, data: bytes | None = None) -> None:
-        self.file = printable(str(path))
+        self.file = visible(str(path))
         self.text = self._decoded(self._bytes(path) if data is None else self._short(data)).replace("\r\n", "\n")
         self.values: dict[str, Any] = self._loaded()
         self._problems: list[tuple[int, str]] = []
@@ -98,6 +99,8 @@ class Document:
 
     def _decoded(self, data: bytes) -> str:
         try:
+            if (nul := data.find(b"\0")) >= 0:
+                raise UnicodeDecodeError("utf-8", data, nul, nul + 1, "no text has it")
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1

@@ -17,6 +17,7 @@ from gpunet.errors import ConfigError, DataError
 from gpunet.memory.size import forgotten_unit, parse_bytes
 from gpunet.net.words import nearest, shown
 from gpunet.optimize.span import parse_span, wording
+from gpunet.values.given import meant
 
 MOST_DIGITS = 9
 """Digits of a number where its type gives no range."""
@@ -52,12 +53,12 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Which words are allowed."""
+    """Which words are allowed, in whatever letters: Adam is adam."""
 
     words: tuple[str, ...]
 
     def holds(self, word: Any) -> bool:
-        return word in self.words
+        return meant(word, self.words) is not None
 
     def described(self, base: type) -> str:
         return f"one of {', '.join(self.words)}"
@@ -240,14 +241,34 @@ def problem(owner: type, name: str, value: object) -> str | None:
     return f"{name} must be {wanted}; got {shown(value)}{hint}"
 
 
+def unsayable(owner: type) -> str | None:
+    """The first field of a dataclass whose type is none that a text could say, or None. See the head of this file."""
+    try:
+        kinds = types_of(owner)
+    except NameError as error:  # a type that is known to type checkers alone
+        return f"{error.name}, whose type is not known here"
+    return next((name for name, kind in kinds.items() if any(base not in _WORDS for base, _ in _rules(kind))), None)
+
+
 def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, which have passed `problem`, with integers made floats where the field holds floats alone, and lists
-    and texts of sizes made tuples."""
+    """`values`, which have passed `problem`, with integers made floats where the field holds floats alone, lists and
+    texts of sizes made tuples, and words as this package writes them."""
     bases = {name: {base for base, _ in _rules(kind)} for name, kind in types_of(owner).items()}
     floats = {name: float(value) for name, value in values.items() if bases[name] == {float}}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     sizes = {name: sizes_in(value) for name, value in values.items() if tuple in bases[name] and sizes_in(value)}
-    return {**values, **floats, **lists, **sizes}
+    return {**values, **floats, **lists, **sizes, **respelt(owner, values)}
+
+
+def respelt(owner: type, values: Mapping[str, Any]) -> dict[str, str]:
+    """The words among `values` as this package writes them: adam for Adam. Of other values, nothing."""
+    found = {
+        name: meant(value, rule.words)
+        for name, kind in types_of(owner).items()
+        for base, rule in _rules(kind)
+        if isinstance(rule, OneOf) and isinstance(value := values.get(name), base)
+    }
+    return {name: word for name, word in found.items() if word is not None}
 
 
 @cache

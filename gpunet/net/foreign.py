@@ -25,7 +25,7 @@ REASONS = {
     "SOFTMAX LOGSOFTMAX CROSSENTROPY SOFTMAXWITHLOSS": "softmax belongs to the loss; end in FC and leave it out",
     "OUTPUT SCORES": "the last layer's output holds the scores; leave it out",
     "RELU6 ELU SELU GELU PRELU SILU SWISH MISH SOFTPLUS HARDTANH": (
-        "that function is not there; RELU, LRELU, TANH and SIGMOID are"
+        "that function is not there; RELU, LRELU, TANH and SIGMOID are, and gpunet.add_layer takes one of your own"
     ),
     "SKIP RESIDUAL SHORTCUT IDENTITY": "write { A + ID } to add what comes before to the output of A",
     "DECONV DECONVOLUTION CONVTRANSPOSE CONVTRANSPOSE2D UPSAMPLE UNPOOL": "no layer here makes a volume larger",

@@ -10,20 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from gpunet.errors import GpunetError
-from gpunet.layers import layer_types
 from gpunet.layers.layer import Layer
 from gpunet.net.fields import converted, missing, problem, types_of
 from gpunet.net.foreign import instead, no_such_variant, option_instead
 from gpunet.net.graph import INPUT
-from gpunet.net.tokens import Token, Tokens
+from gpunet.net.outside import known_layers
+from gpunet.net.tokens import IDENTITY, START, Token, Tokens
 from gpunet.net.tree import Branches, Head, Item, One, Repeat
 from gpunet.net.words import listed, shown
 
 MOST_NAME = 100
-START = "INPUT"
-IDENTITY = "ID"
-HEAD = "AUX"
-RESERVED = (START, IDENTITY, HEAD, "as")
 _WORD = re.compile(r"(.*?)([0-9]+(?:x[0-9]+)*)?")
 
 
@@ -42,7 +38,7 @@ class LayerText(Tokens):
 
     def __init__(self, text: str, words: Mapping[str, Definition]) -> None:
         super().__init__(text)
-        self.words = {layer.word: Definition(layer, {}) for layer in layer_types()} | dict(words)
+        self.words = {layer.word: Definition(layer, {}) for layer in known_layers()} | dict(words)
         self.names: dict[str, int] = {}  # in the order of the text, with their places
 
     def layer(self) -> One | Repeat:

@@ -24,8 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gpunet.errors import GpunetError
 from gpunet.layers.merge import Add, Concat
-from gpunet.net.layer_text import HEAD, IDENTITY, RESERVED, START, Definition, LayerText
-from gpunet.net.tokens import Token
+from gpunet.net.layer_text import Definition, LayerText
+from gpunet.net.tokens import HEAD, IDENTITY, RESERVED, START, Token
 from gpunet.net.tree import Branches, Head, Item, Pattern, Repeat
 from gpunet.net.words import shown
 from gpunet.program.volume import Volume

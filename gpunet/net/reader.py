@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from gpunet.errors import GpunetError
-from gpunet.layers import layer_types, loss_types
 from gpunet.layers.layer import Layer
 from gpunet.layers.loss import Loss
 from gpunet.net.augment import Augment
@@ -14,10 +13,11 @@ from gpunet.net.document import Document
 from gpunet.net.fields import Line, Range, converted, missing, problem, types_of
 from gpunet.net.foreign import instead
 from gpunet.net.graph import INPUT
-from gpunet.net.layer_text import MOST_NAME, START, Definition
+from gpunet.net.layer_text import MOST_NAME, Definition
 from gpunet.net.net import SOFTMAX, Node
+from gpunet.net.outside import known_layers, known_losses
 from gpunet.net.pattern import MOST_LAYERS, define, parse, wrong_word
-from gpunet.net.tokens import PatternError
+from gpunet.net.tokens import START, PatternError
 from gpunet.net.toml_lines import Path
 from gpunet.net.tree import Pattern
 from gpunet.net.words import listed, nearest, shown
@@ -115,7 +115,7 @@ def _words(document: Document) -> dict[str, Definition] | None:
     if not isinstance(table, dict):
         document.wrong(("words",), f"words must be a table, [words]; got {shown(table)}")
         return None
-    known = [layer.word for layer in layer_types()]
+    known = [layer.word for layer in known_layers()]
     words: dict[str, Definition] = {}
     for word, text in table.items():
         path = ("words", word)
@@ -171,7 +171,7 @@ def _tables(document: Document, tables: Any) -> Iterator[Node]:
     names: set[str] = set()
     for index, table in enumerate(tables):
         path = ("layer", index)
-        layer: Layer | None = _typed(document, path, table, "layer", layer_types(), also)
+        layer: Layer | None = _typed(document, path, table, "layer", known_layers(), also)
         name, inputs = _name(document, path, table, names), _inputs(document, path, table)
         head = checked(document, path, table, Ending).get("head")
         if layer:
@@ -205,7 +205,7 @@ def read_loss(document: Document) -> Loss:
     """What the [loss] table says, or the loss of a net that does not say."""
     table = document.values.get("loss")
     if isinstance(table, dict):
-        loss: Loss | None = _typed(document, ("loss",), table, "loss", loss_types())
+        loss: Loss | None = _typed(document, ("loss",), table, "loss", known_losses())
         return loss or SOFTMAX
     if table is not None:
         document.wrong(("loss",), f"loss must be a table, [loss]; got {shown(table)}")

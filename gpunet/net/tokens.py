@@ -7,6 +7,12 @@ from gpunet.errors import ConfigError
 from gpunet.net.fields import MOST_DIGITS
 from gpunet.net.words import line_of, quoted, shown
 
+START = "INPUT"
+IDENTITY = "ID"
+HEAD = "AUX"
+RESERVED = (START, IDENTITY, HEAD, "as")
+"""Words of the notation that are no layers."""
+
 _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
 _TOKEN = re.compile(
     r"(?P<arrow>->)"

@@ -42,8 +42,8 @@ def line_of(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
 
 
-def printable(text: str) -> str:
-    """The text with a blank for each character that a terminal would not show."""
+def _in_place(text: str) -> str:
+    """The text with a blank for each character that a terminal would not show: a caret below it stays where it is."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -60,4 +60,4 @@ def quoted(text: str, at: int) -> str:
     start = max(first, at - WIDTH * 2 // 3) if last - first > WIDTH else first
     stop = min(last, start + WIDTH)
     before, after = "..." * (start > first), "..." * (stop < last)
-    return f"    {before}{printable(text[start:stop]).rstrip()}{after}\n    {' ' * (len(before) + at - start)}^"
+    return f"    {before}{_in_place(text[start:stop]).rstrip()}{after}\n    {' ' * (len(before) + at - start)}^"

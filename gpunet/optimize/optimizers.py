@@ -14,7 +14,7 @@ from gpunet.errors import ConfigError
 from gpunet.program.builder import Emitter
 from gpunet.program.program import Attribute, Changing, Now, Op
 from gpunet.program.tensor import Kind, Tensor
-from gpunet.values.given import as_float, told
+from gpunet.values.given import as_float, meant, told
 
 OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw",
@@ -235,21 +235,15 @@ def optimizer(what: str | Optimizer, **settings: float | None) -> Optimizer:
     """
     if isinstance(what, Optimizer):
         return what
-    name = optimizer_name(what)
-    if name not in OPTIMIZERS:
+    if isinstance(what, type) and issubclass(what, Optimizer):
+        raise ConfigError(f"an optimizer is a name or a value, like {what.name!r} or {what.__name__}(); got the class")
+    name = meant(what, OPTIMIZERS)
+    if name is None:
         raise ConfigError(f"there is no optimizer {told(what)}; there are {', '.join(OPTIMIZERS)}")
     said = {setting: value for setting, value in settings.items() if value is not None}
     for wrong in strangers(name, said).values():
         raise ConfigError(wrong)
     return OPTIMIZERS[name](**said)
-
-
-def optimizer_name(what: object) -> str:
-    """The name of an optimizer as this package writes it, where it is one in other letters; anything else as text."""
-    if isinstance(what, type) and issubclass(what, Optimizer):
-        raise ConfigError(f"an optimizer is a name or a value, like {what.name!r} or {what.__name__}(); got the class")
-    lower = str(what).lower()
-    return lower if lower in OPTIMIZERS else str(what)
 
 
 def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from math import cos, pi
 from typing import ClassVar, Literal, get_args
 
 from gpunet.errors import ConfigError
-from gpunet.values.given import as_float, integer, told
+from gpunet.values.given import as_float, integer, meant, told
 
 Metric = Literal["val_loss", "val_accuracy", "train_loss", "test_loss", "test_accuracy"]
 """What a plateau may be seen in; those of the test alone where there are no images to validate with."""
@@ -128,8 +128,11 @@ class Plateau(Schedule):
         return value < best * (1 - THRESHOLD)
 
 
-ScheduleName = Literal["constant", "step", "exponential", "cosine", "plateau"]
-"""A schedule whose settings are those it has by itself."""
+ScheduleName = Literal[
+    "constant", "step", "exponential", "cosine", "plateau",
+    "Constant", "Step", "Exponential", "Cosine", "Plateau",
+]  # fmt: skip
+"""A schedule whose settings are those it has by itself, by its name or that of its class."""
 
 SCHEDULES: dict[str, type[Schedule]] = {kind.name: kind for kind in Schedule.__subclasses__()}
 """Every schedule of this file by its name."""
@@ -138,16 +141,18 @@ SCHEDULES: dict[str, type[Schedule]] = {kind.name: kind for kind in Schedule.__s
 def schedule(what: str | Schedule, **settings: object) -> Schedule:
     """The schedule called `what` with these settings; one that is None or () is left as it is.
 
-    Raises ConfigError for a name there is not, for a setting that this schedule does not have or is out of range.
+    "Cosine" is cosine. Raises ConfigError for a name there is not, for a setting that this schedule does not have or is
+    out of range.
     """
     if isinstance(what, Schedule):
         return what
-    if not isinstance(what, str) or what not in SCHEDULES:
+    name = meant(what, SCHEDULES)
+    if name is None:
         raise ConfigError(f"there is no schedule {told(what)}; there are {', '.join(SCHEDULES)}")
-    said = {name: value for name, value in settings.items() if value not in (None, ())}
-    for wrong in strangers(what, said).values():
+    said = {setting: value for setting, value in settings.items() if value not in (None, ())}
+    for wrong in strangers(name, said).values():
         raise ConfigError(wrong)
-    return SCHEDULES[what](**said)
+    return SCHEDULES[name](**said)
 
 
 def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:

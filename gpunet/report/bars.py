@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log10
 from typing import TYPE_CHECKING
 
 from gpunet.description.description import Description
@@ -9,11 +10,13 @@ from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import Fit, Survey
 from gpunet.profile.measure import Profile
 from gpunet.report.canvas import INK, LINES, drawing, new_figure, style, title
+from gpunet.report.fit_look import beside_budget
 from gpunet.report.names import told_apart
 from gpunet.report.profile_rows import profile_rows
 from gpunet.report.profile_table import number
 from gpunet.report.table import headline
 from gpunet.report.ways import LADDER_WORDS
+from gpunet.use.gradients import TOLERANCE, GradientCheck
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +28,8 @@ WIDTH, HEAD, FOOT, ROW = 1200, 110, 60, 22
 MOST_NAME = 30
 """Characters of a name."""
 
-GIB = 2**30
+UNITS = {"GiB": 30, "MiB": 20, "KiB": 10, "B": 0}
+"""Of memory, and how many bits a number of them is shifted by."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,13 @@ class Panel:
     """Bars over one axis: `parts` by name, a number for each row, which follow on one another.
 
     `limit`  where a line is to be drawn
+    `words`  what is written into the bar of each row; none where there is none
     """
 
     label: str
     parts: Mapping[str, Sequence[float]]
     limit: float | None = None
+    words: Sequence[str] = ()
 
 
 @drawing()
@@ -60,6 +66,8 @@ def _draw_panel(axes: "Axes", panel: Panel, rows: int) -> None:
     for color, (name, values) in zip(LINES, panel.parts.items(), strict=False):
         axes.barh(range(rows), values, left=left, color=color, height=0.7, label=name)
         left = [before + value for before, value in zip(left, values, strict=True)]
+    for row, words in enumerate(panel.words):
+        axes.text(0.01, row, words, transform=axes.get_yaxis_transform(), va="center", fontsize=11, color="white")
     if panel.limit is not None:
         axes.axvline(panel.limit, color=INK, lw=1.6, ls=(0, (6, 3)))
     style(axes)
@@ -67,7 +75,7 @@ def _draw_panel(axes: "Axes", panel: Panel, rows: int) -> None:
     axes.grid(axis="x", color="#d9dcdf", lw=0.6)
     axes.set_xlabel(panel.label, fontsize=12, color=INK)
     if len(panel.parts) > 1:
-        axes.legend(loc="lower right", frameon=False, fontsize=11)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(panel.parts), frameon=False, fontsize=11)
 
 
 def draw_profile(profile: Profile) -> "Figure":
@@ -99,11 +107,29 @@ def draw_description(described: Description) -> "Figure":
 
 
 def draw_fit(fit: Fit) -> "Figure":
-    """What the largest batch takes, and one image more, beside the budget."""
-    names = [f"batch {fit.batch:,}", f"batch {fit.batch + 1:,}"]
-    totals = [fit.total_bytes / GIB, fit.next_total_bytes / GIB]
-    panel = Panel("GiB; - - -  the budget", {"total": totals}, fit.budget_bytes / GIB)
+    """What the largest batch takes, and one image more, beside the budget; in words, as they may look alike."""
+    batches = {fit.batch: fit.total_bytes, fit.batch + 1: fit.next_total_bytes}
+    unit, size = next((name, 2**power) for name, power in UNITS.items() if fit.budget_bytes >= 2**power or not power)
+    panel = Panel(
+        f"{unit};  - - -  the budget",
+        {"total": [total / size for total in batches.values()]},
+        fit.budget_bytes / size,
+        [f"{format_bytes(total)}, {beside_budget(fit, total)}" for total in batches.values()],
+    )
+    names = [f"batch {batch:,}" for batch in batches]
     return draw_bars(names, [panel], f"{fit.net or 'the largest batch'} in {format_bytes(fit.budget_bytes)}")
+
+
+def draw_check(check: GradientCheck) -> "Figure":
+    """On how many digits the gradients of each tensor agree with slopes, at the least."""
+    errors = [None if tensor.worst is None or tensor.faint else tensor.worst.error for tensor in check.tensors]
+    digits = [0.0 if error is None else min(-log10(max(error, 1e-16)), 16.0) for error in errors]
+    panel = Panel(
+        "digits that agree;  - - -  must agree", {"digits": [max(one, 0.0) for one in digits]}, -log10(TOLERANCE)
+    )
+    names = [f"{tensor.name} (faint)" if tensor.faint else tensor.name for tensor in check.tensors]
+    verdict = "passed" if check.passed else "failed"
+    return draw_bars(names, [panel], f"{check.net.name}: gradients beside slopes of the loss, {verdict}")
 
 
 def draw_survey(survey: Survey) -> "Figure":

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpunet.errors import ConfigError
-from gpunet.net.words import printable
 from gpunet.report.names import shortened
 from gpunet.system.files import check_place, write_whole
+from gpunet.values.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +150,7 @@ def title(figure: "Figure", words: str, more: str = "", *, left: int = 40) -> No
     room = width - 2 * left
     for text, size, least, weight, top in ((words, 17, 12, "bold", 32), (more, 12, 9, "normal", 62)):
         written = figure.text(
-            left / width, 1 - top / height, printable(text), fontsize=size, fontweight=weight, color=INK, va="center"
+            left / width, 1 - top / height, visible(text), fontsize=size, fontweight=weight, color=INK, va="center"
         )
         wide = written.get_window_extent().width
         if wide > room:

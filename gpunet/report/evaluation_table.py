@@ -12,8 +12,13 @@ from gpunet.train.judge import FEW, Judged
 
 def evaluation_parts(found: Judged, names: Sequence[str]) -> list[Table | str]:
     """An evaluation, ready to show: a row for each class, then the sums."""
+    return ["", class_table(found, names), "", outcome(found)]
+
+
+def outcome(found: Judged) -> str:
+    """Loss and accuracy of all images."""
     few = "" if found.few_accuracy is None else f", top-{FEW} accuracy {found.few_accuracy:.2%}"
-    return ["", class_table(found, names), "", f"loss {found.loss:.4f}, accuracy {found.accuracy:.2%}{few}"]
+    return f"loss {found.loss:.4f}, accuracy {found.accuracy:.2%}{few}"
 
 
 def class_table(found: Judged, names: Sequence[str]) -> Table:
@@ -46,6 +51,14 @@ def evaluation_json(found: Judged, names: Sequence[str]) -> dict[str, Any]:
             for label, (name, images, correct) in enumerate(_classes(found, names))
         ],
     }
+
+
+def image_rows(found: Judged) -> list[dict[str, Any]]:
+    """A row for each image."""
+    names = ("labels", "predictions", "losses", "label_probabilities", "probabilities")
+    columns = ("label", "prediction", "loss", "label_probability", "probability")
+    values = zip(*(getattr(found, name).tolist() for name in names), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in values]
 
 
 def _classes(found: Judged, names: Sequence[str]) -> Iterator[tuple[str, int, int]]:

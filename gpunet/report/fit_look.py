@@ -20,10 +20,14 @@ def fit_line(fit: Fit) -> str:
 def fit_table(fit: Fit) -> Table:
     """The batch that fits, and one image more, beside the budget."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for heading in ("batch", "total", "", "to spare"):
+    for heading in ("batch", "total", "", "of the budget"):
         table.add_column(heading, justify="right")
     for batch, total in ((fit.batch, fit.total_bytes), (fit.batch + 1, fit.next_total_bytes)):
-        spare = fit.budget_bytes - total
-        words = format_bytes(spare) if spare >= 0 else f"{format_bytes(-spare)} over"
-        table.add_row(f"{batch:,}", format_bytes(total), f"{total:,} B", words)
+        table.add_row(f"{batch:,}", format_bytes(total), f"{total:,} B", beside_budget(fit, total))
     return table
+
+
+def beside_budget(fit: Fit, total_bytes: int) -> str:
+    """How far a total lies from the budget, in words."""
+    spare = fit.budget_bytes - total_bytes
+    return f"{format_bytes(spare)} to spare" if spare >= 0 else f"{format_bytes(-spare)} over"

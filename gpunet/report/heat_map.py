@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST = 3
+"""Classes of which a map is drawn where none is named: the most probable ones."""
+
 COLUMNS, PANEL = 3, 4.6
 """Panels that go in one row, and the inches of the longer side of one."""
 
@@ -37,28 +40,37 @@ def save_heat_map(
 
 
 @drawing()
-def draw(picture: np.ndarray, scored: ScoreMap, labels: Sequence[int], names: Sequence[str]) -> "Figure":
-    """The image, and beside it one panel for each class, all at the same scale and with the same colours."""
-    panels = 1 + len(labels)
+def draw(picture: np.ndarray | None, scored: ScoreMap, labels: Sequence[int], names: Sequence[str]) -> "Figure":
+    """The image, where there is one, and a panel for each class, all at the same scale and with the same colours."""
+    shown = _blank(scored) if picture is None else picture
+    panels = (picture is not None) + len(labels)
     columns = panels if panels <= COLUMNS else ceil(sqrt(panels))
-    lines, longer = ceil(panels / columns), max(picture.shape[:2])
-    width, height = (PANEL * side / longer for side in (picture.shape[1], picture.shape[0]))
+    lines, longer = ceil(panels / columns), max(shown.shape[:2])
+    width, height = (PANEL * side / longer for side in (shown.shape[1], shown.shape[0]))
     wide, high = columns * max(width, NARROWEST) + 1.2, lines * (height + 0.6) + 0.3
     figure = new_figure(round(wide * DPI), round(high * DPI))
     figure.set_layout_engine("constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for place in axes:
         place.set_axis_off()
-    _show(axes[0], picture, f"{picture.shape[0]}x{picture.shape[1]} pixels")
+    if picture is not None:
+        _show(axes[0], picture, f"{picture.shape[0]}x{picture.shape[1]} pixels")
     room = DPI * max(width, NARROWEST)
     short = told_apart(names, int(room / LETTER) - len(": 99.9% on average"))
-    for place, label in zip(axes[1:], labels, strict=False):
-        _show(place, picture, f"{short[label]}: {scored.mean[label]:.1%} on average")
+    for place, label in zip(axes[picture is not None :], labels, strict=False):
+        _show(place, shown, f"{short[label]}: {scored.mean[label]:.1%} on average")
         fit(place.title, room)
         _overlay(place, scored, label)
-    colors = axes[1].images[-1]
+    colors = axes[panels - 1].images[-1]
     figure.colorbar(colors, ax=axes, shrink=0.8, label="probability in the crop around")
     return figure
+
+
+def _blank(scored: ScoreMap) -> np.ndarray:
+    """(H, W, 1): white, as large as the part of an image that the crops see."""
+    sizes = zip(scored.scores.shape, scored.crop, scored.stride, strict=False)
+    H, W = (crop + (crops - 1) * stride for crops, crop, stride in sizes)
+    return np.full((H, W, 1), 255, np.uint8)
 
 
 def _show(axes: "Axes", picture: np.ndarray, title: str) -> None:

@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gpunet.formats.match import Match
-from gpunet.net.words import printable
+from gpunet.values.visible import visible
 
 
 def import_table(match: Match) -> Table:
@@ -14,7 +14,7 @@ def import_table(match: Match) -> Table:
         table.add_column(heading)
     for pair in match.pairs:
         there = _by(pair.values.shape)
-        table.add_row(pair.parameter, _by(pair.place.shape), printable(pair.array), there, pair.moves)
+        table.add_row(pair.parameter, _by(pair.place.shape), visible(pair.array), there, pair.moves)
     return table
 
 

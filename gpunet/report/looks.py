@@ -3,77 +3,16 @@
 A look is made when somebody looks, and imports what its kind of value needs, but no more.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import isfinite
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from gpunet.errors import ConfigError
 from gpunet.memory.size import format_bytes
-from gpunet.report.sheet import Sheet
+from gpunet.report.look import Look, Rows
 from gpunet.values.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Part = Table | str
-
-Rows = Sequence[Mapping[str, Any]]
-"""Of a DataFrame."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one value looks.
-
-    `line`     what `repr` says
-    `parts`    makes all there is to say
-    `heart`    which of the parts is the table
-    `to_dict`  makes plain values
-    `draw`     makes the picture, once matplotlib is known to be there
-    `rows`     make rows of numbers out of the plain values, by what there is a row for
-    """
-
-    line: str
-    parts: Callable[[], list[Part]]
-    heart: Callable[[], Table]
-    to_dict: Callable[[], dict[str, Any]]
-    draw: Callable[[], "Figure"]
-    rows: Mapping[str, Callable[[dict[str, Any]], Rows]]
-
-    def sheet(self) -> Sheet:
-        """All there is to say."""
-        return Sheet(self.parts())
-
-    def table(self) -> Sheet:
-        """The table alone."""
-        return Sheet([self.heart()])
-
-    def to_json(self, indent: int | None) -> str:
-        """The plain values as JSON; a number that is infinite or NaN, which JSON has no word for, is null."""
-        import json
-
-        return json.dumps(_plain(self.to_dict()), indent=indent, allow_nan=False)
-
-    def plot(self) -> "Figure":
-        """The picture. Raises ConfigError without matplotlib."""
-        from gpunet.report.canvas import require_matplotlib
-
-        require_matplotlib("plot()")
-        return self.draw()
-
-    def to_dataframe(self, rows: str | None) -> Any:
-        """Rows of numbers as a DataFrame. Raises ConfigError without pandas, and for rows that there are not."""
-        made = self.rows.get(next(iter(self.rows)) if rows is None else rows)
-        if made is None:
-            raise ConfigError(f"there is no row for each of {rows!r} here; there is for {', '.join(self.rows)}")
-        try:
-            import pandas
-        except ImportError:
-            raise ConfigError("to_dataframe() needs pandas, which is not installed: pip install pandas") from None
-        return pandas.DataFrame(list(made(self.to_dict())))
 
 
 def look(value: Shown) -> Look:
@@ -82,14 +21,6 @@ def look(value: Shown) -> Look:
         if (name := f"{kind.__module__.removeprefix('gpunet.')}.{kind.__name__}") in LOOKS:
             return LOOKS[name](value)
     raise TypeError(f"gpunet.report.looks does not know how a {type(value).__name__} looks")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 # -- one for each kind of value --------------------------------------------------------------------
@@ -229,6 +160,115 @@ def _history(history: Any) -> Look:
     )
 
 
+def _check(check: Any) -> Look:
+    from gpunet.report.gradient_table import gradient_json, gradient_parts, tensor_table, verdict_lines
+
+    def draw() -> "Figure":
+        from gpunet.report.bars import draw_check
+
+        return draw_check(check)
+
+    return Look(
+        f"<GradientCheck {check.net.name}, batch {check.batch}, on {check.device}: {verdict_lines(check)[0]}>",
+        lambda: gradient_parts(check),
+        lambda: tensor_table(check),
+        lambda: gradient_json(check),
+        draw,
+        {"tensors": lambda said: said["tensors"]},
+    )
+
+
+def _rates(tests: Any) -> Look:
+    from gpunet.report.rate_lines import outcome, rate_parts, rate_rows, rate_table, rates_json
+
+    def draw() -> "Figure":
+        from gpunet.report.rate_picture import draw_rates
+
+        return draw_rates(tests)
+
+    return Look(
+        f"<RateTests {tests.net}: {outcome(tests)}>",
+        lambda: rate_parts(tests),
+        lambda: rate_table(tests),
+        lambda: rates_json(tests),
+        draw,
+        {"steps": rate_rows},
+    )
+
+
+def _rate(test: Any) -> Look:
+    from gpunet.train.lr_find import RateTests
+
+    found = _rates(RateTests((test,)))
+    return replace(found, line=found.line.replace("RateTests", "RateTest", 1))
+
+
+def _judged(judged: Any) -> Look:
+    from gpunet.report.evaluation_table import class_table, evaluation_json, evaluation_parts, image_rows, outcome
+
+    names = [str(label) for label in range(judged.classes)]
+
+    def draw() -> "Figure":
+        from gpunet.report.confusion import draw_confusion
+
+        return draw_confusion(judged.confusion(), names, "labels and predictions")
+
+    return Look(
+        f"<Judged {len(judged):,} images: {outcome(judged)}>",
+        lambda: evaluation_parts(judged, names)[1:],
+        lambda: class_table(judged, names),
+        lambda: evaluation_json(judged, names),
+        draw,
+        {"classes": lambda said: said["classes"], "images": lambda said: image_rows(judged)},
+    )
+
+
+def _scores(scored: Any) -> Look:
+    from gpunet.report.slide_table import crops, score_json, score_table
+
+    labels = scored.top()
+    names = [f"class {label}" for label in range(scored.scores.shape[-1])]  # titles of pictures
+
+    def draw() -> "Figure":
+        from gpunet.report.heat_map import MOST, draw
+
+        return draw(None, scored, labels[:MOST], names)
+
+    return Look(
+        f"<ScoreMap {crops(scored)}, {len(names):,} classes>",
+        lambda: [crops(scored), "", score_table(scored, names, labels)],
+        lambda: score_table(scored, names, labels),
+        lambda: score_json(scored, names, range(len(names))),
+        draw,
+        {"classes": lambda said: said["classes"]},
+    )
+
+
+def _dataset(dataset: Any) -> Look:
+    from gpunet.report.dataset_table import (
+        class_counts,
+        class_names,
+        dataset_json,
+        dataset_line,
+        dataset_parts,
+        dataset_table,
+    )
+
+    def draw() -> "Figure":
+        from gpunet.report.bars import Panel, draw_bars
+
+        return draw_bars(class_names(dataset), [Panel("images", class_counts(dataset))], dataset_line(dataset))
+
+    return Look(
+        f"<Dataset {dataset_line(dataset)}>",
+        lambda: dataset_parts(dataset),
+        lambda: dataset_table(dataset),
+        lambda: dataset_json(dataset),
+        draw,
+        {"classes": lambda said: said["classes"]},
+    )
+
+
 def _flat(rows: Rows) -> Iterator[dict[str, Any]]:
     """Rows in which what lies within a value has a column of its own: field.rows.size."""
     for row in rows:
@@ -247,5 +287,11 @@ LOOKS: dict[str, Callable[[Any], Look]] = {
     "profile.measure.Profile": _profile,
     "model.model.Model": _model,
     "train.history.History": _history,
+    "train.judge.Judged": _judged,
+    "train.lr_find.RateTest": _rate,
+    "train.lr_find.RateTests": _rates,
+    "use.gradients.GradientCheck": _check,
+    "use.sliding.ScoreMap": _scores,
+    "data.dataset.Dataset": _dataset,
 }
 """Makes the look of a value, by where its class is. A new kind of value to be shown gets a line here."""

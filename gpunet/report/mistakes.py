@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpunet.net.words import encodable, printable
+from gpunet.net.words import encodable
 from gpunet.report.canvas import INK, PALE, WRONG, drawing, fit, new_figure, title
 from gpunet.report.names import shortened, told_apart
 from gpunet.report.tiles import viewable
 from gpunet.train.judge import Judged
+from gpunet.values.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +97,7 @@ def mistake_lines(
     for index, file in zip(worst, files, strict=True):
         said, label = classes[judged.predictions[index]], classes[judged.labels[index]]
         sure, right = percent(judged.probabilities[index]), percent(judged.label_probabilities[index])
-        which = f"image {index:,}" if file is None else f"image {index:,}, {printable(str(file))}"
+        which = f"image {index:,}" if file is None else f"image {index:,}, {visible(str(file))}"
         yield f"{which}: said {said} ({sure}), is {label} ({right}), loss {judged.losses[index]:.4f}"
 
 

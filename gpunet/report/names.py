@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import takewhile
 
-from gpunet.net.words import printable
+from gpunet.values.visible import visible
 
 DOTS = "\N{HORIZONTAL ELLIPSIS}"
 """For what is left out."""
@@ -13,7 +13,7 @@ DOTS = "\N{HORIZONTAL ELLIPSIS}"
 def shortened(text: str, most: int) -> str:
     """At most so many characters, with dots in the middle for what is left out: names often differ at their ends."""
     head, tail = most // 2, most - most // 2 - 1
-    text = printable(text)
+    text = visible(text)
     return text if len(text) <= most else f"{text[:head]}{DOTS}{text[len(text) - tail :]}"
 
 

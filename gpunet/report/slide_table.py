@@ -14,6 +14,11 @@ def slide_parts(
     sweep: Sweep, scored: ScoreMap, plan: Plan, names: Sequence[str], labels: Sequence[int]
 ) -> list[Table | str]:
     """What one pass costs, how the crops lie, and the classes that are to be told of."""
+    return [cost_line(plan), *_words(sweep), "", score_table(scored, names, labels)]
+
+
+def score_table(scored: ScoreMap, names: Sequence[str], labels: Sequence[int]) -> Table:
+    """How probable each of these classes is over all crops, and where it is most so."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     table.add_column("class")
     for header in ("mean probability", "highest", "row", "column"):
@@ -23,7 +28,17 @@ def slide_parts(
         row, column = scored.best(label)
         most = scored.probabilities[:, :, label].max()
         table.add_row(names[label], f"{mean[label]:.2%}", f"{most:.2%}", f"{row}", f"{column}")
-    return [cost_line(plan), *_words(sweep), "", table]
+    return table
+
+
+def crops(scored: ScoreMap) -> str:
+    """How the crops of an image lie, in words."""
+    rows, columns, _ = scored.scores.shape
+    return f"{rows}x{columns} crops of {_by(scored.crop)} at stride {_by(scored.stride)}"
+
+
+def _by(pixels: tuple[int, int]) -> str:
+    return f"{pixels[0]}x{pixels[1]}"
 
 
 def _words(sweep: Sweep) -> list[str]:
@@ -48,16 +63,25 @@ def slide_json(
     sweep: Sweep, scored: ScoreMap, plan: Plan, names: Sequence[str], labels: Sequence[int]
 ) -> dict[str, Any]:
     """`probabilities` of a class: a row of them for each row of crops."""
-    mean = scored.mean
+    said = score_json(scored, names, labels)
     return {
         "net": sweep.net.name,
         "image": list(sweep.image),
-        "crop": list(scored.crop),
-        "stride": list(scored.stride),
-        "crops": [sweep.rows.crops, sweep.columns.crops],
+        **{name: value for name, value in said.items() if name != "classes"},
         "passes": sweep.passes,
         "arena_bytes": plan.arena_bytes,
         "total_bytes": plan.total_bytes,
+        "classes": said["classes"],
+    }
+
+
+def score_json(scored: ScoreMap, names: Sequence[str], labels: Sequence[int]) -> dict[str, Any]:
+    """How the crops lie, and these classes; `probabilities` as in `slide_json`."""
+    mean = scored.mean
+    return {
+        "crop": list(scored.crop),
+        "stride": list(scored.stride),
+        "crops": list(scored.scores.shape[:2]),
         "classes": [
             {
                 "label": label,

@@ -10,6 +10,7 @@ from secrets import token_hex
 from typing import BinaryIO
 
 from gpunet.errors import ConfigError, DataError
+from gpunet.values.visible import visible
 
 try:
     import fcntl
@@ -57,7 +58,7 @@ def check_place(path: Path) -> None:
     """Raises ConfigError where `write_whole` has no place for that file: to be told before any work is done."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} for {path.name}; make it first")
+        raise ConfigError(f"there is no folder {path.parent} for {visible(path.name)}; make it first")
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the name of a file")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -6,7 +6,6 @@ that of https://github.com/huggingface/safetensors, written piece by piece: the 
 
 import json
 import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +17,7 @@ from gpunet.errors import DataError
 from gpunet.model.model import Model
 from gpunet.model.parameters import Parameters, finite
 from gpunet.system.files import regular, write_whole
+from gpunet.values.visible import typable
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
@@ -114,7 +114,7 @@ def _best_of(folder: Path) -> str:
         read(folder / BEST)
     except DataError:
         return ""
-    best = shlex.quote(str(folder / BEST))
+    best = typable(folder / BEST)
     return f"; {folder / BEST} is whole, and a new run can start from it: gpunet train --weights {best}"
 
 

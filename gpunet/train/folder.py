@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -25,6 +24,7 @@ from gpunet.train.resume import circumstances, identity
 from gpunet.train.steps_file import StepsFile
 from gpunet.train.trainer import Progress, Trainer, Watcher
 from gpunet.train.weights import CONFIG, WEIGHTS, read_about, save_weights
+from gpunet.values.visible import typable
 
 METRICS, STEPS = "metrics.csv", "steps.csv"
 PLAN, ENVIRONMENT, LOCK = "plan.json", "environment.json", ".lock"
@@ -130,7 +130,7 @@ class RunFolder(Watcher):
         """From where the run can go on, and how."""
         if not self.saved_step:
             return f"{self.path} holds no checkpoint to go on from"
-        return f"gpunet train --resume {shlex.quote(str(self.path))} goes on after step {self.saved_step:,}"
+        return f"gpunet train --resume {typable(self.path)} goes on after step {self.saved_step:,}"
 
     def _begin(self, trainer: Trainer) -> None:
         self._trainer, self._identity = trainer, identity(trainer)

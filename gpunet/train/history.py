@@ -14,6 +14,7 @@ from gpunet.train.folder import METRICS, STEPS
 from gpunet.train.metrics import EpochMetrics, Mean, StepMetrics
 from gpunet.train.resume import DATA
 from gpunet.values.shown import Shown
+from gpunet.values.visible import told_path, visible
 
 Row = TypeVar("Row", EpochMetrics, StepMetrics)
 
@@ -33,7 +34,7 @@ class History(Shown):
 
     @property
     def name(self) -> str:
-        return self.title if self.folder is None else self.folder.name
+        return self.title if self.folder is None else visible(self.folder.name)
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -48,7 +49,7 @@ def read_history(run: str | PathLike[str]) -> History:
 
     Raises DataError where the folder is no run's, a file is not as `RunFolder` writes it, or nothing was measured yet.
     """
-    run = Path(run)
+    run = told_path(run)
     if not run.is_dir():
         raise DataError(f"there is no folder {run}; give the folder of a run, like runs/vgg_digits-1")
     if not any((run / name).is_file() for name in (METRICS, STEPS)):
@@ -68,8 +69,12 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
         text = read_regular(path).decode("utf-8")
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    if "\0" in text:
+        raise DataError(f"{path} is no text, and not the {path.name} of a run")
     whole = text[: text.rfind("\n") + 1]  # a run may be writing, or was killed while it did
     return tuple(_rows(path, whole, kind))
 
@@ -106,12 +111,23 @@ def _rows(path: Path, text: str, kind: type[Row]) -> Iterator[Row]:
     missing = [field.name for field in fields(kind) if field not in there and field.default is MISSING]
     if missing and text:
         raise DataError(f"{path} has no column {missing[0]}; it is not the {path.name} of a run")
-    for row in reader:
+    for row in _csv_rows(path, reader):
         try:
             values: dict[str, Any] = {field.name: _number(field.type, row[field.name]) for field in there}
         except (TypeError, ValueError):
             raise DataError(f"{path}, line {reader.line_num}: not a row of numbers") from None
         yield kind(**values)
+
+
+def _csv_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[dict[str, str]]:
+    """The rows as texts. Raises DataError for a line that the format does not have."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            raise DataError(f"{path}, line {reader.line_num}: not a row of numbers") from None
 
 
 def _number(kind: Any, text: str) -> float | None:

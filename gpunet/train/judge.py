@@ -16,13 +16,14 @@ from gpunet.model.model import Model
 from gpunet.model.scores import ranks, require_finite, softmax
 from gpunet.program.builder import Builder, Emitter
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.values.shown import Shown
 
 FEW = 5
 """Among so many classes with the highest scores a label is looked for, where there are more classes."""
 
 
-@dataclass(frozen=True)
-class Judged:
+@dataclass(frozen=True, repr=False)
+class Judged(Shown):
     """Every image of a split, in its order.
 
     labels, predictions  (n,) integers; the prediction is the class with the highest score, the first of equals

@@ -19,10 +19,11 @@ from gpunet.data.batches import batches
 from gpunet.data.dataset import Dataset
 from gpunet.data.loader import loader
 from gpunet.errors import ConfigError
-from gpunet.model.batch import check_last_batch
+from gpunet.model.batch import check_enough
 from gpunet.model.model import Model
 from gpunet.train.entering import odd_values
 from gpunet.train.trainer import check_bytes
+from gpunet.values.shown import Shown
 
 START = 0.05
 """The part of the steps whose mean loss is that of the untrained net."""
@@ -46,8 +47,8 @@ WAY = 1 / 3
 """Of the way from the lowest loss to where it rises, over the logarithm of the rate: there lies the suggestion."""
 
 
-@dataclass(frozen=True)
-class RateTest:
+@dataclass(frozen=True, repr=False)
+class RateTest(Shown):
     """The loss of each step before its update, at growing rates.
 
     `steps`     of the whole test, had it not ended early
@@ -113,8 +114,8 @@ class RateTest:
         return int(risen[0]) if len(risen) and self._gain else None
 
 
-@dataclass(frozen=True)
-class RateTests:
+@dataclass(frozen=True, repr=False)
+class RateTests(Shown):
     """Several tests of a net, each from other weights and in another order; at least one."""
 
     tests: tuple[RateTest, ...]
@@ -166,7 +167,7 @@ def lr_find(
     rates = growing(least, most, steps)
     data.require(model.net.image.shape, model.net.classes)
     check_bytes(data, model.net)
-    check_last_batch(len(data.train), model.batch, model.pairing)
+    check_enough(min(len(data.train), model.batch), model.pairing)  # whole batches alone are taken
     losses: list[float] = []
     with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:
         for rate, (images, labels) in zip(rates, model.ahead(source), strict=True):

@@ -3,7 +3,6 @@
 On another device, or fitted into another budget, it may go on all the same, but says that its bits are others then.
 """
 
-import shlex
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +24,7 @@ from gpunet.optimize.optimizers import OPTIMIZERS, rate_factor
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
 from gpunet.train.weights import WEIGHTS
+from gpunet.values.visible import typable
 
 LOOKED_AT = 256
 """Images that a fingerprint reads where they are not in memory, or at once where they are."""
@@ -138,7 +138,7 @@ def _same_steps(trainer: Trainer, state: dict[str, Any]) -> bool:
 def _way_out(path: Path, differing: Collection[str], trainer: Trainer, *, lost: bool) -> str:
     """What can be done instead: commands that work, the weights being of the last epoch or of the checkpoint."""
     run = path.parent if (path.parent / WEIGHTS).exists() else path
-    anew = f"start a new run from its weights: gpunet train --weights {shlex.quote(str(run))}"
+    anew = f"start a new run from its weights: gpunet train --weights {typable(run)}"
     if not all(name in (*DATA, CLASSES) for name in differing):
         return f"give --resume alone, which takes them from the run; or, with what you want changed, {anew}"
     without = "go on without what is lost by --skip-broken; " if lost else ""

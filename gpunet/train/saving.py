@@ -12,15 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpunet.errors import ConfigError, DataError
-from gpunet.layers import layer_types, loss_types
 from gpunet.model.model import Model
 from gpunet.net.config import TrainConfig, dump_net, load_config
 from gpunet.net.net import Net
+from gpunet.net.outside import known_layers, known_losses
 from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import optimizer
 from gpunet.train.checkpoint import DIGEST
 from gpunet.train.weights import CONFIG, load_weights, open_weights, read_about, save_weights, weights_file, weights_for
 from gpunet.values.given import integer, names, told
+from gpunet.values.visible import told_path
 
 Kind = TypeVar("Kind", bound=Model)
 Said = dict[str, Any]
@@ -32,7 +33,7 @@ def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] =
 
     Raises ConfigError for names of classes or a value of white that cannot be meant.
     """
-    path = Path(path)
+    path = told_path(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the name of a file in it, like {path / 'model.safetensors'}")
     about = {
@@ -143,8 +144,8 @@ def _restore(model: Model, all_there: Mapping[str, np.ndarray], weights: Mapping
 
 
 def _can_be_written(net: Net) -> bool:
-    """Whether a config can say the net: layers and losses from outside this package have no name there."""
-    return {type(node.layer) for node in net.nodes} <= {*layer_types()} and type(net.loss) in loss_types()
+    """Whether a config can say the net: layers and losses from outside this package have a name if one was added."""
+    return {type(node.layer) for node in net.nodes} <= {*known_layers()} and type(net.loss) in known_losses()
 
 
 def _as_plain(how: Learning) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Where a run starts: from the weights of another, with layers of its own for other classes."""
 
-from pathlib import Path
-
 from gpunet.errors import ConfigError, DataError
 from gpunet.model.model import Model
 from gpunet.net.config import TrainConfig
 from gpunet.net.net import Net
 from gpunet.train.weights import OtherNet, any_weights_for, layer_of
+from gpunet.values.visible import told_path
 
 SHOWN = 6
 """Names of layers that are told before some are left out."""
@@ -49,7 +48,7 @@ def start_from_weights(model: Model, told: TrainConfig) -> list[str]:
         if name not in net.volumes:
             raise ConfigError(f"{name!r}, which is to be drawn anew, is no layer of {net.name}")
     try:
-        weights = any_weights_for(net, Path(told.weights), told.fresh)
+        weights = any_weights_for(net, told_path(told.weights), told.fresh)
     except OtherNet as error:
         differing = dict.fromkeys(map(layer_of, error.names))
         if not net.scorers.issuperset(differing):

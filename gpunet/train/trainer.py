@@ -174,9 +174,9 @@ class Trainer:
         before = self._spent
         self._learn()
         learnt = self._spent
+        tested = self.data.validation is None
         split = self.data.test if self.data.validation is None else self.data.validation
         judged = evaluate(self.model, split, self._paused, self._where(self.steps_per_epoch))
-        tested = split is self.data.test
         return EpochMetrics(
             self.epoch,
             self._mean.loss,

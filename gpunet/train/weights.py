@@ -19,9 +19,9 @@ from gpunet.formats.match import match
 from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config, parse_config
 from gpunet.net.net import Net, Node
-from gpunet.net.words import printable
 from gpunet.system.files import write_whole
 from gpunet.train.checkpoint import DIGEST
+from gpunet.values.visible import told_path, visible
 
 WEIGHTS = "weights.safetensors"
 """The file of weights in the folder of a run."""
@@ -66,7 +66,7 @@ def weights_file(path: AnyPath) -> Path:
 
     Raises DataError where the folder holds none.
     """
-    path = Path(path)
+    path = told_path(path)
     if not path.is_dir():
         return path
     if not (path / WEIGHTS).exists():
@@ -121,7 +121,7 @@ def known_names(path: AnyPath, classes: int) -> list[str]:
     """The names of classes that a file of weights says, from 0; none where they are more than the net's `classes`."""
     names = read_about(path).get("classes")
     if isinstance(names, list) and len(names) <= classes and all(isinstance(name, str) for name in names):
-        return [printable(name) for name in names]
+        return [visible(name) for name in names]
     return []
 
 

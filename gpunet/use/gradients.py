@@ -22,6 +22,7 @@ from gpunet.optimize.optimizers import optimizer
 from gpunet.planning.planner import check_batch, check_net, require_ops
 from gpunet.program.program import AnyDevice, DeviceName
 from gpunet.values.given import told
+from gpunet.values.shown import Shown
 
 TOLERANCE = 1e-5
 """The largest relative error that passes."""
@@ -95,8 +96,8 @@ class CheckedTensor:
         return ""
 
 
-@dataclass(frozen=True)
-class GradientCheck:
+@dataclass(frozen=True, repr=False)
+class GradientCheck(Shown):
     """All tensors of a net that have a gradient, and the loss around which they were checked."""
 
     net: Net

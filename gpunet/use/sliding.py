@@ -25,6 +25,7 @@ from gpunet.net.weights import convert_weights
 from gpunet.program.program import AnyDevice, Dtype
 from gpunet.program.volume import Volume
 from gpunet.values.given import told
+from gpunet.values.shown import Shown
 
 Pixels = tuple[int, int]
 """Along the rows, along the columns."""
@@ -57,8 +58,8 @@ class Axis:
         return (self.passes - 1) * self.stride + self.pixels
 
 
-@dataclass(frozen=True)
-class ScoreMap:
+@dataclass(frozen=True, repr=False)
+class ScoreMap(Shown):
     """The scores of all crops of an image.
 
     `scores`  (rows, columns, classes) of the crops; that at [i, j] has its first pixel at (i, j) times `stride`

@@ -60,6 +60,12 @@ def integer(what: str, value: object, *, least: int = 0, most: int | None = None
     return found
 
 
+def meant(word: object, words: Iterable[str]) -> str | None:
+    """The one of `words` that a word is in whatever letters, as ADAM is adam; None where it is none of them."""
+    lower = word.lower() if isinstance(word, str) else None
+    return next((known for known in words if known.lower() == lower), None)
+
+
 def names(what: str, value: object) -> tuple[str, ...]:
     """The texts of a collection, or one text alone. Raises ConfigError, naming `what` it is, for all else."""
     try:

@@ -46,8 +46,12 @@ class ConvShape:
     def of(cls, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], numbers: Mapping[str, int]) -> "ConvShape":
         """By the shapes of x (N, H, W, D), w (K, F_rows, F_columns, D/groups) and y (N, H2, W2, K), and by the numbers
         of the ops: strides, padding and dilation."""
+        return cls.seen(x, w, y, Filters(w[1], w[2], **numbers))
+
+    @classmethod
+    def seen(cls, x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], filters: Filters) -> "ConvShape":
+        """By the same shapes, and by how the filters stand."""
         N, H, W, D = x
-        filters = Filters(w[1], w[2], **numbers)
         return cls(N, H, W, D, y[1], y[2], w[0], D // w[3], filters)
 
     @property

@@ -1,11 +1,30 @@
-"""The algorithms of a convolution on the CPU, the preferred one first."""
+"""The algorithms of a convolution on the CPU, the preferred one first: that with the least predicted time.
+
+What is predicted is one thread of a processor with AVX-512; of others the ratios are much the same. No machine is
+looked at, so a plan is the same everywhere.
+"""
 
 from collections.abc import Sequence
 
+from gpunet.devices.cpu.winograd_scratch import Sizes, pieces_of, sizes_of, values_wanted
 from gpunet.program.algorithm import Algorithm, Math, Pass
 from gpunet.program.filters import ConvShape
+from gpunet.program.tensor import ITEMSIZE
+from gpunet.program.winograd import WINOGRAD, suits
 
 __all__: tuple[str, ...] = ()  # no ops here
+
+PRODUCT_NS = 1 / 45
+"""Of one multiplication and addition in a product of matrices, in nanoseconds."""
+
+COPY_NS, RUN_NS = 0.4, 12.0
+"""Of one value that is copied or added, and of one run of neighbours, to and from windows and tiles."""
+
+CHANGE_NS = 0.45
+"""Of one value of a tile or of filters that goes to its values at points, or comes back."""
+
+PIECE_NS = 120_000.0
+"""Of what Python does for one piece of the tiles."""
 
 
 def candidates(
@@ -17,5 +36,39 @@ def candidates(
     capability: tuple[int, int] | None,
     scratch_limit_bytes: int,
 ) -> Sequence[Algorithm]:
-    """See gpunet.devices.algorithms.candidates."""
-    return (Algorithm("im2col", needs_columns=not shape.is_product),)
+    """See gpunet.devices.algorithms.candidates. Winograd's scratch is as large as the limit and the filters once more,
+    in their other form, which is what "im2col" takes for the gradient of the filters."""
+    found = [(_im2col_ns(pass_, shape), Algorithm("im2col", needs_columns=not shape.is_product))]
+    if dtype == "float32" and math == "exact" and suits(shape):
+        limit = scratch_limit_bytes // ITEMSIZE[dtype] + shape.K * shape.length
+        for name, m in WINOGRAD.items():
+            sizes = sizes_of(pass_, shape, m)
+            values = values_wanted(sizes, limit)
+            if values is not None:
+                found.append(
+                    (_winograd_ns(sizes, m, values), Algorithm(name, workspace_bytes=values * ITEMSIZE[dtype]))
+                )
+    return [algorithm for _, algorithm in sorted(found, key=lambda one: one[0])]
+
+
+def _im2col_ns(pass_: Pass, shape: ConvShape) -> float:
+    """Of products with the matrix of windows, of making it, and of adding it up where it is a gradient."""
+    products = shape.positions * shape.length * (shape.K // shape.groups) * shape.groups * PRODUCT_NS
+    if shape.is_product:
+        return products
+    values = shape.positions * shape.length * shape.groups
+    runs = values / (shape.maps if pass_ == "backward_input" else shape.maps * shape.filters.F_columns)
+    return products + values * COPY_NS + runs * RUN_NS
+
+
+def _winograd_ns(s: Sizes, m: int, values: int) -> float:
+    """Of products at the points, of changing there and back, and of gathering and scattering tiles."""
+    pieces = pieces_of(s, values, 1)
+    assert pieces is not None  # `values_wanted` says how many make one
+    rounds = -(-s.tiles // pieces.tiles)
+    made = 1 if s.resident else rounds
+    change = (s.tiles * (s.D + s.K) + made * s.D * s.K) * s.n2 * CHANGE_NS
+    outside = m * m * (s.tiles * s.K)
+    moved = s.tiles * s.D * s.n2 + outside
+    runs = s.tiles * (s.n2 + m * m)
+    return s.tiles * s.n2 * s.D * s.K * PRODUCT_NS + change + moved * COPY_NS + runs * RUN_NS + rounds * PIECE_NS

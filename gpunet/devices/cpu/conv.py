@@ -11,8 +11,9 @@ import numpy as np
 from gpunet.devices.cpu.im2col import add_columns, im2col
 from gpunet.devices.cpu.threads import BLOCK, share, split, thread_count
 from gpunet.devices.cpu.window import Chunk
+from gpunet.devices.cpu.winograd import winograd_backward_input, winograd_backward_weights, winograd_forward
 from gpunet.program.chunks import chunks
-from gpunet.program.filters import Filters, groups
+from gpunet.program.filters import ConvShape, Filters, groups
 
 __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
 
@@ -53,6 +54,9 @@ def conv_forward(
     No output may alias an input. NaN and infinity go where the sums take them.
     Source: CS231n "Convolutional Layer"; groups: Krizhevsky et al. 2012; dilation: Yu & Koltun 2016.
     """
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    if winograd_forward(x, w, b, y, workspace, algorithm, ConvShape.seen(x.shape, w.shape, y.shape, window)):
+        return
     parts = groups(x.shape[3], w.shape)
     if columns is None and algorithm != "im2col":
         columns = _matrix(w, y)
@@ -69,7 +73,6 @@ def conv_forward(
         share(_blocks(len(pixels), x.shape[3] + y.shape[3]), of_pixels)
         return
     N, H2, W2, K = y.shape
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
     weights = w.reshape(K, -1).T
     tiles, workers = _tiles(columns, N, H2, W2)
 
@@ -116,12 +119,15 @@ def conv_backward_weights(
     No output may alias an input. The same chunks on as many threads give the same bits.
     Source: CS231n "Implementation as Matrix Multiplication".
     """
+    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    shape = ConvShape.seen(x.shape, dw.shape, dy.shape, window)
+    if winograd_backward_weights(x, dy, dw, workspace, algorithm, shape, accumulate):
+        return
     if algorithm != "im2col":
         columns, workspace = _matrix(dw, dy), np.empty_like(dw).reshape(-1)
     N, H2, W2, K = dy.shape
     gradient = dw.reshape(K, -1)
     rows = N * H2 * W2 if columns is None else len(columns)
-    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
 
     def one(along: tuple[int, int], worker: int) -> None:
         first, last = along
@@ -175,6 +181,9 @@ def conv_backward_input(
     No output may alias an input. The same scratch and as many threads give the same bits.
     Source: CS231n "Convolutional Layer"; the adjoint of im2col.
     """
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    if winograd_backward_input(dy, w, dx, workspace, algorithm, ConvShape.seen(dx.shape, w.shape, dy.shape, window)):
+        return
     parts = groups(dx.shape[3], w.shape)
     if columns is None and algorithm != "im2col":
         columns = _matrix(w, dy)
@@ -189,7 +198,6 @@ def conv_backward_input(
         share(_blocks(len(pixels), dx.shape[3] + dy.shape[3]), of_pixels)
         return
     N, H2, W2, K = dy.shape
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
     weights = w.reshape(K, -1)
     tiles, workers = _tiles(columns, N, H2, W2)
 

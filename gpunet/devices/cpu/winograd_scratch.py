@@ -1,0 +1,118 @@
+"""How Winograd's convolution on the CPU divides its scratch: decided from shapes, how much there is, and threads."""
+
+from typing import NamedTuple
+
+from gpunet.program.algorithm import Pass
+from gpunet.program.chunks import chunk_rows
+from gpunet.program.filters import ConvShape
+from gpunet.program.winograd import tiles
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+WIDTH = 4096
+"""Values of one plane that are transformed at a time: all planes of them stay in a core's own cache."""
+
+FEW = 128 * 128
+"""Maps times filters up to which transformed filters stay in the caches, so that they are made once."""
+
+PRODUCTS = 8192
+"""Values of one plane of filters that a worker has at a time where they are more than FEW."""
+
+LEAST_TILES = 48
+"""Rows of a product below which BLAS is slow: rather fewer workers than fewer tiles."""
+
+MOST_PLANE = 32768
+"""Values of one plane of tiles beyond which larger pieces bring nothing."""
+
+
+class Sizes(NamedTuple):
+    """What `pieces_of` must know: N images of `down` x `across` tiles, `D` maps that become `K`, n2 planes of them.
+
+    `gradient`  of the filters: tiles of both sides are transformed, and sums over them become filters
+    """
+
+    N: int
+    down: int
+    across: int
+    D: int
+    K: int
+    n2: int
+    gradient: bool
+
+    @property
+    def tiles(self) -> int:
+        return self.N * self.down * self.across
+
+    @property
+    def resident(self) -> bool:
+        """Whether the transformed filters stay."""
+        return not self.gradient and self.D * self.K <= FEW
+
+
+def sizes_of(pass_: Pass, shape: ConvShape, m: int) -> Sizes:
+    """Those of a pass of a convolution by F(m x m, 3 x 3)."""
+    if pass_ == "backward_input":
+        return Sizes(shape.N, *tiles(shape.H, shape.W, m), shape.K, shape.D, (m + 2) ** 2, False)
+    gradient = pass_ == "backward_weights"
+    return Sizes(shape.N, *tiles(shape.H2, shape.W2, m), shape.D, shape.K, (m + 2) ** 2, gradient)
+
+
+class Pieces(NamedTuple):
+    """`tiles` at a time, whole rows of them; `maps` of the result at a time; `workers` that there is scratch for.
+
+    `resident`  the transformed filters stay and each worker has tiles of its own; else all work on the same tiles, and
+                each makes the filters that it needs
+    `values`    of flat scratch that this takes
+    """
+
+    tiles: int
+    maps: int
+    workers: int
+    resident: bool
+    values: int
+
+
+def pieces_of(sizes: Sizes, values: int, workers: int) -> Pieces | None:
+    """The pieces in which a convolution works within `values` of flat scratch, for at most so many workers.
+
+    None where one row of tiles has no room.
+    """
+    for count in range(workers, 0, -1):
+        pieces = _pieces(sizes, values, count)
+        enough = min(LEAST_TILES, sizes.tiles) if count > 1 else 1
+        if pieces.values <= values and pieces.tiles >= enough:
+            return pieces
+    return None
+
+
+def values_wanted(sizes: Sizes, limit: int) -> int | None:
+    """Values of flat scratch that a plan gives: as many as are of use, at most `limit`; None where that is too few."""
+    if pieces_of(sizes, limit, 1) is None:
+        return None
+    whole = _pieces(sizes, 2**62, 1)
+    rounds = -(-sizes.tiles // whole.tiles) if sizes.resident else -(-sizes.K // whole.maps)
+    return min(limit, _pieces(sizes, 2**62, rounds).values)
+
+
+def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
+    """As large as they fit and are of use; never less than one row of tiles, whether that fits or not."""
+    maps = s.K if s.resident else _filters_at_a_time(s, workers)
+    width = min(WIDTH, s.tiles * max(s.D, s.K) + s.D * s.K)
+    if s.resident:
+        shared, once, each = s.D * s.K, workers * width, workers * (s.D + s.K)
+        most = 2 * WIDTH // (s.D + s.K)
+    elif s.gradient:
+        shared, once, each = 0, workers * (s.D * maps + width), s.D + s.K
+        most = MOST_PLANE // min(s.D, s.K)
+    else:
+        shared, once, each = 0, workers * (s.D * maps + width), s.D + workers * maps
+        most = 4 * MOST_PLANE // s.D
+    room = (values // s.n2 - shared - once) // each
+    count = chunk_rows(s.N, s.down, s.across, min(most, room))
+    return Pieces(count, maps, workers, s.resident, s.n2 * (shared + once + count * each))
+
+
+def _filters_at_a_time(s: Sizes, workers: int) -> int:
+    """So many that each worker has some, in whole vectors of BLAS."""
+    vectors = max(1, min(PRODUCTS // s.D // 16, -(-s.K // (16 * workers))))
+    return min(s.K, 16 * vectors)

@@ -55,7 +55,7 @@ def winograd(m: int) -> Winograd:
     for point in points:
         others = [other for other in points if other != point]
         B_T.append([*_polynomial(others), Fraction(0)])
-        scale = 1
+        scale = Fraction(1)
         for other in others:
             scale *= point - other
         G.append([point**power / scale for power in range(3)])

@@ -1,0 +1,118 @@
+"""What Winograd's convolution on the CPU does to tiles: fetch them, change them to their values at points and back, and
+put them where they belong.
+
+Tiles lie as planes, (n, n, tiles, maps): all values of one place in a tile side by side. So a change is two products
+with a small matrix, and what is multiplied at a point is one matrix of tiles and maps.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from gpunet.devices.cpu.window import Chunk, positions
+from gpunet.devices.cpu.winograd_scratch import WIDTH
+from gpunet.program.winograd import winograd
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+
+class Form(NamedTuple):
+    """F(m x m, 3 x 3) in a dtype: n = m + 2, and the matrices of `gpunet.program.winograd.Winograd`."""
+
+    m: int
+    n: int
+    B_T: np.ndarray
+    G: np.ndarray
+    A_T: np.ndarray
+
+
+@cache
+def form_of(m: int, dtype: str) -> Form:
+    """F(m x m, 3 x 3) in this dtype."""
+    found = winograd(m)
+    return Form(m, found.n, *(np.array(matrix, dtype) for matrix in (found.B_T, found.G, found.A_T)))
+
+
+def change(matrix: np.ndarray, planes: np.ndarray, between: np.ndarray) -> None:
+    """planes[:a, :a] = matrix planes[:b, :b] matrix^T over the first two axes.
+
+    matrix   (a, b)                in
+    planes   (n, n, rows, values)  same dtype, in and out; a plane is contiguous
+    between  flat, same dtype, scratch for n*n*WIDTH values, or for n*n planes where that is less
+    """
+    a, b = matrix.shape
+    n, _, rows, values = planes.shape
+    whole = planes.reshape(n, n, rows * values)
+    for some in slices(rows * values, WIDTH):
+        block = whole[:, :, some]
+        half, _ = cut(between, b, a, block.shape[2])
+        np.matmul(matrix, block[:b, :b].transpose(1, 0, 2), out=half)
+        np.matmul(matrix, half.transpose(1, 0, 2), out=block[:a, :a])
+
+
+def change_filters(filters: np.ndarray, planes: np.ndarray, form: Form, between: np.ndarray) -> None:
+    """planes (n, n, D, K) = G filters G^T; filters (3, 3, D, K), of any strides."""
+    np.copyto(planes[:3, :3], filters)
+    change(form.G, planes, between)
+
+
+def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tuple[int, int], extent: int) -> None:
+    """planes[r, c] = what x has at row r, column c of each tile of a chunk, r and c below `extent`; zeros outside x.
+
+    A tile begins m rows or columns behind the one before it, the first `padding` above and left of x.
+    """
+    image0, image1, row0, row1 = chunk
+    H, W, D = x.shape[1:]
+    across = planes.shape[2] // ((image1 - image0) * (row1 - row0))
+    columns = [positions(W, 0, across, c, m, padding[1]) for c in range(extent)]
+    for r in range(extent):
+        down0, down1 = positions(H, row0, row1, r, m, padding[0])
+        top = down0 * m - padding[0] + r
+        rows = slice(top, top + (down1 - down0) * m, m) if down1 > down0 else slice(0)
+        for c, (right0, right1) in enumerate(columns):
+            left = right0 * m - padding[1] + c
+            seen = slice(left, left + (right1 - right0) * m, m) if right1 > right0 else slice(0)
+            plane = planes[r, c].reshape(image1 - image0, row1 - row0, across, D)
+            if (down0, down1, right0, right1) != (row0, row1, 0, across):
+                plane[...] = 0
+            plane[:, down0 - row0 : down1 - row0, right0:right1] = x[image0:image1, rows, seen]
+
+
+def scatter(planes: np.ndarray, y: np.ndarray, b: np.ndarray | None, chunk: Chunk, m: int) -> None:
+    """y, at row r, column c of each tile of a chunk, = planes[r, c] + b; what hangs over y is dropped."""
+    image0, image1, row0, row1 = chunk
+    for r in range(m):
+        for c in range(m):
+            target = y[image0:image1, row0 * m + r : row1 * m : m, c::m]
+            plane = planes[r, c].reshape(image1 - image0, row1 - row0, -1, y.shape[3])
+            seen = plane[:, : target.shape[1], : target.shape[2]]
+            if b is None:
+                np.copyto(target, seen)
+            else:
+                np.add(seen, b, out=target)
+
+
+def tiles_in(chunk: Chunk, across: int) -> int:
+    """Tiles of a chunk with `across` in a row."""
+    image0, image1, row0, row1 = chunk
+    return (image1 - image0) * (row1 - row0) * across
+
+
+def slices(length: int, step: int) -> Iterator[slice]:
+    """The range 0..length in slices of `step`."""
+    return (slice(first, min(first + step, length)) for first in range(0, length, step))
+
+
+def cut(scratch: np.ndarray, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """An array of this shape off the front of flat scratch, and the rest."""
+    size = prod(shape)
+    return scratch[:size].reshape(shape), scratch[size:]
+
+
+def shares(scratch: np.ndarray, workers: int) -> list[np.ndarray]:
+    """Flat scratch in equal parts, one for each worker."""
+    size = len(scratch) // workers
+    return [scratch[worker * size : (worker + 1) * size] for worker in range(workers)]

@@ -1,10 +1,11 @@
 """Batch normalization on the CPU. Source: Ioffe & Szegedy 2015, algorithm 1."""
 
 from collections.abc import Iterator
+from math import gcd
 
 import numpy as np
 
-from gpunet.devices.cpu.bias import added_in_pairs, sum_in_pairs
+from gpunet.devices.cpu.bias import column_sums, sum_in_pairs
 from gpunet.devices.cpu.threads import BLOCK, share
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
 
 PARTS = 512
 """Parts that are put together at a time, as no array may grow with the batch."""
+
+WIDE = 512
+"""Values that a row should have, as NumPy is slow with short ones: rows of few maps are taken several side by side."""
 
 
 def batch_norm_statistics(
@@ -42,8 +46,8 @@ def batch_norm_statistics(
     x is read once, in parts of block_rows rows, which are put together as in Chan, Golub & LeVeque 1983, "Algorithms
     for computing the sample variance". What is summed are differences, in a part from its first row or its mean, of the
     parts from the mean of the first (their shifted data), so that a mean that is large beside the deviation takes no
-    digits from it. All sums are in pairs, or nearly, always in the same order. A NaN or infinite value leaves its map
-    without a variance: NaN.
+    digits from it. Parts are added in pairs, always in the same order. A NaN or infinite value leaves its map without a
+    variance: NaN.
     """
     if not training:
         np.copyto(mean, running_mean)
@@ -53,16 +57,17 @@ def batch_norm_statistics(
     parts = -(-len(rows) // block_rows)
     totals, squares = partials[:parts], partials[parts : 2 * parts]
 
-    def one(part: int, worker: int) -> None:
-        block = rows[part * block_rows : (part + 1) * block_rows]
+    def one(some: slice, worker: int) -> None:
+        blocks = _stack(rows, some, block_rows)
         with np.errstate(invalid="ignore", over="ignore"):
-            difference = block - block[0]
-            totals[part] = added_in_pairs(difference)
-            np.subtract(difference, totals[part] / len(block), out=difference)
+            difference = np.empty_like(blocks)
+            _by_map(np.subtract, blocks, blocks[:, 0], difference)
+            totals[some] = column_sums(difference)
+            _by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
             np.multiply(difference, difference, out=difference)
-            squares[part] = sum_in_pairs(difference)
+            squares[some] = column_sums(difference)
 
-    share(range(parts), one)
+    share(_parts(rows, block_rows), one)
     with np.errstate(invalid="ignore", over="ignore"):
         _put_together(rows, totals, squares, mean, variance, block_rows)
 
@@ -101,8 +106,8 @@ def batch_norm_forward(
     mean, variance, scale, shift  (D,)           same dtype, in
     y                             (N, H, W, D)   same dtype, out; may be x
     """
-    values, target = (array.reshape(-1, x.shape[-1]) for array in (x, y))
-    factor = scale / np.sqrt(variance + eps)
+    values, target = _side_by_side(x), _side_by_side(y)
+    mean, factor, shift = _repeated(values, mean, scale / np.sqrt(variance + eps), shift)
 
     def one(block: slice, worker: int) -> None:
         with np.errstate(invalid="ignore", over="ignore"):
@@ -131,21 +136,22 @@ def batch_norm_backward_sums(
     mean, variance  (D,)              same dtype, in: those of batch_norm_statistics
     dscale, dshift  (D,)              same dtype, out
     partials        (>= 2*parts, D)   same dtype, scratch; parts = ceil(N*H*W / block_rows)
-    Each part of block_rows rows gives its sums, which are then added; all in pairs: always in the same order.
+    Each part of block_rows rows gives its sums, which are then added in pairs: always in the same order.
     """
     gradients, values = (array.reshape(-1, x.shape[-1]) for array in (dy, x))
     parts = -(-len(values) // block_rows)
     inverse = 1 / np.sqrt(variance + eps)
 
-    def one(part: int, worker: int) -> None:
-        block = slice(part * block_rows, (part + 1) * block_rows)
+    def one(some: slice, worker: int) -> None:
+        blocks, above = _stack(values, some, block_rows), _stack(gradients, some, block_rows)
         with np.errstate(invalid="ignore", over="ignore"):
-            partials[part] = added_in_pairs(gradients[block])
-            product = np.subtract(values[block], mean)
-            np.multiply(product, gradients[block], out=product)
-            np.multiply(sum_in_pairs(product), inverse, out=partials[parts + part])
+            partials[some] = column_sums(above)
+            product = np.empty_like(blocks)
+            _by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
+            np.multiply(product, above, out=product)
+            np.multiply(column_sums(product), inverse, out=partials[parts:][some])
 
-    share(range(parts), one)
+    share(_parts(values, block_rows), one)
     np.copyto(dshift, sum_in_pairs(partials[:parts]))
     np.copyto(dscale, sum_in_pairs(partials[parts : 2 * parts]))
 
@@ -171,9 +177,10 @@ def batch_norm_backward(
     dx              (N, H, W, D)   same dtype, out; may be dy or x
     Every value moves the mean and the deviation of its map, which is what is taken off dy.
     """
-    gradients, values, target = (array.reshape(-1, x.shape[-1]) for array in (dy, x, dx))
-    inverse = 1 / np.sqrt(variance + eps)
-    slope, level, factor = dscale * inverse * (1 / len(values)), dshift * (1 / len(values)), scale * inverse
+    gradients, values, target = _side_by_side(dy), _side_by_side(x), _side_by_side(dx)
+    inverse, share_of_one = 1 / np.sqrt(variance + eps), 1 / (x.size // x.shape[-1])
+    slope, level, factor = dscale * inverse * share_of_one, dshift * share_of_one, scale * inverse
+    mean, slope, level, factor = _repeated(values, mean, slope, level, factor)
 
     def one(block: slice, worker: int) -> None:
         with np.errstate(invalid="ignore", over="ignore"):
@@ -195,8 +202,8 @@ def batch_norm_backward_frozen(
     variance, scale  (D,)           same dtype, in
     dx               (N, H, W, D)   same dtype, out; may be dy
     """
-    gradients, target = (array.reshape(-1, dy.shape[-1]) for array in (dy, dx))
-    factor = scale / np.sqrt(variance + eps)
+    gradients, target = _side_by_side(dy), _side_by_side(dx)
+    (factor,) = _repeated(gradients, scale / np.sqrt(variance + eps))
     share(_blocks(gradients), lambda block, worker: np.multiply(gradients[block], factor, out=target[block]))
 
 
@@ -233,3 +240,37 @@ def _blocks(rows: np.ndarray) -> Iterator[slice]:
     """Rows of about BLOCK values at a time."""
     step = max(1, BLOCK // rows.shape[1])
     return (slice(first, first + step) for first in range(0, len(rows), step))
+
+
+def _parts(rows: np.ndarray, block_rows: int) -> Iterator[slice]:
+    """The parts of block_rows rows, several at a time where they are small; the last, perhaps of fewer, by itself."""
+    full, left = divmod(len(rows), block_rows)
+    step = max(1, BLOCK // (block_rows * rows.shape[1]))
+    yield from (slice(first, min(first + step, full)) for first in range(0, full, step))
+    if left:
+        yield slice(full, full + 1)
+
+
+def _stack(rows: np.ndarray, parts: slice, block_rows: int) -> np.ndarray:
+    """(parts, rows of each, D): a view of some parts of the rows."""
+    some = rows[parts.start * block_rows : parts.stop * block_rows]
+    return some.reshape(parts.stop - parts.start, -1, rows.shape[1])
+
+
+def _by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: np.ndarray) -> None:
+    """out = operation of each row of the blocks (parts, rows, D) and of the operand of its part, (parts, D)."""
+    parts, rows, D = blocks.shape
+    beside = gcd(rows, max(1, WIDE // D))
+    shape = parts, rows // beside, beside * D
+    operation(blocks.reshape(shape), np.tile(operand, beside)[:, None], out=out.reshape(shape))
+
+
+def _side_by_side(x: np.ndarray) -> np.ndarray:
+    """A view with rows of one position of an image, or of several side by side, about WIDE values."""
+    positions, D = x.size // x.shape[-1], x.shape[-1]
+    return x.reshape(-1, gcd(positions, max(1, WIDE // D)) * D)
+
+
+def _repeated(rows: np.ndarray, *vectors: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Vectors with a value for each map, as often as a row of `_side_by_side` has positions."""
+    return tuple(np.tile(vector, rows.shape[1] // len(vector)) for vector in vectors)

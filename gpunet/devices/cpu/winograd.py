@@ -134,7 +134,7 @@ class Winograd:
         chunk: Chunk,
         own: list[np.ndarray],
     ) -> None:
-        """Many maps: all share `seen`, the tiles of a chunk; each worker changes some filters at a time and multiplies."""
+        """Many maps: all share `seen`, the tiles of a chunk; each worker has some filters at a time."""
         form = self.form
         n, _, size, D = seen.shape
 

@@ -3,6 +3,9 @@
 Source: CS231n "Pooling Layer"; the name "switches" from Zeiler & Fergus 2014.
 """
 
+from collections.abc import Iterator
+from itertools import chain
+
 import numpy as np
 
 from gpunet.devices.cpu.select import select
@@ -27,17 +30,15 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
         best, where = y[image0:image1, row0:row1], switches[image0:image1, row0:row1]
-        best[...] = -np.inf
         where[...] = starts[row0:row1, :, None]
-        for number, rows, columns, seen in each_position(x, chunk, best.shape[2], F, S, P):
+        for number, rows, columns, seen in _begun(best, x, chunk, F, S, P):
             old, switch = best[:, rows, columns], where[:, rows, columns]
             stays = np.less_equal(seen, old)
             wins = np.equal(old, old)  # a NaN that came first stays
             np.greater(wins, stays, out=wins)
             np.maximum(old, seen, out=old)
-            np.maximum(
-                switch, np.multiply(wins, number, dtype=switch.dtype), out=switch
-            )  # numbers grow from pass to pass
+            numbers = np.multiply(wins.view(np.uint8), number, dtype=switch.dtype)
+            np.maximum(switch, numbers, out=switch)  # numbers grow from pass to pass
 
     share(blocks(y), one)
 
@@ -54,8 +55,7 @@ def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> N
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
         best = y[image0:image1, row0:row1]
-        best[...] = -np.inf
-        for _, rows, columns, seen in each_position(x, chunk, best.shape[2], F, S, P):
+        for _, rows, columns, seen in _begun(best, x, chunk, F, S, P):
             np.maximum(best[:, rows, columns], seen, out=best[:, rows, columns])
 
     share(blocks(y), one)
@@ -84,6 +84,20 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
             np.add(target, gradients, out=target)
 
     gather(dy, dx, add)
+
+
+def _begun(
+    best: np.ndarray, x: np.ndarray, chunk: Chunk, F: int, S: int, P: int
+) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
+    """As `each_position`, but `best` has begun: where all windows have their first position inside x, with that one,
+    which does not come again; else with -inf."""
+    found = each_position(x, chunk, best.shape[2], F, S, P)
+    first = next(found, None)
+    if first is not None and first[0] == 0 and first[3].shape == best.shape:
+        np.copyto(best, first[3])
+        return found
+    best[...] = -np.inf
+    return found if first is None else chain([first], found)
 
 
 def _first_positions(H2: int, W2: int, F: int, S: int, P: int, dtype: np.dtype) -> np.ndarray:

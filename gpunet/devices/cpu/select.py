@@ -11,6 +11,5 @@ def select(values: np.ndarray, chosen: np.ndarray, out: np.ndarray) -> None:
     out     same shape and dtype as values, out; may be values
     """
     bits = np.dtype(f"i{values.itemsize}")
-    mask = chosen.astype(bits)
-    np.negative(mask, out=mask)  # all ones where chosen
-    np.bitwise_and(values.view(bits), mask, out=out.view(bits))
+    mask = np.negative(chosen.view(np.int8))  # all ones where chosen, also when it becomes wider
+    np.bitwise_and(values.view(bits), mask.astype(bits), out=out.view(bits))

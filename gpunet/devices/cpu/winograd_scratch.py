@@ -21,7 +21,10 @@ PRODUCTS = 8192
 LEAST_TILES = 48
 """Rows of a product below which BLAS is slow: rather fewer workers than fewer tiles."""
 
-MOST_PLANE = 32768
+LEAST_SUMS = 128
+"""Tiles over which a gradient of filters is summed in one product, at least where there is room."""
+
+MOST_PLANE = 131072
 """Values of one plane of tiles beyond which larger pieces bring nothing."""
 
 
@@ -103,10 +106,10 @@ def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
         most = 2 * WIDTH // (s.D + s.K)
     elif s.gradient:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + s.K
-        most = MOST_PLANE // min(s.D, s.K)
+        most = max(LEAST_SUMS, 2 * WIDTH // min(s.D, s.K))
     else:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + workers * maps
-        most = 4 * MOST_PLANE // s.D
+        most = MOST_PLANE // s.D
     room = (values // s.n2 - shared - once) // each
     count = chunk_rows(s.N, s.down, s.across, min(most, room))
     return Pieces(count, maps, workers, s.resident, s.n2 * (shared + once + count * each))

@@ -65,7 +65,8 @@ def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tup
     A tile begins m rows or columns behind the one before it, the first `padding` above and left of x.
     """
     image0, image1, row0, row1 = chunk
-    H, W, D = x.shape[1:]
+    H, W = x.shape[1:3]
+    x, whole = _positions(x), _positions(planes)
     across = planes.shape[2] // ((image1 - image0) * (row1 - row0))
     columns = [positions(W, 0, across, c, m, padding[1]) for c in range(extent)]
     for r in range(extent):
@@ -75,24 +76,32 @@ def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tup
         for c, (right0, right1) in enumerate(columns):
             left = right0 * m - padding[1] + c
             seen = slice(left, left + (right1 - right0) * m, m) if right1 > right0 else slice(0)
-            plane = planes[r, c].reshape(image1 - image0, row1 - row0, across, D)
+            plane = whole[r, c].reshape(image1 - image0, row1 - row0, across)
             if (down0, down1, right0, right1) != (row0, row1, 0, across):
-                plane[...] = 0
+                planes[r, c] = 0
             plane[:, down0 - row0 : down1 - row0, right0:right1] = x[image0:image1, rows, seen]
 
 
 def scatter(planes: np.ndarray, y: np.ndarray, b: np.ndarray | None, chunk: Chunk, m: int) -> None:
     """y, at row r, column c of each tile of a chunk, = planes[r, c] + b; what hangs over y is dropped."""
     image0, image1, row0, row1 = chunk
+    if b is None:
+        planes, y = _positions(planes), _positions(y)
     for r in range(m):
         for c in range(m):
             target = y[image0:image1, row0 * m + r : row1 * m : m, c::m]
-            plane = planes[r, c].reshape(image1 - image0, row1 - row0, -1, y.shape[3])
+            plane = planes[r, c].reshape(image1 - image0, row1 - row0, -1, *planes.shape[3:])
             seen = plane[:, : target.shape[1], : target.shape[2]]
             if b is None:
                 np.copyto(target, seen)
             else:
                 np.add(seen, b, out=target)
+
+
+def _positions(x: np.ndarray) -> np.ndarray:
+    """A view without the last axis: all maps of a position are one element, which NumPy copies at once."""
+    position: np.ndarray = x.view(np.dtype((np.void, x.shape[-1] * x.itemsize)))[..., 0]
+    return position
 
 
 def tiles_in(chunk: Chunk, across: int) -> int:

@@ -59,13 +59,12 @@ def batch_norm_statistics(
 
     def one(some: slice, worker: int) -> None:
         blocks = _stack(rows, some, block_rows)
-        with np.errstate(invalid="ignore", over="ignore"):
-            difference = np.empty_like(blocks)
-            _by_map(np.subtract, blocks, blocks[:, 0], difference)
-            totals[some] = column_sums(difference)
-            _by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
-            np.multiply(difference, difference, out=difference)
-            squares[some] = column_sums(difference)
+        difference = np.empty_like(blocks)
+        _by_map(np.subtract, blocks, blocks[:, 0], difference)
+        totals[some] = column_sums(difference)
+        _by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
+        np.multiply(difference, difference, out=difference)
+        squares[some] = column_sums(difference)
 
     share(_parts(rows, block_rows), one)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -110,10 +109,9 @@ def batch_norm_forward(
     mean, factor, shift = _repeated(values, mean, scale / np.sqrt(variance + eps), shift)
 
     def one(block: slice, worker: int) -> None:
-        with np.errstate(invalid="ignore", over="ignore"):
-            out = np.subtract(values[block], mean, out=target[block])
-            np.multiply(out, factor, out=out)
-            np.add(out, shift, out=out)
+        out = np.subtract(values[block], mean, out=target[block])
+        np.multiply(out, factor, out=out)
+        np.add(out, shift, out=out)
 
     share(_blocks(values), one)
 
@@ -144,12 +142,11 @@ def batch_norm_backward_sums(
 
     def one(some: slice, worker: int) -> None:
         blocks, above = _stack(values, some, block_rows), _stack(gradients, some, block_rows)
-        with np.errstate(invalid="ignore", over="ignore"):
-            partials[some] = column_sums(above)
-            product = np.empty_like(blocks)
-            _by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
-            np.multiply(product, above, out=product)
-            np.multiply(column_sums(product), inverse, out=partials[parts:][some])
+        partials[some] = column_sums(above)
+        product = np.empty_like(blocks)
+        _by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
+        np.multiply(product, above, out=product)
+        np.multiply(column_sums(product), inverse, out=partials[parts:][some])
 
     share(_parts(values, block_rows), one)
     np.copyto(dshift, sum_in_pairs(partials[:parts]))
@@ -183,12 +180,11 @@ def batch_norm_backward(
     mean, slope, level, factor = _repeated(values, mean, slope, level, factor)
 
     def one(block: slice, worker: int) -> None:
-        with np.errstate(invalid="ignore", over="ignore"):
-            common = np.subtract(values[block], mean)
-            np.multiply(common, slope, out=common)
-            np.add(common, level, out=common)
-            np.subtract(gradients[block], common, out=target[block])
-            np.multiply(target[block], factor, out=target[block])
+        common = np.subtract(values[block], mean)
+        np.multiply(common, slope, out=common)
+        np.add(common, level, out=common)
+        np.subtract(gradients[block], common, out=target[block])
+        np.multiply(target[block], factor, out=target[block])
 
     share(_blocks(values), one)
 
@@ -245,7 +241,7 @@ def _blocks(rows: np.ndarray) -> Iterator[slice]:
 def _parts(rows: np.ndarray, block_rows: int) -> Iterator[slice]:
     """The parts of block_rows rows, several at a time where they are small; the last, perhaps of fewer, by itself."""
     full, left = divmod(len(rows), block_rows)
-    step = max(1, BLOCK // (block_rows * rows.shape[1]))
+    step = max(1, 2 * BLOCK // (block_rows * rows.shape[1]))
     yield from (slice(first, min(first + step, full)) for first in range(0, full, step))
     if left:
         yield slice(full, full + 1)

@@ -47,13 +47,13 @@ def column_sums(rows: np.ndarray) -> np.ndarray:
     *stack, count, values = rows.shape
     beside = gcd(count, RUN)
     wide = rows.reshape(*stack, count // beside, beside * values)
-    few = np.matmul(_ones(count // beside, rows.dtype.name), wide).reshape(*stack, beside, values)
-    sums: np.ndarray = np.matmul(_ones(beside, rows.dtype.name), few)[..., 0, :]
+    few = np.matmul(_ones(count // beside, rows.dtype), wide).reshape(*stack, beside, values)
+    sums: np.ndarray = np.matmul(_ones(beside, rows.dtype), few)[..., 0, :]
     return sums
 
 
 @cache
-def _ones(count: int, dtype: str) -> np.ndarray:
+def _ones(count: int, dtype: np.dtype) -> np.ndarray:
     return np.ones((1, count), dtype)
 
 

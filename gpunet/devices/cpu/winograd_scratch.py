@@ -15,6 +15,9 @@ WIDTH = 4096
 FEW = 128 * 128
 """Maps times filters up to which transformed filters stay in the caches, so that they are made once."""
 
+CACHED = 24576
+"""Values of one plane of filters, tiles and products that a worker has together, where the filters are so FEW."""
+
 PRODUCTS = 8192
 """Values of one plane of filters that a worker has at a time where they are more than FEW."""
 
@@ -103,7 +106,7 @@ def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
     width = min(WIDTH, s.tiles * max(s.D, s.K) + s.D * s.K)
     if s.resident:
         shared, once, each = s.D * s.K, workers * width, workers * (s.D + s.K)
-        most = 2 * WIDTH // (s.D + s.K)
+        most = max(1, CACHED - s.D * s.K) // (s.D + s.K)
     elif s.gradient:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + s.K
         most = max(LEAST_SUMS, 2 * WIDTH // min(s.D, s.K))

@@ -229,11 +229,12 @@ def test_few_maps_few_tiles_and_little_scratch_are_left_to_the_matrix_of_windows
 
 @pytest.mark.parametrize("pass_", PASSES)
 @pytest.mark.parametrize("limit", [2**20, 2**23])
-def test_scratch_is_within_the_limit_and_the_filters_once_more(pass_, limit):
+def test_scratch_is_within_the_limit_and_where_filters_are_many_their_bytes_beside(pass_, limit):
     for D, K, side in ((64, 64, 112), (512, 512, 14), (16, 16, 32)):
         one = shape(64, side, D, K)
+        beside = 0 if D * K <= winograd_scratch.FEW and pass_ != "backward_weights" else 4 * K * one.length
         for found in candidates(pass_, one, **{**FULL, "scratch_limit_bytes": limit}):
-            assert found.workspace_bytes <= limit + 4 * K * one.length
+            assert found.workspace_bytes <= limit + beside
 
 
 # ---- in a net ----
@@ -285,4 +286,4 @@ def test_nothing_is_allocated_that_grows_with_the_batch(rng):
 def test_its_scratch_does_not_raise_the_peak_of_a_net(monkeypatch, net, batch):
     found = gpunet.plan(gpunet.load(net), batch, device="cpu").arena_bytes
     monkeypatch.setattr(algorithms, "suits", lambda shape: False)
-    assert found <= gpunet.plan(gpunet.load(net), batch, device="cpu").arena_bytes * 1.005
+    assert found <= gpunet.plan(gpunet.load(net), batch, device="cpu").arena_bytes

@@ -23,8 +23,11 @@ COPY_NS, RUN_NS = 0.4, 12.0
 CHANGE_NS = 0.45
 """Of one value of a tile or of filters that goes to its values at points, or comes back."""
 
-PIECE_NS = 120_000.0
-"""Of what Python does for one piece of the tiles."""
+FILTER_NS = 1.0
+"""Of one value of the filters at the points where each worker makes them when it needs them, and they stay nowhere."""
+
+CALL_NS = 2300.0
+"""Of what Python does for one place of a tile, in each piece."""
 
 
 def candidates(
@@ -36,14 +39,17 @@ def candidates(
     capability: tuple[int, int] | None,
     scratch_limit_bytes: int,
 ) -> Sequence[Algorithm]:
-    """See gpunet.devices.algorithms.candidates. Winograd's scratch is as large as the limit and the filters once more,
-    in their other form, which is what "im2col" takes for the gradient of the filters."""
+    """See gpunet.devices.algorithms.candidates.
+
+    Winograd's scratch keeps to the limit where filters are few. Where they are many it may have the bytes of the filters
+    beside, as much as "im2col" takes for their gradient.
+    """
     found = [(_im2col_ns(pass_, shape), Algorithm("im2col", needs_columns=not shape.is_product))]
     if dtype == "float32" and math == "exact" and suits(shape):
-        limit = scratch_limit_bytes // ITEMSIZE[dtype] + shape.K * shape.length
         for name, m in WINOGRAD.items():
             sizes = sizes_of(pass_, shape, m)
-            values = values_wanted(sizes, limit)
+            beside = 0 if sizes.resident else shape.K * shape.length
+            values = values_wanted(sizes, scratch_limit_bytes // ITEMSIZE[dtype] + beside)
             if values is not None:
                 found.append(
                     (_winograd_ns(sizes, m, values), Algorithm(name, workspace_bytes=values * ITEMSIZE[dtype]))
@@ -53,7 +59,7 @@ def candidates(
 
 def _im2col_ns(pass_: Pass, shape: ConvShape) -> float:
     """Of products with the matrix of windows, of making it, and of adding it up where it is a gradient."""
-    products = shape.positions * shape.length * (shape.K // shape.groups) * shape.groups * PRODUCT_NS
+    products = shape.positions * shape.length * shape.K * PRODUCT_NS
     if shape.is_product:
         return products
     values = shape.positions * shape.length * shape.groups
@@ -66,9 +72,16 @@ def _winograd_ns(s: Sizes, m: int, values: int) -> float:
     pieces = pieces_of(s, values, 1)
     assert pieces is not None  # `values_wanted` says how many make one
     rounds = -(-s.tiles // pieces.tiles)
-    made = 1 if s.resident else rounds
-    change = (s.tiles * (s.D + s.K) + made * s.D * s.K) * s.n2 * CHANGE_NS
-    outside = m * m * (s.tiles * s.K)
-    moved = s.tiles * s.D * s.n2 + outside
-    runs = s.tiles * (s.n2 + m * m)
-    return s.tiles * s.n2 * s.D * s.K * PRODUCT_NS + change + moved * COPY_NS + runs * RUN_NS + rounds * PIECE_NS
+    filters = s.n2 * s.D * s.K * (1 if s.resident else rounds)
+    filter_ns = CHANGE_NS if s.resident or s.gradient else FILTER_NS
+    change = s.tiles * (s.D + s.K) * s.n2 * CHANGE_NS
+    moved = s.tiles * (s.D * s.n2 + s.K * m * m)
+    places = s.n2 + m * m
+    products = s.tiles * s.n2 * s.D * s.K
+    return (
+        products * PRODUCT_NS
+        + filters * filter_ns
+        + change
+        + moved * COPY_NS
+        + places * (s.tiles * RUN_NS + rounds * CALL_NS)
+    )

@@ -41,8 +41,8 @@ def candidates(
 ) -> Sequence[Algorithm]:
     """See gpunet.devices.algorithms.candidates.
 
-    Winograd's scratch keeps to the limit where filters are few. Where they are many it may have the bytes of the filters
-    beside, as much as "im2col" takes for their gradient.
+    Winograd's scratch keeps to the limit where filters are few. Where they are many it may have as many bytes as they
+    beside, which is what "im2col" takes for their gradient.
     """
     found = [(_im2col_ns(pass_, shape), Algorithm("im2col", needs_columns=not shape.is_product))]
     if dtype == "float32" and math == "exact" and suits(shape):

@@ -27,6 +27,9 @@ LEAST_TILES = 48
 LEAST_SUMS = 128
 """Tiles over which a gradient of filters is summed in one product, at least where there is room."""
 
+MOST_WORKERS = 64
+"""For whom scratch is planned; there may be more, who have less each."""
+
 MOST_PLANE = 131072
 """Values of one plane of tiles beyond which larger pieces bring nothing."""
 
@@ -95,9 +98,11 @@ def values_wanted(sizes: Sizes, limit: int) -> int | None:
     """Values of flat scratch that a plan gives: as many as are of use, at most `limit`; None where that is too few."""
     if pieces_of(sizes, limit, 1) is None:
         return None
-    whole = _pieces(sizes, 2**62, 1)
-    rounds = -(-sizes.tiles // whole.tiles) if sizes.resident else -(-sizes.K // whole.maps)
-    return min(limit, _pieces(sizes, 2**62, rounds).values)
+    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if sizes.resident else -(-sizes.K // 16)
+    workers = min(workers, MOST_WORKERS)
+    while workers > 1 and _pieces(sizes, 2**62, workers).values > limit:
+        workers -= 1  # rather fewer of them with all that is of use to each
+    return min(limit, _pieces(sizes, 2**62, workers).values)
 
 
 def _pieces(s: Sizes, values: int, workers: int) -> Pieces:

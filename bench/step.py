@@ -1,10 +1,10 @@
 """A training step on the CPU beside PyTorch's: `python bench/step.py` for the table, `--net NET` for one net.
 
 The same net with the same weights, the same batch, SGD with momentum 0.9, float32, as many threads for both; they take
-turns, so that whatever else the machine does hits both alike. The figure is the ratio of the medians. The table has each
-net on all cores, in the time that passes, and on one thread, in the processor's time, which a busy machine lengthens
-less. Each of its lines is a process of its own; where the environment forces the kernels of NumPy's BLAS, there is one
-with these and one with BLAS's own choice.
+turns, so that whatever else the machine does hits both alike. The figure is the ratio of the medians. In the table each
+net is on all cores, by the time that passes, and on one thread, by the processor's time, which others lengthen less. A
+line of it is a process of its own; where the environment forces the kernels of NumPy's BLAS, there is one with these
+and one with BLAS's own choice.
 """
 
 import argparse

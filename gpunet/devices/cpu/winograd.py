@@ -4,7 +4,9 @@ product for each of the (m + 2)^2 points adds up over the maps, and what changes
 All of it happens in pieces within the scratch that the plan gave. Source: see `gpunet.program.winograd`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,20 @@ from gpunet.program.filters import ConvShape
 from gpunet.program.winograd import WINOGRAD, suits, tiles
 
 __all__: tuple[str, ...] = ()  # no ops here
+
+
+class _Side(NamedTuple):
+    """What becomes of x: planes (n, n, tiles, D) = matrix tile matrix^T; a tile is as large as the matrix is wide."""
+
+    x: np.ndarray
+    planes: np.ndarray
+    padding: tuple[int, int]
+    matrix: np.ndarray
+
+    def tiles_at_a_time(self, across: int) -> int:
+        """Whole rows of tiles, as many as stay in a core's own cache."""
+        D: int = self.x.shape[3]
+        return max(across, WIDTH // D)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +90,8 @@ class Winograd:
             seen, rest = cut(self.scratch, form.n, form.n, size, D)
             above, rest = cut(rest, form.n, form.n, size, K)
             own = shares(rest, self.pieces.workers)
-            self._change_tiles(x, seen, chunk, (F.P_top, F.P_left), form.B_T, own)
-            self._change_tiles(dy, above, chunk, (0, 0), form.A_T.T, own)
+            of_x = _Side(x, seen, (F.P_top, F.P_left), form.B_T)
+            self._change_tiles([of_x, _Side(dy, above, (0, 0), form.A_T.T)], chunk, own)
             self._multiply_gradients(seen, above, dw, own, adds=bool(accumulate) or number > 0)
 
     # -- the products ------------------------------------------------------------------------------
@@ -96,7 +112,7 @@ class Winograd:
         for chunk in chunks(len(x), down, across, self.pieces.tiles):
             seen, rest = cut(self.scratch, form.n, form.n, tiles_in(chunk, across), x.shape[3])
             own = shares(rest, self.pieces.workers)
-            self._change_tiles(x, seen, chunk, padding, form.B_T, own)
+            self._change_tiles([_Side(x, seen, padding, form.B_T)], chunk, own)
             self._with_all_tiles(seen, filters, b, y, chunk, own)
 
     def _with_all_filters(
@@ -168,30 +184,22 @@ class Winograd:
 
         share(slices(len(dw), self.pieces.maps), of_filters, len(own))
 
-    def _change_tiles(
-        self,
-        x: np.ndarray,
-        planes: np.ndarray,
-        chunk: Chunk,
-        padding: tuple[int, int],
-        matrix: np.ndarray,
-        own: list[np.ndarray],
-    ) -> None:
-        """planes (n, n, tiles, D) = matrix tile matrix^T of each tile of the chunk, by all workers, some rows of tiles
-        at a time; a tile has as many rows and columns as the matrix has columns."""
+    def _change_tiles(self, sides: Sequence[_Side], chunk: Chunk, own: list[np.ndarray]) -> None:
+        """The tiles of a chunk on each of the sides, by all workers, some rows of tiles at a time."""
         image0, image1, row0, row1 = chunk
-        _, _, size, D = planes.shape
-        rows = row1 - row0
-        across = size // ((image1 - image0) * rows)
+        images, rows = image1 - image0, row1 - row0
+        across = sides[0].planes.shape[2] // (images * rows)
+        parts = ((side, part) for side in sides for part in chunks(images, rows, across, side.tiles_at_a_time(across)))
 
-        def one(part: Chunk, worker: int) -> None:
+        def one(item: tuple[_Side, Chunk], worker: int) -> None:
+            side, part = item
             first = (part[0] * rows + part[2]) * across
-            some = planes[:, :, first : first + tiles_in(part, across)]
+            some = side.planes[:, :, first : first + tiles_in(part, across)]
             there = part[0] + image0, part[1] + image0, part[2] + row0, part[3] + row0
-            gather(x, some, there, self.form.m, padding, matrix.shape[1])
-            change(matrix, some, own[worker])
+            gather(side.x, some, there, self.form.m, side.padding, side.matrix.shape[1])
+            change(side.matrix, some, own[worker])
 
-        share(chunks(image1 - image0, rows, across, max(across, WIDTH // D)), one, len(own))
+        share(parts, one, len(own))
 
 
 def _points(planes: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ LEAST_TILES = 48
 """Rows of a product below which BLAS is slow: rather fewer workers than fewer tiles."""
 
 LEAST_SUMS = 128
-"""Tiles over which a gradient of filters is summed in one product, at least where there is room."""
+"""Tiles for each worker over which a gradient of filters is summed in one product, where there is room."""
 
 MOST_WORKERS = 64
 """For whom scratch is planned; there may be more, who have less each."""
@@ -114,7 +114,7 @@ def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
         most = max(1, CACHED - s.D * s.K) // (s.D + s.K)
     elif s.gradient:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + s.K
-        most = max(LEAST_SUMS, 2 * WIDTH // min(s.D, s.K))
+        most = workers * max(LEAST_SUMS, 2 * WIDTH // min(s.D, s.K))
     else:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + workers * maps
         most = MOST_PLANE // s.D

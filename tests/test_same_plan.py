@@ -32,7 +32,7 @@ clip_value = 0.5
 clip_norm = 2
 """
 FITTING = """\
-budget = "72000KiB"
+budget = "71800KiB"
 reserve = "68MiB"
 without = ["pool-before-relu"]
 max_cost = 0.5

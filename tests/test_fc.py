@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gpunet.devices import target
+from gpunet.devices import open_device, target
+from gpunet.devices.cpu import fc
 from tests import oracle
 from tests.geometries import conv_numbers
 from tests.op_calls import Call, Draw
@@ -52,6 +53,18 @@ def test_forward_and_both_gradients_are_those_of_the_loops(device, rng, shape, d
     oracle.assert_near(case.forward(device), oracle.fc_forward(case.x, case.w, case.b))
     oracle.assert_near(case.backward_weights(device), dw)
     oracle.assert_near(case.backward_input(device), dx)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_few_images_and_many_weights_are_multiplied_some_filters_at_a_time(monkeypatch, rng, shape, dtype):
+    monkeypatch.setattr(fc, "MANY_WEIGHTS", 0)
+    monkeypatch.setattr(fc, "CACHED", 300)
+    case = Case(rng, shape, dtype)
+    found = case.forward(open_device("cpu"))
+    oracle.assert_near(found, oracle.fc_forward(case.x, case.w, case.b))
+    monkeypatch.setattr(fc, "FEW_IMAGES", 0)
+    oracle.assert_near(found, case.forward(open_device("cpu")))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -24,8 +24,8 @@ from gpunet.planning.predict import predicted_images_per_second
 from gpunet.profile.keep import keep_reserve
 from gpunet.profile.measure import profile
 from gpunet.profile.steps import op_times, random_batch, timed_calls
+from gpunet.report.figures import number
 from gpunet.report.profile_json import profile_json
-from gpunet.report.profile_table import number
 from tests.nets import BLOCKS, blocks, tight_plan
 
 ROOT = Path(__file__).parent.parent

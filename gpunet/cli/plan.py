@@ -42,11 +42,22 @@ def plan(
         typer.Option(parser=told_path, metavar="FILE", help="Draw the plan into a .png file.", show_default=False),
     ] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Show what is alive at the peak, and when.")] = False,
+    times: Annotated[
+        bool, typer.Option("--times", help="Show what is predicted of each layer: milliseconds, and what bounds them.")
+    ] = False,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10**12, help="Of an epoch, whose hours are predicted, like 1281167.", show_default=False
+        ),
+    ] = None,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
 ) -> None:
     """Show what a net costs to train as its config says, layer by layer, to the byte, and whether it fits.
+
+    How long a step takes on the card is predicted, not measured.
 
     With a budget or a card, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not
     (the largest batch that does is named), 2 for a mistake.
@@ -55,8 +66,9 @@ def plan(
     from gpunet.planning.freezing import freezing_line
     from gpunet.planning.planner import plan as make_plan
 
-    if json and timeline:
-        raise ConfigError("--json has every tensor with its steps anyway: leave out --timeline")
+    for option, given, what in (("--timeline", timeline, "tensor with its steps"), ("--times", times, "layer's times")):
+        if json and given:
+            raise ConfigError(f"--json has every {what} anyway: leave out {option}")
     config = options.read_net(net, width, input)
     if plot is not None:
         from gpunet.report.canvas import check_plot
@@ -85,12 +97,13 @@ def plan(
     if json:
         from gpunet.report.as_json import as_text, plan_json
 
-        typer.echo(as_text(plan_json(config.net, made, largest_batch=largest)))
+        typer.echo(as_text(plan_json(config.net, made, largest_batch=largest, images=images)))
     else:
         from gpunet.report.console import show
         from gpunet.report.table import plan_parts, verdict
 
-        show(*plan_parts(config.net, made, verdict(made, way_out), timeline=timeline))
+        words = verdict(made, way_out)
+        show(*plan_parts(config.net, made, words, timeline=timeline, times=times, images=images))
         if line := freezing_line(config.net, made.batch, settings):
             show("", line)
     if not made.fits:

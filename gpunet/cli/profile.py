@@ -79,12 +79,14 @@ def profile(
 def _kept(made: "Profile") -> list[str]:
     """Keep what was measured; a line for each thing that was."""
     from gpunet.memory.size import format_bytes
-    from gpunet.profile.keep import keep, keep_reserve
+    from gpunet.profile.keep import keep, keep_paces, keep_reserve
 
     lines = []
     try:
         if path := keep(made):
             lines.append(f"kept in {path}: gpunet fit predicts images/s of this net")
+        if path := keep_paces(made):
+            lines.append(f"how fast its ops are is in {path}: gpunet plan and fit predict by it for this card")
         if held := keep_reserve(made):
             lines.append(f"plans for this GPU now reserve {format_bytes(held.nbytes)}, {held.source}")
     except DataError as error:

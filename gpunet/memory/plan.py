@@ -1,6 +1,6 @@
 """A plan: every tensor of a program at its offset in one arena, and what that costs by kind, by layer and by step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -52,6 +52,7 @@ class Plan(Shown):
     `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
     `frozen`             names of the layers whose parameters a step leaves as they are
     `of, learning`       the net that was planned, and how it learns, a gpunet.Learning, for whoever asks
+    `pricing`            says how long a step of a plan takes: gpunet.planning.prediction.predicted
     `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
     """
 
@@ -69,6 +70,7 @@ class Plan(Shown):
     frozen: tuple[str, ...] = ()
     of: Any = field(default=None, compare=False)
     learning: Any = field(default=None, compare=False)
+    pricing: Callable[["Plan"], Any] | None = field(default=None, compare=False)
 
     @property
     def device(self) -> DeviceName:
@@ -119,6 +121,14 @@ class Plan(Shown):
     def fits(self) -> bool:
         """Whether arena and reserve are within the budget; true where there is none."""
         return self.budget_bytes is None or self.total_bytes <= self.budget_bytes
+
+    @cached_property
+    def predicted(self) -> Any:
+        """How long a step takes on the card, predicted and not measured, a gpunet.planning.prediction.Prediction.
+
+        None where that cannot be told: of the CPU, in float64, or without a card that is known.
+        """
+        return None if self.pricing is None else self.pricing(self)
 
     @cached_property
     def tensors(self) -> tuple[PlannedTensor, ...]:

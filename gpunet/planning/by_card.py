@@ -12,9 +12,8 @@ from typing import Any
 
 from gpunet.devices.target import DeviceTarget
 from gpunet.net.net import Net
-from gpunet.planning.fitter import Rung, largest, least_batch
+from gpunet.planning.fitter import Rung, largest, least_batch, rung_of
 from gpunet.planning.planner import MAX_BATCH, WAYS, plan, plan_within
-from gpunet.planning.predict import predicted_images_per_second
 
 FIRST_STEP = 64
 """Images beyond the smallest batch at which the line is looked at where nothing is known of it."""
@@ -43,11 +42,11 @@ def fit_cards(
     lines: dict[object, _Line] = {}
     found: dict[object, Rung] = {}
     for where, budget_bytes in sorted(cards, key=lambda card: card[1]):
-        if (_kind(where), budget_bytes) not in found:
+        if (where, budget_bytes) not in found:
             watch(where.card)
             line = lines.setdefault(_kind(where), _Line(net, {**options, "device": where}))
-            found[_kind(where), budget_bytes] = line.rung(budget_bytes)
-    return [CardFit(where, budget_bytes, found[_kind(where), budget_bytes]) for where, budget_bytes in cards]
+            found[where, budget_bytes] = line.rung(where, budget_bytes)
+    return [CardFit(where, budget_bytes, found[where, budget_bytes]) for where, budget_bytes in cards]
 
 
 def _kind(where: DeviceTarget) -> object:
@@ -64,8 +63,9 @@ class _Line:
         self._least = least_batch(net, self._options)
         self._points: dict[int, int] = {}
 
-    def rung(self, budget_bytes: int) -> Rung:
-        """As `gpunet.fit` has it."""
+    def rung(self, where: DeviceTarget, budget_bytes: int) -> Rung:
+        """As `gpunet.fit` has it, for a card of this kind."""
+        self._options["device"] = where
         batch = self._largest(budget_bytes)
         if batch < self._least:
             return largest(self._net, budget_bytes, self._options)
@@ -74,8 +74,7 @@ class _Line:
             return largest(self._net, budget_bytes, self._options, start=batch)
         following = self._bytes(min(batch + 1, MAX_BATCH))
         ways = tuple(self._options.get("ways", WAYS))
-        speed = predicted_images_per_second(self._net, made)
-        return Rung(ways, batch, made.total_bytes, following, made.extra_flops_fraction, made.ways.names, speed)
+        return rung_of(self._net, made, ways, following)
 
     def _largest(self, budget_bytes: int) -> int:
         """The largest batch that takes no more than the budget; below the least where none does.

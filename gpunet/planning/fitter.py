@@ -17,6 +17,7 @@ from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.planner import MAX_BATCH, WAYS, Way, check_net, check_rounds, plan, plan_within
 from gpunet.planning.predict import predicted_images_per_second
+from gpunet.planning.prediction import Range, predicted
 from gpunet.program.program import DeviceName, Dtype, Mode
 from gpunet.values.shown import Shown
 
@@ -35,7 +36,8 @@ class Rung:
 
     `batch` is 0 and `total_bytes` None where not even one image fits (two, where a net cannot be trained on one);
     next_total_bytes is what one more would take.
-    `ways` may be used, `used` are. `images_per_second` is None where no profile tells it.
+    `ways` may be used, `used` are. `images_per_second` is None where no profile tells it, `predicted_ms`, of a step,
+    where the card is not known.
     """
 
     ways: tuple[str, ...]
@@ -45,6 +47,7 @@ class Rung:
     extra_flops_fraction: float
     used: tuple[str, ...] = ()
     images_per_second: float | None = None
+    predicted_ms: Range | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -193,8 +196,22 @@ def largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int 
     if fits is None:
         return Rung(ways, 0, None, made.total_bytes, 0.0)
     following = (over or fits).total_bytes  # nothing is planned beyond MAX_BATCH
-    speed = predicted_images_per_second(net, fits)
-    return Rung(ways, most, fits.total_bytes, following, fits.extra_flops_fraction, fits.ways.names, speed)
+    return rung_of(net, fits, ways, following)
+
+
+def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
+    """What there is to say of the plan of the largest batch that fits."""
+    time = predicted(fits)
+    return Rung(
+        ways,
+        fits.batch,
+        fits.total_bytes,
+        next_total_bytes,
+        fits.extra_flops_fraction,
+        fits.ways.names,
+        predicted_images_per_second(net, fits),
+        time.ms if time else None,
+    )
 
 
 def least_batch(net: Net, options: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST, Choice, Chooser
+from gpunet.planning.prediction import predicted
 from gpunet.program.program import DeviceName, Dtype, Mode, Program
 from gpunet.values.given import as_float, integer, names, told
 
@@ -152,6 +153,7 @@ def plan_within(
         extra_flops_fraction=choice.extra,
         of=net,
         learning=compiler.learning if mode == "train" else None,
+        pricing=predicted,
     )
 
 

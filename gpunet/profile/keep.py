@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from gpunet.devices.cards import named
 from gpunet.devices.cuda import reserve
-from gpunet.devices.name import split_name
+from gpunet.devices.name import kind_of, split_name
 from gpunet.devices.target import Reserve
+from gpunet.planning import efficiency
 from gpunet.planning.predict import Kept, KeptOp, as_entry, file_name, op_key, scales
+from gpunet.planning.prediction import found_paces
 from gpunet.profile.measure import Profile
 from gpunet.system import cache
 
@@ -34,6 +37,22 @@ def keep_reserve(profile: Profile) -> Reserve | None:
         return None
     _, number = split_name(profile.plan.device)
     return reserve.keep(profile.reserve_bytes, number)
+
+
+def keep_paces(profile: Profile) -> Path | None:
+    """Keep how fast this GPU was beside what is predicted of such a card; returns the file, None where there is none.
+
+    None on the CPU, in float64, and for a GPU that is not in the table of cards. Raises DataError where the cache
+    cannot be written.
+    """
+    plan = profile.plan
+    if kind_of(plan.device) != "cuda" or plan.dtype != "float32" or profile.hardware is None:
+        return None
+    found = named(profile.hardware.partition(", driver ")[0])
+    if len(found) != 1:
+        return None
+    source = f"what gpunet profile found with {plan.net}, batch {plan.batch}, on the {profile.hardware}"
+    return efficiency.keep(found[0], found_paces(plan, found[0], [op.ms for op in profile.ops], source))
 
 
 def summary(profile: Profile) -> Kept:

@@ -11,12 +11,16 @@ from gpunet.net.net import Net
 from gpunet.planning.by_card import CardFit
 from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
+from gpunet.report.predicted import prediction_json, range_json
 from gpunet.report.rows import Row, layer_rows, loss_rows
 from gpunet.report.ways import clips, made_again, rounds, step_flops
 
 
-def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict[str, Any]:
-    """All of a plan. `largest_batch`: the one that fits the budget, where this plan does not; None where it does."""
+def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None, images: int | None = None) -> dict[str, Any]:
+    """All of a plan. `largest_batch`: the one that fits the budget, where this plan does not; None where it does.
+
+    `images`  those of an epoch, whose hours are predicted
+    """
     op = plan.program.ops[plan.peak_step]
     losses = [{"type": row.type, **_bytes(row)} for row in loss_rows(net, plan)]
     return {
@@ -59,6 +63,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None) -> dict
             "seconds": plan.placement.seconds,
         },
         "steps": plan.steps,
+        "predicted": prediction_json(plan, images),
         "layers": _layers(net, plan),
         "loss": losses[-1] if losses else None,
         "head_losses": losses[:-1],
@@ -112,7 +117,9 @@ def _made_for(target: DeviceTarget, budget_bytes: int) -> dict[str, Any]:
 
 
 def _rung(rung: Rung) -> dict[str, Any]:
-    """`ways` may be used, `used` are; images_per_second is null where no profile tells it."""
+    """`ways` may be used, `used` are; images_per_second is null where no profile tells it, predicted_ms of a
+    step where the card is not known.
+    """
     return {
         "ways": list(rung.ways),
         "used": list(rung.used),
@@ -121,6 +128,7 @@ def _rung(rung: Rung) -> dict[str, Any]:
         "next_total_bytes": rung.next_total_bytes,
         "extra_flops_fraction": rung.extra_flops_fraction,
         "images_per_second": rung.images_per_second,
+        "predicted_ms": range_json(rung.predicted_ms),
     }
 
 

@@ -8,16 +8,19 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gpunet.devices.cards import Card, capability
-from gpunet.memory.size import format_bytes
+from gpunet.memory.size import format_bytes, format_speed
 from gpunet.planning.by_card import CardFit
-from gpunet.report.table import NOTHING
+from gpunet.planning.fitter import Rung
+from gpunet.report.figures import NOTHING
+from gpunet.report.predicted import cell
 
 NOTE = """\
 total: the least CUDA total that is known, which is what --gpu plans for; less than nvidia-smi shows. GB/s: of its
 memory. TFLOPS: dense, at boost clock; TF32 and FP16 of tensor cores that add up in float32. -: has none. ?: unsure."""
 
 FIT_NOTE = """\
-budget: the least CUDA total that is known of each card; total is within it, and with one image more would not be."""
+budget: the least CUDA total that is known of each card; total is within it, and with one image more would not be.
+predicted: of a training step of that batch, from its bytes and operations and the card's data sheet; not measured."""
 
 HEADINGS = {
     "multiprocessors": "SMs",
@@ -56,7 +59,8 @@ def card_fit_parts(fits: Sequence[CardFit]) -> list[Table | str]:
 
 def card_fit_table(fits: Sequence[CardFit]) -> Table:
     """A row for each card."""
-    table = _table("card", "compute\ncapability", "budget", "largest\nbatch", "total", "total\nbytes", "extra\nFLOPs")
+    headings = ("compute\ncapability", "budget", "largest\nbatch", "total", "total\nbytes", "extra\nFLOPs")
+    table = _table("card", *headings, "predicted\nms a step", "predicted\nimages/s")
     for fit in fits:
         rung = fit.rung
         cells = [NOTHING] * 3
@@ -69,8 +73,17 @@ def card_fit_table(fits: Sequence[CardFit]) -> Table:
             format_bytes(fit.budget_bytes) + ("?" if fit.target.doubt else ""),
             f"{rung.batch:,}" if rung.batch else "none",
             *cells,
+            *_time_cells(rung),
         )
     return table
+
+
+def _time_cells(rung: Rung) -> tuple[str, str]:
+    """Milliseconds of a step of the largest batch, and images a second."""
+    if rung.predicted_ms is None:
+        return NOTHING, NOTHING
+    speed = rung.predicted_ms.over(rung.batch * 1e3)
+    return cell(rung.predicted_ms), f"{format_speed(speed.low)} to {format_speed(speed.high)}"
 
 
 def cards_json(cards: Sequence[Card]) -> list[dict[str, Any]]:

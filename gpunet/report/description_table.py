@@ -11,7 +11,8 @@ from gpunet.description.facts import LayerFacts
 from gpunet.description.on_card import OnCard
 from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import Rung
-from gpunet.report.table import NOTHING, made_for
+from gpunet.report.figures import NOTHING
+from gpunet.report.table import made_for
 from gpunet.report.ways import cost
 
 WIDTH = 80

@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gpunet.report.table import NOTHING
+from gpunet.report.figures import NOTHING
 from gpunet.use.gradients import STEPS, TOLERANCE, CheckedTensor, GradientCheck
 
 NOTE = f"""\

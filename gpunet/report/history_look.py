@@ -7,7 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gpunet.report.table import NOTHING
+from gpunet.report.figures import NOTHING
 from gpunet.train.history import History
 from gpunet.train.metrics import EpochMetrics, StepMetrics
 

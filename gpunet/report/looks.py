@@ -105,8 +105,9 @@ def _description(described: Any) -> Look:
 
 
 def _profile(profile: Any) -> Look:
+    from gpunet.report.figures import number
     from gpunet.report.profile_json import profile_json
-    from gpunet.report.profile_table import number, op_table, profile_parts
+    from gpunet.report.profile_table import op_table, profile_parts
 
     def draw() -> "Figure":
         from gpunet.report.bars import draw_profile

@@ -1,15 +1,15 @@
 """A profile as tables for people."""
 
 from collections.abc import Iterable
-from math import floor, log10
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gpunet.memory.size import format_bytes, format_speed
 from gpunet.profile.measure import Profile
+from gpunet.report.figures import NOTHING, number
 from gpunet.report.profile_rows import ProfileRow, profile_rows, rate
-from gpunet.report.table import NOTHING, headline
+from gpunet.report.table import headline
 from gpunet.report.ways import describe, needed
 
 NOTE = """\
@@ -122,14 +122,6 @@ def _judged(difference: int | None) -> str:
     if difference is None:
         return "nobody tells"
     return "measured - planned: " + ("more than was planned" if difference > 0 else "the plan was enough")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A measured number with so many significant digits, or whole where it is larger; a dash for none."""
-    if not value:
-        return NOTHING
-    decimals = max(0, digits - 1 - floor(log10(abs(value))))
-    return f"{value:,.{min(decimals, 4)}f}"
 
 
 def _plain() -> Table:

@@ -14,20 +14,24 @@ from gpunet.net.net import Net
 from gpunet.planning.fitter import Rung, Survey
 from gpunet.program.tensor import Kind
 from gpunet.report import ways
+from gpunet.report.figures import NOTHING
+from gpunet.report.predicted import cell, layer_times, time_table
 from gpunet.report.rows import Row, layer_rows, loss_rows
 from gpunet.report.timeline import timeline_parts
 
 LEARNT = (Kind.PARAMETER, Kind.PARAMETER_GRADIENT, Kind.OPTIMIZER_CACHE)
-NOTHING = "-"
 NOTE = """\
 Each row counts what its layer makes at any time of the step; gradients are those of its input; -: nothing, or in
 the bytes of another. Not all of it is alive at once: the totals are more than the peak (for scratch, the largest)."""
 
 
-def plan_parts(net: Net, plan: Plan, verdict: str, *, timeline: bool = False) -> list[Table | str]:
+def plan_parts(
+    net: Net, plan: Plan, verdict: str, *, timeline: bool = False, times: bool = False, images: int | None = None
+) -> list[Table | str]:
     """A plan, ready to show: what was asked, the layers, the peak by kind, the sums, the cost and the verdict.
 
     `timeline`  who is alive at the peak, too
+    `times`     what is predicted of each layer, too; `images`: those of an epoch, whose hours are told
     """
     return [
         headline(plan),
@@ -42,6 +46,9 @@ def plan_parts(net: Net, plan: Plan, verdict: str, *, timeline: bool = False) ->
         sum_table(plan),
         "",
         cost_table(plan),
+        "",
+        *([*layer_times(net, plan), ""] if times else []),
+        time_table(plan, images),
         "",
         verdict,
     ]
@@ -136,6 +143,7 @@ def fit_table(surveys: Sequence[Survey]) -> Table:
     """The ladder of each budget; * marks the rung that is taken, which the options allow."""
     rungs = [rung for survey in surveys for rung in survey.ladder]
     timed = any(rung.images_per_second is not None for rung in rungs)
+    predicted = any(rung.predicted_ms is not None for rung in rungs)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("budget", justify="right")
     table.add_column("ways")
@@ -143,12 +151,15 @@ def fit_table(surveys: Sequence[Survey]) -> Table:
         table.add_column(heading, justify="right")
     if timed:
         table.add_column("images/s", justify="right")
+    if predicted:
+        table.add_column("predicted ms", justify="right")
     for survey in surveys:
         for number, rung in enumerate(survey.ladder):
             budget = "" if number else format_bytes(survey.budget_bytes)
             cells = _rung_cells(rung, survey.budget_bytes, chosen=rung is survey.chosen)
             speed = NOTHING if rung.images_per_second is None else format_speed(rung.images_per_second)
-            table.add_row(budget, *cells, *([speed] if timed else []), end_section=rung is survey.ladder[-1])
+            times = [*([speed] if timed else []), *([cell(rung.predicted_ms)] if predicted else [])]
+            table.add_row(budget, *cells, *times, end_section=rung is survey.ladder[-1])
     return table
 
 

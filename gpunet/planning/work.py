@@ -1,0 +1,29 @@
+"""What an op asks of a GPU: its kernels, each with its bytes and its arithmetic."""
+
+from gpunet.planning.conv_work import conv_work, is_conv
+from gpunet.planning.kernel import Kernel, Product
+from gpunet.planning.predict import op_bytes
+from gpunet.program.program import Op
+
+
+def work(op: Op, images: int) -> list[Kernel]:
+    """The kernels of one call of an op over so many images."""
+    if is_conv(op):
+        return conv_work(op, images)
+    nbytes = op_bytes(op, images)
+    if not op.flops:
+        return [Kernel(op.name, nbytes)]
+    if op.name.startswith("fc_"):
+        return [Kernel("product", nbytes, product=_fc_product(op, images))]
+    every = op.inputs[0].shape[0]
+    kernel = "local" if op.name.startswith("local_") else op.name
+    return [Kernel(kernel, nbytes, flops=op.flops * images / every)]
+
+
+def _fc_product(op: Op, images: int) -> Product:
+    """(m, n) sums of k; w is (K, inputs), x (N, ...), dy (N, K)."""
+    if op.name.startswith("fc_backward_weights"):
+        K, inputs = op.outputs[0].shape
+        return Product(K, inputs, images)
+    K, inputs = op.inputs[1].shape
+    return Product(images, K, inputs) if op.name.startswith("fc_forward") else Product(images, inputs, K)

@@ -171,6 +171,7 @@ def test_json_of_fits_is_the_chosen_rung_with_its_ladder() -> None:
         "next_total_bytes": 105,
         "extra_flops_fraction": 0.0125,
         "images_per_second": 123.4,
+        "predicted_ms": None,
     }
     assert [rung["batch"] for rung in chosen["ladder"]] == [3, 5] and chosen["budget_bytes"] == 100
     assert chosen["ladder"][0]["ways"] == [] and chosen["ladder"][0]["images_per_second"] is None

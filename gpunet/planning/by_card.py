@@ -6,7 +6,7 @@ card's batch at once. Only there is a plan made as everywhere else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -14,6 +14,7 @@ from gpunet.devices.target import DeviceTarget
 from gpunet.net.net import Net
 from gpunet.planning.fitter import Rung, largest, least_batch, rung_of
 from gpunet.planning.planner import MAX_BATCH, WAYS, plan, plan_within
+from gpunet.planning.prediction import predicted
 
 FIRST_STEP = 64
 """Images beyond the smallest batch at which the line is looked at where nothing is known of it."""
@@ -40,13 +41,21 @@ def fit_cards(
     `watch`  called with the name of each card before its batch is looked for
     """
     lines: dict[object, _Line] = {}
-    found: dict[object, Rung] = {}
+    found: dict[tuple[object, int], CardFit] = {}
     for where, budget_bytes in sorted(cards, key=lambda card: card[1]):
-        if (where, budget_bytes) not in found:
+        if (_kind(where), budget_bytes) not in found:
             watch(where.card)
             line = lines.setdefault(_kind(where), _Line(net, {**options, "device": where}))
-            found[where, budget_bytes] = line.rung(where, budget_bytes)
-    return [CardFit(where, budget_bytes, found[where, budget_bytes]) for where, budget_bytes in cards]
+            found[_kind(where), budget_bytes] = CardFit(where, budget_bytes, line.rung(budget_bytes))
+    return [_of_card(net, where, found[_kind(where), budget_bytes], options) for where, budget_bytes in cards]
+
+
+def _of_card(net: Net, where: DeviceTarget, alike: CardFit, options: Mapping[str, Any]) -> CardFit:
+    """What was found for a card of the same kind, with the time that this one would take."""
+    if where == alike.target or not alike.rung.batch:
+        return replace(alike, target=where)
+    time = predicted(plan(net, alike.rung.batch, budget=alike.budget_bytes, **{**options, "device": where}))
+    return replace(alike, target=where, rung=replace(alike.rung, predicted_ms=time.ms if time else None))
 
 
 def _kind(where: DeviceTarget) -> object:
@@ -63,9 +72,8 @@ class _Line:
         self._least = least_batch(net, self._options)
         self._points: dict[int, int] = {}
 
-    def rung(self, where: DeviceTarget, budget_bytes: int) -> Rung:
-        """As `gpunet.fit` has it, for a card of this kind."""
-        self._options["device"] = where
+    def rung(self, budget_bytes: int) -> Rung:
+        """As `gpunet.fit` has it."""
         batch = self._largest(budget_bytes)
         if batch < self._least:
             return largest(self._net, budget_bytes, self._options)

@@ -3,65 +3,55 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
+from typing import get_args
 
 from gpunet.planning.kernel import ITEM_BYTES, Kernel, Product
+from gpunet.program.algorithm import Pass
 from gpunet.program.chunks import chunks
+from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op
 
-PASSES = ("conv_forward", "conv_backward_input", "conv_backward_weights")
-"""The ops, which fused ones are called after, too."""
+PREFIX = "conv_"
+"""Ops that are called after a pass, fused ones too: conv_forward, conv_backward_weights."""
+
+NUMBERS = ("S_rows", "S_columns", "P_top", "P_left", "dilation")
+"""The attributes that say how filters stand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Conv:
-    """One pass of a convolution: x (N, H, W, D) seen by filters w (K, F, F, D/groups), which make y (N, H2, W2, K).
+class ConvCall:
+    """One call of a pass of a convolution.
 
     `column_rows`      rows of the im2col matrix; 0 where there is none
     `workspace_bytes`  flat scratch
     `bias`             whether one is added behind the product
-    `slices`           of each sum, where the plan settles them; else 0
     """
 
-    pass_: str
-    x: tuple[int, ...]
-    w: tuple[int, ...]
-    y: tuple[int, ...]
+    pass_: Pass
+    shape: ConvShape
     column_rows: int
     workspace_bytes: int
     bias: bool
     slices: int
 
     @property
-    def groups(self) -> int:
-        return self.x[3] // self.w[3]
-
-    @property
     def filters(self) -> int:
         """Of a group."""
-        return self.w[0] // self.groups
-
-    @property
-    def length(self) -> int:
-        """Weights of a filter."""
-        return prod(self.w[1:])
-
-    @property
-    def positions(self) -> int:
-        """Places of the filters, over all images."""
-        return prod(self.y[:3])
+        return self.shape.K // self.shape.groups
 
     @property
     def x_bytes(self) -> int:
-        return prod(self.x) * ITEM_BYTES
+        shape = self.shape
+        return shape.N * shape.H * shape.W * shape.D * ITEM_BYTES
 
     @property
     def y_bytes(self) -> int:
-        return prod(self.y) * ITEM_BYTES
+        return self.shape.positions * self.shape.K * ITEM_BYTES
 
     @property
     def w_bytes(self) -> int:
-        return prod(self.w) * ITEM_BYTES
+        return self.shape.K * self.shape.length * ITEM_BYTES
 
     @property
     def nbytes(self) -> int:
@@ -69,143 +59,147 @@ class Conv:
         return self.x_bytes + self.y_bytes + self.w_bytes
 
 
-def is_conv(op: Op) -> bool:
-    """Whether an op is a pass of a convolution, fused with others or not."""
-    return op.name.startswith(PASSES)
+def pass_of(op: Op) -> Pass | None:
+    """The pass of a convolution that an op is, fused with others or not; None for all other ops."""
+    return next((name for name in get_args(Pass) if op.name.startswith(f"{PREFIX}{name}")), None)
 
 
-def conv_work(op: Op, images: int) -> list[Kernel]:
+def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
     """The kernels of a pass of a convolution over so many images."""
-    conv = _read(op, images)
-    algorithm = str(op.attributes.get("algorithm", "im2col"))
-    return ALGORITHMS.get(algorithm, _implicit)(conv)
-
-
-def _read(op: Op, images: int) -> Conv:
-    """The convolution that an op is a pass of."""
-    pass_ = next(name for name in PASSES if op.name.startswith(name))
-    first, second, made = op.inputs[0].shape, op.inputs[1].shape, op.outputs[0].shape
-    x, w, y = {
-        "conv_forward": (first, second, made),
-        "conv_backward_input": (made, second, first),
-        "conv_backward_weights": (first, made, second),
-    }[pass_]
     columns, workspace = (*op.scratch, None, None)[:2]
-    return Conv(
+    call = ConvCall(
         pass_,
-        (images, *x[1:]),
-        w,
-        (images, *y[1:]),
+        conv_shape(op, pass_, images),
         columns.shape[0] if columns is not None else 0,
         workspace.nbytes if workspace is not None else 0,
-        len(op.inputs) > 2 and pass_ == "conv_forward",
-        int(op.attributes.get("slices", 0)),  # type: ignore[arg-type]  # a number where it is there
+        pass_ == "forward" and len(op.inputs) > 2,
+        int(op.attributes.get("slices", 1)),  # type: ignore[arg-type]  # a number
     )
+    return ALGORITHMS[str(op.attributes["algorithm"])](call)
+
+
+def conv_shape(op: Op, pass_: Pass, images: int) -> ConvShape:
+    """The convolution that an op is a pass of, over so many images."""
+    first, second, made = op.inputs[0].shape, op.inputs[1].shape, op.outputs[0].shape
+    x, w, y = {
+        "forward": (first, second, made),
+        "backward_input": (made, second, first),
+        "backward_weights": (first, made, second),
+    }[pass_]
+    numbers = {name: int(op.attributes[name]) for name in NUMBERS}  # type: ignore[arg-type]  # numbers, all of them
+    return ConvShape.of((images, *x[1:]), w, (images, *y[1:]), numbers)
 
 
 # -- im2col ----------------------------------------------------------------------------------------
 
 
-def _im2col(conv: Conv) -> list[Kernel]:
+def _im2col(call: ConvCall) -> list[Kernel]:
     """A matrix of windows that one kernel writes and the next reads, chunk by chunk, group by group."""
     found = []
-    for rows, count in _chunks(conv).items():
-        part = rows / conv.positions
-        launches = count * conv.groups
-        bytes_of = {"x": conv.x_bytes * part / conv.groups, "y": conv.y_bytes * part / conv.groups}
-        columns = rows * conv.length * ITEM_BYTES if conv.column_rows else 0
-        size = conv.column_rows * conv.length * ITEM_BYTES
-        operands = bytes_of["y"] + conv.w_bytes / conv.groups + (0 if columns else bytes_of["x"])
-        product = Kernel("product", operands, columns, size, _matrices(conv, rows), launches=launches)
+    shape = call.shape
+    size = call.column_rows * shape.length * ITEM_BYTES
+    for rows, count in _chunks(call).items():
+        part = rows / shape.positions
+        x_bytes, y_bytes, w_bytes = (n / shape.groups for n in (call.x_bytes * part, call.y_bytes * part, call.w_bytes))
+        columns = rows * shape.length * ITEM_BYTES if size else 0
         if columns:
-            found.append(Kernel(_mover(conv), bytes_of["x"], columns, size, launches=launches))
-        found.append(product)
-        if conv.bias:
-            found.append(Kernel("add_bias", 2 * conv.y_bytes * part, launches=count))
+            found.append(Kernel(_mover(call), x_bytes, columns, size, launches=count * shape.groups))
+        operands = y_bytes + w_bytes + (0 if columns else x_bytes)
+        found.append(
+            Kernel("product", operands, columns, size, _over_columns(call, rows), launches=count * shape.groups)
+        )
+        if call.bias:
+            found.append(Kernel("add_bias", 2 * call.y_bytes * part, launches=count))
     return found
 
 
-def _mover(conv: Conv) -> str:
+def _mover(call: ConvCall) -> str:
     """What fills the matrix, or empties it; maps in fours are moved four at a time."""
-    if conv.pass_ == "conv_backward_input":
+    if call.pass_ == "backward_input":
         return "col2im"
-    return "im2col_scalar" if conv.w[3] % 4 else "im2col"
+    return "im2col_scalar" if call.shape.maps % 4 else "im2col"
 
 
-def _chunks(conv: Conv) -> Counter[int]:
+def _chunks(call: ConvCall) -> Counter[int]:
     """How often a chunk of so many rows of the matrix comes."""
-    if not conv.column_rows:
-        return Counter([conv.positions])
-    N, H2, W2, _ = conv.y
-    cut = chunks(N, H2, W2, conv.column_rows)
+    N, H2, W2 = call.shape.N, call.shape.H2, call.shape.W2
+    if not call.column_rows:
+        return Counter([call.shape.positions])
+    cut = chunks(N, H2, W2, call.column_rows)
     return Counter((image1 - image0) * (row1 - row0) * W2 for image0, image1, row0, row1 in cut)
 
 
-def _matrices(conv: Conv, rows: int) -> Product:
+def _over_columns(call: ConvCall, rows: int) -> Product:
     """The product of one group over so many rows of the im2col matrix."""
+    length = call.shape.length
     m, n, k = {
-        "conv_forward": (rows, conv.filters, conv.length),
-        "conv_backward_input": (rows, conv.length, conv.filters),
-        "conv_backward_weights": (conv.filters, conv.length, rows),
-    }[conv.pass_]
+        "forward": (rows, call.filters, length),
+        "backward_input": (rows, length, call.filters),
+        "backward_weights": (call.filters, length, rows),
+    }[call.pass_]
     return Product(m, n, k)
 
 
 # -- without a matrix ------------------------------------------------------------------------------
 
 
-def _implicit(conv: Conv) -> list[Kernel]:
-    """One tile loop, which gathers what it multiplies; slices of a split sum are added by a kernel of their own."""
-    F_rows, F_columns = conv.w[1:3]
+def _implicit(call: ConvCall) -> list[Kernel]:
+    """One tile loop, which gathers what it multiplies."""
+    shape = call.shape
+    taps = shape.filters.F_rows * shape.filters.F_columns
+    pixels = shape.N * shape.H * shape.W
     m, n, k = {
-        "conv_forward": (conv.positions, conv.filters, conv.length),
-        "conv_backward_input": (prod(conv.x[:3]), conv.w[3], F_rows * F_columns * conv.filters),
-        "conv_backward_weights": (conv.filters, conv.length, conv.positions),
-    }[conv.pass_]
-    if conv.pass_ == "conv_backward_input":
-        k = max(1, k * conv.positions // prod(conv.x[:3]))  # at a stride, most of a window holds nothing
-    slices = max(1, conv.slices)
-    return [Kernel("tiles", conv.nbytes, product=Product(m, n, k, conv.groups, slices))]
+        "forward": (shape.positions, call.filters, shape.length),
+        # at a stride most of a window holds nothing, and is left out
+        "backward_input": (pixels, shape.maps, max(1, taps * call.filters * shape.positions // pixels)),
+        "backward_weights": (call.filters, shape.length, shape.positions),
+    }[call.pass_]
+    return [Kernel("tiles", call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
 
 
-def _depthwise(conv: Conv) -> list[Kernel]:
+def _depthwise(call: ConvCall) -> list[Kernel]:
     """One map at a time: every weight serves one map, so there is no product to speak of."""
-    flops = 2.0 * conv.positions * conv.w[0] * conv.length
-    return [Kernel("depthwise", conv.nbytes, flops=flops)]
+    shape = call.shape
+    return [Kernel("depthwise", call.nbytes, flops=2.0 * shape.positions * shape.K * shape.length)]
 
 
-def _winograd(size: int) -> Callable[[Conv], list[Kernel]]:
-    """F(size x size, 3x3): tiles of the input and of the filters are transformed, multiplied point by point, and
-    what comes of it is transformed back; in as many pieces as the workspace asks for."""
+def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
+    """F(size x size, 3x3): tiles of the input and of the filters are transformed, multiplied point by point, and what
+    comes of it is transformed back, in as many pieces as the workspace asks for.
 
-    def work(conv: Conv) -> list[Kernel]:
-        points = (size + 2) ** 2
-        volume = conv.x if conv.pass_ == "conv_backward_input" else conv.y
-        tiles = volume[0] * ceil(volume[1] / size) * ceil(volume[2] / size)
-        inside, outside = (tiles * points * maps * ITEM_BYTES for maps in (conv.w[3], conv.w[0]))
-        filters = points * conv.w[0] * conv.w[3] * ITEM_BYTES
-        pieces = max(1, ceil((inside + outside + filters) / max(conv.workspace_bytes, 1)))
-        if not conv.workspace_bytes:  # all of it in one kernel, and nothing of it in memory
-            pieces = 1
+    Where the workspace holds the filters alone, all else is one kernel, and nothing of it goes through memory.
+    """
+
+    def work(call: ConvCall) -> list[Kernel]:
+        shape, points = call.shape, (size + 2) ** 2
+        H, W = (shape.H, shape.W) if call.pass_ == "backward_input" else (shape.H2, shape.W2)
+        tiles = shape.N * ceil(H / size) * ceil(W / size)
+        moved = points * tiles * (shape.D + shape.K) * ITEM_BYTES
+        filters = points * shape.K * shape.maps * ITEM_BYTES
+        room = call.workspace_bytes - filters
+        alone = room < points * (shape.D + shape.K) * ITEM_BYTES
+        pieces = 1 if alone else ceil(moved / room)
+        each = ceil(tiles / pieces)
         m, n, k = {
-            "conv_forward": (ceil(tiles / pieces), conv.w[0], conv.w[3]),
-            "conv_backward_input": (ceil(tiles / pieces), conv.w[3], conv.w[0]),
-            "conv_backward_weights": (conv.w[0], conv.w[3], ceil(tiles / pieces)),
-        }[conv.pass_]
-        product = Product(m, n, k, points)
-        if not conv.workspace_bytes:
-            return [Kernel("tiles", conv.nbytes, product=product)]
-        moved, room = (inside + outside) / pieces, conv.workspace_bytes
+            "forward": (each, call.filters, shape.maps),
+            "backward_input": (each, shape.maps, call.filters),
+            "backward_weights": (call.filters, shape.maps, each),
+        }[call.pass_]
+        product = Product(m, n, k, points * shape.groups)
+        of_filters = Kernel("winograd_transform", call.w_bytes, filters, call.workspace_bytes)
+        if alone:
+            return [of_filters, Kernel("winograd_product", call.nbytes + filters, product=product)]
+        volumes, through = (call.x_bytes + call.y_bytes) / pieces / 2, moved / pieces / 2
         return [
-            Kernel("winograd_transform", conv.w_bytes, filters, room),
-            Kernel("winograd_transform", (conv.x_bytes + conv.y_bytes) / pieces, moved, room, launches=2 * pieces),
-            Kernel("winograd_product", filters if pieces > 1 else 0, moved, room, product, launches=pieces),
+            of_filters,
+            Kernel("winograd_transform", volumes, through, call.workspace_bytes, launches=2 * pieces),
+            Kernel("winograd_product", filters, 2 * through, call.workspace_bytes, product, launches=pieces),
         ]
 
     return work
 
 
-ALGORITHMS: dict[str, Callable[[Conv], list[Kernel]]] = {
+ALGORITHMS: dict[str, Callable[[ConvCall], list[Kernel]]] = {
     "im2col": _im2col,
     "implicit": _implicit,
     "depthwise": _depthwise,

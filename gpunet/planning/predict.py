@@ -17,8 +17,8 @@ from gpunet.program.program import Op, Program
 from gpunet.system import cache
 from gpunet.version import __version__
 
-WINDOWS = ("F", "S", "P", "S_rows", "S_columns", "P_top", "P_left", "dilation", "maps")
-"""The attributes that say how the windows of an op stand."""
+WINDOWS = ("F", "S", "P", "S_rows", "S_columns", "P_top", "P_left", "dilation", "maps", "algorithm", "tile", "slices")
+"""The attributes that say how the windows of an op stand, and how it works through them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def _cards(plan: Plan) -> list[Card]:
 
 def _op(op: Op, calls: int, plan: Plan, card: Card, paces: Paces) -> OpPrediction:
     images = -(-plan.batch // calls)
-    prices = [price(kernel, card) for kernel in work(op, images)]
+    prices = [price(kernel, card) for kernel in work(op, images, plan.batch)]
     times = plan.batch / images / paces.of(pace_key(op))  # the last round may be a smaller one
     ms_by = _add(_by_bound(one) for one in prices)
     known = pace_key(op) in paces.by_key

@@ -1,23 +1,22 @@
 """What an op asks of a GPU: its kernels, each with its bytes and its arithmetic."""
 
-from gpunet.planning.conv_work import conv_work, is_conv
+from gpunet.planning.conv_work import conv_work, pass_of
 from gpunet.planning.kernel import Kernel, Product
 from gpunet.planning.predict import op_bytes
 from gpunet.program.program import Op
 
 
-def work(op: Op, images: int) -> list[Kernel]:
-    """The kernels of one call of an op over so many images."""
-    if is_conv(op):
-        return conv_work(op, images)
+def work(op: Op, images: int, batch: int) -> list[Kernel]:
+    """The kernels of one call of an op over so many images of the batch."""
+    if pass_ := pass_of(op):
+        return conv_work(op, pass_, images)
     nbytes = op_bytes(op, images)
     if not op.flops:
         return [Kernel(op.name, nbytes)]
     if op.name.startswith("fc_"):
         return [Kernel("product", nbytes, product=_fc_product(op, images))]
-    every = op.inputs[0].shape[0]
     kernel = "local" if op.name.startswith("local_") else op.name
-    return [Kernel(kernel, nbytes, flops=op.flops * images / every)]
+    return [Kernel(kernel, nbytes, flops=op.flops * images / batch)]
 
 
 def _fc_product(op: Op, images: int) -> Product:

@@ -21,7 +21,7 @@ RANKS = [
     ["compile"],
     ["planning"],
     ["description", "formats", "model"],
-    ["profile", "train"],
+    ["bench", "profile", "train"],
     ["use"],
     ["report"],
     ["cli"],

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gpunet.cli.bench import bench
 from gpunet.cli.cards import cards
 from gpunet.cli.convert import convert
 from gpunet.cli.data import data
@@ -47,6 +48,7 @@ app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(data)
 app.command()(profile)
+app.command()(bench)
 app.command()(gradcheck)
 app.command()(convert)
 app.command("import")(import_weights)

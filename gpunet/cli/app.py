@@ -26,6 +26,7 @@ from gpunet.cli.profile import profile
 from gpunet.cli.show import show
 from gpunet.cli.slide import slide
 from gpunet.cli.train import train
+from gpunet.cli.tune import tune
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -48,6 +49,7 @@ app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(data)
 app.command()(profile)
+app.command()(tune)
 app.command()(bench)
 app.command()(gradcheck)
 app.command()(convert)

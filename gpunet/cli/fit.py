@@ -51,6 +51,7 @@ def fit(
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = None,
+    no_tuned: options.NoTuned = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -73,7 +74,7 @@ def fit(
         micro_batches=micro_batches,
     )
     options.check_fitting(max_cost, micro_batches, mode=mode)
-    settings = options.plan_settings(told, mode, dtype, scratch)
+    settings = options.plan_settings(told, mode, dtype, scratch) | {"tuned": not no_tuned}
     aims = _aims(device, budget or [], gpu or [])
     by_card = ALL in (gpu or []) or (gpu and len(aims) > 1)
     misfits = (_show_cards if by_card else _show_ladders)(config.net, aims, settings, json)

@@ -250,6 +250,10 @@ NoGraph = Annotated[
     bool,
     typer.Option("--no-graph", help="On a GPU, run op by op and not as CUDA graphs: the same bits, more for the host."),
 ]
+NoTuned = Annotated[
+    bool,
+    typer.Option("--no-tuned", help="Choose algorithms of convolutions by shape alone, not as gpunet tune found here."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 

@@ -37,6 +37,7 @@ def plan(
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = None,
+    no_tuned: options.NoTuned = False,
     plot: Annotated[
         Path | None,
         typer.Option(parser=told_path, metavar="FILE", help="Draw the plan into a .png file.", show_default=False),
@@ -87,7 +88,7 @@ def plan(
     said = told.budget if budget is None and gpu is None else budget
     where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting(max_cost, micro_batches, mode=mode, budget=limit is not None)
-    settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where}
+    settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:

@@ -34,6 +34,7 @@ def profile(
     width: options.Width = None,
     input: options.Input = None,
     no_graph: options.NoGraph = False,
+    no_tuned: options.NoTuned = False,
     json: options.Json = False,
 ) -> None:
     """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
@@ -60,6 +61,7 @@ def profile(
             gpu=gpu,
             dtype=str(dtype),
             graph=not no_graph,
+            tuned=not no_tuned,
             **options.train_settings(told),
         )
     if json:

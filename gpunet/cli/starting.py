@@ -1,5 +1,6 @@
 """What a run of `gpunet train` starts from: a net, the weights of another run, or a run to go on with."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config
+    from gpunet.planning.tuned import Orders
 
 
 def starting_config(
@@ -50,6 +52,25 @@ def _of_run(net: str | None, resume: Path, given: "dict[str, object]") -> "Confi
     if not (resume / CONFIG).is_file():
         raise ConfigError(f"{resume} is no folder of a run: it holds no {CONFIG}")
     return options.read_net(str(resume / CONFIG) if net is None else net)
+
+
+def tuned_choices(resume: Path | None, no_tuned: bool) -> "bool | Orders":
+    """How convolutions are chosen: as is said, but a run that is gone on with keeps what it began with.
+
+    Raises ConfigError for --no-tuned with such a run.
+    """
+    from gpunet.planning.tuned import CONVOLUTIONS, read_orders
+    from gpunet.system.files import read_regular
+    from gpunet.train.folder import PLAN
+
+    if resume is None:
+        return not no_tuned
+    if no_tuned:
+        raise ConfigError("--resume goes on with the run as it is, in its own folder: leave out --no-tuned")
+    try:
+        return read_orders(json.loads(read_regular(resume / PLAN))[CONVOLUTIONS])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # lost, or of no use
+        return False
 
 
 def _of_net(

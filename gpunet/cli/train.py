@@ -13,7 +13,7 @@ from gpunet.cli import options
 from gpunet.cli.dataset import anywhere, open_dataset, require_there
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import tell_finished, tell_outcome
-from gpunet.cli.starting import starting_config
+from gpunet.cli.starting import starting_config, tuned_choices
 from gpunet.cli.suiting import require_suited, tell_of_values
 from gpunet.cli.trained import quiet, tell_of_seed, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
@@ -110,6 +110,7 @@ def train(
     micro_batches: options.MicroBatches = None,
     reserve: options.Reserve = None,
     no_graph: options.NoGraph = False,
+    no_tuned: options.NoTuned = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -162,7 +163,7 @@ def train(
         device = _device_of(resume)
     free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
-    settings = options.train_settings(told) | {"device": where}
+    settings = options.train_settings(told) | {"device": where, "tuned": tuned_choices(resume, no_tuned)}
     made = _affordable(replace(config, train=told), free.get(where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
     _run(

@@ -28,6 +28,7 @@ from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import fit
 from gpunet.planning.planner import WAYS, Way, check_net
 from gpunet.planning.planner import plan as make_plan
+from gpunet.planning.tuned import Orders
 from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
 from gpunet.program.tensor import Tensor
 from gpunet.values.given import integer, told
@@ -49,6 +50,7 @@ class Model(Handy):
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
+    `tuned`   whether convolutions run by what gpunet tune found fastest on this machine, or the choices of another plan
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
     `debug`   fill what is fresh or free with NaN before every op and wait for each, so that a fault of the GPU names
               its op; results must not change
@@ -76,6 +78,7 @@ class Model(Handy):
         without: Collection[str] = (),
         max_cost: float = MAX_COST,
         ways: Collection[Way] = WAYS,
+        tuned: bool | Orders = True,
         plan: Plan | None = None,
         debug: bool = False,
         graph: bool = True,
@@ -98,6 +101,7 @@ class Model(Handy):
             without=without,
             max_cost=max_cost,
             ways=ways,
+            tuned=tuned,
         )
         self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
         self._whole = Whole(self.plan)

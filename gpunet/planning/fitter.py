@@ -18,6 +18,7 @@ from gpunet.planning.choose import MAX_COST
 from gpunet.planning.planner import MAX_BATCH, WAYS, Way, check_net, check_rounds, plan, plan_within
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
+from gpunet.planning.tuned import Orders
 from gpunet.program.program import DeviceName, Dtype, Mode
 from gpunet.values.shown import Shown
 
@@ -90,6 +91,7 @@ def fit(
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
     ways: Collection[Way] = WAYS,
+    tuned: bool | Orders = True,
 ) -> Fit:
     """The largest batch of `net` that fits the budget, or the card `gpu`; the options are those of `gpunet.plan`.
 
@@ -109,6 +111,7 @@ def fit(
         without=without,
         max_cost=max_cost,
         ways=ways,
+        tuned=tuned,
     )
     found = largest(net, budget_bytes, options)
     if found.total_bytes is None:

@@ -21,6 +21,8 @@ from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST, Choice, Chooser
 from gpunet.planning.prediction import predicted
+from gpunet.planning.tuned import Orders, tuned_target
+from gpunet.program.builder import Target
 from gpunet.program.program import DeviceName, Dtype, Mode, Program
 from gpunet.values.given import as_float, integer, names, told
 
@@ -66,6 +68,7 @@ def plan(
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
     ways: Collection[Way] = WAYS,
+    tuned: bool | Orders = True,
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
@@ -80,6 +83,8 @@ def plan(
     `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
     `max_cost`       extra FLOPs that fitting may cost, as a fraction of the step's; 0: the free savings alone
     `ways`           what may be done at a cost: "recompute", "chunks", "micro-batches"
+    `tuned`          whether convolutions run by what gpunet tune found fastest on this machine, or the
+                     gpunet.planning.tuned.choices of another plan
 
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
@@ -97,6 +102,7 @@ def plan(
         without=without,
         max_cost=max_cost,
         ways=ways,
+        tuned=tuned,
         seek="nearest",
     )
     assert made is not None  # the smallest is made where nothing fits
@@ -117,6 +123,7 @@ def plan_within(
     without: Collection[str] = (),
     max_cost: float = MAX_COST,
     ways: Collection[Way] = WAYS,
+    tuned: bool | Orders = True,
     seek: Seek = "fit",
 ) -> Plan | None:
     """As `plan`; where nothing fits, None.
@@ -128,7 +135,10 @@ def plan_within(
     budget_bytes = None if budget is None else parse_bytes(budget)
     scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
     left_out = names("without", without)
-    compiler = _Compiler(check_net(net), check_batch(batch), learning(optimizer), mode, dtype, where, left_out)
+    made_for = tuned_target(where, tuned)
+    compiler = _Compiler(
+        check_net(net), check_batch(batch), learning(optimizer), mode, dtype, where, made_for, left_out
+    )
     compiler.check()
     allowed = _check_ways(ways, max_cost)
     if mode == "train":
@@ -229,7 +239,7 @@ def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class _Compiler:
-    """Everything about a program that is settled before it is made to fit."""
+    """Everything about a program that is settled before it is made to fit; `made_for`: the target with its choices."""
 
     net: Net
     batch: int
@@ -237,6 +247,7 @@ class _Compiler:
     mode: Mode
     dtype: Dtype
     target: DeviceTarget
+    made_for: Target
     without: tuple[str, ...]
 
     def check(self) -> None:
@@ -296,7 +307,7 @@ class _Compiler:
             mode=self.mode,
             dtype=self.dtype,
             optimizer=self.learning,
-            target=self.target,
+            target=self.made_for,
             scratch_limit_bytes=scratch_limit_bytes,
             accumulates=accumulates,
         )

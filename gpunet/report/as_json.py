@@ -10,6 +10,7 @@ from gpunet.memory.plan import Plan
 from gpunet.net.net import Net
 from gpunet.planning.by_card import CardFit
 from gpunet.planning.fitter import Rung, Survey
+from gpunet.planning.tuned import CONVOLUTIONS, choices
 from gpunet.program.tensor import Kind
 from gpunet.report.predicted import prediction_json, range_json
 from gpunet.report.rows import Row, layer_rows, loss_rows
@@ -63,6 +64,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None, images:
             "seconds": plan.placement.seconds,
         },
         "steps": plan.steps,
+        CONVOLUTIONS: choices(plan),
         "predicted": prediction_json(plan, images),
         "layers": _layers(net, plan),
         "loss": losses[-1] if losses else None,

@@ -3,6 +3,7 @@
 On another device, or fitted into another budget, it may go on all the same, but says that its bits are others then.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.model import Model
 from gpunet.optimize.optimizers import OPTIMIZERS, rate_factor
+from gpunet.planning.tuned import choices
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
 from gpunet.train.weights import WEIGHTS
@@ -101,7 +103,16 @@ def circumstances(model: Model) -> dict[str, str]:
         **({"arithmetic": ", ".join(" ".join(fact) for fact in facts.items())} if facts else {}),
         "rounds": rounds if ways.rounds else "none",
         "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix",
+        **({"convolutions": _algorithms(plan)} if choices(plan) else {}),
     }
+
+
+def _algorithms(plan: Plan) -> str:
+    """By what convolutions run, in a line: how many by each, and a checksum of all of it."""
+    chosen = choices(plan)
+    names = Counter(name for ((name, _),) in chosen.values())
+    digest = sha256(repr(sorted(chosen.items())).encode()).hexdigest()[:8]
+    return f"{', '.join(f'{name} {count}' for name, count in sorted(names.items()))}, sha256 {digest}"
 
 
 def resume(trainer: Trainer, checkpoint: Checkpoint, *, skip_broken: bool = False) -> list[str]:

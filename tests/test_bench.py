@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gpunet
-from bench.gpu import agreement, kernel_cases, kernels, layers, memory, products, steps
+from bench.gpu import agreement, full_sizes, kernel_cases, kernels, layers, memory, predictions, products, steps, tune
 from bench.gpu.findings import Findings
 from bench.gpu.kernel import Sizes
 from bench.gpu.nets import Case, as_floats
@@ -17,8 +17,13 @@ from bench.gpu.setting import Setting
 from bench.peer.net import torch_net
 from gpunet import FC, Conv, Dropout, MaxPool, Model, Net, ReLU
 from gpunet.data.dataset import Dataset, Split
+from gpunet.devices import target
+from gpunet.devices.cards import find
+from gpunet.devices.cuda import reserve
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.net.config import Config, TrainConfig
+from gpunet.planning import efficiency, tuned
+from gpunet.profile.convolutions import conv_cases
 from gpunet.profile.steps import random_batch
 from tests.conftest import make_device
 from tests.emulator.driver import EmulatorDriver
@@ -322,3 +327,73 @@ def test_bits_that_change_from_run_to_run_are_a_failure(setting, monkeypatch):
     break_op(setting, monkeypatch, "momentum_update", drifting)
     agreement.run(setting, small_digits(), small_config(), least_accuracy=0.0)
     assert any("different bits" in message for message in setting.findings.failures)
+
+
+# -- convolutions and predictions -----------------------------------------------------------------
+
+GROUPS = "INPUT[7x5x4] -> CONV3-8(groups=4) -> CONV3-6(S=2) -> CONV2-4(P=0x1x1x0) -> FC-3"
+
+
+def test_every_kernel_and_convolution_is_compared_at_full_size(setting):
+    full_sizes.run(setting, [Case(gpunet.load(GROUPS), 3)], SIZES)
+    values = on_disk(setting)["values"]
+    assert not setting.findings.failures and not setting.findings.skipped
+    compared = [row for row in values["compared"] if row["algorithm"]]
+    assert {row["what"].rpartition(", ")[2] for row in compared} == {"forward", "backward_input", "backward_weights"}
+    cases = conv_cases(gpunet.load(GROUPS), 3, target("cuda"), "float32")
+    assert len(compared) == sum(len(case.algorithms) for case in cases) >= 8
+    assert all(0 < row["difference"] < 1e-5 for row in compared)
+    assert {row["what"] for row in values["compared"] if not row["algorithm"]} == {
+        k.name for k in kernel_cases.kernels(SIZES)
+    }
+    (table,) = full_sizes.tables(values)
+    assert len(table.rows[0]) == len(table.columns)
+
+
+@pytest.mark.parametrize("op", ["conv_forward", "conv_backward_input", "conv_backward_weights"])
+def test_a_convolution_that_is_wrong_at_full_size_is_a_failure(setting, monkeypatch, op):
+    monkeypatch.setattr(full_sizes, "check_kernels", lambda setting, sizes: None)
+    break_op(setting, monkeypatch, op, lambda *arrays, **numbers: None)
+    full_sizes.run(setting, [Case(gpunet.load(GROUPS), 3)], SIZES)
+    assert setting.findings.failures
+    assert all(
+        f"{op.removeprefix('conv_')} by " in message and "inf" in message for message in setting.findings.failures
+    )
+
+
+def test_nets_are_tuned_and_no_convolution_twice(setting, monkeypatch):
+    monkeypatch.setattr(reserve, "hardware", lambda number=0: "NVIDIA GeForce RTX 3060, driver 580.65")
+    tune.run(setting, [Case(tiny(), 2), Case(tiny(), 2)], rounds=1)
+    rows = on_disk(setting)["values"]["tuned"]
+    assert len({row["key"] for row in rows}) == len(rows) == 5
+    assert set(tuned.load(target("cuda"))) == {row["key"] for row in rows}
+    (table,) = tune.tables(on_disk(setting)["values"])
+    assert len(table.rows) == 5 and len(table.rows[0]) == len(table.columns)
+
+
+def test_predictions_stand_beside_measurements_and_make_paces(setting):
+    card = find("3060")
+    predictions.run(setting, [Case(tiny(), 3)], card, steps=1, copy_bytes=4000)
+    values = on_disk(setting)["values"]
+    (case,) = values["cases"]
+    ops = [op for kind in case["kinds"].values() for op in kind["ops"]]
+    assert sum(op["ms"] for op in ops) == pytest.approx(case["ops_ms"])
+    assert sum(op["predicted_ms"] for op in ops) == pytest.approx(case["predicted_ms"][1])
+    assert case["kinds"]["relu_forward"]["share_of_copy"] > 0 and case["kinds"]["fc_forward"]["share_of_copy"] is None
+    paces = efficiency.load(card)
+    assert paces.by_key == pytest.approx({name: kind["pace"] for name, kind in case["kinds"].items()})
+    assert "bench/on_gpu.py" in paces.source and values["paces_file"].endswith("rtx-3060-12gb.json")
+    for table in predictions.tables(values):
+        assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_a_card_that_is_not_known_is_not_predicted(setting):
+    predictions.run(setting, [Case(tiny(), 3)])
+    assert "not in gpunet's table of cards" in setting.findings.skipped[0] and not predictions.tables({})
+
+
+def test_a_convolution_without_a_peer_is_left_out_by_name(setting):
+    net = Net("5x4x2", [Conv(3, F=2, P=(0, 1, 0, 1)), FC(2)], name="lopsided")
+    layers.run(setting, [Case(net, 2)], steps=1, peer_seconds=0.001)
+    assert on_disk(setting)["values"]["cases"][0]["peer_conv_ms"] == {}
+    assert "conv1 of lopsided: P=0x1x0x1 pads opposite sides differently" in setting.findings.skipped[0]

@@ -7,7 +7,19 @@ it measures in `setting.findings`, and `tables(values)`, which shows them.
 from importlib import import_module
 from types import ModuleType
 
-SECTIONS = ("environment", "gpu_tests", "agreement", "memory", "steps", "layers", "kernels", "sanitizer")
+SECTIONS = (
+    "environment",
+    "gpu_tests",
+    "full_sizes",
+    "agreement",
+    "memory",
+    "tune",
+    "steps",
+    "predictions",
+    "layers",
+    "kernels",
+    "sanitizer",
+)
 
 
 def section(name: str) -> ModuleType:

@@ -53,7 +53,7 @@ def run(
     copy_rate = measure_copy(setting, copy_bytes, seconds)
     setting.findings.note("copy_gb_per_s", copy_rate)
     for name in [kernel.name for kernel in kernels(Sizes())]:
-        kernel = _that_fits(setting, name, sizes or (QUICK if setting.quick else Sizes()))
+        kernel = that_fits(setting, name, sizes or (QUICK if setting.quick else Sizes()))
         if kernel is not None:
             measure(setting, kernel, copy_rate, seconds)
         if setting.peer == "cuda":
@@ -63,7 +63,7 @@ def run(
     measure_products(setting, chosen, seconds / 3)
 
 
-def _that_fits(setting: Setting, name: str, sizes: Sizes) -> Kernel | None:
+def that_fits(setting: Setting, name: str, sizes: Sizes) -> Kernel | None:
     """The kernel called `name`, with as many images as there is memory for; None where not even one fits."""
     room = setting.room_bytes
     while True:

@@ -23,7 +23,7 @@ TITLE = "time by layer"
 SECONDS = 75
 NEEDS = ("cupy",)
 
-CASES = (Case("vgg_cifar", 64), Case("vgg16", 32))
+CASES = (Case("vgg_cifar", 64), Case("vgg16", 64, large=True), Case("resnet50", 32, large=True))
 STEPS = 10
 TOP = 15
 
@@ -33,7 +33,7 @@ PEER_OPS = {"conv_forward": "forward", "conv_backward_weights": "dw", "conv_back
 def run(setting: Setting, cases: Sequence[Case] = CASES, steps: int = STEPS, peer_seconds: float = 0.15) -> None:
     """Time the ops of each case that there is room for."""
     for case in cases:
-        if setting.quick and case.net == "vgg16":
+        if setting.quick and case.large:
             setting.findings.skip(f"{case.name}: left out of a quick run")
             continue
         net = case.load()
@@ -91,6 +91,9 @@ def peer_convolutions(setting: Setting, net: Net, batch: int, seconds: float) ->
         if not isinstance(node.layer, Conv):
             continue
         (volume,) = net.inputs(node)
+        if (why := _no_peer(node.layer)) is not None:
+            setting.findings.skip(f"{node.name} of {net.name}: {why}")
+            continue
         room = 4 * 4 * batch * (volume.values + net.volumes[node.name].values)
         if setting.goes(f"{node.name} of PyTorch", room):
             found[node.name] = _peer_convolution(setting, net, node, batch, seconds)
@@ -125,11 +128,17 @@ def _peer_convolution(setting: Setting, net: Net, node: Node, batch: int, second
     return medians(race({name: (clock, call) for name, call in contenders.items()}, seconds=seconds))
 
 
-def _torch_numbers(layer: Conv) -> dict[str, Any]:
-    """What PyTorch's convolutions call the numbers of a layer. Raises NotImplementedError for sides that differ."""
+def _no_peer(layer: Conv) -> str | None:
+    """Why PyTorch's op cannot be what a layer is, or None."""
     top, bottom, left, right = sides(layer.padding)
     if (top, left) != (bottom, right):
-        raise NotImplementedError(f"P={size_text(layer.padding)} pads opposite sides differently, which has no peer")
+        return f"P={size_text(layer.padding)} pads opposite sides differently, which has no peer"
+    return None
+
+
+def _torch_numbers(layer: Conv) -> dict[str, Any]:
+    """What PyTorch's convolutions call the numbers of a layer."""
+    top, _, left, _ = sides(layer.padding)
     dilation = (layer.dilation, layer.dilation)
     return {"stride": pair(layer.S), "padding": (top, left), "dilation": dilation, "groups": layer.groups}
 

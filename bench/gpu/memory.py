@@ -21,7 +21,12 @@ SECONDS = 90
 NEEDS = ("cupy", "pynvml")
 
 STEPS = 5
-CASES = (Case("vgg_digits", 64), Case("vgg_cifar", 64), Case("vgg16", 16), Case("vgg16", 64))
+CASES = (
+    Case("vgg_digits", 64),
+    Case("vgg_cifar", 64),
+    Case("vgg16", 16, large=True),
+    Case("vgg16", 64, large=True),
+)
 
 ROW_NAMES = ("before", "made", "first_step", "peak", "after", "closed")
 
@@ -37,7 +42,7 @@ def run(setting: Setting, cases: Sequence[Case] = CASES, meter: Meter | None = N
     setting.device.synchronize()
     findings.note("opened", dict(meter()))
     for case in cases:
-        if setting.quick and case.net == "vgg16":
+        if setting.quick and case.large:
             findings.skip(f"{case.name}: left out of a quick run")
             continue
         needed = plan(case.load(), case.batch, device=setting.device.name).arena_bytes

@@ -1,6 +1,6 @@
 """The nets that are measured, and their images as floats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,10 +13,11 @@ LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class Case:
-    """A net, by the name of its config or as it is, and a batch."""
+    """A net, by the name of its config or as it is, and a batch; `large`: left out of a quick run."""
 
     net: str | Net
     batch: int
+    large: bool = False
 
     @property
     def name(self) -> str:
@@ -25,7 +26,7 @@ class Case:
 
     def halved(self) -> "Case":
         """The same net with half the batch."""
-        return Case(self.net, self.batch // 2)
+        return replace(self, batch=self.batch // 2)
 
     def load(self) -> Net:
         return self.net if isinstance(self.net, Net) else load(self.net)

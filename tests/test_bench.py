@@ -361,6 +361,14 @@ def test_a_convolution_that_is_wrong_at_full_size_is_a_failure(setting, monkeypa
     )
 
 
+def test_what_is_not_written_is_wrong_where_fresh_memory_is_zero(monkeypatch):
+    setting = Setting(open=lambda: make_device("cpu"), peer="cpu")
+    ops = {**setting.device.ops, "conv_forward": lambda *arrays, **numbers: None}
+    monkeypatch.setitem(vars(setting.device), "ops", ops)
+    full_sizes.check_convolutions(setting, Case(gpunet.load(GROUPS), 2))
+    assert [message for message in setting.findings.failures if "inf" in message]
+
+
 def test_nets_are_tuned_and_no_convolution_twice(setting, monkeypatch):
     monkeypatch.setattr(reserve, "hardware", lambda number=0: "NVIDIA GeForce RTX 3060, driver 580.65")
     tune.run(setting, [Case(tiny(), 2), Case(tiny(), 2)], rounds=1)

@@ -134,6 +134,13 @@ def test_a_gradient_that_is_left_out_is_found(monkeypatch: pytest.MonkeyPatch, c
         require_right(small(), cuda_device, target("cuda"))
 
 
+def test_what_is_left_out_is_found_where_fresh_memory_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = open_device("cpu")
+    ops = {**cpu.ops, "conv_backward_weights": lambda *arrays, **numbers: None}  # in float64, too
+    monkeypatch.setitem(vars(cpu), "ops", ops)
+    assert check(small(), cpu, target("cpu")).error == float("inf")
+
+
 def test_a_value_that_is_slightly_off_is_found(monkeypatch: pytest.MonkeyPatch, cuda_device: Device) -> None:
     leaky = cuda_device.ops["leaky_relu_forward"]
     break_op(cuda_device, monkeypatch, "relu_forward", lambda x, y: leaky(x, y, alpha=0.01))

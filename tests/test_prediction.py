@@ -95,11 +95,14 @@ def test_a_copy_is_bound_by_memory_a_product_by_arithmetic_and_what_is_tiny_by_i
 
 
 def test_where_memory_is_fast_the_instructions_of_a_kernel_bound_it() -> None:
-    h200, kernel = find("h200"), Kernel("max_pool_backward", 1e9)
-    assert price(kernel, h200).bound == "arithmetic"
-    copy = price(Kernel("copy", 1e9), h200)
-    assert 0.3 < copy.ms / price(kernel, h200).ms < 0.45  # 35 % of a copy, says the analysis
-    assert price(Kernel("relu_forward", 1e9), h200).bound == "memory"
+    kernel = Kernel("im2col_scalar", 1e9)  # four bytes a thread
+    on_h200, on_gtx = price(kernel, find("h200")), price(kernel, find("1650"))
+    assert on_h200.bound == "arithmetic"
+    assert on_h200.arithmetic_ms == pytest.approx(
+        1e9 / 512 * share("im2col_scalar").slots / rates(find("h200")).slots_per_ms
+    )
+    assert on_h200.arithmetic_ms / on_h200.memory_ms > 2 * on_gtx.arithmetic_ms / on_gtx.memory_ms
+    assert price(Kernel("relu_forward", 1e9), find("h200")).bound == "memory"
 
 
 def test_one_tile_more_than_there_are_sms_takes_another_wave() -> None:

@@ -27,8 +27,6 @@ CASES = (
     Case("vgg16", 64, large=True),
     Case("resnet50", 32, large=True),
     Case(net_cases(["googlenet"])[0].net, 64, large=True),
-    Case("vgg_cifar", 128),
-    Case("vgg16", 32, large=True),
 )
 """GoogLeNet as convnet-benchmarks has it: without dropout, which draws other values on each side, and without heads."""
 

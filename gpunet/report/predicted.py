@@ -26,7 +26,8 @@ def time_table(plan: Plan, images: int | None = None) -> Table:
     if found is None:
         table.add_row("predicted", why_not(plan))
         return table
-    table.add_row("predicted", f"{_spoken(found.ms, 'ms a step')} on {with_article(found.card)}; by {found.source}")
+    what = "ms a step" if plan.mode == "train" else "ms a forward pass"
+    table.add_row("predicted", f"{_spoken(found.ms, what)} on {with_article(found.card)}; by {found.source}")
     table.add_row("", _spoken(found.images_per_second, "images/s", format_speed))
     if images is not None:
         table.add_row("", _spoken(found.hours(images), f"hours an epoch of {images:,} images"))

@@ -14,7 +14,7 @@ from gpunet.devices.cuda import reserve
 from gpunet.devices.device import Device
 from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
-from gpunet.planning import efficiency
+from gpunet.planning import efficiency, roofline
 from gpunet.planning.conv_work import ALGORITHMS, pass_of
 from gpunet.planning.efficiency import Paces, rates, share
 from gpunet.planning.kernel import Kernel, Product
@@ -254,7 +254,13 @@ def test_faster_cards_are_faster() -> None:
 # -- what was found on cards -----------------------------------------------------------------------
 
 
-def test_what_was_found_on_a_card_counts_for_it_and_makes_the_range_narrower() -> None:
+@pytest.fixture
+def free_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nets of tests are too small for anything but their launches to show."""
+    monkeypatch.setattr(roofline, "LAUNCH_MS", 0.0)
+
+
+def test_what_was_found_on_a_card_counts_for_it_and_makes_the_range_narrower(free_launches: None) -> None:
     plan = gpunet.plan(blocks(), 32, gpu="3060")
     before = plan.predicted
     paces = found_paces(plan, CARD, [2 * one.ms.likely for one in before.ops], "found by a test")
@@ -266,6 +272,12 @@ def test_what_was_found_on_a_card_counts_for_it_and_makes_the_range_narrower() -
     assert after.ms.high / after.ms.low < 1.11 < before.ms.high / before.ms.low
     assert predict(plan, CARD, BY_TABLE).ms == before.ms
     assert efficiency.load(find("3090")) is None
+
+
+def test_ops_that_wait_for_their_launches_say_nothing_of_a_card() -> None:
+    plan = gpunet.plan(blocks(), 1, gpu="3060")
+    assert {one.bound for one in plan.predicted.ops} == {"launches"}
+    assert found_paces(plan, CARD, [1.0] * plan.steps, "found by a test").by_key == {}
 
 
 def test_what_is_found_later_stands_beside_what_was_found_before() -> None:
@@ -333,7 +345,9 @@ def test_two_cards_that_plan_alike_are_predicted_each_by_its_own_figures(run) ->
     assert slow["predicted_ms"]["likely"] > fast["predicted_ms"]["likely"]
 
 
-def test_a_profile_on_a_card_keeps_how_fast_it_was(cuda_device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_on_a_card_keeps_how_fast_it_was(
+    cuda_device: Device, monkeypatch: pytest.MonkeyPatch, free_launches: None
+) -> None:
     monkeypatch.setattr(reserve, "hardware", lambda number=0: "NVIDIA GeForce RTX 3060, driver 580.65")
     made = profile(blocks(), 4, cuda_device, steps=1, graph=False)
     path = keep_paces(made)
@@ -350,3 +364,10 @@ def test_a_profile_on_no_card_that_is_known_keeps_none(
     monkeypatch.setattr(reserve, "hardware", lambda number=0: hardware)
     assert keep_paces(profile(blocks(), 4, cuda_device, steps=1, graph=False)) is None
     assert keep_paces(profile(blocks(), 4, "cpu", steps=1)) is None
+
+
+def test_a_profile_of_a_net_that_is_all_launches_keeps_none(
+    cuda_device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserve, "hardware", lambda number=0: "NVIDIA GeForce RTX 3060, driver 580.65")
+    assert keep_paces(profile(blocks(), 1, cuda_device, steps=1, graph=False)) is None

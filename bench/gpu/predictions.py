@@ -53,7 +53,8 @@ def run(
         if setting.goes(case.name, plan(net, case.batch, device=setting.device.name).arena_bytes):
             made = profile(net, case.batch, setting.device, steps=steps)
             setting.findings.append("cases", _case(case, made, card, copy))
-            setting.findings.note("paces_file", str(_keep(case, made, card, name)))
+            if path := _keep(case, made, card, name):
+                setting.findings.note("paces_file", str(path))
 
 
 def _card(hardware: str) -> Card | None:
@@ -61,9 +62,11 @@ def _card(hardware: str) -> Card | None:
     return found[0] if len(found) == 1 else None
 
 
-def _keep(case: Case, made: Profile, card: Card, hardware: str) -> Path:
+def _keep(case: Case, made: Profile, card: Card, hardware: str) -> Path | None:
+    """The file of what was found; None where nothing was."""
     source = f"what bench/on_gpu.py found last with {case.name}, on the {hardware}"
-    return efficiency.keep(card, found_paces(made.plan, card, [op.ms for op in made.ops], source))
+    paces = found_paces(made.plan, card, [op.ms for op in made.ops], source)
+    return efficiency.keep(card, paces) if paces.by_key else None
 
 
 def _case(case: Case, made: Profile, card: Card, copy_gb_per_s: float) -> dict[str, Any]:
@@ -102,7 +105,9 @@ def tables(values: dict[str, Any]) -> list[Table]:
         within = "yes" if case["within"] else "no"
         lines.append((case["case"], number(case["step_ms"]), number(case["ops_ms"]), number(likely), span, within))
     columns = ("training step", "measured ms", "its ops", "predicted", "from, to", "within")
-    notes = (f"predicted for the {values['card']} by the table alone; kept for it: {values['paces_file']}",)
+    notes = (
+        f"predicted for the {values['card']} by the table alone; kept for it: {values.get('paces_file', 'nothing')}",
+    )
     return [Table("Predicted and measured", columns, lines, notes), *map(_by_kind, cases)]
 
 

@@ -151,9 +151,14 @@ def why_not(plan: Plan) -> str:
 
 
 def found_paces(plan: Plan, card: Card, ms: Sequence[float], source: str) -> Paces:
-    """What a measurement says of a card: `ms`, milliseconds of each op of a plan in a step, in order."""
+    """What a measurement says of a card: `ms`, milliseconds of each op of a plan in a step, in order.
+
+    Ops that are bound by their launches say nothing: timed one by one they take the host's time.
+    """
     sums: dict[str, tuple[float, float]] = {}
     for expected, took in zip(predict(plan, card, BY_TABLE).ops, ms, strict=True):
+        if expected.bound == "launches":
+            continue
         before = sums.get(pace_key(expected.op), (0.0, 0.0))
         sums[pace_key(expected.op)] = before[0] + expected.ms.likely, before[1] + took
     return Paces(source, {key: expected / took for key, (expected, took) in sums.items() if took > 0 and expected > 0})

@@ -42,8 +42,8 @@ def keep_reserve(profile: Profile) -> Reserve | None:
 def keep_paces(profile: Profile) -> Path | None:
     """Keep how fast this GPU was beside what is predicted of such a card; returns the file, None where there is none.
 
-    None on the CPU, in float64, and for a GPU that is not in the table of cards. Raises DataError where the cache
-    cannot be written.
+    None on the CPU, in float64, for a GPU that is not in the table of cards, and where the net is so small that its
+    launches are all that shows. Raises DataError where the cache cannot be written.
     """
     plan = profile.plan
     if kind_of(plan.device) != "cuda" or plan.dtype != "float32" or profile.hardware is None:
@@ -52,7 +52,8 @@ def keep_paces(profile: Profile) -> Path | None:
     if len(found) != 1:
         return None
     source = f"what gpunet profile found with {plan.net}, batch {plan.batch}, on the {profile.hardware}"
-    return efficiency.keep(found[0], found_paces(plan, found[0], [op.ms for op in profile.ops], source))
+    paces = found_paces(plan, found[0], [op.ms for op in profile.ops], source)
+    return efficiency.keep(found[0], paces) if paces.by_key else None
 
 
 def summary(profile: Profile) -> Kept:

@@ -307,7 +307,7 @@ def test_plan_says_what_a_step_takes_and_what_bounds_it(run) -> None:
     for words in (
         "ms a step, about",
         "on an RTX 3060 12GB; by gpunet's table",
-        "hours an epoch of 50,000 images",
+        "an epoch of 50,000 images",
         "bound by",
     ):
         assert words in found.output
@@ -316,6 +316,11 @@ def test_plan_says_what_a_step_takes_and_what_bounds_it(run) -> None:
     assert made["step_ms"]["likely"] == pytest.approx(sum(layer["ms"] for layer in made["layers"]))
     assert made["step_ms"]["low"] == pytest.approx(sum(op["ms"]["low"] for op in made["ops"]))
     assert {op["bound_by"] for op in made["ops"]} <= {"memory", "arithmetic", "launches"}
+
+
+@pytest.mark.parametrize(("images", "unit"), [("1000", "seconds"), ("30000000", "minutes"), ("10000000000", "hours")])
+def test_an_epoch_is_told_in_the_unit_that_suits_it(run, images: str, unit: str) -> None:
+    assert f"{unit} an epoch of {int(images):,} images" in run("plan", NET, "--gpu", "3060", "--images", images).output
 
 
 def test_plan_for_the_cpu_says_that_nothing_is_predicted(run) -> None:

@@ -196,6 +196,12 @@ def test_a_net_without_convolutions_has_nothing_to_choose(run) -> None:
     assert shown.exit_code == 0 and "nothing to choose" in shown.output
 
 
+def test_where_nothing_can_be_kept_nothing_is_timed(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpunet.system.cache.fault", lambda: "nothing can be put into /there: Read-only file system")
+    shown = run("tune", SMALL, "--batch", BATCH, "--device", "cpu")
+    assert shown.exit_code == 2 and "could not be kept (set GPUNET_CACHE to another folder)" in shown.output
+
+
 def test_ctrl_c_keeps_what_was_found(run, several: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 

@@ -7,6 +7,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import complain
+from gpunet.errors import DataError
 
 if TYPE_CHECKING:
     from gpunet.profile.tune import Tuned
@@ -32,14 +33,17 @@ def tune(
     from gpunet.model.model import choose_device
     from gpunet.profile.tune import tune as measure
     from gpunet.report.console import working
+    from gpunet.system import cache
 
     config = options.read_net(net, width, input)
+    if reason := cache.fault():
+        raise DataError(f"{reason}; what is found could not be kept (set {cache.FOLDER_VARIABLE} to another folder)")
     where = target(choose_device(device))
-    if where.hardware() is None:
-        complain(f"it cannot be told what {where.name} is, so nothing is kept for later plans")
     found: list[Tuned] = []
     try:
         with working("timing convolutions") as say, closing(open_device(where.name)) as opened:
+            if where.hardware() is None:
+                complain(f"it cannot be told what {where.name} is, so nothing is kept for later plans")
             images = config.train.batch if batch is None else batch
             found.extend(measure(config.net, images, opened, where=where, rounds=rounds, watch=say))
     finally:  # after Ctrl-C, too

@@ -19,6 +19,10 @@ Predicted, not measured: milliseconds of all ops of the layer. bound by: what mo
 its arithmetic, or starting kernels."""
 
 
+UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
+"""Of an epoch: what they are called, and how many are an hour."""
+
+
 def time_table(plan: Plan, images: int | None = None) -> Table:
     """Milliseconds a step, images a second, hours of an epoch of so many images, and what bounds them."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
@@ -30,7 +34,7 @@ def time_table(plan: Plan, images: int | None = None) -> Table:
     table.add_row("predicted", f"{_spoken(found.ms, what)} on {with_article(found.card)}; by {found.source}")
     table.add_row("", _spoken(found.images_per_second, "images/s", format_speed))
     if images is not None:
-        table.add_row("", _spoken(found.hours(images), f"hours an epoch of {images:,} images"))
+        table.add_row("", _epoch(found.hours(images), images))
     table.add_row("bound by", _shares(found))
     return table
 
@@ -109,6 +113,12 @@ def _op(one: OpPrediction) -> dict[str, Any]:
 def _spoken(figures: Range, unit: str, written: Callable[[float], str] = number) -> str:
     """ "873 to 1,108 ms a step, about 990"."""
     return f"{written(figures.low)} to {written(figures.high)} {unit}, about {written(figures.likely)}"
+
+
+def _epoch(hours: Range, images: int) -> str:
+    """An epoch in hours, or in what is smaller."""
+    unit, factor = next((one for one in UNITS if hours.likely * one[1] >= 1), UNITS[-1])
+    return _spoken(hours.times(factor), f"{unit} an epoch of {images:,} images")
 
 
 def _shares(found: Prediction) -> str:

@@ -64,7 +64,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None, images:
             "seconds": plan.placement.seconds,
         },
         "steps": plan.steps,
-        CONVOLUTIONS: choices(plan),
+        CONVOLUTIONS: {key: [list(one) for one in order] for key, order in choices(plan).items()},
         "predicted": prediction_json(plan, images),
         "layers": _layers(net, plan),
         "loss": losses[-1] if losses else None,

@@ -24,6 +24,7 @@ from gpunet.planning.work import work
 from gpunet.profile.keep import keep_paces
 from gpunet.profile.measure import profile
 from gpunet.program.algorithm import AlgorithmName
+from gpunet.program.tensor import Kind, Tensor
 from tests.chosen import chosen
 from tests.nets import blocks, tight_plan, vgg16
 
@@ -178,6 +179,21 @@ def test_groups_of_one_map_are_bound_by_memory() -> None:
     net = Net("32x32x64", [Conv(64, groups=64), FC(10)])
     (one, *_) = [op for op in gpunet.plan(net, 64, device=chosen("3060", "depthwise")).predicted.ops if pass_of(op.op)]
     assert one.bound == "memory" and one.op.name == "conv_forward"
+
+
+def test_an_op_that_is_fused_with_others_is_priced_as_the_convolution_that_it_is() -> None:
+    plan = gpunet.plan(small(), 16, device=chosen("3060", "implicit"))
+    forward = next(op for op in plan.program.ops if op.name == "conv_forward")
+    mask = Tensor("mask", Kind.ACTIVATION, (16, 32, 32, 8), "uint8", "conv1", batched=True)
+    fused = replace(forward, name="conv_forward_relu", outputs=(mask, *forward.outputs))
+    assert pass_of(fused) == "forward" and work(fused, 16, 16) == work(forward, 16, 16)
+    backward = next(op for op in plan.program.ops if op.name == "conv_backward_weights")
+    masked = replace(
+        backward, name="conv_backward_weights_masked", inputs=(backward.inputs[0], mask, backward.inputs[1])
+    )
+    assert pass_of(masked) == "backward_weights" and work(masked, 16, 16) == work(backward, 16, 16)
+    other = replace(forward, inputs=forward.inputs[:1])  # not one that is known
+    assert pass_of(other) is None and work(other, 16, 16)[0].flops == other.flops
 
 
 def test_a_profile_tells_algorithms_apart() -> None:

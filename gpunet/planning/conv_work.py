@@ -1,7 +1,7 @@
 """What the ops of a convolution ask of a GPU, by the algorithm that they run."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import get_args
@@ -11,6 +11,7 @@ from gpunet.program.algorithm import Pass
 from gpunet.program.chunks import chunks
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op
+from gpunet.program.tensor import Tensor
 
 PREFIX = "conv_"
 """Ops that are called after a pass, fused ones too: conv_forward, conv_backward_weights."""
@@ -61,7 +62,13 @@ class ConvCall:
 
 def pass_of(op: Op) -> Pass | None:
     """The pass of a convolution that an op is, fused with others or not; None for all other ops."""
-    return next((name for name in get_args(Pass) if op.name.startswith(f"{PREFIX}{name}")), None)
+    found = next((name for name in get_args(Pass) if op.name.startswith(f"{PREFIX}{name}")), None)
+    return found if len(_volumes(op.inputs)) >= 2 and _volumes(op.outputs) else None
+
+
+def _volumes(tensors: Iterable[Tensor]) -> list[tuple[int, ...]]:
+    """The shapes of activations, gradients and filters among them: masks, switches and biases may stand beside."""
+    return [tensor.shape for tensor in tensors if len(tensor.shape) == 4 and tensor.dtype.startswith("float")]
 
 
 def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
@@ -80,7 +87,7 @@ def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
 
 def conv_shape(op: Op, pass_: Pass, images: int) -> ConvShape:
     """The convolution that an op is a pass of, over so many images."""
-    first, second, made = op.inputs[0].shape, op.inputs[1].shape, op.outputs[0].shape
+    (first, second, *_), (made, *_) = _volumes(op.inputs), _volumes(op.outputs)
     x, w, y = {
         "forward": (first, second, made),
         "backward_input": (made, second, first),

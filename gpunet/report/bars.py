@@ -10,8 +10,8 @@ from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import Fit, Survey
 from gpunet.profile.measure import Profile
 from gpunet.report.canvas import INK, LINES, drawing, new_figure, style, title
-from gpunet.report.fit_look import beside_budget
 from gpunet.report.figures import number
+from gpunet.report.fit_look import beside_budget
 from gpunet.report.names import told_apart
 from gpunet.report.profile_rows import profile_rows
 from gpunet.report.table import headline

@@ -36,6 +36,14 @@ from gpunet.layers.relu import ReLU as ReLU
 from gpunet.layers.softmax import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from gpunet.layers.squash import Sigmoid as Sigmoid
 from gpunet.layers.squash import Tanh as Tanh
+from gpunet.layers.units import ELU as ELU
+from gpunet.layers.units import GELU as GELU
+from gpunet.layers.units import Clip as Clip
+from gpunet.layers.units import HardSigmoid as HardSigmoid
+from gpunet.layers.units import HardSwish as HardSwish
+from gpunet.layers.units import ReLU6 as ReLU6
+from gpunet.layers.units import SiLU as SiLU
+from gpunet.layers.units import Softplus as Softplus
 from gpunet.memory.plan import Plan as Plan
 from gpunet.net.augment import Augment as Augment
 from gpunet.net.config import load as load

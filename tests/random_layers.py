@@ -24,6 +24,7 @@ from gpunet.layers.merge import Add, Concat
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
+from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, HardSwish, ReLU6, SiLU, Softplus
 from gpunet.program.volume import FIT_POLICIES
 
 Fields = dict[str, Any]
@@ -122,18 +123,26 @@ FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
     Add: _nothing,
     AvgPool: _pool,
     BatchNorm: _batch_norm,
+    Clip: lambda rng, volume: {"low": rng.uniform(-1, 0), "high": rng.uniform(0, 1)},
     Concat: _nothing,
     Conv: _conv,
     Dropout: lambda rng, volume: {"p": 0.0},
+    ELU: lambda rng, volume: {"alpha": rng.uniform(0.1, 2)},
     FC: lambda rng, volume: {"K": int(rng.integers(1, 12))},
+    GELU: lambda rng, volume: {"approximate": str(rng.choice(["none", "tanh"]))},
     GlobalAvgPool: _nothing,
+    HardSigmoid: _nothing,
+    HardSwish: _nothing,
     L2Pool: _pool,
     LRN: _lrn,
     LeakyReLU: lambda rng, volume: {"alpha": rng.uniform(0.001, 0.9)},
     LocallyConnected: _local,
     MaxPool: _pool,
     ReLU: _nothing,
+    ReLU6: _nothing,
     Sigmoid: _nothing,
+    SiLU: _nothing,
+    Softplus: _nothing,
     Tanh: _nothing,
 }
 """By layer type: what draws its fields. Dropout drops nothing here: the masks of others are others."""

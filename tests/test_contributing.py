@@ -34,17 +34,17 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_layer_is_five_files() -> None:
     assert set(FILES) == {
-        "gpunet/layers/elu.py",
-        "gpunet/devices/cpu/elu.py",
-        "gpunet/devices/cuda/elu.py",
-        "cuda/elu.cu",
-        "tests/test_elu.py",
+        "gpunet/layers/celu.py",
+        "gpunet/devices/cpu/celu.py",
+        "gpunet/devices/cuda/celu.py",
+        "cuda/celu.cu",
+        "tests/test_celu.py",
     }
 
 
 def test_they_pass_their_tests_and_those_that_go_through_all_layers_and_ops(tree: Path) -> None:
-    chosen = "elu_ or -elu or test_elu or elu.cu or both_devices or each_of_its_fields or every_kernel_has_mutants"
-    files = ("elu", "ops", "kernels", "mutants", "pattern", "agreement")
+    chosen = "celu_ or -celu or test_celu or celu.cu or both_devices or each_of_its_fields or every_kernel_has_mutants"
+    files = ("celu", "ops", "kernels", "mutants", "pattern", "agreement")
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not gpu", "-k", f"({chosen}) and not relu")
     done = run(tree, "pytest", *options, *(f"tests/test_{name}.py" for name in files))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -53,8 +53,8 @@ def test_they_pass_their_tests_and_those_that_go_through_all_layers_and_ops(tree
 
 
 def test_the_new_word_stands_in_patterns_on_the_command_line(tree: Path) -> None:
-    net = "INPUT[6x6x2] -> CONV3-4 -> ELU(alpha=0.5) -> FC-3"
+    net = "INPUT[6x6x2] -> CONV3-4 -> CELU(alpha=0.5) -> FC-3"
     planned = run(tree, "gpunet", "plan", net, "--batch", "4", "--device", "cpu")
-    assert planned.returncode == 0 and "elu1" in planned.stdout, planned.stderr
+    assert planned.returncode == 0 and "celu1" in planned.stdout, planned.stderr
     checked = run(tree, "gpunet", "gradcheck", net, "--device", "cpu")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -199,11 +199,8 @@ BAD = [
     ("¦NORM", "write LRN"),
     ("¦FLATTEN -> FC-10", "FC takes a volume of any shape, so nothing need be flattened; leave it out"),
     ("FC-10 -> ¦SOFTMAX", "softmax belongs to the loss; end in FC and leave it out"),
-    (
-        "¦RELU6",
-        "RELU6 is not a layer; that function is not there; RELU, LRELU, TANH and SIGMOID are, and gpunet.add_layer",
-    ),
-    ("¦ELU", "that function is not there; RELU, LRELU"),
+    ("¦SELU", "SELU is not a layer; that function is not there; RELU, ELU, SILU and GELU are"),
+    ("¦MISH", "that function is not there; RELU, ELU"),
     ("¦DECONV4-21", "no layer here makes a volume larger"),
     ("CONV3-4¦?", "the ? of the notes is for pooling, like POOL2?; CONV is there or is not"),
     ("POOL2?¦?", "expected -> or the end, found '?'"),

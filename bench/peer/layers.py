@@ -28,6 +28,7 @@ from gpunet.layers.merge import Add, Concat
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
+from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, HardSwish, ReLU6, SiLU, Softplus
 from gpunet.layers.window import Pool
 from gpunet.program.volume import Volume, pair
 
@@ -250,6 +251,13 @@ def _leaky_relu(layer: LeakyReLU, volume: Volume) -> Part:
     return Part(nn.LeakyReLU(layer.alpha))
 
 
+class _HardSigmoid(nn.Module):
+    """nn.Hardsigmoid has the slope 1/6 in float32, whatever it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu6(x + 3) / 6
+
+
 class _Add(nn.Module):
     def forward(self, first: Tensor, *others: Tensor) -> Tensor:
         for x in others:
@@ -266,18 +274,26 @@ TRANSLATORS: dict[type[Layer], Callable[..., Part]] = {
     Add: lambda layer, *inputs: Part(_Add()),
     AvgPool: _average_pool,
     BatchNorm: _batch_norm,
+    Clip: lambda layer, volume: Part(nn.Hardtanh(layer.low, layer.high)),
     Concat: lambda layer, *inputs: Part(_Concat()),
     Conv: _conv,
     Dropout: _dropout,
+    ELU: lambda layer, volume: Part(nn.ELU(layer.alpha)),
     FC: _fc,
+    GELU: lambda layer, volume: Part(nn.GELU(layer.approximate)),
     GlobalAvgPool: _global_average_pool,
+    HardSigmoid: lambda layer, volume: Part(_HardSigmoid()),
+    HardSwish: lambda layer, volume: Part(nn.Hardswish()),
     L2Pool: _l2_pool,
     LRN: _lrn,
     LeakyReLU: _leaky_relu,
     LocallyConnected: _local,
     MaxPool: _max_pool,
     ReLU: lambda layer, volume: Part(nn.ReLU()),
+    ReLU6: lambda layer, volume: Part(nn.ReLU6()),
     Sigmoid: lambda layer, volume: Part(nn.Sigmoid()),
+    SiLU: lambda layer, volume: Part(nn.SiLU()),
+    Softplus: lambda layer, volume: Part(nn.Softplus()),
     Tanh: lambda layer, volume: Part(nn.Tanh()),
 }
 """By layer type: the layer and its input volumes -> its part."""

@@ -16,6 +16,11 @@ SAME = {
     "FC": "DENSE LINEAR FULLYCONNECTED AFFINE INNERPRODUCT",
     "LRELU": "LEAKYRELU",
     "SIGMOID": "LOGISTIC",
+    "SILU": "SWISH",
+    "HARDSWISH": "HSWISH",
+    "HARDSIGMOID": "HSIGMOID",
+    "CLIP": "CLAMP BRELU",
+    "CLIP(low=-1, high=1)": "HARDTANH",
     "DROPOUT": "DROP",
 }
 """Layers that are called otherwise elsewhere; white space, _ and - are left out."""
@@ -24,8 +29,8 @@ REASONS = {
     "FLATTEN RESHAPE VIEW": "FC takes a volume of any shape, so nothing need be flattened; leave it out",
     "SOFTMAX LOGSOFTMAX CROSSENTROPY SOFTMAXWITHLOSS": "softmax belongs to the loss; end in FC and leave it out",
     "OUTPUT SCORES": "the last layer's output holds the scores; leave it out",
-    "RELU6 ELU SELU GELU PRELU SILU SWISH MISH SOFTPLUS HARDTANH": (
-        "that function is not there; RELU, LRELU, TANH and SIGMOID are, and gpunet.add_layer takes one of your own"
+    "SELU CELU MISH SOFTSIGN": (
+        "that function is not there; RELU, ELU, SILU and GELU are, and gpunet.add_layer takes one of your own"
     ),
     "SKIP RESIDUAL SHORTCUT IDENTITY": "write { A + ID } to add what comes before to the output of A",
     "DECONV DECONVOLUTION CONVTRANSPOSE CONVTRANSPOSE2D UPSAMPLE UNPOOL": "no layer here makes a volume larger",
@@ -58,8 +63,8 @@ def instead(text: str, known: Iterable[str]) -> str:
     known = list(known)
     plain = re.sub("[_-]", "", text.upper())
     letters = plain.rstrip("0123456789")
-    if letters in known and letters + plain[len(letters) :] != text:
-        return f"; layers are written in capitals: {plain}"
+    if plain != text and (plain in known or letters in known):
+        return f"; layers are written in capitals: {plain}" if text.upper() == plain else f"; write {plain}"
     for word in (plain, letters):
         if word in _REASONS:
             return f"; {_REASONS[word]}"
@@ -73,8 +78,3 @@ def option_instead(text: str, known: Iterable[str]) -> str:
     known = list(known)
     ours = _OPTIONS.get(text.lower().replace("_", ""))
     return f"; did you mean {ours}?" if ours in known else nearest(text, known)
-
-
-def no_such_variant(text: str) -> str:
-    """Why a layer's word with a number behind it, such as RELU6, is another layer that is not there; "" where it is."""
-    return _REASONS.get(text, "")

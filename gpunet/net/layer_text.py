@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from gpunet.errors import GpunetError
 from gpunet.layers.layer import Layer
 from gpunet.net.fields import converted, missing, problem, types_of
-from gpunet.net.foreign import instead, no_such_variant, option_instead
+from gpunet.net.foreign import instead, option_instead
 from gpunet.net.graph import INPUT
 from gpunet.net.outside import known_layers
 from gpunet.net.tokens import IDENTITY, START, Token, Tokens
@@ -61,14 +61,12 @@ class LayerText(Tokens):
         head = self.token
         found = _WORD.fullmatch(head.text)
         assert found  # both of its parts may be empty
-        word, sizes = found.groups()
+        word, sizes = (head.text, None) if head.text in self.words else found.groups()  # RELU6 is a word by itself
         if word not in self.words:
             self._unknown(head)
         definition = self.words[word]
         kind, values = definition.kind, dict[str, Any]()
         if sizes:
-            if reason := no_such_variant(head.text):
-                self.fail(f"{head.text} is not a layer; {reason}")
             self._number(kind, values, Token("sizes" if "x" in sizes else "number", sizes, head.at + len(word)))
         self.advance()
         if self.token.text == "-":

@@ -14,7 +14,7 @@ from gpunet.devices.cpu.probe import free_bytes
 from gpunet.devices.device import Arena, Array, Call, Device, collect_ops
 from gpunet.errors import DeviceError, OutOfMemory, ShapeError
 
-_WITHOUT_OPS = ("device", "im2col", "meter", "probe", "random", "select", "target", "threads", "window")
+_WITHOUT_OPS = ("device", "im2col", "meter", "normal", "probe", "random", "select", "target", "threads", "window")
 
 
 class CpuArena(Arena):

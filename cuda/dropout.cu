@@ -1,5 +1,9 @@
 // Dropout, with random numbers that are a function of where they are used.
-// Source: CS231n "Dropout", inverted; Srivastava et al. 2014.
+// Sources: CS231n "Dropout", inverted; Srivastava et al. 2014; whole maps and branches: gpunet/layers/dropout.py.
+
+__device__ inline unsigned int word_of(const Words& words, int which) {
+    return which == 0 ? words.a : which == 1 ? words.b : which == 2 ? words.c : words.d;
+}
 
 // x          (count,)  in
 // numbers    (...)     in: what changes from step to step; the step stands at `step`
@@ -19,10 +23,49 @@ dropout(
         const Words words = random_words(place / 4, now, layer, seed);
         auto values = load<size>(x, pack);
         for (int lane = 0; lane < size; ++lane) {
-            const int which = (int)((place + lane) % 4);
-            const unsigned int word = which == 0 ? words.a : which == 1 ? words.b : which == 2 ? words.c : words.d;
+            const unsigned int word = word_of(words, (int)((place + lane) % 4));
             values.value[lane] = word < threshold ? real(0) : values.value[lane] * scale;
         }
         store(y, pack, values);
     });
+}
+
+template <int COUNT, typename Index>
+__device__ inline void dropout_whole_packs(
+    const real* x, real* y, Index images, Index positions, Index D, long long first_image, long long maps,
+    long long threshold, long long seed, long long now, long long layer, real scale
+) {
+    D /= COUNT;
+    const Index of_image = positions * D;  // packs
+    for (Index pack = first_item(); pack < images * of_image; pack += item_stride()) {
+        const long long image = first_image + pack / of_image, d = (long long)(pack % D) * COUNT;
+        auto values = load<COUNT>(x, pack);
+        Words words = {};
+        for (int lane = 0; lane < COUNT; ++lane) {
+            const long long place = maps == 1 ? image : image * maps + d + lane;
+            if (lane == 0 || (maps > 1 && place % 4 == 0)) words = random_words(place / 4, now, layer, seed);  // four share a group
+            const bool gone = word_of(words, (int)(place % 4)) < threshold;
+            values.value[lane] = gone ? real(0) : values.value[lane] * scale;
+        }
+        store(y, pack, values);
+    }
+}
+
+// x            (images, positions, D)  in
+// numbers      (...)                   in: what changes from step to step; the step stands at `step`
+// y            (images, positions, D)  out; may be x
+// first_image  where in the batch the first image stands
+// maps         D: every map of an image has a random word; 1: every image has one
+// All else as in dropout. A thread takes a pack of maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+dropout_whole(
+    const real* x, const double* __restrict__ numbers, real* y, long long images, long long positions, long long D,
+    long long first_image, long long maps, long long threshold, long long seed, long long step, long long layer,
+    real scale
+) {
+    const long long now = (long long)numbers[step];
+    DISPATCH(
+        dropout_whole_packs, D % WIDTH == 0 && aligned(x, y), images * positions * D, x, y, images, positions, D,
+        first_image, maps, threshold, seed, now, layer, scale
+    );
 }

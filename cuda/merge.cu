@@ -1,17 +1,125 @@
-// Where branches meet: sums, and concatenation along depth, whose backward pass takes apart what it joined.
-// Source: He et al. 2015; Szegedy et al. 2014.
+// Where branches meet: sums, products, maxima, and concatenation along depth, whose backward pass takes apart what it
+// joined. Sources: gpunet/layers/merge.py.
+
+// y = rule(a, b) for every value. A thread takes a pack of neighbouring values.
+template <typename Rule>
+__device__ inline void merge(const real* a, const real* b, real* y, long long count, Rule rule) {
+    elementwise(count, aligned(a, b, y), [=](auto size, long long pack) {
+        auto values = load<size>(a, pack);
+        const auto others = load<size>(b, pack);
+        for (int lane = 0; lane < size; ++lane) values.value[lane] = rule(values.value[lane], others.value[lane]);
+        store(y, pack, values);
+    });
+}
 
 // a, b  (count,)  in
 // y     (count,)  out; may be a or b
-// A thread takes a pack of neighbouring values.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 add(const real* a, const real* b, real* y, long long count) {
-    elementwise(count, aligned(a, b, y), [=](auto size, long long pack) {
-        auto sum = load<size>(a, pack);
-        const auto others = load<size>(b, pack);
-        for (int lane = 0; lane < size; ++lane) sum.value[lane] += others.value[lane];
-        store(y, pack, sum);
+    merge(a, b, y, count, [](real one, real other) { return one + other; });
+}
+
+// The same, y = of_a * a + of_b * b.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+add_scaled(const real* a, const real* b, real* y, long long count, real of_a, real of_b) {
+    merge(a, b, y, count, [=](real one, real other) { return of_a * one + of_b * other; });
+}
+
+// The same, y = a * b.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+multiply(const real* a, const real* b, real* y, long long count) {
+    merge(a, b, y, count, [](real one, real other) { return one * other; });
+}
+
+// The same, y = the larger one; NaN in either is it.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+maximum(const real* a, const real* b, real* y, long long count) {
+    merge(a, b, y, count, [](real one, real other) { return one >= other || one != one ? one : other; });
+}
+
+// x  (count,)  in
+// y  (count,)  out; may be x
+// y = factor * x. A thread takes a pack of neighbouring values.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+scaled(const real* x, real* y, long long count, real factor) {
+    elementwise(count, aligned(x, y), [=](auto size, long long pack) {
+        auto values = load<size>(x, pack);
+        for (int lane = 0; lane < size; ++lane) values.value[lane] *= factor;
+        store(y, pack, values);
     });
+}
+
+// dy      (count,)  in
+// a, b    (count,)  in: what maximum read
+// da, db  (count,)  out; each may be dy, a or b, but not both the same
+// dy where the maximum was, else exactly 0. A thread takes a pack of neighbouring values.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+maximum_backward(const real* dy, const real* a, const real* b, real* da, real* db, long long count) {
+    elementwise(count, aligned(dy, a, b, da, db), [=](auto size, long long pack) {
+        auto first = load<size>(dy, pack), second = first;
+        const auto values = load<size>(a, pack), others = load<size>(b, pack);
+        for (int lane = 0; lane < size; ++lane) {
+            const real one = values.value[lane];
+            const bool wins = one >= others.value[lane] || one != one;
+            (wins ? second : first).value[lane] = real(0);
+        }
+        store(da, pack, first);
+        store(db, pack, second);
+    });
+}
+
+template <int COUNT, typename Index>
+__device__ inline void multiply_gate_packs(
+    const real* a, const real* gate, real* y, Index images, Index positions, Index D
+) {
+    D /= COUNT;
+    const Index values = positions * D;  // packs of an image
+    for (Index pack = first_item(); pack < images * values; pack += item_stride()) {
+        auto products = load<COUNT>(a, pack);
+        const auto factors = load<COUNT>(gate, pack / values * D + pack % D);
+        for (int lane = 0; lane < COUNT; ++lane) products.value[lane] *= factors.value[lane];
+        store(y, pack, products);
+    }
+}
+
+// a     (images, positions, D)  in
+// gate  (images, D)             in
+// y     (images, positions, D)  out; may be a
+// A thread takes a pack of maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+multiply_gate(
+    const real* a, const real* __restrict__ gate, real* y, long long images, long long positions, long long D
+) {
+    const bool packable = D % WIDTH == 0 && aligned(a, gate, y);
+    DISPATCH(multiply_gate_packs, packable, images * positions * D, a, gate, y, images, positions, D);
+}
+
+constexpr int MAPS = 32;  // neighbouring maps that a block sums: its warps read whole cache lines
+
+// dy, a  (images, positions, D)  in
+// db     (images, D)             out; neither of them
+// Sums of dy * a over positions. A block takes 32 maps of one image: each of its threads adds every 8th position of one
+// map, then the 8 sums of a map are added in a fixed tree.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+multiply_backward_gate(
+    const real* __restrict__ dy, const real* __restrict__ a, real* __restrict__ db, long long images,
+    long long positions, long long D
+) {
+    __shared__ real shared[BLOCK];
+    const long long tiles = (D + MAPS - 1) / MAPS;
+    const int lane = threadIdx.x / MAPS;
+    for (long long tile = blockIdx.x; tile < images * tiles; tile += gridDim.x) {
+        const long long d = tile % tiles * MAPS + threadIdx.x % MAPS, image = tile / tiles;
+        real sum = 0;
+        if (d < D) {
+            for (long long position = lane; position < positions; position += BLOCK / MAPS) {
+                const long long at = (image * positions + position) * D + d;
+                sum += dy[at] * a[at];
+            }
+        }
+        sum = reduce_sum(sum, shared, MAPS);
+        if (lane == 0 && d < D) db[image * D + d] = sum;
+    }
 }
 
 template <int COUNT, typename Index>

@@ -17,6 +17,8 @@ from gpunet.errors import ShapeError as ShapeError
 from gpunet.layers.average_pool import AvgPool as AvgPool
 from gpunet.layers.average_pool import GlobalAvgPool as GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm as BatchNorm
+from gpunet.layers.by_map import PReLU as PReLU
+from gpunet.layers.by_map import Scale as Scale
 from gpunet.layers.conv import Conv as Conv
 from gpunet.layers.dropout import Dropout as Dropout
 from gpunet.layers.elementwise import Elementwise as Elementwise
@@ -29,8 +31,12 @@ from gpunet.layers.leaky_relu import LeakyReLU as LeakyReLU
 from gpunet.layers.local import LocallyConnected as LocallyConnected
 from gpunet.layers.loss import Loss as Loss
 from gpunet.layers.lrn import LRN as LRN
+from gpunet.layers.maps import Shuffle as Shuffle
+from gpunet.layers.maps import Slice as Slice
 from gpunet.layers.merge import Add as Add
 from gpunet.layers.merge import Concat as Concat
+from gpunet.layers.merge import Maximum as Maximum
+from gpunet.layers.merge import Multiply as Multiply
 from gpunet.layers.pool import MaxPool as MaxPool
 from gpunet.layers.relu import ReLU as ReLU
 from gpunet.layers.softmax import SoftmaxCrossEntropy as SoftmaxCrossEntropy

@@ -12,6 +12,7 @@ from gpunet import ConfigError, ShapeError, Volume
 from gpunet.layers import layer_types
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm
+from gpunet.layers.by_map import PReLU, Scale
 from gpunet.layers.conv import Conv
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.fc import FC
@@ -20,7 +21,8 @@ from gpunet.layers.layer import Layer
 from gpunet.layers.leaky_relu import LeakyReLU
 from gpunet.layers.local import LocallyConnected
 from gpunet.layers.lrn import LRN
-from gpunet.layers.merge import Add, Concat
+from gpunet.layers.maps import Shuffle, Slice
+from gpunet.layers.merge import Add, Concat, Maximum, Multiply
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
@@ -63,8 +65,11 @@ def _joined(kind: type[Layer], volume: Volume, rng: Rng) -> tuple[Volume, ...]:
     """The inputs: one, or for a layer that merges two to four."""
     if not kind.merges:
         return (volume,)
-    depths = [volume.D] * 4 if kind is Add else [int(D) for D in rng.integers(1, 7, 4)]
-    return tuple(Volume(volume.H, volume.W, D) for D in depths[: rng.integers(2, 5)])
+    depths = [int(D) for D in rng.integers(1, 7, 4)] if kind is Concat else [volume.D] * 4
+    volumes = [Volume(volume.H, volume.W, D) for D in depths[: rng.integers(2, 5)]]
+    if kind is Multiply:
+        volumes = [volume if rng.random() < 0.5 else Volume(1, 1, volume.D) for volume in volumes]
+    return tuple(volumes)
 
 
 def _maybe(rng: Rng, **fields: Any) -> Fields:
@@ -120,15 +125,15 @@ def _nothing(rng: Rng, volume: Volume) -> Fields:
 
 
 FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
-    Add: _nothing,
+    Add: lambda rng, volume: {"coefficients": tuple(rng.uniform(-2, 2, rng.choice([0, 2, 3])).tolist())},
     AvgPool: _pool,
     BatchNorm: _batch_norm,
     Clip: lambda rng, volume: {"low": rng.uniform(-1, 0), "high": rng.uniform(0, 1)},
     Concat: _nothing,
     Conv: _conv,
-    Dropout: lambda rng, volume: {"p": 0.0},
+    Dropout: lambda rng, volume: {"p": 0.0, "of": str(rng.choice(["values", "maps", "images"]))},
     ELU: lambda rng, volume: {"alpha": rng.uniform(0.1, 2)},
-    FC: lambda rng, volume: {"K": int(rng.integers(1, 12))},
+    FC: lambda rng, volume: {"K": int(rng.integers(1, 12)), "bias": bool(rng.integers(2))},
     GELU: lambda rng, volume: {"approximate": str(rng.choice(["none", "tanh"]))},
     GlobalAvgPool: _nothing,
     HardSigmoid: _nothing,
@@ -138,10 +143,16 @@ FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
     LeakyReLU: lambda rng, volume: {"alpha": rng.uniform(0.001, 0.9)},
     LocallyConnected: _local,
     MaxPool: _pool,
+    Maximum: _nothing,
+    Multiply: _nothing,
+    PReLU: lambda rng, volume: _maybe(rng, shared=bool(rng.integers(2)), start=rng.uniform(-1, 1)),
     ReLU: _nothing,
     ReLU6: _nothing,
+    Scale: lambda rng, volume: {"bias": bool(rng.integers(2))},
+    Shuffle: lambda rng, volume: {"groups": int(rng.integers(1, 5))},
     Sigmoid: _nothing,
     SiLU: _nothing,
+    Slice: lambda rng, volume: _maybe(rng, first=int(rng.integers(0, 4)), last=int(rng.integers(1, 7))),
     Softplus: _nothing,
     Tanh: _nothing,
 }

@@ -95,6 +95,45 @@ def test_steps_layers_and_seeds_have_masks_of_their_own(device):
             assert 0.45 < ((one == 0) == (other == 0)).mean() < 0.55
 
 
+def drop_whole(device, x, maps, in_place=None, **numbers):
+    attributes = {"p": 0.5, **WHERE, **numbers}
+    given = [x, np.array([np.nan, attributes["step"]])]
+    attributes["step"] = 1
+    (y,) = run_op(device, "dropout_whole", given, [(x.shape, x.dtype)], in_place=in_place, maps=maps, **attributes)
+    return y
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 3), (5, 2, 3, 8), (7, 1, 1, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_maps_and_images_go_by_the_random_bits_of_their_places(device, rng, dtype, shape):
+    """A map's place is that of a value in a batch of 1 x 1 volumes, an image's that of a batch of single values."""
+    x = 1 + rng.random(shape).astype(dtype)
+    for first_image in (0, 1, 2**31 + 5, 2**40 + 3):
+        for maps in (shape[3], 1):
+            places = np.ones((shape[0], 1, 1, maps))
+            mask = oracle.dropout(places, 0.3, WHERE["seed"], WHERE["step"], WHERE["layer"], first_image)
+            for in_place in (None, {0: 0}):
+                found = drop_whole(device, x, maps, in_place, p=0.3, first_image=first_image)
+                oracle.assert_near(found, x.astype(np.float64) * mask, 1e-6)
+
+
+def test_parts_of_a_batch_get_their_part_of_the_maps_that_go(device, rng):
+    x = rng.standard_normal((7, 3, 5, 3)).astype(np.float32)
+    for maps in (3, 1):
+        whole = drop_whole(device, x, maps)
+        part = drop_whole(device, x[3:6], maps, first_image=3)
+        assert part.tobytes() == whole[3:6].tobytes()
+
+
+def test_what_goes_as_a_whole_is_exactly_zero_and_nothing_is_without_training(device):
+    x = np.resize(np.array([np.nan, np.inf, -np.inf, -2], np.float32), (6, 5, 3, 4))
+    y, mask = drop_whole(device, x, 4), drop_whole(device, np.ones_like(x), 4)
+    assert 0 < (mask == 0).sum() < mask.size
+    assert y[mask == 0].tobytes() == bytes(4 * (mask == 0).sum())
+    np.testing.assert_array_equal(y[mask != 0], 2 * x[mask != 0])
+    np.testing.assert_array_equal(drop_whole(device, x, 1, training=0), x)
+
+
 # ---- in a model ----
 
 LAYERS = [Conv(4), ReLU(), Dropout(0.25), MaxPool(2), Dropout(), FC(6), ReLU(), Dropout(0.5), FC(4)]
@@ -102,6 +141,11 @@ LAYERS = [Conv(4), ReLU(), Dropout(0.25), MaxPool(2), Dropout(), FC(6), ReLU(), 
 
 def test_nets_with_it_learn_and_savings_and_rounds_drop_the_same_values(device):
     check_net(Net("8x6x2", LAYERS), device)
+
+
+def test_nets_with_whole_maps_and_branches_learn_and_drop_the_same_in_rounds(device):
+    branches = "{ CONV3-3 -> DROPOUT(p=0.5, of=images) + ID }"
+    check_net(gpunet.load(f"INPUT[5x4x2] -> CONV3-3 -> DROPOUT(p=0.3, of=maps) -> {branches} -> FC-3"), device)
 
 
 def test_evaluation_and_inference_drop_nothing_and_leave_training_alone(device):
@@ -152,6 +196,18 @@ def test_inference_has_no_op_for_it_wherever_it_stands(device):
 
 def test_the_words(tmp_path):
     check_words("INPUT[4x3x2] -> DROPOUT -> DROPOUT(p=0.25)", Net("4x3x2", [Dropout(), Dropout(0.25)]), tmp_path)
+    whole = Net("4x3x2", [Dropout(of="maps"), Dropout(0.25, "images")])
+    check_words("INPUT[4x3x2] -> DROPOUT(of=maps) -> DROPOUT(p=0.25, of=images)", whole, tmp_path)
+
+
+@pytest.mark.parametrize(("said", "why"), [
+    ("DROPOUT(of=map)", "of must be one of values, maps, images; got 'map'; did you mean maps"),
+    ("DROPOUT2D(p=0.2)", r"write DROPOUT\(of=maps\)"),
+    ("STOCHASTIC_DEPTH", r"write DROPOUT\(of=images\)"),
+])  # fmt: skip
+def test_what_goes_as_a_whole_is_named(said, why):
+    with pytest.raises(ConfigError, match=why):
+        gpunet.load(f"INPUT[4x3x2] -> {said}")
 
 
 @pytest.mark.parametrize("p", [1, -0.1, float("nan"), True, "0.5"])
@@ -164,15 +220,23 @@ def test_shares_that_leave_nothing_or_mean_nothing_are_refused(p):
 
 
 def call_dropout(draw: Draw) -> Call:
+    return _drop(draw, "dropout", draw.activations())
+
+
+def call_dropout_whole(draw: Draw) -> Call:
     x = draw.activations()
+    return _drop(draw, "dropout_whole", x, maps=(1, x.shape[3])[draw.size(0, 1)])
+
+
+def _drop(draw: Draw, op: str, x: np.ndarray, **numbers: int) -> Call:
     where = {"seed": draw.size(0, 2**62), "step": 0, "layer": draw.size(0, 2**32 - 1)}
     step = np.array([draw.size(1, 2**31)], np.float64)
     where |= {
         "p": 1 - 1 / 2 ** draw.size(1, 3),
         "first_image": draw.size(0, 2**33),
         "training": draw.size(0, 3) > 0,
-    }
-    return Call("dropout", (x, step), ((x.shape, draw.dtype),), attributes=where, aliases=({0: 0},))
+    } | numbers
+    return Call(op, (x, step), ((x.shape, draw.dtype),), attributes=where, aliases=({0: 0},))
 
 
 MUTANTS = [
@@ -181,13 +245,27 @@ MUTANTS = [
         "dropout",
         ("the same mask in every round", "place = first + pack * size", "place = pack * size"),
         ("one word for all", "(place + lane) % 4", "lane % 4"),
-        ("groups across packs", "first % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),
-        ("packs at any address in", "aligned(x, y)", "aligned(y)"),
-        ("packs at any address out", "aligned(x, y)", "aligned(x)"),
-        ("the threshold is dropped too", "word < threshold", "word <= threshold"),
-        ("not scaled", "values.value[lane] * scale", "values.value[lane]"),
-        ("NaN times 0", "? real(0) :", "? values.value[lane] * real(0) :"),
+        ("groups across packs", "first % WIDTH == 0 && aligned(x, y), [=]", "aligned(x, y), [=]"),
+        ("packs at any address in", "&& aligned(x, y), [=]", "&& aligned(y), [=]"),
+        ("packs at any address out", "&& aligned(x, y), [=]", "&& aligned(x), [=]"),
+        ("the threshold is dropped too", "= word < threshold ?", "= word <= threshold ?"),
+        (
+            "not scaled",
+            "word < threshold ? real(0) : values.value[lane] * scale",
+            "word < threshold ? real(0) : values.value[lane]",
+        ),
+        ("NaN times 0", "word < threshold ? real(0) :", "word < threshold ? values.value[lane] * real(0) :"),
         ("the last value is left out", "elementwise(count,", "elementwise(count - 1,"),
+    ),
+    *mutants_of(
+        "dropout.cu",
+        "dropout_whole",
+        ("the same mask in every round", "image = first_image + pack / of_image", "image = pack / of_image"),
+        ("the words of the first maps", "(maps > 1 && place % 4 == 0)", "false"),
+        ("all maps of an image", "maps == 1 ? image : image * maps + d + lane", "image"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(x, y), images", "aligned(x, y), images"),
+        ("packs at any address", "D % WIDTH == 0 && aligned(x, y), images", "D % WIDTH == 0, images"),
+        ("NaN times 0", "gone ? real(0) :", "gone ? values.value[lane] * real(0) :"),
     ),
 ]
 """Changes of its kernels that the tests above, and those of all ops, must notice."""

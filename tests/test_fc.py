@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from gpunet import FC, Conv, Net, ReLU
 from gpunet.devices import open_device, target
 from gpunet.devices.cpu import fc
 from tests import oracle
 from tests.geometries import conv_numbers
+from tests.layer_checks import check_net, check_words
 from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
@@ -97,6 +99,21 @@ def test_pytorch_agrees(device, rng):
     oracle.assert_near(case.backward_input(device), x.grad.numpy().reshape(case.x.shape), 1e-4)
 
 
+def test_without_a_bias_none_is_added(device, rng):
+    case = Case(rng, (3, 2, 5, 4, 7))
+    case.b = None
+    oracle.assert_near(case.forward(device), oracle.fc_forward(case.x, case.w, np.zeros(7)))
+
+
+def test_nets_without_biases_learn_and_become_convolutions_and_back(device, tmp_path):
+    net = Net("5x4x2", [Conv(3), ReLU(), FC(5, bias=False), ReLU(), FC(3)])
+    assert net.parameters == 9 * 2 * 3 + 3 + 60 * 5 + 5 * 3 + 3
+    assert net.convolutional().nodes[2].layer == Conv(5, F=(5, 4), P=0, bias=False, fit="error")
+    assert net.convolutional().fully_connected() == net
+    check_net(net, device)
+    check_words("INPUT[5x4x2] -> CONV3-3 -> RELU -> FC-5(bias=false) -> RELU -> FC-3", net, tmp_path)
+
+
 def test_it_is_the_convolution_whose_window_is_the_whole_volume(device, rng):
     N, F, D, K = 3, 4, 5, 6
     case = Case(rng, (N, F, F, D, K))
@@ -124,7 +141,8 @@ def _fc(draw: Draw) -> tuple[np.ndarray, ...]:
 
 def call_fc_forward(draw: Draw) -> Call:
     x, w, b, y = _fc(draw)
-    return Call("fc_forward", (x, w, b), ((y.shape, draw.dtype),), draw.scratch)
+    bias = b if draw.rng.random() < 0.7 else None
+    return Call("fc_forward", (x, w, bias), ((y.shape, draw.dtype),), draw.scratch)
 
 
 def call_fc_backward_weights(draw: Draw) -> Call:

@@ -6,8 +6,26 @@ import torch
 from torch.nn import functional
 
 import gpunet
-from gpunet import FC, Add, Concat, ConfigError, Conv, MaxPool, Model, Net, Node, ReLU, ShapeError, Volume
+from gpunet import (
+    FC,
+    Add,
+    Concat,
+    ConfigError,
+    Conv,
+    GlobalAvgPool,
+    Maximum,
+    MaxPool,
+    Model,
+    Multiply,
+    Net,
+    Node,
+    ReLU,
+    ShapeError,
+    Sigmoid,
+    Volume,
+)
 from gpunet.compile.chunk import cut_points
+from tests import oracle
 from tests.layer_checks import check_only_given_images, check_savings, check_slopes, check_words
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
@@ -23,6 +41,11 @@ INCEPTION = """INPUT[6x5x2] -> CONV3-4 -> TANH -> {
 TWICE = "INPUT[4x5x2] -> CONV3-3 -> { ID + ID } -> { ID | ID | RELU } -> FC-3"
 UNTRAINED = "INPUT[4x5x2] -> { CONV3-3 | ID | RELU } -> { ID + CONV1-7 } -> FC-3"
 
+GATED = """INPUT[6x5x2] -> CONV3-4 -> RELU -> { ID * GAP -> FC-4 -> SIGMOID }
+    -> { GAP -> SIGMOID * CONV3-4 * ID } -> FC-3"""
+SCALED = "INPUT[5x4x2] -> CONV3-3 -> { CONV1-3 + ID + RELU + TANH }(0.2, 1, -2, 0.2) -> FC-3"
+LARGEST = "INPUT[5x4x2] -> CONV3-3 -> { CONV1-3 max ID max TANH } -> FC-3"
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 7, 1, 9), (1, 1, 1, 1)])
@@ -31,6 +54,46 @@ def test_a_sum_adds_every_value_whatever_it_lies_in(device, rng, shape, dtype):
     for in_place in ({}, {0: 0}, {0: 1}):
         (y,) = run_op(device, "add", [a, b], [(shape, dtype)], in_place=in_place)
         np.testing.assert_array_equal(y, a + b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 7, 1, 9), (1, 1, 1, 1)])
+def test_products_maxima_and_coefficients_are_those_of_the_definition(device, rng, shape, dtype):
+    a, b, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
+    b.reshape(-1)[::3] = a.reshape(-1)[::3]  # of equals, the first
+    for in_place in ({}, {0: 0}, {0: 1}):
+        (y,) = run_op(device, "multiply", [a, b], [(shape, dtype)], in_place=in_place)
+        np.testing.assert_array_equal(y, a * b)
+        (y,) = run_op(device, "maximum", [a, b], [(shape, dtype)], in_place=in_place)
+        np.testing.assert_array_equal(y, np.maximum(a, b))
+        (y,) = run_op(device, "add_scaled", [a, b], [(shape, dtype)], in_place=in_place, of_a=0.5, of_b=-3.0)
+        np.testing.assert_allclose(y, 0.5 * a - 3 * b, rtol=1e-5, atol=1e-6)
+    for in_place in ({}, {0: 0}, {1: 0}, {0: 1, 1: 2}, {0: 2, 1: 1}):
+        found = run_op(device, "maximum_backward", [dy, a, b], [(shape, dtype)] * 2, in_place=in_place)
+        np.testing.assert_array_equal(found, [np.where(a >= b, dy, 0), np.where(a >= b, 0, dy)])
+    (y,) = run_op(device, "scaled", [a], [(shape, dtype)], in_place={0: 0}, factor=-0.25)
+    np.testing.assert_array_equal(y, -0.25 * a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 7, 2, 37), (4, 1, 1, 3)])
+def test_a_gate_multiplies_all_positions_of_its_map_and_hears_of_all(device, rng, shape, dtype):
+    a, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    gate = rng.standard_normal((shape[0], 1, 1, shape[3])).astype(dtype)
+    for in_place in ({}, {0: 0}):
+        (y,) = run_op(device, "multiply", [a, gate], [(shape, dtype)], in_place=in_place)
+        np.testing.assert_array_equal(y, a * gate)
+    (db,) = run_op(device, "multiply_backward_gate", [dy, a], [(gate.shape, dtype)])
+    expected = (dy.astype(np.float64) * a).sum(axis=(1, 2), keepdims=True)
+    oracle.assert_near(db, expected)
+
+
+def test_nan_is_the_maximum_and_gets_the_gradient(device):
+    a, b = np.array([np.nan, 1, np.nan, 1]).reshape(1, 1, 1, 4), np.array([1, np.nan, np.nan, 0]).reshape(1, 1, 1, 4)
+    (y,) = run_op(device, "maximum", [a, b], [(a.shape, a.dtype)])
+    np.testing.assert_array_equal(y.reshape(-1), [np.nan, np.nan, np.nan, 1])
+    da, db = run_op(device, "maximum_backward", [np.ones_like(a), a, b], [(a.shape, a.dtype)] * 2)
+    np.testing.assert_array_equal([da.reshape(-1), db.reshape(-1)], [[1, 0, 1, 1], [0, 1, 0, 0]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -52,7 +115,7 @@ def test_images_behind_the_last_are_left_alone(device, rng):
     check_only_given_images(device, "concat_forward", [a, b], np.concatenate([a, b], axis=3))
 
 
-@pytest.mark.parametrize("text", [RESIDUAL, INCEPTION, TWICE, UNTRAINED])
+@pytest.mark.parametrize("text", [RESIDUAL, INCEPTION, TWICE, UNTRAINED, GATED, SCALED, LARGEST], ids=range(7))
 def test_nets_of_branches_learn_and_save_as_chains_do(device, text):
     net = gpunet.load(text)
     check_slopes(net, device)
@@ -122,6 +185,37 @@ def test_both_notations_say_branches(tmp_path):
     check_words(text, net, tmp_path)
 
 
+def test_both_notations_say_products_maxima_and_coefficients(tmp_path):
+    nodes = [
+        Conv(3),
+        Node("gap1", GlobalAvgPool(), ("conv1",)),
+        Sigmoid(),
+        Node("gate", Multiply(), ("conv1", "sigmoid1")),
+        Node("conv2", Conv(3), ("gate",)),
+        Node("most", Maximum(), ("conv2", "gate")),
+        Node("relu1", ReLU(), ("most",)),
+        Node("sum", Add((0.17, -1)), ("relu1", "most")),
+        FC(3),
+    ]
+    text = """INPUT[6x5x2] -> CONV3-3 -> { ID * GAP -> SIGMOID } as gate -> { CONV3-3 max ID } as most
+        -> { [RELU] + ID }(0.17, -1) as sum -> FC-3"""
+    check_words(text, Net("6x5x2", nodes), tmp_path)
+    assert gpunet.load("INPUT[6x5x2] -> { [CONV3-2]*2 * [RELU] * [CONV1-2]*1 } -> FC-3").volumes["multiply1"].D == 2
+
+
+def test_a_gate_lives_in_bytes_of_its_own_alone():
+    """The gradient of what is gated lies where that of the product lay."""
+    plan = gpunet.plan(gpunet.load(GATED), 2, device="cpu")
+    assert "sigmoid1.y" in plan.program.takes_over
+    gradients = [name for name in plan.program.takes_over if name.startswith("multiply1.dx")]
+    assert gradients == ["multiply1.dx1"]
+
+
+def test_inputs_of_one_coefficient_share_a_gradient():
+    program = gpunet.plan(gpunet.load(SCALED), 2, device="cpu", without=["in-place"]).program
+    assert [op.attributes["factor"] for op in program.ops if op.name == "scaled"] == [0.2, -2]
+
+
 def test_repeated_blocks_are_written_out_and_numbered():
     net = gpunet.load("INPUT[8x8x4] -> [{ [CONV3-4]*2 -> RELU + ID }]*3 -> FC-2")
     assert [node.name for node in net.nodes if node.layer.merges] == ["add1", "add2", "add3"]
@@ -144,6 +238,12 @@ MISFITS = [
     ),
     ("{ CONV3-4(S=2, fit=crop) + ¦ID }", "use CONV1-4(S=2) in this branch, which gives 4x4x4"),
     ("{ ID + ¦CONV3-3(S=2, fit=crop) }", "the same strides on both ways: this one is 2 times as small"),
+    (
+        "{ ID * ¦GAP -> FC-4 }",
+        "a product takes volumes of one size, or gates of 1x1x3; this branch is 1x1x4, the first one",
+    ),
+    ("{ ID * ¦POOL2 }", "8x8x3; end it in GAP -> FC-3, or make it 8x8x3"),
+    ("{ ID max ¦POOL2 }", "a maximum takes volumes of one size; this branch is 4x4x3"),
     ("{ CONV3-4 | ¦CONV9-4(P=0) }", "conv2: F=9 is larger than the input"),
 ]
 
@@ -174,8 +274,16 @@ BAD = [
     ("{ ¦+ RELU }", "this branch is empty; write ID where it hands on what it takes"),
     ("{ RELU | RELU ¦+ RELU }", "+ and | stand side by side; put the inner branches in braces of their own"),
     ("{ RELU + RELU ¦| RELU }", "| and + stand side by side"),
-    ("{ RELU ¦RELU }", "expected ->, |, + or }, found 'RELU'"),
-    ("{ RELU + RELU ¦]", "expected ->, |, + or }, found ']'"),
+    ("{ RELU ¦RELU }", "expected ->, |, +, *, max or }, found 'RELU'"),
+    ("{ RELU + RELU ¦]", "expected ->, |, +, *, max or }, found ']'"),
+    ("{ RELU * RELU ¦max RELU }", "max and * stand side by side"),
+    ("RELU ¦max RELU", "max stands between branches; write { A max B }"),
+    ("RELU ¦* RELU", "* stands between branches; write { A * B }"),
+    ("{ RELU max ¦}", "this branch is empty"),
+    ("{ RELU + ID }¦(0.5)", "2 branches need as many coefficients; there are 1"),
+    ("{ RELU + ID }(0.5, ¦x)", "a coefficient must be a number; got 'x'"),
+    ("{ RELU + ID }(0.5, 1¦", "expected a comma or the ) that ends the coefficients"),
+    ("{ RELU * ID }¦(0.5, 1)", "coefficients stand behind sums, { A + B }(0.2, 1); * has none"),
     ("[ RELU ¦}", "expected -> or ], found '}'"),
     ("RELU¦}", "this } closes nothing; remove it or open a { before"),
     ("RELU ¦| RELU", "| stands between branches; write { A | B }"),
@@ -207,6 +315,12 @@ def test_mistakes_in_branches_are_quoted_with_a_caret(marked, said):
     assert line[caret.index("^") :].startswith(text[marked.index("¦") :][:20].rstrip())
 
 
+@pytest.mark.parametrize("coefficients", [(1, "x"), (1, float("nan")), 2, (True, 1)])
+def test_coefficients_that_are_no_numbers_are_refused(coefficients):
+    with pytest.raises(ConfigError, match="coefficients must be numbers, one for each branch"):
+        Add(coefficients)
+
+
 @pytest.mark.parametrize(
     ("nodes", "said"),
     [
@@ -224,6 +338,8 @@ def test_mistakes_in_branches_are_quoted_with_a_caret(marked, said):
             [Conv(3), Node("r", ReLU(), ("conv1", "input"))],
             "r takes one output, and conv1 and input are 2; join",
         ),
+        ([Conv(3), Multiply()], r"multiply1: joins .* write \{ A \* B \}"),
+        ([Node("s", Add((1, 2, 3)), ("input", "input"))], "s: 2 branches need as many coefficients; got 3: 1, 2, 3"),
         ([Conv(3), Add()], "add1: joins at least two outputs, and 1 is given"),
         ([Conv(3), Node("x", Conv(2), ("input",)), Node("y", ReLU(), ("conv1",))], "nothing takes the output of x"),
     ],
@@ -240,6 +356,47 @@ def call_add(draw: Draw) -> Call:
     a = draw.activations()
     inputs = a, draw.values(*a.shape)
     return Call("add", inputs, ((a.shape, draw.dtype),), aliases=({0: 0}, {0: 1}))
+
+
+def _pair(draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+    """Two volumes of one size, with values that are equal."""
+    a = draw.activations()
+    return a, np.where(draw.rng.random(a.shape) < 0.3, a, draw.values(*a.shape))
+
+
+def call_add_scaled(draw: Draw) -> Call:
+    a, b = _pair(draw)
+    numbers = {"of_a": 0.5, "of_b": -2.0}
+    return Call("add_scaled", (a, b), ((a.shape, draw.dtype),), attributes=numbers, aliases=({0: 0}, {0: 1}))
+
+
+def call_scaled(draw: Draw) -> Call:
+    x = draw.activations()
+    return Call("scaled", (x,), ((x.shape, draw.dtype),), attributes={"factor": 0.5}, aliases=({0: 0},))
+
+
+def call_maximum(draw: Draw) -> Call:
+    a, b = _pair(draw)
+    return Call("maximum", (a, b), ((a.shape, draw.dtype),), aliases=({0: 0}, {0: 1}))
+
+
+def call_maximum_backward(draw: Draw) -> Call:
+    a, b = _pair(draw)
+    aliases = {0: 0}, {1: 0}, {0: 1, 1: 2}, {0: 2, 1: 1}
+    return Call("maximum_backward", (draw.values(*a.shape), a, b), ((a.shape, draw.dtype),) * 2, aliases=aliases)
+
+
+def call_multiply(draw: Draw) -> Call:
+    a, b = _pair(draw)
+    if draw.size(0, 1):
+        return Call("multiply", (a, b), ((a.shape, draw.dtype),), aliases=({0: 0}, {0: 1}))
+    gate = draw.values(len(a), 1, 1, a.shape[3])
+    return Call("multiply", (a, gate), ((a.shape, draw.dtype),), aliases=({0: 0},))
+
+
+def call_multiply_backward_gate(draw: Draw) -> Call:
+    a = draw.values(*draw.volume()[:3], draw.size(1, 70))
+    return Call("multiply_backward_gate", (draw.values(*a.shape), a), (((len(a), 1, 1, a.shape[3]), draw.dtype),))
 
 
 def _branches(draw: Draw) -> tuple[np.ndarray, ...]:
@@ -265,8 +422,34 @@ MUTANTS = [
     *mutants_of(
         "merge.cu",
         "add",
-        ("the last branch wins", "sum.value[lane] += others", "sum.value[lane] = others"),
+        ("the last branch wins", "return one + other;", "return other;"),
         ("packs at any address", "aligned(a, b, y)", "aligned(a, b)"),
+    ),
+    *mutants_of("merge.cu", "add_scaled", ("one coefficient", "of_a * one + of_b * other", "of_a * (one + other)")),
+    *mutants_of("merge.cu", "multiply", ("the first branch alone", "return one * other;", "return one;")),
+    *mutants_of("merge.cu", "maximum", ("NaN loses", "one >= other || one != one ? one", "one >= other ? one")),
+    *mutants_of("merge.cu", "scaled", ("packs at any address", "aligned(x, y), [=]", "true, [=]")),
+    *mutants_of(
+        "merge.cu",
+        "maximum_backward",
+        ("the last of equals", "one >= others.value[lane]", "one > others.value[lane]"),
+        ("NaN gets nothing", "|| one != one;", ";"),
+        ("packs at any address", "aligned(dy, a, b, da, db)", "aligned(dy, a, b, da)"),
+    ),
+    *mutants_of(
+        "merge.cu",
+        "multiply_gate",
+        ("the gate of the first image", "pack / values * D + pack % D", "pack % D"),
+        ("packs across positions", "D % WIDTH == 0 && aligned(a, gate, y)", "aligned(a, gate, y)"),
+        ("packs at any address", "D % WIDTH == 0 && aligned(a, gate, y)", "D % WIDTH == 0 && aligned(a, y)"),
+    ),
+    *mutants_of(
+        "merge.cu",
+        "multiply_backward_gate",
+        ("a position of eight is left out", "position += BLOCK / MAPS", "position += BLOCK / MAPS + 1"),
+        ("all threads add the same positions", "long long position = lane;", "long long position = 0;"),
+        ("a tile is left out", "tile < images * tiles;", "tile < images * tiles - 1;"),
+        ("sums of the first image", "db[image * D + d] = sum", "db[d] = sum"),
     ),
     *mutants_of(
         "merge.cu",

@@ -4,7 +4,7 @@ Where PyTorch has the layer, it is that one, as people would use it. Windows tha
 describe (sides that differ, a last window over the edge, more padding than its pools take) get it in front.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm
+from gpunet.layers.by_map import PReLU, Scale
 from gpunet.layers.conv import Conv
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.fc import FC
@@ -24,7 +25,8 @@ from gpunet.layers.layer import Layer
 from gpunet.layers.leaky_relu import LeakyReLU
 from gpunet.layers.local import LocallyConnected
 from gpunet.layers.lrn import LRN
-from gpunet.layers.merge import Add, Concat
+from gpunet.layers.maps import Shuffle, Slice
+from gpunet.layers.merge import Add, Concat, Maximum, Multiply
 from gpunet.layers.pool import MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
@@ -207,9 +209,9 @@ def _global_average_pool(layer: GlobalAvgPool, volume: Volume) -> Part:
 
 def _fc(layer: FC, volume: Volume) -> Part:
     """gpunet flattens an image as H, W, D and PyTorch as D, H, W."""
-    linear = nn.Linear(volume.values, layer.K)
+    linear = nn.Linear(volume.values, layer.K, layer.bias)
     w = Slot(linear, "weight", (layer.K, *volume.shape), (0, 3, 1, 2), (layer.K, volume.values))
-    slots = {"w": w, "b": Slot(linear, "bias")}
+    slots = {"w": w, "b": Slot(linear, "bias")} if layer.bias else {"w": w}
     return Part(nn.Sequential(nn.Flatten(), linear), slots)
 
 
@@ -258,11 +260,65 @@ class _HardSigmoid(nn.Module):
         return functional.relu6(x + 3) / 6
 
 
+def _prelu(layer: PReLU, volume: Volume) -> Part:
+    module = nn.PReLU(1 if layer.shared else volume.D)
+    return Part(module, {"a": Slot(module, "weight")})
+
+
+class _Scale(nn.Module):
+    """What is left of nn.BatchNorm2d without statistics."""
+
+    def __init__(self, layer: Scale, D: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(D, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(D, 1, 1)) if layer.bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale if self.shift is None else x * self.scale + self.shift
+
+
+def _scale(layer: Scale, volume: Volume) -> Part:
+    module, D = _Scale(layer, volume.D), (volume.D,)
+    names = ("scale", "shift") if layer.bias else ("scale",)
+    return Part(module, {name: Slot(module, name, shape=D) for name in names})
+
+
+class _Slice(nn.Module):
+    def __init__(self, layer: Slice) -> None:
+        super().__init__()
+        self.maps = slice(layer.first, layer.last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.maps]
+
+
 class _Add(nn.Module):
-    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
-        for x in others:
-            first = first + x
-        return first
+    def __init__(self, layer: Add) -> None:
+        super().__init__()
+        self.coefficients = layer.coefficients
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.coefficients:
+            inputs = tuple(c * x for c, x in zip(self.coefficients, inputs, strict=True))
+        return _joined(torch.add, inputs)
+
+
+class _Multiply(nn.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return _joined(torch.mul, inputs)
+
+
+class _Maximum(nn.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return _joined(torch.maximum, inputs)
+
+
+def _joined(two: Callable[[Tensor, Tensor], Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """All inputs, two at a time from the left."""
+    first, *others = inputs
+    for x in others:
+        first = two(first, x)
+    return first
 
 
 class _Concat(nn.Module):
@@ -271,7 +327,7 @@ class _Concat(nn.Module):
 
 
 TRANSLATORS: dict[type[Layer], Callable[..., Part]] = {
-    Add: lambda layer, *inputs: Part(_Add()),
+    Add: lambda layer, *inputs: Part(_Add(layer)),
     AvgPool: _average_pool,
     BatchNorm: _batch_norm,
     Clip: lambda layer, volume: Part(nn.Hardtanh(layer.low, layer.high)),
@@ -289,10 +345,16 @@ TRANSLATORS: dict[type[Layer], Callable[..., Part]] = {
     LeakyReLU: _leaky_relu,
     LocallyConnected: _local,
     MaxPool: _max_pool,
+    Maximum: lambda layer, *inputs: Part(_Maximum()),
+    Multiply: lambda layer, *inputs: Part(_Multiply()),
+    PReLU: _prelu,
     ReLU: lambda layer, volume: Part(nn.ReLU()),
     ReLU6: lambda layer, volume: Part(nn.ReLU6()),
     Sigmoid: lambda layer, volume: Part(nn.Sigmoid()),
+    Scale: _scale,
+    Shuffle: lambda layer, volume: Part(nn.ChannelShuffle(layer.groups)),
     SiLU: lambda layer, volume: Part(nn.SiLU()),
+    Slice: lambda layer, volume: Part(_Slice(layer)),
     Softplus: lambda layer, volume: Part(nn.Softplus()),
     Tanh: lambda layer, volume: Part(nn.Tanh()),
 }

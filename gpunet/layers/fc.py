@@ -5,7 +5,7 @@ from math import prod
 from typing import ClassVar
 
 from gpunet.layers.bias import emit_bias_backward
-from gpunet.layers.layer import Layer, Weights, of, require_int, whole
+from gpunet.layers.layer import Layer, Weights, of, require_bool, require_int, whole
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
@@ -14,9 +14,10 @@ from gpunet.program.volume import Volume
 
 @dataclass(frozen=True)
 class FC(Layer):
-    """K outputs as a 1x1xK volume; parameters w (K, inputs), inputs flattened H, W, D, and b (K,)."""
+    """K outputs as a 1x1xK volume; parameters w (K, inputs), inputs flattened H, W, D, and, with a bias, b (K,)."""
 
     K: int
+    bias: bool = True
 
     type: ClassVar[str] = "fc"
     word: ClassVar[str] = "FC"
@@ -24,13 +25,15 @@ class FC(Layer):
 
     def __post_init__(self) -> None:
         require_int("K", self.K)
+        require_bool("bias", self.bias)
 
     def output(self, *inputs: Volume) -> Volume:
         return Volume(1, 1, self.K)
 
     def weights(self, *inputs: Volume) -> tuple[Weights, ...]:
         (volume,) = inputs
-        return Weights("w", (self.K, volume.values), volume.values), Weights("b", (self.K,))
+        w = Weights("w", (self.K, volume.values), volume.values)
+        return (w, Weights("b", (self.K,))) if self.bias else (w,)
 
     def window(self, *inputs: Volume) -> tuple[Window, Window]:
         return whole(*inputs)
@@ -39,7 +42,8 @@ class FC(Layer):
         (x,) = inputs
         y = emit.activation("y", (1, 1, self.K))
         workspace = emit.gemm_workspace("gemm", emit.batch, self.K)
-        emit.op("fc_forward", (x, emit.parameters["w"], emit.parameters["b"]), (y,), (workspace,), flops=self._flops(x))
+        w, b = emit.parameters["w"], emit.parameters.get("b")
+        emit.op("fc_forward", (x, w, b), (y,), (workspace,), flops=self._flops(x))
         emit.kept["x"] = x
         return y
 
@@ -50,7 +54,8 @@ class FC(Layer):
             workspace = emit.gemm_workspace("dw_gemm", self.K, values, accumulate=emit.accumulates)
             dw, flops = emit.gradients["w"], self._flops(x)
             emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, attributes={"accumulate": 0})
-            emit_bias_backward(emit, dy, emit.gradients["b"])
+            if self.bias:
+                emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)

@@ -296,7 +296,7 @@ def _dumped(net: Net, top: dict[str, Any], tables: dict[str, Any]) -> str:
     layers = [
         {"type": node.layer.type, "name": node.name, "inputs": list(node.inputs)}
         | ({} if node.head is None else {"head": node.head})
-        | {key: value for key, value in asdict(node.layer).items() if value is not None}
+        | {key: value for key, value in asdict(node.layer).items() if value is not None and value != ()}
         for node in net.nodes
     ]
     loss = {"type": net.loss.type} | asdict(net.loss)

@@ -11,13 +11,15 @@ from gpunet.program.volume import Volume, pair, sides
 
 def as_conv(layer: Layer, *inputs: Volume) -> Layer:
     """An FC as the CONV whose filters are as large as what it takes; any other layer as it is."""
-    return Conv(layer.K, F=(inputs[0].H, inputs[0].W), P=0) if isinstance(layer, FC) else layer
+    if not isinstance(layer, FC):
+        return layer
+    return Conv(layer.K, F=(inputs[0].H, inputs[0].W), P=0, bias=layer.bias)
 
 
 def as_fc(layer: Layer, *inputs: Volume) -> Layer:
     """A CONV that sees its whole volume, from one position, as an FC; any other layer as it is."""
-    if not isinstance(layer, Conv) or layer.groups > 1 or not layer.bias or any(sides(layer.padding)):
+    if not isinstance(layer, Conv) or layer.groups > 1 or any(sides(layer.padding)):
         return layer
     volume = inputs[0]
     dense = layer.dilation == 1 or pair(layer.F) == (1, 1)
-    return FC(layer.K) if dense and pair(layer.F) == (volume.H, volume.W) else layer
+    return FC(layer.K, layer.bias) if dense and pair(layer.F) == (volume.H, volume.W) else layer

@@ -22,6 +22,9 @@ SAME = {
     "CLIP": "CLAMP BRELU",
     "CLIP(low=-1, high=1)": "HARDTANH",
     "DROPOUT": "DROP",
+    "DROPOUT(of=maps)": "DROPOUT2D SPATIALDROPOUT SPATIALDROPOUT2D",
+    "DROPOUT(of=images)": "STOCHASTICDEPTH DROPPATH",
+    "SHUFFLE": "CHANNELSHUFFLE SHUFFLECHANNEL SHUFFLECHANNELS",
 }
 """Layers that are called otherwise elsewhere; white space, _ and - are left out."""
 
@@ -33,6 +36,8 @@ REASONS = {
         "that function is not there; RELU, ELU, SILU and GELU are, and gpunet.add_layer takes one of your own"
     ),
     "SKIP RESIDUAL SHORTCUT IDENTITY": "write { A + ID } to add what comes before to the output of A",
+    "ELTWISE SUM PROD PRODUCT MUL": "write { A + B } for a sum, { A * B } for a product, { A max B } for a maximum",
+    "SE SQUEEZEEXCITE SQUEEZEEXCITATION": "write { ID * GAP -> FC-4 -> RELU -> FC-64 -> SIGMOID }, of 64 maps",
     "DECONV DECONVOLUTION CONVTRANSPOSE CONVTRANSPOSE2D UPSAMPLE UNPOOL": "no layer here makes a volume larger",
 }
 """Why there is no such layer, and what to do."""

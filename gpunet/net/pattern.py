@@ -4,26 +4,29 @@
     sequence  = item { "->" item }
     item      = repeat | branches | head | layer
     repeat    = "[" sequence "]" [ "*" times ]          none with *0
-    branches  = "{" branch ( "|" branch { "|" branch } | "+" branch { "+" branch } ) "}" [ "as" name ]
+    branches  = "{" branch sign branch { sign branch } "}" [ coefficients ] [ "as" name ]
+    sign      = "|" | "+" | "*" | max               the same between all of them
     branch    = sequence | ID
+    coefficients = "(" number { "," number } ")"     one a branch, behind sums
     head      = AUX [ "(" weight "=" number ")" ] "[" sequence "]"
     layer     = word[sizes] [ "-" count ] [ "(" option { "," option } ")" ] [ "?" ] [ "as" name ]
     option    = field "=" value
     sizes     = number { "x" number }
 
-Branches all take what comes before them: `|` concatenates their outputs along depth, `+` adds them, ID hands on what
-it takes. A head is a side branch with a loss of its own, there in training alone; what comes behind it takes what the
-head took. `POOL?`, as the notes write it, pools where the window fits and there is something to pool. White space and
-lines are free; `#` begins a comment that ends with its line. Words, numbers, counts and options are those of the layer
-classes: nothing here knows a layer. A recursive descent parser, one method for each rule, linear in the length of the
-text. Source of the notation: CS231n "ConvNet Architectures", layer patterns.
+Branches all take what comes before them: `|` concatenates their outputs along depth, `+` adds them, perhaps each times
+its coefficient, `*` multiplies them, `max` takes the largest value, ID hands on what it takes. A head is a side branch
+with a loss of its own, there in training alone; what comes behind it takes what the head took. `POOL?`, as the notes
+write it, pools where the window fits and there is something to pool. White space and lines are free; `#` begins a
+comment that ends with its line. Words, numbers, counts and options are those of the layer classes: nothing here knows
+a layer but those that merge. A recursive descent parser, one method for each rule, linear in the length of the text.
+Source of the notation: CS231n "ConvNet Architectures", layer patterns.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from gpunet.errors import GpunetError
-from gpunet.layers.merge import Add, Concat
+from gpunet.layers.merge import Add, Concat, Maximum, Merge, Multiply
 from gpunet.net.layer_text import Definition, LayerText
 from gpunet.net.tokens import HEAD, IDENTITY, RESERVED, START, Token
 from gpunet.net.tree import Branches, Head, Item, Pattern, Repeat
@@ -34,7 +37,7 @@ MOST_LAYERS = 10_000
 MOST_NESTED = 50
 HEAD_WEIGHT = 0.3
 """What GoogLeNet's heads weigh."""
-_MERGES = {"|": Concat, "+": Add}
+_MERGES: dict[str, type[Merge]] = {kind.sign: kind for kind in (Concat, Add, Multiply, Maximum)}
 _VOLUME = re.compile(r"[^\]]*")
 
 
@@ -68,7 +71,7 @@ class _Parser(LayerText):
 
     def __init__(self, text: str, words: Mapping[str, Definition]) -> None:
         super().__init__(text, words)
-        self.depth = 0
+        self.depth = self.braces = 0
 
     def definition(self) -> Definition:
         """The whole text as the definition of a word."""
@@ -98,7 +101,7 @@ class _Parser(LayerText):
         if self.token.text in ("]", "}"):
             opening = "[" if self.token.text == "]" else "{"
             self.fail(f"this {self.token.text} closes nothing; remove it or open a {opening} before")
-        if self.token.text in _MERGES:
+        if self.token.text in _MERGES and self.following().kind != "number":  # *2 repeats
             self.fail(f"{self.token.text} stands between branches; write {{ A {self.token.text} B }}")
         if self.token.kind != "end":
             self.fail(f"expected -> or the end, found {self.token}; layers are joined by ->")
@@ -172,7 +175,7 @@ class _Parser(LayerText):
     def _repeat(self) -> Repeat:
         named = len(self.names)
         body, size = self._group(self.token.at)
-        times = self._times(size) if self.token.text == "*" else 1
+        times = self._times(size) if self.token.text == "*" and not self._ends_branch() else 1
         if times > 1 and len(self.names) > named:
             name, at = list(self.names.items())[named]
             self.fail(
@@ -180,9 +183,14 @@ class _Parser(LayerText):
             )
         return Repeat(body, times, size * times)
 
+    def _ends_branch(self) -> bool:
+        """Whether the * that is the token stands between branches: no number of times is behind it."""
+        return self.braces > 0 and self.following().kind != "number"
+
     def _branches(self) -> Branches:
         opening = self.token
         self._deeper()
+        self.braces += 1
         self.advance()
         branches = [self._branch()]
         sign = self.token.text
@@ -191,9 +199,30 @@ class _Parser(LayerText):
             branches.append(self._branch())
         self._close(opening.at, sign, len(branches))
         self.depth -= 1
+        self.braces -= 1
+        merge = self._with_coefficients(len(branches), sign) if self.token.text == "(" else _MERGES[sign]()
         size = 1 + sum(branch.size for branch in branches)
         name = self.name() if self.token.text == "as" else None
-        return Branches(tuple(branches), _MERGES[sign](), name, size, opening.at)
+        return Branches(tuple(branches), merge, name, size, opening.at)
+
+    def _with_coefficients(self, count: int, sign: str) -> Merge:
+        """Take the coefficients behind `count` branches: the sum that has them."""
+        opening = self.token.at
+        if sign != Add.sign:
+            self.fail(f"coefficients stand behind sums, {{ A + B }}(0.2, 1); {sign} has none")
+        found = []
+        while self.token.text in ("(", ","):
+            self.advance()
+            at, value = self.token.at, self.value("a coefficient")
+            if isinstance(value, str | bool | tuple):
+                self.fail(f"a coefficient must be a number; got {shown(value)}", at)
+            found.append(float(value))
+        if self.token.text != ")":
+            self.fail(f"expected a comma or the ) that ends the coefficients, found {self.token}")
+        self.advance()
+        if len(found) != count:
+            self.fail(f"{count} branches need as many coefficients; there are {len(found)}", opening)
+        return Add(tuple(found))
 
     def _branch(self) -> Repeat:
         """One of several branches; the identity is an empty one."""
@@ -215,7 +244,7 @@ class _Parser(LayerText):
         if self.token.text in _MERGES:
             self.fail(f"{self.token.text} and {sign} stand side by side; put the inner branches in braces of their own")
         if self.token.text != "}":
-            self.fail(f"expected ->, |, + or }}, found {self.token}")
+            self.fail(f"expected ->, |, +, *, max or }}, found {self.token}")
         if count < 2:
             self.fail("a single branch needs no braces; write { A | B } to concatenate, { A + B } to add", opening)
         self.advance()

@@ -10,7 +10,7 @@ from gpunet.net.words import line_of, quoted, shown
 START = "INPUT"
 IDENTITY = "ID"
 HEAD = "AUX"
-RESERVED = (START, IDENTITY, HEAD, "as")
+RESERVED = (START, IDENTITY, HEAD, "as", "max")
 """Words of the notation that are no layers."""
 
 _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
@@ -56,7 +56,11 @@ class Tokens:
 
     def advance(self) -> None:
         """Make the token after this one the next."""
-        self.token = self._scan(self.token.at + len(self.token.text))
+        self.token = self.following()
+
+    def following(self) -> Token:
+        """The token after the next one, which stays the next."""
+        return self._scan(self.token.at + len(self.token.text))
 
     def _scan(self, at: int) -> Token:
         """The first token at or after a position."""

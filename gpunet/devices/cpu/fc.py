@@ -16,12 +16,12 @@ CACHED = 200_000
 """Weights that stay in a core's own cache."""
 
 
-def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, workspace: np.ndarray | None) -> None:
+def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, workspace: np.ndarray | None) -> None:
     """Every output sees every input: y[n, 0, 0, k] = b[k] + sum of w[k] * x[n].
 
     x          (N, H, W, D)   float32 or float64, in; flattened H, W, D
     w          (K, inputs)    same dtype, in; inputs = H*W*D
-    b          (K,)           same dtype, in
+    b          (K,)           same dtype, in; None: 0
     y          (N, 1, 1, K)   same dtype, out
     workspace  unused on the CPU
     Source: CS231n "Fully-connected layer".
@@ -34,7 +34,8 @@ def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, works
             _multiply_few(inputs, w[part], scores[:, part])
         else:
             np.matmul(inputs, w[part].T, out=scores[:, part])
-        np.add(scores[:, part], b[part], out=scores[:, part])
+        if b is not None:
+            np.add(scores[:, part], b[part], out=scores[:, part])
 
     share(split(len(w)), one)
 

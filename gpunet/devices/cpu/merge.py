@@ -1,10 +1,21 @@
-"""Merges on the CPU: sums and concatenation along depth. Source: He et al. 2015; Szegedy et al. 2014."""
+"""Merges on the CPU: sums, concatenation along depth, products and maxima. Sources: see gpunet.layers.merge."""
 
 import numpy as np
 
+from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share, share_blocks
 
-__all__ = ["add", "concat_backward", "concat_forward"]
+__all__ = [
+    "add",
+    "add_scaled",
+    "concat_backward",
+    "concat_forward",
+    "maximum",
+    "maximum_backward",
+    "multiply",
+    "multiply_backward_gate",
+    "scaled",
+]
 
 
 def add(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
@@ -18,6 +29,91 @@ def add(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
 
     def one(block: slice, worker: int) -> None:
         np.add(left[block], right[block], out=target[block])
+
+    share_blocks(left.size, one)
+
+
+def add_scaled(a: np.ndarray, b: np.ndarray, y: np.ndarray, *, of_a: float, of_b: float) -> None:
+    """y = of_a * a + of_b * b, elementwise.
+
+    a   (N, H, W, D)   float32 or float64, in
+    b   (N, H, W, D)   same dtype, in
+    y   (N, H, W, D)   same dtype, out; may be a or b
+    """
+    left, right, target = a.reshape(-1), b.reshape(-1), y.reshape(-1)
+
+    def one(block: slice, worker: int) -> None:
+        np.add(of_a * left[block], of_b * right[block], out=target[block])
+
+    share_blocks(left.size, one)
+
+
+def scaled(x: np.ndarray, y: np.ndarray, *, factor: float) -> None:
+    """y = factor * x, elementwise.
+
+    x   (N, H, W, D)   float32 or float64, in
+    y   (N, H, W, D)   same dtype, out; may be x
+    """
+    source, target = x.reshape(-1), y.reshape(-1)
+
+    def one(block: slice, worker: int) -> None:
+        np.multiply(source[block], factor, out=target[block])
+
+    share_blocks(source.size, one)
+
+
+def multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    """y = a * b, elementwise; a b of one position an image stands for all of a's.
+
+    a   (N, H, W, D)                    float32 or float64, in
+    b   (N, H, W, D) or (N, 1, 1, D)    same dtype, in
+    y   (N, H, W, D)                    same dtype, out; may be a, or a b of a's shape
+    """
+    share(range(len(a)), lambda n, worker: np.multiply(a[n], b[n], out=y[n]))
+
+
+def multiply_backward_gate(dy: np.ndarray, a: np.ndarray, db: np.ndarray) -> None:
+    """db = sum of dy * a over the positions of an image, of each map.
+
+    dy  (N, H, W, D)   float32 or float64, in
+    a   (N, H, W, D)   same dtype, in: what the gate stood beside
+    db  (N, 1, 1, D)   same dtype, out
+    Source: Hu et al. 2018, "Squeeze-and-excitation networks".
+    """
+    share(range(len(a)), lambda n, worker: np.add.reduce(dy[n] * a[n], axis=(0, 1), out=db[n, 0, 0]))
+
+
+def maximum(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    """y = the larger of a and b, elementwise.
+
+    a   (N, H, W, D)   float32 or float64, in
+    b   (N, H, W, D)   same dtype, in
+    y   (N, H, W, D)   same dtype, out; may be a or b
+    NaN in either is the maximum.
+    """
+    left, right, target = a.reshape(-1), b.reshape(-1), y.reshape(-1)
+
+    def one(block: slice, worker: int) -> None:
+        np.maximum(left[block], right[block], out=target[block])
+
+    share_blocks(left.size, one)
+
+
+def maximum_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray, da: np.ndarray, db: np.ndarray) -> None:
+    """dy goes to where the maximum was: to a where a >= b or a is NaN, else to b; the other gets exactly 0.
+
+    dy      (N, H, W, D)   float32 or float64, in
+    a, b    (N, H, W, D)   same dtype, in: what maximum read
+    da, db  (N, H, W, D)   same dtype, out; each may be dy, a or b
+    """
+    above, left, right = (values.reshape(-1) for values in (dy, a, b))
+    to_left, to_right = da.reshape(-1), db.reshape(-1)
+
+    def one(block: slice, worker: int) -> None:
+        wins = (left[block] >= right[block]) | (left[block] != left[block])
+        gradients = above[block].copy()  # da may be dy
+        select(gradients, wins, to_left[block])
+        select(gradients, ~wins, to_right[block])
 
     share_blocks(left.size, one)
 

@@ -13,8 +13,8 @@ def bias_backward(
 ) -> None:
     """db = sum of dy over images, or over all positions, by way of partial sums; see gpunet.devices.cpu.bias."""
     rows, parts = dy.size // db.size, -(-dy.size // (db.size * block_rows))
-    _sum_rows(dy, partials, rows, db.size, block_rows)
-    _sum_rows(partials, db, parts, db.size, parts, accumulate)
+    sum_rows(dy, partials, rows, db.size, block_rows)
+    sum_rows(partials, db, parts, db.size, parts, accumulate)
 
 
 def add_bias(b: DeviceArray, y: DeviceArray) -> None:
@@ -23,7 +23,7 @@ def add_bias(b: DeviceArray, y: DeviceArray) -> None:
     launch("bias", "add_bias", y.size, b, y, rows, *by(K))
 
 
-def _sum_rows(values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int, accumulate: int = 0) -> None:
+def sum_rows(values: DeviceArray, sums: DeviceArray, rows: int, K: int, block_rows: int, accumulate: int = 0) -> None:
     """sums[p] = sum of block_rows rows of values (rows, K); += where accumulate is 1."""
     launch_blocks(
         "bias", "sum_rows", blocks_of(rows, K, block_rows, values.dtype), values, sums, rows, K, block_rows, accumulate

@@ -7,11 +7,14 @@ from gpunet.devices.cuda.gemm import matmul
 __all__ = ["fc_backward_input", "fc_backward_weights", "fc_forward"]
 
 
-def fc_forward(x: DeviceArray, w: DeviceArray, b: DeviceArray, y: DeviceArray, workspace: DeviceArray | None) -> None:
+def fc_forward(
+    x: DeviceArray, w: DeviceArray, b: DeviceArray | None, y: DeviceArray, workspace: DeviceArray | None
+) -> None:
     """y = x @ w.T + b; see gpunet.devices.cpu.fc."""
     scores = _rows(y)
     matmul(_rows(x), w, scores, transpose_b=True, workspace=workspace)
-    add_bias(b, scores)
+    if b is not None:
+        add_bias(b, scores)
 
 
 def fc_backward_weights(

@@ -2,14 +2,62 @@
 
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.division import by
-from gpunet.devices.cuda.launch import launch
+from gpunet.devices.cuda.launch import launch, launch_blocks
 
-__all__ = ["add", "concat_backward", "concat_forward"]
+__all__ = [
+    "add",
+    "add_scaled",
+    "concat_backward",
+    "concat_forward",
+    "maximum",
+    "maximum_backward",
+    "multiply",
+    "multiply_backward_gate",
+    "scaled",
+]
+
+MAPS = 32
+"""Maps that one block sums, as MAPS in cuda/merge.cu."""
 
 
 def add(a: DeviceArray, b: DeviceArray, y: DeviceArray) -> None:
     """y = a + b; see gpunet.devices.cpu.merge."""
     launch("merge", "add", y.size, a, b, y, y.size)
+
+
+def add_scaled(a: DeviceArray, b: DeviceArray, y: DeviceArray, *, of_a: float, of_b: float) -> None:
+    """y = of_a * a + of_b * b; see gpunet.devices.cpu.merge."""
+    launch("merge", "add_scaled", y.size, a, b, y, y.size, float(of_a), float(of_b))
+
+
+def scaled(x: DeviceArray, y: DeviceArray, *, factor: float) -> None:
+    """y = factor * x; see gpunet.devices.cpu.merge."""
+    launch("merge", "scaled", y.size, x, y, y.size, float(factor))
+
+
+def multiply(a: DeviceArray, b: DeviceArray, y: DeviceArray) -> None:
+    """y = a * b, b perhaps a gate; see gpunet.devices.cpu.merge."""
+    if a.shape == b.shape:
+        launch("merge", "multiply", y.size, a, b, y, y.size)
+    else:
+        N, H, W, D = a.shape
+        launch("merge", "multiply_gate", y.size, a, b, y, N, H * W, D)
+
+
+def multiply_backward_gate(dy: DeviceArray, a: DeviceArray, db: DeviceArray) -> None:
+    """db = sum of dy * a over positions; see gpunet.devices.cpu.merge."""
+    N, H, W, D = a.shape
+    launch_blocks("merge", "multiply_backward_gate", N * -(-D // MAPS), dy, a, db, N, H * W, D)
+
+
+def maximum(a: DeviceArray, b: DeviceArray, y: DeviceArray) -> None:
+    """y = the larger of a and b; see gpunet.devices.cpu.merge."""
+    launch("merge", "maximum", y.size, a, b, y, y.size)
+
+
+def maximum_backward(dy: DeviceArray, a: DeviceArray, b: DeviceArray, da: DeviceArray, db: DeviceArray) -> None:
+    """dy to where the maximum was; see gpunet.devices.cpu.merge."""
+    launch("merge", "maximum_backward", dy.size, dy, a, b, da, db, dy.size)
 
 
 def concat_forward(*arrays: DeviceArray) -> None:

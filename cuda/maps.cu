@@ -1,0 +1,48 @@
+// Which maps of a volume, and in what order. Sources: Caffe's Slice layer; Zhang et al. 2018, "ShuffleNet".
+
+template <int COUNT, typename Index>
+__device__ inline void shift_packs(const real* x, real* y, Index positions, Index x_depth, Index y_depth, Index shift) {
+    x_depth /= COUNT, y_depth /= COUNT, shift /= COUNT;
+    for (Index pack = first_item(); pack < positions * y_depth; pack += item_stride()) {
+        const Index position = pack / y_depth, from = pack % y_depth + shift;
+        Pack<real, COUNT> values = {};
+        if (from >= 0 && from < x_depth) values = load<COUNT>(x, position * x_depth + from);
+        store(y, pack, values);
+    }
+}
+
+// x  (positions, x_depth)  in
+// y  (positions, y_depth)  out; not x
+// Map d of y is map d + shift of x, which may be below 0; exactly 0 where x has no such map. A thread takes a pack of
+// maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+shift_maps(
+    const real* __restrict__ x, real* __restrict__ y, long long positions, long long x_depth, long long y_depth,
+    long long shift
+) {
+    const bool packable = x_depth % WIDTH == 0 && y_depth % WIDTH == 0 && shift % WIDTH == 0 && aligned(x, y);
+    const long long values = positions * largest(x_depth, y_depth);
+    DISPATCH(shift_packs, packable, values, x, y, positions, x_depth, y_depth, shift);
+}
+
+template <int COUNT, typename Index>
+__device__ inline void shuffle_packs(const real* x, real* y, Index positions, Index D, Index groups) {
+    const Index maps = D / groups;  // of a group
+    for (Index pack = first_item(); pack < positions * D / COUNT; pack += item_stride()) {
+        const Index first = pack * COUNT, d = first % D;
+        Pack<real, COUNT> values;
+        for (int lane = 0; lane < COUNT; ++lane) {
+            const Index to = d + lane;
+            values.value[lane] = x[first - d + to % groups * maps + to / groups];
+        }
+        store(y, pack, values);
+    }
+}
+
+// x  (positions, D)  in; groups of D / groups maps
+// y  (positions, D)  out; not x
+// Map i of group g becomes map i*groups + g. A thread writes a pack of maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+shuffle(const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long groups) {
+    DISPATCH(shuffle_packs, D % WIDTH == 0 && aligned(y), positions * D, x, y, positions, D, groups);
+}

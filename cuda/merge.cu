@@ -61,7 +61,8 @@ maximum_backward(const real* dy, const real* a, const real* b, real* da, real* d
         for (int lane = 0; lane < size; ++lane) {
             const real one = values.value[lane];
             const bool wins = one >= others.value[lane] || one != one;
-            (wins ? second : first).value[lane] = real(0);
+            if (wins) second.value[lane] = real(0);
+            else first.value[lane] = real(0);
         }
         store(da, pack, first);
         store(db, pack, second);

@@ -14,6 +14,7 @@ from gpunet.errors import GpunetError as GpunetError
 from gpunet.errors import ModelError as ModelError
 from gpunet.errors import PlanError as PlanError
 from gpunet.errors import ShapeError as ShapeError
+from gpunet.layers.average_pool import AdaptiveAvgPool as AdaptiveAvgPool
 from gpunet.layers.average_pool import AvgPool as AvgPool
 from gpunet.layers.average_pool import GlobalAvgPool as GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm as BatchNorm
@@ -37,6 +38,7 @@ from gpunet.layers.merge import Add as Add
 from gpunet.layers.merge import Concat as Concat
 from gpunet.layers.merge import Maximum as Maximum
 from gpunet.layers.merge import Multiply as Multiply
+from gpunet.layers.pool import GlobalMaxPool as GlobalMaxPool
 from gpunet.layers.pool import MaxPool as MaxPool
 from gpunet.layers.relu import ReLU as ReLU
 from gpunet.layers.softmax import SoftmaxCrossEntropy as SoftmaxCrossEntropy

@@ -10,7 +10,7 @@ import numpy as np
 from bench.peer.layers import TRANSLATORS
 from gpunet import ConfigError, ShapeError, Volume
 from gpunet.layers import layer_types
-from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
+from gpunet.layers.average_pool import AdaptiveAvgPool, AvgPool, GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm
 from gpunet.layers.by_map import PReLU, Scale
 from gpunet.layers.conv import Conv
@@ -23,7 +23,7 @@ from gpunet.layers.local import LocallyConnected
 from gpunet.layers.lrn import LRN
 from gpunet.layers.maps import Shuffle, Slice
 from gpunet.layers.merge import Add, Concat, Maximum, Multiply
-from gpunet.layers.pool import MaxPool
+from gpunet.layers.pool import GlobalMaxPool, MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
 from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, HardSwish, ReLU6, SiLU, Softplus
@@ -107,8 +107,18 @@ def _local(rng: Rng, volume: Volume) -> Fields:
 
 
 def _pool(rng: Rng, volume: Volume) -> Fields:
-    F = int(rng.integers(1, 5))
-    return {"F": F, "fit": _fit(rng), **_maybe(rng, S=int(rng.integers(1, 5)), P=int(rng.integers(0, F)))}
+    """Half of them square, with equal sides: those have ops of their own."""
+    if rng.random() < 0.5:
+        F = int(rng.integers(1, 5))
+        return {"F": F, "fit": _fit(rng), **_maybe(rng, S=int(rng.integers(1, 5)), P=int(rng.integers(0, F)))}
+    numbers = _maybe(
+        rng, S=_sizes(rng, 1, 5, ((), (2,))[rng.integers(2)]), P=_sizes(rng, 0, 3, [(), (2,), (4,)][rng.integers(3)])
+    )
+    return {"F": _sizes(rng, 1, 5, (2,)), "fit": _fit(rng), **numbers}
+
+
+def _average_pool(rng: Rng, volume: Volume) -> Fields:
+    return _pool(rng, volume) | _maybe(rng, counts=str(rng.choice(["seen", "padding"])))
 
 
 def _lrn(rng: Rng, volume: Volume) -> Fields:
@@ -125,8 +135,9 @@ def _nothing(rng: Rng, volume: Volume) -> Fields:
 
 
 FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
+    AdaptiveAvgPool: lambda rng, volume: {"K": _sizes(rng, 1, 6, ((), (2,))[rng.integers(2)])},
     Add: lambda rng, volume: {"coefficients": tuple(rng.uniform(-2, 2, rng.choice([0, 2, 3])).tolist())},
-    AvgPool: _pool,
+    AvgPool: _average_pool,
     BatchNorm: _batch_norm,
     Clip: lambda rng, volume: {"low": rng.uniform(-1, 0), "high": rng.uniform(0, 1)},
     Concat: _nothing,
@@ -136,6 +147,7 @@ FIELDS: dict[type[Layer], Callable[[Rng, Volume], Fields]] = {
     FC: lambda rng, volume: {"K": int(rng.integers(1, 12)), "bias": bool(rng.integers(2))},
     GELU: lambda rng, volume: {"approximate": str(rng.choice(["none", "tanh"]))},
     GlobalAvgPool: _nothing,
+    GlobalMaxPool: _nothing,
     HardSigmoid: _nothing,
     HardSwish: _nothing,
     L2Pool: _pool,

@@ -152,7 +152,7 @@ def test_a_net_of_nothing_and_a_head_of_nothing_are_refused() -> None:
 def test_every_layer_class_can_be_said_with_each_of_its_fields() -> None:
     for kind in layer_types():
         layer = kind(**dict.fromkeys(missing(kind, ()), 6))
-        said = {name: value for name, value in vars(layer).items() if value is not None}
+        said = {name: value for name, value in vars(layer).items() if value not in (None, ())}
         written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in said.items()}
         options = ", ".join(f"{name}={value}" for name, value in written.items())
         assert layers(f"{kind.word}({options})" if options else kind.word) == [layer]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
+from gpunet.layers.average_pool import AdaptiveAvgPool, AvgPool, GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm
 from gpunet.layers.by_map import PReLU, Scale
 from gpunet.layers.conv import Conv
@@ -27,12 +27,12 @@ from gpunet.layers.local import LocallyConnected
 from gpunet.layers.lrn import LRN
 from gpunet.layers.maps import Shuffle, Slice
 from gpunet.layers.merge import Add, Concat, Maximum, Multiply
-from gpunet.layers.pool import MaxPool
+from gpunet.layers.pool import GlobalMaxPool, MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
 from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, HardSwish, ReLU6, SiLU, Softplus
 from gpunet.layers.window import Pool
-from gpunet.program.volume import Volume, pair
+from gpunet.program.volume import Volume, pair, sides
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,21 @@ def _local(layer: LocallyConnected, volume: Volume) -> Part:
 
 
 def _pool_numbers(layer: Pool, volume: Volume) -> dict[str, Any] | None:
-    """What PyTorch's pools call the numbers of a layer; None where padding or windows are more than they take."""
-    if layer.P > layer.F // 2 or min(volume.H, volume.W) + 2 * layer.P < layer.F:
+    """What PyTorch's pools call the numbers of a layer; None where padding or windows are none that they take."""
+    (rows, columns), (top, bottom, left, right) = pair(layer.F), sides(layer.P)
+    if (top, left) != (bottom, right) or top > rows // 2 or left > columns // 2:
         return None
-    return {"kernel_size": layer.F, "stride": layer.S, "padding": layer.P, "ceil_mode": layer.fit == "pad"}
+    if volume.H + 2 * top < rows or volume.W + 2 * left < columns:
+        return None
+    numbers = {"kernel_size": (rows, columns), "stride": pair(layer.stride), "padding": (top, left)}
+    return {**numbers, "ceil_mode": layer.fit == "pad"}
 
 
 def _max_pool(layer: MaxPool, volume: Volume) -> Part:
     if numbers := _pool_numbers(layer, volume):
         return Part(nn.MaxPool2d(**numbers))
-    return Part(nn.Sequential(nn.ConstantPad2d(_frame(layer, volume), -inf), nn.MaxPool2d(layer.F, layer.S)))
+    pool = nn.MaxPool2d(pair(layer.F), pair(layer.stride))
+    return Part(nn.Sequential(nn.ConstantPad2d(_frame(layer, volume), -inf), pool))
 
 
 class _FramedPool(nn.Module):
@@ -169,22 +174,34 @@ class _FramedPool(nn.Module):
 
     def __init__(self, layer: Pool, volume: Volume) -> None:
         super().__init__()
-        self.F, self.S, self.frame = layer.F, layer.S, _frame(layer, volume)
+        self.F, self.S, self.frame = pair(layer.F), pair(layer.stride), _frame(layer, volume)
 
     def sums(self, x: Tensor) -> Tensor:
-        return functional.avg_pool2d(functional.pad(x, self.frame), self.F, self.S, divisor_override=1)
+        return self.framed_sums(functional.pad(x, self.frame))
+
+    def framed_sums(self, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, self.F, self.S, divisor_override=1)
 
 
 class _AveragePool(_FramedPool):
-    """Averages of what lies within the volume, for more padding than PyTorch's take."""
+    """Averages of what counts, for more padding than PyTorch's take."""
+
+    def __init__(self, layer: AvgPool, volume: Volume) -> None:
+        super().__init__(layer, volume)
+        _, bottom, _, right = sides(layer.P)
+        self.counted = layer.counts == "padding"
+        self.ends = (right, bottom) if self.counted else (0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.sums(x) / self.sums(torch.ones_like(x))
+        left, right, top, bottom = self.frame
+        across, down = min(right, self.ends[0]), min(bottom, self.ends[1])
+        ones = functional.pad(torch.ones_like(x), (left, across, top, down), value=float(self.counted))
+        return self.sums(x) / self.framed_sums(functional.pad(ones, (0, right - across, 0, bottom - down)))
 
 
 def _average_pool(layer: AvgPool, volume: Volume) -> Part:
     if numbers := _pool_numbers(layer, volume):
-        return Part(nn.AvgPool2d(**numbers, count_include_pad=False))
+        return Part(nn.AvgPool2d(**numbers, count_include_pad=layer.counts == "padding"))
     return Part(_AveragePool(layer, volume))
 
 
@@ -327,6 +344,7 @@ class _Concat(nn.Module):
 
 
 TRANSLATORS: dict[type[Layer], Callable[..., Part]] = {
+    AdaptiveAvgPool: lambda layer, volume: Part(nn.AdaptiveAvgPool2d(pair(layer.K))),
     Add: lambda layer, *inputs: Part(_Add(layer)),
     AvgPool: _average_pool,
     BatchNorm: _batch_norm,
@@ -338,6 +356,7 @@ TRANSLATORS: dict[type[Layer], Callable[..., Part]] = {
     FC: _fc,
     GELU: lambda layer, volume: Part(nn.GELU(layer.approximate)),
     GlobalAvgPool: _global_average_pool,
+    GlobalMaxPool: lambda layer, volume: Part(nn.AdaptiveMaxPool2d(1)),
     HardSigmoid: lambda layer, volume: Part(_HardSigmoid()),
     HardSwish: lambda layer, volume: Part(nn.Hardswish()),
     L2Pool: _l2_pool,

@@ -61,12 +61,13 @@ def lower(
     how = learning(optimizer)
     frozen = how.frozen([node.name for node in net.nodes])
     learns = _learning_upstream(net, frozen, image_gradient)
-    parameters = [
-        p for node in nodes for p in _parameters(net, node, mode, dtype, None if node.name in frozen else how.optimizer)
-    ]
+    own = {
+        node.name: _parameters(net, node, mode, dtype, None if node.name in frozen else how.optimizer) for node in nodes
+    }
+    parameters = [p for found in own.values() for p in found]
     emitters = {INPUT: Emitter(builder, INPUT)}
     for node in nodes:
-        emitters[node.name] = _emitter(builder, node, parameters, node.name in frozen, learns[node.name])
+        emitters[node.name] = _emitter(builder, node, own[node.name], node.name in frozen, learns[node.name])
     outputs = _emit_forward(nodes, feed.images, emitters)
     scores = outputs[nodes[-1].name]
     loss = correct = dimages = None
@@ -158,8 +159,7 @@ def _parameters(net: Net, node: Node, mode: Mode, dtype: str, optimizer: Optimiz
     return found
 
 
-def _emitter(builder: Builder, node: Node, parameters: list[Parameter], frozen: bool, learns: bool) -> Emitter:
-    own = [p for p in parameters if p.tensor.layer == node.name]
+def _emitter(builder: Builder, node: Node, own: list[Parameter], frozen: bool, learns: bool) -> Emitter:
     short = {p.tensor.name: p.tensor.name.rpartition(".")[2] for p in own}
     return Emitter(
         builder,

@@ -77,10 +77,17 @@ def small_switches(program: Program) -> Program:
     """Pool switches become one byte wherever the window has at most 256 places."""
 
     def smaller(op: Op) -> Iterable[Tensor]:
-        if op.name == "max_pool_forward" and int(op.attributes["F"]) ** 2 <= 256:  # type: ignore[arg-type]
+        if op.name in ("max_pool_forward", "max_pool_by_axis_forward") and _places(op) <= 256:
             yield op.outputs[1]
 
     return _replaced(program, {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)})
+
+
+def _places(pool: Op) -> int:
+    """How many positions a window of a pool has."""
+    extents = ("F", "F") if "F" in pool.attributes else ("F_rows", "F_columns")
+    rows, columns = (int(pool.attributes[extent]) for extent in extents)  # type: ignore[arg-type]
+    return rows * columns
 
 
 def relu_masks(program: Program) -> Program:

@@ -5,6 +5,7 @@ departs from it. Source: CS231n "Layer Patterns".
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gpunet.layers.by_map import PReLU
 from gpunet.layers.conv import Conv
 from gpunet.layers.elementwise import Elementwise
 from gpunet.layers.fc import FC
@@ -78,7 +79,8 @@ def _part(layer: Layer) -> str | None:
 
 def _keeps(net: Net, node: Node) -> bool:
     """Whether a layer leaves the volume as it is and is no other non-linearity or convolution in another's place."""
-    return not isinstance(node.layer, Elementwise | LocallyConnected) and net.inputs(node) == (net.volumes[node.name],)
+    other = isinstance(node.layer, Elementwise | PReLU | LocallyConnected)
+    return not other and net.inputs(node) == (net.volumes[node.name],)
 
 
 def _counts(parts: Iterable[str]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from gpunet.layers.conv import Conv
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.elementwise import Elementwise
 from gpunet.layers.fc import FC
+from gpunet.layers.layer import Layer
 from gpunet.layers.merge import Add
 from gpunet.layers.window import Pool
 from gpunet.memory.size import format_bytes
@@ -138,7 +139,7 @@ def large_pools(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:
 
 def early_memory(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:
     """Most memory is in the first CONVs: values for backward, and as many gradients."""
-    kept = [one for one in layers if not isinstance(one.layer, Elementwise | Dropout | Add)]  # those run in place
+    kept = [one for one in layers if not _in_place(one.layer)]
     total = net.input.values + sum(one.volume.values for one in kept)
     sums = list(accumulate([one.volume.values for one in kept], initial=net.input.values))
     number = next(number for number, so_far in enumerate(sums) if 2 * so_far > total)
@@ -151,6 +152,11 @@ def early_memory(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:
         f"{sums[number] / total:.0%} of the {total:,} values of an image: {format_bytes(4 * sums[number])} in float32 "
         f"and as much for their gradients{advice}"
     )
+
+
+def _in_place(layer: Layer) -> bool:
+    """Whether a layer writes its output over what it takes."""
+    return isinstance(layer, Dropout | Add) or (isinstance(layer, Elementwise) and layer.needs == "y")
 
 
 def heavy_fc(net: Net, layers: Sequence[LayerFacts]) -> Iterator[str]:

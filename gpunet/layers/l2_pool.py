@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.layers.layer import of
-from gpunet.layers.window import Pool
+from gpunet.layers.window import Pool, op_for
 from gpunet.program.builder import Emitter
 from gpunet.program.tensor import Tensor
 
@@ -19,7 +19,7 @@ class L2Pool(Pool):
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs
         y = emit.activation("y", self.output(of(x)).shape)
-        emit.op("l2_pool_forward", (x,), (y,), attributes=self.geometry)
+        emit.op(op_for("l2_pool", "forward", self.geometry), (x,), (y,), attributes=self.geometry)
         emit.kept.update(x=x, y=y)
         return y
 
@@ -28,5 +28,6 @@ class L2Pool(Pool):
             return ()
         x = emit.kept["x"]
         dx = emit.gradient("dx", x)
-        emit.op("l2_pool_backward", (dy, x, emit.kept["y"]), (dx,), attributes=self.geometry)
+        op = op_for("l2_pool", "backward", self.geometry)
+        emit.op(op, (dy, x, emit.kept["y"]), (dx,), attributes=self.geometry)
         return (dx,)

@@ -133,6 +133,11 @@ def whole(volume: Volume) -> tuple[Window, Window]:
     return Window(volume.H), Window(volume.W)
 
 
+def squared(rows: int, columns: int) -> int | tuple[int, int]:
+    """A size for both axes: one number where they are equal."""
+    return rows if rows == columns else (rows, columns)
+
+
 def of(tensor: Tensor) -> Volume:
     """The volume of one image of an (N, H, W, D) tensor."""
     _, H, W, D = tensor.shape

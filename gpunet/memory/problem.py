@@ -1,7 +1,9 @@
 """The placement problem in numbers alone, as the searches see it."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heapify, heappop
 
 NOWHERE = 1 << 62
 """Above every offset."""
@@ -32,13 +34,16 @@ class Problem:
     def neighbours(self) -> list[list[int]]:
         """For each buffer, those that are alive in one of its steps."""
         found: list[list[int]] = [[] for _ in self.sizes]
-        alive: list[int] = []
-        for i in sorted(range(len(self.sizes)), key=self.firsts.__getitem__):
-            alive = [j for j in alive if self.lasts[j] > self.firsts[i]]
-            for j in alive:
-                found[j].append(i)
-            found[i] = alive.copy()
-            alive.append(i)
+        order = sorted(range(len(self.sizes)), key=self.firsts.__getitem__)
+        begins = [self.firsts[i] for i in order]
+        alive: dict[int, None] = {}
+        ending = [(self.lasts[i], i) for i in order]
+        heapify(ending)
+        for turn, i in enumerate(order):
+            while ending[0][0] <= begins[turn]:  # each has begun before it ends
+                del alive[heappop(ending)[1]]
+            found[i] = [*alive, *order[turn + 1 : bisect_left(begins, self.lasts[i])]]
+            alive[i] = None
         return found
 
     @cached_property

@@ -7,6 +7,7 @@ from math import lcm, prod
 from typing import Any
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.layers.conv import Conv
 from gpunet.layers.layer import Layer, Weights
 from gpunet.layers.loss import Loss
 from gpunet.layers.softmax import SoftmaxCrossEntropy
@@ -135,19 +136,25 @@ class Net:
     def scaled(self, width: float = 1.0, input: Volume | str | tuple[int, int, int] | None = None) -> "Net":
         """The same net with `width` times as many filters in every layer but those that make the scores, over `input`.
 
-        Numbers of filters are rounded to what all groups of the net divide; there is always at least that many.
+        Numbers of filters are rounded to what all groups of the net divide; there is always at least that many. A
+        depthwise convolution, a group for each map, keeps as many filters for each of them.
         Augmented images then come in the size of the new input.
         Raises ConfigError for a width that is not above 0, ShapeError where a layer does not fit the new input.
         """
         if (times := as_float(width)) is None or not 0 < times <= 1000:
             raise ConfigError(f"the width must be a number above 0, like 0.5; got {told(width)}")
-        step = lcm(*(getattr(node.layer, "groups", 1) for node in self.nodes))
-        nodes = []
+        deep = {node.name for node in self.nodes if _is_depthwise(node.layer, *self.inputs(node))}
+        step = lcm(*(getattr(node.layer, "groups", 1) for node in self.nodes if node.name not in deep))
+        nodes, made = [], {INPUT: self.input}
         for node in self.nodes:
-            if node.layer.count and node.name not in self.scorers:
+            given = tuple(made[name] for name in node.inputs)
+            if node.name in deep:
+                node = _spread(node, self.inputs(node)[0].D, given[0].D)
+            elif node.layer.count and node.name not in self.scorers:
                 count = getattr(node.layer, node.layer.count)
                 node = _counting(node, max(1, round(count * times / step)) * step)
             nodes.append(node)
+            made[node.name] = _of_depth(node.layer, given)
         return self.remade(nodes, input)
 
     def convolutional(self) -> "Net":
@@ -335,6 +342,26 @@ def _counting(node: Node, count: int) -> Node:
     """The node with so many filters."""
     settings: dict[str, Any] = {str(node.layer.count): count}
     return replace(node, layer=replace(node.layer, **settings))
+
+
+def _is_depthwise(layer: Layer, *inputs: Volume) -> bool:
+    """Whether a convolution has a group for each of several maps."""
+    return isinstance(layer, Conv) and layer.groups == inputs[0].D > 1
+
+
+def _spread(node: Node, maps: int, wanted: int) -> Node:
+    """A depthwise convolution of so many maps for as many as are wanted."""
+    assert isinstance(node.layer, Conv)
+    return replace(node, layer=replace(node.layer, K=node.layer.K // maps * wanted, groups=wanted))
+
+
+def _of_depth(layer: Layer, given: tuple[Volume, ...]) -> Volume:
+    """What a layer makes of volumes; where they do not fit, one as deep as its filters or its first input: a net says
+    what is wrong, with the name of the layer."""
+    try:
+        return layer.output(*given)
+    except ShapeError:
+        return replace(given[0], D=getattr(layer, str(layer.count), given[0].D))
 
 
 def _with_policy(node: Node, fit: FitPolicy) -> Node:

@@ -16,8 +16,9 @@ import numpy as np
 
 from gpunet.description.facts import fields
 from gpunet.errors import ConfigError, ShapeError
-from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
-from gpunet.layers.layer import Layer
+from gpunet.layers.average_pool import AdaptiveAvgPool, AvgPool, GlobalAvgPool
+from gpunet.layers.layer import Layer, squared
+from gpunet.layers.pool import GlobalMaxPool, MaxPool
 from gpunet.model.model import Model
 from gpunet.model.scores import require_finite, softmax
 from gpunet.net.net import Net, Node
@@ -208,14 +209,23 @@ def _sliding(net: Net) -> Net:
 
 
 def _slid(net: Net, node: Node) -> Node:
-    """A node that averages whole maps averages a window of their size."""
-    if not isinstance(node.layer, GlobalAvgPool):
-        return node
-    (volume,) = net.inputs(node)
-    if volume.H != volume.W:
-        raise ShapeError(f"{node.name} averages maps of {volume.H}x{volume.W}: a window that slides must be square")
-    window: Layer = AvgPool(volume.H, S=1)
-    return replace(node, layer=window)
+    """A node that pools whole maps, or equal parts of them, pools windows of their size."""
+    window: Layer | None = None
+    match node.layer:
+        case GlobalAvgPool():
+            window = AvgPool(squared(*net.inputs(node)[0].shape[:2]), S=1)
+        case GlobalMaxPool():
+            window = MaxPool(squared(*net.inputs(node)[0].shape[:2]), S=1)
+        case AdaptiveAvgPool():
+            (volume,) = net.inputs(node)
+            size = node.layer.even(volume)
+            if size is None:
+                raise ShapeError(
+                    f"{node.name} averages parts of {volume.H}x{volume.W} that are not equal, which does not slide; "
+                    f"use a K that divides them"
+                )
+            window = AvgPool(size)
+    return node if window is None else replace(node, layer=window)
 
 
 def _require_slid(net: Net, over: Net, output: Volume) -> None:

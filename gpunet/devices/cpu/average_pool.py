@@ -6,7 +6,7 @@ Source: CS231n "Pooling Layer", "General pooling".
 import numpy as np
 
 from gpunet.devices.cpu.threads import share
-from gpunet.devices.cpu.window import Chunk, blocks, counts, each_position, gather
+from gpunet.devices.cpu.window import NOTHING, Around, Axes, Chunk, blocks, counts, each_position, gather
 
 __all__ = ["average_pool_backward", "average_pool_forward"]
 
@@ -21,7 +21,23 @@ def average_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int
     Sums run in row-major order; NaN anywhere in a window is its average.
     Source: CS231n "Pooling Layer".
     """
-    seen_by = counts(x, y, F, S, P)
+    average_forward(x, y, (F, F), (S, S), (P, P))
+
+
+def average_pool_backward(dy: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Each value of dx is the sum, over the windows that see it, of dy / (how many positions the window sees).
+
+    dy  (N, H2, W2, D)  float32 or float64, in
+    dx  (N, H, W, D)    same dtype, out; exactly 0 where no window looks
+    Sums run over the windows in row-major order.
+    Source: CS231n "Pooling Layer", "Backpropagation".
+    """
+    average_backward(dy, dx, (F, F), (S, S), (P, P))
+
+
+def average_forward(x: np.ndarray, y: np.ndarray, F: Axes, S: Axes, P: Axes, around: Around = NOTHING) -> None:
+    """As average_pool_forward says, F, S and P for rows and for columns; `around` counts in divisors too."""
+    seen_by = counts(x, y, F, S, P, around)
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
@@ -35,15 +51,9 @@ def average_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int
     share(blocks(y), one)
 
 
-def average_pool_backward(dy: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
-    """Each value of dx is the sum, over the windows that see it, of dy / (how many positions the window sees).
-
-    dy  (N, H2, W2, D)  float32 or float64, in
-    dx  (N, H, W, D)    same dtype, out; exactly 0 where no window looks
-    Sums run over the windows in row-major order.
-    Source: CS231n "Pooling Layer", "Backpropagation".
-    """
-    seen_by = counts(dx, dy, F, S, P)
+def average_backward(dy: np.ndarray, dx: np.ndarray, F: Axes, S: Axes, P: Axes, around: Around = NOTHING) -> None:
+    """As average_pool_backward says, F, S and P for rows and for columns; `around` counts in divisors too."""
+    seen_by = counts(dx, dy, F, S, P, around)
 
     def add(chunk: Chunk) -> None:
         image0, image1, row0, row1 = chunk

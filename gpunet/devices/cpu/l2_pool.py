@@ -6,7 +6,7 @@ Source: CS231n "Pooling Layer", "General pooling".
 import numpy as np
 
 from gpunet.devices.cpu.threads import share
-from gpunet.devices.cpu.window import Chunk, blocks, each_position, gather
+from gpunet.devices.cpu.window import Axes, Chunk, blocks, each_position, gather
 
 __all__ = ["l2_pool_backward", "l2_pool_forward"]
 
@@ -20,6 +20,24 @@ def l2_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> 
     of the largest number (1.8e19 in float32) gives infinity.
     Source: CS231n "Pooling Layer"; torch.nn.LPPool2d with norm_type=2.
     """
+    l2_forward(x, y, (F, F), (S, S), (P, P))
+
+
+def l2_pool_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Each value of dx is the sum of dy * (x / y) over the windows that see it; one whose y is 0 adds exactly 0.
+
+    dy  (N, H2, W2, D)  float32 or float64, in
+    x   (N, H, W, D)    same dtype, in
+    y   (N, H2, W2, D)  same dtype, in: what l2_pool_forward wrote
+    dx  (N, H, W, D)    same dtype, out; exactly 0 where no window looks
+    A length has no slope at 0; 0 is the one nearest to the slopes around it. (PyTorch gives NaN there.)
+    Sums run over the windows in row-major order.
+    """
+    l2_backward(dy, x, y, dx, (F, F), (S, S), (P, P))
+
+
+def l2_forward(x: np.ndarray, y: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
+    """As l2_pool_forward says, F, S and P for rows and for columns."""
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
@@ -33,16 +51,8 @@ def l2_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> 
     share(blocks(y), one)
 
 
-def l2_pool_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
-    """Each value of dx is the sum of dy * (x / y) over the windows that see it; one whose y is 0 adds exactly 0.
-
-    dy  (N, H2, W2, D)  float32 or float64, in
-    x   (N, H, W, D)    same dtype, in
-    y   (N, H2, W2, D)  same dtype, in: what l2_pool_forward wrote
-    dx  (N, H, W, D)    same dtype, out; exactly 0 where no window looks
-    A length has no slope at 0; 0 is the one nearest to the slopes around it. (PyTorch gives NaN there.)
-    Sums run over the windows in row-major order.
-    """
+def l2_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
+    """As l2_pool_backward says, F, S and P for rows and for columns."""
 
     def add(chunk: Chunk) -> None:
         image0, image1, row0, row1 = chunk

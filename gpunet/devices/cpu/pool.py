@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share
-from gpunet.devices.cpu.window import Chunk, blocks, each_position, gather
+from gpunet.devices.cpu.window import Axes, Chunk, blocks, each_position, gather
 
 __all__ = ["max_pool_backward", "max_pool_forward", "max_pool_infer"]
 
@@ -25,7 +25,35 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
     a window of nothing but -inf has the switch of its first position inside x.
     Source: CS231n "Pooling Layer"; Zeiler & Fergus 2014 for the name.
     """
-    starts = _first_positions(y.shape[1], y.shape[2], F, S, P, switches.dtype)
+    max_forward(x, y, switches, (F, F), (S, S), (P, P))
+
+
+def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Maximum over each F x F window, as max_pool_forward, without remembering where it was.
+
+    x   (N, H, W, D)    float32 or float64, in
+    y   (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
+    A NaN in a window is its maximum. Positions outside x never win.
+    Source: CS231n "Pooling Layer".
+    """
+    max_infer(x, y, (F, F), (S, S), (P, P))
+
+
+def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
+    """Each value of dx is the sum of dy over the windows whose maximum it was.
+
+    dy        (N, H2, W2, D)  float32 or float64, in
+    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_forward wrote
+    dx        (N, H, W, D)    same dtype as dy, out; exactly 0 where no switch points
+    Sums run over the windows in row-major order.
+    Source: CS231n "Pooling Layer", "Backpropagation".
+    """
+    max_backward(dy, switches, dx, (F, F), (S, S), (P, P))
+
+
+def max_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
+    """As max_pool_forward says, F, S and P for rows and for columns."""
+    starts = _first_positions(y.shape[1:3], F, S, P, switches.dtype)
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
@@ -43,14 +71,8 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
     share(blocks(y), one)
 
 
-def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
-    """Maximum over each F x F window, as max_pool_forward, without remembering where it was.
-
-    x   (N, H, W, D)    float32 or float64, in
-    y   (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
-    A NaN in a window is its maximum. Positions outside x never win.
-    Source: CS231n "Pooling Layer".
-    """
+def max_infer(x: np.ndarray, y: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
+    """As max_pool_infer says, F, S and P for rows and for columns."""
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
@@ -61,22 +83,15 @@ def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> N
     share(blocks(y), one)
 
 
-def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
-    """Each value of dx is the sum of dy over the windows whose maximum it was.
-
-    dy        (N, H2, W2, D)  float32 or float64, in
-    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_forward wrote
-    dx        (N, H, W, D)    same dtype as dy, out; exactly 0 where no switch points
-    Sums run over the windows in row-major order.
-    Source: CS231n "Pooling Layer", "Backpropagation".
-    """
+def max_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
+    """As max_pool_backward says, F, S and P for rows and for columns."""
 
     def add(chunk: Chunk) -> None:
         image0, image1, row0, row1 = chunk
         above, where = dy[image0:image1, row0:row1], switches[image0:image1, row0:row1]
         for number, down, across, target in each_position(dx, chunk, dy.shape[2], F, S, P, backwards=True):
             chosen = np.equal(where[:, down, across], number)
-            if S >= F:  # windows do not overlap: nothing to add to
+            if S[0] >= F[0] and S[1] >= F[1]:  # windows do not overlap: nothing to add to
                 select(above[:, down, across], chosen, target)
                 continue
             gradients = np.empty(chosen.shape, dx.dtype)
@@ -87,7 +102,7 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
 
 
 def _begun(
-    best: np.ndarray, x: np.ndarray, chunk: Chunk, F: int, S: int, P: int
+    best: np.ndarray, x: np.ndarray, chunk: Chunk, F: Axes, S: Axes, P: Axes
 ) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
     """As `each_position`, but `best` has begun: where all windows have their first position inside x, with that one,
     which does not come again; else with -inf."""
@@ -100,7 +115,7 @@ def _begun(
     return found if first is None else chain([first], found)
 
 
-def _first_positions(H2: int, W2: int, F: int, S: int, P: int, dtype: np.dtype) -> np.ndarray:
-    """(H2, W2): row*F + column of the first position of each window that lies inside the input."""
-    rows, columns = (np.maximum(0, P - np.arange(size) * S) for size in (H2, W2))
-    return (rows[:, None] * F + columns).astype(dtype)
+def _first_positions(outputs: tuple[int, ...], F: Axes, S: Axes, P: Axes, dtype: np.dtype) -> np.ndarray:
+    """(H2, W2): row*F_columns + column of the first position of each window that lies inside the input."""
+    rows, columns = (np.maximum(0, P[axis] - np.arange(size) * S[axis]) for axis, size in enumerate(outputs))
+    return (rows[:, None] * F[1] + columns).astype(dtype)

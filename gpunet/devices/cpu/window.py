@@ -10,6 +10,14 @@ from gpunet.program.chunks import chunk_rows, chunks
 Chunk = tuple[int, int, int, int]
 """Images image0:image1, output rows row0:row1, as `gpunet.program.chunks.chunks` cuts them."""
 
+Axes = tuple[int, int]
+"""F, S or P along rows and along columns; P in front of the first row and column."""
+
+Around = tuple[int, int, int, int]
+"""Positions at the top, bottom, left and right of the input."""
+
+NOTHING: Around = (0, 0, 0, 0)
+
 
 def positions(size: int, first: int, last: int, offset: int, S: int, P: int) -> tuple[int, int]:
     """Those output positions of first:last whose window, at `offset` from its start, lies inside an axis of `size`.
@@ -21,14 +29,15 @@ def positions(size: int, first: int, last: int, offset: int, S: int, P: int) -> 
     return begin, end
 
 
-def counts(x: np.ndarray, y: np.ndarray, F: int, S: int, P: int) -> np.ndarray:
-    """(H2, W2, 1), of y's dtype: how many positions of x each window sees."""
+def counts(x: np.ndarray, y: np.ndarray, F: Axes, S: Axes, P: Axes, around: Around = NOTHING) -> np.ndarray:
+    """(H2, W2, 1), of y's dtype: how many positions each window has within x and so many positions around it."""
 
-    def along(axis: int) -> np.ndarray:
-        starts = np.arange(y.shape[axis]) * S - P
-        return np.minimum(starts + F, x.shape[axis]) - np.maximum(starts, 0)
+    def along(axis: int, before: int, after: int) -> np.ndarray:
+        starts = np.arange(y.shape[1 + axis]) * S[axis] - P[axis]
+        return np.asarray(np.minimum(starts + F[axis], x.shape[1 + axis] + after) - np.maximum(starts, -before))
 
-    return np.asarray(along(1)[:, None, None] * along(2)[:, None], y.dtype)
+    top, bottom, left, right = around
+    return np.asarray(along(0, top, bottom)[:, None, None] * along(1, left, right)[:, None], y.dtype)
 
 
 def blocks(y: np.ndarray) -> Iterator[Chunk]:
@@ -38,19 +47,21 @@ def blocks(y: np.ndarray) -> Iterator[Chunk]:
 
 
 def each_position(
-    x: np.ndarray, chunk: Chunk, W2: int, F: int, S: int, P: int, *, backwards: bool = False
+    x: np.ndarray, chunk: Chunk, W2: int, F: Axes, S: Axes, P: Axes, *, backwards: bool = False
 ) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
     """For each position in a window: its number, the output rows and columns of the chunk where it lies inside x, and
     the values of x there, as a view. Backwards, windows meet a value of x in row-major order."""
     image0, image1, row0, row1 = chunk
     H, W = x.shape[1:3]
-    for number in reversed(range(F * F)) if backwards else range(F * F):
-        i, j = divmod(number, F)
-        down0, down1 = positions(H, row0, row1, i, S, P)
-        right0, right1 = positions(W, 0, W2, j, S, P)
+    places = F[0] * F[1]
+    for number in reversed(range(places)) if backwards else range(places):
+        i, j = divmod(number, F[1])
+        down0, down1 = positions(H, row0, row1, i, S[0], P[0])
+        right0, right1 = positions(W, 0, W2, j, S[1], P[1])
         if down1 > down0 and right1 > right0:
-            top, left = down0 * S - P + i, right0 * S - P + j
-            seen = x[image0:image1, top : top + (down1 - down0) * S : S, left : left + (right1 - right0) * S : S]
+            top, left = down0 * S[0] - P[0] + i, right0 * S[1] - P[1] + j
+            bottom, right = top + (down1 - down0) * S[0], left + (right1 - right0) * S[1]
+            seen = x[image0:image1, top : bottom : S[0], left : right : S[1]]
             yield number, slice(down0 - row0, down1 - row0), slice(right0, right1), seen
 
 

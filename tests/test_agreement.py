@@ -69,7 +69,23 @@ def test_random_layers_and_all_their_gradients_agree_with_pytorch(device, kind):
 
 # -- whole nets -----------------------------------------------------------------------------------
 
-DEEP = {"googlenet", "googlenet_bn", "densenet121", "inception_v4", "resnet101", "resnet152"}
+DEEP = {
+    "densenet121",
+    "efficientnet_lite0",
+    "googlenet",
+    "googlenet_bn",
+    "inception_v3",
+    "inception_v4",
+    "msra_resnet50",
+    "msra_resnet101",
+    "msra_resnet152",
+    "preact_resnet110",
+    "preact_resnet164",
+    "preact_resnet1001",
+    "resnet101",
+    "resnet152",
+    "resnext50",
+}
 TWINS = {"vgg11_bn", "vgg13_bn", "vgg19_bn", "squeezenet1_0"}
 """Built as another one here is, but for their depth."""
 NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP | TWINS else name for name in config_names()]

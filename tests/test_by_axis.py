@@ -300,7 +300,7 @@ def call_adaptive_pool_backward(draw: Draw) -> Call:
 MUTANTS = [
     *mutants_of(
         "by_axis.cu",
-        "max_pool_by_axis_forward_u8",
+        "max_pool_by_axis_forward",
         ("rows above the input", "return {from > 0 ? from : 0, to < size", "return {from, to < size"),
         ("rows below the input", "to < size ? to : size};", "to};"),
         (
@@ -318,7 +318,7 @@ MUTANTS = [
     ),
     *mutants_of(
         "by_axis.cu",
-        "max_pool_by_axis_forward_i32",
+        "max_pool_by_axis_forward",
         ("the last of equals", "none || beats(values.value[lane], best.value[lane])", "true"),
     ),
     *mutants_of(
@@ -328,14 +328,14 @@ MUTANTS = [
     ),
     *mutants_of(
         "by_axis.cu",
-        "max_pool_by_axis_backward_u8",
+        "max_pool_by_axis_backward",
         ("windows behind the last", "last < outputs ? last : outputs", "last"),
         ("first window off by one", "(place - F) / S + 1, last", "(place - F) / S, last"),
         ("every window", "if (where.value[lane] == here)", "if (true)"),
     ),
     *mutants_of(
         "by_axis.cu",
-        "max_pool_by_axis_backward_i32",
+        "max_pool_by_axis_backward",
         ("packs at any address", "aligned(dy, switches, dx)", "aligned(dy, switches)"),
     ),
     *mutants_of(

@@ -16,20 +16,32 @@ PARAMETERS = {
     "alexnet": 60_965_224,
     "alexnet_torchvision": 61_100_840,
     "allcnn_c": 1_369_738,
+    "bvlc_alexnet": 60_965_224,
+    "caffenet": 60_965_224,
     "cifar10": 5_216_330,
     "context": 7 * (9 * 21 * 21 + 21) + 21 * 21 + 21,
     "densenet121": 7_978_856,
+    "efficientnet_lite0": 4_652_008,
     "googlenet": 6_998_552,
     "googlenet_bn": 6_624_904,
+    "inception_v3": 23_834_568,
     "inception_v4": 42_679_816,
     "lenet5": 431_080,
+    "mobilenet_v2": 3_504_872,
+    "msra_resnet101": 44_549_160,
+    "msra_resnet152": 60_192_808,
+    "msra_resnet50": 25_557_096,
     "nin": 966_986,
+    "preact_resnet1001": 10_327_706,
+    "preact_resnet110": 1_730_522,
+    "preact_resnet164": 1_703_258,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
     "resnet18": 11_689_512,
     "resnet20": 272_474,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
+    "resnext50": 25_028_904,
     "squeezenet1_0": 1_248_424,
     "squeezenet1_1": 1_235_496,
     "vgg11": 132_863_336,
@@ -46,13 +58,36 @@ PARAMETERS = {
 }
 """As published, or summed from the definitions."""
 
-DEEP = {"inception_v4", "resnet50", "resnet101", "resnet152", "googlenet", "googlenet_bn", "resnet34", "densenet121"}
+DEEP = {
+    "densenet121",
+    "efficientnet_lite0",
+    "googlenet",
+    "googlenet_bn",
+    "inception_v3",
+    "inception_v4",
+    "msra_resnet50",
+    "preact_resnet110",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50",
+}
 """Nets of so many ops that poisoning takes its time."""
 
 TWINS = {"vgg11_bn", "vgg13_bn", "vgg19_bn", "squeezenet1_0"}
 """Nets that are built as another one here is, but for their depth."""
 
-NETS = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP | TWINS else name for name in config_names()]
+DEEPEST = {"msra_resnet101", "msra_resnet152", "preact_resnet164", "preact_resnet1001"}
+"""Nets that take their time whatever is done; shallower ones of their kind stand for them."""
+
+
+def marked(slow: set[str]) -> list[object]:
+    """Every shipped net; the slow ones are marked so."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in config_names()]
+
+
+NETS, EVERY_NET = marked(DEEP | TWINS | DEEPEST), marked(DEEPEST)
 EVERY_OPTIMIZER = ["resnet20", "vgg_digits", "vgg16_bn"]
 SAVES = {"vgg_digits", "resnet20", "googlenet", "vgg_cifar"}
 """Nets in which activations outweigh parameters even when they are scaled down."""
@@ -68,7 +103,7 @@ def test_its_parameters_are_those_that_are_known_and_its_title_says_them(name):
     assert config.source
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_it_can_be_scaled_down_to_small_images_and_trained(name):
     """As docs/nets.md says of all of them."""
     net = gpunet.load(name).scaled(0.125, "32x32x3")
@@ -98,7 +133,7 @@ def run(name: str, device_name: str, budget: int | None = None, poison: bool = F
     return plan, found
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_training_takes_the_planned_bytes(name):
     run(name, "cpu")
 
@@ -135,7 +170,7 @@ def test_the_emulated_gpu_takes_the_planned_bytes_in_every_mode():
         assert run("vgg_digits", "emulated", **options)[1] == run("vgg_digits", "emulated", poison=True, **options)[1]
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", EVERY_NET)
 def test_it_is_planned_in_full_size(name):
     net = gpunet.load(name)
     train, infer = (gpunet.plan(net, BATCH, device="cuda", mode=mode) for mode in ("train", "infer"))

@@ -1,65 +1,51 @@
 // Pooling by windows that are not the same along rows and columns: rectangular ones, with padding that counts or not,
-// and those that divide a map into so many parts. Square windows with equal sides have kernels of their own. What there
-// is to know of two axes takes more registers than three resident blocks leave.
+// and those that divide a map into so many parts. Square windows with equal sides have kernels of their own.
 // Sources: CS231n "Pooling Layer"; parts of a map: He et al. 2014, "Spatial pyramid pooling".
 //
 // N images of H x W x D; outputs H2 x W2. A thread takes a pack of maps of one output position, or, backwards, of one
 // input position, whose windows it visits in row-major order.
 
-// Positions of an axis, or windows, from `first` up to `last`.
-template <typename Index>
+// Positions of an axis, or windows, from `first` up to `last`. Along one axis an int holds all of them.
 struct Span {
-    Index first, last;
+    int first, last;
 };
 
 // Windows of F at stride S, `before` positions of padding in front of the `size` that there are. Up to `counts_before` and
 // `counts_after` positions around the input count in a window's divisor.
-template <typename Index>
 struct Sliding {
-    Index size, outputs, F, S, before, counts_before, counts_after;
+    int size, outputs, F, S, before, counts_before, counts_after;
 
-    template <typename To>
-    __device__ Sliding<To> as() const {
-        return {To(size), To(outputs), To(F), To(S), To(before), To(counts_before), To(counts_after)};
-    }
-    __device__ Index reach() const { return size + F + S + before + counts_before + counts_after; }
-    __device__ Index start(Index i) const { return i * S - before; }
-    __device__ Span<Index> seen(Index i) const {
-        const Index from = start(i), to = from + F;
+    __device__ int start(int i) const { return i * S - before; }
+    __device__ Span seen(int i) const {
+        const int from = start(i), to = from + F;
         return {from > 0 ? from : 0, to < size ? to : size};
     }
-    __device__ Index count(Index i) const {
-        const Index from = start(i), to = from + F, end = size + counts_after;
+    __device__ int count(int i) const {
+        const int from = start(i), to = from + F, end = size + counts_after;
         return (to < end ? to : end) - (from > -counts_before ? from : -counts_before);
     }
-    __device__ Span<Index> covering(Index position) const {
-        const Index place = position + before, last = place / S + 1;
+    __device__ Span covering(int position) const {
+        const int place = position + before, last = place / S + 1;
         return {place < F ? 0 : (place - F) / S + 1, last < outputs ? last : outputs};
     }
 };
 
-// Windows that divide `size` positions into `outputs` parts, which overlap where that is not whole.
-template <typename Index>
+// Windows that divide `size` positions into `outputs` parts, which overlap where that is not whole; both are so small that
+// an int holds (size + 1) * (outputs + 1).
 struct Parts {
-    Index size, outputs;
+    int size, outputs;
 
-    template <typename To>
-    __device__ Parts<To> as() const { return {To(size), To(outputs)}; }
-    __device__ Index reach() const { return (size + 1) * (outputs + 1); }
-    __device__ Span<Index> seen(Index i) const {
-        return {i * size / outputs, ((i + 1) * size + outputs - 1) / outputs};
-    }
-    __device__ Index count(Index i) const { return seen(i).last - seen(i).first; }
-    __device__ Span<Index> covering(Index position) const {
+    __device__ Span seen(int i) const { return {i * size / outputs, ((i + 1) * size + outputs - 1) / outputs}; }
+    __device__ int count(int i) const { return seen(i).last - seen(i).first; }
+    __device__ Span covering(int position) const {
         return {position * outputs / size, ((position + 1) * outputs + size - 1) / size};
     }
 };
 
-// Above every index and position that a kernel comes to.
+// How many values the larger tensor has.
 template <typename Axis>
-__device__ inline long long largest_index(long long N, long long D, Axis rows, Axis columns) {
-    const long long values = N * D * largest(rows.size * columns.size, rows.outputs * columns.outputs);
-    return largest(values, largest(rows.reach(), columns.reach()));
+__device__ inline long long most_values(long long N, long long D, Axis rows, Axis columns) {
+    return N * D * largest((long long)rows.size * columns.size, (long long)rows.outputs * columns.outputs);
 }
 
 // Calls body(place, pack) for every pack of (N, rows, columns, D) values; place.d counts packs.
@@ -73,31 +59,29 @@ __device__ inline void each_place(Index N, Index rows, Index columns, Index D, B
 }
 
 // Calls body(i, j) for all i and j of two spans, in row-major order.
-template <typename Index, typename Body>
-__device__ inline void each_of(Span<Index> rows, Span<Index> columns, Body body) {
-    for (Index i = rows.first; i < rows.last; ++i) {
-        for (Index j = columns.first; j < columns.last; ++j) body(i, j);
+template <typename Body>
+__device__ inline void each_of(Span rows, Span columns, Body body) {
+    for (int i = rows.first; i < rows.last; ++i) {
+        for (int j = columns.first; j < columns.last; ++j) body(i, j);
     }
 }
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_packs(
-    const real* x, real* y, Switch* switches, Index N, Index D, Sliding<long long> down, Sliding<long long> across
+    const real* x, real* y, Switch* switches, Index N, Index D, Sliding rows, Sliding columns
 ) {
-    const auto rows = down.template as<Index>();
-    const auto columns = across.template as<Index>();
-    const Index H = rows.size, W = columns.size, F_columns = columns.F;
+    const Index H = rows.size, W = columns.size;
     each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
-        const Index top = rows.start(at.row), left = columns.start(at.column);
+        const int top = rows.start(at.row), left = columns.start(at.column);
         Pack<real, COUNT> best = {};
         Pack<Switch, COUNT> where = {};
         bool none = true;
-        each_of(rows.seen(at.row), columns.seen(at.column), [&](Index h, Index w) {
+        each_of(rows.seen(at.row), columns.seen(at.column), [&](int h, int w) {
             const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * (D / COUNT) + at.d);
             for (int lane = 0; lane < COUNT; ++lane) {
                 if (none || beats(values.value[lane], best.value[lane])) {
                     best.value[lane] = values.value[lane];
-                    where.value[lane] = Switch((h - top) * F_columns + (w - left));
+                    where.value[lane] = Switch((h - top) * columns.F + (w - left));
                 }
             }
             none = false;
@@ -109,25 +93,25 @@ __device__ inline void max_packs(
 
 template <typename Switch>
 __device__ inline void max_forward(
-    const real* x, real* y, Switch* switches, long long N, long long D, Sliding<long long> rows,
-    Sliding<long long> columns
+    const real* x, real* y, Switch* switches, long long N, long long D, Sliding rows,
+    Sliding columns
 ) {
     const bool packable = D % WIDTH == 0 && aligned(x, y, switches);
-    DISPATCH(max_packs, packable, largest_index(N, D, rows, columns), x, y, switches, N, D, rows, columns);
+    DISPATCH(max_packs, packable, most_values(N, D, rows, columns), x, y, switches, N, D, rows, columns);
 }
 
 #define WINDOWS                                                                                               \
     long long N, long long H, long long W, long long D, long long H2, long long W2, long long F_rows,         \
         long long F_columns, long long S_rows, long long S_columns, long long P_top, long long P_left
 
-#define ROWS {H, H2, F_rows, S_rows, P_top, 0, 0}
-#define COLUMNS {W, W2, F_columns, S_columns, P_left, 0, 0}
+#define ROWS {(int)H, (int)H2, (int)F_rows, (int)S_rows, (int)P_top, 0, 0}
+#define COLUMNS {(int)W, (int)W2, (int)F_columns, (int)S_columns, (int)P_left, 0, 0}
 
 // x         (N, H, W, D)    in
 // y         (N, H2, W2, D)  out; not x
 // switches  (N, H2, W2, D)  uint8, out; row*F_columns + column of the maximum inside its window
 // The first NaN of a window is its maximum, of equals the first.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_forward_u8(
     const real* __restrict__ x, real* __restrict__ y, unsigned char* __restrict__ switches, WINDOWS
 ) {
@@ -135,13 +119,13 @@ max_pool_by_axis_forward_u8(
 }
 
 // The same with int32 switches, for larger windows.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_forward_i32(const real* __restrict__ x, real* __restrict__ y, int* __restrict__ switches, WINDOWS) {
     max_forward(x, y, switches, N, D, ROWS, COLUMNS);
 }
 
 // The same without switches.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_infer(const real* __restrict__ x, real* __restrict__ y, WINDOWS) {
     unsigned char* none = nullptr;
     max_forward(x, y, none, N, D, ROWS, COLUMNS);
@@ -149,17 +133,15 @@ max_pool_by_axis_infer(const real* __restrict__ x, real* __restrict__ y, WINDOWS
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_backward_packs(
-    const real* dy, const Switch* switches, real* dx, Index N, Index D, Sliding<long long> down,
-    Sliding<long long> across
+    const real* dy, const Switch* switches, real* dx, Index N, Index D, Sliding rows,
+    Sliding columns
 ) {
-    const auto rows = down.template as<Index>();
-    const auto columns = across.template as<Index>();
-    const Index H2 = rows.outputs, W2 = columns.outputs, F_columns = columns.F;
+    const Index H2 = rows.outputs, W2 = columns.outputs;
     each_place<COUNT, Index>(N, rows.size, columns.size, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
-        each_of(rows.covering(at.row), columns.covering(at.column), [&](Index i, Index j) {
+        each_of(rows.covering(at.row), columns.covering(at.column), [&](int i, int j) {
             const Index window = ((at.n * H2 + i) * W2 + j) * (D / COUNT) + at.d;
-            const Switch here = Switch((at.row - rows.start(i)) * F_columns + (at.column - columns.start(j)));
+            const Switch here = Switch(((int)at.row - rows.start(i)) * columns.F + ((int)at.column - columns.start(j)));
             const auto where = load<COUNT>(switches, window);
             const auto gradients = load<COUNT>(dy, window);
             for (int lane = 0; lane < COUNT; ++lane) {
@@ -172,17 +154,17 @@ __device__ inline void max_backward_packs(
 
 template <typename Switch>
 __device__ inline void max_backward(
-    const real* dy, const Switch* switches, real* dx, long long N, long long D, Sliding<long long> rows,
-    Sliding<long long> columns
+    const real* dy, const Switch* switches, real* dx, long long N, long long D, Sliding rows,
+    Sliding columns
 ) {
     const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
-    DISPATCH(max_backward_packs, packable, largest_index(N, D, rows, columns), dy, switches, dx, N, D, rows, columns);
+    DISPATCH(max_backward_packs, packable, most_values(N, D, rows, columns), dy, switches, dx, N, D, rows, columns);
 }
 
 // dy        (N, H2, W2, D)  in
 // switches  (N, H2, W2, D)  uint8, in, as max_pool_by_axis_forward_u8 wrote them
 // dx        (N, H, W, D)    out; not dy; exactly 0 where no switch points
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_backward_u8(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ dx, WINDOWS
 ) {
@@ -190,7 +172,7 @@ max_pool_by_axis_backward_u8(
 }
 
 // The same with int32 switches.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_backward_i32(
     const real* __restrict__ dy, const int* __restrict__ switches, real* __restrict__ dx, WINDOWS
 ) {
@@ -198,32 +180,28 @@ max_pool_by_axis_backward_i32(
 }
 
 template <int COUNT, typename Index, typename Axis>
-__device__ inline void average_packs(const real* x, real* y, Index N, Index D, Axis down, Axis across) {
-    const auto rows = down.template as<Index>();
-    const auto columns = across.template as<Index>();
+__device__ inline void average_packs(const real* x, real* y, Index N, Index D, Axis rows, Axis columns) {
     const Index H = rows.size, W = columns.size;
     each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
-        each_of(rows.seen(at.row), columns.seen(at.column), [&](Index h, Index w) {
+        each_of(rows.seen(at.row), columns.seen(at.column), [&](int h, int w) {
             const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * (D / COUNT) + at.d);
             for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] += values.value[lane];
         });
-        const real count = real(rows.count(at.row) * columns.count(at.column));
+        const real count = real((Index)rows.count(at.row) * columns.count(at.column));
         for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] /= count;
         store(y, pack, sum);
     });
 }
 
 template <int COUNT, typename Index, typename Axis>
-__device__ inline void average_backward_packs(const real* dy, real* dx, Index N, Index D, Axis down, Axis across) {
-    const auto rows = down.template as<Index>();
-    const auto columns = across.template as<Index>();
+__device__ inline void average_backward_packs(const real* dy, real* dx, Index N, Index D, Axis rows, Axis columns) {
     const Index H2 = rows.outputs, W2 = columns.outputs;
     each_place<COUNT, Index>(N, rows.size, columns.size, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
-        each_of(rows.covering(at.row), columns.covering(at.column), [&](Index i, Index j) {
+        each_of(rows.covering(at.row), columns.covering(at.column), [&](int i, int j) {
             const auto gradients = load<COUNT>(dy, ((at.n * H2 + i) * W2 + j) * (D / COUNT) + at.d);
-            const real share = real(1) / real(rows.count(i) * columns.count(j));
+            const real share = real(1) / real((Index)rows.count(i) * columns.count(j));
             for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] += gradients.value[lane] * share;
         });
         store(dx, pack, sum);
@@ -233,64 +211,62 @@ __device__ inline void average_backward_packs(const real* dy, real* dx, Index N,
 template <typename Axis>
 __device__ inline void average_forward(const real* x, real* y, long long N, long long D, Axis rows, Axis columns) {
     const bool packable = D % WIDTH == 0 && aligned(x, y);
-    DISPATCH(average_packs, packable, largest_index(N, D, rows, columns), x, y, N, D, rows, columns);
+    DISPATCH(average_packs, packable, most_values(N, D, rows, columns), x, y, N, D, rows, columns);
 }
 
 template <typename Axis>
 __device__ inline void average_backward(const real* dy, real* dx, long long N, long long D, Axis rows, Axis columns) {
     const bool packable = D % WIDTH == 0 && aligned(dy, dx);
-    DISPATCH(average_backward_packs, packable, largest_index(N, D, rows, columns), dy, dx, N, D, rows, columns);
+    DISPATCH(average_backward_packs, packable, most_values(N, D, rows, columns), dy, dx, N, D, rows, columns);
 }
 
 #define COUNTED_WINDOWS WINDOWS, long long top, long long bottom, long long left, long long right
-#define COUNTED_ROWS Sliding<long long>{H, H2, F_rows, S_rows, P_top, top, bottom}
-#define COUNTED_COLUMNS Sliding<long long>{W, W2, F_columns, S_columns, P_left, left, right}
+#define COUNTED_ROWS Sliding{(int)H, (int)H2, (int)F_rows, (int)S_rows, (int)P_top, (int)top, (int)bottom}
+#define COUNTED_COLUMNS Sliding{(int)W, (int)W2, (int)F_columns, (int)S_columns, (int)P_left, (int)left, (int)right}
 
 // x  (N, H, W, D)    in
 // y  (N, H2, W2, D)  out; not x
 // A window divides by how many positions it has within H x W and the top, bottom, left, right positions around it.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 average_pool_by_axis_forward(const real* __restrict__ x, real* __restrict__ y, COUNTED_WINDOWS) {
     average_forward(x, y, N, D, COUNTED_ROWS, COUNTED_COLUMNS);
 }
 
 // dy  (N, H2, W2, D)  in
 // dx  (N, H, W, D)    out; not dy; exactly 0 where no window looks
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 average_pool_by_axis_backward(const real* __restrict__ dy, real* __restrict__ dx, COUNTED_WINDOWS) {
     average_backward(dy, dx, N, D, COUNTED_ROWS, COUNTED_COLUMNS);
 }
 
 // x  (N, H, W, D)    in
 // y  (N, H2, W2, D)  out; not x; averages of H2 x W2 parts of the maps
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adaptive_pool_forward(
     const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
     long long W2
 ) {
-    average_forward(x, y, N, D, Parts<long long>{H, H2}, Parts<long long>{W, W2});
+    average_forward(x, y, N, D, Parts{(int)H, (int)H2}, Parts{(int)W, (int)W2});
 }
 
 // dy  (N, H2, W2, D)  in
 // dx  (N, H, W, D)    out; not dy
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adaptive_pool_backward(
     const real* __restrict__ dy, real* __restrict__ dx, long long N, long long H, long long W, long long D,
     long long H2, long long W2
 ) {
-    average_backward(dy, dx, N, D, Parts<long long>{H, H2}, Parts<long long>{W, W2});
+    average_backward(dy, dx, N, D, Parts{(int)H, (int)H2}, Parts{(int)W, (int)W2});
 }
 
 template <int COUNT, typename Index>
 __device__ inline void l2_packs(
-    const real* x, real* y, Index N, Index D, Sliding<long long> down, Sliding<long long> across
+    const real* x, real* y, Index N, Index D, Sliding rows, Sliding columns
 ) {
-    const auto rows = down.template as<Index>();
-    const auto columns = across.template as<Index>();
     const Index H = rows.size, W = columns.size;
     each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
-        each_of(rows.seen(at.row), columns.seen(at.column), [&](Index h, Index w) {
+        each_of(rows.seen(at.row), columns.seen(at.column), [&](int h, int w) {
             const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * (D / COUNT) + at.d);
             for (int lane = 0; lane < COUNT; ++lane) sum.value[lane] += values.value[lane] * values.value[lane];
         });
@@ -301,25 +277,23 @@ __device__ inline void l2_packs(
 
 // x  (N, H, W, D)    in
 // y  (N, H2, W2, D)  out; not x; the root of the sum of squares of each window
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 l2_pool_by_axis_forward(const real* __restrict__ x, real* __restrict__ y, WINDOWS) {
-    const Sliding<long long> rows = ROWS, columns = COLUMNS;
+    const Sliding rows = ROWS, columns = COLUMNS;
     const bool packable = D % WIDTH == 0 && aligned(x, y);
-    DISPATCH(l2_packs, packable, largest_index(N, D, rows, columns), x, y, N, D, rows, columns);
+    DISPATCH(l2_packs, packable, most_values(N, D, rows, columns), x, y, N, D, rows, columns);
 }
 
 template <int COUNT, typename Index>
 __device__ inline void l2_backward_packs(
-    const real* dy, const real* x, const real* y, real* dx, Index N, Index D, Sliding<long long> down,
-    Sliding<long long> across
+    const real* dy, const real* x, const real* y, real* dx, Index N, Index D, Sliding rows,
+    Sliding columns
 ) {
-    const auto rows = down.template as<Index>();
-    const auto columns = across.template as<Index>();
     const Index H2 = rows.outputs, W2 = columns.outputs;
     each_place<COUNT, Index>(N, rows.size, columns.size, D, [&](Place<Index> at, Index pack) {
         const auto values = load<COUNT>(x, pack);
         Pack<real, COUNT> sum = {};
-        each_of(rows.covering(at.row), columns.covering(at.column), [&](Index i, Index j) {
+        each_of(rows.covering(at.row), columns.covering(at.column), [&](int i, int j) {
             const Index window = ((at.n * H2 + i) * W2 + j) * (D / COUNT) + at.d;
             const auto lengths = load<COUNT>(y, window), gradients = load<COUNT>(dy, window);
             for (int lane = 0; lane < COUNT; ++lane) {
@@ -335,11 +309,11 @@ __device__ inline void l2_backward_packs(
 // x   (N, H, W, D)    in
 // y   (N, H2, W2, D)  in, what l2_pool_by_axis_forward wrote
 // dx  (N, H, W, D)    out; none of the others; a window whose y is 0 adds exactly 0
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 l2_pool_by_axis_backward(
     const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ y, real* __restrict__ dx, WINDOWS
 ) {
-    const Sliding<long long> rows = ROWS, columns = COLUMNS;
+    const Sliding rows = ROWS, columns = COLUMNS;
     const bool packable = D % WIDTH == 0 && aligned(dy, x, y, dx);
-    DISPATCH(l2_backward_packs, packable, largest_index(N, D, rows, columns), dy, x, y, dx, N, D, rows, columns);
+    DISPATCH(l2_backward_packs, packable, most_values(N, D, rows, columns), dy, x, y, dx, N, D, rows, columns);
 }

@@ -35,6 +35,19 @@ def most_alive(buffers: list[Buffer], alignment: int) -> int:
     return max((sum(rounded[b.name] for b in buffers if b.first <= step < b.last) for step in steps), default=0)
 
 
+def test_neighbours_are_those_that_share_a_step(rng):
+    for _ in range(50):
+        buffers = int(rng.integers(1, 25))
+        firsts = rng.integers(0, 12, buffers).tolist()
+        lasts = [first + int(length) for first, length in zip(firsts, rng.integers(1, 7, buffers), strict=True)]
+        shared = [
+            [j for j in range(buffers) if j != i and firsts[j] < lasts[i] and firsts[i] < lasts[j]]
+            for i in range(buffers)
+        ]
+        found = Problem([1] * buffers, firsts, lasts).neighbours
+        assert [sorted(one) for one in found] == shared
+
+
 @pytest.fixture
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that stands still never cuts a search short, however busy the machine is."""

@@ -217,6 +217,7 @@ def test_the_words(tmp_path):
     ("AVGPOOL3(counts=all)", "counts must be one of seen, padding; got 'all'"),
     ("AVGPOOL3(count_include_pad=true)", "did you mean counts"),
     ("ADAPTIVE", "ADAPTIVE needs K; write ADAPTIVE3"),
+    ("ADAPTIVE400000000", "adaptive1: K=400000000 makes more parts of 7x7 than can be counted; use K <= 46340"),
     ("ADAPTIVE0", "K must be an integer of at least 1"),
     ("ADAPTIVEAVGPOOL2D", "write ADAPTIVE"),
     ("GLOBALMAXPOOL", "write GMP"),
@@ -305,15 +306,15 @@ MUTANTS = [
         ("rows below the input", "to < size ? to : size};", "to};"),
         (
             "columns at the stride of rows",
-            "{W, W2, F_columns, S_columns, P_left, 0, 0}",
-            "{W, W2, F_columns, S_rows, P_left, 0, 0}",
+            "(int)F_columns, (int)S_columns, (int)P_left, 0, 0}",
+            "(int)F_columns, (int)S_rows, (int)P_left, 0, 0}",
         ),
         (
             "windows as wide as high",
-            "{W, W2, F_columns, S_columns, P_left, 0, 0}",
-            "{W, W2, F_rows, S_columns, P_left, 0, 0}",
+            "(int)F_columns, (int)S_columns, (int)P_left, 0, 0}",
+            "(int)F_rows, (int)S_columns, (int)P_left, 0, 0}",
         ),
-        ("switches count rows of another width", "(h - top) * F_columns + (w - left)", "(h - top) * W + (w - left)"),
+        ("switches count rows of another width", "(h - top) * columns.F + (w - left)", "(h - top) * W + (w - left)"),
         ("packs at any address", "D % WIDTH == 0 && aligned(x, y, switches)", "D % WIDTH == 0"),
     ),
     *mutants_of(

@@ -129,6 +129,20 @@ def test_a_scaled_net_has_so_many_filters_but_the_same_scores():
     assert gpunet.load("INPUT[8x8x3] -> CONV3-7 -> CONV1-10 -> RELU -> GAP").scaled(0.01).volumes["relu1"].D == 10
 
 
+def test_a_depthwise_convolution_is_scaled_with_the_maps_that_it_takes():
+    text = """INPUT[8x8x4] -> CONV3-16 -> CONV3-32(groups=16) -> { ID * GAP -> FC-32 -> SIGMOID }
+        -> CONV3-24(groups=4) -> FC-3"""
+    net = gpunet.load(text)
+    small = net.scaled(0.25)
+    assert small.nodes[:2] == (Node("conv1", Conv(4, fit="error"), ("input",)), net.scaled(0.25).nodes[1])
+    deep, gate, grouped = (small.nodes[number].layer for number in (1, 3, 6))
+    assert (deep.K, deep.groups, gate.K, grouped.K, grouped.groups) == (8, 4, 8, 8, 4)
+    assert net.scaled() == net
+    assert gpunet.load("mobilenet_v2").scaled(0.5).nodes[3].layer == Conv(16, 3, groups=16, bias=False, fit="crop")
+    with pytest.raises(ShapeError, match="slice1: first=0, last=3 is no slice of 2 maps"):
+        gpunet.load("INPUT[8x8x3] -> CONV3-4 -> SLICE(last=3) -> FC-2").scaled(0.5)
+
+
 def test_what_scales_a_net_must_make_sense():
     net = gpunet.load("INPUT[16x12x3] -> CONV3-20 -> POOL5 (fit=crop) -> FC-9")
     for width in (0, -1, float("nan"), True, "2"):

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.layer import Layer, of, require_sizes, squared, whole
 from gpunet.layers.window import Pool, by_axis, geometry_of, op_for
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
 from gpunet.program.tensor import Tensor
-from gpunet.program.volume import Pair, Volume, pair, sides
+from gpunet.program.volume import Pair, Volume, pair, sides, size_text
 from gpunet.values.given import told
 
 Counted = Literal["seen", "padding"]
@@ -96,6 +96,11 @@ class AdaptiveAvgPool(Layer):
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs
+        if any((size + 1) * (K + 1) >= 2**31 for size, K in zip(volume.shape, pair(self.K), strict=False)):
+            raise ShapeError(
+                f"K={size_text(self.K)} makes more parts of {volume.H}x{volume.W} than can be counted; use K <= "
+                f"{min(46340, 2**31 // (max(volume.H, volume.W) + 1) - 2)}"
+            )
         return Volume(*pair(self.K), volume.D)
 
     def window(self, *inputs: Volume) -> tuple[Window, Window]:

@@ -91,7 +91,7 @@ SMALL = {
     "inception_v3": (1 / 64, "75x75x3"),
     "inception_v4": (1 / 64, "75x75x3"),
     "lenet5": (1 / 4, "20x20x1"),
-    "mobilenet_v2": (1 / 16, "32x32x3"),
+    "mobilenet_v2": (1 / 16, "48x48x3"),
     "msra_resnet50": (1 / 32, "32x32x3"),
     "msra_resnet101": (1 / 32, "32x32x3"),
     "msra_resnet152": (1 / 32, "32x32x3"),

@@ -77,6 +77,26 @@ def test_random_nets_go_there_and_back(tmp_path: Path, seeds: range) -> None:
         assert back.keys() >= {f"{node.name}.{one.name}" for node in net.trunk for one in net.weights(node)}
 
 
+NEW = (
+    """CONV3-6 -> CLIP(low=-1) -> PRELU -> POOL3x2(S=1, P=1x0) -> AVGPOOL3(S=2x1, P=0x1x2x0, counts=padding, fit=pad)
+        -> ELU(alpha=0.5) -> { ID * GAP -> FC-6(bias=false) -> HARDSIGMOID } -> SHUFFLE(groups=3)
+        -> SOFTPLUS -> FC-4""",
+    """CONV3-6 -> RELU6 -> { [CONV3-6]*1 * ID } -> { ID max CONV1-6 max SILU } -> { CONV1-6 + ID }(0.5, -1) -> HARDSWISH
+        -> DROPOUT(of=maps) -> { SLICE(last=2) | SLICE(first=4) -> GELU } -> AVGPOOL3(S=1, P=1, counts=padding)
+        -> PRELU(shared=true) -> ADAPTIVE3x2 -> DROPOUT(of=images) -> GMP -> GELU(approximate=tanh) -> FC-4""",
+)
+
+
+@pytest.mark.parametrize("pattern", NEW)
+def test_units_merges_and_pools_of_all_kinds_are_said(tmp_path: Path, rng: np.random.Generator, pattern: str) -> None:
+    net = load(f"INPUT[7x8x3] -> {pattern}")
+    weights = drawn(net, rng)
+    state, text = export_weights(written(tmp_path, net, weights), tmp_path / "x.pth")
+    same_scores(net, weights, module_of(text), rng.standard_normal((3, 7, 8, 3)).astype(np.float32))
+    back = import_weights(state, net).weights
+    assert all((back[name] == weights[name]).all() for name in weights)
+
+
 @pytest.mark.parametrize("name", ["vgg11", "resnet50", "squeezenet1_1", "densenet121", "googlenet_bn"])
 def test_the_names_are_torchvisions_where_it_has_the_net(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
     net = load(name).scaled(1 / 16, "64x64x3").with_classes(7)

@@ -214,7 +214,7 @@ BAD = [
     ("CONV3-¦", "expected a number, K of CONV, found the end; write CONV3-64"),
     ("CONV3-¦64x2", "expected a number, K of CONV, found '64x2'"),
     ("CONV¦3x3x3-4", "F must be an integer of at most 9 digits or 2 of them like 0x1; got 3x3x3"),
-    ("POOL¦2x2", "F must be an integer of at most 9 digits; got 2x2"),
+    ("POOL¦2x2x2", "F must be an integer of at most 9 digits or 2 of them like 0x1; got 2x2x2"),
     ("CONV3-4(P=¦1x2x3)", "or 2 of them like 0x1 or 4 of them like 0x1x2x3; got 1x2x3"),
     ("CONV3-4(P=-¦1x2)", "expected a value for P, found '1x2'"),
     ("CONV3-4(P=0x1 ¦x2)", "expected a comma or the )"),

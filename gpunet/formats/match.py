@@ -16,6 +16,7 @@ from gpunet.net.net import Net, Node
 ENDINGS = {
     "w": ("weight", "w", "W", "kernel"),
     "b": ("bias", "b"),
+    "a": ("weight", "alpha", "a"),
     "scale": ("weight", "gamma", "scale"),
     "shift": ("bias", "beta", "shift"),
     "mean": ("running_mean", "moving_mean", "mean"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from gpunet.errors import ConfigError
 from gpunet.formats.match import torch_names
-from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
+from gpunet.layers.average_pool import AdaptiveAvgPool, AvgPool, GlobalAvgPool
 from gpunet.layers.batch_norm import BatchNorm
+from gpunet.layers.by_map import PReLU
 from gpunet.layers.conv import Conv
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.elementwise import Elementwise
@@ -18,18 +19,20 @@ from gpunet.layers.layer import Layer, require_sizes
 from gpunet.layers.leaky_relu import LeakyReLU
 from gpunet.layers.local import LocallyConnected
 from gpunet.layers.lrn import LRN
-from gpunet.layers.merge import Add, Concat
-from gpunet.layers.pool import MaxPool
+from gpunet.layers.maps import Shuffle, Slice
+from gpunet.layers.merge import Add, Concat, Maximum, Multiply
+from gpunet.layers.pool import GlobalMaxPool, MaxPool
 from gpunet.layers.relu import ReLU
 from gpunet.layers.squash import Sigmoid, Tanh
+from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, HardSwish, ReLU6, SiLU, Softplus
 from gpunet.layers.window import Pool
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
-from gpunet.program.volume import Volume
+from gpunet.program.volume import Volume, pair, sides
 
 Said = tuple[str | None, str]
-"""What makes the module of a layer, where it has parameters; and the layer of `{x}` as an expression, `{m}` that
-module."""
+"""What makes the module of a layer, where it has parameters; and the layer of `{x}`, or of `{each[0]}` and so on, as an
+expression, `{m}` that module."""
 
 
 def module_text(net: Net, weights: Path, classes: Sequence[str] = ()) -> str:
@@ -84,7 +87,7 @@ def _steps(net: Net, said: dict[str, str]) -> list[str]:
         values = said[node.name].format(
             x=given[0],
             all=", ".join(given),
-            sum=" + ".join(given),
+            each=given,
             m=f"m({prefixes.get(node.name, '')!r})",
         )
         lines.append(f"{names[node.name]} = {values}  # {node.name}")
@@ -152,25 +155,41 @@ def _local(layer: LocallyConnected, volume: Volume) -> Said:
 
 def _numbers(layer: Pool, volume: Volume) -> str | None:
     """Extent, stride, padding and rounding of a pool as PyTorch takes them; None where they are more than it takes."""
-    if layer.P > layer.F // 2 or min(volume.H, volume.W) + 2 * layer.P < layer.F:
+    (rows, columns), (top, bottom, left, right) = pair(layer.F), sides(layer.P)
+    if (top, left) != (bottom, right) or top > rows // 2 or left > columns // 2:
         return None
-    return f"{layer.F}, {layer.S}, {layer.P}, ceil_mode={layer.fit == 'pad'}"
+    if volume.H + 2 * top < rows or volume.W + 2 * left < columns:
+        return None
+    around = require_sizes("P", (top, left), (2,), 0)
+    return f"{layer.F}, {layer.stride}, {around}, ceil_mode={layer.fit == 'pad'}"
 
 
 def _max_pool(layer: MaxPool, volume: Volume) -> Said:
     if numbers := _numbers(layer, volume):
         return None, f"F.max_pool2d({{x}}, {numbers})"
-    return None, f"F.max_pool2d(F.pad({{x}}, {_frame(layer, volume)}, value=-torch.inf), {layer.F}, {layer.S})"
+    return None, f"F.max_pool2d(F.pad({{x}}, {_frame(layer, volume)}, value=-torch.inf), {layer.F}, {layer.stride})"
 
 
 def _sums(x: str, layer: Pool, volume: Volume) -> str:
-    return f"F.avg_pool2d(F.pad({x}, {_frame(layer, volume)}), {layer.F}, {layer.S}, divisor_override=1)"
+    return _framed(f"F.pad({x}, {_frame(layer, volume)})", layer)
+
+
+def _framed(x: str, layer: Pool) -> str:
+    return f"F.avg_pool2d({x}, {layer.F}, {layer.stride}, divisor_override=1)"
 
 
 def _average_pool(layer: AvgPool, volume: Volume) -> Said:
+    counted = layer.counts == "padding"
     if numbers := _numbers(layer, volume):
-        return None, f"F.avg_pool2d({{x}}, {numbers}, count_include_pad=False)"
-    return None, f"{_sums('{x}', layer, volume)} / {_sums('torch.ones_like({x})', layer, volume)}"
+        return None, f"F.avg_pool2d({{x}}, {numbers}, count_include_pad={counted})"
+    left, right, top, bottom = _frame(layer, volume)
+    ones = f"F.pad(torch.ones_like({{x}}), {(left, right, top, bottom)})"
+    if counted:  # what hangs over the padding counts for nothing
+        _, below, _, behind = sides(layer.P)
+        across, down = min(right, behind), min(bottom, below)
+        ones = f"F.pad(torch.ones_like({{x}}), {(left, across, top, down)}, value=1.0)"
+        ones = f"F.pad({ones}, {(0, right - across, 0, bottom - down)})"
+    return None, f"{_sums('{x}', layer, volume)} / {_framed(ones, layer)}"
 
 
 def _l2_pool(layer: L2Pool, volume: Volume) -> Said:
@@ -178,7 +197,7 @@ def _l2_pool(layer: L2Pool, volume: Volume) -> Said:
 
 
 def _fc(layer: FC, volume: Volume) -> Said:
-    return f"nn.Linear({volume.values}, {layer.K})", "{m}({x}.flatten(1))"
+    return f"nn.Linear({volume.values}, {layer.K}{'' if layer.bias else ', bias=False'})", "{m}({x}.flatten(1))"
 
 
 def _batch_norm(layer: BatchNorm, volume: Volume) -> Said:
@@ -194,22 +213,65 @@ def _lrn(layer: LRN, volume: Volume) -> Said:
     return None, f"{{x}} / ({layer.k} + {layer.alpha} * {squares}) ** {layer.beta}"
 
 
+def _add(layer: Add, *inputs: Volume) -> Said:
+    factors = [f"{factor!r} * " if factor != 1 else "" for factor in layer.coefficients or (1.0,) * len(inputs)]
+    return None, " + ".join(f"{factor}{{each[{number}]}}" for number, factor in enumerate(factors))
+
+
+def _multiply(layer: Multiply, *inputs: Volume) -> Said:
+    return None, " * ".join(f"{{each[{number}]}}" for number in range(len(inputs)))
+
+
+def _maximum(layer: Maximum, *inputs: Volume) -> Said:
+    said = "{each[0]}"
+    for number in range(1, len(inputs)):
+        said = f"torch.maximum({said}, {{each[{number}]}})"
+    return None, said
+
+
+def _dropout(layer: Dropout, volume: Volume) -> Said:
+    if layer.of == "values":
+        return None, f"F.dropout({{x}}, {layer.p}, self.training)"
+    axes = 2 if layer.of == "maps" else 1
+    ones = f"{{x}}.new_ones({{x}}.shape[:{axes}] + (1,) * ({{x}}.ndim - {axes}))"
+    return None, f"{{x}} * F.dropout({ones}, {layer.p}, self.training)"
+
+
+def _prelu(layer: PReLU, volume: Volume) -> Said:
+    return f"nn.PReLU({1 if layer.shared else volume.D})", "{m}({x})"
+
+
 SAYINGS: dict[type[Layer], Callable[..., Said]] = {
-    Add: lambda layer, *inputs: (None, "{sum}"),
+    AdaptiveAvgPool: lambda layer, volume: (None, f"F.adaptive_avg_pool2d({{x}}, {layer.K})"),
+    Add: _add,
     AvgPool: _average_pool,
     BatchNorm: _batch_norm,
+    Clip: lambda layer, volume: (None, f"{{x}}.clamp({layer.low}, {layer.high})"),
     Concat: lambda layer, *inputs: (None, "torch.cat([{all}], 1)"),
     Conv: _conv,
-    Dropout: lambda layer, volume: (None, f"F.dropout({{x}}, {layer.p}, self.training)"),
+    Dropout: _dropout,
+    ELU: lambda layer, volume: (None, f"F.elu({{x}}, {layer.alpha})"),
     FC: _fc,
+    GELU: lambda layer, volume: (None, f"F.gelu({{x}}, approximate={layer.approximate!r})"),
     GlobalAvgPool: lambda layer, volume: (None, "{x}.mean((2, 3), keepdim=True)"),
+    GlobalMaxPool: lambda layer, volume: (None, "{x}.amax((2, 3), keepdim=True)"),
+    HardSigmoid: lambda layer, volume: (None, "F.hardsigmoid({x})"),
+    HardSwish: lambda layer, volume: (None, "F.hardswish({x})"),
     L2Pool: _l2_pool,
     LRN: _lrn,
     LeakyReLU: lambda layer, volume: (None, f"F.leaky_relu({{x}}, {layer.alpha})"),
     LocallyConnected: _local,
     MaxPool: _max_pool,
+    Maximum: _maximum,
+    Multiply: _multiply,
+    PReLU: _prelu,
     ReLU: lambda layer, volume: (None, "F.relu({x})"),
+    ReLU6: lambda layer, volume: (None, "F.relu6({x})"),
+    Shuffle: lambda layer, volume: (None, f"F.channel_shuffle({{x}}, {layer.groups})"),
+    SiLU: lambda layer, volume: (None, "F.silu({x})"),
     Sigmoid: lambda layer, volume: (None, "torch.sigmoid({x})"),
+    Slice: lambda layer, volume: (None, f"{{x}}[:, {layer.first}:{layer.last or ''}]"),
+    Softplus: lambda layer, volume: (None, "F.softplus({x})"),
     Tanh: lambda layer, volume: (None, "torch.tanh({x})"),
 }
 """By layer type: the layer and what it takes -> how it is said."""

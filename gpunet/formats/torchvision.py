@@ -18,6 +18,7 @@ Prefixes = dict[str, str]
 
 PARAMETERS = {
     "w": "weight",
+    "a": "weight",
     "b": "bias",
     "scale": "weight",
     "shift": "bias",

@@ -1,7 +1,7 @@
 """Numbers for each map on CUDA: cuda/by_map.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
-from gpunet.devices.cuda.bias import MAPS, sum_rows
+from gpunet.devices.cuda.bias import sum_rows
 from gpunet.devices.cuda.launch import launch, launch_blocks
 
 __all__ = [
@@ -12,6 +12,9 @@ __all__ = [
     "scale_backward_weights",
     "scale_forward",
 ]
+
+MAPS = 32
+"""Maps that one block sums, as MAPS in cuda/by_map.cu."""
 
 
 def prelu_forward(x: DeviceArray, a: DeviceArray, y: DeviceArray) -> None:

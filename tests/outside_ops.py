@@ -135,8 +135,8 @@ class Softplus(Elementwise):
 
     sharpness: float = 1.0
 
-    type: ClassVar[str] = "softplus"
-    word: ClassVar[str] = "SOFTPLUS"
+    type: ClassVar[str] = "mish"
+    word: ClassVar[str] = "MISH"
     op: ClassVar[str] = "my_softplus"
 
 
@@ -144,8 +144,8 @@ class Softplus(Elementwise):
 class Scale(Layer):
     """Each map times a number that is learnt."""
 
-    type: ClassVar[str] = "scale"
-    word: ClassVar[str] = "SCALE"
+    type: ClassVar[str] = "louder"
+    word: ClassVar[str] = "LOUDER"
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs

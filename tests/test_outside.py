@@ -59,15 +59,15 @@ def test_values_are_those_of_the_definition(rng):
     x = rng.standard_normal((3, 5, 4, 2))
     net = Net("5x4x2", [Softplus(2.0), Scale()])
     with Model(net, 3, "cpu", dtype="float64", mode="infer") as model:
-        model.parameters["scale1.w"] = [3, -1]
+        model.parameters["louder1.w"] = [3, -1]
         expected = np.log1p(np.exp(2 * x)) / 2 * [3, -1]
         assert model.forward(x) == pytest.approx(expected.reshape(3, -1), rel=1e-12)
 
 
 def test_plans_tables_and_descriptions_know_them():
     plan = gpunet.plan(NET, 5, device="cuda")
-    assert "softplus1" in str(plan) and "scale1" in str(plan) and "squares" in plan.to_json()
-    assert "scale1" in str(gpunet.describe(NET)) and repr(NET).startswith("<Net net: 5x4x2 -> 1x1x3")
+    assert "mish1" in str(plan) and "louder1" in str(plan) and "squares" in plan.to_json()
+    assert "louder1" in str(gpunet.describe(NET)) and repr(NET).startswith("<Net net: 5x4x2 -> 1x1x3")
     assert gpunet.fit(NET, "600MiB").batch > 5 and gpunet.gradcheck(NET).passed
 
 
@@ -89,7 +89,7 @@ def test_they_are_fitted_judged_saved_and_loaded(tmp_path):
 def test_without_kernels_planning_for_cuda_is_refused_and_for_the_cpu_it_is_not():
     outside.add_all(cuda=False)
     assert gpunet.plan(NET, 5, device="cpu").fits
-    words = r"softplus1 of net cannot run on cuda: the op my_softplus_forward is there for the CPU alone; add_op\("
+    words = r"mish1 of net cannot run on cuda: the op my_softplus_forward is there for the CPU alone; add_op\("
     for ask, *given in ((gpunet.plan, 5), (gpunet.fit, "6GiB"), (Model, 5, make_device("emulated"))):
         with pytest.raises(ConfigError, match=words):
             ask(NET, *given)
@@ -103,7 +103,7 @@ def test_without_kernels_planning_for_cuda_is_refused_and_for_the_cpu_it_is_not(
 
 def test_an_op_that_nobody_added_is_named_at_planning():
     remove_op("my_softplus_backward")
-    with pytest.raises(ConfigError, match=r"softplus1 of net cannot run on cpu: there is no op my_softplus_backward"):
+    with pytest.raises(ConfigError, match=r"mish1 of net cannot run on cpu: there is no op my_softplus_backward"):
         gpunet.plan(NET, 5, device="cpu")
     with pytest.raises(ConfigError, match=r"there is no op my_softplus_backward; gpunet\.add_op\("):
         gpunet.gradcheck(NET)
@@ -121,7 +121,7 @@ def test_an_op_may_be_replaced_and_what_is_bound_goes_on():
         assert np.array_equal(model.forward(images), before)
     with Model(NET, 5, "cpu", seed=1) as model:
         assert not model.forward(images).any()
-    with pytest.raises(ConfigError, match="scale1 of net cannot run on cuda"):
+    with pytest.raises(ConfigError, match="louder1 of net cannot run on cuda"):
         gpunet.plan(NET, 5)
 
 

@@ -32,26 +32,26 @@ def added() -> Iterator[None]:
 
 
 def test_a_pattern_has_their_words() -> None:
-    pattern = "INPUT[4x4x1] -> CONV3-4 -> SOFTPLUS(sharpness=0.7) -> SCALE as gain -> [SOFTPLUS]*2 -> FC-3"
+    pattern = "INPUT[4x4x1] -> CONV3-4 -> MISH(sharpness=0.7) -> LOUDER as gain -> [MISH]*2 -> FC-3"
     layers = [Conv(4), Softplus(0.7), ("gain", Scale()), Softplus(), Softplus(), FC(3)]
     assert load(pattern) == Net("4x4x1", layers, name="net")
-    with pytest.raises(ConfigError, match="SOFTPLUS has no option 'beta'; it has sharpness"):
-        load("INPUT[4x4x1] -> SOFTPLUS(beta=2)")
-    with pytest.raises(ConfigError, match="SCAL is not a layer; did you mean SCALE"):
-        load("INPUT[4x4x1] -> SCAL")
+    with pytest.raises(ConfigError, match="MISH has no option 'beta'; it has sharpness"):
+        load("INPUT[4x4x1] -> MISH(beta=2)")
+    with pytest.raises(ConfigError, match="LOUDR is not a layer; did you mean LOUDER"):
+        load("INPUT[4x4x1] -> LOUDR")
 
 
 def test_a_config_says_them_and_reads_what_it_wrote(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'net = "INPUT[4x4x1] -> C -> FC-3"\nloss.type = "squares"\n'
-        'words.C = "CONV3-4 -> SOFTPLUS(sharpness=0.7) -> SCALE"\n'
+        'words.C = "CONV3-4 -> MISH(sharpness=0.7) -> LOUDER"\n'
     )
     assert load(path) == NET
     path.write_text(dump(Config(NET)))
-    assert 'type = "softplus"' in path.read_text() and load_config(path).net == NET
-    path.write_text('net = "INPUT[4x4x1] -> FC-3"\nwords.SCALE = "CONV -> RELU"')
-    with pytest.raises(ConfigError, match="SCALE has a meaning already"):
+    assert 'type = "mish"' in path.read_text() and load_config(path).net == NET
+    path.write_text('net = "INPUT[4x4x1] -> FC-3"\nwords.LOUDER = "CONV -> RELU"')
+    with pytest.raises(ConfigError, match="LOUDER has a meaning already"):
         load(path)
 
 
@@ -63,7 +63,7 @@ def test_a_model_that_was_saved_knows_its_net(tmp_path: Path, rng: np.random.Gen
     with Model.load(tmp_path / "model.safetensors", device="cpu") as loaded:
         assert loaded.net == NET and np.array_equal(loaded.forward(images), scores)
     remove_words(Softplus)
-    with pytest.raises(ConfigError, match=r"no layer type 'softplus'.*gpunet\.add_layer"):
+    with pytest.raises(ConfigError, match=r"no layer type 'mish'.*gpunet\.add_layer"):
         Model.load(tmp_path / "model.safetensors", device="cpu")
     with Model.load(tmp_path / "model.safetensors", device="cpu", net=NET) as loaded:
         assert np.array_equal(loaded.forward(images), scores)
@@ -76,11 +76,11 @@ def test_another_of_the_same_type_takes_its_place_and_those_of_the_package_stay(
         kind: Literal["a", "b"] = "a"
         sizes: tuple[int, ...] = (1, 2)
         deep: float | None = None
-        type: ClassVar[str] = "softplus"
-        word: ClassVar[str] = "SOFTPLUS"
+        type: ClassVar[str] = "mish"
+        word: ClassVar[str] = "MISH"
         op: ClassVar[str] = "my_softplus"
 
-    assert load("INPUT[4x4x1] -> SOFTPLUS(kind=b)") == Net("4x4x1", [Softer("b")], name="net")
+    assert load("INPUT[4x4x1] -> MISH(kind=b)") == Net("4x4x1", [Softer("b")], name="net")
     assert Softplus not in known_layers() and known_layers()[: len(layer_types())] == layer_types()
     assert known_losses() == (*loss_types(), Squares) and {Softer, Softplus}.isdisjoint(layer_types())
 
@@ -116,7 +116,7 @@ class NoFields(Elementwise):
         (layer(type="conv", word="MINE"), "Mine: the type conv has a meaning already; use another, like my_conv"),
         (layer(type="mine", word="CONV"), "Mine: the word CONV has a meaning already; use another, like MY_CONV"),
         (layer(type="mine", word="INPUT"), "the word INPUT has a meaning already"),
-        (layer(type="mine", word="SCALE"), "the word SCALE has a meaning already"),
+        (layer(type="mine", word="LOUDER"), "the word LOUDER has a meaning already"),
         (layer(type="mine", word="MINE", number="F"), "a number behind MINE sets F, which is no field of it"),
     ],
 )

@@ -30,6 +30,17 @@ USERS = {
 }
 """Who uses what stands in one file and is used from others, or a part of common.cuh: enough of them to tell."""
 
+TESTS = {
+    "tile": ("implicit",),
+    "gather": ("implicit",),
+    "implicit_forward": ("implicit",),
+    "implicit_backward_input": ("implicit",),
+    "implicit_backward_weights": ("implicit",),
+    "slices": ("implicit",),
+    "depthwise": ("implicit",),
+}
+"""The tests of files of kernels that are not those of their own name: they are algorithms of the ops of conv.cu."""
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -52,7 +63,8 @@ class Mutant:
     @property
     def matters_to(self) -> tuple[str, ...]:
         """The files of ops that use what is broken."""
-        return USERS.get(self.kernel, (self.file.partition(".")[0],))
+        file = self.file.partition(".")[0]
+        return USERS.get(self.kernel) or (("conv", *TESTS[file]) if file in TESTS else (file,))
 
     def __str__(self) -> str:
         return f"{self.kernel}: {self.name}"
@@ -251,5 +263,6 @@ COMMON = [
 
 def all_mutants() -> list[Mutant]:
     """Those of common.cuh, and those that the tests of each kernel file list as MUTANTS."""
-    lists = [import_module(f"tests.test_{file}").MUTANTS for file in kernel_files()]
+    names = dict.fromkeys(name for file in kernel_files() for name in TESTS.get(file, (file,)))
+    lists = [import_module(f"tests.test_{name}").MUTANTS for name in names]
     return [*COMMON, *(mutant for mutants in lists for mutant in mutants)]

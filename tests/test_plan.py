@@ -129,7 +129,7 @@ def test_inference_keeps_only_what_is_still_needed():
     train, infer = gpunet.plan(vgg16(), 1), gpunet.plan(vgg16(), 1, mode="infer")
     assert {t.kind for t in infer.tensors} == {Kind.DATA, Kind.ACTIVATION, Kind.PARAMETER, Kind.WORKSPACE}
     # The two largest neighbouring volumes, 12.25 MiB each, beside the parameters and the scratch.
-    scratch = 72 * 2**20
+    scratch = 16 * 2**20
     assert infer.arena_bytes <= 138_357_544 * 4 + 26 * 2**20 + scratch < train.arena_bytes
 
 
@@ -143,7 +143,7 @@ def test_float64_takes_twice_the_bytes_of_every_float():
 
 def test_the_scratch_limit_is_obeyed_and_stands_in_the_plan():
     for limit in ("64MiB", "8MiB", "1MiB"):
-        plan = gpunet.plan(vgg16(), 32, scratch_limit=limit)
+        plan = gpunet.plan(vgg16(), 32, scratch_limit=limit, device="cpu")
         columns = [t for t in plan.tensors if t.name.endswith("columns")]
         assert plan.scratch_limit_bytes == parse_bytes(limit)
         one_row = {t.name: 224 * t.tensor.shape[1] * 4 for t in columns}
@@ -155,7 +155,8 @@ def test_by_layer_counts_handed_over_bytes_once():
     assert plan.by_layer["relu1"][Kind.ACTIVATION] == 2 * 224 * 224 * 64 // 8  # one bit a value
     assert plan.by_layer["conv1"][Kind.ACTIVATION] == 2 * 224 * 224 * 64 * 4
     assert plan.by_layer["fc1"][Kind.PARAMETER] == (102_760_448 + 4096) * 4
-    assert plan.by_layer["conv1"][Kind.WORKSPACE] >= 8 * 2**20
+    scratch = [sum(t.nbytes for t in op.scratch if t) for op in plan.program.ops if op.layer == "conv1"]
+    assert plan.by_layer["conv1"][Kind.WORKSPACE] == max(scratch) > 0
 
 
 def test_sgd_keeps_no_cache():

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 CASES: dict[str, dict[str, Any]] = {
     "vgg16 64": dict(net="vgg16", batch=64, budget="12GiB"),
-    "vgg16 256 in ways": dict(net="vgg16", batch=256, budget="8.5GB"),
+    "vgg16 256 in ways": dict(net="vgg16", batch=256, budget="8.4GB"),
     "vgg16 too large": dict(net="vgg16", batch=256, budget="6GiB"),
     "vgg16 in rounds": dict(net="vgg16", batch=900, budget="4GiB", ways=["micro-batches"]),
     "vgg16 infer": dict(net="vgg16", batch=16, mode="infer", budget="1.6GiB"),

@@ -145,7 +145,7 @@ Gpu = Annotated[
 ]
 Scratch = Annotated[
     str | None,
-    typer.Option(help="Most memory of one im2col matrix; default: 64MiB for cuda, 8MiB for cpu.", show_default=False),
+    typer.Option(help="Most scratch of a convolution; default: 16MiB for cuda, 8MiB for cpu.", show_default=False),
 ]
 Reserve = Annotated[
     str | None,

@@ -13,7 +13,7 @@ from gpunet.program.program import Program
 class Ways:
     """How a batch is made to fit beyond the savings that are free.
 
-    `scratch_limit_bytes`  most bytes of one im2col matrix
+    `scratch_limit_bytes`  most bytes of scratch of one op of a convolution, an im2col matrix or slices of sums
     `dropped`              activations that are made a second time in backward
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not

@@ -24,7 +24,7 @@ class DeviceTarget(ABC):
     """Constants of a device and the scratch that its algorithms want; of a GPU, which one is meant.
 
     `reserve_bytes`        what the process holds outside the arena where nobody has measured it
-    `scratch_limit_bytes`  how large an im2col matrix pays on this device
+    `scratch_limit_bytes`  how much scratch of a convolution pays on this device
     `rounds_pay`           whether larger rounds and more scratch run faster, so that they are worth some FLOPs
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
     `card`                 the name of the card that is planned for; "" where none was named and none is here

@@ -48,7 +48,7 @@ class Plan(Shown):
     `lower_bound_bytes`  most bytes alive at once: no placement can be smaller
     `reserve_bytes`      what the process holds outside the arena; `reserve_source` says how that is known
     `budget_bytes`       what there is, or None where nobody said
-    `scratch_limit_bytes`  most bytes of one im2col matrix, as this plan decided
+    `scratch_limit_bytes`  most bytes of scratch of one op of a convolution, as this plan decided
     `ways`               what it took to fit beyond the free savings, a gpunet.compile.ways.Ways
     `frozen`             names of the layers whose parameters a step leaves as they are
     `of, learning`       the net that was planned, and how it learns, a gpunet.Learning, for whoever asks

@@ -83,7 +83,7 @@ class Chooser:
                 return option
             options.append(option)
         late = options[-1]
-        if late.needed_bytes - self.limit_bytes <= self.scratch:  # an op has one im2col matrix: less cannot bring more
+        if late.needed_bytes - self.limit_bytes <= self.scratch:  # an op has scratch once: less cannot bring more
             for ways in self._with_less_scratch(late):
                 if self._try(ways).needed_bytes <= self.limit_bytes:
                     return self._try(ways)

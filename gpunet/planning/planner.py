@@ -78,7 +78,7 @@ def plan(
                      `plan.fits` tells.
     `gpu`            a card, like "rtx 3060", in place of a budget: what CUDA gives of it is the budget, and the plan is
                      made for it. None: for this machine's GPU, else one like an RTX 3060
-    `scratch_limit`  most bytes of one im2col matrix; None: what suits the device, less where memory is short
+    `scratch_limit`  most bytes of scratch of a convolution; None: what suits the device, less where memory is short
     `reserve`        what the process holds outside the arena; None: as measured on this machine, else as stated
     `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
     `max_cost`       extra FLOPs that fitting may cost, as a fraction of the step's; 0: the free savings alone

@@ -39,9 +39,9 @@ class Target(Protocol):
 class Builder:
     """Collects the ops of a program in execution order.
 
-    `scratch_limit_bytes`  most bytes that one im2col matrix may take; the plan's decision, which layers obey
+    `scratch_limit_bytes`  most bytes of scratch of one op of a convolution; the plan's decision, which layers obey
     `accumulates`          gradients will be added up over rounds
-    `math`         which algorithms of convolution may be chosen
+    `math`                 which algorithms of convolution may be chosen
     `loss`                 what training makes small, once it is emitted
     `changing`             the Changing numbers that ops asked for, in the order of their places
     """

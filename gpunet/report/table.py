@@ -135,7 +135,7 @@ def cost_table(plan: Plan) -> Table:
     flops = ways.format_flops(ways.step_flops(plan))
     table.add_row("step", f"{flops} in matrix products")
     table.add_row("ways", ways.describe(plan))
-    table.add_row("scratch", f"at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix")
+    table.add_row("scratch", f"at most {format_bytes(plan.scratch_limit_bytes)} for a convolution")
     return table
 
 

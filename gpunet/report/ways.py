@@ -62,7 +62,7 @@ def describe(plan: Plan) -> str:
     if plan.ways is not None and plan.ways.one_buffer:
         parts.append("one buffer for images")
     if _scratch_is_short(plan):
-        parts.append(f"scratch of at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix")
+        parts.append(f"scratch of at most {format_bytes(plan.scratch_limit_bytes)} for a convolution")
     if not parts:
         return "free savings alone, no extra FLOPs"
     return f"{'; '.join(parts)}: {cost(plan.extra_flops_fraction)}"

@@ -102,7 +102,7 @@ def circumstances(model: Model) -> dict[str, str]:
         "device": f"{kind}, {library}" if library else kind,
         **({"arithmetic": ", ".join(" ".join(fact) for fact in facts.items())} if facts else {}),
         "rounds": rounds if ways.rounds else "none",
-        "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for an im2col matrix",
+        "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for a convolution",
         **({"convolutions": _algorithms(plan)} if choices(plan) else {}),
     }
 

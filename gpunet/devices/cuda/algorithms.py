@@ -1,11 +1,37 @@
-"""The algorithms of a convolution on a GPU, the preferred one first."""
+"""The algorithms of a convolution on a GPU, the preferred one first.
+
+How many slices a sum is cut into follows from the shape and the scratch there may be, never from the tile: so all tiles
+give the same bits.
+"""
 
 from collections.abc import Sequence
+from math import inf
 
+from gpunet.devices.cuda import depthwise, implicit
+from gpunet.devices.target import MIB
 from gpunet.program.algorithm import Algorithm, Math, Pass
 from gpunet.program.filters import ConvShape
+from gpunet.program.tensor import ITEMSIZE
 
 __all__: tuple[str, ...] = ()  # no ops here
+
+MOST_SLICES_BYTES = 16 * MIB
+"""Most scratch for the slices of an op, however much there may be: more of them do not run faster."""
+
+BLOCKS = 264
+"""Blocks that are enough for any GPU: two for each multiprocessor of the largest."""
+
+FEW_BLOCKS = 128
+"""Fewer leave most of a GPU idle."""
+
+LEAST_STEPS = {"forward": 64, "backward_input": 64, "backward_weights": 32}
+"""Steps of a slice, of implicit.DEPTH values each: shorter ones do not pay for a launch."""
+
+COSTS = {1: 1.0, 2: 1.1, 3: 1.2, 4: 1.9}
+"""What a result costs in a tile of that number, against the largest: each value that is read serves fewer results."""
+
+MULTIPROCESSORS = 64
+"""Of the GPU that tiles are chosen for."""
 
 
 def candidates(
@@ -18,4 +44,54 @@ def candidates(
     scratch_limit_bytes: int,
 ) -> Sequence[Algorithm]:
     """See gpunet.devices.algorithms.candidates."""
-    return (Algorithm("im2col", needs_columns=not shape.is_product),)
+    found = [Algorithm("im2col", needs_columns=not shape.is_product)]
+    if not implicit.can_run(shape):
+        return found
+    result_bytes = _results(pass_, shape) * ITEMSIZE[dtype]
+    most = min(scratch_limit_bytes, MOST_SLICES_BYTES) // result_bytes
+    slices = max(1, min(_wanted_slices(pass_, shape), most))
+    workspace_bytes = slices * result_bytes if slices > 1 else 0
+    tiles = sorted(implicit.TILES, key=lambda tile: _cost(pass_, shape, tile, slices))
+    found = [*(Algorithm("implicit", False, workspace_bytes, tile, slices) for tile in tiles), *found]
+    if shape.groups == shape.D > 1:
+        found.insert(0, _depthwise(pass_, shape, result_bytes, most))
+    return found
+
+
+def _results(pass_: Pass, shape: ConvShape) -> int:
+    """Values that a pass makes."""
+    if pass_ == "forward":
+        return shape.positions * shape.K
+    return shape.N * shape.H * shape.W * shape.D if pass_ == "backward_input" else shape.K * shape.length
+
+
+def _wanted_slices(pass_: Pass, shape: ConvShape) -> int:
+    """As many as fill a GPU, as long as each is worth it.
+
+    The sums of the gradient of the weights are the longest by far and its results few; of the other passes only small
+    batches of small maps need slices.
+    """
+    _, _, length = implicit.extents(pass_, shape)
+    most = length // (implicit.DEPTH * LEAST_STEPS[pass_])
+    blocks = implicit.blocks(pass_, shape, implicit.TILES[1 if pass_ == "backward_weights" else 3])
+    if pass_ != "backward_weights" and blocks >= FEW_BLOCKS:
+        return 1
+    return max(1, min(-(-BLOCKS // blocks), most))
+
+
+def _cost(pass_: Pass, shape: ConvShape, tile: int, slices: int) -> float:
+    """What a multiprocessor does one after the other, in results of the largest tile."""
+    known = implicit.TILES[tile]
+    if not implicit.packs(shape) and known.scalars != tile:
+        return inf
+    rounds = -(-implicit.blocks(pass_, shape, known) * slices // MULTIPROCESSORS)
+    return rounds * known.M * known.N * COSTS[tile]
+
+
+def _depthwise(pass_: Pass, shape: ConvShape, result_bytes: int, most: int) -> Algorithm:
+    """The gradient of the weights has slices of whole rows of windows; their sums always go through the workspace."""
+    if pass_ != "backward_weights":
+        return Algorithm("depthwise")
+    rows = shape.N * shape.H2
+    slices = max(1, min(-(-BLOCKS // depthwise.blocks(shape)), rows, most))
+    return Algorithm("depthwise", workspace_bytes=slices * result_bytes, slices=slices)

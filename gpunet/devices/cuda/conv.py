@@ -1,18 +1,20 @@
-"""Convolution on CUDA: im2col and its inverse from cuda/conv.cu, matrix products from cuBLAS, chunk by chunk.
+"""Convolution on CUDA, by the algorithm that the plan chose.
 
-Filters of 1 x 1 at stride 1 need no im2col matrix (`columns` is None): x is it.
+"implicit" and "depthwise" have kernels of their own. "im2col": im2col and its inverse from cuda/conv.cu, products from
+cuBLAS, chunk by chunk; filters of 1 x 1 at stride 1 need no im2col matrix (`columns` is None): x is it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gpunet.devices.cuda import depthwise, implicit
 from gpunet.devices.cuda.arrays import DeviceArray, Matrix
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.gemm import matmul
 from gpunet.devices.cuda.im2col import col2im_numbers, im2col_numbers
 from gpunet.devices.cuda.launch import launch
 from gpunet.program.chunks import chunks
-from gpunet.program.filters import Filters, Group, groups
+from gpunet.program.filters import ConvShape, Filters, Group, groups
 
 __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
 
@@ -35,8 +37,14 @@ def conv_forward(
     slices: int = 1,
 ) -> None:
     """y = columns @ w.T + b; see gpunet.devices.cpu.conv."""
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
-    for chunk in _chunks(x, y, columns, window):
+    shape = _shape(x, w, y, S_rows, S_columns, P_top, P_left, dilation)
+    if algorithm == "implicit":
+        implicit.forward(x, w, b, y, workspace, shape, tile, slices)
+        return
+    if algorithm == "depthwise":
+        depthwise.forward(x, w, b, y, shape)
+        return
+    for chunk in _chunks(x, y, columns, shape.filters):
         part = chunk.rows_of(y)
         for group in groups(x.shape[3], w.shape):
             above = part.matrix(group.filter0, group.filter1)
@@ -63,8 +71,14 @@ def conv_backward_weights(
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
-    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
-    for index, chunk in enumerate(_chunks(x, dy, columns, window)):
+    shape = _shape(x, dw, dy, S_rows, S_columns, P_top, P_left, dilation)
+    if algorithm == "implicit":
+        implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate)
+        return
+    if algorithm == "depthwise":
+        depthwise.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
+        return
+    for index, chunk in enumerate(_chunks(x, dy, columns, shape.filters)):
         add = bool(accumulate) or index > 0
         for group in groups(x.shape[3], dw.shape):
             above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
@@ -89,12 +103,26 @@ def conv_backward_input(
     slices: int = 1,
 ) -> None:
     """d(columns) = dy @ w, each value then added to where im2col took it from; see gpunet.devices.cpu.conv."""
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
-    for chunk in _chunks(dx, dy, columns, window):
+    shape = _shape(dx, w, dy, S_rows, S_columns, P_top, P_left, dilation)
+    if algorithm == "implicit":
+        implicit.backward_input(dy, w, dx, workspace, shape, tile, slices)
+        return
+    if algorithm == "depthwise":
+        depthwise.backward_input(dy, w, dx, shape)
+        return
+    for chunk in _chunks(dx, dy, columns, shape.filters):
         for group in groups(dx.shape[3], w.shape):
             above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
             matmul(above, _filters(w, group), chunk.matrix(dx, group), workspace=workspace)
             chunk.col2im(dx, group)
+
+
+def _shape(
+    x: DeviceArray, w: DeviceArray, y: DeviceArray, S_rows: int, S_columns: int, P_top: int, P_left: int, dilation: int
+) -> ConvShape:
+    filters = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    N, H, W, D = x.shape
+    return ConvShape(N, H, W, D, y.shape[1], y.shape[2], w.shape[0], D // w.shape[3], filters)
 
 
 def _filters(w: DeviceArray, group: Group) -> DeviceArray:

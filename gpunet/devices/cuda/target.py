@@ -25,7 +25,7 @@ class CudaTarget(DeviceTarget):
     """
 
     reserve_bytes = 512 * MIB
-    scratch_limit_bytes = 64 * MIB
+    scratch_limit_bytes = 16 * MIB
     rounds_pay = True
     gathers_windows = False
 

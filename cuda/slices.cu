@@ -1,0 +1,19 @@
+// Sums that were made in slices: the slices added up, in order.
+
+// parts  (slices, count)  in; the sums of each slice
+// b      (K,)             in; added to each of the K last values; null: nothing is
+// sums   (count,)         out; in and out where accumulate is 1: what was there comes last
+// A thread takes one value. Its products were added in an order that the shape says, so the bits are the same everywhere.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+add_slices(
+    const real* __restrict__ parts, const real* __restrict__ b, real* __restrict__ sums, long long count, long long slices,
+    long long K, long long accumulate
+) {
+    for (long long item = first_item(); item < count; item += item_stride()) {
+        real sum = parts[item];
+        for (long long slice = 1; slice < slices; ++slice) sum += parts[slice * count + item];
+        if (b) sum += b[item % K];
+        if (accumulate) sum += sums[item];
+        sums[item] = sum;
+    }
+}

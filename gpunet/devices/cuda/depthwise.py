@@ -1,0 +1,44 @@
+"""Convolution of groups of one map on CUDA: cuda/depthwise.cu."""
+
+from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.implicit import numbers
+from gpunet.devices.cuda.launch import BLOCK, launch, launch_blocks
+from gpunet.program.filters import ConvShape
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+FILTERS = 32
+"""Filters of a block of the gradient of the weights, as FILTERS in the kernels."""
+
+
+def forward(x: DeviceArray, w: DeviceArray, b: DeviceArray | None, y: DeviceArray, shape: ConvShape) -> None:
+    """y of conv_forward, where each group has one map."""
+    launch_blocks("depthwise", "depthwise_forward", shape.N * shape.H2, x, w, b, y, *numbers(shape))
+
+
+def backward_input(dy: DeviceArray, w: DeviceArray, dx: DeviceArray, shape: ConvShape) -> None:
+    """dx of conv_backward_input, where each group has one map."""
+    launch_blocks("depthwise", "depthwise_backward_input", shape.N * shape.H, dy, w, dx, *numbers(shape))
+
+
+def backward_weights(
+    x: DeviceArray,
+    dy: DeviceArray,
+    dw: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    slices: int,
+    accumulate: int,
+) -> None:
+    """dw of conv_backward_weights, where each group has one map; the sums of each slice are in `workspace` first."""
+    assert workspace is not None  # the plan gives it
+    parts = workspace.rows(0, slices * dw.size)
+    grid = blocks(shape) * slices
+    kernel = "depthwise_backward_weights"
+    x.driver.launch("depthwise", kernel, grid, BLOCK, x, dy, parts, *numbers(shape), slices, real=x.dtype)
+    launch("slices", "add_slices", dw.size, parts, None, dw, dw.size, slices, 1, accumulate)
+
+
+def blocks(shape: ConvShape) -> int:
+    """Blocks of the gradient of the weights, for each slice."""
+    return -(-shape.K // FILTERS) * shape.length

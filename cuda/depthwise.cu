@@ -3,13 +3,13 @@
 
 #include "gather.cuh"
 
-// What kernels divide by: filters of a map, the stride, rows of windows.
+// What kernels divide by: filters of a map, the strides, and rows of an image.
 struct Divisors {
-    Divisor<int> each, S_columns, H2;
+    Divisor<int> each, S_rows, S_columns, rows;
 };
 
-#define DIVISORS long long each, long long each_magic, long long S_magic, long long H2_magic
-#define DIVISORS_OF_NUMBERS {By{each, each_magic}, By{S_columns, S_magic}, By{H2, H2_magic}}
+#define DIVISORS long long each, long long each_magic, long long S_rows_magic, long long S_columns_magic, long long rows, long long rows_magic
+#define DIVISORS_OF_NUMBERS {By{each, each_magic}, By{S_rows, S_rows_magic}, By{S_columns, S_columns_magic}, By{rows, rows_magic}}
 
 // The packs of one row of an image, which the threads of a block share out: call next() as long as there is one.
 struct AlongRow {
@@ -32,7 +32,7 @@ __device__ inline void depthwise_forward_packs(
 ) {
     const int taps = c.F_rows * c.F_columns;
     for (int line = blockIdx.x; line < c.N * c.H2; line += gridDim.x) {
-        const int image = line / by.H2, top = (line - image * c.H2) * c.S_rows - c.P_top;
+        const int image = line / by.rows, top = (line - image * c.H2) * c.S_rows - c.P_top;
         for (AlongRow at(c.W2, c.K / COUNT); at.inside(); at.next()) {
             const int k = at.pack * COUNT, d = COUNT > 1 ? k : k / by.each, left = at.column * c.S_columns - c.P_left;
             Pack<real, COUNT> sum = {};
@@ -92,7 +92,7 @@ template <int COUNT>
 __device__ inline void depthwise_backward_input_packs(const real* dy, const real* w, real* dx, const Convolution& c, const Divisors& by) {
     const int taps = c.F_rows * c.F_columns, each = by.each;
     for (int line = blockIdx.x; line < c.N * c.H; line += gridDim.x) {
-        const int image = line / c.H, h = line - image * c.H, down_first = (h + c.P_top) / c.S_rows;
+        const int image = line / by.rows, h = line - image * c.H, down_first = (h + c.P_top) / by.S_rows;
         for (AlongRow at(c.W, c.D / COUNT); at.inside(); at.next()) {
             const int d = at.pack * COUNT;
             Pack<real, COUNT> sum = {};
@@ -154,7 +154,7 @@ depthwise_backward_weights(
     const Slice lines(part.rest, (int)slices, c.N * c.H2);  // whole rows of windows
     real sum = 0;
     for (int line = lines.first; k < c.K && line < lines.last; ++line) {
-        const int image = line / by.H2, h = top + (line - image * c.H2) * c.S_rows;
+        const int image = line / by.rows, h = top + (line - image * c.H2) * c.S_rows;
         if (h < 0 || h >= c.H) continue;
         const real* seen = x + (long long)(image * c.H + h) * c.W * c.D + k / by.each;
         const real* above = dy + (long long)line * c.W2 * c.K + k;

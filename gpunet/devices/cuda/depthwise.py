@@ -14,12 +14,12 @@ FILTERS = 32
 
 def forward(x: DeviceArray, w: DeviceArray, b: DeviceArray | None, y: DeviceArray, shape: ConvShape) -> None:
     """y of conv_forward, where each group has one map."""
-    launch_blocks("depthwise", "depthwise_forward", shape.N * shape.H2, x, w, b, y, *_numbers(shape))
+    launch_blocks("depthwise", "depthwise_forward", shape.N * shape.H2, x, w, b, y, *_numbers(shape, shape.H2))
 
 
 def backward_input(dy: DeviceArray, w: DeviceArray, dx: DeviceArray, shape: ConvShape) -> None:
     """dx of conv_backward_input, where each group has one map."""
-    launch_blocks("depthwise", "depthwise_backward_input", shape.N * shape.H, dy, w, dx, *_numbers(shape))
+    launch_blocks("depthwise", "depthwise_backward_input", shape.N * shape.H, dy, w, dx, *_numbers(shape, shape.H))
 
 
 def backward_weights(
@@ -36,7 +36,7 @@ def backward_weights(
     parts = workspace.rows(0, slices * dw.size)
     grid = blocks(shape) * slices
     kernel = "depthwise_backward_weights"
-    x.driver.launch("depthwise", kernel, grid, BLOCK, x, dy, parts, *_numbers(shape), slices, real=x.dtype)
+    x.driver.launch("depthwise", kernel, grid, BLOCK, x, dy, parts, *_numbers(shape, shape.H2), slices, real=x.dtype)
     launch("slices", "add_slices", dw.size, parts, None, dw, dw.size, slices, 1, accumulate)
 
 
@@ -45,6 +45,7 @@ def blocks(shape: ConvShape) -> int:
     return -(-shape.K // FILTERS) * shape.length
 
 
-def _numbers(shape: ConvShape) -> tuple[int, ...]:
-    """CONVOLUTION of cuda/gather.cuh and DIVISORS of the kernels."""
-    return (*numbers(shape), *by(shape.K // shape.D), magic(shape.filters.S_columns), magic(shape.H2))
+def _numbers(shape: ConvShape, rows: int) -> tuple[int, ...]:
+    """CONVOLUTION of cuda/gather.cuh and DIVISORS of the kernels; `rows`: of an image of the results."""
+    strides = magic(shape.filters.S_rows), magic(shape.filters.S_columns)
+    return (*numbers(shape), *by(shape.K // shape.D), *strides, *by(rows))

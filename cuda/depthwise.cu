@@ -3,6 +3,14 @@
 
 #include "gather.cuh"
 
+// What kernels divide by: filters of a map, the strides, and rows of an image.
+struct Divisors {
+    Divisor<int> each, S_rows, S_columns, rows;
+};
+
+#define DIVISORS long long each, long long each_magic, long long S_rows_magic, long long S_columns_magic, long long rows, long long rows_magic
+#define DIVISORS_OF_NUMBERS {By{each, each_magic}, By{S_rows, S_rows_magic}, By{S_columns, S_columns_magic}, By{rows, rows_magic}}
+
 // The packs of one row of an image, which the threads of a block share out: call next() as long as there is one.
 struct AlongRow {
     int column, pack, columns, packs, columns_apart, packs_apart;
@@ -20,13 +28,13 @@ struct AlongRow {
 
 template <int COUNT>
 __device__ inline void depthwise_forward_packs(
-    const real* x, const real* w, const real* b, real* y, const Convolution& c
+    const real* x, const real* w, const real* b, real* y, const Convolution& c, const Divisors& by
 ) {
-    const int taps = c.F_rows * c.F_columns, each = c.K / c.D;  // packs are used where each is 1
+    const int taps = c.F_rows * c.F_columns;
     for (int line = blockIdx.x; line < c.N * c.H2; line += gridDim.x) {
-        const int image = line / c.H2, top = (line - image * c.H2) * c.S_rows - c.P_top;
+        const int image = line / by.rows, top = (line - image * c.H2) * c.S_rows - c.P_top;
         for (AlongRow at(c.W2, c.K / COUNT); at.inside(); at.next()) {
-            const int k = at.pack * COUNT, d = COUNT > 1 ? k : k / each, left = at.column * c.S_columns - c.P_left;
+            const int k = at.pack * COUNT, d = COUNT > 1 ? k : k / by.each, left = at.column * c.S_columns - c.P_left;
             Pack<real, COUNT> sum = {};
             for (int row = 0; row < c.F_rows; ++row) {
                 const int h = top + row * c.dilation;
@@ -59,20 +67,21 @@ __device__ inline void depthwise_forward_packs(
 // A block takes a row of an image, a thread a pack of filters of one position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 depthwise_forward(
-    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y, CONVOLUTION
+    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y, CONVOLUTION,
+    DIVISORS
 ) {
     const Convolution c = CONVOLUTION_OF_NUMBERS;
-    if (c.K == c.D && c.K % WIDTH == 0 && aligned(x, y)) depthwise_forward_packs<WIDTH>(x, w, b, y, c);
-    else depthwise_forward_packs<1>(x, w, b, y, c);
+    const Divisors by = DIVISORS_OF_NUMBERS;
+    if (c.K == c.D && c.K % WIDTH == 0 && aligned(x, y)) depthwise_forward_packs<WIDTH>(x, w, b, y, c, by);
+    else depthwise_forward_packs<1>(x, w, b, y, c, by);
 }
 
 // The windows of one axis that see a position, tap by tap: at() is their number, there() whether there is one.
 struct Seeing {
     int window, behind, S, dilation, windows;  // the position stands `behind` the window's first one
 
-    __device__ Seeing(int padded, int S, int dilation, int windows) : S(S), dilation(dilation), windows(windows) {
-        window = padded / S, behind = padded - window * S;
-    }
+    __device__ Seeing(int padded, int first, int S, int dilation, int windows)
+        : window(first), behind(padded - first * S), S(S), dilation(dilation), windows(windows) {}
     __device__ bool there() const { return behind == 0 && 0 <= window && window < windows; }
     __device__ void next() {
         for (behind -= dilation; behind < 0; behind += S) --window;
@@ -80,17 +89,18 @@ struct Seeing {
 };
 
 template <int COUNT>
-__device__ inline void depthwise_backward_input_packs(const real* dy, const real* w, real* dx, const Convolution& c) {
-    const int taps = c.F_rows * c.F_columns, each = c.K / c.D;
+__device__ inline void depthwise_backward_input_packs(const real* dy, const real* w, real* dx, const Convolution& c, const Divisors& by) {
+    const int taps = c.F_rows * c.F_columns, each = by.each;
     for (int line = blockIdx.x; line < c.N * c.H; line += gridDim.x) {
-        const int image = line / c.H, h = line - image * c.H;
+        const int image = line / by.rows, h = line - image * c.H, down_first = (h + c.P_top) / by.S_rows;
         for (AlongRow at(c.W, c.D / COUNT); at.inside(); at.next()) {
             const int d = at.pack * COUNT;
             Pack<real, COUNT> sum = {};
-            Seeing down(h + c.P_top, c.S_rows, c.dilation, c.H2);
+            Seeing down(h + c.P_top, down_first, c.S_rows, c.dilation, c.H2);
             for (int row = 0; row < c.F_rows; ++row, down.next()) {
                 if (!down.there()) continue;
-                Seeing across(at.column + c.P_left, c.S_columns, c.dilation, c.W2);
+                const int padded = at.column + c.P_left;
+                Seeing across(padded, padded / by.S_columns, c.S_columns, c.dilation, c.W2);
                 for (int column = 0; column < c.F_columns; ++column, across.next()) {
                     if (!across.there()) continue;
                     const long long window = (long long)(image * c.H2 + down.window) * c.W2 + across.window;
@@ -115,11 +125,12 @@ __device__ inline void depthwise_backward_input_packs(const real* dy, const real
 // A block takes a row of an image, a thread a pack of maps of one position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 depthwise_backward_input(
-    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION
+    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, DIVISORS
 ) {
     const Convolution c = CONVOLUTION_OF_NUMBERS;
-    if (c.K == c.D && c.K % WIDTH == 0 && aligned(dy, dx)) depthwise_backward_input_packs<WIDTH>(dy, w, dx, c);
-    else depthwise_backward_input_packs<1>(dy, w, dx, c);
+    const Divisors by = DIVISORS_OF_NUMBERS;
+    if (c.K == c.D && c.K % WIDTH == 0 && aligned(dy, dx)) depthwise_backward_input_packs<WIDTH>(dy, w, dx, c, by);
+    else depthwise_backward_input_packs<1>(dy, w, dx, c, by);
 }
 
 constexpr int FILTERS = 32, LANES = BLOCK / FILTERS;
@@ -130,10 +141,12 @@ constexpr int FILTERS = 32, LANES = BLOCK / FILTERS;
 // A block takes a slice of the positions, one tap and FILTERS filters, of which LANES threads take every LANES-th position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 depthwise_backward_weights(
-    const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ parts, CONVOLUTION, long long slices
+    const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ parts, CONVOLUTION, DIVISORS,
+    long long slices
 ) {
     __shared__ real shared[LANES][FILTERS];
     const Convolution c = CONVOLUTION_OF_NUMBERS;
+    const Divisors by = DIVISORS_OF_NUMBERS;
     const int taps = c.F_rows * c.F_columns, lane = threadIdx.x / FILTERS, filter = threadIdx.x % FILTERS;
     const Part part(blockIdx.x, tiles(c.K, FILTERS), taps);
     const int k = part.across * FILTERS + filter, row = part.down / c.F_columns;
@@ -141,9 +154,9 @@ depthwise_backward_weights(
     const Slice lines(part.rest, (int)slices, c.N * c.H2);  // whole rows of windows
     real sum = 0;
     for (int line = lines.first; k < c.K && line < lines.last; ++line) {
-        const int image = line / c.H2, h = top + (line - image * c.H2) * c.S_rows;
+        const int image = line / by.rows, h = top + (line - image * c.H2) * c.S_rows;
         if (h < 0 || h >= c.H) continue;
-        const real* seen = x + (long long)(image * c.H + h) * c.W * c.D + k / (c.K / c.D);
+        const real* seen = x + (long long)(image * c.H + h) * c.W * c.D + k / by.each;
         const real* above = dy + (long long)line * c.W2 * c.K + k;
         for (int j = lane; j < c.W2; j += LANES) {
             const int v = left + j * c.S_columns;

@@ -393,7 +393,7 @@ MUTANTS = [
     *mutants_of(
         "depthwise.cu",
         "depthwise_forward",
-        ("maps of other filters", "COUNT > 1 ? k : k / each", "k % c.D"),
+        ("maps of other filters", "COUNT > 1 ? k : k / by.each", "k % c.D"),
         ("no bias", "if (b) sum", "if (false) sum"),
         ("rows outside are seen", "if (0 <= h && h < c.H && 0 <= v", "if (h < c.H && 0 <= v"),
         ("packs of several filters a map", "c.K == c.D && c.K % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),
@@ -413,7 +413,7 @@ MUTANTS = [
         ("no barrier", "    __syncthreads();\n    if (lane > 0", "    if (lane > 0"),
         ("the first slice alone", "Slice lines(part.rest, (int)slices", "Slice lines(0, (int)slices"),
         ("rows outside are seen", "if (h < 0 || h >= c.H) continue;", "if (h >= c.H) continue;"),
-        ("one map for all", "* c.D + k / (c.K / c.D)", "* c.D"),
+        ("one map for all", "* c.D + k / by.each", "* c.D"),
     ),
 ]
 """Changes of the kernels that the tests above, and those of all ops, must notice."""

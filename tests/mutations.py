@@ -36,6 +36,13 @@ TESTS = {
     "implicit_forward": ("implicit",),
     "implicit_backward_input": ("implicit",),
     "implicit_backward_weights": ("implicit",),
+    "forward": ("implicit",),
+    "backward_input": ("implicit",),
+    "backward_weights": ("implicit",),
+    "implicit_pool_forward": ("conv_pool",),
+    "implicit_pool_backward_input": ("conv_pool",),
+    "implicit_pool_backward_weights": ("conv_pool",),
+    "unpool": ("conv_pool",),
     "slices": ("implicit",),
     "depthwise": ("implicit",),
 }

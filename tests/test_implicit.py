@@ -341,7 +341,7 @@ MUTANTS = [
         ("behind the sum", "if (seen && inside)", "if (inside)"),
     ),
     *mutants_of(
-        "implicit_forward.cu",
+        "forward.cuh",
         "forward",
         ("the first group alone", "windows(x + group * c.maps,", "windows(x,"),
         ("filters of the first group", "(long long)group * c.filters * c.length, c, windows", "0, c, windows"),
@@ -353,13 +353,17 @@ MUTANTS = [
             "columns == c.F_columns * c.dilation",
             "columns == c.F_rows * c.dilation",
         ),
+    ),
+    *mutants_of(
+        "implicit_forward.cu",
+        "forward",
         ("a bias for each slice", "slices == 1 ? b : nullptr", "b"),
         ("the bias of the first filters", "+= b[filter + lane]", "+= b[lane]"),
         ("slices in one place", "((long long)slice * c.positions + position)", "((long long)position)"),
         ("a position too many", "if (position < c.positions && filter", "if (filter"),
     ),
     *mutants_of(
-        "implicit_backward_input.cu",
+        "backward_input.cuh",
         "backward_input",
         ("taps of other positions", "(first + P - tap * dilation) % S != 0", "(first + P) % S != 0"),
         ("a tap too few", "(F - 1 - tap) / apart + 1 : 0", "(F - 1 - tap) / apart : 0"),
@@ -373,7 +377,7 @@ MUTANTS = [
         ("weights of the first group", "(long long)group * c.filters * c.length, c, windows", "0, c, windows"),
     ),
     *mutants_of(
-        "implicit_backward_weights.cu",
+        "backward_weights.cuh",
         "backward_weights",
         ("positions behind the last", "if (at < end) this", "if (true) this"),
         ("windows behind the last", "if (inside && position + Share::at(pack) < c.positions)", "if (inside)"),

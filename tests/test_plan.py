@@ -5,6 +5,7 @@ import pytest
 
 import gpunet
 from gpunet import ConfigError, Kind
+from gpunet.compile.fuse import FUSIONS
 from gpunet.compile.lower import lower
 from gpunet.compile.rewrite import in_place
 from gpunet.devices import target
@@ -98,7 +99,7 @@ def test_parameters_and_caches_are_contiguous_at_the_base():
 
 
 def test_relu_takes_over_its_input_and_switches_take_one_byte():
-    plan = gpunet.plan(vgg16(), 8)
+    plan = gpunet.plan(vgg16(), 8, without=FUSIONS)
     at = {t.name: t for t in plan.tensors}
     assert at["relu1.y"].offset == at["conv1.y"].offset
     assert at["conv1.y"].last == at["relu1.y"].first
@@ -151,7 +152,7 @@ def test_the_scratch_limit_is_obeyed_and_stands_in_the_plan():
 
 
 def test_by_layer_counts_handed_over_bytes_once():
-    plan = gpunet.plan(vgg16(), 2)
+    plan = gpunet.plan(vgg16(), 2, without=FUSIONS)
     assert plan.by_layer["relu1"][Kind.ACTIVATION] == 2 * 224 * 224 * 64 // 8  # one bit a value
     assert plan.by_layer["conv1"][Kind.ACTIVATION] == 2 * 224 * 224 * 64 * 4
     assert plan.by_layer["fc1"][Kind.PARAMETER] == (102_760_448 + 4096) * 4

@@ -8,6 +8,7 @@ import pytest
 
 import gpunet
 from gpunet import FC, Conv, MaxPool, Net, ReLU
+from gpunet.compile.fuse import FUSIONS
 from gpunet.compile.rewrite import REWRITES
 from gpunet.devices.cards import Card, cards, find
 from gpunet.devices.cuda import reserve
@@ -15,7 +16,7 @@ from gpunet.devices.device import Device
 from gpunet.devices.target import DeviceTarget
 from gpunet.memory.plan import Plan
 from gpunet.planning import efficiency, roofline
-from gpunet.planning.conv_work import ALGORITHMS, pass_of
+from gpunet.planning.conv_work import ALGORITHMS, conv_shape, pass_of
 from gpunet.planning.efficiency import Paces, rates, share
 from gpunet.planning.kernel import Kernel, Product
 from gpunet.planning.prediction import BY_TABLE, Range, found_paces, pace_key, predict, predicted, why_not
@@ -24,6 +25,7 @@ from gpunet.planning.work import work
 from gpunet.profile.keep import keep_paces
 from gpunet.profile.measure import profile
 from gpunet.program.algorithm import AlgorithmName
+from gpunet.program.filters import ConvShape
 from gpunet.program.tensor import Kind, Tensor
 from tests.chosen import chosen
 from tests.nets import blocks, vgg16
@@ -191,7 +193,7 @@ def test_groups_of_one_map_are_bound_by_memory() -> None:
 
 
 def test_an_op_that_is_fused_with_others_is_priced_as_the_convolution_that_it_is() -> None:
-    plan = gpunet.plan(small(), 16, device=chosen("3060", "implicit"))
+    plan = plan_of(small(), 16, chosen("3060", "implicit"))
     forward = next(op for op in plan.program.ops if op.name == "conv_forward")
     mask = Tensor("mask", Kind.ACTIVATION, (16, 32, 32, 8), "uint8", "conv1", batched=True)
     fused = replace(forward, name="conv_forward_relu", outputs=(mask, *forward.outputs))
@@ -205,15 +207,27 @@ def test_an_op_that_is_fused_with_others_is_priced_as_the_convolution_that_it_is
     assert pass_of(other) is None and work(other, 16, 16)[0].flops == other.flops
 
 
+def test_with_a_pool_a_convolution_is_priced_by_the_volume_before_it() -> None:
+    together, plain = (gpunet.plan(small(), 16, gpu="3060", without=names) for names in ((), FUSIONS))
+
+    def shapes(plan: Plan) -> dict[tuple[str, str], ConvShape]:
+        passes = ((op, pass_of(op)) for op in plan.program.ops)
+        return {(op.layer, pass_): conv_shape(op, pass_, 16) for op, pass_ in passes if pass_}
+
+    assert any(op.name == "conv_pool_forward" for op in together.program.ops)
+    assert shapes(together) == shapes(plain)
+
+
 def test_a_profile_tells_algorithms_apart() -> None:
-    keys = [
-        {pace_key(op) for op in gpunet.plan(small(), 4, device=chosen("3060", name)).program.ops} for name in ALGORITHMS
-    ]
+    keys = [{pace_key(op) for op in plan_of(small(), 4, chosen("3060", name)).program.ops} for name in ALGORITHMS]
     assert "conv_forward im2col" in keys[0] and "conv_forward implicit" in keys[1]
 
 
 def test_rounds_are_counted_each_with_its_launches() -> None:
-    tight, loose = gpunet.plan(blocks(), 8, budget=1, max_cost=1.0, ways=["micro-batches"]), gpunet.plan(blocks(), 8)
+    tight, loose = (
+        gpunet.plan(blocks(), 8, budget=1, max_cost=1.0, ways=["micro-batches"], without=FUSIONS),
+        gpunet.plan(blocks(), 8, without=FUSIONS),
+    )
     loops, plain = (predict(plan, CARD) for plan in (tight, loose))
     assert loops.ms.likely > plain.ms.likely
     rounds = tight.program.loops[0]

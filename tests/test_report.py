@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gpunet import Learning, Net, Plan, load, plan
+from gpunet.compile.fuse import FUSIONS
 from gpunet.devices import target
 from gpunet.memory.size import format_bytes, format_speed
 from gpunet.planning.fitter import Rung, Survey
@@ -49,22 +50,23 @@ def vgg() -> Net:
 
 @pytest.fixture(scope="module")
 def one(vgg: Net) -> Plan:
-    """One image, for a GPU of 12 GiB."""
-    return plan(vgg, 1, budget="12GiB")
+    """One image, for a GPU of 12 GiB, each layer by itself as the notes list them."""
+    return plan(vgg, 1, budget="12GiB", without=FUSIONS)
 
 
 @pytest.fixture(scope="module")
 def tight(vgg: Net) -> Plan:
-    """256 images within 8.4 GB, which takes more than free savings."""
-    return plan(vgg, 256, budget="8.4GB")
+    """256 images within 8.4 GB, which takes more than free savings, rounds of the first layers among it."""
+    return plan(vgg, 256, budget="8.4GB", without=FUSIONS)
 
 
 @pytest.fixture(scope="module")
 def rounds() -> Plan:
     """A step that runs in rounds."""
     net = load("vgg_digits")
-    free = plan(net, 300, device="cpu")
-    return plan(net, 300, device="cpu", budget=free.total_bytes - free.arena_bytes // 3, ways=["micro-batches"])
+    options = {"device": "cpu", "without": (*FUSIONS, "late-unpool")}
+    free = plan(net, 300, **options)
+    return plan(net, 300, budget=free.total_bytes - free.arena_bytes // 3, ways=["micro-batches"], **options)
 
 
 def text_of(capsys: pytest.CaptureFixture[str], *parts: Any) -> list[str]:
@@ -188,7 +190,7 @@ def test_json_says_what_was_done_to_fit(vgg: Net, tight: Plan) -> None:
     makers = {name: [op for op in tight.program.ops if name + ".again" in {t.name for t in op.outputs}] for name in
               ways["dropped"]}  # fmt: skip
     assert makers and all(len(ops) == 1 for ops in makers.values())
-    plain = plan(vgg, 256)
+    plain = plan(vgg, 256, without=FUSIONS)
     flops = sum(op.flops for op in plain.program.ops)
     assert found["flops"] == flops + round(found["extra_flops_fraction"] * flops)
     assert 0 < found["extra_flops_fraction"] <= 0.03
@@ -367,7 +369,7 @@ def test_ways_in_words(vgg: Net, one: Plan, tight: Plan, rounds: Plan) -> None:
     assert set(how(rounds).values()) == {f"in rounds of {images}"}
     assert {"input", "conv1", "fc2", "loss"} <= set(how(rounds))
     digits = load("vgg_digits")
-    options = dict(device="cpu", without=["late-gradients"], max_cost=0)
+    options = dict(device="cpu", without=["late-gradients", "late-unpool"], max_cost=0)
     free = plan(digits, 300, budget=plan(digits, 300, **options).total_bytes - 1, **options)
     assert describe(free) == "one buffer for images: no extra FLOPs" and needed(free)
     scratch = plan(digits, 300, budget=free.total_bytes - 1, **options)  # at the peak there is scratch

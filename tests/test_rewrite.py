@@ -8,6 +8,7 @@ import pytest
 import gpunet
 from gpunet import ConfigError, Kind, MaxPool, Model, Net
 from gpunet.compile.chunk import run_in_chunks
+from gpunet.compile.fuse import FUSIONS
 from gpunet.compile.lower import lower
 from gpunet.compile.recompute import recompute
 from gpunet.compile.rewrite import REWRITES, rewrite
@@ -16,7 +17,12 @@ from gpunet.memory.plan import live_bytes
 from gpunet.optimize.optimizers import Momentum
 from tests.nets import random_net, small, vgg16
 
-SUBSETS = [without for count in range(len(REWRITES) + 1) for without in combinations(REWRITES, count)]
+FUSED = (*FUSIONS, "late-unpool")
+"""Those that make several ops one: tests/test_fuse.py."""
+
+COUNTS = 0, 1, 2, len(REWRITES) - 2, len(REWRITES) - 1
+SUBSETS = [without for count in COUNTS for without in combinations(REWRITES, count)]
+"""Those without one or two of the rewrites, and with one or two of them alone."""
 
 
 def train(net: Net, device, without, seed: int = 3):
@@ -35,7 +41,7 @@ def train(net: Net, device, without, seed: int = 3):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_subset_of_the_rewrites_gives_the_same_bits(device, seed):
+def test_subsets_of_the_rewrites_give_the_same_bits(device, seed):
     rng = np.random.default_rng(40 + seed)
     net = small() if seed == 0 else random_net(rng, layers=8)
     plain = train(net, device, tuple(REWRITES))
@@ -44,7 +50,7 @@ def test_every_subset_of_the_rewrites_gives_the_same_bits(device, seed):
         assert train(net, device, without) == plain, without
 
 
-@pytest.mark.parametrize("name", REWRITES)
+@pytest.mark.parametrize("name", [name for name in REWRITES if name not in FUSED])
 def test_each_rewrite_lowers_the_peak_of_a_net_that_has_what_it_is_for(name):
     first = [gpunet.Conv(16), gpunet.ReLU()]
     nets = {"in-place": [*first, gpunet.FC(2)], "relu-masks": [*first, gpunet.Conv(2), gpunet.FC(2)]}
@@ -71,12 +77,14 @@ def test_all_together_reach_what_a_static_plan_can_reach():
 
 def test_masks_lower_the_peak_whatever_else_is_saved():
     for batch in (16, 512):
-        peaks = [gpunet.plan(vgg16(), batch, without=without).lower_bound_bytes for without in ((), ["relu-masks"])]
+        peaks = [
+            gpunet.plan(vgg16(), batch, without=names).lower_bound_bytes for names in (FUSED, (*FUSED, "relu-masks"))
+        ]
         assert peaks[0] < peaks[1]
 
 
 def test_the_output_of_a_relu_is_gone_while_its_gradient_is_made():
-    program = gpunet.plan(vgg16(), 2).program
+    program = gpunet.plan(vgg16(), 2, without=FUSED).program
     masked = [op for op in program.ops if op.name == "relu_backward_masked"]
     assert len(masked) == 15  # every ReLU of VGG-16
     for op in masked:
@@ -104,7 +112,7 @@ def deep() -> Net:
 @pytest.mark.parametrize("cut", ["relu1.y", "conv2.y", "relu2.y", "relu3.y"])
 def test_masks_and_updates_stand_right_in_programs_with_loops(cut):
     before = in_rounds(deep(), cut, 2)
-    program = rewrite(before, skip=["in-place"])
+    program = rewrite(before, skip=["in-place", *FUSED])
     for old, new in zip(before.loops, program.loops, strict=True):
         inside = [op for op in program.ops[new.first : new.last] if op.name != "relu_mask"]
         assert [op.layer for op in inside] == [op.layer for op in before.ops[old.first : old.last]]
@@ -135,7 +143,7 @@ def test_an_output_that_is_made_again_gets_its_own_mask():
 
 
 def test_the_volume_before_a_pool_dies_at_the_pool():
-    plan = gpunet.plan(vgg16(), 2)
+    plan = gpunet.plan(vgg16(), 2, without=FUSED)
     at = {t.name: t for t in plan.tensors}
     pool = next(step for step, op in enumerate(plan.program.ops) if op.name == "max_pool_forward")
     assert at["conv2.y"].last == pool + 1
@@ -173,6 +181,7 @@ def test_an_unknown_rewrite_is_refused_with_a_hint():
     with pytest.raises(ConfigError, match="no rewrite 'pool-before-rellu' to leave out; did you mean pool-before-relu"):
         gpunet.plan(small(), 2, without=["pool-before-rellu"])
     with pytest.raises(
-        ConfigError, match="there are pool-before-relu, small-switches, relu-masks, late-gradients, early-"
+        ConfigError,
+        match="there are pool-before-relu, small-switches, conv-pool, conv-relu, unpool, late-unpool, relu-",
     ):
         gpunet.plan(small(), 2, without=["xyz"])

@@ -50,7 +50,8 @@ def links(program: Program, live_bytes: Sequence[int]) -> list[Link]:
     owner: dict[str, int] = {}
     for number, (_, ops) in enumerate(parts):
         for op in ops:
-            owner.setdefault(op.layer, number)  # a mask of bits may be made in a later part than its layer's output
+            for layer in op.layers:
+                owner.setdefault(layer, number)  # a mask of bits may be made in a later part than its layer's output
     forward, backward = [0] * len(parts), [0] * len(parts)
     for step, op in enumerate(program.ops):
         number = owner.get(op.layer, len(parts) - 1)

@@ -60,7 +60,7 @@ def run_in_chunks(program: Program, cut: str, images: int) -> Program:
         return program
     ops = _updates_last(program.ops)
     end = 1 + next(step for step, op in enumerate(ops) if cut in {t.name for t in op.outputs})
-    layers = {op.layer for op in ops[:end]}
+    layers = {layer for op in ops[:end] for layer in op.layers}
     last = sum(op.phase != "update" for op in ops)
     first = last
     while ops[first - 1].phase == "backward" and ops[first - 1].layer in layers:

@@ -99,6 +99,7 @@ def lower(
         image_gradient=dimages,
         numbers=builder.numbers,
         changing=tuple(builder.changing),
+        fusions=target.fusions,
     )
 
 

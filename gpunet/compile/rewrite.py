@@ -8,6 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from math import prod
 
+from gpunet.compile.fuse import FUSIONS, late_unpool, readers_of
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
@@ -25,7 +26,7 @@ def pool_before_relu(program: Program) -> Program:
     order.
     """
     ops = list(program.ops)
-    readers = _readers(ops)
+    readers = readers_of(ops)
     for step, relu in enumerate(ops):
         if relu.name == "relu_forward":
             reading = readers.get(relu.outputs[0].name, [])
@@ -40,17 +41,8 @@ def pool_before_relu(program: Program) -> Program:
                 _swap_forward(ops, step, pool_step)
                 if backward:
                     _swap_backward(ops, pool, backward[0])
-                readers = _readers(ops)
+                readers = readers_of(ops)
     return replace(program, ops=tuple(ops))
-
-
-def _readers(ops: Sequence[Op]) -> dict[str, list[int]]:
-    """By name of a tensor, the steps that read it."""
-    found: dict[str, list[int]] = {}
-    for step, op in enumerate(ops):
-        for name in {t.name for t in op.inputs}:
-            found.setdefault(name, []).append(step)
-    return found
 
 
 def _swap_forward(ops: list[Op], relu_step: int, pool_step: int) -> None:
@@ -97,7 +89,7 @@ def relu_masks(program: Program) -> Program:
     bring nothing: where ReLU's backward follows that reader at once, or a loop holds the output anyway.
     """
     ops = list(program.ops)
-    readers = _readers(ops)
+    readers = readers_of(ops)
     masks: dict[int, list[Op]] = {}
     for step, relu in enumerate(ops):
         if relu.name == "relu_backward":
@@ -221,6 +213,8 @@ def in_place(program: Program) -> Program:
 REWRITES: dict[str, Rewrite] = {
     "pool-before-relu": pool_before_relu,
     "small-switches": small_switches,
+    **FUSIONS,
+    "late-unpool": late_unpool,
     "relu-masks": relu_masks,
     "late-gradients": late_gradients,
     "early-updates": early_updates,

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gpunet.compile.chunk import run_in_chunks, run_in_micro_batches
+from gpunet.compile.fuse import FUSIONS
 from gpunet.compile.recompute import recompute
 from gpunet.compile.rewrite import rewrite
 from gpunet.program.program import Program
@@ -18,8 +19,8 @@ class Ways:
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
     `one_buffer`           images of bytes have one buffer, not two: the next batch is copied once a step has ended
-    `late`                 large gradients of weights may wait for the end of the backward pass; costs nothing, but only
-                           pays where memory is short: it lowers the peak of small batches, not its slope
+    `late`                 large gradients of weights may wait for the end of the backward pass, and the gradient before
+                           a pool need not be there; costs no FLOPs, but only pays where memory is short
     """
 
     scratch_limit_bytes: int
@@ -42,8 +43,11 @@ class Ways:
         return bool(self.chunk or self.micro_batch)
 
 
-BEFORE = ("pool-before-relu", "small-switches")
+BEFORE = ("pool-before-relu", "small-switches", *FUSIONS)
 """Free savings that come before the ways: they change which activations are saved at all."""
+
+LATE = ("late-unpool", "late-gradients")
+"""Free savings that are only for where memory is short."""
 
 
 def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
@@ -65,4 +69,4 @@ def change(program: Program, ways: Ways, without: Collection[str] = ()) -> Progr
         program = run_in_micro_batches(program, ways.micro_batch)
     elif ways.chunk:
         program = run_in_chunks(program, ways.cut, ways.chunk)
-    return rewrite(program, without, skip=BEFORE if ways.late else (*BEFORE, "late-gradients"))
+    return rewrite(program, without, skip=BEFORE if ways.late else (*BEFORE, *LATE))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpunet.devices.algorithms import algorithm_for
-from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import DeviceName
 
@@ -27,6 +27,7 @@ class DeviceTarget(ABC):
     `scratch_limit_bytes`  how much scratch of a convolution pays on this device
     `rounds_pay`           whether larger rounds and more scratch run faster, so that they are worth some FLOPs
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
+    `fusions`              by algorithm of a convolution, what is done in one op with it
     `card`                 the name of the card that is planned for; "" where none was named and none is here
     `compute_capability`   (8, 6) of 8.6; None where there is no such thing
     `total_bytes`          all that CUDA gives of that card, and `total_source`, how that is known; None: no card
@@ -38,6 +39,7 @@ class DeviceTarget(ABC):
     scratch_limit_bytes: ClassVar[int]
     rounds_pay: ClassVar[bool]
     gathers_windows: ClassVar[bool]
+    fusions: ClassVar[Fusions] = {}
     card: str = ""
     compute_capability: tuple[int, int] | None = None
     total_bytes: int | None = None

@@ -223,7 +223,8 @@ class Model(Handy):
         """(name of the layer, copy of what it gives for n <= batch images), each read as soon as it is made.
 
         Later its bytes may be another's. Layers that only hand on what they get, as dropout does here, do not come, nor
-        do those that a rewrite has moved or that run in rounds: plan without "pool-before-relu" and without a budget.
+        do those that a rewrite has moved or fused or that run in rounds: plan without a budget and without
+        "pool-before-relu", "conv-pool" and "conv-relu".
         """
         with self._whole.use():
             self._whole.require()

@@ -14,7 +14,7 @@ from gpunet.program.program import Op
 from gpunet.program.tensor import Tensor
 
 PREFIX = "conv_"
-"""Ops that are called after a pass, fused ones too: conv_forward, conv_backward_weights."""
+"""Ops that are called after a pass, fused ones too: conv_forward, conv_pool_backward_weights."""
 
 NUMBERS = ("S_rows", "S_columns", "P_top", "P_left", "dilation")
 """The attributes that say how filters stand."""
@@ -62,7 +62,7 @@ class ConvCall:
 
 def pass_of(op: Op) -> Pass | None:
     """The pass of a convolution that an op is, fused with others or not; None for all other ops."""
-    found = next((name for name in get_args(Pass) if op.name.startswith(f"{PREFIX}{name}")), None)
+    found = next((name for name in get_args(Pass) if op.name.startswith(PREFIX) and name in op.name), None)
     return found if len(_volumes(op.inputs)) >= 2 and _volumes(op.outputs) else None
 
 
@@ -93,6 +93,8 @@ def conv_shape(op: Op, pass_: Pass, images: int) -> ConvShape:
         "backward_input": (made, second, first),
         "backward_weights": (first, made, second),
     }[pass_]
+    if "H2" in op.attributes:  # with a pool, what is there of y is behind it
+        y = (y[0], int(op.attributes["H2"]), int(op.attributes["W2"]), y[3])  # type: ignore[arg-type]
     numbers = {name: int(op.attributes[name]) for name in NUMBERS}  # type: ignore[arg-type]  # numbers, all of them
     return ConvShape.of((images, *x[1:]), w, (images, *y[1:]), numbers)
 

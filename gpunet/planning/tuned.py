@@ -16,7 +16,7 @@ from gpunet.devices.target import DeviceTarget
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.planning.conv_work import conv_shape, pass_of
-from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.builder import Target
 from gpunet.program.filters import ConvShape
 from gpunet.system import cache
@@ -47,6 +47,10 @@ class TunedTarget:
     @property
     def gathers_windows(self) -> bool:
         return self.of.gathers_windows
+
+    @property
+    def fusions(self) -> Fusions:
+        return self.of.fusions
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         return self.of.gemm_workspace_bytes(rows, columns, itemsize, accumulate=accumulate)

@@ -16,7 +16,7 @@ from gpunet.optimize.optimizers import SGD
 from gpunet.planning.conv_work import conv_shape, pass_of
 from gpunet.planning.planner import require_ops
 from gpunet.planning.tuned import conv_key
-from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Dtype, Op, RunTime
 from gpunet.program.tensor import Tensor
@@ -101,6 +101,10 @@ class _Forced:
     @property
     def gathers_windows(self) -> bool:
         return self.of.gathers_windows
+
+    @property
+    def fusions(self) -> Fusions:
+        return self.of.fusions
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         return self.of.gemm_workspace_bytes(rows, columns, itemsize, accumulate=accumulate)

@@ -1,5 +1,6 @@
 """What was chosen for an op of a convolution. Which algorithms there are for one, `gpunet.devices.algorithms` says."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,13 @@ Math = Literal["exact", "direct"]
 the products of the definition."""
 
 AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4"]
+
+Fusion = Literal["relu", "pool", "pool2x2", "unpool", "unpool2x2", "late-unpool", "late-unpool2x2"]
+"""What may be one op with a convolution: ReLU; max pooling by windows that do not overlap, or by those of 2 x 2 within
+its output alone; finding the gradient before such a pool in that behind it; the same only where memory is short."""
+
+Fusions = Mapping[str, tuple[Fusion, ...]]
+"""By name of an algorithm, what a device fuses with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Attribute, Changing, Dtype, Mode, Op, Phase
 from gpunet.program.tensor import Kind, Tensor
@@ -22,6 +22,11 @@ class Target(Protocol):
     @property
     def gathers_windows(self) -> bool:
         """Whether a product of windows that no matrix holds needs them gathered in scratch first."""
+        ...
+
+    @property
+    def fusions(self) -> Fusions:
+        """What it can do in one op with a convolution, by algorithm."""
         ...
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:

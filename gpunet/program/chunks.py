@@ -5,6 +5,7 @@ up weight gradients in the same order.
 """
 
 from collections.abc import Iterator
+from math import lcm
 
 
 def chunk_rows(N: int, H2: int, W2: int, most: int) -> int:
@@ -32,3 +33,21 @@ def chunks(N: int, H2: int, W2: int, rows: int) -> Iterator[tuple[int, int, int,
     for image in range(N):
         for row in range(0, H2, step):
             yield image, image + 1, row, min(row + step, H2)
+
+
+def strips(N: int, H2: int, W2: int, rows: int, S: int) -> Iterator[list[tuple[int, int, int, int]]]:
+    """The chunks put together to strips: whole images, or rows of an image from the first of a window on to the last.
+
+    `S`  the stride of windows that do not overlap, which look at the output
+    """
+    strip: list[tuple[int, int, int, int]] = []
+    for chunk in chunks(N, H2, W2, rows):
+        strip.append(chunk)
+        if chunk[3] == H2 or chunk[3] % S == 0:
+            yield strip
+            strip = []
+
+
+def strip_rows(H2: int, W2: int, rows: int, S: int) -> int:
+    """Output positions of the largest strip of chunks of `rows` positions."""
+    return rows if rows >= H2 * W2 else min(lcm(rows // W2, S), H2) * W2

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from gpunet.errors import PlanError
+from gpunet.program.algorithm import Fusions
 from gpunet.program.tensor import Tensor
 
 Phase = Literal["forward", "loss", "backward", "update"]
@@ -109,6 +110,11 @@ class Op:
     absent: tuple[int, ...] = ()
 
     @property
+    def layers(self) -> set[str]:
+        """The layer that it belongs to, and those of what it makes: a fused op does the work of several."""
+        return {self.layer, *(tensor.layer for tensor in self.outputs)}
+
+    @property
     def arguments(self) -> tuple[Tensor | None, ...]:
         found = [*self.inputs, *self.outputs, *self.scratch]
         for position in self.absent:
@@ -174,6 +180,7 @@ class Program:
     `image_gradient`               the gradient of the images, where it was asked for: read it when it has been written,
                                    it may be gone at the end of the step
     `takes_over`                   tensor name -> name of the tensor whose bytes it gets at its first step
+    `fusions`                      what the device can do in one op with a convolution
     `loops`                        ranges of steps that run in rounds, in order, none within another
     """
 
@@ -193,6 +200,7 @@ class Program:
     numbers: Tensor | None = None
     changing: tuple[Changing, ...] = ()
     takes_over: Mapping[str, str] = field(default_factory=dict)
+    fusions: Fusions = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
 
     @property

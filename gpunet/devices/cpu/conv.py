@@ -4,7 +4,7 @@ Filters of 1 x 1 at stride 1 need no such matrix: x is it. Source: CS231n "Convo
 Matrix Multiplication"; the chunks stay near the caches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from gpunet.devices.cpu.im2col import add_columns, im2col
 from gpunet.devices.cpu.threads import BLOCK, share, split, thread_count
 from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd import Winograd
+from gpunet.devices.cpu.winograd_tiles import Inputs, Outputs
 from gpunet.program.chunks import chunks
 from gpunet.program.filters import ConvShape, Filters, groups
 
@@ -57,40 +58,70 @@ def conv_forward(
     Source: CS231n "Convolutional Layer"; groups: Krizhevsky et al. 2012; dilation: Yu & Koltun 2016.
     """
     window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    convolve(x, w, b, y, columns, workspace, window, algorithm)
+
+
+def convolve(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    columns: np.ndarray | None,
+    workspace: np.ndarray | None,
+    window: Filters,
+    algorithm: str,
+    relu: bool = False,
+) -> None:
+    """As conv_forward; where `relu`, y is max(0, y), made while it is in the cache."""
     winograd = Winograd.of("forward", ConvShape.seen(x.shape, w.shape, y.shape, window), algorithm, workspace)
     if winograd is not None:
-        winograd.forward(x, w, b, y)
+        winograd.forward(x, w, Outputs(y, b, relu))
         return
-    parts = groups(x.shape[3], w.shape)
     if columns is None and algorithm != "im2col":
-        columns = _matrix(w, y)
+        columns = matrix_of_a_row(w, y.shape[2])
     if columns is None:
         pixels, scores = _pixels(x), _pixels(y)
 
         def of_pixels(rows: slice, worker: int) -> None:
-            for part in parts:
+            for part in groups(x.shape[3], w.shape):
                 filters = w[part.filter0 : part.filter1, 0, 0]
                 out = scores[rows, part.filter0 : part.filter1]
                 np.matmul(pixels[rows, part.map0 : part.map1], filters.T, out=out)
-            _add_bias(scores[rows], b)
+            _finish(scores[rows], b, relu)
 
         share(_blocks(len(pixels), x.shape[3] + y.shape[3]), of_pixels)
         return
     N, H2, W2, K = y.shape
-    weights = w.reshape(K, -1).T
-    tiles, workers = _tiles(columns, N, H2, W2)
+    matrices, workers = tiles(columns, N, H2, W2)
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
         out = y[image0:image1, row0:row1].reshape(-1, K)
-        matrix = tiles[worker][: len(out)]
-        for part in parts:
-            im2col(x, matrix, chunk, W2, (0, matrix.shape[1]), window, part)
-            filters = slice(part.filter0, part.filter1)
-            np.matmul(matrix, weights[:, filters], out=out[:, filters])
-        _add_bias(out, b)
+        multiply(x, w, b, out, matrices[worker], chunk, W2, window)
+        if relu:
+            np.maximum(out, 0, out=out)
 
-    share(chunks(N, H2, W2, len(tiles[0])), one, workers)
+    share(chunks(N, H2, W2, len(matrices[0])), one, workers)
+
+
+def multiply(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    out: np.ndarray,
+    matrix: np.ndarray,
+    chunk: Chunk,
+    W2: int,
+    window: Filters,
+) -> None:
+    """out (positions, K) = the outputs of a chunk, by way of `matrix`, which has at least as many rows."""
+    rows = matrix[: len(out)]
+    weights = w.reshape(len(w), -1).T
+    for part in groups(x.shape[3], w.shape):
+        im2col(x, rows, chunk, W2, (0, rows.shape[1]), window, part)
+        filters = slice(part.filter0, part.filter1)
+        np.matmul(rows, weights[:, filters], out=out[:, filters])
+    _finish(out, b)
 
 
 def conv_backward_weights(
@@ -127,37 +158,59 @@ def conv_backward_weights(
     shape = ConvShape.seen(x.shape, dw.shape, dy.shape, window)
     winograd = Winograd.of("backward_weights", shape, algorithm, workspace)
     if winograd is not None:
-        winograd.backward_weights(x, dy, dw, accumulate=accumulate)
+        winograd.backward_weights(x, Inputs(dy), dw, accumulate=accumulate)
         return
     if algorithm != "im2col":
-        columns, workspace = _matrix(dw, dy), np.empty_like(dw).reshape(-1)
+        columns, workspace = matrix_of_a_row(dw, dy.shape[2]), np.empty_like(dw).reshape(-1)
     N, H2, W2, K = dy.shape
-    gradient = dw.reshape(K, -1)
     rows = N * H2 * W2 if columns is None else len(columns)
 
     def one(along: tuple[int, int], worker: int) -> None:
-        first, last = along
-        tile = None if columns is None else columns.reshape(-1)[rows * first : rows * last].reshape(rows, last - first)
         for number, chunk in enumerate(chunks(N, H2, W2, rows)):
             image0, image1, row0, row1 = chunk
-            out = dy[image0:image1, row0:row1].reshape(-1, K)
-            for part in groups(x.shape[3], dw.shape):
-                if tile is None:
-                    matrix = _pixels(x)[:, part.map0 + first : part.map0 + last]
-                else:
-                    matrix = tile[: len(out)]
-                    im2col(x, matrix, chunk, W2, along, window, part)
-                total = gradient[part.filter0 : part.filter1, first:last]
-                above = out[:, part.filter0 : part.filter1].T
-                if number == 0 and not accumulate:
-                    np.matmul(above, matrix, out=total)
-                    continue
-                assert workspace is not None  # the plan gives it wherever something is added up
-                product = workspace[K * first : K * first + total.size].reshape(total.shape)
-                np.matmul(above, matrix, out=product)
-                np.add(total, product, out=total)
+            above = dy[image0:image1, row0:row1].reshape(-1, K)
+            add = bool(accumulate) or number > 0
+            add_gradient(x, above, dw, columns, workspace, chunk, W2, window, add, along)
 
-    share(_parts(gradient.shape[1]), one)
+    share(parts_of(dw), one)
+
+
+def add_gradient(
+    x: np.ndarray,
+    above: np.ndarray,
+    dw: np.ndarray,
+    columns: np.ndarray | None,
+    workspace: np.ndarray | None,
+    chunk: Chunk,
+    W2: int,
+    window: Filters,
+    add: bool,
+    along: tuple[int, int],
+    worker: int = 0,
+) -> None:
+    """What a chunk gives to the weights along[0]:along[1] of each filter, which it overwrites or, where `add`, is added
+    to; above (positions, K) is the gradient of its outputs."""
+    gradient = dw.reshape(len(dw), -1)
+    first, last = along
+    tile = None
+    if columns is not None:
+        rows = len(columns)
+        tile = columns.reshape(-1)[rows * first : rows * last].reshape(rows, last - first)
+    for part in groups(x.shape[3], dw.shape):
+        if tile is None:
+            matrix = _pixels(x)[:, part.map0 + first : part.map0 + last]
+        else:
+            matrix = tile[: len(above)]
+            im2col(x, matrix, chunk, W2, along, window, part)
+        total = gradient[part.filter0 : part.filter1, first:last]
+        left = above[:, part.filter0 : part.filter1].T
+        if not add:
+            np.matmul(left, matrix, out=total)
+            continue
+        assert workspace is not None  # the plan gives it wherever something is added up
+        product = workspace[len(dw) * first : len(dw) * first + total.size].reshape(total.shape)
+        np.matmul(left, matrix, out=product)
+        np.add(total, product, out=total)
 
 
 def conv_backward_input(
@@ -191,51 +244,71 @@ def conv_backward_input(
     shape = ConvShape.seen(dx.shape, w.shape, dy.shape, window)
     winograd = Winograd.of("backward_input", shape, algorithm, workspace)
     if winograd is not None:
-        winograd.backward_input(dy, w, dx)
+        winograd.backward_input(Inputs(dy), w, dx)
         return
-    parts = groups(dx.shape[3], w.shape)
     if columns is None and algorithm != "im2col":
-        columns = _matrix(w, dy)
-    if columns is None:
-        above, pixels = _pixels(dy), _pixels(dx)
+        columns = matrix_of_a_row(w, dy.shape[2])
+    if columns is not None:
 
-        def of_pixels(rows: slice, worker: int) -> None:
-            for part in parts:
-                filters = slice(part.filter0, part.filter1)
-                np.matmul(above[rows, filters], w[filters, 0, 0], out=pixels[rows, part.map0 : part.map1])
+        def above(chunk: Chunk, worker: int) -> np.ndarray:
+            image0, image1, row0, row1 = chunk
+            return dy[image0:image1, row0:row1].reshape(-1, dy.shape[3])
 
-        share(_blocks(len(pixels), dx.shape[3] + dy.shape[3]), of_pixels)
+        spread(above, w, dx, columns, dy.shape[1:3], window)
         return
-    N, H2, W2, K = dy.shape
-    weights = w.reshape(K, -1)
-    tiles, workers = _tiles(columns, N, H2, W2)
+    gradients, pixels = _pixels(dy), _pixels(dx)
+
+    def of_pixels(rows: slice, worker: int) -> None:
+        for part in groups(dx.shape[3], w.shape):
+            filters = slice(part.filter0, part.filter1)
+            np.matmul(gradients[rows, filters], w[filters, 0, 0], out=pixels[rows, part.map0 : part.map1])
+
+    share(_blocks(len(pixels), dx.shape[3] + dy.shape[3]), of_pixels)
+
+
+def spread(
+    above: Callable[[Chunk, int], np.ndarray],
+    w: np.ndarray,
+    dx: np.ndarray,
+    columns: np.ndarray,
+    output: tuple[int, int],
+    window: Filters,
+) -> None:
+    """As conv_backward_input, where above(chunk, worker) gives the gradient of a chunk's outputs, (positions, K).
+
+    `output`  H2, W2
+    """
+    N, (H2, W2) = len(dx), output
+    weights = w.reshape(len(w), -1)
+    matrices, workers = tiles(columns, N, H2, W2)
+    rows = len(matrices[0])
 
     def one(images: tuple[int, int], worker: int) -> None:
-        image0, image1 = images
-        target = dx[image0:image1]
+        target = dx[slice(*images)]
         target[...] = 0
-        for _, _, row0, row1 in chunks(1, H2, W2, len(tiles[worker])):
-            out = dy[image0:image1, row0:row1].reshape(-1, K)
-            matrix = tiles[worker][: len(out)]
-            for part in parts:
+        for _, _, row0, row1 in chunks(1, H2, W2, rows):
+            out = above((*images, row0, row1), worker)
+            matrix = matrices[worker][: len(out)]
+            for part in groups(dx.shape[3], w.shape):
                 filters = slice(part.filter0, part.filter1)
                 np.matmul(out[:, filters], weights[filters], out=matrix)
                 add_columns(matrix, target, (row0, row1), W2, window, part)
 
-    share(_image_groups(N, H2, W2, len(tiles[0])), one, workers)
+    share(_image_groups(N, H2, W2, rows), one, workers)
 
 
-def _matrix(w: np.ndarray, y: np.ndarray) -> np.ndarray:
+def matrix_of_a_row(w: np.ndarray, W2: int) -> np.ndarray:
     """Room for the windows of one output row for each worker: what an algorithm without a matrix does is specified by
     one that is small and of its own, whatever the batch."""
-    _, _, W2, _ = y.shape
     return np.empty((thread_count() * W2, w[0].size), w.dtype)
 
 
-def _add_bias(y: np.ndarray, b: np.ndarray | None) -> None:
-    """y += b in every row."""
+def _finish(y: np.ndarray, b: np.ndarray | None, relu: bool = False) -> None:
+    """y += b in every row; then, where `relu`, y = max(0, y)."""
     if b is not None:
         np.add(y, b, out=y)
+    if relu:
+        np.maximum(y, 0, out=y)
 
 
 def _pixels(x: np.ndarray) -> np.ndarray:
@@ -252,7 +325,7 @@ def _blocks(rows: int, values: int) -> Iterator[slice]:
         yield from (slice(start, min(start + most, last)) for start in range(first, last, most))
 
 
-def _tiles(columns: np.ndarray, N: int, H2: int, W2: int) -> tuple[list[np.ndarray], int]:
+def tiles(columns: np.ndarray, N: int, H2: int, W2: int) -> tuple[list[np.ndarray], int]:
     """The im2col scratch cut into one tile for each worker, and how many workers that makes.
 
     A tile is so large that all tiles together come out even over the workers; never less than one output row.
@@ -274,7 +347,8 @@ def _image_groups(N: int, H2: int, W2: int, rows: int) -> Iterator[tuple[int, in
     return ((image, min(image + images, N)) for image in range(0, N, images))
 
 
-def _parts(length: int) -> list[tuple[int, int]]:
-    """The columns of an im2col matrix cut into one part for each worker, at multiples of 16: whole vectors of BLAS."""
+def parts_of(dw: np.ndarray) -> list[tuple[int, int]]:
+    """The weights of a filter cut into one part for each worker, at multiples of 16: whole vectors of BLAS."""
+    length = dw[0].size
     size = -(-length // (16 * thread_count())) * 16
     return [(first, min(first + size, length)) for first in range(0, length, size)]

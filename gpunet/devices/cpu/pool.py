@@ -43,7 +43,7 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
     """Each value of dx is the sum of dy over the windows whose maximum it was.
 
     dy        (N, H2, W2, D)  float32 or float64, in
-    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_forward wrote
+    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_forward wrote; F*F points nowhere
     dx        (N, H, W, D)    same dtype as dy, out; exactly 0 where no switch points
     Sums run over the windows in row-major order.
     Source: CS231n "Pooling Layer", "Backpropagation".
@@ -59,14 +59,7 @@ def max_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, F: Axes, S: 
         image0, image1, row0, row1 = chunk
         best, where = y[image0:image1, row0:row1], switches[image0:image1, row0:row1]
         where[...] = starts[row0:row1, :, None]
-        for number, rows, columns, seen in _begun(best, x, chunk, F, S, P):
-            old, switch = best[:, rows, columns], where[:, rows, columns]
-            stays = np.less_equal(seen, old)
-            wins = np.equal(old, old)  # a NaN that came first stays
-            np.greater(wins, stays, out=wins)
-            np.maximum(old, seen, out=old)
-            numbers = np.multiply(wins.view(np.uint8), number, dtype=switch.dtype)
-            np.maximum(switch, numbers, out=switch)  # numbers grow from pass to pass
+        take_maxima(x, best, where, chunk, F, S, P)
 
     share(blocks(y), one)
 
@@ -76,9 +69,7 @@ def max_infer(x: np.ndarray, y: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
-        best = y[image0:image1, row0:row1]
-        for _, rows, columns, seen in _begun(best, x, chunk, F, S, P):
-            np.maximum(best[:, rows, columns], seen, out=best[:, rows, columns])
+        take_maxima(x, y[image0:image1, row0:row1], None, chunk, F, S, P)
 
     share(blocks(y), one)
 
@@ -99,6 +90,36 @@ def max_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, F: Axes, 
             np.add(target, gradients, out=target)
 
     gather(dy, dx, add)
+
+
+def take_maxima(
+    x: np.ndarray, best: np.ndarray, where: np.ndarray | None, chunk: Chunk, F: Axes, S: Axes, P: Axes
+) -> None:
+    """What the windows of a chunk see at most, and where, which holds the first position of each window before.
+
+    best   (images, rows, W2, D)  out
+    where  (images, rows, W2, D)  in and out; None: nobody asks where
+    """
+    for number, rows, columns, seen in _begun(best, x, chunk, F, S, P):
+        take_maximum(seen, best[:, rows, columns], None if where is None else where[:, rows, columns], number)
+
+
+def take_maximum(seen: np.ndarray, best: np.ndarray, where: np.ndarray | None, number: int) -> None:
+    """best = max(best, seen); where seen is more, `where` becomes `number`, which grows from call to call."""
+    if where is not None:
+        stays = np.less_equal(seen, best)
+        wins = np.equal(best, best)  # a NaN that came first stays
+        np.greater(wins, stays, out=wins)
+        np.maximum(where, np.multiply(wins.view(np.uint8), number, dtype=where.dtype), out=where)
+    np.maximum(best, seen, out=best)
+
+
+def relu_of_maxima(best: np.ndarray, where: np.ndarray | None, nowhere: int) -> None:
+    """best = max(best, 0); where it becomes 0, `where` becomes `nowhere`, which is more than any number."""
+    if where is not None:
+        gone = np.less_equal(best, 0).view(np.uint8)
+        np.maximum(where, np.multiply(gone, nowhere, dtype=where.dtype), out=where)
+    np.maximum(best, 0, out=best)
 
 
 def _begun(

@@ -1,7 +1,10 @@
 """What planning for the CPU needs to know."""
 
+from typing import ClassVar
+
 from gpunet.devices.target import MIB, DeviceTarget
 from gpunet.errors import ConfigError
+from gpunet.program.algorithm import Fusions
 
 
 class CpuTarget(DeviceTarget):
@@ -12,6 +15,11 @@ class CpuTarget(DeviceTarget):
     scratch_limit_bytes = 8 * MIB
     rounds_pay = False
     gathers_windows = True
+    fusions: ClassVar[Fusions] = {
+        "im2col": ("relu", "pool", "pool2x2", "late-unpool", "late-unpool2x2"),
+        "winograd2": ("relu", "pool2x2", "late-unpool2x2"),
+        "winograd4": ("relu", "pool2x2", "late-unpool2x2"),
+    }
 
     def hardware(self) -> str:
         from gpunet.devices.cpu.probe import cores, model

@@ -15,12 +15,12 @@ from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd_scratch import WIDTH, Pieces, pieces_of, sizes_of
 from gpunet.devices.cpu.winograd_tiles import (
     Form,
+    Inputs,
+    Outputs,
     change,
     change_filters,
     cut,
     form_of,
-    gather,
-    scatter,
     shares,
     slices,
     tiles_in,
@@ -36,7 +36,7 @@ __all__: tuple[str, ...] = ()  # no ops here
 class _Side(NamedTuple):
     """What becomes of x: planes (n, n, tiles, D) = matrix tile matrix^T; a tile is as large as the matrix is wide."""
 
-    x: np.ndarray
+    x: Inputs
     planes: np.ndarray
     padding: tuple[int, int]
     matrix: np.ndarray
@@ -67,17 +67,17 @@ class Winograd:
         pieces = pieces_of(sizes_of(pass_, shape, m), workspace.size, thread_count())
         return pieces and cls(form_of(m, workspace.dtype.name), shape, pieces, workspace)
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+    def forward(self, x: np.ndarray, w: np.ndarray, y: Outputs) -> None:
         """As conv_forward. NaN and infinity in a tile of x are NaN in all the m x m outputs that are made of it."""
         F = self.shape.filters
-        self._convolve(x, w.transpose(1, 2, 3, 0), b, y, (F.P_top, F.P_left))
+        self._convolve(Inputs(x), w.transpose(1, 2, 3, 0), y, (F.P_top, F.P_left))
 
-    def backward_input(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    def backward_input(self, dy: Inputs, w: np.ndarray, dx: np.ndarray) -> None:
         """As conv_backward_input: a convolution of dy with every filter turned round, K maps seen by D filters."""
         F = self.shape.filters
-        self._convolve(dy, w[:, ::-1, ::-1].transpose(1, 2, 0, 3), None, dx, (2 - F.P_top, 2 - F.P_left))
+        self._convolve(dy, w[:, ::-1, ::-1].transpose(1, 2, 0, 3), Outputs(dx, None), (2 - F.P_top, 2 - F.P_left))
 
-    def backward_weights(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, *, accumulate: int) -> None:
+    def backward_weights(self, x: np.ndarray, dy: Inputs, dw: np.ndarray, *, accumulate: int) -> None:
         """As conv_backward_weights, the adjoint of `forward` in the filters: dw = G^T ((B^T x B) * (A dy A^T)) G.
 
         The tiles of a piece are summed in one product, pieces one after the other.
@@ -90,38 +90,34 @@ class Winograd:
             seen, rest = cut(self.scratch, form.n, form.n, size, D)
             above, rest = cut(rest, form.n, form.n, size, K)
             own = shares(rest, self.pieces.workers)
-            of_x = _Side(x, seen, (F.P_top, F.P_left), form.B_T)
+            of_x = _Side(Inputs(x), seen, (F.P_top, F.P_left), form.B_T)
             self._change_tiles([of_x, _Side(dy, above, (0, 0), form.A_T.T)], chunk, own)
             self._multiply_gradients(seen, above, dw, own, adds=bool(accumulate) or number > 0)
 
     # -- the products ------------------------------------------------------------------------------
 
-    def _convolve(
-        self, x: np.ndarray, filters: np.ndarray, b: np.ndarray | None, y: np.ndarray, padding: tuple[int, int]
-    ) -> None:
+    def _convolve(self, x: Inputs, filters: np.ndarray, y: Outputs, padding: tuple[int, int]) -> None:
         """y[n, i, j, k] = b[k] + sum of filters[r, c, d, k] * x[n, i - P_top + r, j - P_left + c, d].
 
         filters  (3, 3, D, K), of any strides
         padding  (P_top, P_left), which may be below 0
         """
         if self.pieces.resident:
-            self._with_all_filters(x, filters, b, y, padding)
+            self._with_all_filters(x, filters, y, padding)
             return
         form = self.form
-        down, across = tiles(y.shape[1], y.shape[2], form.m)
-        for chunk in chunks(len(x), down, across, self.pieces.tiles):
+        down, across = tiles(*y.size, form.m)
+        for chunk in chunks(x.shape[0], down, across, self.pieces.tiles):
             seen, rest = cut(self.scratch, form.n, form.n, tiles_in(chunk, across), x.shape[3])
             own = shares(rest, self.pieces.workers)
             self._change_tiles([_Side(x, seen, padding, form.B_T)], chunk, own)
-            self._with_all_tiles(seen, filters, b, y, chunk, own)
+            self._with_all_tiles(seen, filters, y, chunk, own)
 
-    def _with_all_filters(
-        self, x: np.ndarray, filters: np.ndarray, b: np.ndarray | None, y: np.ndarray, padding: tuple[int, int]
-    ) -> None:
+    def _with_all_filters(self, x: Inputs, filters: np.ndarray, y: Outputs, padding: tuple[int, int]) -> None:
         """Few maps: the filters are changed once; each worker takes some tiles at a time all the way."""
         form, workers = self.form, self.pieces.workers
         n, (D, K) = form.n, filters.shape[2:]
-        down, across = tiles(y.shape[1], y.shape[2], form.m)
+        down, across = tiles(*y.size, form.m)
         values, rest = cut(self.scratch, n, n, D, K)
         own = shares(rest, workers)
 
@@ -132,21 +128,20 @@ class Winograd:
             size = tiles_in(chunk, across)
             seen, left = cut(own[worker], n, n, size, D)
             products, between = cut(left, n, n, size, K)
-            gather(x, seen, chunk, form.m, padding, n)
+            x.gather(seen, chunk, form.m, padding, n)
             change(form.B_T, seen, between=left)
             np.matmul(_points(seen), _points(values), out=_points(products))
             change(form.A_T, products, between)
-            scatter(products, y, b, chunk, form.m)
+            y.scatter(products, chunk, form.m)
 
         share(slices(D, max(1, WIDTH // K)), of_filters, workers)
-        share(chunks(len(x), down, across, self.pieces.tiles), of_tiles, workers)
+        share(chunks(x.shape[0], down, across, self.pieces.tiles), of_tiles, workers)
 
     def _with_all_tiles(
         self,
         seen: np.ndarray,
         filters: np.ndarray,
-        b: np.ndarray | None,
-        y: np.ndarray,
+        y: Outputs,
         chunk: Chunk,
         own: list[np.ndarray],
     ) -> None:
@@ -161,7 +156,7 @@ class Winograd:
             change_filters(filters[..., some], values, form, between)
             np.matmul(_points(seen), _points(values), out=_points(products))
             change(form.A_T, products, between)
-            scatter(products, y[..., some], None if b is None else b[some], chunk, form.m)
+            y.of(some).scatter(products, chunk, form.m)
 
         share(slices(filters.shape[3], self.pieces.maps), of_filters, len(own))
 
@@ -196,7 +191,7 @@ class Winograd:
             first = (part[0] * rows + part[2]) * across
             some = side.planes[:, :, first : first + tiles_in(part, across)]
             there = part[0] + image0, part[1] + image0, part[2] + row0, part[3] + row0
-            gather(side.x, some, there, self.form.m, side.padding, side.matrix.shape[1])
+            side.x.gather(some, there, self.form.m, side.padding, side.matrix.shape[1])
             change(side.matrix, some, own[worker])
 
         share(parts, one, len(own))

@@ -59,6 +59,47 @@ def change_filters(filters: np.ndarray, planes: np.ndarray, form: Form, between:
     change(form.G, planes, between)
 
 
+class Inputs:
+    """Where tiles come from: a volume (N, H, W, D) and zeros around it."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._x = x
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, H, W, D."""
+        return self._x.shape
+
+    def gather(self, planes: np.ndarray, chunk: Chunk, m: int, padding: tuple[int, int], extent: int) -> None:
+        """See the function of that name."""
+        gather(self._x, planes, chunk, m, padding, extent)
+
+
+class Outputs:
+    """Where tiles go: the outputs y (N, H2, W2, K), plus a bias (K,) or None, and not below 0 where `relu`."""
+
+    def __init__(self, y: np.ndarray, b: np.ndarray | None, relu: bool = False) -> None:
+        self._y, self._b, self._relu = y, b, relu
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H2, W2."""
+        _, H2, W2, _ = self._y.shape
+        return H2, W2
+
+    def of(self, maps: slice) -> "Outputs":
+        """Those of some filters."""
+        return Outputs(self._y[..., maps], None if self._b is None else self._b[maps], self._relu)
+
+    def scatter(self, planes: np.ndarray, chunk: Chunk, m: int) -> None:
+        """See the function of that name; then ReLU."""
+        scatter(planes, self._y, self._b, chunk, m)
+        if self._relu:
+            image0, image1, row0, row1 = chunk
+            made = self._y[image0:image1, row0 * m : row1 * m]
+            np.maximum(made, 0, out=made)
+
+
 def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tuple[int, int], extent: int) -> None:
     """planes[r, c] = what x has at row r, column c of each tile of a chunk, r and c below `extent`; zeros outside x.
 

@@ -37,7 +37,7 @@ def conv_forward(
     slices: int = 1,
 ) -> None:
     """y = columns @ w.T + b; see gpunet.devices.cpu.conv."""
-    shape = _shape(x, w, y, S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
     if algorithm == "implicit":
         implicit.forward(x, w, b, y, workspace, shape, tile, slices)
         return
@@ -48,11 +48,11 @@ def conv_forward(
         assert workspace is not None  # the plan gives it
         winograd.forward(x, w, b, y, workspace, shape)
         return
-    for chunk in _chunks(x, y, columns, shape.filters):
+    for chunk in im2col_chunks(x, y.shape[1:3], columns, shape.filters):
         part = chunk.rows_of(y)
         for group in groups(x.shape[3], w.shape):
             above = part.matrix(group.filter0, group.filter1)
-            matmul(chunk.im2col(x, group), _filters(w, group), above, transpose_b=True, workspace=workspace)
+            matmul(chunk.im2col(x, group), filters_of(w, group), above, transpose_b=True, workspace=workspace)
         if b is not None:
             add_bias(b, part)
 
@@ -75,7 +75,7 @@ def conv_backward_weights(
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
-    shape = _shape(x, dw, dy, S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(x, dw, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
     if algorithm == "implicit":
         implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate)
         return
@@ -86,11 +86,11 @@ def conv_backward_weights(
         assert workspace is not None  # the plan gives it
         winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
         return
-    for index, chunk in enumerate(_chunks(x, dy, columns, shape.filters)):
+    for index, chunk in enumerate(im2col_chunks(x, dy.shape[1:3], columns, shape.filters)):
         add = bool(accumulate) or index > 0
         for group in groups(x.shape[3], dw.shape):
             above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
-            matrix, gradient = chunk.im2col(x, group), _filters(dw, group)
+            matrix, gradient = chunk.im2col(x, group), filters_of(dw, group)
             matmul(above, matrix, gradient, transpose_a=True, accumulate=add, workspace=workspace)
 
 
@@ -111,7 +111,7 @@ def conv_backward_input(
     slices: int = 1,
 ) -> None:
     """d(columns) = dy @ w, each value then added to where im2col took it from; see gpunet.devices.cpu.conv."""
-    shape = _shape(dx, w, dy, S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(dx, w, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
     if algorithm == "implicit":
         implicit.backward_input(dy, w, dx, workspace, shape, tile, slices)
         return
@@ -122,28 +122,36 @@ def conv_backward_input(
         assert workspace is not None  # the plan gives it
         winograd.backward_input(dy, w, dx, workspace, shape)
         return
-    for chunk in _chunks(dx, dy, columns, shape.filters):
+    for chunk in im2col_chunks(dx, dy.shape[1:3], columns, shape.filters):
         for group in groups(dx.shape[3], w.shape):
             above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
-            matmul(above, _filters(w, group), chunk.matrix(dx, group), workspace=workspace)
+            matmul(above, filters_of(w, group), chunk.matrix(dx, group), workspace=workspace)
             chunk.col2im(dx, group)
 
 
-def _shape(
-    x: DeviceArray, w: DeviceArray, y: DeviceArray, S_rows: int, S_columns: int, P_top: int, P_left: int, dilation: int
+def shape_of(
+    x: DeviceArray,
+    w: DeviceArray,
+    output: tuple[int, ...],
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
 ) -> ConvShape:
+    """The convolution of an op; `output`: H2 and W2."""
     filters = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
-    N, H, W, D = x.shape
-    return ConvShape(N, H, W, D, y.shape[1], y.shape[2], w.shape[0], D // w.shape[3], filters)
+    (N, H, W, D), (H2, W2) = x.shape, output
+    return ConvShape(N, H, W, D, H2, W2, w.shape[0], D // w.shape[3], filters)
 
 
-def _filters(w: DeviceArray, group: Group) -> DeviceArray:
+def filters_of(w: DeviceArray, group: Group) -> DeviceArray:
     """The weights of one group, a row for each filter."""
     return w.reshape(w.shape[0], -1).rows(group.filter0, group.filter1)
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
     """Output rows [row0, row1) of images [image0, image1), and the part of the im2col scratch that holds them.
 
     `columns`  None where x itself is the matrix
@@ -212,12 +220,14 @@ class _Chunk:
         return min(max(padded - self.window.P_top, 0), self.H)
 
 
-def _chunks(x: DeviceArray, y: DeviceArray, columns: DeviceArray | None, window: Filters) -> Iterator[_Chunk]:
+def im2col_chunks(
+    x: DeviceArray, output: tuple[int, ...], columns: DeviceArray | None, window: Filters
+) -> Iterator[Chunk]:
     """The chunks of this batch, in order, each with as many rows of the im2col matrix as it needs."""
-    N, H2, W2, _ = y.shape
+    N, (H2, W2) = x.shape[0], output
     if columns is None:
-        yield _Chunk(None, 0, N, 0, H2, x.shape[1], H2, W2, window)
+        yield Chunk(None, 0, N, 0, H2, x.shape[1], H2, W2, window)
         return
     for image0, image1, row0, row1 in chunks(N, H2, W2, columns.shape[0]):
         part = columns.rows(0, (image1 - image0) * (row1 - row0) * W2)
-        yield _Chunk(part, image0, image1, row0, row1, x.shape[1], H2, W2, window)
+        yield Chunk(part, image0, image1, row0, row1, x.shape[1], H2, W2, window)

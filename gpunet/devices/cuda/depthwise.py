@@ -37,7 +37,7 @@ def backward_weights(
     grid = blocks(shape) * slices
     kernel = "depthwise_backward_weights"
     x.driver.launch("depthwise", kernel, grid, BLOCK, x, dy, parts, *_numbers(shape, shape.H2), slices, real=x.dtype)
-    launch("slices", "add_slices", dw.size, parts, None, dw, dw.size, slices, 1, accumulate)
+    launch("slices", "add_slices", dw.size, parts, None, dw, dw.size, slices, 1, accumulate, 0)
 
 
 def blocks(shape: ConvShape) -> int:

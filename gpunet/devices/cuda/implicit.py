@@ -5,6 +5,7 @@ second launch adds up in order. No bit depends on the tile, the GPU or the run.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.launch import launch
@@ -96,12 +97,29 @@ def forward(
     shape: ConvShape,
     tile: int,
     slices: int,
+    relu: int = 0,
 ) -> None:
-    """y of conv_forward; `workspace` holds the slices where there are several."""
+    """y of conv_forward, or where `relu` of conv_relu_forward; `workspace` holds the slices where there are several."""
     packable = _packable(shape.maps, x, w)
     parts = _parts(y, workspace, slices)
-    _launch("forward", shape, tile, slices, packable, x, w, b, parts, *numbers(shape))
-    _add_up(parts, b, y, slices)
+    least = 0.0 if relu and slices == 1 else -inf
+    _launch("forward", shape, tile, slices, packable, x, w, b, parts, *numbers(shape), least)
+    _add_up(parts, b, y, slices, relu=relu)
+
+
+def pool_forward(
+    x: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray,
+    switches: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    relu: int,
+) -> None:
+    """y and switches of conv_pool_forward, by windows of 2 x 2; H2 and W2 of the shape are twice those of y."""
+    packable = _packable(shape.maps, x, w)
+    _launch("forward", shape, tile, 1, packable, x, w, b, y, switches, *numbers(shape), relu, pooled=True)
 
 
 def backward_input(
@@ -112,11 +130,16 @@ def backward_input(
     shape: ConvShape,
     tile: int,
     slices: int,
+    switches: DeviceArray | None = None,
 ) -> None:
-    """dx of conv_backward_input; `workspace` as in forward."""
-    packable = _packable(shape.maps, w) and _packable(shape.K // shape.groups, dy)
+    """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
+    packable = _packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
     parts = _parts(dx, workspace, slices)
-    _launch("backward_input", shape, tile, slices, packable, dy, w, parts, *numbers(shape))
+    if switches is None:
+        _launch("backward_input", shape, tile, slices, packable, dy, w, parts, *numbers(shape))
+    else:
+        places = *numbers(shape), *dy.shape[1:3]
+        _launch("backward_input", shape, tile, slices, packable, dy, switches, w, parts, *places, pooled=True)
     _add_up(parts, None, dx, slices)
 
 
@@ -129,25 +152,38 @@ def backward_weights(
     tile: int,
     slices: int,
     accumulate: int,
+    switches: DeviceArray | None = None,
 ) -> None:
-    """dw of conv_backward_weights; `workspace` as in forward."""
-    packable = _packable(shape.maps, x) and _packable(shape.K // shape.groups, dy)
+    """dw of conv_backward_weights; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
+    packable = _packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
     parts = _parts(dw, workspace, slices)
     added = accumulate if slices == 1 else 0
-    _launch("backward_weights", shape, tile, slices, packable, x, dy, parts, added, *numbers(shape), *_way(shape))
+    places = *numbers(shape), *_way(shape)
+    if switches is None:
+        _launch("backward_weights", shape, tile, slices, packable, x, dy, parts, added, *places)
+    else:
+        places = *places, *dy.shape[1:3]
+        _launch("backward_weights", shape, tile, slices, packable, x, dy, switches, parts, added, *places, pooled=True)
     _add_up(parts, None, dw, slices, accumulate)
 
 
 def _launch(
-    pass_: str, shape: ConvShape, tile: int, slices: int, packable: bool, *arguments: DeviceArray | int | None
+    pass_: str,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    packable: bool,
+    *arguments: DeviceArray | float | None,
+    pooled: bool = False,
 ) -> None:
-    """Begin one of the kernels of a pass, whose last argument are the slices."""
+    """Begin one of the kernels of a pass, or where `pooled` of those with a pool; the last argument are the slices."""
     known = TILES[tile] if packable else TILES[TILES[tile].scalars]
-    kernel = f"{pass_}_{known.name}" + ("" if packable else "_scalars")
+    name = f"pool_{pass_}" if pooled else pass_
+    kernel = f"{name}_{known.name}" + ("" if packable else "_scalars")
     first = arguments[0]
     assert isinstance(first, DeviceArray)
     grid = blocks(pass_, shape, known) * slices
-    first.driver.launch(f"implicit_{pass_}", kernel, grid, known.threads, *arguments, slices, real=first.dtype)
+    first.driver.launch(f"implicit_{name}", kernel, grid, known.threads, *arguments, slices, real=first.dtype)
 
 
 def numbers(shape: ConvShape) -> tuple[int, ...]:
@@ -173,6 +209,12 @@ def _packable(values: int, *arrays: DeviceArray) -> bool:
     return all(values * array.dtype.itemsize % PACK_BYTES == 0 and array.pointer % PACK_BYTES == 0 for array in arrays)
 
 
+def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
+    """Whether the filters of a group are whole packs in dy, and in the switches, which have a byte for each value."""
+    whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
+    return whole and _packable(shape.K // shape.groups, dy)
+
+
 def _parts(result: DeviceArray, workspace: DeviceArray | None, slices: int) -> DeviceArray:
     """Where the kernel writes: the result itself, or all its slices."""
     if slices == 1:
@@ -181,7 +223,9 @@ def _parts(result: DeviceArray, workspace: DeviceArray | None, slices: int) -> D
     return workspace.rows(0, slices * result.size)
 
 
-def _add_up(parts: DeviceArray, b: DeviceArray | None, result: DeviceArray, slices: int, accumulate: int = 0) -> None:
+def _add_up(
+    parts: DeviceArray, b: DeviceArray | None, result: DeviceArray, slices: int, accumulate: int = 0, relu: int = 0
+) -> None:
     if slices > 1:
         K = result.shape[-1]
-        launch("slices", "add_slices", result.size, parts, b, result, result.size, slices, K, accumulate)
+        launch("slices", "add_slices", result.size, parts, b, result, result.size, slices, K, accumulate, relu)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
 from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
 from gpunet.errors import DeviceError
+from gpunet.program.algorithm import Fusions
 from gpunet.program.program import DeviceName
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class CudaTarget(DeviceTarget):
     scratch_limit_bytes = 16 * MIB
     rounds_pay = True
     gathers_windows = False
+    fusions: ClassVar[Fusions] = {"implicit": ("relu", "pool2x2", "unpool2x2")}
 
     compute_capability: tuple[int, int]
     card: str = ""

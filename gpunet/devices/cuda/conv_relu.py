@@ -1,0 +1,35 @@
+"""Convolution with ReLU behind it on CUDA: one kernel where the algorithm is "implicit"."""
+
+from gpunet.devices.cuda import implicit
+from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.conv import conv_forward, shape_of
+from gpunet.devices.cuda.relu import relu_forward
+
+__all__ = ["conv_relu_forward"]
+
+
+def conv_relu_forward(
+    x: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray,
+    columns: DeviceArray | None,
+    workspace: DeviceArray | None,
+    *,
+    S_rows: int,
+    S_columns: int,
+    P_top: int,
+    P_left: int,
+    dilation: int,
+    algorithm: str = "im2col",
+    tile: int = 0,
+    slices: int = 1,
+) -> None:
+    """y = max(0, columns @ w.T + b); see gpunet.devices.cpu.conv_relu."""
+    if algorithm == "implicit":
+        shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
+        implicit.forward(x, w, b, y, workspace, shape, tile, slices, relu=1)
+        return
+    numbers = {"S_rows": S_rows, "S_columns": S_columns, "P_top": P_top, "P_left": P_left, "dilation": dilation}
+    conv_forward(x, w, b, y, columns, workspace, **numbers, algorithm=algorithm, tile=tile, slices=slices)
+    relu_forward(y, y)

@@ -1,0 +1,384 @@
+"""Convolution with max pooling and ReLU behind it: bit for bit what the separate ops give, on each device."""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunet.devices import open_device
+from gpunet.devices.device import Device
+from gpunet.errors import ShapeError
+from gpunet.program.chunks import chunk_rows, chunks, strip_rows, strips
+from gpunet.program.volume import output_size
+from tests import oracle
+from tests.mutations import mutants_of
+from tests.op_calls import Call, Draw
+from tests.ops import run_op
+from tests.test_conv import draw_filters
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution and a pool over its output, arrays that fit, and scratch as a plan would give it."""
+
+    x: np.ndarray
+    w: np.ndarray
+    b: np.ndarray | None
+    dy: np.ndarray
+    switches: np.ndarray
+    conv: dict[str, int]
+    pool: dict[str, int]
+    rows: int
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        return (len(self.x), self.pool["H2"], self.pool["W2"], len(self.w))
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """Of the pool, as its own ops take them."""
+        return {"F": self.pool["F"], "S": self.pool["S"], "P": 0}
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        return {**self.conv, **self.pool}
+
+    def scratch(self, strips: int = 1) -> tuple[Any, ...]:
+        """The im2col matrix, workspace for products, and the strip, which has so many times the rows of the matrix."""
+        matrix, product = self.conv_scratch
+        rows = min(strips * self.rows, prod(self.before[:3]))
+        return matrix, product, ((rows, len(self.w)), self.x.dtype)
+
+    @property
+    def conv_scratch(self) -> tuple[Any, ...]:
+        size = prod(self.w.shape[1:])
+        return ((self.rows, size), self.x.dtype), ((max(64, self.w.size),), self.x.dtype)
+
+
+def drawn(draw: Draw) -> Case:
+    N, H, W, maps = draw.volume()
+    while True:
+        conv, extents, H2, W2 = draw_filters(draw, H, W)
+        F = draw.size(1, 4)
+        S, fit = F + draw.size(0, 1), draw.policy()
+        try:
+            H3, W3 = output_size(H2, F, S, 0, fit), output_size(W2, F, S, 0, fit)
+        except ShapeError:
+            continue
+        break
+    groups = draw.size(1, 2)
+    D, K = groups * maps, groups * draw.depth()
+    switches = draw.rng.integers(0, F * F + 1, (N, H3, W3, K)).astype(np.uint8)
+    rows = chunk_rows(N, H2, W2, draw.size(1, N * H2 * W2))
+    pool = {"H2": H2, "W2": W2, "F": F, "S": S}
+    w, b = draw.values(K, *extents, maps), draw.values(K) if draw.rng.random() < 0.8 else None
+    return Case(draw.values(N, H, W, D), w, b, draw.values(N, H3, W3, K), switches, conv, pool, rows)
+
+
+def in_twos(case: Case, rng: np.random.Generator) -> Case:
+    """The same convolution with a pool of 2 x 2 within its output, which a GPU makes in the kernel of the product."""
+    H2, W2 = (max(2, size) for size in case.before[1:3])  # positions outside x read zeros
+    shape = len(case.x), H2 // 2, W2 // 2, len(case.w)
+    pool = {"H2": H2, "W2": W2, "F": 2, "S": 2}
+    switches = rng.integers(0, 5, shape).astype(np.uint8)
+    return replace(case, dy=rng.integers(-3, 4, shape).astype(case.x.dtype), switches=switches, pool=pool)
+
+
+def some(seed: int) -> Case:
+    return drawn(Draw(np.random.default_rng(seed), (np.float32, np.float64)[seed % 2]))
+
+
+def separately(device: Device, case: Case, relu: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs and switches by an op for each; where ReLU gives 0, the switch points nowhere."""
+    given = case.x, case.w, case.b
+    outputs = [(case.before, case.x.dtype)]
+    (before,) = run_op(device, "conv_forward", given, outputs, case.conv_scratch, **case.conv)
+    shape, F = case.dy.shape, case.pool["F"]
+    both = [(shape, case.x.dtype), (shape, case.switches.dtype)]
+    y, switches = run_op(device, "max_pool_forward", [before], both, **case.windows)
+    if relu:
+        (y,) = run_op(device, "relu_forward", [y], [(shape, case.x.dtype)])
+        switches = np.where(y <= 0, F * F, switches).astype(switches.dtype)
+    return y, switches
+
+
+@pytest.mark.parametrize("relu", [0, 1])
+@pytest.mark.parametrize("seed", range(8))
+def test_forward_gives_the_bits_of_the_separate_ops(device, seed, relu):
+    case = some(seed)
+    case.x[0, 0, 0, 0] = np.nan
+    wanted = separately(device, case, bool(relu))
+    shape, S = case.dy.shape, case.pool["S"]
+    both = [(shape, case.x.dtype), (shape, case.switches.dtype)]
+    given = [case.x, case.w, case.b]
+    found = run_op(device, "conv_pool_forward", given, both, case.scratch(S), **case.numbers, relu=relu)
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_inference_has_no_switches(device, seed):
+    case = some(seed)
+    y, _ = separately(device, case, True)
+    scratch = case.scratch(case.pool["S"])
+    arrays = [(y.shape, y.dtype)]
+    call = Call("conv_pool_forward", (case.x, case.w, case.b), arrays, scratch, {**case.numbers, "relu": 1})
+    assert without_switches(device, call)[0].tobytes() == y.tobytes()
+
+
+def without_switches(device: Device, call: Call) -> list[np.ndarray]:
+    """The call with None for switches, which stand behind y: as scratch that is not given."""
+    return run_op(device, call.op, call.inputs, call.outputs, (None, *call.scratch), **call.attributes)
+
+
+def unpooled(device: Device, case: Case) -> np.ndarray:
+    outputs = [(case.before, case.x.dtype)]
+    return run_op(device, "max_pool_backward", [case.dy, case.switches], outputs, **case.windows)[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_backward_gives_the_bits_of_the_separate_ops(device, seed):
+    case = some(seed)
+    dz, dtype, behind = unpooled(device, case), case.x.dtype, [case.dy, case.switches]
+    for accumulate in (0, 1):
+        dw = np.ones_like(case.w) if accumulate else (case.w.shape, dtype)
+        more = {"accumulate": accumulate}
+        wanted = run_op(device, "conv_backward_weights", [case.x, dz], [dw], case.conv_scratch, **case.conv, **more)
+        given = [case.x, *behind]
+        found = run_op(device, "conv_pool_backward_weights", given, [dw], case.scratch(), **case.numbers, **more)
+        assert found[0].tobytes() == wanted[0].tobytes()
+    dx = [(case.x.shape, dtype)]
+    (wanted,) = run_op(device, "conv_backward_input", [dz, case.w], dx, case.conv_scratch, **case.conv)
+    (found,) = run_op(device, "conv_pool_backward_input", [*behind, case.w], dx, case.scratch(), **case.numbers)
+    assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("block_rows", [7, 64, 512])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bias_gradient_has_the_bits_of_the_one_before_the_pool(device, seed, block_rows):
+    case = some(seed)
+    dz, K, dtype = unpooled(device, case), len(case.w), case.x.dtype
+    partials = [((-(-dz.size // (K * block_rows)), K), dtype)]
+    for accumulate in (0, 1):
+        db = np.ones(K, dtype) if accumulate else ((K,), dtype)
+        numbers = {"block_rows": block_rows, "accumulate": accumulate}
+        (wanted,) = run_op(device, "bias_backward", [dz], [db], partials, **numbers)
+        given = [case.dy, case.switches]
+        (found,) = run_op(device, "conv_pool_backward_bias", given, [db], partials, **case.pool, **numbers)
+        assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_are_those_of_the_definition(device, seed):
+    case = some(2 * seed + 1)  # float64
+    before = oracle.conv_forward(case.x, case.w, case.b, *case.before[1:3], **case.conv)
+    expected, _ = oracle.max_pool(before, *case.dy.shape[1:3], **case.windows)
+    shape, scratch = case.dy.shape, case.scratch(case.pool["S"])
+    both = [(shape, case.x.dtype), (shape, case.switches.dtype)]
+    given = [case.x, case.w, case.b]
+    y, _ = run_op(device, "conv_pool_forward", given, both, scratch, **case.numbers, relu=1)
+    oracle.assert_near(y, np.maximum(expected, 0))
+
+
+def test_the_cpu_takes_every_algorithm_without_scratch():
+    cpu, case = open_device("cpu"), some(3)
+    y, switches = separately(cpu, case, True)
+    both = [(y.shape, y.dtype), (y.shape, switches.dtype)]
+    numbers, none = {**case.numbers, "algorithm": "implicit"}, (None, None, None)
+    found = run_op(cpu, "conv_pool_forward", [case.x, case.w, case.b], both, none, **numbers, relu=1)
+    oracle.assert_near(found[0], y)
+    np.testing.assert_array_equal(found[1], switches)
+    dz, behind = unpooled(cpu, case), [case.dy, case.switches]
+    dx, dw = oracle.conv_backward(case.x, case.w, dz, **case.conv)
+    found = run_op(cpu, "conv_pool_backward_weights", [case.x, *behind], [(dw.shape, dw.dtype)], none, **numbers)
+    oracle.assert_near(found[0], dw)
+    found = run_op(cpu, "conv_pool_backward_input", [*behind, case.w], [(dx.shape, dx.dtype)], none, **numbers)
+    oracle.assert_near(found[0], dx)
+
+
+@pytest.mark.parametrize("tile", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_kernel_gives_the_bits_of_the_separate_ones(cuda_device, seed, tile):
+    """By "implicit"; whatever the tile, and whether the sums of gradients are cut into slices."""
+    case = in_twos(some(seed), np.random.default_rng(seed))
+    conv = {**case.conv, "algorithm": "implicit", "tile": tile}
+    dtype, none, behind = case.x.dtype, (None, None), [case.dy, case.switches]
+    given = [case.x, case.w, case.b]
+    (before,) = run_op(cuda_device, "conv_forward", given, [(case.before, dtype)], none, **conv)
+    both = [(case.dy.shape, dtype), (case.dy.shape, np.uint8)]
+    y, switches = run_op(cuda_device, "max_pool_forward", [before], both, **case.windows)
+    found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=0)
+    assert [found[0].tobytes(), found[1].tobytes()] == [y.tobytes(), switches.tobytes()]
+    switches[y <= 0] = 4
+    found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=1)
+    assert [found[0].tobytes(), found[1].tobytes()] == [np.maximum(y, 0).tobytes(), switches.tobytes()]
+    dz = unpooled(cuda_device, case)
+    for slices in (1, 3):
+        scratch = (None, ((slices * max(case.x.size, case.w.size),), dtype))
+        numbers = {**conv, "slices": slices}
+        dw, dx = [(case.w.shape, dtype)], [(case.x.shape, dtype)]
+        wanted = run_op(cuda_device, "conv_backward_weights", [case.x, dz], dw, scratch, **numbers)
+        wanted += run_op(cuda_device, "conv_backward_input", [dz, case.w], dx, scratch, **numbers)
+        numbers, scratch = {**numbers, **case.pool}, (*scratch, None)
+        found = run_op(cuda_device, "conv_pool_backward_weights", [case.x, *behind], dw, scratch, **numbers)
+        found += run_op(cuda_device, "conv_pool_backward_input", [*behind, case.w], dx, scratch, **numbers)
+        assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
+
+
+@pytest.mark.parametrize("P", [0, 1, 2])
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("D, K, values", [(5, 7, 40_000), (150, 130, 400_000), (130, 150, 2_000_000)])
+def test_tiles_of_winograd_are_pooled_and_made_of_what_is_pooled(m, P, D, K, values):
+    """Few maps, whose filters stay changed, and many, whose tiles do; odd outputs, whose last row is not seen."""
+    cpu, rng = open_device("cpu"), np.random.default_rng(P)
+    N, H, W = 3, 9, 14
+    H2, W2 = H + 2 * P - 2, W + 2 * P - 2
+    x, w, b = (rng.standard_normal(shape).astype("f") for shape in ((N, H, W, D), (K, 3, 3, D), (K,)))
+    x[0, 0, 0, 0] = np.nan
+    conv = {"S_rows": 1, "S_columns": 1, "P_top": P, "P_left": P, "dilation": 1, "algorithm": f"winograd{m}"}
+    pool, scratch = {"H2": H2, "W2": W2, "F": 2, "S": 2}, (None, ((values,), np.float32))
+    behind = N, H2 // 2, W2 // 2, K
+    both = [(behind, np.float32), (behind, np.uint8)]
+    (before,) = run_op(cpu, "conv_forward", [x, w, b], [((N, H2, W2, K), np.float32)], scratch, **conv)
+    y, switches = run_op(cpu, "max_pool_forward", [before], both, F=2, S=2, P=0)
+    switches[y <= 0] = 4
+    found = run_op(cpu, "conv_pool_forward", [x, w, b], both, (*scratch, None), **conv, **pool, relu=1)
+    assert [one.tobytes() for one in found] == [np.maximum(y, 0).tobytes(), switches.tobytes()]
+    (found,) = run_op(cpu, "conv_relu_forward", [x, w, b], [(before.shape, np.float32)], scratch, **conv)
+    assert found.tobytes() == np.maximum(before, 0).tobytes()
+    x, dy = np.nan_to_num(x), rng.standard_normal(behind).astype("f")
+    (dz,) = run_op(cpu, "max_pool_backward", [dy, switches], [(before.shape, np.float32)], F=2, S=2, P=0)
+    dw, dx = [(w.shape, np.float32)], [(x.shape, np.float32)]
+    wanted = run_op(cpu, "conv_backward_weights", [x, dz], dw, scratch, **conv)
+    wanted += run_op(cpu, "conv_backward_input", [dz, w], dx, scratch, **conv)
+    numbers, scratch = {**conv, **pool}, (*scratch, None)
+    found = run_op(cpu, "conv_pool_backward_weights", [x, dy, switches], dw, scratch, **numbers)
+    found += run_op(cpu, "conv_pool_backward_input", [dy, switches, w], dx, scratch, **numbers)
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
+
+
+def test_strips_end_where_windows_do_and_hold_every_chunk():
+    for N, H2, W2, rows, S in ((3, 10, 4, 12, 2), (2, 9, 5, 20, 3), (5, 4, 3, 24, 2), (1, 7, 2, 2, 4)):
+        found = list(strips(N, H2, W2, rows, S))
+        assert [chunk for strip in found for chunk in strip] == list(chunks(N, H2, W2, rows))
+        for strip in found:
+            assert strip[0][2] % S == 0 and (strip[-1][3] % S == 0 or strip[-1][3] == H2)
+            (image0, image1, row0, _), row1 = strip[0], strip[-1][3]
+            assert (image1 - image0) * (row1 - row0) * W2 <= strip_rows(H2, W2, rows, S)
+
+
+# Random calls of each op, for the tests that go through all ops.
+
+
+def by_some_algorithm(draw: Draw, strips: int = 0) -> tuple[Case, tuple[Any, ...], dict[str, Any]]:
+    """A case, scratch and numbers for "im2col" or, half of the time, for "implicit" with a tile."""
+    case = drawn(draw)
+    if draw.rng.random() < 0.5:
+        return case, case.scratch(strips or case.pool["S"]), case.numbers
+    case, tile = in_twos(case, draw.rng), draw.size(1, 4)
+    return case, (None, None, None), {**case.numbers, "algorithm": "implicit", "tile": tile}
+
+
+def call_conv_pool_forward(draw: Draw) -> Call:
+    case, scratch, numbers = by_some_algorithm(draw)
+    outputs = (case.dy.shape, draw.dtype), (case.dy.shape, case.switches.dtype)
+    attributes = {**numbers, "relu": draw.size(0, 1)}
+    return Call("conv_pool_forward", (case.x, case.w, case.b), outputs, scratch, attributes)
+
+
+def call_conv_pool_backward_weights(draw: Draw) -> Call:
+    case, scratch, numbers = by_some_algorithm(draw, strips=1)
+    dw, accumulate = draw.sum(case.w.shape)
+    given = case.x, case.dy, case.switches
+    return Call("conv_pool_backward_weights", given, (dw,), scratch, {**numbers, **accumulate})
+
+
+def call_conv_pool_backward_input(draw: Draw) -> Call:
+    case, scratch, numbers = by_some_algorithm(draw, strips=1)
+    given, dx = (case.dy, case.switches, case.w), (case.x.shape, draw.dtype)
+    return Call("conv_pool_backward_input", given, (dx,), scratch, numbers)
+
+
+def call_conv_pool_backward_bias(draw: Draw) -> Call:
+    case = drawn(draw)
+    db, accumulate = draw.sum((len(case.w),))
+    block_rows = draw.size(1, 200)
+    partials = (-(-prod(case.before[:3]) // block_rows), len(case.w)), draw.dtype
+    numbers = {**case.pool, "block_rows": block_rows, **accumulate}
+    return Call("conv_pool_backward_bias", (case.dy, case.switches), (db,), (partials,), numbers)
+
+
+MUTANTS = [
+    *mutants_of(
+        "conv_pool.cu",
+        "unpool",
+        (
+            "windows that overlap",
+            "row / S, j = column / S, f_row = row - i * S",
+            "row / F, j = column / S, f_row = row - i * F",
+        ),
+        (
+            "columns by F",
+            "j = column / S, f_row = row - i * S, f_column = column - j * S",
+            "j = column / F, f_row = row - i * S, f_column = column - j * F",
+        ),
+        ("rows behind the last window", "if (i >= H3 || j >= W3", "if (j >= W3"),
+        ("columns behind the last window", "i >= H3 || j >= W3", "i >= H3"),
+        ("rows between windows", "|| f_row >= F ||", "||"),
+        ("columns between windows", " || f_column >= F) return", ") return"),
+        ("the first position is forgotten", "switches, first + position,", "switches, position,"),
+        ("every position of a window", "switches[window] == f_row * F + f_column ?", "true ?"),
+        ("tail guard off by one", "item < positions * K;", "item <= positions * K;"),
+    ),
+    *mutants_of(
+        "implicit_pool_forward.cu",
+        "pool_forward",
+        (
+            "columns before rows",
+            "* 2 + m / 2 % 2, j = (window - line * across) * 2 + m % 2",
+            "* 2 + m % 2, j = (window - line * across) * 2 + m / 2 % 2",
+        ),
+        ("no bias", "biased ? sum + bias : sum", "sum"),
+        (
+            "the last maximum",
+            "number == 0 || beats(value, best.value[lane])",
+            "number == 0 || !beats(best.value[lane], value)",
+        ),
+        (
+            "a gradient where ReLU gives 0",
+            "best.value[lane] = real(0), where.value[lane] = RUN;",
+            "best.value[lane] = real(0);",
+        ),
+        ("ReLU always", "if (relu && best", "if (best"),
+    ),
+    *mutants_of(
+        "unpool.cuh",
+        "pool_backward_input",
+        ("every position of a window", "if (where.value[lane] != number)", "if (false)"),
+        ("rows behind the last window", "(unsigned int)row < 2u * behind.H3 &&", "row >= 0 &&"),
+        ("the gradient of another column", "(row & 1) * 2 + (column & 1)", "(row & 1) * 2"),
+    ),
+    *mutants_of(
+        "unpool.cuh",
+        "pool_backward_weights",
+        ("the end of a row", "if (++row[pack] == c.H2) row[pack] = 0, image[pack] += behind.H3;", "++row[pack];"),
+        ("positions that no window sees", "column[pack] < 2 * behind.W3;", "true;"),
+    ),
+    *mutants_of(
+        "conv_pool.cu",
+        "relu_and_switches",
+        ("NaN becomes 0", "!(y[item] <= real(0))", "y[item] > real(0)"),
+        ("0 is let through", "!(y[item] <= real(0))", "!(y[item] < real(0))"),
+        ("switches stay", "if (switches) switches[item] = (unsigned char)nowhere;", ""),
+        ("switches where there are none", "if (switches) switches", "switches"),
+        ("tail guard off by one", "item < count;", "item <= count;"),
+    ),
+    *mutants_of(
+        "conv_pool.cu",
+        "sum_unpooled_rows",
+        ("the last row alone", "so_far.of[0].value[0] += pooled", "so_far.of[0].value[0] = pooled"),
+        ("sums of another map", "switches, row, k);", "switches, row, 0);"),
+        ("maps that are not there", "writes() && k < K", "writes()"),
+    ),
+]

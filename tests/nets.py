@@ -7,6 +7,7 @@ import numpy as np
 import gpunet
 from gpunet import FC, Conv, MaxPool, Net, Plan, ReLU, ShapeError, Volume
 from gpunet.layers.layer import Layer
+from gpunet.program.algorithm import Math
 
 BLOCKS = "INPUT[16x12x3] -> [CONV3-8 -> RELU]*2 -> POOL2 -> [CONV3-6 -> RELU]*2 -> POOL2 -> FC-7 -> RELU -> FC-5"
 """Two blocks of a little VGG."""
@@ -30,9 +31,9 @@ def blocks() -> Net:
     return gpunet.load(BLOCKS)
 
 
-def tight_plan(net: Net, batch: int, device: str) -> Plan:
+def tight_plan(net: Net, batch: int, device: str, math: Math = "exact") -> Plan:
     """A plan that makes activations again and, where scratch is large, runs the first layers one image at a time."""
-    made = gpunet.plan(net, batch, device=device, budget=1, max_cost=1.0)
+    made = gpunet.plan(net, batch, device=device, budget=1, max_cost=1.0, math=math)
     assert (made.program.loops or device != "cpu") and any(name.endswith(".again") for name in made.program.tensors)
     return made
 

@@ -4,11 +4,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import gpunet
 from gpunet import FC, Conv, Net
+from gpunet.cli.app import app
 from gpunet.devices import open_device, target
 from gpunet.devices.algorithms import AlgorithmName, Pass, algorithm_for, candidates
+from gpunet.errors import ConfigError
 from gpunet.program.filters import ConvShape, Filters
 from tests import oracle
 from tests.geometries import COMMON, FILTERS, Geometry
@@ -65,3 +68,33 @@ def _arrays(rng: np.random.Generator, g: Geometry) -> tuple[np.ndarray, np.ndarr
     F = (g.F, g.F) if isinstance(g.F, int) else g.F
     x = rng.standard_normal((3, g.H, g.W, 2 * g.groups))
     return x, rng.standard_normal((3, g.H2, g.W2, 3 * g.groups)), rng.standard_normal((3 * g.groups, *F, 2))
+
+
+WINOGRAD = "INPUT[16x16x32] -> CONV3-64(P=1) -> RELU -> POOL2 -> FC-4"
+"""A net whose convolution runs by Winograd's algorithm on the CPU, unless it is not to."""
+
+
+def used(plan: gpunet.Plan) -> set[object]:
+    return {op.attributes["algorithm"] for op in plan.program.ops if "algorithm" in op.attributes}
+
+
+def test_direct_leaves_winograd_out_wherever_it_is_said(tmp_path) -> None:
+    net = gpunet.load(WINOGRAD)
+    assert {"winograd4"} <= used(gpunet.plan(net, 16, device="cpu"))
+    assert used(gpunet.plan(net, 16, device="cpu", math="direct")) == {"im2col"}
+    with gpunet.Model(net, 16, "cpu", math="direct") as model:
+        assert used(model.plan) == {"im2col"}
+        model.save(tmp_path / "m.safetensors")
+    with gpunet.Model.load(tmp_path / "m.safetensors", device="cpu") as again:
+        assert used(again.plan) == {"im2col"}
+    with gpunet.Model.load(tmp_path / "m.safetensors", device="cpu", math="exact") as again:
+        assert "winograd4" in used(again.plan)
+    for arguments, left_out in ((["--math", "direct"], True), (["--math", "exact"], False)):
+        result = CliRunner().invoke(app, ["plan", WINOGRAD, "--device", "cpu", "--json", *arguments])
+        assert result.exit_code == 0, result.output
+        assert ("winograd" not in result.output) is left_out
+    (tmp_path / "net.toml").write_text('input = "16x16x32"\nnet = "CONV3-64(P=1) -> FC-4"\n[train]\nmath = "Direct"\n')
+    result = CliRunner().invoke(app, ["plan", str(tmp_path / "net.toml"), "--device", "cpu", "--json"])
+    assert result.exit_code == 0 and "winograd" not in result.output
+    with pytest.raises(ConfigError, match="math must be exact or direct; got 'fast'"):
+        gpunet.plan(net, device="cpu", math="fast")  # type: ignore[arg-type]

@@ -63,18 +63,18 @@ def test_a_profile_of_a_tight_plan_predicts_itself_too() -> None:
 
 
 def test_what_is_made_again_and_rounds_count_as_often_as_they_run() -> None:
-    plain = gpunet.plan(blocks(), BATCH, device="cpu")
-    close = tight_plan(blocks(), 11, "cpu")
-    programs = [plain.program, gpunet.plan(blocks(), BATCH, device="cpu", without=("relu-masks",)).program]
+    plain = gpunet.plan(blocks(), BATCH, device="cpu", math="direct")
+    close = tight_plan(blocks(), 11, "cpu", math="direct")
+    programs = [plain.program, gpunet.plan(blocks(), BATCH, device="cpu", math="direct", without=("relu-masks",)).program]
     kept = known(plain.program, BATCH)
     for program in programs[1:]:
         kept = Kept(BATCH, {**known(program, BATCH).ops, **kept.ops}, kept.bytes_per_ms, kept.overhead)
     put(kept, plain)
     predicted = predicted_images_per_second(blocks(), close)
     assert predicted == pytest.approx(expected(close, kept))
-    unhurried = gpunet.plan(blocks(), 11, device="cpu")
+    unhurried = gpunet.plan(blocks(), 11, device="cpu", math="direct")
     assert predicted < predicted_images_per_second(blocks(), unhurried)  # type: ignore[operator]
-    rounds = gpunet.plan(blocks(), 11, device="cpu", budget=1, ways=("micro-batches",))
+    rounds = gpunet.plan(blocks(), 11, device="cpu", math="direct", budget=1, ways=("micro-batches",))
     assert rounds.program.loops and not any(name.endswith(".again") for name in rounds.program.tensors)
     assert predicted_images_per_second(blocks(), rounds) == pytest.approx(expected(rounds, kept))
 
@@ -92,13 +92,13 @@ def test_what_belongs_to_no_image_counts_once_for_each_round() -> None:
 
 
 def test_an_op_takes_what_it_took_with_most_nearly_as_many_images() -> None:
-    made = gpunet.plan(blocks(), 32, device="cpu")
+    made = gpunet.plan(blocks(), 32, device="cpu", math="direct")
     small, large = known(made.program, 2, 1.0), known(made.program, 40, 3.0)
     for kept in (small, large):
         put(kept, made)
     assert len(load(blocks(), "float32", target("cpu"))) == 2
     for batch, kept in ((1, small), (5, small), (32, large), (500, large)):
-        plan = gpunet.plan(blocks(), batch, device="cpu")
+        plan = gpunet.plan(blocks(), batch, device="cpu", math="direct")
         assert predicted_images_per_second(blocks(), plan) == pytest.approx(expected(plan, kept))
 
 

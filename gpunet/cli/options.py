@@ -250,6 +250,15 @@ NoGraph = Annotated[
     bool,
     typer.Option("--no-graph", help="On a GPU, run op by op and not as CUDA graphs: the same bits, more for the host."),
 ]
+MathOption = Annotated[
+    str | None,
+    typer.Option(
+        "--math",
+        help="exact: convolutions by the fastest algorithm; direct: without Winograd's, which rounds differently. "
+        "Default: what the net's config says, else exact.",
+        show_default=False,
+    ),
+]
 NoTuned = Annotated[
     bool,
     typer.Option("--no-tuned", help="Choose algorithms of convolutions by shape alone, not as gpunet tune found here."),
@@ -297,7 +306,7 @@ def train_settings(told: "TrainConfig", mode: ModeName = ModeName.train) -> dict
     """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
     micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
     fitting = fit_settings(told.without, told.max_cost, micro_batches)
-    return {"optimizer": told.learning, "reserve": told.reserve, **fitting}
+    return {"optimizer": told.learning, "math": told.math, "reserve": told.reserve, **fitting}
 
 
 def plan_settings(told: "TrainConfig", mode: ModeName, dtype: Dtype, scratch: str | None) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def plan(
     without: options.Without = None,
     max_cost: options.MaxCost = None,
     micro_batches: options.MicroBatches = None,
+    math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
     plot: Annotated[
         Path | None,
@@ -81,6 +82,7 @@ def plan(
         freeze=freeze,
         clip_norm=clip_norm,
         reserve=reserve,
+        math=math,
         without=without,
         max_cost=max_cost,
         micro_batches=micro_batches,

@@ -34,6 +34,7 @@ def profile(
     width: options.Width = None,
     input: options.Input = None,
     no_graph: options.NoGraph = False,
+    math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
     json: options.Json = False,
 ) -> None:
@@ -49,7 +50,7 @@ def profile(
     from gpunet.report.console import working
 
     config = options.read_net(net, width, input)
-    told = options.training(config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, reserve=reserve)
+    told = options.training(config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, math=math, reserve=reserve)
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,

@@ -110,6 +110,7 @@ def train(
     micro_batches: options.MicroBatches = None,
     reserve: options.Reserve = None,
     no_graph: options.NoGraph = False,
+    math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
@@ -156,6 +157,7 @@ def train(
         max_cost=max_cost,
         micro_batches=micro_batches,
         reserve=reserve,
+        math=math,
     )
     told = (told.changed(freeze=()) if unfreeze else told).settled()
     require_learning(config.net, told)

@@ -29,6 +29,7 @@ from gpunet.planning.fitter import fit
 from gpunet.planning.planner import WAYS, Way, check_net
 from gpunet.planning.planner import plan as make_plan
 from gpunet.planning.tuned import Orders
+from gpunet.program.algorithm import Math
 from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
 from gpunet.program.tensor import Tensor
 from gpunet.values.given import integer, told
@@ -50,6 +51,7 @@ class Model(Handy):
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
+    `math`    "exact", or "direct": convolutions without Winograd's algorithm, which rounds differently
     `tuned`   whether convolutions run by what gpunet tune found fastest on this machine, or the choices of another plan
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
     `debug`   fill what is fresh or free with NaN before every op and wait for each, so that a fault of the GPU names
@@ -71,6 +73,7 @@ class Model(Handy):
         optimizer: OptimizerName | Optimizer | Learning = "momentum",
         mode: Mode = "train",
         dtype: Dtype = "float32",
+        math: Math = "exact",
         seed: int = 0,
         learning_rate: float | RateFunction = 0.01,
         budget: str | int | None = None,
@@ -85,6 +88,7 @@ class Model(Handy):
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
+        self.math: Math = math
         self._ahead: Ahead | None = None
         self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
@@ -96,6 +100,7 @@ class Model(Handy):
             optimizer=optimizer,
             mode=mode,
             dtype=dtype,
+            math=math,
             device=name,
             scratch_limit=scratch_limit,
             without=without,

@@ -35,6 +35,7 @@ from gpunet.optimize.patience import UNITS, Patience, patience
 from gpunet.optimize.schedules import SCHEDULES, Metric, Plateau, Schedule, schedule
 from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
+from gpunet.program.algorithm import MATHS
 from gpunet.system import resources
 from gpunet.values.visible import told_path, visible
 
@@ -107,6 +108,7 @@ class TrainConfig:
                 when the run ends because nothing better comes: see gpunet.optimize.patience
     `spare_outputs`
                 whether the net may tell apart more classes than the data have
+    `math`      which algorithms convolutions may run by, exact or direct: see gpunet.planning.planner.plan
     `weights, fresh`
                 a file of weights that it starts from, and the layers that are drawn all the same
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
@@ -154,6 +156,7 @@ class TrainConfig:
     min_delta: Annotated[float, Range(0, 1)] | None = None
     patience_growth: Annotated[float, Range(1, 1_000_000, open=("least",))] | None = None
     spare_outputs: bool = False
+    math: Annotated[str, OneOf(MATHS)] = "exact"
     weights: Annotated[str, Line(1000)] | None = None
     fresh: tuple[Annotated[str, Line(100)], ...] = ()
     budget: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None

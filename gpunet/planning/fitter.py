@@ -19,6 +19,7 @@ from gpunet.planning.planner import MAX_BATCH, WAYS, Way, check_net, check_round
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
 from gpunet.planning.tuned import Orders
+from gpunet.program.algorithm import Math
 from gpunet.program.program import DeviceName, Dtype, Mode
 from gpunet.values.shown import Shown
 
@@ -85,6 +86,7 @@ def fit(
     optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: Dtype = "float32",
+    math: Math = "exact",
     device: DeviceName | DeviceTarget = "cuda",
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
@@ -105,6 +107,7 @@ def fit(
         optimizer=optimizer,
         mode=mode,
         dtype=dtype,
+        math=math,
         device=where,
         scratch_limit=scratch_limit,
         reserve=reserve,

@@ -22,6 +22,7 @@ from gpunet.planning.aim import aim
 from gpunet.planning.choose import MAX_COST, Choice, Chooser
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import Orders, tuned_target
+from gpunet.program.algorithm import MATHS, Math
 from gpunet.program.builder import Target
 from gpunet.program.program import DeviceName, Dtype, Mode, Program
 from gpunet.values.given import as_float, integer, names, told
@@ -60,6 +61,7 @@ def plan(
     optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: Dtype = "float32",
+    math: Math = "exact",
     device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     gpu: str | None = None,
@@ -73,6 +75,8 @@ def plan(
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
     `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
+    `math`           "exact": convolutions by whichever algorithm is fastest, Winograd's in float32 too, which rounds
+                     differently; "direct": by those that add up the products of the definition
     `device`         "cuda", "cuda:1" (a second GPU) or "cpu"; or what gpunet.devices.target gave for one
     `budget`         like "6GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.
@@ -95,6 +99,7 @@ def plan(
         optimizer=optimizer,
         mode=mode,
         dtype=dtype,
+        math=math,
         device=where,
         budget=budget_bytes,
         scratch_limit=scratch_limit,
@@ -116,6 +121,7 @@ def plan_within(
     optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
     dtype: Dtype = "float32",
+    math: Math = "exact",
     device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     scratch_limit: str | int | None = None,
@@ -137,7 +143,7 @@ def plan_within(
     left_out = names("without", without)
     made_for = tuned_target(where, tuned)
     compiler = _Compiler(
-        check_net(net), check_batch(batch), learning(optimizer), mode, dtype, where, made_for, left_out
+        check_net(net), check_batch(batch), learning(optimizer), mode, dtype, math, where, made_for, left_out
     )
     compiler.check()
     allowed = _check_ways(ways, max_cost)
@@ -246,6 +252,7 @@ class _Compiler:
     learning: Learning
     mode: Mode
     dtype: Dtype
+    math: Math
     target: DeviceTarget
     made_for: Target
     without: tuple[str, ...]
@@ -256,6 +263,8 @@ class _Compiler:
             raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"the dtype must be float32 or float64; got {told(self.dtype)}")
+        if self.math not in MATHS:
+            raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
         if self.mode == "train":
             self._check_training()
 
@@ -310,6 +319,7 @@ class _Compiler:
             target=self.made_for,
             scratch_limit_bytes=scratch_limit_bytes,
             accumulates=accumulates,
+            math=self.math,
         )
         require_ops(self.net, program, self.target.name)
         return prepare(program, one_buffer, self.without)

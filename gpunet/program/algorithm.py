@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Pass = Literal["forward", "backward_input", "backward_weights"]
 """What an op of a convolution makes: y, dx or dw."""
@@ -10,6 +10,8 @@ Pass = Literal["forward", "backward_input", "backward_weights"]
 Math = Literal["exact", "direct"]
 """Which algorithms may be chosen. exact: any, Winograd's too, whose sums round differently; direct: those that add up
 the products of the definition."""
+
+MATHS: tuple[Math, ...] = get_args(Math)
 
 AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4"]
 

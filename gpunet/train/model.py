@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpunet.optimize.rate import RateFunction
     from gpunet.optimize.schedules import Schedule, ScheduleName
     from gpunet.planning.planner import Way
+    from gpunet.program.algorithm import Math
     from gpunet.program.program import AnyDevice, Dtype, Mode
     from gpunet.train.history import History
     from gpunet.train.metrics import EpochMetrics
@@ -105,6 +106,7 @@ class Model(model.Model):
         mode: "Mode" = "train",
         optimizer: "OptimizerName | Optimizer | Learning | None" = None,
         dtype: "Dtype | None" = None,
+        math: "Math | None" = None,
         seed: int | None = None,
         learning_rate: "float | RateFunction | None" = None,
         budget: str | int | None = None,
@@ -117,8 +119,8 @@ class Model(model.Model):
     ) -> Self:
         """A model of the net and with the weights of a file, be it of `save` or of a run, or of a run's folder.
 
-        What is not said is as the file has it: batch, optimizer, dtype, learning rate, the steps taken. With the same
-        optimizer its caches come along, and training goes on in the same bits.
+        What is not said is as the file has it: batch, optimizer, dtype, math, learning rate, the steps taken. With the
+        same optimizer its caches come along, and training goes on in the same bits.
         `net`  where the file does not say its net, as one with layers from outside this package
         All else means what it means for Model.
 
@@ -131,6 +133,7 @@ class Model(model.Model):
             mode=mode,
             optimizer=optimizer,
             dtype=dtype,
+            math=math,
             seed=seed,
             learning_rate=learning_rate,
             budget=budget,

@@ -44,6 +44,7 @@ def save_model(model: Model, path: str | PathLike[str], classes: Sequence[str] =
         "model": {
             "batch": model.batch,
             "dtype": model.plan.dtype,
+            "math": model.math,
             "learning_rate": model.learning_rate,
             "seed": int(model.seed),
             "steps": model.steps,
@@ -109,6 +110,7 @@ class _Saved:
         return {
             "batch": self.count("batch", told.batch),
             "dtype": dtype,
+            "math": self._about.get("math", told.math),
             "learning_rate": rate,
             "seed": self.count("seed", told.seed),
             "optimizer": self._learning(told),

@@ -38,6 +38,9 @@ TESTS = {
     "implicit_backward_weights": ("implicit",),
     "slices": ("implicit",),
     "depthwise": ("implicit",),
+    "winograd": ("winograd2",),
+    "winograd2": ("winograd2",),
+    "winograd2_weights": ("winograd2",),
 }
 """The tests of files of kernels that are not those of their own name: they are algorithms of the ops of conv.cu."""
 

@@ -397,16 +397,22 @@ def _conv(draw: Draw) -> tuple[np.ndarray, ...]:
     N, H, W, maps = draw.volume()
     draw.geometry, F, H2, W2 = draw_filters(draw, H, W)
     groups = draw.size(1, 3) if draw.rng.random() < 0.5 else 1
+    if winograd := draw.rng.random() < 0.2:
+        P = tuple(draw.size(1, 3) for _ in range(4))
+        draw.geometry, F, groups = Conv(1, 3, P=P).geometry, (3, 3), 1
+        H2, W2 = H + P[0] + P[1] - 2, W + P[2] + P[3] - 2
     D, K = groups * maps, groups * draw.depth()
     shape = (K, *F, maps)
     rows = chunk_rows(N + 2, H2, W2, draw.size(1, (N + 2) * H2 * W2))
     pixels = (F, draw.geometry) == ((1, 1), Conv(1, F=1).geometry)
     columns = None if pixels else ((rows, F[0] * F[1] * maps), draw.dtype)
-    if draw.rng.random() < 0.5:
+    if winograd:
+        columns, draw.geometry = None, {**draw.geometry, "algorithm": "winograd2", "slices": draw.size(1, 3)}
+    elif draw.rng.random() < 0.5:
         columns, name = None, "depthwise" if maps == 1 and draw.rng.random() < 0.8 else "implicit"
         how = {"algorithm": name, "tile": draw.size(1, 4), "slices": draw.size(1, 3)}
         draw.geometry = {**draw.geometry, **how}
-    results = 3 * max(prod(shape), N * H * W * D, N * H2 * W2 * K)
+    results = 3 * max(16 * D * K, prod(shape), N * H * W * D, N * H2 * W2 * K)
     draw.scratch = (columns, ((max(64, results),), draw.dtype))
     return draw.values(N, H, W, D), draw.values(*shape), draw.values(K), draw.values(N, H2, W2, K)
 

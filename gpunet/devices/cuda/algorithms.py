@@ -7,11 +7,12 @@ give the same bits.
 from collections.abc import Sequence
 from math import inf
 
-from gpunet.devices.cuda import depthwise, implicit
+from gpunet.devices.cuda import depthwise, implicit, winograd
 from gpunet.devices.target import MIB
 from gpunet.program.algorithm import Algorithm, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.tensor import ITEMSIZE
+from gpunet.program.winograd import suits
 
 __all__: tuple[str, ...] = ()  # no ops here
 
@@ -33,6 +34,15 @@ COSTS = {1: 1.0, 2: 1.1, 3: 1.2, 4: 1.9}
 MULTIPROCESSORS = 64
 """Of the GPU that tiles are chosen for."""
 
+WINOGRAD_COST = 1.1
+"""What a product at a point costs: beside each, tiles are brought to the points."""
+
+LAUNCH = 1e6
+"""Of the second launch of Winograd's convolution: a multiprocessor does so many products in 5 us."""
+
+POINT_COST = 2.0
+"""What a value of the filters at the points costs that is written, and read again."""
+
 
 def candidates(
     pass_: Pass,
@@ -51,8 +61,13 @@ def candidates(
     most = min(scratch_limit_bytes, MOST_SLICES_BYTES) // result_bytes
     slices = max(1, min(_wanted_slices(pass_, shape), most))
     workspace_bytes = slices * result_bytes if slices > 1 else 0
-    tiles = sorted(implicit.TILES, key=lambda tile: _cost(pass_, shape, tile, slices))
-    found = [*(Algorithm("implicit", False, workspace_bytes, tile, slices) for tile in tiles), *found]
+    costs = {
+        Algorithm("implicit", False, workspace_bytes, tile, slices): _cost(pass_, shape, tile, slices)
+        for tile in implicit.TILES
+    }
+    if dtype == "float32" and math == "exact" and suits(shape):
+        costs.update(_winograd(pass_, shape, min(scratch_limit_bytes, MOST_SLICES_BYTES)))
+    found = [*sorted(costs, key=lambda algorithm: costs[algorithm]), *found]
     if shape.groups == shape.D > 1:
         found.insert(0, _depthwise(pass_, shape, result_bytes, most))
     return found
@@ -80,12 +95,32 @@ def _wanted_slices(pass_: Pass, shape: ConvShape) -> int:
 
 
 def _cost(pass_: Pass, shape: ConvShape, tile: int, slices: int) -> float:
-    """What a multiprocessor does one after the other, in results of the largest tile."""
+    """What a multiprocessor does one after the other, in products of the largest tile."""
     known = implicit.TILES[tile]
     if not implicit.packs(shape) and known.scalars != tile:
         return inf
     rounds = -(-implicit.blocks(pass_, shape, known) * slices // MULTIPROCESSORS)
-    return rounds * known.M * known.N * COSTS[tile]
+    _, _, length = implicit.extents(pass_, shape)
+    return rounds * known.M * known.N * COSTS[tile] * length / slices
+
+
+def _winograd(pass_: Pass, shape: ConvShape, limit_bytes: int) -> dict[Algorithm, float]:
+    """F(2x2, 3x3) and its cost, as in `_cost`; none where the scratch has no room for the filters at the points."""
+    values = winograd.point_values(shape)
+    item_bytes = ITEMSIZE["float32"]
+    most = limit_bytes // (values * item_bytes)
+    if not most:
+        return {}
+    blocks, slices = winograd.blocks(pass_, shape), 1
+    length = shape.K if pass_ == "backward_input" else shape.D
+    if pass_ == "backward_weights":
+        length = winograd.tile_count(pass_, shape)
+        slices = max(1, min(-(-BLOCKS // blocks), length // (winograd.STEP * LEAST_STEPS[pass_]), most))
+    rounds = -(-blocks * slices // MULTIPROCESSORS)
+    steps = -(-length // (winograd.STEP * slices))
+    products = rounds * winograd.POINTS * winograd.PART**2 * steps * winograd.STEP
+    cost = products * WINOGRAD_COST + LAUNCH + values * slices * POINT_COST
+    return {Algorithm("winograd2", workspace_bytes=values * slices * item_bytes, slices=slices): cost}
 
 
 def _depthwise(pass_: Pass, shape: ConvShape, result_bytes: int, most: int) -> Algorithm:

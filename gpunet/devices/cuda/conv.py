@@ -1,13 +1,13 @@
 """Convolution on CUDA, by the algorithm that the plan chose.
 
-"implicit" and "depthwise" have kernels of their own. "im2col": im2col and its inverse from cuda/conv.cu, products from
+"implicit", "depthwise" and "winograd2" have kernels of their own. "im2col": im2col and its inverse from cuda/conv.cu, products from
 cuBLAS, chunk by chunk; filters of 1 x 1 at stride 1 need no im2col matrix (`columns` is None): x is it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpunet.devices.cuda import depthwise, implicit
+from gpunet.devices.cuda import depthwise, implicit, winograd
 from gpunet.devices.cuda.arrays import DeviceArray, Matrix
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.gemm import matmul
@@ -44,6 +44,10 @@ def conv_forward(
     if algorithm == "depthwise":
         depthwise.forward(x, w, b, y, shape)
         return
+    if algorithm == "winograd2":
+        assert workspace is not None  # the plan gives it
+        winograd.forward(x, w, b, y, workspace, shape)
+        return
     for chunk in _chunks(x, y, columns, shape.filters):
         part = chunk.rows_of(y)
         for group in groups(x.shape[3], w.shape):
@@ -78,6 +82,10 @@ def conv_backward_weights(
     if algorithm == "depthwise":
         depthwise.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
         return
+    if algorithm == "winograd2":
+        assert workspace is not None  # the plan gives it
+        winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
+        return
     for index, chunk in enumerate(_chunks(x, dy, columns, shape.filters)):
         add = bool(accumulate) or index > 0
         for group in groups(x.shape[3], dw.shape):
@@ -109,6 +117,10 @@ def conv_backward_input(
         return
     if algorithm == "depthwise":
         depthwise.backward_input(dy, w, dx, shape)
+        return
+    if algorithm == "winograd2":
+        assert workspace is not None  # the plan gives it
+        winograd.backward_input(dy, w, dx, workspace, shape)
         return
     for chunk in _chunks(dx, dy, columns, shape.filters):
         for group in groups(dx.shape[3], w.shape):

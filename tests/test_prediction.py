@@ -175,6 +175,15 @@ def test_winograd_in_scratch_for_its_filters_alone_moves_no_tile_through_memory(
     assert fused.scratch_bytes == 0 and fused.launches == 1
 
 
+def test_sums_of_winograds_gradients_in_slices_are_written_and_read_once() -> None:
+    filters, slices = 16 * 64 * 64 * 4, 8
+    plan = gpunet.plan(small(), 64, device=chosen("3060", "winograd2", slices * filters, slices))
+    op = next(op for op in plan.program.ops if op.name == "conv_backward_weights")
+    sums, back = work(op, 64, 64)
+    assert sums.product == Product(64, 64, 64 * 16 * 16, 16, slices) and sums.product.flops == op.flops * 16 / 36
+    assert back.scratch_bytes == slices * filters and back.launches == sums.launches == 1
+
+
 def test_groups_of_one_map_are_bound_by_memory() -> None:
     net = Net("32x32x64", [Conv(64, groups=64), FC(10)])
     (one, *_) = [op for op in gpunet.plan(net, 64, device=chosen("3060", "depthwise")).predicted.ops if pass_of(op.op)]

@@ -174,7 +174,8 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
     """F(size x size, 3x3): tiles of the input and of the filters are transformed, multiplied point by point, and what
     comes of it is transformed back, in as many pieces as the workspace asks for.
 
-    Where the workspace holds the filters alone, all else is one kernel, and nothing of it goes through memory.
+    Where the workspace holds the filters alone, all else is one kernel, and nothing of it goes through memory. The same
+    with sums for their gradient, in so many slices.
     """
 
     def work(call: ConvCall) -> list[Kernel]:
@@ -183,6 +184,12 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         tiles = shape.N * ceil(H / size) * ceil(W / size)
         moved = points * tiles * (shape.D + shape.K) * ITEM_BYTES
         filters = points * shape.K * shape.maps * ITEM_BYTES
+        if call.pass_ == "backward_weights" and call.workspace_bytes == call.slices * filters:
+            sums = Product(call.filters, shape.maps, tiles, points * shape.groups, call.slices)
+            return [
+                Kernel("winograd_product", call.x_bytes + call.y_bytes + filters, product=sums),
+                Kernel("winograd_transform", call.w_bytes, call.workspace_bytes, call.workspace_bytes),
+            ]
         room = call.workspace_bytes - filters
         alone = room < points * (shape.D + shape.K) * ITEM_BYTES
         pieces = 1 if alone else ceil(moved / room)

@@ -12,6 +12,11 @@ constexpr int POINTS = 16;
 constexpr int PART = 32;                 // results of a block along each side
 constexpr int STEP = 16 / sizeof(real);  // values of each sum that a step multiplies: 4 floats
 constexpr int HALF = BLOCK / 2;          // threads that bring the values of the left factor, and of the right one
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int AT_ONCE = 2;               // places of a sum that are multiplied in one piece: more would spill
+#else
+constexpr int AT_ONCE = STEP;
+#endif
 constexpr int WINOGRAD_BLOCKS = NARROW ? 2 : 1;  // that a multiprocessor must have room for: 128 registers a thread
 
 // Of both factors the values at all points for one step of the sums.
@@ -88,38 +93,37 @@ struct TileAt {
 // From where a thread brings its values, whichever they are: registers are scarce, and a thread brings one kind alone.
 struct Source {
     const real* next;   // of the next step
-    unsigned int seen;  // which of the values are there at all; of a tile a bit for each row and column
+    unsigned int seen;  // which of the values are there at all; of a tile a bit for each
     TileAt at;          // of the next step, where it is another one in each
 };
 
-// Rows and columns of SIDE from (top, left) that are inside of H x W.
+// Which of SIDE x SIDE positions from (top, left) on are inside of H x W, a bit for each.
 template <int SIDE>
 __device__ inline unsigned int inside(int top, int left, int H, int W) {
-    unsigned int seen = 0;
+    unsigned int columns = 0, seen = 0;
 #pragma unroll
     for (int at = 0; at < SIDE; ++at) {
-        if ((unsigned int)(top + at) < (unsigned int)H) seen |= 1u << at;
-        if ((unsigned int)(left + at) < (unsigned int)W) seen |= 1u << (SIDE + at);
+        if ((unsigned int)(left + at) < (unsigned int)W) columns |= 1u << at;
+    }
+#pragma unroll
+    for (int at = 0; at < SIDE; ++at) {
+        if ((unsigned int)(top + at) < (unsigned int)H) seen |= columns << (SIDE * at);
     }
     return seen;
 }
 
-// Loads SIDE x SIDE values of one map of a volume of rows of W positions, D values apart; 0 beyond the edges, and
-// everywhere where not `all`.
+// Loads SIDE x SIDE values of one map of a volume of rows of W positions, D values apart; 0 where a bit of `seen` is not
+// set.
 template <int SIDE>
-__device__ inline void load_tile(const Source& source, bool all, int W, int D, Held& tile) {
-    const unsigned int seen = all ? source.seen : 0;
-    const real* first = source.next;
+__device__ inline void load_tile(const real* first, unsigned int seen, int W, int D, Held& tile) {
 #pragma unroll
     for (int row = 0; row < SIDE; ++row) {
-        const real* from = first;
 #pragma unroll
         for (int column = 0; column < SIDE; ++column) {
-            const unsigned int both = 1u << row | 1u << (SIDE + column);
-            tile[row][column] = (seen & both) == both ? *from : real(0);
-            from += D;
+            tile[row][column] = 0;
+            if (seen & 1u << (SIDE * row + column)) tile[row][column] = first[apart(column, D)];
         }
-        first += (long long)W * D;
+        first += apart(W, D);
     }
 }
 
@@ -148,7 +152,7 @@ template <bool TURNED>
 __device__ inline void multiply_step(const Stage& values, real (&sum)[2 * RUN][2 * RUN]) {
     const auto& left = values.left[own_point()];
     const auto& right = values.right[own_point()];
-#pragma unroll 2  // more at once would spill
+#pragma unroll AT_ONCE
     for (int l = 0; l < STEP; ++l) {
         real a[2][RUN];
         read_runs<1>(&left[l][run_within<TURNED>(l, own_row(), 0)], 0, a[0]);

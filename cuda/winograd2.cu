@@ -66,7 +66,8 @@ struct InputTiles {
         return {x + ((long long)position * p.D + l), there ? inside<4>(top, left, p.H, p.W) : 0};
     }
     __device__ void fetch(int step, Source& source, Held& held) const {
-        load_tile<4>(source, step * STEP + (int)(threadIdx.x % STEP) < p.D, p.W, p.D, held);
+        const bool more = step * STEP + (int)(threadIdx.x % STEP) < p.D;
+        load_tile<4>(source.next, more ? source.seen : 0, p.W, p.D, held);
         source.next += STEP;
     }
     __device__ void put(Held& held, Stage& stage) const {

@@ -32,8 +32,8 @@ struct MapsOfTiles {
         const int H = SIDE == 2 ? t.H2 : t.H, W = SIDE == 2 ? t.W2 : t.W;
         const int top = 2 * at.row - (SIDE == 2 ? 0 : t.P_top), left = 2 * at.column - (SIDE == 2 ? 0 : t.P_left);
         const long long position = (at.image * H + top) * W + left;
-        const Source own = {source.next + position * maps, inside<SIDE>(top, left, H, W)};
-        load_tile<SIDE>(own, source.seen && first + step * STEP + place() < last, W, maps, held);
+        const bool there = source.seen && first + step * STEP + place() < last;
+        load_tile<SIDE>(source.next + position * maps, there ? inside<SIDE>(top, left, H, W) : 0, W, maps, held);
         at.next(STEP, t.down(), t.across());
     }
     __device__ void put(Held& held, Stage& stage) const {

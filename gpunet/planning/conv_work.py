@@ -187,7 +187,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         if call.pass_ == "backward_weights" and call.workspace_bytes == call.slices * filters:
             sums = Product(call.filters, shape.maps, tiles, points * shape.groups, call.slices)
             return [
-                Kernel("winograd_product", call.x_bytes + call.y_bytes + filters, product=sums),
+                Kernel("winograd_sums", call.x_bytes + call.y_bytes + filters, product=sums),
                 Kernel("winograd_transform", call.w_bytes, call.workspace_bytes, call.workspace_bytes),
             ]
         room = call.workspace_bytes - filters

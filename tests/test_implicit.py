@@ -265,8 +265,8 @@ def test_convolutions_of_vgg16_take_little_scratch():
     assert max(scratch) <= 16 * 2**20
 
 
-MOST_CALLS = {"vgg16": (64, 190), "vgg_cifar": (64, 120), "resnet50": (32, 940), "resnet20": (64, 390)}
-"""Images and device calls of a step."""
+MOST_CALLS = {"vgg16": (64, 212), "vgg_cifar": (64, 133), "resnet50": (32, 965), "resnet20": (64, 416)}
+"""Images and device calls of a step, of which Winograd's convolution takes one more for a pass: its filters change first."""
 
 
 @pytest.mark.parametrize("name", MOST_CALLS)

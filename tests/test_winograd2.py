@@ -23,7 +23,7 @@ PASSES: tuple[Pass, ...] = ("forward", "backward_input", "backward_weights")
 
 
 class Case:
-    """Random arrays of a convolution by 3 x 3 filters over N images, padded by P above and left, by 1 below and right."""
+    """Random arrays of a convolution by 3 x 3 filters, padded by P above and on the left, by 1 below and right."""
 
     def __init__(self, rng, N, H, W, D, K, P=(1, 1), dtype=np.float32):
         H2, W2 = H + P[0] - 1, W + P[1] - 1
@@ -178,7 +178,10 @@ def test_a_net_learns_with_it_as_without_it(monkeypatch, rng):
     net = Net("8x7x4", [Conv(8), ReLU(), Conv(6, P=0), ReLU(), FC(3)])
     images, labels = rng.standard_normal((4, 8, 7, 4)), rng.integers(0, 3, 4)
     monkeypatch.setattr(algorithms, "LAUNCH", -1e9)
-    with Model(net, 4, make_device("emulated"), seed=1, debug=True) as fast, Model(net, 4, "cpu", dtype="float64") as exact:
+    with (
+        Model(net, 4, make_device("emulated"), seed=1, debug=True) as fast,
+        Model(net, 4, "cpu", dtype="float64") as exact,
+    ):
         ops = [op for op in fast.plan.program.ops if op.name.startswith("conv_")]
         assert {op.attributes["algorithm"] for op in ops} == {"winograd2"}
         assert fast.arena_bytes == fast.plan.arena_bytes
@@ -205,7 +208,11 @@ MUTANTS = [
         ("columns outside are seen", "if ((unsigned int)(left + at) < (unsigned int)W) seen", "seen"),
         ("runs that are not turned", "(own ^ turns % 16)", "own"),
         ("the stage is not switched", "shared.stages[step & 1]", "shared.stages[0]"),
-        ("no barrier in front of a step", "        __syncthreads();\n        const bool more", "        const bool more"),
+        (
+            "no barrier in front of a step",
+            "        __syncthreads();\n        const bool more",
+            "        const bool more",
+        ),
         ("a step is left out", "const bool more = step + 1 < steps;", "const bool more = step + 2 < steps;"),
     ),
     *mutants_of(
@@ -215,7 +222,11 @@ MUTANTS = [
         ("a filter too many", "if (k < K && d < D) {", "if (d < D) {"),
         ("filters behind the last are written", "k0 + row < K && d0", "d0"),
         ("maps behind the last are written", "k0 + row < K && d0 + column < D", "k0 + row < K"),
-        ("no barrier behind a point", "            __syncthreads();\n            shared[filter]", "            shared[filter]"),
+        (
+            "no barrier behind a point",
+            "            __syncthreads();\n            shared[filter]",
+            "            shared[filter]",
+        ),
     ),
     *mutants_of(
         "winograd2.cu",

@@ -1,7 +1,7 @@
 """Convolution on CUDA, by the algorithm that the plan chose.
 
-"implicit", "depthwise" and "winograd2" have kernels of their own. "im2col": im2col and its inverse from cuda/conv.cu, products from
-cuBLAS, chunk by chunk; filters of 1 x 1 at stride 1 need no im2col matrix (`columns` is None): x is it.
+"implicit", "depthwise" and "winograd2" have kernels of their own. "im2col": im2col and its inverse from cuda/conv.cu,
+products from cuBLAS, chunk by chunk; filters of 1 x 1 at stride 1 need no im2col matrix (`columns` is None): x is it.
 """
 
 from collections.abc import Iterator

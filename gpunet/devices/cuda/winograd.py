@@ -1,9 +1,9 @@
 """Winograd's convolution F(2x2, 3x3) on CUDA: cuda/winograd2.cu and cuda/winograd2_weights.cu.
 
-One kernel makes outputs of inputs: values at the points stay in shared memory, but those of the filters, which fill the
-workspace. So its scratch does not grow with the batch, and no piece of one has to be worked through. F(4x4, 3x3) asks for
-fewer products, but 36 points for 32 x 32 results find no room in registers, and through memory its tiles would move more
-than they save: the filters of 512 maps alone would take 36 MiB.
+One kernel makes outputs of inputs: values at the points stay in shared memory, but those of the filters, which
+fill the workspace. So its scratch does not grow with the batch, and there are no pieces to work through. F(4x4, 3x3) asks
+for fewer products, but 36 points of 32 x 32 results find no room in registers, and through memory its tiles move more than
+they save; the filters of 512 maps alone would take 36 MiB.
 """
 
 from gpunet.devices.cuda.arrays import DeviceArray
@@ -54,9 +54,7 @@ def forward(
     _convolve("forward", x, w, b, y, workspace, shape, F.P_top, F.P_left)
 
 
-def backward_input(
-    dy: DeviceArray, w: DeviceArray, dx: DeviceArray, workspace: DeviceArray, shape: ConvShape
-) -> None:
+def backward_input(dy: DeviceArray, w: DeviceArray, dx: DeviceArray, workspace: DeviceArray, shape: ConvShape) -> None:
     """dx of conv_backward_input: a convolution of dy with every filter turned round; `workspace` as in forward."""
     F = shape.filters
     _convolve("backward_input", dy, w, None, dx, workspace, shape, 2 - F.P_top, 2 - F.P_left)
@@ -92,7 +90,7 @@ def _convolve(
     P_top: int,
     P_left: int,
 ) -> None:
-    """y[n, i, j] = sums of x[n, i - P_top + row, j - P_left + column] over the taps of the filters as the pass has them."""
+    """y[n, i, j] = sums of x[n, i - P_top + row, j - P_left + column] over the taps, as the pass has the filters."""
     values = workspace.rows(0, point_values(shape))
     K, turned = y.shape[3], int(pass_ == "backward_input")
     groups = -(-shape.K // 8) * -(-shape.D // 32)

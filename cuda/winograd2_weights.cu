@@ -85,9 +85,10 @@ sum_tiles(
 // A thread adds up the slices of the 9 weights of one filter and one map, in order, point by point.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 sums_to_weights(
-    const real* __restrict__ parts, real* __restrict__ dw, long long count, long long D, long long slices,
-    long long accumulate
+    const real* __restrict__ parts, real* __restrict__ dw, long long count, long long D, long long magic_D,
+    long long slices, long long accumulate
 ) {
+    const Divisor<int> maps = By{D, magic_D};  // implicit.py sees to it that an int counts all weights
     for (long long item = first_item(); item < count; item += item_stride()) {
         Held sums;
 #pragma unroll
@@ -101,7 +102,7 @@ sums_to_weights(
         change<4, 3>(sums, points_to_weights);
 #pragma unroll
         for (int tap = 0; tap < 9; ++tap) {
-            real& weight = dw[(item / D * 9 + tap) * D + item % D];
+            real& weight = dw[((long long)((int)item / maps) * 9 + tap) * D + (int)item % maps];
             weight = accumulate ? weight + sums[tap / 3][tap % 3] : sums[tap / 3][tap % 3];
         }
     }

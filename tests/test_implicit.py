@@ -266,7 +266,7 @@ def test_convolutions_of_vgg16_take_little_scratch():
 
 
 MOST_CALLS = {"vgg16": (64, 212), "vgg_cifar": (64, 133), "resnet50": (32, 965), "resnet20": (64, 416)}
-"""Images and device calls of a step, of which Winograd's convolution takes one more for a pass: its filters change first."""
+"""Images and device calls of a step; Winograd's convolution takes one more for a pass, as filters change first."""
 
 
 @pytest.mark.parametrize("name", MOST_CALLS)

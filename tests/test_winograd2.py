@@ -255,6 +255,6 @@ MUTANTS = [
         "sums_to_weights",
         ("a slice is left out", "slice = 1; slice < slices", "slice = 2; slice < slices"),
         ("what was there is forgotten", "accumulate ? weight +", "accumulate ?"),
-        ("the taps of the first filter", "(item / D * 9 + tap) * D", "tap * D"),
+        ("the taps of the first filter", "((long long)((int)item / maps) * 9 + tap) * D", "tap * D"),
     ),
 ]

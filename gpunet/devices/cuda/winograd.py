@@ -1,12 +1,13 @@
 """Winograd's convolution F(2x2, 3x3) on CUDA: cuda/winograd2.cu and cuda/winograd2_weights.cu.
 
-One kernel makes outputs of inputs: values at the points stay in shared memory, but those of the filters, which
-fill the workspace. So its scratch does not grow with the batch, and there are no pieces to work through. F(4x4, 3x3) asks
-for fewer products, but 36 points of 32 x 32 results find no room in registers, and through memory its tiles move more than
+One kernel makes outputs of inputs: values at the points stay in shared memory, but those of the filters, which fill
+the workspace. So its scratch does not grow with the batch, and there are no pieces to work through. F(4x4, 3x3) has
+fewer products, but 36 points of 32 x 32 results find no room in registers, and through memory its tiles move more than
 they save; the filters of 512 maps alone would take 36 MiB.
 """
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import BLOCK, launch, launch_blocks
 from gpunet.program.algorithm import Pass
 from gpunet.program.filters import ConvShape
@@ -76,7 +77,7 @@ def backward_weights(
     numbers = (*x.shape, *dy.shape[1:], F.P_top, F.P_left)
     grid = blocks("backward_weights", shape) * slices
     x.driver.launch("winograd2_weights", "sum_tiles", grid, BLOCK, x, dy, parts, *numbers, each, real=x.dtype)
-    launch("winograd2_weights", "sums_to_weights", count, parts, dw, count, shape.D, slices, accumulate)
+    launch("winograd2_weights", "sums_to_weights", count, parts, dw, count, *by(shape.D), slices, accumulate)
 
 
 def _convolve(

@@ -205,7 +205,7 @@ MUTANTS = [
         ("rows go on in the next image", "row(number / across % down)", "row(number / across)"),
         ("the tiles of the next row", "if (++row == down) row = 0, ++image;", ""),
         ("rows outside are seen", "if ((unsigned int)(top + at) < (unsigned int)H) seen", "seen"),
-        ("columns outside are seen", "if ((unsigned int)(left + at) < (unsigned int)W) seen", "seen"),
+        ("columns outside are seen", "if ((unsigned int)(left + at) < (unsigned int)W) columns", "columns"),
         ("runs that are not turned", "(own ^ turns % 16)", "own"),
         ("the stage is not switched", "shared.stages[step & 1]", "shared.stages[0]"),
         (

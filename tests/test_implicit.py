@@ -16,7 +16,7 @@ from bench.host import IdleDriver
 from gpunet import FC, Conv, Model, Net, ReLU
 from gpunet.devices import target
 from gpunet.devices.algorithms import candidates
-from gpunet.devices.cuda import algorithms, implicit
+from gpunet.devices.cuda import algorithms, implicit, tiles
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.program.filters import ConvShape, Filters
@@ -31,7 +31,7 @@ from tests.nets import vgg16
 from tests.ops import run_op
 from tests.test_huge import SparseDriver
 
-TILES = list(implicit.TILES)
+TILES = list(tiles.TILES)
 PASSES = ("forward", "backward_input", "backward_weights")
 GEOMETRIES = [*COMMON, *FILTERS]
 
@@ -171,14 +171,14 @@ def test_the_last_tile_of_a_huge_batch(tmp_path: Path) -> None:
     """x has more than 2**32 values, and so have y, dy and dx."""
     N, H, D, K = 2**22 + 1, 4, 72, 68
     shape = ConvShape(N, H, H, D, H, H, K, 1, Filters(3, 3, 1, 1, 1, 1, 1))
-    assert implicit.can_run(shape) and N * H * H * D > 2**32
+    assert tiles.can_run(shape) and N * H * H * D > 2**32
     rng = np.random.default_rng(3)
     x, w, dy = (rng.integers(-3, 4, n).astype(np.float32) for n in ((H, H, D), (K, 3, 3, D), (H, H, K)))
     numbers = conv_numbers(1, 1)
     expected = oracle.conv_forward(x[None], w, np.zeros(K), H, H, **numbers)[0]
     dx, _ = oracle.conv_backward(x[None], w, dy[None], **numbers)
     for pass_ in ("forward", "backward_input"):
-        grid = implicit.blocks(pass_, shape, implicit.TILES[3])
+        grid = tiles.blocks(pass_, shape, tiles.TILES[3])
         device = CudaDevice(SparseDriver(_folder(tmp_path, pass_), grid=grid, block=grid - 2))
         arrays = {
             name: device.allocate(4 * prod(like)).view(0, like, "float32")

@@ -65,7 +65,8 @@ def test_a_profile_of_a_tight_plan_predicts_itself_too() -> None:
 def test_what_is_made_again_and_rounds_count_as_often_as_they_run() -> None:
     plain = gpunet.plan(blocks(), BATCH, device="cpu", math="direct")
     close = tight_plan(blocks(), 11, "cpu", math="direct")
-    programs = [plain.program, gpunet.plan(blocks(), BATCH, device="cpu", math="direct", without=("relu-masks",)).program]
+    without_masks = gpunet.plan(blocks(), BATCH, device="cpu", math="direct", without=("relu-masks",))
+    programs = [plain.program, without_masks.program]
     kept = known(plain.program, BATCH)
     for program in programs[1:]:
         kept = Kept(BATCH, {**known(program, BATCH).ops, **kept.ops}, kept.bytes_per_ms, kept.overhead)

@@ -1,5 +1,6 @@
 """Ways to fit that cost something, executed: what is made again is the same bits, rounds agree to rounding."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -35,9 +36,9 @@ def lowered(
     )
 
 
-def planned(net: Net, batch: int, device: str, ways: Ways, **options) -> Plan:
+def planned(net: Net, batch: int, device: str, ways: Ways, without: Collection[str] = (), **options) -> Plan:
     """A plan in exactly these ways."""
-    program = apply(lowered(net, batch, device, accumulates=ways.rounds, **options), ways)
+    program = apply(lowered(net, batch, device, accumulates=ways.rounds, **options), ways, without)
     return Plan(net.name, target(device), "momentum", program, arrange(program), 0, ways=ways)
 
 

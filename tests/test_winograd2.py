@@ -11,7 +11,7 @@ import pytest
 import gpunet
 from gpunet import FC, Conv, Model, Net, ReLU
 from gpunet.devices.algorithms import Pass, candidates
-from gpunet.devices.cuda import algorithms, winograd
+from gpunet.devices.cuda import algorithms, winograd_tiles
 from gpunet.program.filters import ConvShape, Filters
 from tests import oracle
 from tests.conftest import make_device
@@ -30,7 +30,7 @@ class Case:
         shapes = (N, H, W, D), (K, 3, 3, D), (K,), (N, H2, W2, K)
         self.x, self.w, self.b, self.dy = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
         self.numbers = {"S_rows": 1, "S_columns": 1, "P_top": P[0], "P_left": P[1], "dilation": 1}
-        self.values = winograd.POINTS * K * D
+        self.values = winograd_tiles.POINTS * K * D
         self.dtype = np.dtype(dtype)
 
     def run(self, device, pass_, *, slices=1, bias=True, onto=None, behind=None, images=slice(None)):

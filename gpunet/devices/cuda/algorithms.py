@@ -7,7 +7,7 @@ give the same bits.
 from collections.abc import Sequence
 from math import inf
 
-from gpunet.devices.cuda import depthwise, implicit, winograd
+from gpunet.devices.cuda import tiles, winograd_tiles
 from gpunet.devices.target import MIB
 from gpunet.program.algorithm import Algorithm, Math, Pass
 from gpunet.program.filters import ConvShape
@@ -26,7 +26,7 @@ FEW_BLOCKS = 128
 """Fewer leave most of a GPU idle."""
 
 LEAST_STEPS = {"forward": 64, "backward_input": 64, "backward_weights": 32}
-"""Steps of a slice, of implicit.DEPTH values each: shorter ones do not pay for a launch."""
+"""Steps of a slice, of tiles.DEPTH values each: shorter ones do not pay for a launch."""
 
 COSTS = {1: 1.0, 2: 1.1, 3: 1.2, 4: 1.9}
 """What a result costs in a tile of that number, against the largest: each value that is read serves fewer results."""
@@ -56,7 +56,7 @@ def candidates(
 ) -> Sequence[Algorithm]:
     """See gpunet.devices.algorithms.candidates."""
     found = [Algorithm("im2col", needs_columns=not shape.is_product)]
-    if not implicit.can_run(shape):
+    if not tiles.can_run(shape):
         return found
     result_bytes = _results(pass_, shape) * ITEMSIZE[dtype]
     most = min(scratch_limit_bytes, MOST_SLICES_BYTES) // result_bytes
@@ -64,7 +64,7 @@ def candidates(
     workspace_bytes = slices * result_bytes if slices > 1 else 0
     costs = {
         Algorithm("implicit", False, workspace_bytes, tile, slices): _cost(pass_, shape, tile, slices)
-        for tile in implicit.TILES
+        for tile in tiles.TILES
     }
     if dtype == "float32" and math == "exact" and suits(shape):
         costs.update(_winograd(pass_, shape, min(scratch_limit_bytes, MOST_SLICES_BYTES)))
@@ -87,9 +87,9 @@ def _wanted_slices(pass_: Pass, shape: ConvShape) -> int:
     The sums of the gradient of the weights are the longest by far and its results few; of the other passes only small
     batches of small maps need slices.
     """
-    _, _, length = implicit.extents(pass_, shape)
-    most = length // (implicit.DEPTH * LEAST_STEPS[pass_])
-    blocks = implicit.blocks(pass_, shape, implicit.TILES[1 if pass_ == "backward_weights" else 3])
+    _, _, length = tiles.extents(pass_, shape)
+    most = length // (tiles.DEPTH * LEAST_STEPS[pass_])
+    blocks = tiles.blocks(pass_, shape, tiles.TILES[1 if pass_ == "backward_weights" else 3])
     if pass_ != "backward_weights" and blocks >= FEW_BLOCKS:
         return 1
     return max(1, min(-(-BLOCKS // blocks), most))
@@ -97,29 +97,29 @@ def _wanted_slices(pass_: Pass, shape: ConvShape) -> int:
 
 def _cost(pass_: Pass, shape: ConvShape, tile: int, slices: int) -> float:
     """What a multiprocessor does one after the other, in products of the largest tile."""
-    known = implicit.TILES[tile]
-    if not implicit.packs(shape) and known.scalars != tile:
+    known = tiles.TILES[tile]
+    if not tiles.packs(shape) and known.scalars != tile:
         return inf
-    rounds = -(-implicit.blocks(pass_, shape, known) * slices // MULTIPROCESSORS)
-    _, _, length = implicit.extents(pass_, shape)
+    rounds = -(-tiles.blocks(pass_, shape, known) * slices // MULTIPROCESSORS)
+    _, _, length = tiles.extents(pass_, shape)
     return rounds * known.M * known.N * COSTS[tile] * length / slices
 
 
 def _winograd(pass_: Pass, shape: ConvShape, limit_bytes: int) -> dict[Algorithm, float]:
     """F(2x2, 3x3) and its cost, as in `_cost`; none where the scratch has no room for the filters at the points."""
-    values = winograd.point_values(shape)
+    values = winograd_tiles.point_values(shape)
     item_bytes = ITEMSIZE["float32"]
     most = limit_bytes // (values * item_bytes)
     if not most:
         return {}
-    blocks, slices = winograd.blocks(pass_, shape), 1
+    blocks, slices = winograd_tiles.blocks(pass_, shape), 1
     length = shape.K if pass_ == "backward_input" else shape.D
     if pass_ == "backward_weights":
-        length = winograd.tile_count(pass_, shape)
-        slices = max(1, min(-(-BLOCKS // blocks), length // (winograd.STEP * LEAST_STEPS[pass_]), most))
+        length = winograd_tiles.tile_count(pass_, shape)
+        slices = max(1, min(-(-BLOCKS // blocks), length // (winograd_tiles.STEP * LEAST_STEPS[pass_]), most))
     rounds = -(-blocks * slices // MULTIPROCESSORS)
-    steps = -(-length // (winograd.STEP * slices))
-    products = rounds * winograd.POINTS * winograd.PART**2 * steps * winograd.STEP
+    steps = -(-length // (winograd_tiles.STEP * slices))
+    products = rounds * winograd_tiles.POINTS * winograd_tiles.PART**2 * steps * winograd_tiles.STEP
     cost = products * WINOGRAD_COSTS[pass_] + LAUNCH + values * slices * POINT_COST
     return {Algorithm("winograd2", workspace_bytes=values * slices * item_bytes, slices=slices): cost}
 
@@ -129,5 +129,5 @@ def _depthwise(pass_: Pass, shape: ConvShape, result_bytes: int, most: int) -> A
     if pass_ != "backward_weights":
         return Algorithm("depthwise")
     rows = shape.N * shape.H2
-    slices = max(1, min(-(-BLOCKS // depthwise.blocks(shape)), rows, most))
+    slices = max(1, min(-(-BLOCKS // tiles.depthwise_blocks(shape)), rows, most))
     return Algorithm("depthwise", workspace_bytes=slices * result_bytes, slices=slices)

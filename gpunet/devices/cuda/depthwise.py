@@ -4,12 +4,10 @@ from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.division import by, magic
 from gpunet.devices.cuda.implicit import numbers
 from gpunet.devices.cuda.launch import BLOCK, launch, launch_blocks
+from gpunet.devices.cuda.tiles import depthwise_blocks
 from gpunet.program.filters import ConvShape
 
 __all__: tuple[str, ...] = ()  # no ops here
-
-FILTERS = 32
-"""Filters of a block of the gradient of the weights, as FILTERS in the kernels."""
 
 
 def forward(x: DeviceArray, w: DeviceArray, b: DeviceArray | None, y: DeviceArray, shape: ConvShape) -> None:
@@ -34,15 +32,10 @@ def backward_weights(
     """dw of conv_backward_weights, where each group has one map; the sums of each slice are in `workspace` first."""
     assert workspace is not None  # the plan gives it
     parts = workspace.rows(0, slices * dw.size)
-    grid = blocks(shape) * slices
+    grid = depthwise_blocks(shape) * slices
     kernel = "depthwise_backward_weights"
     x.driver.launch("depthwise", kernel, grid, BLOCK, x, dy, parts, *_numbers(shape, shape.H2), slices, real=x.dtype)
     launch("slices", "add_slices", dw.size, parts, None, dw, dw.size, slices, 1, accumulate, 0)
-
-
-def blocks(shape: ConvShape) -> int:
-    """Blocks of the gradient of the weights, for each slice."""
-    return -(-shape.K // FILTERS) * shape.length
 
 
 def _numbers(shape: ConvShape, rows: int) -> tuple[int, ...]:

@@ -19,7 +19,13 @@ def arena_bytes(net: Net, batch: int, freeze: tuple[str, ...], optimizer: str = 
     return gpunet.plan(net, batch, optimizer=Learning(optimizer, freeze=freeze)).arena_bytes
 
 
-@pytest.mark.parametrize("name", config_names())
+DEEP = {"preact_resnet164", "preact_resnet1001", "msra_resnet152", "resnet152"}
+"""Long to plan, of the blocks of others: run by make test-all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in config_names()]
+)
 def test_freezing_never_costs_memory(name: str) -> None:
     """SGD has no caches that would make up for it; layers one by one are those that cost most of all."""
     net = shipped(name)

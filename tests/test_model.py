@@ -22,6 +22,7 @@ from gpunet import (
     ShapeError,
     SoftmaxCrossEntropy,
 )
+from gpunet.compile.fuse import FUSIONS
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.errors import DeviceError
 from gpunet.model.bound import BoundProgram
@@ -297,7 +298,7 @@ def test_a_fault_of_the_gpu_is_told_of_its_own_op_where_each_is_waited_for(monke
     monkeypatch.setattr(driver, "synchronize", late_fault)
     net = Net("6x6x2", [Conv(3), MaxPool(), FC(2)])
     images, labels = np.zeros((2, 6, 6, 2), np.float32), np.array([0, 1])
-    with pytest.raises(DeviceError) as caught, Model(net, 2, device, debug=True) as model:
+    with pytest.raises(DeviceError) as caught, Model(net, 2, device, debug=True, without=FUSIONS) as model:
         model.step(images, labels)
     assert str(caught.value) == ("pool1, max_pool_forward: the GPU could not finish its work: an illegal memory access")
 

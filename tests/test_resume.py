@@ -114,7 +114,11 @@ def test_what_changes_the_last_bits_is_told_and_no_reason_to_refuse(tmp_path: Pa
     rounds = planned_in(net, BATCH, "cpu", Ways(300, micro_batch=2))
     for made, place, words in (
         (planned(net=net), "cpu", []),
-        (planned(net=net, device="cuda"), "emulated", ["device: cpu", "scratch: at most 8 MiB"]),
+        (
+            planned(net=net, device="cuda"),
+            "emulated",
+            ["device: cpu", "scratch: at most 8 MiB", "convolutions: im2col"],
+        ),
         (rounds, "cpu", ["rounds: none in the checkpoint, all of 2 images now", "scratch: at most 8 MiB"]),
     ):
         with (

@@ -178,7 +178,7 @@ def test_it_is_planned_in_full_size(name):
     assert sum(p.tensor.nbytes for p in train.program.parameters) >= 4 * (net.parameters + net.head_parameters)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", marked(DEEP | TWINS | DEEPEST | {"mobilenet_v2"}))
 def test_its_gradients_are_the_slopes_of_its_loss(name):
     check = gpunet.gradcheck(shipped(name), "cpu", batch=BATCH, samples=2, seed=1)
     assert check.passed, check.failures

@@ -1,6 +1,8 @@
 """A program for compute-sanitizer: steps of a small net of odd sizes, with every kernel and every kind of batch."""
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,16 @@ from gpunet import (
     load,
 )
 from gpunet.compile.rewrite import REWRITES
-from gpunet.devices import open_device
+from gpunet.devices import open_device, target
+from gpunet.devices.cuda.tiles import TILES
 from gpunet.devices.device import Device
 from gpunet.layers import layer_types
 from gpunet.model.model import Model
 from gpunet.net.fields import missing
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.planning.planner import plan
+from gpunet.profile.convolutions import Room, conv_cases, numbers, random_values
+from gpunet.program.program import Op
 
 BATCH = 5
 
@@ -91,8 +96,9 @@ def augmented_net() -> Net:
 
 
 def branchy_net() -> Net:
-    """Branches that are joined and added."""
-    text = "INPUT[13x18x3] -> CONV3-8 -> { CONV1-4 -> RELU | POOL3(S=1, P=1) | CONV3-5 } -> { CONV3-17 + ID } -> FC-5"
+    """Branches that are joined, added and multiplied, and the largest of two."""
+    text = "INPUT[13x18x3] -> CONV3-8 -> { CONV1-4 -> RELU | POOL3(S=1, P=1) | CONV3-5 } -> { CONV3-17 + ID }"
+    text += " -> { CONV1-4 max CONV3-4 } -> { ID * GAP } -> { ID * CONV1-4 } -> { ID + CONV1-4 }(0.5, 2) -> DROPOUT(of=maps) -> FC-5"
     return load(text)
 
 
@@ -100,7 +106,44 @@ def other_layers() -> list[Net]:
     """A net around each layer that none of these has, as it is without options."""
     held = {type(node.layer) for one in (net(), other_net(), branchy_net()) for node in one.nodes}
     new = [kind(**dict.fromkeys(missing(kind, ()), 6)) for kind in layer_types() if kind not in held]
-    return [Net("13x18x3", [Conv(8), layer, FC(5)], fit="pad") for layer in new]
+    return [Net("13x18x3", [Conv(12), layer, FC(5)], fit="pad") for layer in new]
+
+
+def by_axis_net() -> Net:
+    """Windows that are not square, in both types of switches."""
+    pools = "POOL2x3(S=1x3) -> AVGPOOL3x2(S=1) -> L2POOL2x3(S=1) -> POOL16x17(S=1, P=15)"
+    return load(f"INPUT[13x18x3] -> CONV3-8 -> {pools} -> FC-5")
+
+
+PACKS = "INPUT[14x18x8] -> CONV1-8 -> CONV3-8 -> RELU -> POOL2 -> CONV3-16(S=2) -> CONV3-16(groups=16) -> FC-5"
+SCALARS = "INPUT[14x18x3] -> CONV1-7 -> CONV3-7 -> RELU -> POOL2 -> CONV3-14(S=2) -> CONV3-14(groups=14) -> FC-5"
+
+
+def convolutions() -> Iterator[Op]:
+    """Every convolution of two nets by every algorithm and tile, those with a pool behind them, too."""
+    where = target("cuda")
+    for text in (PACKS, SCALARS):
+        for case in conv_cases(load(text), BATCH, where, "float32"):
+            yield from case.ops
+        for op in plan(load(text), BATCH, device=where, math="direct").program.ops:
+            if op.name.startswith("conv_pool_"):
+                tiles = TILES if "tile" in op.attributes else ()
+                yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
+                yield op
+
+
+FALLBACK = frozenset({"relu_and_switches", "unpool"})
+"""Kernels of convolutions with a pool behind them by im2col, which no plan has a GPU run."""
+
+
+def size_of(op: Op, device: Device) -> float:
+    """The sum of the sizes of all values that an op makes of random ones."""
+    with Room([op], device) as room:
+        arrays = room.arrays(op, random_values)
+        device.run(device.bind(op.name, arrays, numbers(op)))
+        first = len(op.arguments) - len(op.scratch) - len(op.outputs)
+        made = arrays[first : first + len(op.outputs)]
+        return sum(float(np.abs(device.read(values).astype(float)).sum()) for values in made)
 
 
 def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
@@ -116,6 +159,7 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
         (net(), dict(optimizer=Learning("sgd", clip_value=0.5, clip_norm=0.5), dtype="float32")),
         (branchy_net(), dict(optimizer="momentum", dtype="float32")),
         (augmented_net(), dict(optimizer="momentum", dtype="float32")),
+        (by_axis_net(), dict(optimizer="momentum", dtype="float32")),
         *((one, dict(optimizer="momentum", dtype="float32")) for one in other_layers()),
         *((net(), dict(optimizer=name, dtype="float32")) for name in OPTIMIZERS),
     ]
@@ -133,9 +177,11 @@ def steps(device: Device) -> list[float]:
             losses.append(model.step(images.astype(np.float32) / 255, labels))
             losses.append(model.step(images[:2], labels[:2]))
             losses.append(model.evaluate(images[:1], labels[:1])[0])
-    with Model(net(), BATCH, device, mode="infer") as model:
-        losses.append(float(model.forward(images).sum()))
+    for one in (net(), by_axis_net()):
+        with Model(one, BATCH, device, mode="infer") as model:
+            losses.append(float(model.forward(images).sum()))
     losses.append(sum_of_losses(device))
+    losses.extend(size_of(op, device) for op in convolutions())
     return losses
 
 

@@ -47,6 +47,8 @@ ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
         40.0,
         "the same, and of many maps one by one; images are read once, where contrast changes",
     ),
+    ("sum_unpooled_rows", "reads"): (2.0, "a switch is a byte beside a value of four; the pool's volume is small"),
+    ("unpool", "reads"): (1.5, "the same; only the fallback by im2col runs it"),
     ("hinge_forward", "wavefronts"): (2.0, "a place beside each value, in rows of scores: nearly nothing"),
 }
 """Kernels with more traffic than that, how much, and why that is right."""

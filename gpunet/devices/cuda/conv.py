@@ -226,6 +226,8 @@ def im2col_chunks(
     """The chunks of this batch, in order, each with as many rows of the im2col matrix as it needs."""
     N, (H2, W2) = x.shape[0], output
     if columns is None:
+        if (window.F_rows, window.F_columns, H2, W2) != (1, 1, *x.shape[1:3]):
+            raise TypeError("a convolution by im2col needs the matrix; no other algorithm was meant that CUDA has")
         yield Chunk(None, 0, N, 0, H2, x.shape[1], H2, W2, window)
         return
     for image0, image1, row0, row1 in chunks(N, H2, W2, columns.shape[0]):

@@ -9,7 +9,8 @@
 // dw        (K, F_rows, F_columns, D/groups), or that many times `slices`: the sums of each slice    out; in and out where
 //           accumulate is 1
 // Otherwise as the kernels of cuda/implicit_backward_weights.cu.
-extern "C" __global__ void __launch_bounds__(256, BLOCKS_OF_256)
+// Two blocks at a time would leave 128 registers for a thread, two fewer than it needs.
+extern "C" __global__ void __launch_bounds__(256, 1)
 pool_backward_weights_128x128(
     const real* __restrict__ x, const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ dw,
     long long accumulate, CONVOLUTION, WAY, long long H3, long long W3, long long slices

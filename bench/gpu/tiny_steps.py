@@ -98,8 +98,8 @@ def augmented_net() -> Net:
 def branchy_net() -> Net:
     """Branches that are joined, added and multiplied, and the largest of two."""
     text = "INPUT[13x18x3] -> CONV3-8 -> { CONV1-4 -> RELU | POOL3(S=1, P=1) | CONV3-5 } -> { CONV3-17 + ID }"
-    text += " -> { CONV1-4 max CONV3-4 } -> { ID * GAP } -> { ID * CONV1-4 } -> { ID + CONV1-4 }(0.5, 2) -> DROPOUT(of=maps) -> FC-5"
-    return load(text)
+    text += " -> { CONV1-4 max CONV3-4 } -> { ID * GAP } -> { ID * CONV1-4 } -> { ID + CONV1-4 }(0.5, 2)"
+    return load(f"{text} -> DROPOUT(of=maps) -> FC-5")
 
 
 def other_layers() -> list[Net]:

@@ -52,7 +52,7 @@ ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
     ("prelu_backward_slopes", "reads"): (1.9, "the same, in rows that are few values each"),
     ("scale_maps", "reads"): (1.6, "a map's factor beside each value; from the cache"),
     ("scale_and_shift", "reads"): (2.0, "a map's factor and shift beside each value; from the cache"),
-    ("relu_and_switches", "writes"): (2.1, "a switch is a byte beside a value of four; only the fallback by im2col runs it"),
+    ("relu_and_switches", "writes"): (2.1, "a switch is a byte beside a value; only the fallback by im2col runs it"),
     ("sum_unpooled_rows", "reads"): (2.0, "a switch is a byte beside a value of four; the pool's volume is small"),
     ("unpool", "reads"): (1.5, "the same; only the fallback by im2col runs it"),
     ("hinge_forward", "wavefronts"): (2.0, "a place beside each value, in rows of scores: nearly nothing"),

@@ -97,9 +97,7 @@ def convolve(
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
         out = y[image0:image1, row0:row1].reshape(-1, K)
-        multiply(x, w, b, out, matrices[worker], chunk, W2, window)
-        if relu:
-            np.maximum(out, 0, out=out)
+        multiply(x, w, b, out, matrices[worker], chunk, W2, window, relu)
 
     share(chunks(N, H2, W2, len(matrices[0])), one, workers)
 
@@ -113,15 +111,16 @@ def multiply(
     chunk: Chunk,
     W2: int,
     window: Filters,
+    relu: bool = False,
 ) -> None:
-    """out (positions, K) = the outputs of a chunk, by way of `matrix`, which has at least as many rows."""
+    """out (positions, K) = the outputs of a chunk, by way of `matrix`, which has at least as many rows; then ReLU."""
     rows = matrix[: len(out)]
     weights = w.reshape(len(w), -1).T
     for part in groups(x.shape[3], w.shape):
         im2col(x, rows, chunk, W2, (0, rows.shape[1]), window, part)
         filters = slice(part.filter0, part.filter1)
         np.matmul(rows, weights[:, filters], out=out[:, filters])
-    _finish(out, b)
+    _finish(out, b, relu)
 
 
 def conv_backward_weights(

@@ -48,7 +48,7 @@ def conv_forward(
         assert workspace is not None  # the plan gives it
         winograd.forward(x, w, b, y, workspace, shape)
         return
-    for chunk in im2col_chunks(x, y.shape[1:3], columns, shape.filters):
+    for chunk in im2col_chunks(columns, shape):
         part = chunk.rows_of(y)
         for group in groups(x.shape[3], w.shape):
             above = part.matrix(group.filter0, group.filter1)
@@ -86,7 +86,7 @@ def conv_backward_weights(
         assert workspace is not None  # the plan gives it
         winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
         return
-    for index, chunk in enumerate(im2col_chunks(x, dy.shape[1:3], columns, shape.filters)):
+    for index, chunk in enumerate(im2col_chunks(columns, shape)):
         add = bool(accumulate) or index > 0
         for group in groups(x.shape[3], dw.shape):
             above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
@@ -122,7 +122,7 @@ def conv_backward_input(
         assert workspace is not None  # the plan gives it
         winograd.backward_input(dy, w, dx, workspace, shape)
         return
-    for chunk in im2col_chunks(dx, dy.shape[1:3], columns, shape.filters):
+    for chunk in im2col_chunks(columns, shape):
         for group in groups(dx.shape[3], w.shape):
             above = chunk.rows_of(dy).matrix(group.filter0, group.filter1)
             matmul(above, filters_of(w, group), chunk.matrix(dx, group), workspace=workspace)
@@ -141,8 +141,7 @@ def shape_of(
 ) -> ConvShape:
     """The convolution of an op; `output`: H2 and W2."""
     filters = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
-    (N, H, W, D), (H2, W2) = x.shape, output
-    return ConvShape(N, H, W, D, H2, W2, w.shape[0], D // w.shape[3], filters)
+    return ConvShape.seen(x.shape, w.shape, (x.shape[0], *output), filters)
 
 
 def filters_of(w: DeviceArray, group: Group) -> DeviceArray:
@@ -220,16 +219,14 @@ class Chunk:
         return min(max(padded - self.window.P_top, 0), self.H)
 
 
-def im2col_chunks(
-    x: DeviceArray, output: tuple[int, ...], columns: DeviceArray | None, window: Filters
-) -> Iterator[Chunk]:
+def im2col_chunks(columns: DeviceArray | None, shape: ConvShape) -> Iterator[Chunk]:
     """The chunks of this batch, in order, each with as many rows of the im2col matrix as it needs."""
-    N, (H2, W2) = x.shape[0], output
+    N, H, H2, W2, window = shape.N, shape.H, shape.H2, shape.W2, shape.filters
     if columns is None:
-        if (window.F_rows, window.F_columns, H2, W2) != (1, 1, *x.shape[1:3]):
+        if not shape.is_product:
             raise TypeError("a convolution by im2col needs the matrix; no other algorithm was meant that CUDA has")
-        yield Chunk(None, 0, N, 0, H2, x.shape[1], H2, W2, window)
+        yield Chunk(None, 0, N, 0, H2, H, H2, W2, window)
         return
     for image0, image1, row0, row1 in chunks(N, H2, W2, columns.shape[0]):
         part = columns.rows(0, (image1 - image0) * (row1 - row0) * W2)
-        yield Chunk(part, image0, image1, row0, row1, x.shape[1], H2, W2, window)
+        yield Chunk(part, image0, image1, row0, row1, H, H2, W2, window)

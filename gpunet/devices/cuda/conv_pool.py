@@ -16,7 +16,7 @@ from gpunet.devices.cuda.gemm import matmul
 from gpunet.devices.cuda.launch import launch, launch_blocks
 from gpunet.devices.cuda.pool import max_pool_forward, max_pool_infer
 from gpunet.program.chunks import chunks, strips
-from gpunet.program.filters import Filters, groups
+from gpunet.program.filters import groups
 
 __all__ = ["conv_pool_backward_bias", "conv_pool_backward_input", "conv_pool_backward_weights", "conv_pool_forward"]
 
@@ -131,14 +131,13 @@ def conv_pool_backward_input(
     slices: int = 1,
 ) -> None:
     """d(columns) = dy @ w, dy before the pool, added to where it is from; see gpunet.devices.cpu.conv_pool."""
+    shape = shape_of(dx, w, (H2, W2), S_rows, S_columns, P_top, P_left, dilation)
     if algorithm == "implicit":
-        shape = shape_of(dx, w, (H2, W2), S_rows, S_columns, P_top, P_left, dilation)
         implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches)
         return
     assert columns is not None and strip is not None  # the plan gives them
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
     gradient = _Gradient(dy, switches, H2, W2, F, S)
-    for chunk in im2col_chunks(dx, (H2, W2), columns, window):
+    for chunk in im2col_chunks(columns, shape):
         above = gradient.unpool(strip, (chunk.image0, chunk.image1, chunk.row0, chunk.row1))
         for group in groups(dx.shape[3], w.shape):
             part = above.matrix(group.filter0, group.filter1)

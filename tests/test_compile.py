@@ -21,12 +21,15 @@ EXTRAS = {12: "nvrtc12", 13: "nvrtc"}
 ARCHITECTURES = {12: ("sm_52", "sm_61", "sm_70", "sm_90"), 13: ("sm_75", "sm_86", "sm_90", "sm_120")}
 """One of each generation of registers and instructions, and the newest old enough for both releases with both."""
 
-WIDE = ((12, "sm_52"), (13, "sm_120"))
-"""Those that kernels of float64, whose values take twice as many registers on all of them, always compile for."""
+OFTEN = {
+    "float32": ((12, "sm_52"), (12, "sm_61"), (13, "sm_75"), (13, "sm_86"), (13, "sm_90"), (13, "sm_120")),
+    "float64": ((12, "sm_52"), (13, "sm_86")),
+}
+"""What is always compiled for, by type; values of float64 take twice as many registers on all."""
 
 
 def _case(release: int, architecture: str, real: str) -> Any:
-    often = real == "float32" or (release, architecture) in WIDE
+    often = (release, architecture) in OFTEN[real]
     return pytest.param(release, architecture, real, marks=() if often else pytest.mark.slow)
 
 
@@ -36,7 +39,7 @@ CASES = [
     for architecture in found
     for real in REALS
 ]
-"""Each architecture with both types, float64 on most of them when there is time (`make test-all`)."""
+"""Each architecture with both types, some of them when there is time (`make test-all`)."""
 
 OLD = re.compile(r"nvrtc: warning: Architectures prior to .* are deprecated.*")
 """What CUDA 12 says of GPUs that CUDA 13 does not know."""

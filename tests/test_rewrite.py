@@ -40,13 +40,15 @@ def train(net: Net, device, without, seed: int = 3):
     return found
 
 
+@pytest.mark.parametrize("pairs", [8, pytest.param(len(SUBSETS), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", range(4))
-def test_subsets_of_the_rewrites_give_the_same_bits(device, seed):
+def test_subsets_of_the_rewrites_give_the_same_bits(device, seed, pairs):
     rng = np.random.default_rng(40 + seed)
     net = small() if seed == 0 else random_net(rng, layers=8)
     plain = train(net, device, tuple(REWRITES))
     singles = [without for without in SUBSETS if len(without) in (0, 1, len(REWRITES) - 1)]
-    for without in SUBSETS if seed == 0 else singles:
+    others = [SUBSETS[i] for i in rng.permutation(len(SUBSETS))[:pairs]] if seed == 0 else []
+    for without in dict.fromkeys((*singles, *others)):
         assert train(net, device, without) == plain, without
 
 

@@ -24,6 +24,9 @@ CALLS = "open", "fsync", "replace"
 """At which a run is killed here; killing it at every write of a checkpoint is another test's work."""
 
 
+EACH = pytest.mark.parametrize("each", [3, pytest.param(1, marks=pytest.mark.slow)])
+"""Of the calls the first and each so many behind it; make test-all tries them all."""
+
 TESTED, VALIDATED = images(6), with_validation(images(9), 3, seed=1)
 
 
@@ -64,7 +67,7 @@ with pytest.MonkeyPatch.context() as patch:
     (all_calls := counting(-1)).put_in(patch)
     small_run(folder / "whole")
 ended = []
-for at in range(len(all_calls.calls)):
+for at in range(0, len(all_calls.calls), int(sys.argv[2])):
     child = os.fork()
     if not child:
         with pytest.MonkeyPatch.context() as patch:
@@ -76,22 +79,24 @@ print(json.dumps(ended))
 """
 
 
-def test_a_run_killed_at_any_call_is_whole_once_it_has_gone_on(tmp_path: Path) -> None:
+@EACH
+def test_a_run_killed_at_any_call_is_whole_once_it_has_gone_on(tmp_path: Path, each: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path), str(each)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     ended = json.loads(done.stdout)
-    assert len(ended) > 50 and set(ended) == {-9}
+    assert len(ended) * each > 50 and set(ended) == {-9}
     wanted = left(tmp_path / "whole")
-    for at in range(len(ended)):
+    for at in range(0, len(ended) * each, each):
         goes_on(tmp_path / str(at))
         assert left(tmp_path / str(at)) == wanted, f"killed at call {at}"
 
 
 @pytest.mark.parametrize(("data", "kept"), [(TESTED, 2), (VALIDATED, 1)], ids=["tested", "validated"])
+@EACH
 def test_a_run_whose_disk_was_full_at_any_call_is_whole_once_it_has_gone_on(
-    tmp_path: Path, data: Dataset, kept: int
+    tmp_path: Path, each: int, data: Dataset, kept: int
 ) -> None:
     small_run(tmp_path / "whole", data=data)
     wanted = left(tmp_path / "whole")
@@ -103,8 +108,8 @@ def test_a_run_whose_disk_was_full_at_any_call_is_whole_once_it_has_gone_on(
             patch.setattr("tests.test_checkpoint.CALLS", CALLS)
             faults.put_in(patch)
             small_run(folder, data=data)
-        tried += len(faults.calls) > at
+        tried += each * (len(faults.calls) > at)
         goes_on(folder, data)
         assert left(folder) == wanted, f"full at {faults.calls[-1]} {at}"
-        at += 1
+        at += each
     assert tried > 50

@@ -15,7 +15,7 @@ from tests.static import __main__ as command
 from tests.static import sass, table
 from tests.static.compiled import reports
 from tests.static.sass import Code, Loop, disassemble
-from tests.static.table import GPUS, Table, blocks, faults, launch_bounds, regressions, rows_of
+from tests.static.table import ALL, GPUS, OFTEN, Table, blocks, faults, launch_bounds, regressions, rows_of
 from tests.static.traffic import ACCESS, Even, traffic_of
 from tests.test_compile import compile_kernels
 
@@ -33,14 +33,19 @@ def disassembler() -> str:
         pytest.skip(f"as test_a_disassembler_is_there says, {error}")
 
 
+@pytest.mark.parametrize(
+    "cases", [pytest.param(OFTEN, id="often"), pytest.param(ALL, id="all", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("file", kernel_files())
-def test_no_kernel_is_worse_than_the_table_says(disassembler: str, file: str) -> None:
+def test_no_kernel_is_worse_than_the_table_says(
+    disassembler: str, file: str, cases: tuple[tuple[str, str], ...]
+) -> None:
     kept = table.read()
-    names = dict(rows_of(file))
+    names = dict(rows_of(file, cases))
     now: Table = {"made by": table.made_by(), "kernels": names}
     kernels = {name.split()[0] for name in names}
     assert faults(now) == []
-    assert regressions(now, table.only(kept, kernels)) == []
+    assert regressions(now, table.only(kept, kernels, cases)) == []
 
 
 @pytest.mark.slow

@@ -29,6 +29,12 @@ SHOWN = {"float32": ("sm_75", "sm_86", "sm_90", "sm_120"), "float64": ("sm_86",)
 """By real type, where the instructions are looked at: before 7.5 no disassembler of today can, and what float64 shows
 on one architecture it shows on all."""
 
+ALL = tuple((real, gpu) for real in REALS for gpu in GPUS)
+"""Of what there are rows."""
+
+OFTEN = tuple((real, gpu) for real, gpu in ALL if real == "float32" or gpu in SHOWN[real])
+"""What `make test` looks at; float64 on the other GPUs is left to `make test-all` and `make static`."""
+
 REGISTERS = 65_536
 """Of a multiprocessor, on all of them."""
 
@@ -100,21 +106,22 @@ def made_by() -> dict[str, str]:
     return {str(release): "NVRTC {}.{}".format(*_nvrtc(release).version) for release in sorted(set(GPUS.values()))}
 
 
-def only(table: Table, kernels: Collection[str]) -> Table:
-    """The rows of these kernels."""
-    return {**table, "kernels": {name: row for name, row in table["kernels"].items() if name.split()[0] in kernels}}
+def only(table: Table, kernels: Collection[str], cases: Collection[tuple[str, str]] = ALL) -> Table:
+    """The rows of these kernels, for these real types and GPUs."""
+    rows = {name: (*name.split(),) for name in table["kernels"]}
+    wanted = {name for name, (kernel, *case) in rows.items() if kernel in kernels and tuple(case) in cases}
+    return {**table, "kernels": {name: row for name, row in table["kernels"].items() if name in wanted}}
 
 
-def rows_of(file: str) -> Iterator[tuple[str, Row]]:
-    """The rows of one file's kernels, by name."""
+def rows_of(file: str, cases: Collection[tuple[str, str]] = ALL) -> Iterator[tuple[str, Row]]:
+    """The rows of one file's kernels, by name, for these real types and GPUs."""
     source = compose(file)
     threads = launch_bounds(source)
-    for real in REALS:
-        for gpu, release in GPUS.items():
-            code, log = compile_text(_nvrtc(release), source, real, gpu)
-            shown = disassemble(code) if gpu in SHOWN[real] else {}
-            for kernel, report in reports(log).items():
-                yield f"{kernel} {real} {gpu}", _row(report, threads[kernel], shown.get(kernel))
+    for real, gpu in cases:
+        code, log = compile_text(_nvrtc(GPUS[gpu]), source, real, gpu)
+        shown = disassemble(code) if gpu in SHOWN[real] else {}
+        for kernel, report in reports(log).items():
+            yield f"{kernel} {real} {gpu}", _row(report, threads[kernel], shown.get(kernel))
 
 
 def _row(report: Report, threads: int, code: Code | None) -> Row:

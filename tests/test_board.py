@@ -156,6 +156,7 @@ def test_a_run_that_goes_on_is_told_on_and_nothing_twice(tmp_path: Path) -> None
     run(tmp_path / "board", stop=EACH + 4)
     assert not any(tag == "_hparams_/session_end_info" for tag in read(tmp_path / "board").summary_metadata)
     run(tmp_path / "board", resumed=True)
+    assert len(list((tmp_path / "board").iterdir())) == 2  # also within one second
     found = read(tmp_path / "board")
     assert [one.step for one in found.Scalars("step/loss")] == list(range(1, 2 * EACH + 1))
     assert [one.step for one in found.Histograms("weights/fc1.w")] == [0, EACH, 2 * EACH]

@@ -11,6 +11,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.dataset import anywhere, open_dataset, require_there
+from gpunet.cli.factors import DecayFactors, RateFactors, read_factors
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config, tuned_choices
@@ -66,6 +67,8 @@ def train(
         float | None,
         typer.Option("--learning-rate", "--lr", help="At the start; the schedule changes it.", show_default=False),
     ] = None,
+    rate_factor: RateFactors = None,
+    decay_factor: DecayFactors = None,
     clip_norm: options.ClipNorm = None,
     schedule: Annotated[
         str | None,
@@ -145,6 +148,8 @@ def train(
         optimizer=optimizer,
         freeze=freeze,
         learning_rate=learning_rate,
+        rate_factors=read_factors("--rate-factor", rate_factor),
+        decay_factors=read_factors("--decay-factor", decay_factor),
         clip_norm=clip_norm,
         schedule=schedule,
         warmup=warmup,

@@ -52,7 +52,9 @@ class Board(Watcher):
         begun = any(self._folder.glob("events.*"))
         # what a stopped run showed after its checkpoint is not shown twice
         purge = {"purge_step": trainer.model.steps + 1} if trainer.resumed else {}
-        self._writer = writer_type()(str(self._folder), **purge)
+        # files are named by the second: one that goes on at once must not write over the one before
+        suffix = f".{trainer.model.steps:012}"
+        self._writer = writer_type()(str(self._folder), filename_suffix=suffix, **purge)
         experiment, start, self._ended = summaries(settings_of(trainer), _measured(trainer))
         if not begun:
             self._writer.file_writer.add_event(graph_event(trainer.model.net, trainer.model.batch))

@@ -1,8 +1,10 @@
 """Weights of PyTorch's nets brought here: the same scores, by names or by order, in one command or in several."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -354,6 +356,16 @@ def test_a_run_is_planned_as_it_was_trained(run: Run, tmp_path: Path) -> None:
     for net in ("a", "a/weights.safetensors"):
         result = run("train", net, "--data", "digits")
         assert result.exit_code == 2 and f"--weights {net} starts from" in result.output
+
+
+def test_a_config_may_come_through_a_pipe(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    text = 'input = "8x8x1"\nnet = "CONV3-2 -> FC-10"\n'
+    writer = Thread(target=lambda: (tmp_path / "pipe").write_text(text), daemon=True)
+    writer.start()
+    result = run("describe", "pipe")
+    writer.join()
+    assert result.exit_code == 0 and "conv1" in result.output, result.output
 
 
 def test_training_says_with_which_option_weights_go(run: Run, tmp_path: Path) -> None:

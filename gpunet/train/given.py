@@ -25,6 +25,8 @@ def given_config(text: str) -> Config:
 
     if path.is_dir():
         return load_config(path / CONFIG if (path / CONFIG).is_file() else text)
+    if not path.is_file():  # a pipe, which is read once
+        return load_config(text)
     if way := way_in(path):
         raise ConfigError(f"{path} is no net of gpunet's; {way}")
     if format_of(path) is None:

@@ -72,6 +72,8 @@ from gpunet.planning.fitter import fit as fit
 from gpunet.planning.planner import plan as plan
 from gpunet.program.tensor import Kind as Kind
 from gpunet.program.volume import Volume as Volume
+from gpunet.report.snapshot import save_snapshot as save_snapshot
+from gpunet.report.trace import save_trace as save_trace
 from gpunet.train.history import History as History
 from gpunet.train.metrics import EpochMetrics as EpochMetrics
 from gpunet.train.model import Model as Model

@@ -43,6 +43,7 @@ DOCUMENTS = [
     "docs/training.md",
     "docs/understanding.md",
     "docs/using.md",
+    "docs/viewers.md",
 ]
 FLAGS = doctest.ELLIPSIS
 

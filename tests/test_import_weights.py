@@ -1,7 +1,10 @@
 """Weights of PyTorch's nets brought here: the same scores, by names or by order, in one command or in several."""
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -302,13 +305,79 @@ def test_a_person_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answ
     assert (tmp_path / "x.safetensors").exists() == (code == 0)
 
 
-@pytest.mark.parametrize("command", ["eval", "predict", "show filters", "slide", "convert"])
-def test_other_commands_name_the_format_and_the_way(run: Run, tmp_path: Path, command: str) -> None:
+TAKE_WEIGHTS = {
+    "eval": ["--data", "digits"],
+    "predict": ["p.png"],
+    "slide": ["p.png"],
+    "features": ["digits", "--layer", "conv1"],
+    "export": [],
+    "convert": ["o"],
+    "show filters": [],
+    "show activations": ["p.png"],
+    "show confusion": [],
+    "show mistakes": [],
+}
+"""Commands that take the weights of a run, and what they want beside."""
+
+TAKE_A_NET = ["plan", "fit", "describe", "profile", "gradcheck", "lr-find", "tune", "bench"]
+
+
+@pytest.mark.parametrize("command", [*TAKE_WEIGHTS, *TAKE_A_NET])
+def test_every_command_names_the_format_and_the_way(run: Run, tmp_path: Path, command: str) -> None:
     saved(tmp_path, plain())
-    more = {"predict": ["p.png"], "slide": ["p.png"], "convert": ["o"], "eval": ["--data", "digits"]}.get(command, [])
-    result = run(*command.split(), "x.pth", *more)
-    assert result.exit_code == 2
+    result = run(*command.split(), "x.pth", *TAKE_WEIGHTS.get(command, []))
+    assert result.exit_code == 2, result.output
     assert "it is a file of PyTorch: gpunet import x.pth makes of it what is taken here" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_what_takes_a_net_beside_weights_names_the_format_too(run: Run, tmp_path: Path) -> None:
+    saved(tmp_path, plain())
+    assert run("import", "x.pth", "--net", PATTERN, "--yes", "--out", "own.safetensors").exit_code == 0
+    for command in (["eval", "own.safetensors", "--data", "digits"], ["import", "x.pth", "--out", "o.safetensors"]):
+        result = run(*command, "--net", "x.pth")
+        assert result.exit_code == 2 and "x.pth is no net of gpunet's; it is a file of PyTorch" in result.output
+
+
+def test_an_imported_net_is_planned_and_fitted_by_its_file(run: Run, tmp_path: Path) -> None:
+    saved(tmp_path, plain())
+    assert run("import", "x.pth", "--net", PATTERN, "--yes").exit_code == 0
+    found, expected = (json.loads(run("plan", net, "--json").stdout) for net in ("x.safetensors", PATTERN))
+    assert found["tensors"] == expected["tensors"] and found["total_bytes"] == expected["total_bytes"]
+    assert run("fit", "x.safetensors", "--budget", "1GiB").exit_code == 0
+    assert run("describe", "x.safetensors").output == run("describe", PATTERN).output
+
+
+def test_a_run_is_planned_as_it_was_trained(run: Run, tmp_path: Path) -> None:
+    told = ["--data", "digits", "--epochs", "1", "--batch", "500", "--device", "cpu", "--out", "a"]
+    assert run("train", "INPUT[8x8x1] -> CONV3-2 -> FC-10", *told).exit_code == 0
+    for net in ("a", "a/weights.safetensors"):
+        assert json.loads(run("plan", net, "--device", "cpu", "--json").stdout)["batch"] == 500
+    for net in ("a", "a/weights.safetensors"):
+        result = run("train", net, "--data", "digits")
+        assert result.exit_code == 2 and f"--weights {net} starts from" in result.output
+
+
+def test_a_config_may_come_through_a_pipe(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    text = 'input = "8x8x1"\nnet = "CONV3-2 -> FC-10"\n'
+    writer = Thread(target=lambda: (tmp_path / "pipe").write_text(text), daemon=True)
+    writer.start()
+    result = run("describe", "pipe")
+    writer.join()
+    assert result.exit_code == 0 and "conv1" in result.output, result.output
+
+
+def test_training_says_with_which_option_weights_go(run: Run, tmp_path: Path) -> None:
+    saved(tmp_path, plain())
+    result = run("train", "x.pth", "--data", "digits")
+    assert "x.pth is a file of weights of PyTorch, no net: --weights x.pth starts from them" in result.output
+    result = run("train", "--resume", "x.pth")
+    assert result.exit_code == 2
+    assert "x.pth is no folder of a run: it holds no config.toml; --weights x.pth starts from a file" in result.output
+    (tmp_path / "n.toml").write_text('input = "8x8x1"\nnet = "FC-10"\n')
+    result = run("eval", "n.toml", "--data", "digits")
+    assert result.exit_code == 2 and "n.toml is a config, which holds no weights" in result.output
 
 
 def test_safetensors_of_pytorch_are_known_as_such(run: Run, tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_names_and_patterns_say_what_is_frozen():
         ("conf1", "freeze: no layer is called 'conf1'; did you mean conv1?"),
         ("Conv*", "freeze: no layer is called 'Conv*'; did you mean conv"),
         ("block?", "freeze: no layer is called 'block?'; there are conv1, relu1, pool1, conv2, "),
+        (
+            "relu1",
+            "freeze: relu1 has nothing to learn, so 'relu1' freezes nothing; layers that learn: conv1, conv2, fc1, fc2",
+        ),
+        ("relu*", "freeze: relu1, relu2, relu3 have nothing to learn, so 'relu*' freezes nothing; layers that learn: "),
+        (("conv*", "pool?"), "freeze: pool1, pool2 have nothing to learn, so 'pool?' freezes nothing"),
         ("*", "small: all 4 layers with parameters are frozen, so nothing is left to learn; freeze fewer"),
     ],
 )
@@ -217,6 +223,25 @@ def test_weight_decay_of_weights_alone_is_that_of_pytorchs_groups(device):
     judged(normed(), device, how, steps, lambda name: {"weight_decay": 0.3 * name.endswith(".w")})
 
 
+def test_factors_of_weight_decay_are_pytorchs_groups(device):
+    """As Caffe's decay_mult: none of biases, half of it above, three times of one; what comes last counts."""
+    how = Learning(
+        Momentum(weight_decay=0.3), decay="weights", decay_factors={"fc*": 0.5, "fc1.w": 3, "*.b": 0, "bn1.shift": 2}
+    )
+    factors = {"fc1.w": 3, "fc2.w": 0.5, "conv1.w": 1, "conv2.w": 1, "bn1.shift": 2}
+    steps = 30 if device.name == "cpu" else 2
+    judged(normed(), device, how, steps, lambda name: {"weight_decay": 0.3 * factors.get(name, 0)})
+
+
+def test_factors_count_where_decay_is_meant_for_all():
+    how = Learning(Momentum(weight_decay=0.25), decay_factors={"*.b": 0, "conv1": 4})
+    program = gpunet.plan(small(), 3, optimizer=how).program
+    found = {op.outputs[0].name: op.attributes["weight_decay"] for op in program.ops if op.name == "momentum_update"}
+    assert found == {"conv1.w": 1, "conv1.b": 1} | {
+        f"{layer}.{name}": 0.25 * (name == "w") for layer in ("conv2", "fc1", "fc2") for name in ("w", "b")
+    }
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_leaves_biases_and_norms_alone_where_only_weights_decay(optimizer):
     rule = find_optimizer(optimizer, weight_decay=0.25)
@@ -234,6 +259,9 @@ def test_every_optimizer_leaves_biases_and_norms_alone_where_only_weights_decay(
         ({"rate_factors": {"conv*.c": 2}}, "rate_factors: no parameter is called 'conv*.c'; did you mean conv"),
         ({"rate_factors": {"conv1": 0}}, "rate_factors: 'conv1' must be a number above 0; got 0"),
         ({"rate_factors": {"conv1": float("nan")}}, "got nan"),
+        ({"decay_factors": {"cnv1": 2}}, "decay_factors: no layer is called 'cnv1'; did you mean conv1?"),
+        ({"decay_factors": {"conv1": -1}}, "decay_factors: 'conv1' must be a number of at least 0; got -1"),
+        ({"decay_factors": 3}, "decay_factors must be factors by name, like {'fc*': 10}; got 3"),
         ({"decay": "biases"}, "decay must be one of all, weights; got 'biases'"),
     ],
 )
@@ -299,6 +327,45 @@ def test_a_run_leaves_what_is_frozen_as_it_was_and_goes_on_so(tmp_path):
     assert same == {"conv1.w", "conv1.b", "bn1.scale", "bn1.shift", "bn1.mean", "bn1.variance"}
     other = CliRunner().invoke(app, ["train", "--resume", str(tmp_path / "run"), "--epochs", "2", "--freeze", "fc1"])
     assert other.exit_code == 2 and "frozen: conv1, bn1 in the checkpoint, fc1 now" in other.output
+
+
+def test_factors_are_given_on_the_command_line(tmp_path):
+    told = ["train", "INPUT[8x8x1] -> CONV3-4 -> RELU -> FC-10", "--epochs", "1", "--batch", "500", "--device", "cpu"]
+    factors = ["--rate-factor", "*=0.1", "--rate-factor", "fc*=1", "--decay-factor", "*.b=0"]
+    found = CliRunner().invoke(app, [*told, *factors, "--out", str(tmp_path / "a")])
+    assert found.exit_code == 0, found.output
+    kept = load_config(tmp_path / "a/config.toml").train
+    assert (kept.rate_factors, kept.decay_factors) == ({"*": 0.1, "fc*": 1}, {"*.b": 0})
+    for option, text, words in (
+        ("--rate-factor", "conv*", "--rate-factor is a pattern and a factor, like 'conv*=0.1'; got 'conv*'"),
+        ("--rate-factor", "=2", "--rate-factor is a pattern and a factor"),
+        ("--rate-factor", "conv*=0", "rate_factors"),
+        ("--rate-factor", "cnv*=2", "rate_factors: no layer is called 'cnv*'"),
+        ("--decay-factor", "*.b=-1", "decay_factors"),
+    ):
+        found = CliRunner().invoke(app, [*told, option, text, "--out", str(tmp_path / "b")])
+        assert found.exit_code == 2 and words in found.output and not (tmp_path / "b").exists(), found.output
+
+
+def test_a_run_goes_on_only_with_the_same_factors_of_decay(tmp_path):
+    config = tmp_path / "net.toml"
+    text = 'input = "8x8x1"\nnet = "CONV3-4 -> RELU -> FC-10"\n[train]\nepochs = 1\nweight_decay = 0.1\n'
+    config.write_text(text + 'decay_factors = {"*.b" = 0, "fc1.w" = 2}\n')
+    run = tmp_path / "run"
+    found = CliRunner().invoke(app, ["train", str(config), "--device", "cpu", "--out", str(run)])
+    assert found.exit_code == 0, found.output
+    kept = run / "config.toml"
+    assert load_config(kept).train.decay_factors == {"*.b": 0, "fc1.w": 2}
+    with Model.load(run, device="cpu") as model:
+        assert model.plan.learning.decay_factors == (("*.b", 0.0), ("fc1.w", 2.0))
+        model.save(tmp_path / "saved.safetensors")
+    with Model.load(tmp_path / "saved.safetensors", device="cpu") as model:
+        assert model.plan.learning.decay_factors == (("*.b", 0.0), ("fc1.w", 2.0))
+    kept.write_text(kept.read_text().replace('"fc1.w" = 2', '"fc1.w" = 3').replace('"*.b" = 0', '"conv1.b" = 0'))
+    other = CliRunner().invoke(app, ["train", "--resume", str(run), "--epochs", "2"])
+    assert other.exit_code == 2
+    assert "without weight decay: conv1.b, fc1.b in the checkpoint, conv1.b now" in other.output
+    assert "factors of weight decay: fc1.w 2 in the checkpoint, fc1.w 3 now" in other.output
 
 
 def test_a_run_goes_on_only_with_the_same_factors_and_decay(tmp_path):

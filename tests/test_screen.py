@@ -1,20 +1,14 @@
-"""What a run shows: a live view on a terminal, plain lines elsewhere, event files for TensorBoard."""
+"""What a run shows: a live view on a terminal, plain lines elsewhere."""
 
-import struct
-import sys
 from io import StringIO
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from gpunet import Model
-from gpunet.errors import ConfigError
 from gpunet.memory.size import format_bytes
 from gpunet.train import screen as screens
-from gpunet.train.board import Board
 from gpunet.train.screen import Screen
 from gpunet.train.trainer import Progress, Trainer, Watcher
 from tests.runs import EACH, NET, images, planned
@@ -100,50 +94,3 @@ def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert not any("\x1b" in line for line in lines)
-
-
-# -- TensorBoard -----------------------------------------------------------------------------------
-
-
-def events(folder: Path) -> list[Any]:
-    """All events of all files: records of length, checksum, an Event, checksum."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    found = []
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        while content:
-            (length,) = struct.unpack("<Q", content[:8])
-            found.append(Event.FromString(content[12 : 12 + length]))
-            content = content[16 + length :]
-    return found
-
-
-def test_tensorboard_is_told_every_step_and_every_epoch(tmp_path: Path) -> None:
-    board = Board(tmp_path / "board")
-    trainer = shown_run(Screen(), board)
-    board.close()
-    told = {
-        (value.tag, event.step): value.simple_value
-        for event in events(tmp_path / "board")
-        for value in event.summary.value
-    }
-    steps = range(1, 2 * EACH + 1)
-    for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
-        assert [step for tag, step in told if tag == f"step/{name}"] == list(steps)
-    for row in trainer.rows:
-        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
-            assert told[f"epoch/{name}", row.epoch * EACH] == pytest.approx(getattr(row, name), rel=1e-6)
-
-
-def test_tensorboard_that_is_not_installed_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from gpunet.cli.app import app
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    result = CliRunner().invoke(app, ["train", "vgg_digits", "--device", "cpu", "--tensorboard"])
-    assert result.exit_code == ConfigError.exit_code and result.stdout == ""
-    assert '--tensorboard needs tensorboardX: pip install "gpunet[tensorboard]"' in result.stderr
-    assert list(tmp_path.iterdir()) == []

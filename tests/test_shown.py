@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,11 +56,23 @@ def judged() -> Judged:
     return Judged(labels, predictions, np.array([0.5, 0.25, 3.0, 1.0]), *np.full((2, 4), 0.5), 6, 3)
 
 
+def imported() -> gpunet.Imported:
+    """Weights that lie in a file of PyTorch's, of a net in its own order."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        with gpunet.Model(NET, 2, "cpu", mode="infer") as model:
+            model.save(place / "own.safetensors")
+        gpunet.export_weights(place / "own.safetensors", place / "theirs.pth")
+        return gpunet.import_weights(place / "theirs.pth", NET)
+
+
 MAKERS = {
     "Plan": lambda: gpunet.plan(NET, 4, **CPU),
     "Fit": lambda: gpunet.fit(NET, "65MiB", **CPU),
     "Survey": lambda: survey(NET, "65MiB", **CPU),
     "Description": lambda: gpunet.describe(NET),
+    "Prediction": lambda: gpunet.plan(NET, 4, gpu="3060").predicted,
+    "Imported": imported,
     "Profile": lambda: profile(NET, 2, "cpu", steps=1),
     "Model": lambda: gpunet.Model(NET, 4, "cpu"),
     "History": history,
@@ -141,6 +154,11 @@ def test_a_value_draws_itself_as_a_figure_that_a_notebook_shows(kind):
     ("kind", "line"),
     [
         ("GradientCheck", "net, batch 3, on cpu: passed: every gradient is the slope of the loss"),
+        (
+            "Prediction",
+            r"for an RTX 3060 12GB, batch 4: [\d.]+ to [\d.]+ ms a step, about [\d.]+, [\d,]+ to .* images/s",
+        ),
+        ("Imported", "net: 8 arrays of PyTorch, 706 numbers>"),
         ("RateTest", "small: a learning rate to begin with: 0.03"),
         ("RateTests", "small: a learning rate to begin with: 0.03.*, the middle one of 0.03"),
         ("Judged", r"4 images: loss 1.1875, accuracy 75.00%, top-5 accuracy 75.00%>"),
@@ -150,6 +168,25 @@ def test_a_value_draws_itself_as_a_figure_that_a_notebook_shows(kind):
 )
 def test_a_line_says_what_matters(kind, line):
     assert re.match(f"<{kind} {line}", repr(made(kind)))
+
+
+def test_a_prediction_is_what_the_plan_says_of_its_times():
+    plan = gpunet.plan(NET, 4, gpu="3060")
+    assert plan.to_dict()["predicted"] == plan.predicted.to_dict() == made("Prediction").to_dict()
+    said = " ".join(str(plan.predicted).split())
+    assert "predicted" in said and "bound by" in said and "Predicted, not measured" in said
+    assert " ".join(str(plan).split()).count(said.split(" images/s")[0]) == 1
+    assert "a forward pass" in repr(gpunet.plan(NET, 4, gpu="3060", mode="infer").predicted)
+
+
+def test_what_was_imported_says_where_each_parameter_comes_from():
+    found = made("Imported")
+    said = found.to_dict()
+    assert {one["name"]: tuple(one["shape"]) for one in said["parameters"]} == {
+        name: values.shape for name, values in found.weights.items()
+    }
+    assert said["parameters"][0]["array_shape"] == [4, 1, 3, 3] and "K, H, W, D" in said["parameters"][0]["moves"]
+    assert str(found).startswith(found.said[0]) and "conv1.w" in str(found)
 
 
 def test_a_class_whose_splits_hold_arrays_is_a_line_and_counted_by_class():
@@ -234,6 +271,7 @@ def test_rows_of_numbers_become_a_dataframe():
     assert {row["name"]: row["nbytes"] for row in tensors} == {one.name: one.nbytes for one in plan.tensors}
     fields = gpunet.describe(NET).to_dataframe()
     assert fields[0]["field.rows.size"] == 3 and fields[0]["multiply_adds"] == 8 * 8 * 4 * 9
+    assert made("Prediction").to_dataframe()[1]["name"] == "conv1" and len(made("Imported").to_dataframe()) == 8
     assert [row["name"] for row in MAKERS["Model"]().to_dataframe()][:2] == ["conv1.w", "conv1.b"]
     checked = made("GradientCheck").to_dataframe()
     assert len(checked) == 7 and all(row["passed"] and (row["faint"] or row["error"] < 1e-5) for row in checked)

@@ -57,7 +57,14 @@ def _device_or_auto(text: str) -> AnyDevice:
 
 NET_HELP = "A shipped net like vgg16, a .toml file, or a pattern like 'INPUT[32x32x3] -> CONV3-64 -> RELU -> FC-10'."
 
-Net = Annotated[str, typer.Argument(metavar="NET", help=NET_HELP, show_default=False)]
+Net = Annotated[
+    str,
+    typer.Argument(
+        metavar="NET",
+        help=f"{NET_HELP.removesuffix('.')}; or a run's folder or a file of weights, whose net it is.",
+        show_default=False,
+    ),
+]
 
 
 def _given(text: str) -> Path:
@@ -269,14 +276,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes."
 def read_net(text: str, width: float | None = None, input: str | None = None) -> "Config":
     """The config behind NET, its net scaled by --width and over --input where they are given.
 
-    Raises ConfigError for an empty one, too: a shell variable that was not set.
+    NET may be the folder of a run or a file of weights, too, which say their net. Raises ConfigError for an empty one,
+    too: a shell variable that was not set.
     """
-    from gpunet.net.config import load_config
     from gpunet.net.net import depth_last
+    from gpunet.train.given import given_config
 
     if not text.strip():
         raise ConfigError("no net was given; give a shipped name like vgg16, a .toml file or a pattern")
-    config = resized(load_config(text), width, input)
+    config = resized(given_config(text), width, input)
     if meant := depth_last(config.net.input):
         given = config.net.input
         complain(f"the input {given} would be {given.D} maps deep; did you mean {meant}? The depth comes last")

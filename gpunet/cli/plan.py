@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpunet.cli import options
+from gpunet.cli import for_tools, options
 from gpunet.errors import ConfigError
 from gpunet.values.visible import told_path
 
@@ -43,6 +43,8 @@ def plan(
         Path | None,
         typer.Option(parser=told_path, metavar="FILE", help="Draw the plan into a .png file.", show_default=False),
     ] = None,
+    snapshot: for_tools.Snapshot = None,
+    trace: for_tools.Trace = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Show what is alive at the peak, and when.")] = False,
     times: Annotated[
         bool, typer.Option("--times", help="Show what is predicted of each layer: milliseconds, and what bounds them.")
@@ -56,6 +58,8 @@ def plan(
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
+    csv: for_tools.Csv = False,
+    rows: for_tools.RowsOfPlan = None,
 ) -> None:
     """Show what a net costs to train as its config says, layer by layer, to the byte, and whether it fits.
 
@@ -71,6 +75,9 @@ def plan(
     for option, given, what in (("--timeline", timeline, "tensor with its steps"), ("--times", times, "layer's times")):
         if json and given:
             raise ConfigError(f"--json has every {what} anyway: leave out {option}")
+        if csv and given:
+            raise ConfigError(f"--csv prints numbers for a spreadsheet alone: leave out {option}")
+    for_tools.check_tools(json=json, csv=csv, rows=rows, snapshot=snapshot, trace=trace)
     config = options.read_net(net, width, input)
     if plot is not None:
         from gpunet.report.canvas import check_plot
@@ -97,7 +104,10 @@ def plan(
         from gpunet.report.plot import save_plot
 
         save_plot(made, plot)
-    if json:
+    for_tools.write_tools(made, snapshot=snapshot, trace=trace)
+    if csv:
+        typer.echo(made.to_csv(rows), nl=False)
+    elif json:
         from gpunet.report.as_json import as_text, plan_json
 
         typer.echo(as_text(plan_json(config.net, made, largest_batch=largest, images=images)))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpunet.cli import options
+from gpunet.cli import for_tools, options
 from gpunet.cli.guard import complain
 from gpunet.errors import DataError
 from gpunet.system.cache import FOLDER_VARIABLE
@@ -36,7 +36,10 @@ def profile(
     no_graph: options.NoGraph = False,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
+    trace: for_tools.Trace = None,
     json: options.Json = False,
+    csv: for_tools.Csv = False,
+    rows: for_tools.RowsOfProfile = None,
 ) -> None:
     """Train some steps on random images: milliseconds layer by layer, and the memory in use beside the plan.
 
@@ -49,6 +52,7 @@ def profile(
     from gpunet.profile.measure import profile as measure
     from gpunet.report.console import working
 
+    for_tools.check_tools(json=json, csv=csv, rows=rows, trace=trace)
     config = options.read_net(net, width, input)
     told = options.training(config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, math=math, reserve=reserve)
     with working(f"warming up before {steps} steps") as say:
@@ -65,7 +69,10 @@ def profile(
             tuned=not no_tuned,
             **options.train_settings(told),
         )
-    if json:
+    for_tools.write_tools(made, trace=trace)
+    if csv:
+        typer.echo(made.to_csv(rows), nl=False)
+    elif json:
         from gpunet.report.as_json import as_text
         from gpunet.report.profile_json import profile_json
 
@@ -76,7 +83,7 @@ def profile(
 
         show(*profile_parts(made))
     for line in _kept(made):
-        typer.echo(line, err=json)
+        typer.echo(line, err=json or csv)
 
 
 def _kept(made: "Profile") -> list[str]:

@@ -10,6 +10,7 @@ import typer
 from gpunet.cli import options
 from gpunet.cli.suiting import with_scale
 from gpunet.errors import ConfigError
+from gpunet.values.visible import typable
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config
@@ -50,7 +51,8 @@ def _of_run(net: str | None, resume: Path, given: "dict[str, object]") -> "Confi
         if value is not None:
             raise ConfigError(f"--resume goes on with the run as it is, in its own folder: leave out {option}")
     if not (resume / CONFIG).is_file():
-        raise ConfigError(f"{resume} is no folder of a run: it holds no {CONFIG}")
+        start = f"; --weights {typable(resume)} starts from a file of weights" * resume.is_file()
+        raise ConfigError(f"{resume} is no folder of a run: it holds no {CONFIG}{start}")
     return options.read_net(str(resume / CONFIG) if net is None else net)
 
 
@@ -77,6 +79,10 @@ def _of_net(
     net: str | None, weights: Path | None, width: float | None, input: str | None, data: str | None, *, headless: bool
 ) -> "Config":
     """The config of a net that is given, or that weights are of, which may be `headless`: without those of scores."""
+    from gpunet.train.given import require_no_weights
+
+    if net is not None:
+        require_no_weights(net)
     if weights is None:
         if net is None:
             raise ConfigError(

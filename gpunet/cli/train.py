@@ -11,6 +11,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.dataset import anywhere, open_dataset, require_there
+from gpunet.cli.factors import DecayFactors, RateFactors, read_factors
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config, tuned_choices
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gpunet.model.model import Model
     from gpunet.net.config import Config, TrainConfig
     from gpunet.program.program import AnyDevice
-    from gpunet.train.board import Board
+    from gpunet.report.board import Board
     from gpunet.train.folder import RunFolder
     from gpunet.train.trainer import Trainer
 
@@ -66,6 +67,8 @@ def train(
         float | None,
         typer.Option("--learning-rate", "--lr", help="At the start; the schedule changes it.", show_default=False),
     ] = None,
+    rate_factor: RateFactors = None,
+    decay_factor: DecayFactors = None,
     clip_norm: options.ClipNorm = None,
     schedule: Annotated[
         str | None,
@@ -120,7 +123,7 @@ def train(
     Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from gpunet.model.model import choose_device
-    from gpunet.train.board import FOLDER, writer_type
+    from gpunet.report.board import FOLDER, writer_type
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning
 
@@ -145,6 +148,8 @@ def train(
         optimizer=optimizer,
         freeze=freeze,
         learning_rate=learning_rate,
+        rate_factors=read_factors("--rate-factor", rate_factor),
+        decay_factors=read_factors("--decay-factor", decay_factor),
         clip_norm=clip_norm,
         schedule=schedule,
         warmup=warmup,
@@ -181,7 +186,7 @@ def train(
 
 def _can_go_on(events: Path) -> bool:
     """Whether TensorBoard files that a run has can be gone on with; says why if not, which is no reason to stop."""
-    from gpunet.train.board import writer_type
+    from gpunet.report.board import writer_type
 
     try:
         writer_type()
@@ -266,7 +271,7 @@ def _run(
 
 def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
     """Train what is left to be trained, keep it in the folder, and say how it ended."""
-    from gpunet.train.board import FOLDER, Board
+    from gpunet.report.board import FOLDER, Board
     from gpunet.train.screen import Screen
     from gpunet.train.stop import Stop
 

@@ -68,7 +68,8 @@ def _no_such_option(error: Any) -> str:
     options = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
     if known := answer(error.option_name, options):
         return known
-    hint = nearest(error.option_name, [name for name in options if name.startswith("--")])
+    long = [name.removeprefix("--") for name in options if name.startswith("--")]  # two dashes make short ones alike
+    hint = nearest(error.option_name.lstrip("-"), long).replace("mean ", "mean --")
     return f"there is no {visible(error.option_name)} of {_command(error)}{hint or _more(error)}"
 
 

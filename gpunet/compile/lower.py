@@ -11,7 +11,7 @@ from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
 from gpunet.optimize.learning import Learning, learning
-from gpunet.optimize.optimizers import Optimizer, OptimizerName, cache_tensors
+from gpunet.optimize.optimizers import Factors, Optimizer, OptimizerName, cache_tensors
 from gpunet.program.algorithm import Math
 from gpunet.program.builder import Builder, Emitter, Target
 from gpunet.program.program import Attribute, Dtype, Mode, Parameter, Program, RunTime, Seen
@@ -78,8 +78,7 @@ def lower(
         dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
         _emit_clips(builder, how, [p.gradient for p in parameters if p.gradient is not None])
-        factors = how.factors([node.name for node in net.nodes], [p.tensor.name for p in parameters])
-        _emit_updates(builder, how, parameters, factors)
+        _emit_updates(builder, how, [node.name for node in net.nodes], parameters)
         for node in nodes:
             if node.name not in frozen:
                 node.layer.update(emitters[node.name])
@@ -245,16 +244,15 @@ def _emit_clips(builder: Builder, how: Learning, gradients: Sequence[Tensor]) ->
             emit.op("clip_by_norm", (square_sum,), (dw,), attributes={"most": how.clip_norm})
 
 
-def _emit_updates(
-    builder: Builder, how: Learning, parameters: Sequence[Parameter], factors: Mapping[str, float]
-) -> None:
-    """Update all that is learnt; `factors`: of the learning rate, by parameter."""
+def _emit_updates(builder: Builder, how: Learning, layers: Sequence[str], parameters: Sequence[Parameter]) -> None:
+    """Update all that is learnt, each parameter with its factors; `layers`: the names of all there are."""
+    rates = how.factors(layers, [p.tensor.name for p in parameters])
+    decays = how.decays(layers, {p.tensor.name: p.deviation > 0 for p in parameters})  # weights alone are drawn
     for parameter in parameters:
         if parameter.gradient is not None:
             w = parameter.tensor
-            decays = how.decay == "all" or parameter.deviation > 0  # drawn at random are weights alone
-            emit = Emitter(builder, w.layer)
-            how.optimizer.emit(emit, parameter.gradient, w, parameter.caches, factors[w.name], decays=decays)
+            factors = Factors(rates[w.name], decays[w.name])
+            how.optimizer.emit(Emitter(builder, w.layer), parameter.gradient, w, parameter.caches, factors)
 
 
 def _learning_upstream(net: Net, frozen: Collection[str], image_gradient: bool) -> dict[str, bool]:

@@ -265,7 +265,7 @@ def _other_net(foreign: Foreign, net: Net, words: str, wrong: list[str], most: i
             [
                 f"{foreign.path} holds the weights of another net than {net.name}, by {words}:",
                 *told,
-                "give the net that they are of as --net: a shipped one, a .toml file or a pattern",
+                "give the net they are of as --net, to gpunet train as NET: a shipped one, a .toml file, a pattern",
             ]
         )
     )

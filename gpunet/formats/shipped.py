@@ -17,7 +17,8 @@ def shipped_config(foreign: Foreign) -> Config:
     if found is None:
         raise DataError(
             f"{foreign.path} does not say its net, and its names are none that torchvision has for {listed(SHIPPED)}; "
-            "give the net as --net: a shipped one, a .toml file or a pattern like 'INPUT[28x28x1] -> ... -> FC-10'"
+            "give the net as --net, to gpunet train as NET: a shipped one, a .toml file or a pattern like "
+            "'INPUT[28x28x1] -> ... -> FC-10'"
         )
     return load_config(found)
 

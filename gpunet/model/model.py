@@ -17,6 +17,7 @@ from gpunet.model.ahead import Ahead, Batch
 from gpunet.model.batch import check_enough, check_images, check_labels
 from gpunet.model.bound import BoundProgram
 from gpunet.model.handy import Handy
+from gpunet.model.outputs import made_by, named_layers, separate_outputs
 from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.model.whole import Whole, alone
 from gpunet.net.graph import INPUT
@@ -224,13 +225,27 @@ class Model(Handy):
         self._run(n, images, ("forward",), training=False)
         return self.device.read(self._bound.view(self.plan.program.scores, 0, n)).reshape(n, self.net.classes)
 
-    def outputs(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def outputs(
+        self, images: np.ndarray, layers: str | Collection[str] | None = None
+    ) -> Iterator[tuple[str, np.ndarray]]:
         """(name of the layer, copy of what it gives for n <= batch images), each read as soon as it is made.
 
-        Later its bytes may be another's. Layers that only hand on what they get, as dropout does here, do not come, nor
-        do those that a rewrite has moved or fused or that run in rounds: plan without a budget and without
-        "pool-before-relu", "conv-pool" and "conv-relu".
+        `layers`  whose, by name or pattern, like "conv*"; None: of all whose outputs this plan makes at one time, which
+                  leaves out those that only hand on what they get, as dropout does here, and those that a rewrite has
+                  moved or fused or that run in rounds
+
+        Where one that is named is not among those, all come from a pass of their own, in a second arena on the same
+        device. Raises ConfigError for a name or pattern that no layer has.
         """
+        wanted = None if layers is None else named_layers(self.net, layers)
+        if wanted is None or wanted <= made_by(self.plan.program):
+            yield from (found for found in self._outputs(images) if wanted is None or found[0] in wanted)
+        else:
+            images = check_images(images, self.net, self.batch, self.plan.dtype)
+            yield from separate_outputs(self, images, wanted)
+
+    def _outputs(self, images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Of all layers whose outputs there are."""
         with self._whole.use():
             self._whole.require()
             n = self._feed(images)

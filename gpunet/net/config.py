@@ -94,9 +94,9 @@ class TrainConfig:
     `momentum, weight_decay, alpha, beta1, beta2, eps`
                 settings of the optimizer; None: what the optimizer says
     `freeze`    layers that learn nothing, by name or pattern: see gpunet.optimize.learning.Learning
-    `rate_factors, decay, clip_value, clip_norm`
+    `rate_factors, decay, decay_factors, clip_value, clip_norm`
                 factors of the learning rate by name or pattern of layers or parameters, what weight decay is meant for,
-                the most that values of gradients and the norm of them all may be: see there
+                its factors, the most that values of gradients and the norm of them all may be: see there
     `schedule`  of the learning rate, one of gpunet.optimize.schedules
     `every, milestones, gamma, least_rate, metric, factor, wait`
                 settings of the schedule; None or (): what the schedule says
@@ -139,6 +139,7 @@ class TrainConfig:
         default_factory=dict
     )
     decay: Decay = "all"
+    decay_factors: dict[Annotated[str, Line(100)], Annotated[float, Range(0, 1_000_000)]] = field(default_factory=dict)
     clip_value: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     clip_norm: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"

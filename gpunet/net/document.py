@@ -104,7 +104,10 @@ class Document:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{self.file}, line {line}: this is not UTF-8 text; is it a TOML file?") from None
+            raise ConfigError(
+                f"{self.file}, line {line}: this is not UTF-8 text; is it a TOML file? Files of weights are for gpunet "
+                "import, or gpunet.import_weights"
+            ) from None
 
     def _loaded(self) -> dict[str, Any]:
         import tomllib  # only where a file is read

@@ -61,6 +61,14 @@ class Keep(Changing):
         return 1 - self.factor * now.learning_rate * self.decay
 
 
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What the learning rate and the weight decay of one parameter are multiplied by."""
+
+    rate: float = 1.0
+    decay: float = 1.0
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """Base of all optimizers; the fields are the settings. Raises ConfigError for one that is out of range.
@@ -87,23 +95,11 @@ class Optimizer:
         """The names of what can be set."""
         return tuple(field.name for field in fields(cls))
 
-    def emit(
-        self,
-        emit: Emitter,
-        dw: Tensor,
-        w: Tensor,
-        caches: tuple[Tensor, ...],
-        factor: float = 1.0,
-        *,
-        decays: bool = True,
-    ) -> None:
-        """Emit the update of one parameter from its gradient, which it may use as scratch.
-
-        `factor`  what the learning rate is multiplied by
-        `decays`  whether weight_decay is meant for this parameter, too
-        """
-        rule = self if decays else replace(self, weight_decay=0.0)
-        places = {name: emit.number(number) for name, number in rule.changing(factor).items()}
+    def emit(self, emit: Emitter, dw: Tensor, w: Tensor, caches: tuple[Tensor, ...], factors: Factors) -> None:
+        """Emit the update of one parameter from its gradient, which it may use as scratch."""
+        decay = self.weight_decay * factors.decay
+        rule = self if factors.decay == 1 else replace(self, weight_decay=decay)
+        places = {name: emit.number(number) for name, number in rule.changing(factors.rate).items()}
         numbers: dict[str, Attribute] = {**places, **rule.constants()}
         emit.op(f"{self.name}_update", (emit.loss, emit.numbers, dw), (w, *caches), attributes=numbers)
 

@@ -1,6 +1,7 @@
 """What freezing layers saves, and which further pattern would save more: a line for whoever froze some."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -27,7 +28,7 @@ def freezing_line(net: Net, batch: int, settings: dict[str, Any]) -> str:
         return ""
 
     def arena_bytes(freeze: Collection[str]) -> int:
-        return plan(net, batch, **{**settings, "optimizer": _freezing(how, freeze), "ways": ()}).arena_bytes
+        return plan(net, batch, **{**settings, "optimizer": replace(how, freeze=tuple(freeze)), "ways": ()}).arena_bytes
 
     try:
         all_learn, now = arena_bytes(()), arena_bytes(how.freeze)
@@ -40,18 +41,6 @@ def freezing_line(net: Net, batch: int, settings: dict[str, Any]) -> str:
         return line
     said = " ".join(f'--freeze "{pattern}"' for pattern in (*how.freeze, *more))
     return f"{line}; with {', '.join(more)} it would be {format_bytes(saved)}, as less is kept for gradients: {said}"
-
-
-def _freezing(how: Learning, freeze: Collection[str]) -> Learning:
-    """The same but for what is frozen."""
-    return Learning(
-        how.optimizer,
-        freeze=tuple(freeze),
-        rate_factors=how.rate_factors,
-        decay=how.decay,
-        clip_value=how.clip_value,
-        clip_norm=how.clip_norm,
-    )
 
 
 def further(net: Net, how: Learning) -> tuple[str, ...]:

@@ -274,6 +274,8 @@ class _Compiler:
                 f"{self.pairing} takes its statistics over the images of a batch, so {self.net.name} cannot "
                 f"be trained at batch {self.batch}; use a batch of {least} or more"
             )
+        layers = self.net.nodes
+        self.learning.require_effect([node.name for node in layers], [n.name for n in layers if self.net.weights(n)])
         if self.frozen and self._learns_nothing():
             raise ConfigError(
                 f"{self.net.name}: all {len(self.frozen)} layers with parameters are frozen, so nothing is left to "

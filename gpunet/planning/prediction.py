@@ -18,6 +18,7 @@ from gpunet.planning.predict import op_calls
 from gpunet.planning.roofline import Bound, Price, price
 from gpunet.planning.work import work
 from gpunet.program.program import Op
+from gpunet.values.shown import Shown
 
 UNSURE: Mapping[Bound, float] = {"memory": 0.1, "arithmetic": 0.12, "launches": 0.5}
 """By how much, as a fraction, milliseconds may be off in either direction, by what bounds them."""
@@ -78,8 +79,8 @@ class LayerPrediction:
         return self.forward_ms + self.backward_ms + self.update_ms
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(Shown):
     """What a step of `batch` images would take on a card.
 
     `ops`     in the order of the program

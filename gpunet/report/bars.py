@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 from gpunet.description.description import Description
 from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import Fit, Survey
+from gpunet.planning.prediction import Prediction
 from gpunet.profile.measure import Profile
 from gpunet.report.canvas import INK, LINES, drawing, new_figure, style, title
 from gpunet.report.figures import number
 from gpunet.report.fit_look import beside_budget
+from gpunet.report.import_table import import_line
 from gpunet.report.names import told_apart
+from gpunet.report.predicted import prediction_line
 from gpunet.report.profile_rows import profile_rows
 from gpunet.report.table import headline
 from gpunet.report.ways import LADDER_WORDS
 from gpunet.use.gradients import TOLERANCE, GradientCheck
+from gpunet.use.importing import Imported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,6 +95,27 @@ def draw_profile(profile: Profile) -> "Figure":
     speed = f"{number(profile.step_ms)} ms a step, {profile.images_per_second:,.1f} images/s"
     more = f"{speed}; {profile.hardware or 'an unknown machine'}"
     return draw_bars([row.planned.name for row in rows], [Panel("ms", parts)], headline(profile.plan), more)
+
+
+def draw_prediction(found: Prediction) -> "Figure":
+    """Milliseconds that are predicted of each layer: forward, backward, update."""
+    layers = found.by_layer
+    parts = {
+        "forward": [one.forward_ms for one in layers.values()],
+        "backward": [one.backward_ms for one in layers.values()],
+        "update": [one.update_ms for one in layers.values()],
+    }
+    parts = {name: values for name, values in parts.items() if any(values)}
+    more = "predicted, not measured"
+    return draw_bars([*layers], [Panel("ms", parts)], prediction_line(found), more)
+
+
+def draw_imported(found: Imported) -> "Figure":
+    """How many numbers came for each layer."""
+    counts: dict[str, int] = {}
+    for pair in found.match.pairs:
+        counts[pair.node.name] = counts.get(pair.node.name, 0) + pair.values.size
+    return draw_bars([*counts], [Panel("numbers", {"numbers": [*counts.values()]})], import_line(found))
 
 
 def draw_description(described: Description) -> "Figure":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Part = Table | str
 
 Rows = Sequence[Mapping[str, Any]]
-"""Of a DataFrame."""
+"""Of a table of numbers: a DataFrame, or CSV."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,26 @@ class Look:
         require_matplotlib("plot()")
         return self.draw()
 
+    def to_csv(self, rows: str | None) -> str:
+        """Rows of numbers as CSV. Raises ConfigError for rows that there are not."""
+        from gpunet.report.as_csv import csv_text
+
+        return csv_text(self._rows(rows))
+
     def to_dataframe(self, rows: str | None) -> Any:
         """Rows of numbers as a DataFrame. Raises ConfigError without pandas, and for rows that there are not."""
-        made = self.rows.get(next(iter(self.rows)) if rows is None else rows)
-        if made is None:
-            raise ConfigError(f"there is no row for each of {rows!r} here; there is for {', '.join(self.rows)}")
+        found = self._rows(rows)
         try:
             import pandas
         except ImportError:
             raise ConfigError("to_dataframe() needs pandas, which is not installed: pip install pandas") from None
-        return pandas.DataFrame(list(made(self.to_dict())))
+        return pandas.DataFrame(list(found))
+
+    def _rows(self, rows: str | None) -> Rows:
+        made = self.rows.get(next(iter(self.rows)) if rows is None else rows)
+        if made is None:
+            raise ConfigError(f"there is no row for each of {rows!r} here; there is for {', '.join(self.rows)}")
+        return made(self.to_dict())
 
 
 def _plain(value: Any) -> Any:

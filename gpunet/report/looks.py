@@ -125,6 +125,24 @@ def _profile(profile: Any) -> Look:
     )
 
 
+def _prediction(found: Any) -> Look:
+    from gpunet.report.predicted import as_plain, layer_table, prediction_line, prediction_parts
+
+    def draw() -> "Figure":
+        from gpunet.report.bars import draw_prediction
+
+        return draw_prediction(found)
+
+    return Look(
+        f"<Prediction for {prediction_line(found)}>",
+        lambda: prediction_parts(found),
+        lambda: layer_table(found),
+        lambda: as_plain(found),
+        draw,
+        {"layers": lambda said: said["layers"], "ops": lambda said: said["ops"]},
+    )
+
+
 def _model(model: Any) -> Look:
     from gpunet.report.model_look import model_json, model_line, model_parts, parameter_table
 
@@ -270,6 +288,24 @@ def _dataset(dataset: Any) -> Look:
     )
 
 
+def _imported(found: Any) -> Look:
+    from gpunet.report.import_table import import_json, import_line, import_parts, import_table
+
+    def draw() -> "Figure":
+        from gpunet.report.bars import draw_imported
+
+        return draw_imported(found)
+
+    return Look(
+        f"<Imported {import_line(found)}>",
+        lambda: import_parts(found),
+        lambda: import_table(found.match),
+        lambda: import_json(found),
+        draw,
+        {"parameters": lambda said: said["parameters"]},
+    )
+
+
 def _flat(rows: Rows) -> Iterator[dict[str, Any]]:
     """Rows in which what lies within a value has a column of its own: field.rows.size."""
     for row in rows:
@@ -285,6 +321,7 @@ LOOKS: dict[str, Callable[[Any], Look]] = {
     "planning.fitter.Fit": _fit,
     "planning.fitter.Survey": _survey,
     "description.description.Description": _description,
+    "planning.prediction.Prediction": _prediction,
     "profile.measure.Profile": _profile,
     "model.model.Model": _model,
     "train.history.History": _history,
@@ -292,6 +329,7 @@ LOOKS: dict[str, Callable[[Any], Look]] = {
     "train.lr_find.RateTest": _rate,
     "train.lr_find.RateTests": _rates,
     "use.gradients.GradientCheck": _check,
+    "use.importing.Imported": _imported,
     "use.sliding.ScoreMap": _scores,
     "data.dataset.Dataset": _dataset,
 }

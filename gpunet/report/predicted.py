@@ -1,6 +1,6 @@
 """Times that are predicted, as people and programs read them: what a step of a plan takes on its card, by layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,7 @@ from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_speed
 from gpunet.net.net import Net
 from gpunet.planning.prediction import OpPrediction, Prediction, Range, why_not
+from gpunet.program.volume import Volume
 from gpunet.report.figures import NOTHING, number
 from gpunet.report.rows import layer_rows, loss_rows
 
@@ -24,14 +25,19 @@ UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
 
 
 def time_table(plan: Plan, images: int | None = None) -> Table:
-    """Milliseconds a step, images a second, hours of an epoch of so many images, and what bounds them."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+    """What is predicted of a plan, and of an epoch of so many images; where nothing is, why."""
     found: Prediction | None = plan.predicted
-    if found is None:
-        table.add_row("predicted", why_not(plan))
-        return table
-    what = "ms a step" if plan.mode == "train" else "ms a forward pass"
-    table.add_row("predicted", f"{_spoken(found.ms, what)} on {with_article(found.card)}; by {found.source}")
+    if found is not None:
+        return step_table(found, images)
+    table = _bare_table()
+    table.add_row("predicted", why_not(plan))
+    return table
+
+
+def step_table(found: Prediction, images: int | None = None) -> Table:
+    """Milliseconds a step, images a second, hours of an epoch of so many images, and what bounds them."""
+    table = _bare_table()
+    table.add_row("predicted", f"{_spoken(found.ms, _what(found))} on {with_article(found.card)}; by {found.source}")
     table.add_row("", _spoken(found.images_per_second, "images/s", format_speed))
     if images is not None:
         table.add_row("", _epoch(found.hours(images), images))
@@ -39,26 +45,45 @@ def time_table(plan: Plan, images: int | None = None) -> Table:
     return table
 
 
+def prediction_line(found: Prediction) -> str:
+    """A prediction in one line."""
+    speed = _spoken(found.images_per_second, "images/s", format_speed)
+    return f"{with_article(found.card)}, batch {found.batch:,}: {_spoken(found.ms, _what(found))}, {speed}"
+
+
+def prediction_parts(found: Prediction) -> list[Table | str]:
+    """A prediction, ready to show."""
+    return [step_table(found), "", layer_table(found), "", TIMES_NOTE]
+
+
 def layer_times(net: Net, plan: Plan) -> list[Table | str]:
-    """A row for each layer, and what the columns mean; where nothing is predicted, why."""
+    """A row for each layer of a plan, and what the columns mean; where nothing is predicted, why."""
     found: Prediction | None = plan.predicted
     if found is None:
         return [f"predicted: {why_not(plan)}"]
+    volumes = {row.name: row.volume for row in layer_rows(net, plan) + loss_rows(net, plan)}
+    return [layer_table(found, volumes), "", TIMES_NOTE]
+
+
+def layer_table(found: Prediction, volumes: Mapping[str, Volume | None] | None = None) -> Table:
+    """A row for each layer, of those whose `volumes` are given where they are; of one that does nothing empty ones."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, show_footer=True)
     layers = found.by_layer
     sums = [sum(getattr(one, name) for one in layers.values()) for name in ("forward_ms", "backward_ms", "update_ms")]
     table.add_column("layer", "total")
-    table.add_column("volume")
+    if volumes is not None:
+        table.add_column("volume")
     for heading, ms in zip(("forward\nms", "backward\nms", "update\nms", "all\nms"), (*sums, sum(sums)), strict=True):
         table.add_column(heading, number(ms), justify="right")
     table.add_column("bound by")
-    for row in layer_rows(net, plan) + loss_rows(net, plan):
-        if one := layers.get(row.name):
+    for name in layers if volumes is None else volumes:
+        first = [name] if volumes is None else [name, str(volumes[name] or "")]
+        if one := layers.get(name):
             cells = map(number, (one.forward_ms, one.backward_ms, one.update_ms, one.ms))
-            table.add_row(row.name, str(row.volume or ""), *cells, one.bound)
+            table.add_row(*first, *cells, one.bound)
         else:
-            table.add_row(row.name, str(row.volume or ""), *[NOTHING] * 5)
-    return [table, "", TIMES_NOTE]
+            table.add_row(*first, *[NOTHING] * 5)
+    return table
 
 
 def cell(ms: Range | None) -> str:
@@ -67,10 +92,13 @@ def cell(ms: Range | None) -> str:
 
 
 def prediction_json(plan: Plan, images: int | None = None) -> dict[str, Any] | None:
-    """A prediction as plain values, by layer and by op; None where there is none."""
+    """What is predicted of a plan as plain values; None where nothing is."""
     found: Prediction | None = plan.predicted
-    if found is None:
-        return None
+    return None if found is None else as_plain(found, images)
+
+
+def as_plain(found: Prediction, images: int | None = None) -> dict[str, Any]:
+    """A prediction as plain values, by layer and by op, and of an epoch of so many images."""
     return {
         "card": found.card,
         "source": found.source,
@@ -97,6 +125,15 @@ def prediction_json(plan: Plan, images: int | None = None) -> dict[str, Any] | N
 def range_json(figures: Range | None) -> dict[str, float] | None:
     """A figure that is predicted, and what it lies between."""
     return None if figures is None else figures._asdict()
+
+
+def _bare_table() -> Table:
+    return Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+
+
+def _what(found: Prediction) -> str:
+    """What takes these milliseconds."""
+    return "ms a step" if any(one.op.phase != "forward" for one in found.ops) else "ms a forward pass"
 
 
 def _op(one: OpPrediction) -> dict[str, Any]:

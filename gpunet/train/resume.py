@@ -5,6 +5,7 @@ On another device, or fitted into another budget, it may go on all the same, but
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -66,20 +67,27 @@ def _learning(plan: Plan) -> dict[str, str]:
     """How parameters learn, as the updates of a plan have it."""
     updates = [op for op in plan.program.ops if op.name == f"{plan.optimizer}_update"]
     settings = [OPTIMIZERS[plan.optimizer].settings_of(op, plan.program.changing) for op in updates]
-    decays = [float(one["weight_decay"]) for one in settings]
-    plain = settings[decays.index(max(decays))] if updates else {}
-    spared = [op.outputs[0].name for op, decay in zip(updates, decays, strict=True) if decay < max(decays)]
+    decays = {op.outputs[0].name: float(one["weight_decay"]) for op, one in zip(updates, settings, strict=True)}
+    known = plan.learning and updates  # a plan that was put together by hand does not say
+    most = max(settings, key=lambda one: float(one["weight_decay"]), default={})
+    plain = asdict(plan.learning.optimizer) if known else most
+    whole = plain.get("weight_decay")
+    spared = [name for name, decay in decays.items() if whole and not decay]
+    faded = {name: decay / whole for name, decay in decays.items() if whole and decay}
     factors = _by_layer({op.outputs[0].name: rate_factor(op, plan.program.changing) for op in updates})
     clips = {op.name: op.attributes["most"] for op in plan.program.ops if op.name in ("clip_by_value", "clip_by_norm")}
     found = {
         "optimizer": f"{plan.optimizer}({', '.join(f'{name}={value}' for name, value in plain.items())})",
         "without weight decay": ", ".join(sorted(spared)),
-        "factors of the learning rate": ", ".join(
-            sorted(f"{name} {factor:g}" for name, factor in factors.items() if factor != 1)
-        ),
+        "factors of weight decay": _in_words(faded),
+        "factors of the learning rate": _in_words(factors),
         "clipping": ", ".join(f"{name.replace('_by', '')} {most}" for name, most in clips.items()),
     }
     return {name: words for name, words in found.items() if words}
+
+
+def _in_words(factors: Mapping[str, float]) -> str:
+    return ", ".join(sorted(f"{name} {factor:g}" for name, factor in factors.items() if factor != 1))
 
 
 def _by_layer(factors: Mapping[str, float]) -> dict[str, float]:

@@ -157,6 +157,7 @@ def _as_plain(how: Learning) -> dict[str, Any]:
         "freeze": list(how.freeze),
         "rate_factors": [list(factor) for factor in how.rate_factors],
         "decay": how.decay,
+        "decay_factors": [list(factor) for factor in how.decay_factors],
         "clip_value": how.clip_value,
         "clip_norm": how.clip_norm,
     }

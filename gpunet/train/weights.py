@@ -21,6 +21,7 @@ from gpunet.net.config import Config, load_config, parse_config
 from gpunet.net.net import Net, Node
 from gpunet.system.files import write_whole
 from gpunet.train.checkpoint import DIGEST
+from gpunet.train.given import given_config
 from gpunet.values.visible import told_path, visible
 
 WEIGHTS = "weights.safetensors"
@@ -104,7 +105,7 @@ def read_about(path: AnyPath) -> dict[str, Any]:
 
 
 def open_weights(path: AnyPath, net: str | None = None) -> tuple[Config, dict[str, np.ndarray]]:
-    """The weights in a file, and the config of their net: `net` as `load_config` takes it, else what the file says,
+    """The weights in a file, and the config of their net: `net` as `given_config` takes it, else what the file says,
     else config.toml beside it.
 
     Of a checkpoint these are the parameters alone. Those of auxiliary heads may be missing. Raises DataError where the
@@ -113,8 +114,20 @@ def open_weights(path: AnyPath, net: str | None = None) -> tuple[Config, dict[st
     """
     path = weights_file(path)
     weights = load_weights(path)
-    config = _config(path) if net is None else load_config(net)
+    config = said_config(path) if net is None else given_config(net)
     return config, _fitting(path, weights, config.net)
+
+
+def said_config(path: Path) -> Config:
+    """The config that a file of weights says, or that lies beside it. Raises DataError where there is none."""
+    text = read_about(path).get("config")
+    if isinstance(text, str):
+        return parse_config(text, str(path))
+    beside = path.parent / CONFIG
+    if not beside.is_file():
+        way = way_in(path) or "give it as --net"
+        raise DataError(f"{path} does not say of which net it is, and there is no {CONFIG} beside it; {way}")
+    return load_config(beside)
 
 
 def known_names(path: AnyPath, classes: int) -> list[str]:
@@ -191,19 +204,11 @@ def _read(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     except SafetensorError as error:
         if way := way_in(path):
             raise DataError(f"{path} is no file of weights of gpunet; {way}") from None
+        if path.suffix == ".toml":
+            raise DataError(
+                f"{path} is a config, which holds no weights; give the folder of a run, or its file"
+            ) from None
         raise DataError(f"{path} is damaged or no safetensors file ({error})") from None
-
-
-def _config(path: Path) -> Config:
-    """The config that a file of weights says, or that lies beside it."""
-    text = read_about(path).get("config")
-    if isinstance(text, str):
-        return parse_config(text, str(path))
-    beside = path.parent / CONFIG
-    if not beside.is_file():
-        way = way_in(path) or "give it as --net"
-        raise DataError(f"{path} does not say of which net it is, and there is no {CONFIG} beside it; {way}")
-    return load_config(beside)
 
 
 def _fitting(

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gpunet.compile.fuse import FUSIONS
 from gpunet.devices.device import Device
 from gpunet.errors import DataError, ShapeError
 from gpunet.model.model import Model, choose_device
+from gpunet.model.outputs import EACH_LAYER
 from gpunet.model.parameters import finite
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
@@ -27,9 +27,7 @@ def activations(
     makes what is infinite or NaN, DeviceError where the device cannot be opened.
     """
     name = device.name if isinstance(device, Device) else choose_device(device)
-    # Where max-pooling goes before ReLU, what ReLU would have made of the large volume is never there, nor is what a
-    # convolution makes where it is one op with what comes behind.
-    made = plan(net, 1, mode="infer", device=name, without=("pool-before-relu", *FUSIONS))
+    made = plan(net, 1, mode="infer", device=name, without=EACH_LAYER)
     with Model(net, 1, device if isinstance(device, Device) else name, plan=made) as model:
         for parameter in model.parameters:
             if parameter not in weights:

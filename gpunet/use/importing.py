@@ -20,6 +20,7 @@ from gpunet.net.net import Net
 from gpunet.train.entering import as_plain, picture_entering
 from gpunet.train.weights import save_weights
 from gpunet.values.given import names
+from gpunet.values.shown import Shown
 
 CROP = (224, 224)
 """Height and width for which the size that pictures are brought to before is meant."""
@@ -32,7 +33,7 @@ FloatName = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True, repr=False)
-class Imported:
+class Imported(Shown):
     """Weights of another framework, as gpunet has them.
 
     `config`   of their net, as images enter it
@@ -57,12 +58,6 @@ class Imported:
     def net(self) -> Net:
         """The net that they are of."""
         return self.config.net
-
-    def __repr__(self) -> str:
-        return f"<Imported {self.net.name}: {len(self.match.pairs)} arrays of {self.match.foreign.format}>"
-
-    def __str__(self) -> str:
-        return "\n".join(self.said)
 
     @property
     def about(self) -> dict[str, Any]:

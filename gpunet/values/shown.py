@@ -33,6 +33,8 @@ class Look(Protocol):
 
     def plot(self) -> "Figure": ...
 
+    def to_csv(self, rows: str | None) -> str: ...
+
     def to_dataframe(self, rows: str | None) -> Any: ...
 
 
@@ -66,6 +68,13 @@ class Shown:
     def to_json(self, *, indent: int | None = 2) -> str:
         """The same as a text of JSON."""
         return self._look().to_json(indent)
+
+    def to_csv(self, rows: str | None = None) -> str:
+        """Its numbers as a text of CSV, a line of names first, sizes in bytes; `rows` as for `to_dataframe`.
+
+        Raises ConfigError for other rows, naming those that there are.
+        """
+        return self._look().to_csv(rows)
 
     def plot(self) -> "Figure":
         """A picture of it, a matplotlib Figure: `plot().savefig("it.png")`. Raises ConfigError without matplotlib."""

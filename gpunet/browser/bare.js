@@ -4,25 +4,28 @@
 
 const ORIENTATION = 0x0112;
 
-// {bytes, orientation, jpeg} of a file's bytes; what is none of the three formats stays as it is.
+// {bytes, orientation, jpeg} of a file's bytes; what is none of the three formats stays as it is. `jpeg` is null for all
+// but JPEG, there {halved}: whether colours have half the rows and columns of brightness (4:2:0).
 export function bare(bytes) {
   if (bytes[0] === 0xff && bytes[1] === 0xd8) return bareJpeg(bytes);
   if (ascii(bytes, 1, 3) === "PNG") return barePng(bytes);
   if (ascii(bytes, 0, 4) === "RIFF" && ascii(bytes, 8, 4) === "WEBP") return bareWebp(bytes);
-  return { bytes, orientation: 1, jpeg: false };
+  return { bytes, orientation: 1, jpeg: null };
 }
 
 function bareJpeg(bytes) {
   const kept = [bytes.subarray(0, 2)];
-  let orientation = 1, place = 2;
+  let orientation = 1, halved = false, place = 2;
   while (place + 4 <= bytes.length && bytes[place] === 0xff && bytes[place + 1] !== 0xda) {
     const marker = bytes[place + 1], end = place + 2 + ((bytes[place + 2] << 8) | bytes[place + 3]);
     const exif = marker === 0xe1 && ascii(bytes, place + 4, 4) === "Exif";
     if (exif) orientation = orientationIn(bytes.subarray(place + 10, end));
+    const frame = marker >= 0xc0 && marker <= 0xc2;
+    if (frame) halved = bytes[place + 9] === 3 && bytes[place + 11] === 0x22 && bytes[place + 14] === 0x11;
     if (!exif && marker !== 0xe2) kept.push(bytes.subarray(place, end)); // 0xe2 holds colour profiles
     place = end;
   }
-  return { bytes: joined([...kept, bytes.subarray(place)]), orientation, jpeg: true };
+  return { bytes: joined([...kept, bytes.subarray(place)]), orientation, jpeg: { halved } };
 }
 
 function barePng(bytes) {
@@ -37,7 +40,7 @@ function barePng(bytes) {
     if (!colour.has(kind)) kept.push(bytes.subarray(place, end));
     place = end;
   }
-  return { bytes: joined(kept), orientation, jpeg: false };
+  return { bytes: joined(kept), orientation, jpeg: null };
 }
 
 function bareWebp(bytes) {
@@ -57,7 +60,7 @@ function bareWebp(bytes) {
   }
   const out = joined(kept);
   new DataView(out.buffer).setUint32(4, out.length - 8, true);
-  return { bytes: out, orientation, jpeg: false };
+  return { bytes: out, orientation, jpeg: null };
 }
 
 // From 1, upright, to 8, of a block of EXIF; one that cannot be read says nothing.

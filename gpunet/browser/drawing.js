@@ -1,7 +1,8 @@
 // A sheet to draw on, by mouse, finger, pen or keyboard: arrow keys move the pen, Space puts it down or lifts it.
 
 const LONG_SIDE = 336; // pixels of the sheet
-const PEN = 1 / 11; // of the short side, as thick as strokes of digits are
+const PEN = 1 / 11; // of the short side, as thick as strokes of digits are; of few pixels more, which it would miss
+const PEN_PIXELS = 1.4;
 const STEP = 1 / 24;
 const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
@@ -10,6 +11,7 @@ export class Drawing {
   // dark     whether strokes are light on dark
   // changed  is called behind every stroke, and while one is drawn
   constructor(canvas, [H, W], dark, changed) {
+    this.pen = Math.max(PEN, PEN_PIXELS / Math.min(H, W));
     const zoom = LONG_SIDE / Math.max(H, W);
     canvas.width = Math.round(W * zoom);
     canvas.height = Math.round(H * zoom);
@@ -65,7 +67,7 @@ export class Drawing {
   line(from, to) {
     const context = this.context;
     context.strokeStyle = this.dark ? "white" : "black";
-    context.lineWidth = PEN * Math.min(this.canvas.width, this.canvas.height);
+    context.lineWidth = this.pen * Math.min(this.canvas.width, this.canvas.height);
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(from.x, from.y);

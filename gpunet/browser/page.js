@@ -12,28 +12,35 @@ const results = new Results(find("classes"), net.classes);
 let lastMs = 0, drawing = null, shown = null;
 
 const session = new Session(net, find("worker").textContent, {
-  loading: (share) => progress("reading the weights", share),
-  ready: () => say(net.draws ? "draw, or give a picture" : "give a picture"),
-  running: (share) => lastMs > LIVE_MS && progress("the net is at work", share),
+  loading: (share) => progress("Reading the weights", share),
+  ready: invite,
+  running: (share) => lastMs > LIVE_MS && progress("The net is at work", share),
   seen: showSeen,
   predicted(chances, ms, name) {
     lastMs = ms;
-    say(`${name}: ${results.show(chances)} in ${seconds(ms)}`);
+    say(results.show(chances), { detail: `${name}, in ${seconds(ms)}` });
   },
   failed(words) {
-    say(words, true);
+    results.show(null);
+    say(words, { look: "wrong" });
   },
 });
 session.bring(document.querySelectorAll("script.weights"));
 
-function say(words, wrong = false) {
+// look  quiet, wrong, or "" for a result
+function say(words, { detail = "", look = "" } = {}) {
   find("status").textContent = words;
-  find("status").classList.toggle("wrong", wrong);
+  find("status").className = look;
+  find("detail").textContent = detail;
   find("progress").hidden = true;
 }
 
+function invite() {
+  say(net.draws ? "Draw, or give a picture" : "Give a picture", { look: "quiet" });
+}
+
 function progress(words, share) {
-  if (!find("status").textContent.startsWith(words)) say(words);
+  if (find("status").textContent !== words) say(words, { look: "quiet" });
   find("progress").hidden = false;
   find("progress").value = share;
 }
@@ -52,13 +59,13 @@ function showSeen(image) {
     for (let map = 0; map < 3; map++) pixels.data[4 * i + map] = image[i * D + Math.min(map, D - 1)] * bright;
     pixels.data[4 * i + 3] = 255;
   }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
   find("seen-figure").hidden = false;
 }
 
 function give(files) {
   const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
-  if (!file) return say("that holds no picture; save it as a file first, and give that", true);
+  if (!file) return say("that holds no picture; save it as a file first, and give that", { look: "wrong" });
   if (shown) URL.revokeObjectURL(shown);
   find("picture").src = shown = URL.createObjectURL(file);
   find("picture").alt = file.name;
@@ -105,7 +112,7 @@ function clear() {
   drawing.clear();
   results.show(null);
   find("seen-figure").hidden = true;
-  say("draw, or give a picture");
+  invite();
 }
 
 function showPen({ x, y, down }) {

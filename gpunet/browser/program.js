@@ -10,7 +10,7 @@ export function tensor(arena, { offset, shape, dtype }) {
 
 export class Program {
   // plan  {arena_bytes, tensors: [{offset, shape, dtype}], ops: [{name, arguments: [number of a tensor or null],
-  //       numbers, layer, work}], image, scores}; `work` is an op's share of all, for whoever waits
+  //       numbers or null, layer, work}], image, scores}; `work` is an op's share of all, for whoever waits
   // ops   the functions by name
   constructor(plan, ops) {
     this.plan = plan;
@@ -18,7 +18,8 @@ export class Program {
     this.tensors = plan.tensors.map((one) => tensor(this.arena, one));
     this.calls = plan.ops.map((op) => {
       const given = op.arguments.map((number) => (number === null ? null : this.tensors[number]));
-      return { op, run: () => ops[op.name](...given, op.numbers) };
+      const numbers = op.numbers ? [op.numbers] : [];
+      return { op, run: () => ops[op.name](...given, ...numbers) };
     });
   }
 

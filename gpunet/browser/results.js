@@ -24,7 +24,7 @@ export class Results {
       bar.style.inlineSize = `${100 * chance}%`;
       number.textContent = chances ? percent(chance) : "";
     });
-    return first === null ? "" : `${this.classes[first]} ${percent(chances[first])}`;
+    return first === null ? "" : `${this.classes[first]} · ${percent(chances[first])}`;
   }
 }
 

@@ -42,7 +42,7 @@ async function imageOf(file) {
   let pixels = await pixelsOf(new Blob([bytes], { type: file.type }), file.name);
   const [H, W] = net.image;
   let extent = [pixels.height, pixels.width];
-  if (jpeg) ({ pixels, extent } = drafted(pixels, [H, W]));
+  if (jpeg) ({ pixels, extent } = drafted(pixels, [H, W], jpeg.halved));
   return prepare(pixels, orientation, net.image, net.white, extent);
 }
 

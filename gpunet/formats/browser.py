@@ -109,7 +109,7 @@ def page(
     made = browser_plan(net)
     content, packed = _packed_weights(net, weights) if bits == 8 else (_base_of_arena(made, weights), None)
     about = {
-        "plan": _plan_as_json(made, packed),
+        "plan": _plan_as_json(made),
         "weights": {"bytes": len(content), "packed": packed and _numbered(made, packed)},
         "image": net.image.shape,
         "classes": list(classes),
@@ -123,7 +123,7 @@ def page(
     values = {
         "title": title,
         "about": escape(_about(net, bits)),
-        "image": f"{net.image} {'grey' if net.image.D == 1 else 'in colours'}",
+        "image": f"{net.image.H}x{net.image.W}, {'grey' if net.image.D == 1 else 'in colour'}",
         "footer": escape(f"Made by gpunet {__version__}; the net takes {format_bytes(made.arena_bytes)} here."),
         "style": browser_text("page.css"),
         "policy": POLICY.format(digest=b64encode(sha256(script.encode()).digest()).decode()),
@@ -177,30 +177,35 @@ def _about(net: Net, bits: Bits) -> str:
 # -- the plan
 
 
-def _plan_as_json(made: Plan, packed: object) -> dict[str, Any]:
-    tensors = made.tensors
-    numbers = {planned.name: number for number, planned in enumerate(tensors)}
+def _plan_as_json(made: Plan) -> dict[str, Any]:
+    places = _places(made)
     work = [op.flops + LEAST_WORK * sum(prod(tensor.shape) for tensor in op.outputs) for op in made.program.ops]
     return {
         "arena_bytes": made.arena_bytes,
-        "tensors": [_tensor_as_json(planned) for planned in tensors],
-        "ops": [_op_as_json(op, numbers, part / sum(work)) for op, part in zip(made.program.ops, work, strict=True)],
-        "image": numbers[made.program.image_bytes.name],
-        "scores": numbers[made.program.scores.name],
+        "tensors": [_tensor_as_json(planned) for planned in made.tensors],
+        "ops": [_op_as_json(op, places, part / sum(work)) for op, part in zip(made.program.ops, work, strict=True)],
+        "image": places[made.program.image_bytes.name],
+        "scores": places[made.program.scores.name],
     }
+
+
+def _places(made: Plan) -> dict[str, int]:
+    """The numbers of the tensors, by name."""
+    return {planned.name: number for number, planned in enumerate(made.tensors)}
 
 
 def _tensor_as_json(planned: PlannedTensor) -> dict[str, Any]:
     return {"offset": planned.offset, "shape": planned.tensor.shape, "dtype": planned.tensor.dtype}
 
 
-def _op_as_json(op: Op, numbers: Mapping[str, int], work: float) -> dict[str, Any]:
+def _op_as_json(op: Op, places: Mapping[str, int], work: float) -> dict[str, Any]:
     """What is known only at run time matters in training alone."""
+    numbers = {name: _number(value) for name, value in op.attributes.items() if not isinstance(value, RunTime)}
     return {
         "name": op.name,
         "layer": op.layer,
-        "arguments": [None if tensor is None else numbers[tensor.name] for tensor in op.arguments],
-        "numbers": {name: _number(value) for name, value in op.attributes.items() if not isinstance(value, RunTime)},
+        "arguments": [None if tensor is None else places[tensor.name] for tensor in op.arguments],
+        "numbers": numbers or None,
         "work": work,
     }
 
@@ -246,8 +251,8 @@ def _packed_weights(net: Net, weights: Weights) -> tuple[memoryview, list[tuple[
 
 
 def _numbered(made: Plan, packed: Sequence[tuple[str, int]]) -> list[dict[str, int]]:
-    numbers = {planned.name: number for number, planned in enumerate(made.tensors)}
-    return [{"tensor": numbers[name], "filters": filters} for name, filters in packed]
+    places = _places(made)
+    return [{"tensor": places[name], "filters": filters} for name, filters in packed]
 
 
 def _packed(values: np.ndarray, fan_in: int) -> tuple[np.ndarray, np.ndarray]:

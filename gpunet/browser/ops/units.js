@@ -38,7 +38,7 @@ function gate(value) {
 
 // The probability that a standard normal number is below x. Near 0 a power series of erf, far out the continued
 // fraction of erfc, which keeps the digits of small probabilities. Source: Abramowitz & Stegun 1964, 7.1.6 and 7.1.14.
-export function normalBelow(x) {
+function normalBelow(x) {
   const z = Math.abs(x) / Math.SQRT2;
   if (z < 2) {
     let term = z, sum = z;

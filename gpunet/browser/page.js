@@ -41,6 +41,7 @@ function invite() {
 
 function progress(words, share) {
   if (find("status").textContent !== words) say(words, { look: "quiet" });
+  find("classes").classList.add("stale"); // what is shown is of the picture before
   find("progress").hidden = false;
   find("progress").value = share;
 }

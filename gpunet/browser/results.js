@@ -17,6 +17,7 @@ export class Results {
     const first = chances && first_of(chances);
     if (chances && this.classes.length > ALL) order.sort((a, b) => chances[b] - chances[a] || a - b);
     this.list.classList.toggle("empty", !chances);
+    this.list.classList.remove("stale");
     this.rows.forEach(({ item, name, bar, number }, place) => {
       const label = order[place], chance = chances ? chances[label] : 0;
       item.classList.toggle("first", label === first);

@@ -56,7 +56,7 @@ def export(
         raise ConfigError("--bits is for --to html: other files hold the weights as they are")
     from gpunet.use.exporting import export_weights
 
-    state, module = export_weights(weights, out, to=to.value, net=net)
+    state, module = export_weights(weights, out, net=net)
     typer.echo(f"{state} has the state dict, {module} the module; in Python: from {module.stem} import load")
 
 

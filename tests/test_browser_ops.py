@@ -17,7 +17,7 @@ from gpunet.layers.relu import ReLU
 from gpunet.net.net import Net
 from gpunet.system.resources import browser_modules
 from tests.graphs import random_graph
-from tests.javascript import Engine, started
+from tests.javascript import Engine, started, text_of
 from tests.op_calls import FILES, Draw
 
 CPU = open_device("cpu")
@@ -49,6 +49,27 @@ def test_an_op_gives_what_the_cpu_gives(engine: Engine, op: str, rng: np.random.
 def _assert_near(found: np.ndarray, expected: np.ndarray, words: str) -> None:
     scale = np.abs(expected[np.isfinite(expected)]).max(initial=1)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * scale, err_msg=words)
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_products_four_at_a_time_and_without(engine: Engine, rng: np.random.Generator, lanes: bool) -> None:
+    engine.do("var arena = makeArena(1 << 16)" if lanes else "var arena = new ArrayBuffer(1 << 16); lanes = null")
+    for _ in range(25):
+        rows, filters, length = (int(n) for n in rng.integers(1, (14, 14, 40)))
+        a, b, bias = (
+            rng.standard_normal(shape).astype(np.float32) for shape in ((rows, length), (filters, length), filters)
+        )
+        engine.do(f"var a = new Float32Array(arena, 4, {a.size}); a.set({text_of(a)})")
+        engine.do(f"var b = new Float32Array(arena, {8 + a.nbytes}, {b.size}); b.set({text_of(b)})")
+        assert engine.run("hasLanes(a, b)") == lanes
+        engine.do(
+            f"var y = {{data: new Float32Array({rows * (filters + 3)}).fill(9), start: 1, stride: {filters + 3}}}"
+        )
+        engine.do("var from = (data) => ({data, start: 0})")
+        engine.do(f"product(from(a), from(b), y, {rows}, {filters}, {length}, {text_of(bias)}, 0)")
+        found = np.frombuffer(engine.bytes("y.data"), np.float32).reshape(rows, -1)
+        _assert_near(found[:, 1 : filters + 1], a @ b.T + bias, f"{rows} {filters} {length}")
+        assert (found[:, 0] == 9).all() and (found[:, filters + 1 :] == 9).all()
 
 
 @pytest.mark.parametrize("op", browser_ops())

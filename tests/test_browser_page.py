@@ -44,7 +44,7 @@ def expected(net: Net, weights: Any, images: np.ndarray) -> np.ndarray:
 
 def assert_same(engine: Engine, page: Path, net: Net, weights: Any, rng: np.random.Generator) -> None:
     about = opened_page(engine, page.read_bytes())
-    assert engine.run("program.arena.byteLength") == about["plan"]["arena_bytes"]
+    assert engine.run("program.arena.byteLength") >= about["plan"]["arena_bytes"]
     images = rng.integers(0, 256, (2, *net.image.shape), np.uint8)
     wanted = expected(net, weights, images)
     found = np.stack([scores(engine, image) for image in images])

@@ -1,5 +1,7 @@
 // A net's program, run as gpunet planned it: one arena, every tensor at its place, the ops in order.
 
+import { makeArena } from "./lanes.js";
+
 const TYPES = { float32: Float32Array, float64: Float64Array, uint8: Uint8Array, int32: Int32Array };
 
 // What ops take: the shape of a tensor, and its values where they lie.
@@ -14,7 +16,7 @@ export class Program {
   // ops   the functions by name
   constructor(plan, ops) {
     this.plan = plan;
-    this.arena = new ArrayBuffer(plan.arena_bytes);
+    this.arena = makeArena(plan.arena_bytes);
     this.tensors = plan.tensors.map((one) => tensor(this.arena, one));
     this.calls = plan.ops.map((op) => {
       const given = op.arguments.map((number) => (number === null ? null : this.tensors[number]));

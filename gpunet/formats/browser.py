@@ -32,7 +32,7 @@ Bits = Literal[8, 32]
 Weights = Mapping[str, np.ndarray]
 
 PIECE_BYTES = 3 << 20
-"""Of weights in one element of the page: a multiple of three, for base64. One text of all may be too long for browsers."""
+"""Of weights in one element of the page: a multiple of three, for base64. One text of all might be too long."""
 
 STEPS = 127
 """From 0 to the largest weight of a filter in 8 bits."""
@@ -43,7 +43,7 @@ LEAST_WORK = 20
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'sha256-{digest}' blob:",
+        "script-src 'sha256-{digest}' blob: 'wasm-unsafe-eval'",
         "worker-src blob:",
         "style-src 'unsafe-inline'",
         "img-src blob: data:",

@@ -1,6 +1,7 @@
 // Convolution: some rows of the im2col matrix at a time, and one product each; groups of one map go without a matrix.
 // See gpunet/devices/cpu/conv.py.
 
+import { scratch } from "../lanes.js";
 import { product } from "../product.js";
 import { inside } from "../windows.js";
 
@@ -18,7 +19,7 @@ function convolveGroup(x, w, b, y, numbers, group, groups) {
   const positions = N * H2 * W2;
   const rows = Math.min(positions, Math.max(4, 4 * Math.floor(MATRIX_VALUES / length / 4)));
   const plain = groups === 1 && isProduct(x, w, y, numbers);
-  const matrix = plain ? null : new Float32Array(rows * length);
+  const matrix = plain ? null : scratch(rows * length, x.data.buffer);
   for (let start = 0; start < positions; start += rows) {
     const count = Math.min(rows, positions - start);
     if (!plain) gather(x, y, w, numbers, group * maps, start, count, matrix);

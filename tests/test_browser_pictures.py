@@ -90,6 +90,8 @@ def test_a_file_without_profile_and_orientation_has_the_same_pixels(
         orientation or 1,
         {"halved": True} if kind == "JPEG" else None,
     ]
+    if kind == "WEBP" and engine.bytes("file.bytes")[12:16] == b"VP8X":
+        assert engine.bytes("file.bytes")[20] & 0x28 == 0, "it says that there is a profile or EXIF"
     with Image.open(BytesIO(engine.bytes("file.bytes"))) as found, Image.open(content) as before:
         assert (np.asarray(found) == np.asarray(before)).all()
         assert found.format == kind and "icc_profile" not in found.info and ORIENTATION not in found.getexif()

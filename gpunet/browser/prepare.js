@@ -84,11 +84,5 @@ function grey(data) {
 // 0 to 255 become 0 to `white`; an image without a value above that is taken to be of such values already.
 function toWhite(data, white) {
   if (white >= WHITE || data.every((value) => value <= white)) return data;
-  return data.map((value) => evenly(value * (white / WHITE)));
-}
-
-// Rounded, halves to the even neighbour.
-function evenly(value) {
-  const below = Math.floor(value), over = value - below;
-  return below + (over > 0.5 || (over === 0.5 && below % 2 === 1) ? 1 : 0);
+  return data.map((value) => Math.round(value * (white / WHITE))); // never a half, as 255 is odd
 }

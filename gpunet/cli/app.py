@@ -23,6 +23,7 @@ from gpunet.cli.nets import nets
 from gpunet.cli.plan import plan
 from gpunet.cli.predict import predict
 from gpunet.cli.profile import profile
+from gpunet.cli.report import report
 from gpunet.cli.show import show
 from gpunet.cli.slide import slide
 from gpunet.cli.train import train
@@ -45,6 +46,7 @@ app.command()(cards)
 app.command()(train)
 app.command("lr-find")(lr_find)
 app.add_typer(show)
+app.command()(report)
 app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(data)

@@ -1,5 +1,6 @@
 """`gpunet report`: a run as one file, in a browser and by what stands in it."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -49,10 +50,9 @@ def test_all_of_a_run_is_in_one_small_file(trained: Path) -> None:
     assert re.findall(r"<h2[^>]*>([^<]*)", html) == HEADINGS
     assert html.count("<img ") == 5 and len(html) < 500_000
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", html) and "http" not in html.replace("http-equiv", "")
-    told = called("eval", trained, "--device", "cpu")
-    accuracy = re.search(r"[\d.]+%", told)
+    accuracy = json.loads(called("eval", trained, "--device", "cpu", "--json"))["accuracy"]
     planned = called("plan", trained / "config.toml", "--device", "cpu", "--json")
-    assert accuracy and accuracy[0] in words_of(html), told
+    assert f"{accuracy:.2%}" in words_of(html)
     (arena,) = re.findall(r'"arena_bytes": (\d+)', planned)
     assert f"{int(arena):,} B" in words_of(html)
     assert "gpunet train" in html and "data = &quot;digits&quot;" in html
@@ -72,6 +72,33 @@ def test_mistakes_are_told(run: Run, tmp_path: Path) -> None:
     for arguments, words in ((("empty",), "no folder of a run"), (("empty", "--out", "x.pdf"), "ends in .html")):
         done = run("report", *arguments)
         assert done.exit_code == 2 and words in done.output and "Traceback" not in done.output
+
+
+def test_runs_are_compared_by_what_differs_and_by_what_came_of_it(run: Run, trained: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(trained, tmp_path / "other")
+    text = (other / "config.toml").read_text()
+    (other / "config.toml").write_text(text.replace("K = 4", "K = 5").replace("epochs = 1", "epochs = 7"))
+    (other / "test.json").unlink()
+    done = run("compare", trained, "other", "--out", "both.html")
+    assert done.exit_code == 0, done.output
+    settings, results = done.output.split("settings are the same in all")
+    assert re.findall(r"^(\S.*?)  +(\S+)  +(\S+)$", settings, re.M)[1:] == [
+        ("train.epochs", "1", "7"),
+        ("layer conv1.K", "4", "5"),
+    ]
+    rows = {name: cells for name, *cells in re.findall(r"^(\S.*?)  +(\S.*?)  +(\S.*?)$", results, re.M)}
+    accuracy = json.loads(called("eval", trained, "--device", "cpu", "--json"))["accuracy"]
+    assert rows["test accuracy at the end"] == [f"{accuracy:.2%}", "-"]
+    assert rows["epochs"] == ["1", "1"] and rows["validation loss"][0] == rows["validation loss"][1]
+    html = Path("both.html").read_text("utf-8")
+    assert html.count("<img ") == 1 and "layer conv1.K" in html and 'src="http' not in html
+    for arguments, words in (
+        ((trained,), "give two or more"),
+        ((trained, "gone"), "there is no folder gone"),
+        ((trained, other, "--out", "x.png"), "ends in .html"),
+    ):
+        failed = run("compare", *arguments)
+        assert failed.exit_code == 2 and words in failed.output
 
 
 @in_browser

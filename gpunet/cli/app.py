@@ -6,6 +6,7 @@ import typer
 
 from gpunet.cli.bench import bench
 from gpunet.cli.cards import cards
+from gpunet.cli.compare import compare
 from gpunet.cli.convert import convert
 from gpunet.cli.data import data
 from gpunet.cli.demo import demo
@@ -47,6 +48,7 @@ app.command()(train)
 app.command("lr-find")(lr_find)
 app.add_typer(show)
 app.command()(report)
+app.command()(compare)
 app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(data)

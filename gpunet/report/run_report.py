@@ -62,7 +62,7 @@ def _section(number: int, part: Part) -> str:
 
 
 def _blocks(content: Sequence[Drawn | Table | str]) -> Iterator[str]:
-    """Pictures, and between them what is text and tables, which may be wider than a window and moves on its own then."""
+    """Pictures, and between them what is text and tables, which moves on its own where it is too wide."""
     for drawn, run in groupby(content, lambda one: isinstance(one, Drawn)):
         if drawn:
             yield from (_picture(one) for one in run if isinstance(one, Drawn))

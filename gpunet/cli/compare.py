@@ -1,7 +1,6 @@
 """`gpunet compare`: runs side by side."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +70,8 @@ def _check(out: Path | None, runs: int) -> None:
 
 def _settings(run: Path) -> dict[str, Any]:
     """What config.toml of a run says. Raises DataError where it cannot be read."""
+    import tomllib
+
     from gpunet.train.weights import CONFIG
 
     try:

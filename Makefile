@@ -16,10 +16,10 @@ TEST_EXTRAS := test$(comma)nvrtc$(comma)nvrtc12$(comma)static$(if $(COMPILER),,$
 
 .PHONY: test test-all check static demo mutants
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.browser
 	$(PYTEST) -n $(JOBS)
 
-test-all: $(VENV)/.test
+test-all: $(VENV)/.test $(VENV)/.browser
 	$(PYTEST) -n $(JOBS) -m "not gpu"
 
 check: $(VENV)/.dev
@@ -49,6 +49,13 @@ $(VENV)/.package: pyproject.toml $(VENV)/.created
 
 $(VENV)/.test: $(VENV)/.package
 	$(PIP) -e ".[$(TEST_EXTRAS)]"
+	touch $@
+
+# pages are tested in a browser, too: Debian's, fetched where this is Debian, we may install and there is none
+$(VENV)/.browser: $(VENV)/.test
+	@command -v chromium >/dev/null || { grep -qs '^ID=debian' /etc/os-release && [ "$$(id -u)" = 0 ] \
+	  && { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1; } \
+	  || echo "there is no chromium, and none could be installed: the tests of pages in a browser are skipped"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -86,6 +86,8 @@ from gpunet.use.im2col import im2col as im2col
 from gpunet.use.importing import Imported as Imported
 from gpunet.use.importing import import_weights as import_weights
 from gpunet.use.matrix import conv_matrix as conv_matrix
+from gpunet.use.page import Page as Page
+from gpunet.use.page import export_page as export_page
 from gpunet.use.sliding import ScoreMap as ScoreMap
 from gpunet.use.sliding import slide as slide
 from gpunet.version import __version__ as __version__

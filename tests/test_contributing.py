@@ -1,4 +1,4 @@
-"""CONTRIBUTING's example of a layer: its five files, in a copy of the tree, are all that a new layer needs."""
+"""CONTRIBUTING's example of a layer: its six files, in a copy of the tree, are all that a new layer needs."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```(?:python|cpp)\n(?:#|//) (\S+)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(?:python|cpp|js)\n(?:#|//) (\S+)\n(.*?)^```$", re.M | re.S)
 FILES = dict(BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8")))
 
 
@@ -32,19 +32,20 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def test_a_layer_is_five_files() -> None:
+def test_a_layer_is_six_files() -> None:
     assert set(FILES) == {
         "gpunet/layers/celu.py",
         "gpunet/devices/cpu/celu.py",
         "gpunet/devices/cuda/celu.py",
         "cuda/celu.cu",
+        "gpunet/browser/ops/celu.js",
         "tests/test_celu.py",
     }
 
 
 def test_they_pass_their_tests_and_those_that_go_through_all_layers_and_ops(tree: Path) -> None:
     chosen = "celu_ or -celu or test_celu or celu.cu or both_devices or each_of_its_fields or every_kernel_has_mutants"
-    files = ("celu", "ops", "kernels", "mutants", "pattern", "agreement")
+    files = ("celu", "ops", "browser_ops", "kernels", "mutants", "pattern", "agreement")
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not gpu", "-k", f"({chosen}) and not relu")
     done = run(tree, "pytest", *options, *(f"tests/test_{name}.py" for name in files))
     assert done.returncode == 0, done.stdout + done.stderr

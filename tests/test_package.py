@@ -52,6 +52,8 @@ def test_the_wheel_carries_kernels_configs_and_data(built: Path, tmp_path: Path)
         expected = {path.name: path.read_bytes() for path in (ROOT / beside).glob(pattern)}
         assert expected
         assert {path.name: path.read_bytes() for path in (site / "gpunet" / inside).iterdir()} == expected
+    browser = {path.relative_to(ROOT): path.read_bytes() for path in (ROOT / "gpunet" / "browser").rglob("*.*")}
+    assert len(browser) > 30 and all((site / name).read_bytes() == content for name, content in browser.items())
     assert (site / "gpunet/data/digits.npz").read_bytes() == (ROOT / "gpunet/data/digits.npz").read_bytes()
     assert (site / "gpunet/devices/cards.toml").read_bytes() == (ROOT / "gpunet/devices/cards.toml").read_bytes()
     assert (site / "gpunet/py.typed").exists()

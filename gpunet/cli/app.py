@@ -6,6 +6,7 @@ import typer
 
 from gpunet.cli.bench import bench
 from gpunet.cli.cards import cards
+from gpunet.cli.compare import compare
 from gpunet.cli.convert import convert
 from gpunet.cli.data import data
 from gpunet.cli.demo import demo
@@ -23,6 +24,7 @@ from gpunet.cli.nets import nets
 from gpunet.cli.plan import plan
 from gpunet.cli.predict import predict
 from gpunet.cli.profile import profile
+from gpunet.cli.report import report
 from gpunet.cli.show import show
 from gpunet.cli.slide import slide
 from gpunet.cli.train import train
@@ -45,6 +47,8 @@ app.command()(cards)
 app.command()(train)
 app.command("lr-find")(lr_find)
 app.add_typer(show)
+app.command()(report)
+app.command()(compare)
 app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(data)

@@ -7,7 +7,7 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.suiting import tell_of_values
-from gpunet.cli.trained import asked, data_of, quiet, scoring_model, scoring_plan
+from gpunet.cli.trained import asked, data_of, judged_tests, quiet
 from gpunet.errors import ConfigError, DataError
 from gpunet.values.visible import told_path
 
@@ -68,7 +68,7 @@ def confusion(
     from gpunet.report.confusion import confusions, draw_confusion
 
     check_plot(out, "gpunet show")
-    classes, dataset, judged = _judged(weights, net, data, size, skip_broken, batch, device)
+    classes, dataset, judged = judged_tests(weights, net, data, size, skip_broken, batch, device)
     counts = judged.confusion()
     save(draw_confusion(counts, classes, f"{weights.resolve().name} on {dataset.name}"), out)
     if json:
@@ -105,7 +105,7 @@ def mistakes(
     check_plot(out, "gpunet show")
     if not 1 <= count <= MOST:
         raise ConfigError(f"a picture has from 1 to {MOST} images; got {count}")
-    classes, dataset, judged = _judged(weights, net, data, size, skip_broken, batch, device)
+    classes, dataset, judged = judged_tests(weights, net, data, size, skip_broken, batch, device)
     wrong = judged.mistakes(count)
     files = [file_of(dataset.test, int(index)) for index in wrong]
     if len(wrong):
@@ -191,31 +191,6 @@ def activations(
     else:
         there = f"; there are {', '.join(volumes)}" if len(volumes) <= 30 else ""
         raise ConfigError(f"{config.net.name} has no layer {layer!r}{nearest(layer, volumes) or there}")
-
-
-def _judged(
-    weights: Path,
-    net: str | None,
-    data: str | None,
-    size: str | None,
-    skip_broken: bool | None,
-    batch: int | None,
-    device: str,
-) -> "tuple[list[str], Dataset, Judged]":
-    """The names of the classes, the data, and what the net says of every test image."""
-    from gpunet.report.console import working
-    from gpunet.train.judge import judge
-    from gpunet.train.weights import open_weights, weights_file
-
-    path = weights_file(weights)
-    config, values = open_weights(path, net)
-    told = asked(config.net, path, data, size, skip_broken)
-    classes, dataset = data_of(config.net, path, told)
-    n = len(dataset.test)
-    made = scoring_plan(config.net, min(n, told.batch if batch is None else batch), device, None)
-    with scoring_model(config.net, made, values) as model, working("testing") as say:
-        judged = judge(model, dataset.test, lambda done: say(f"testing: {done:,} of {n:,} images"))
-    return classes, dataset, judged
 
 
 def _tell(judged: "Judged", dataset: "Dataset") -> None:

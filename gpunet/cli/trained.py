@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpunet.model.model import Model
     from gpunet.net.config import TrainConfig
     from gpunet.net.net import Net
+    from gpunet.train.judge import Judged
 
 SEEN = 64
 """Images that are looked at for values above the white that a net knows: arrays do not say what is white in them."""
@@ -135,6 +136,31 @@ def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]")
 def quiet() -> None:
     """Leave out NumPy's warnings of overflow, which say less than whoever finds scores that are infinite or NaN."""
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"gpunet\.devices")
+
+
+def judged_tests(
+    weights: Path,
+    net: str | None,
+    data: str | None,
+    size: str | None,
+    skip_broken: bool | None,
+    batch: int | None,
+    device: str,
+) -> "tuple[list[str], Dataset, Judged]":
+    """The names of the classes, the data, and what the net says of every test image."""
+    from gpunet.report.console import working
+    from gpunet.train.judge import judge
+    from gpunet.train.weights import open_weights, weights_file
+
+    path = weights_file(weights)
+    config, values = open_weights(path, net)
+    told = asked(config.net, path, data, size, skip_broken)
+    classes, dataset = data_of(config.net, path, told)
+    n = len(dataset.test)
+    made = scoring_plan(config.net, min(n, told.batch if batch is None else batch), device, None)
+    with scoring_model(config.net, made, values) as model, working("testing") as say:
+        judged = judge(model, dataset.test, lambda done: say(f"testing: {done:,} of {n:,} images"))
+    return classes, dataset, judged
 
 
 def tell_of_seed(told: "TrainConfig", path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where the files that come with gpunet lie: beside the package in a checkout, inside it once installed."""
 
+from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
@@ -18,6 +19,18 @@ def config_path(name: str) -> Path:
 def kernel_source(file: str) -> str:
     """The text of a CUDA source, `file` with its ending: "pool.cu"."""
     return (_folder("cuda") / file).read_text("utf-8")
+
+
+def browser_text(name: str) -> str:
+    """A file of the page that predicts in the browser."""
+    return (_PACKAGE / "browser" / name).read_text("utf-8")
+
+
+@cache
+def browser_modules() -> dict[str, str]:
+    """The modules that run in the browser, by name: "worker.js"; ops as "ops/pool.js"."""
+    folder = _PACKAGE / "browser"
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sorted(folder.rglob("*.js"))}
 
 
 def data_path(name: str) -> Path:

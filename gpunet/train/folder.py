@@ -69,7 +69,7 @@ class RunFolder(Watcher):
             self.saved_step, self.saved_epoch = trainer.model.steps, self._epoch_of_weights()
         for name, text in self._texts.items():
             files.write_whole(self.path / name, text)
-        starts = [*self._earlier_starts(), self._environment] if trainer.resumed else [self._environment]
+        starts = [*starts_of(self.path), self._environment] if trainer.resumed else [self._environment]
         files.write_whole(self.path / ENVIRONMENT, json.dumps(starts, indent=2) + "\n")
         self._steps.begin(trainer.model.steps)
         if trainer.rows:
@@ -203,12 +203,14 @@ class RunFolder(Watcher):
             with suppress(FileNotFoundError):
                 os.replace(last, last.with_name(f"{LAST}.damaged"))
 
-    def _earlier_starts(self) -> list[Any]:
-        try:
-            starts = json.loads(files.read_regular(self.path / ENVIRONMENT))
-        except (OSError, ValueError, RecursionError):
-            return []
-        return starts if isinstance(starts, list) else []
+
+def starts_of(folder: Path) -> list[Any]:
+    """What environment.json says of each start of the run in a folder; none where it cannot be read."""
+    try:
+        starts = json.loads(files.read_regular(folder / ENVIRONMENT))
+    except (OSError, ValueError, RecursionError):
+        return []
+    return starts if isinstance(starts, list) else []
 
 
 def open_folder(path: Path | None, net: str) -> Path:

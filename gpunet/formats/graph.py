@@ -62,8 +62,8 @@ class Graph:
         takes: Sequence[str],
         gives: str,
         arrays: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        """A layer over some values, which gives one; its arrays by parameter, "w".
+    ) -> str:
+        """A layer over some values, which gives one; its arrays by parameter, "w". Its name here.
 
         Where a value is not known, as what gives it could not be said, the arrays are kept all the same.
         """
@@ -72,7 +72,7 @@ class Graph:
         ours = self._name(name)
         self.arrays |= {f"{ours}.{parameter}": values for parameter, values in (arrays or {}).items()}
         if any(value not in self._made for value in takes):
-            return
+            return ours
         self.nodes.append(Node(ours, layer, tuple(self._made[value] for value in takes)))
         self._made[gives] = ours
         if all(value in self._volumes for value in takes):
@@ -80,6 +80,7 @@ class Graph:
                 self._volumes[gives] = layer.output(*(self._volumes[value] for value in takes))
             except GpunetError as error:
                 self.cannot(name, str(error))
+        return ours
 
     def same(self, value: str, gives: str) -> None:
         """A layer that changes nothing: it gives what it takes."""

@@ -98,7 +98,7 @@ class TrainConfig:
                 factors of the learning rate by name or pattern of layers or parameters, what weight decay is meant for,
                 its factors, the most that values of gradients and the norm of them all may be: see there
     `schedule`  of the learning rate, one of gpunet.optimize.schedules
-    `every, milestones, gamma, least_rate, metric, factor, wait`
+    `every, milestones, gamma, power, least_rate, metric, factor, wait`
                 settings of the schedule; None or (): what the schedule says
     `warmup`    how long the learning rate rises at first, like "500 steps" or "2 epochs"
     `validation`
@@ -143,8 +143,9 @@ class TrainConfig:
     clip_value: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     clip_norm: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"
-    every: Annotated[int, Range(1, 1_000_000)] | None = None
-    milestones: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()
+    every: Annotated[int, Range(1, 1_000_000)] | Annotated[str, Length(("steps", "epochs"))] | None = None
+    milestones: tuple[Annotated[int, Range(1, 1_000_000)] | Annotated[str, Length(("steps", "epochs"))], ...] = ()
+    power: Annotated[float, Range(0, 100, open=("least",))] | None = None
     gamma: Annotated[float, Range(0, 1, open=("least",))] | None = None
     least_rate: Annotated[float, Range(0, 1_000_000)] | None = None
     metric: Metric | None = None

@@ -13,10 +13,17 @@ from tests.caffe_files import Layer
 
 
 class Drawing:
-    """A net as it is drawn, layer by layer, with the values of some images as they go through it."""
+    """A net as it is drawn, layer by layer, with the values of some images (N, H, W, D) as they go through it.
 
-    def __init__(self, rng: np.random.Generator, images: np.ndarray, *, old: bool = False) -> None:
-        self.rng, self.old = rng, old
+    `old`     whether it is one of the first version
+    `judged`  whether it has only what OpenCV reads, too: no InnerProduct that is turned, no pool that rounds down, and of
+              LRN no other k than 1
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, images: np.ndarray, *, old: bool = False, judged: bool = False
+    ) -> None:
+        self.rng, self.old, self.judged = rng, old, judged
         self.layers: list[Layer] = []
         self.values = {"data": torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).double()}
         self.last = "data"
@@ -76,13 +83,14 @@ class Drawing:
         size = int(rng.integers(1, 1 + min(4, *x.shape[2:])))
         S, pad = int(rng.integers(1, size + 1)), int(rng.integers(0, size))
         kind = str(rng.choice(["MAX", "AVE"]))
-        floor = not self.old and rng.random() < 0.3
+        floor = not self.old and not self.judged and rng.random() < 0.3
         said = {"pool": kind, "kernel_size": size, "stride": S, "pad": pad} | ({"round_mode": "FLOOR"} if floor else {})
         self.put("Pooling", pooled(x, kind, size, S, pad, floor=floor), {"pooling": said})
 
     def lrn(self) -> None:
         x, rng = self.values[self.last], self.rng
-        n, alpha, beta, k = int(rng.choice([3, 5])), float(rng.choice([0.5, 1.5])), 0.75, float(rng.choice([1, 2]))
+        n, alpha, beta = int(rng.choice([3, 5])), float(rng.choice([0.5, 1.5])), 0.75
+        k = 1.0 if self.judged else float(rng.choice([1, 2]))
         within = rng.random() < 0.4
         said = {"local_size": n, "alpha": alpha, "beta": beta}
         if within:
@@ -177,7 +185,7 @@ class Drawing:
             self.put("Eltwise", kinds[kind][0], {"eltwise": kinds[kind][1]}, bottoms=(one, two))
 
     def inner_product(self, K: int) -> None:
-        x, transpose = self.values[self.last].flatten(1), not self.old and bool(self.rng.random() < 0.3)
+        x, transpose = self.values[self.last].flatten(1), not self.old and not self.judged and bool(self.rng.random() < 0.3)
         w, b = self.draw(K, x.shape[1]), self.draw(K)
         said = {"num_output": K} | ({"transpose": True} if transpose else {})
         y = x @ _t(w).T + _t(b)

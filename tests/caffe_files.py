@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 NUMBERS = {
-    "convolution": (106, 10, "num_output 1 bias_term 2 pad 3 kernel_size 4 group 5 stride 6 pad_h 9 pad_w 10 kernel_h 11"
-                             " kernel_w 12 stride_h 13 stride_w 14 dilation 18"),
+    "convolution": (106, 10, "num_output 1 bias_term 2 pad 3 kernel_size 4 group 5 stride 6 pad_h 9 pad_w 10"
+                             " kernel_h 11 kernel_w 12 stride_h 13 stride_w 14 dilation 18"),
     "pooling": (121, 19, "pool 1 kernel_size 2 stride 3 pad 4 kernel_h 5 kernel_w 6 stride_h 7 stride_w 8 pad_h 9"
                          " pad_w 10 global_pooling 12 round_mode 13"),
     "inner_product": (117, 17, "num_output 1 bias_term 2 transpose 6"),
@@ -36,10 +36,13 @@ NUMBERS = {
 """By the name of a message: its number in a layer, that in one of the first version, and its fields."""
 
 OLD_TYPES = {
-    "Convolution": 4, "Pooling": 17, "InnerProduct": 14, "LRN": 15, "ReLU": 18, "Dropout": 6, "Concat": 3, "Softmax": 20,
-    "Eltwise": 25, "Slice": 33, "Sigmoid": 19, "TanH": 23, "Flatten": 8, "Data": 5, "Split": 22,
+    "Convolution": 4, "Pooling": 17, "InnerProduct": 14, "LRN": 15, "ReLU": 18, "Dropout": 6, "Concat": 3,
+    "Softmax": 20, "Eltwise": 25, "Slice": 33, "Sigmoid": 19, "TanH": 23, "Flatten": 8, "Data": 5, "Split": 22,
 }  # fmt: skip
-OLD_WORDS = {name: name.upper() for name in OLD_TYPES} | {"InnerProduct": "INNER_PRODUCT", "SoftmaxWithLoss": "SOFTMAX_LOSS"}
+OLD_WORDS = {name: name.upper() for name in OLD_TYPES} | {
+    "InnerProduct": "INNER_PRODUCT",
+    "SoftmaxWithLoss": "SOFTMAX_LOSS",
+}
 ENUMS = {"MAX": 0, "AVE": 1, "CEIL": 0, "FLOOR": 1, "ACROSS_CHANNELS": 0, "WITHIN_CHANNEL": 1, "PROD": 0, "SUM": 1}
 ELTWISE = {"PROD": 0, "SUM": 1, "MAX": 2}
 

@@ -1,4 +1,4 @@
-"""Random nets of Caffe, and what they score: each layer written out in PyTorch's functions, from Caffe's definitions."""
+"""Random nets of Caffe, and what they score: each layer in PyTorch's functions, written from Caffe's definitions."""
 
 from collections.abc import Callable
 from math import ceil
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torch.nn import functional as F
 
 from tests.caffe_files import Layer
 
@@ -16,8 +16,8 @@ class Drawing:
     """A net as it is drawn, layer by layer, with the values of some images (N, H, W, D) as they go through it.
 
     `old`     whether it is one of the first version
-    `judged`  whether it has only what OpenCV reads, too: no InnerProduct that is turned, no pool that rounds down, and of
-              LRN no other k than 1
+    `judged`  whether it has only what OpenCV reads, too: no InnerProduct that is turned, no pool that rounds down, and
+              of LRN no other k than 1
     """
 
     def __init__(
@@ -70,9 +70,10 @@ class Drawing:
         said: dict[str, Any] = {"num_output": K, "group": group, "dilation": dilation, "stride": S, "pad": pad}
         said |= {"kernel_size": rows} if rows == columns else {"kernel_h": rows, "kernel_w": columns}
         bias = bool(rng.random() < 0.7)
+        said = {name: value for name, value in said.items() if value != DEFAULTS.get(name) or rng.random() < 0.3}
         said |= {} if bias else {"bias_term": False}
         if self.old:
-            said.pop("dilation")
+            said.pop("dilation", None)
             dilation = 1
         w, b = self.draw(K, D // group, rows, columns), self.draw(K)
         y = F.conv2d(x, _t(w), _t(b) if bias else None, S, pad, dilation, group)
@@ -85,6 +86,7 @@ class Drawing:
         kind = str(rng.choice(["MAX", "AVE"]))
         floor = not self.old and not self.judged and rng.random() < 0.3
         said = {"pool": kind, "kernel_size": size, "stride": S, "pad": pad} | ({"round_mode": "FLOOR"} if floor else {})
+        said = {name: value for name, value in said.items() if value != DEFAULTS.get(name) or rng.random() < 0.3}
         self.put("Pooling", pooled(x, kind, size, S, pad, floor=floor), {"pooling": said})
 
     def lrn(self) -> None:
@@ -146,7 +148,9 @@ class Drawing:
     def gate(self) -> None:
         """A number for each map of each image, which another branch makes."""
         start, x = self.last, self.values[self.last]
-        self.put("Pooling", x.mean((2, 3), keepdim=True), {"pooling": {"pool": "AVE", "global_pooling": True}}, top=True)
+        self.put(
+            "Pooling", x.mean((2, 3), keepdim=True), {"pooling": {"pool": "AVE", "global_pooling": True}}, top=True
+        )
         self.inner_product(x.shape[1])
         gate = self.values[self.last].sigmoid()
         self.put("Sigmoid", gate, {}, top=True)
@@ -185,7 +189,10 @@ class Drawing:
             self.put("Eltwise", kinds[kind][0], {"eltwise": kinds[kind][1]}, bottoms=(one, two))
 
     def inner_product(self, K: int) -> None:
-        x, transpose = self.values[self.last].flatten(1), not self.old and not self.judged and bool(self.rng.random() < 0.3)
+        x, transpose = (
+            self.values[self.last].flatten(1),
+            not self.old and not self.judged and bool(self.rng.random() < 0.3),
+        )
         w, b = self.draw(K, x.shape[1]), self.draw(K)
         said = {"num_output": K} | ({"transpose": True} if transpose else {})
         y = x @ _t(w).T + _t(b)
@@ -193,6 +200,10 @@ class Drawing:
 
 
 IN_PLACE = ("ReLU", "Sigmoid", "TanH", "ELU", "PReLU", "Dropout", "BatchNorm", "Scale")
+
+
+DEFAULTS = {"group": 1, "dilation": 1, "stride": 1, "pad": 0, "pool": "MAX"}
+"""Of fields that may be left out."""
 
 
 def _t(values: np.ndarray) -> Tensor:
@@ -211,7 +222,9 @@ def pooled(x: Tensor, kind: str, size: int, S: int, pad: int, *, floor: bool = F
     for i in range(counts[0]):
         row = []
         for j in range(counts[1]):
-            (top, down), (left, right) = ((n * S - pad, min(n * S - pad + size, of + pad)) for n, of in ((i, H), (j, W)))
+            (top, down), (left, right) = (
+                (n * S - pad, min(n * S - pad + size, of + pad)) for n, of in ((i, H), (j, W))
+            )
             part = x[:, :, max(top, 0) : min(down, H), max(left, 0) : min(right, W)]
             area = (down - top) * (right - left)
             row.append(part.amax((2, 3)) if kind == "MAX" else part.sum((2, 3)) / area)

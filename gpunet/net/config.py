@@ -37,7 +37,7 @@ from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
 from gpunet.program.algorithm import MATHS
 from gpunet.system import resources
-from gpunet.values.visible import told_path, visible
+from gpunet.values.visible import told_path, typable, visible
 
 Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
@@ -266,6 +266,8 @@ def load_config(what: str | os.PathLike[str]) -> Config:
     shipped = resources.config_names()
     if isinstance(what, str) and (name := _shipped(text, shipped)):
         return _read(resources.config_path(name))
+    if text.endswith(".prototxt"):
+        raise ConfigError(f"{visible(text)} is a net of Caffe: gpunet import {typable(text)} makes a config of it")
     if isinstance(what, str) and not text.endswith(".toml"):
         if "->" in text or re.match(rf"\s*{START}\s*(\[|$)", text):
             return _from_pattern(text)

@@ -120,6 +120,7 @@ def entered_as(config: Config, images: Images | None) -> tuple[Config, str]:
     augment = replace(images, size=size).augment
     cut = f", the short side {size[0]} first and the middle cut out" if size else ""
     cut += ", half of them mirrored in training" * images.flip
+    cut += ", blue first" * (images.order == "BGR")
     line = f"images enter in {images.words}{cut}: mean {_list(images.mean)}, deviation {_list(images.std)} of 0..1"
     return replace(config, net=net.remade(net.nodes, augment=augment)), line
 

@@ -141,7 +141,7 @@ def bring(
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
     foreign = as_asked(read_foreign(path, asked), asked)
     if not foreign.arrays:
-        raise ConfigError(f"{path} says a net, and has no weights: gpunet import makes a config of it")
+        raise DataError(foreign.lacks.get("net") or f"{path} says a net, and has no weights")
     config = _own(foreign, asked) if config is None else config
     config, foreign = turned_for(config, foreign)
     try:

@@ -58,7 +58,7 @@ class Entering:
             of=None,
             order="BGR" if D == 3 else "RGB",
             flip=self.mirror,
-            words="Caffe's way" if self.said else "Caffe's way, as no data layer says another: 0 to 255, blue first",
+            words="Caffe's way" if self.said else "Caffe's way where no data layer says another, 0 to 255",
         )
 
 
@@ -110,6 +110,13 @@ def _dims(source: CaffeLayer | None, net: Message) -> list[int]:
         return list(shapes[0].many("dim"))
     dummy = source.of("dummy_data")
     return [dummy.one(name, 0) for name in ("num", "channels", "height", "width")] if "channels" in dummy else []
+
+
+def depth_guessed(source: CaffeLayer) -> bool:
+    """Whether nothing that a source says tells how many maps its images have."""
+    said = source.said.within("transform_param")
+    told = len(said.many("mean_value")) > 1 or any(name in said for name in ("force_gray", "force_color"))
+    return source.type not in ("Input", "DummyData", "MemoryData") and not told
 
 
 def _maps(source: CaffeLayer, maps: int) -> int:

@@ -21,6 +21,8 @@ def read(path: Path, asked: Asked = NOTHING) -> Foreign:
     trained = read_bytes(path, "NetParameter")
     if any(layer.many("layer") for layer in messages(trained)):
         raise DataError(f"{path} is of Caffe before 2013; bring it up to date with Caffe's upgrade_net_proto_binary")
+    if asked.definition is None and not any(layer.many("bottom") for layer in messages(trained)):
+        raise DataError(f"{path} has weights, and does not say how its layers are wired; give the .prototxt as --net")
     blobs = blobs_of(path, trained)
     if not blobs:
         raise DataError(f"{path} has layers of Caffe, but no weights in them; give a file that was trained")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpunet.formats.caffe.entering import input_of
+from gpunet.formats.caffe.entering import depth_guessed, input_of
 from gpunet.formats.caffe.layers import say_layer
 from gpunet.formats.caffe.message import Message
 from gpunet.formats.caffe.saying import Blobs, Saying
@@ -28,9 +28,12 @@ class Told:
         self.wired = wired(message)
         self.graph = Graph(path, message.one("name", "") or path.stem)
         self.source = next((one for one in self.wired.sources if one.gives[0] in self.wired.inputs), None)
-        self.input = input or input_of(self.source, message, _maps(self.wired, blobs))
+        maps = _maps(self.wired, blobs)
+        self.input = input or input_of(self.source, message, maps)
         self.learning: dict[str, Parameter] = {}
         self._say(Saying(self.graph, self.wired, blobs, self.learning))
+        if self.input and not input and self.source and not maps and depth_guessed(self.source):
+            self.graph.notes.append(f"images are taken to have {self.input.D} maps, as nothing says how many they have")
 
     def _say(self, say: Saying) -> None:
         for value in self.wired.inputs[:1]:

@@ -50,7 +50,7 @@ class Fields:
             self.refuse(field, f"{both}: sizes of {len(both)} axes, and images have two")
         if not both and default is None:
             self.wrong.append(f"{self._name}.{field} is not said")
-        return (both[0], both[-1]) if both else (default or 1, default or 1)
+        return (both[0], both[-1]) if both else (default or 0, default or 0)
 
 
 class Saying:

@@ -113,7 +113,7 @@ def wired(net: Message, phase: Phase | None = None) -> Wired:
     kept = [layer for layer in messages(net) if _is_there(layer, phase, state)]
     latest: dict[str, str] = {}
     inputs, labels = list[str](), set[str]()
-    for number, name in enumerate(net.many("input")):
+    for number, name in enumerate(net.many("input") or _unsaid_input(kept)):
         latest[name] = f"{name} of the net"
         if number == 0:
             inputs.append(latest[name])
@@ -143,6 +143,13 @@ def wired(net: Message, phase: Phase | None = None) -> Wired:
     outputs = tuple(value for layer in layers for value in layer.gives if value in ends)
     found = tuple(inputs), frozenset(labels), tuple(sources), tuple(layers), tuple(losses), outputs, tuple(strangers)
     return Wired(phase, *found)
+
+
+def _unsaid_input(layers: Sequence[Message]) -> list[str]:
+    """What the first layer takes, where no layer gives images: it was fed by hand."""
+    if not layers or any(not layer.many("bottom") for layer in layers):
+        return []
+    return list(layers[0].many("bottom")[:1])
 
 
 def _phase(net: Message) -> Phase:

@@ -1,0 +1,437 @@
+"""Nets of Caffe brought here: the same scores, by Caffe's definitions and by OpenCV's reader; what cannot be said."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpunet
+from gpunet import ConfigError, DataError, Net, import_net, import_weights, load
+from gpunet.formats.turning import facing
+from gpunet.layers.batch_norm import BatchNorm
+from gpunet.layers.lrn import LRN
+from gpunet.layers.merge import Add
+from gpunet.train.weights import read_about
+from tests.caffe_files import Layer, blob, deploy, text, trained, write
+from tests.caffe_nets import Drawing
+from tests.conftest import Run
+from tests.test_import_weights import scores
+
+
+def drawn(folder: Path, seed: int, *, judged: bool = False) -> tuple[Path, Path, np.ndarray, np.ndarray]:
+    """A random net and its weights, images red first, and their scores."""
+    rng = np.random.default_rng(seed)
+    images = rng.standard_normal((2, *rng.integers(6, 14, 2), 3)).astype(np.float32)
+    net = Drawing(rng, images[..., ::-1].copy(), old=seed % 3 == 0, judged=judged)
+    wanted = net.whole(int(rng.integers(1, 7)), 5).numpy()
+    shape = (1, 3, *images.shape[1:3])
+    said = write(folder / f"{seed}.prototxt", deploy(net.layers, shape, old=net.old))
+    return said, write(folder / f"{seed}.caffemodel", trained(net.layers, old=net.old)), images, wanted
+
+
+def agree(net: Path, weights: Path, images: np.ndarray, wanted: np.ndarray) -> None:
+    found = import_weights(weights, net)
+    assert np.abs(scores(found.net, found.weights, images) - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_nets_score_as_caffe_defines_them(tmp_path: Path, seed: int) -> None:
+    agree(*drawn(tmp_path, seed))
+
+
+@pytest.mark.slow
+def test_more_random_nets_score_as_caffe_defines_them(tmp_path: Path) -> None:
+    for seed in range(24, 324):
+        agree(*drawn(tmp_path, seed))
+
+
+JUDGE = """
+import sys
+import cv2
+import numpy as np
+
+for name in sys.argv[1:]:
+    net = cv2.dnn.readNetFromCaffe(f"{name}.prototxt", f"{name}.caffemodel")
+    net.setInput(np.load(f"{name}.npy"))
+    np.save(f"{name}.out.npy", net.forward())
+"""
+
+
+@pytest.mark.slow
+def test_opencvs_reader_of_caffe_scores_the_same(tmp_path: Path) -> None:
+    """OpenCV 4 has one and OpenCV 5 none, so it is fetched, and run beside."""
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path / "cv")]
+    if subprocess.run([*pip, "opencv-python-headless<5"], capture_output=True).returncode:
+        pytest.skip("OpenCV 4 cannot be fetched here")
+    cases = [drawn(tmp_path, seed, judged=True) for seed in range(100)]
+    for said, _, images, _ in cases:
+        np.save(said.with_suffix(".npy"), images[..., ::-1].transpose(0, 3, 1, 2).copy())
+    (tmp_path / "judge.py").write_text(JUDGE)
+    names = [str(said.with_suffix("")) for said, *_ in cases]
+    command = [sys.executable, "judge.py", *names]
+    subprocess.run(command, check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "cv")}, capture_output=True)
+    for (said, weights, images, _), name in zip(cases, names, strict=True):
+        found = import_weights(weights, said)
+        ours = scores(found.net, found.weights, images).astype(np.float64)
+        odds = np.exp(ours - ours.max(1, keepdims=True))
+        judged = np.load(f"{name}.out.npy").reshape(ours.shape)
+        np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), judged, rtol=0, atol=1e-5, err_msg=name)
+
+
+# -- nets that people have
+
+
+def conv(name: str, bottom: str, K: int, F: int, lines: str = "", **more: int) -> list[Layer]:
+    """A convolution and its ReLU in place."""
+    said = {"convolution": {"num_output": K, "kernel_size": F, **more}}
+    return [
+        Layer("Convolution", name, (bottom,), (name,), said, lines=lines),
+        Layer("ReLU", f"relu_{name}", (name,), (name,)),
+    ]
+
+
+def pool(name: str, bottom: str, F: int, S: int, kind: str = "MAX") -> Layer:
+    return Layer("Pooling", name, (bottom,), (name,), {"pooling": {"pool": kind, "kernel_size": F, "stride": S}})
+
+
+def lrn(name: str, bottom: str) -> Layer:
+    return Layer("LRN", name, (bottom,), (name,), {"lrn": {"local_size": 5, "alpha": 0.0001, "beta": 0.75}})
+
+
+def fc(name: str, bottom: str, K: int, lines: str = "") -> Layer:
+    return Layer("InnerProduct", name, (bottom,), (name,), {"inner_product": {"num_output": K}}, lines=lines)
+
+
+def alexnet() -> list[Layer]:
+    """Caffe's reference net, by its own description."""
+    layers = [*conv("conv1", "data", 96, 11, stride=4), lrn("norm1", "conv1"), pool("pool1", "norm1", 3, 2)]
+    layers += [*conv("conv2", "pool1", 256, 5, pad=2, group=2), lrn("norm2", "conv2"), pool("pool2", "norm2", 3, 2)]
+    layers += [*conv("conv3", "pool2", 384, 3, pad=1), *conv("conv4", "conv3", 384, 3, pad=1, group=2)]
+    layers += [*conv("conv5", "conv4", 256, 3, pad=1, group=2), pool("pool5", "conv5", 3, 2)]
+    for name, bottom in (("fc6", "pool5"), ("fc7", "fc6")):
+        layers += [fc(name, bottom, 4096), Layer("ReLU", f"relu_{name}", (name,), (name,))]
+        layers += [Layer("Dropout", f"drop_{name}", (name,), (name,), {"dropout": {"dropout_ratio": 0.5}})]
+    return [*layers, fc("fc8", "fc7", 1000), Layer("Softmax", "prob", ("fc8",), ("prob",))]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_caffes_alexnet_is_the_shipped_one(tmp_path: Path, old: bool) -> None:
+    path = write(tmp_path / "deploy.prototxt", deploy(alexnet(), (10, 3, 227, 227), old=old, name="AlexNet"))
+    net, shipped = import_net(path).net, load("bvlc_alexnet")
+    assert net.parameters == shipped.parameters == 60_965_224 and net.name == "AlexNet"
+    assert [net.volumes[node.name] for node in net.nodes] == [shipped.volumes[node.name] for node in shipped.nodes]
+    assert layers(net) == layers(shipped)
+    assert [node.name for node in net.nodes][:4] == ["conv1", "relu_conv1", "norm1", "pool1"]
+
+
+def layers(net: Net) -> list[object]:
+    """Those of a net, however windows that fit would be made to fit."""
+    plain = [replace(one.layer, fit=None) if hasattr(one.layer, "fit") else one.layer for one in net.nodes]
+    return [replace(one, alpha=round(one.alpha, 12)) if isinstance(one, LRN) else one for one in plain]
+
+
+def residual(folder: Path) -> tuple[Path, Path]:
+    """A block with norms and scales, whose names are none here, two of which become alike."""
+    rng = np.random.default_rng(0)
+    D, w = 4, rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    said = {"convolution": {"num_output": 4, "kernel_size": 3, "pad": 1, "bias_term": False}}
+    numbers = [rng.uniform(0.5, 1, D).astype(np.float32) for _ in range(4)]
+    block = [
+        Layer("Convolution", "res2a/conv", ("data",), ("a",), said, [w]),
+        Layer("BatchNorm", "res2a-bn", ("a",), ("a",), {"batch_norm": {"use_global_stats": True}},
+              [3 * numbers[0], 3 * numbers[1], np.float32([3])]),
+        Layer("Scale", "scale", ("a",), ("a",), {"scale": {"bias_term": True}}, numbers[2:]),
+        Layer("ReLU", "res2a_bn", ("a",), ("b",)),
+        Layer("Eltwise", "sum", ("a", "b"), ("c",), {"eltwise": {"coeff": [1.0, -0.5]}}),
+        Layer("Pooling", "pool", ("c",), ("c2",), {"pooling": {"pool": "AVE", "global_pooling": True}}),
+        Layer("InnerProduct", "2fc", ("c2",), ("fc",), {"inner_product": {"num_output": 2}},
+              [np.ones((2, 4), np.float32), np.zeros(2, np.float32)]),
+        Layer("Softmax", "prob", ("fc",), ("prob",)),
+    ]  # fmt: skip
+    return write(folder / "d.prototxt", deploy(block, (1, 3, 6, 5))), write(folder / "d.caffemodel", trained(block))
+
+
+def test_norms_and_their_scales_are_one_layer_and_names_are_kept(tmp_path: Path) -> None:
+    said, weights = residual(tmp_path)
+    found = import_weights(weights, said, out=tmp_path / "d.safetensors")
+    names = [node.name for node in found.net.nodes]
+    assert names == ["res2a_conv", "res2a_bn", "res2a_bn_2", "sum", "pool", "_2fc"]
+    assert found.net.nodes[1].layer == BatchNorm(momentum=0.001) and found.net.nodes[3].layer == Add((1.0, -0.5))
+    kept = read_about(tmp_path / "d.safetensors")["imported"]["names"]
+    assert kept == {"res2a_conv": "res2a/conv", "res2a_bn": "res2a-bn", "res2a_bn_2": "res2a_bn", "_2fc": "2fc"}
+    assert "layers have other names here: res2a/conv is res2a_conv" in str(found)
+    alone = import_weights(weights, input="6x5x3")
+    assert all((alone.weights[name] == found.weights[name]).all() for name in found.weights)
+
+
+def test_without_its_prototxt_the_net_is_that_which_was_trained(tmp_path: Path) -> None:
+    _, weights = residual(tmp_path)
+    with pytest.raises(DataError, match="size of the input is not said; give it, like --input 224x224x3"):
+        import_weights(weights)
+
+
+LENET = """
+name: "LeNet"
+layer { name: "mnist" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { scale: 0.00390625 } data_param { source: "lmdb" batch_size: 64 backend: LMDB } }
+layer { name: "mnist" type: "Data" top: "data" top: "label" include { phase: TEST }
+  transform_param { scale: 0.00390625 } data_param { source: "lmdb" batch_size: 100 backend: LMDB } }
+%s
+layer { name: "accuracy" type: "Accuracy" bottom: "ip2" bottom: "label" top: "accuracy" include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label" top: "loss" }
+"""
+RATES = "param { lr_mult: 1 } param { lr_mult: 2 }"
+
+
+def lenet() -> str:
+    body = [*conv("conv1", "data", 20, 5, RATES)[:1], pool("pool1", "conv1", 2, 2)]
+    body += [*conv("conv2", "pool1", 50, 5, RATES)[:1], pool("pool2", "conv2", 2, 2), fc("ip1", "pool2", 500, RATES)]
+    body += [Layer("ReLU", "relu1", ("ip1",), ("ip1",)), fc("ip2", "ip1", 10, RATES)]
+    return LENET % text(body)
+
+
+def test_a_net_to_train_has_its_size_rates_batch_and_images(tmp_path: Path) -> None:
+    path = write(tmp_path / "lenet_train_test.prototxt", lenet())
+    with pytest.raises(DataError, match="the size of the input is not said"):
+        import_net(path)
+    found = import_net(path, input="28x28x1", out=tmp_path / "lenet.toml")
+    assert found.net.parameters == 431_080 and found.net.classes == 10
+    assert found.config.train.rate_factors == {"*.b": 2} and found.config.train.batch == 64
+    assert found.net.augment is not None
+    (scale, *_), (shift, *_) = found.net.augment.normal(found.net.scale, found.net.shift)
+    assert scale == pytest.approx(0.00390625, rel=1e-12) and shift == 0
+    assert load(tmp_path / "lenet.toml") == found.net
+
+
+def test_heads_of_training_are_heads_here(tmp_path: Path) -> None:
+    loss = "layer {{ name: '{0}' type: 'SoftmaxWithLoss' bottom: '{1}' bottom: 'label' top: '{0}' {2} }}\n"
+    said = (
+        "name: 'two' layer { name: 'd' type: 'Data' top: 'data' top: 'label' transform_param { crop_size: 8 "
+        "mean_value: 104 mean_value: 117 mean_value: 123 mirror: true } data_param { batch_size: 4 } }\n"
+        + text([*conv("conv1", "data", 4, 3), fc("head", "conv1", 5)])
+        + loss.format("loss1", "head", "loss_weight: 0.3")
+        + text([pool("pool1", "conv1", 2, 2), fc("fc", "pool1", 5)])
+        + loss.format("loss2", "fc", "")
+    )
+    net = import_net(write(tmp_path / "t.prototxt", said)).net
+    assert [node.head for node in net.nodes] == [None, None, 0.3, None, None] and net.nodes[-1].name == "fc"
+    assert net.augment is not None and net.augment.flip and net.input == gpunet.Volume(8, 8, 3)
+    means = [255 * number for number in net.augment.statistics[0]]
+    assert means == pytest.approx([123, 117, 104])  # red first here
+
+
+# -- how images entered
+
+
+def entered(path: Path, weights: Path, pixels: np.ndarray, **how: object) -> np.ndarray:
+    found = import_weights(weights, path, **how)  # type: ignore[arg-type]
+    with gpunet.Model(found.net, len(pixels), "cpu", mode="infer") as model:
+        for name in model.parameters:
+            model.parameters[name] = found.weights[name]
+        return model.forward(pixels)
+
+
+def test_pixels_enter_blue_first_without_their_mean_and_scaled(tmp_path: Path) -> None:
+    """Of a linear net, by hand: its scores are sums over pixels as Caffe sees them."""
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal((2, 3 * 4 * 5)).astype(np.float32)
+    layer = Layer(
+        "InnerProduct", "fc", ("data",), ("fc",), {"inner_product": {"num_output": 2, "bias_term": False}}, [w]
+    )
+    path = write(tmp_path / "d.prototxt", deploy([layer], (1, 3, 4, 5)))
+    weights = write(tmp_path / "d.caffemodel", trained([layer]))
+    image = rng.uniform(0, 255, (3, 6, 7)).astype(np.float32)
+    means = write(tmp_path / "m.binaryproto", blob(image[None], old=True))
+    pixels = rng.integers(0, 256, (3, 4, 5, 3), np.uint8)
+
+    def wanted(mean: np.ndarray, scale: float, order: int) -> np.ndarray:
+        seen = (pixels[..., ::order].transpose(0, 3, 1, 2).astype(np.float64) - mean.reshape(3, 1, 1)) * scale
+        return seen.reshape(3, -1) @ w.T.astype(np.float64)
+
+    numbers = np.array([104.0, 117, 123])
+    for how, mean, scale, order in (
+        ({}, 0 * numbers, 1, -1),
+        ({"mean": "104,117,123"}, numbers, 1, -1),
+        ({"mean": [104, 117, 123], "scale": 0.5, "order": "RGB"}, numbers, 0.5, 1),
+        ({"mean": means, "scale": 0.017}, image.mean((1, 2)), 0.017, -1),
+    ):
+        np.testing.assert_allclose(entered(path, weights, pixels, **how), wanted(mean, scale, order), rtol=2e-5)
+
+
+def test_a_mean_file_is_looked_for_beside_and_asked_for_where_it_is_not(tmp_path: Path) -> None:
+    data = "layer { name: 'd' type: 'Data' top: 'data' transform_param { crop_size: 6 mean_file: '../a/m.b' } }"
+    said = write(tmp_path / "t.prototxt", data + text(conv("conv1", "data", 2, 3)))
+    with pytest.raises(DataError, match=r"names the mean file ../a/m.b, which is not beside it; put it there, or give"):
+        import_net(said)
+    assert import_net(said, mean=(1, 2, 3)).net.augment.statistics[0][0] == pytest.approx(3 / 255)  # type: ignore[union-attr]
+    image = np.arange(3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)
+    write(tmp_path / "m.b", blob(image))
+    found = import_net(said)
+    assert found.net.augment is not None and found.net.augment.size == (8, 8)
+    assert "is taken as its average of each map; single positions are up to 31.5 off" in str(found)
+    write(tmp_path / "m.b", blob(np.zeros((2, 2), np.float32)))
+    with pytest.raises(DataError, match="a mean image has D, H and W"):
+        import_net(said)
+
+
+def test_layers_that_tell_maps_apart_get_a_turn_at_the_entrance(tmp_path: Path) -> None:
+    """A depthwise convolution, a norm, and a slice over the image: weights alone cannot turn them round."""
+    rng = np.random.default_rng(3)
+    w, numbers = rng.standard_normal((3, 1, 3, 3)).astype(np.float32), rng.uniform(0.5, 2, (2, 3)).astype(np.float32)
+    deep = {"convolution": {"num_output": 3, "kernel_size": 3, "group": 3, "bias_term": False}}
+    end = rng.standard_normal((2, 48)).astype(np.float32)
+    layers = [
+        Layer("BatchNorm", "bn", ("data",), ("bn",), {}, [*numbers, np.float32([1])]),
+        Layer("Convolution", "conv", ("bn",), ("conv",), deep, [w]),
+        Layer(
+            "InnerProduct", "fc", ("conv",), ("fc",), {"inner_product": {"num_output": 2, "bias_term": False}}, [end]
+        ),
+    ]
+    said = write(tmp_path / "d.prototxt", deploy(layers, (1, 3, 6, 6)))
+    found = import_weights(write(tmp_path / "d.caffemodel", trained(layers)), said)
+    assert "turned round at the net's entrance" in str(found) and found.net.nodes[3].name == "turn"
+    images = rng.standard_normal((2, 6, 6, 3))
+    x = (images[..., ::-1] - numbers[0]) / np.sqrt(numbers[1] + 1e-5)
+    y = np.stack([
+        sum(w[d, 0, i, j] * x[:, i : i + 4, j : j + 4, d] for i in range(3) for j in range(3)) for d in range(3)
+    ], 1)  # fmt: skip
+    wanted = y.reshape(2, -1) @ end.T
+    np.testing.assert_allclose(
+        scores(found.net, found.weights, images.astype(np.float32)), wanted, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_what_faces_an_image_is_followed_through_norms_and_pools() -> None:
+    plain = load("INPUT[8x8x3] -> BN -> POOL2 -> LRN -> CONV3-4 -> RELU -> FC-2")
+    assert facing(plain) == {"bn1", "pool1", "lrn1", "conv1"}
+    for pattern in ("CONV3-3(groups=3) -> FC-2", "SLICE(last=2) -> FC-2", "{ ID | RELU } -> FC-2", "RELU -> GAP"):
+        assert facing(load(f"INPUT[8x8x3] -> {pattern}")) is None
+
+
+# -- what cannot be said
+
+
+def test_all_that_cannot_be_said_is_told_at_once_with_line_layer_and_field(tmp_path: Path) -> None:
+    said = """
+layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+  convolution_param { num_output: 4 kernel_size: 3 axis: 2 dilation: 1 dilation: 2 } }
+layer { name: "p" type: "Pooling" bottom: "c" top: "p" pooling_param { pool: STOCHASTIC kernel_size: 2 } }
+layer { name: "up" type: "Deconvolution" bottom: "p" top: "u" convolution_param { num_output: 4 kernel_size: 4 } }
+layer { name: "x" type: "Convolution" bottom: "u" top: "x" param { name: "w" } convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "y" type: "Convolution" bottom: "x" top: "y" param { name: "w" } convolution_param { num_output: 0 kernel_size: 1 } }
+layer { name: "q" type: "Power" bottom: "y" top: "q" power_param { power: 2 } }
+layer { name: "f" type: "Flatten" bottom: "data" top: "f" }
+layer { name: "cat" type: "Concat" bottom: "f" bottom: "f" top: "cat" }
+layer { name: "r" type: "ReLU" bottom: "nowhere" top: "r" relu_param { negative_slope: 2 shiny: 1 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "q" bottom: "label" }
+"""  # noqa: E501
+    with pytest.raises(DataError) as refused:
+        import_net(write(tmp_path / "bad.prototxt", said))
+    told = str(refused.value)
+    for words in (
+        "line 3, c: convolution_param.axis = 2",
+        "line 3, c: convolution_param.dilation = [1, 2]: it is the same along both axes here",
+        "line 5, p: pooling_param.pool = STOCHASTIC",
+        "line 6, up: type Deconvolution is no layer here",
+        "y: param.name = w: shared with x, as none is here",
+        "line 8, y: K must be",
+        "line 9, q: power_param.power = 2",
+        "line 11, cat: type Concat: it takes what was flattened",
+        "line 12, r: relu_param.negative_slope = 2",
+        "line 12, r: line 12, shiny is no field that Caffe has",
+        "r: bottom 'nowhere' is the top of no layer before it",
+        "loss: type EuclideanLoss is no loss here",
+    ):
+        assert words in told, told
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ('type: "Pooling" pooling_param { kernel_size: 1 stride: 4 }', "a window lies beyond the edge: 4x4 there"),
+        ('type: "Pooling" pooling_param { kernel_size: 2 pad: 2 }', "use P < F=2"),
+        ('type: "Pooling" pooling_param { }', "pooling_param.kernel_size is not said"),
+        ('type: "LRN" lrn_param { local_size: 4 }', "n=4 has no middle"),
+        ('type: "Softmax" softmax_param { axis: 2 }', "softmax_param.axis = 2"),
+        ('type: "Reshape" reshape_param { shape { dim: 0 dim: 6 dim: -1 } }', "reshape_param.shape = [0, 6, -1]"),
+        ('type: "Slice" top: "b" slice_param { slice_point: [1, 2] }', "slice_param.slice_point = [1, 2]: 3 maps"),
+        ('type: "Eltwise" bottom: "data" eltwise_param { operation: PROD coeff: [1, 2] }', "coefficients are those"),
+        ('type: "Scale" scale_param { axis: 2 }', "scale_param.axis = 2"),
+        ('type: "Scale" bottom: "data" scale_param { axis: 0 }', "the second bottom is 10x10x3"),
+        ('type: "Convolution" convolution_param { num_output: 4 kernel_size: 3 group: 2 }', "groups=2 does not divide"),
+        ('type: "Convolution" convolution_param { num_output: 4 kernel_size: 12 }', "larger than the input"),
+    ],
+)
+def test_a_layer_that_cannot_be_said_is_named_with_why(tmp_path: Path, layer: str, words: str) -> None:
+    said = f'input: "data" input_dim: [1, 3, 10, 10] layer {{ name: "one" bottom: "data" top: "one" {layer} }}'
+    with pytest.raises(DataError) as refused:
+        import_net(write(tmp_path / "bad.prototxt", said))
+    assert words in str(refused.value) and "one:" in str(refused.value)
+
+
+def test_weights_of_another_net_are_named_with_their_shapes(tmp_path: Path) -> None:
+    _, weights = residual(tmp_path)
+    other = deploy(
+        [
+            *conv("res2a/conv", "data", 5, 3),
+            fc("2fc", "res2a/conv", 2),
+        ],
+        (1, 3, 6, 5),
+    )
+    with pytest.raises(DataError, match=r"res2a_conv.w is \(4, 3, 3, 3\), and res2a_conv takes \(5, 3, 3, 3\)"):
+        import_weights(weights, write(tmp_path / "o.prototxt", other))
+    with pytest.raises(ConfigError, match="by order and shapes alone"):
+        import_weights(weights, "INPUT[6x5x3] -> CONV3-4(bias=false) -> BN -> RELU -> GAP -> FC-2")
+
+
+def test_layers_that_are_in_one_file_alone_are_left_out_and_said(tmp_path: Path) -> None:
+    _, weights = residual(tmp_path)
+    said = deploy([*conv("res2a/conv", "data", 4, 3, pad=1, bias_term=False)], (1, 3, 6, 5))
+    found = import_weights(weights, write(tmp_path / "o.prototxt", said))
+    assert "left out, as" in str(found) and "res2a-bn, scale and 2fc" in str(found)
+
+
+# -- commands
+
+
+def test_one_command_brings_a_net_that_predicts_and_another_is_trained_from_it(run: Run, tmp_path: Path) -> None:
+    said, weights = residual(tmp_path)
+    (tmp_path / "names.txt").write_text("ant\nbee\n")
+    result = run("import", weights.name, "--net", said.name, "--mean", "104,117,123", "--classes", "names.txt")
+    assert result.exit_code == 0, result.output
+    assert "blue first: mean 0.407843 0.458824 0.482353" in result.output
+    Image.fromarray(np.full((9, 9, 3), 40, np.uint8)).save(tmp_path / "p.png")
+    result = run("predict", "d.safetensors", "p.png", "--device", "cpu", "--json")
+    assert result.exit_code == 0 and json.loads(result.output), result.output
+    result = run("import", "d.prototxt")
+    assert result.exit_code == 0 and "now: gpunet plan d.toml, or gpunet train d.toml" in result.output
+    assert run("plan", "d.toml").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("eval d.caffemodel --data digits", "it is a file of Caffe: gpunet import d.caffemodel makes"),
+        ("plan d.prototxt", "gpunet import d.prototxt makes"),
+        ("import d.prototxt --yes", "--yes is of weights, and d.prototxt has none"),
+        ("import d.prototxt --net vgg16", "as --net a solver takes the .prototxt of its net"),
+        ("import d.caffemodel --mean fast", "the mean must be numbers like 104,117,123 or a file"),
+        ("import d.caffemodel --net d.prototxt --mean 1,2", "2 means for 3 maps"),
+        ("import d.caffemodel --net d.prototxt --images 5", "--images counts the epochs of a solver"),
+        ("import d.caffemodel --net d.caffemodel", "d.caffemodel"),
+        ("import d.caffemodel", "the size of the input is not said"),
+        ("import x.pth --mean 1 --net vgg16", "no file x.pth"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_is_written(run: Run, tmp_path: Path, command: str, words: str) -> None:
+    residual(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = run(*command.split())
+    assert result.exit_code == 2 and words in " ".join(result.output.split()), result.output
+    assert "Traceback" not in result.output and sorted(tmp_path.iterdir()) == before

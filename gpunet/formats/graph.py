@@ -18,7 +18,7 @@ from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
 from gpunet.program.volume import Volume
 
-MOST_LAYERS = 20_000
+MOST_LAYERS = 10_000
 MOST_TOLD = 50
 """Things that cannot be said, and are told."""
 

@@ -115,7 +115,7 @@ def _decay(solver: Message, learnt: Mapping[str, Parameter], made: Training) -> 
     biases = {factor for name, factor in factors.items() if _ending(name) in BIASES}
     if biases == {0.0} and weights == {1.0}:
         made.said["decay"] = "weights"
-    elif biases | weights > {1.0}:
+    elif biases | weights != {1.0}:
         spared = "weights" if biases == {0.0} else "all"
         made.said["decay"] = spared
         others = [f"{name} ({factor:g})" for name, factor in factors.items() if factor != _meant(name, spared)]

@@ -15,7 +15,7 @@ from gpunet.formats.caffe.message import Message
 from gpunet.formats.caffe.schema import ENUMERATIONS, Field, fields, is_message
 from gpunet.net.words import listed
 
-MOST_BYTES = 1 << 22
+MOST_BYTES = 1 << 21
 """Of a text; that of a DenseNet of 264 layers has 300,000."""
 MOST_DEEP = 30
 """Messages within messages, those that are skipped among them; Caffe's own go 5 deep."""

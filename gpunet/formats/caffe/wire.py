@@ -17,7 +17,7 @@ from gpunet.formats.caffe.schema import ENUMERATIONS, Field, is_message, numbere
 VARINT, EIGHT, COUNTED, FOUR = 0, 1, 2, 5
 """How a field is written: a number of 7 bits a byte, 8 bytes, so many bytes, 4 bytes."""
 
-MOST_FIELDS = 1_000_000
+MOST_FIELDS = 300_000
 """Of all messages in a file; ResNet-152 has 20,000."""
 MOST_STRING = 10_000
 RUN = 5

@@ -47,7 +47,7 @@ class Told:
             say_layer(say, layer)
         for loss in self.wired.losses:
             if loss.type not in WHOLE and _weight(loss):
-                self.graph.cannot(loss.name, f"type {loss.type} is no loss here; where scores are enough, leave it out")
+                self.graph.cannot(loss.name, f"type {loss.type} is no loss here; give the net without it as --net")
 
     def _check_shared(self) -> None:
         """Note parameters that several layers share by a name."""

@@ -68,6 +68,7 @@ def softmax(say: Saying, layer: CaffeLayer) -> None:
     say.fields(layer, "softmax").only("axis", 1)
     if any(say.counts[value] for value in layer.gives):
         say.wrong.append("type Softmax: other layers take it, and softmax is in the loss here, behind all layers")
+    say.graph.notes.append(f"scores come before the softmax {layer.name}, which is in the loss here")
     say.same(layer)
 
 

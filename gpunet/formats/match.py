@@ -121,15 +121,20 @@ def own_names(net: Net) -> dict[str, str]:
     }
 
 
-def torch_names(net: Net) -> tuple[dict[str, str], Images | None, bool]:
+def torch_names(net: Net, *, heads: bool = False) -> tuple[dict[str, str], Images | None, bool]:
     """What PyTorch's users call the parameters of a net: torchvision's names where it has the net, and how its images
-    enter there; else its own."""
+    enter there; else its own.
+
+    `heads`  whether those of auxiliary heads are named, too, where torchvision has them
+    """
     found = family_of(net)
     if found is None:
         return own_names(net), None, False
     family, prefixes = found
     names = {
-        f"{node.name}.{place.name}": f"{prefixes[node.name]}.{PARAMETERS[place.name]}" for node, place in places(net)
+        f"{node.name}.{place.name}": f"{prefixes[node.name]}.{PARAMETERS[place.name]}"
+        for node, place in places(net, heads=heads)
+        if node.name in prefixes
     }
     return names, family.images, True
 
@@ -144,7 +149,7 @@ def _known_names(foreign: Foreign, net: Net, arrays: Mapping[str, np.ndarray]) -
         if 2 * len({*wanted} & foreign.names.keys()) > len(own_names(net)):
             said = {name: foreign.names.get(name, name) for name in wanted}
             return said, f"{foreign.format}'s own names", foreign.images
-    names, images, torchvision = torch_names(net)
+    names, images, torchvision = torch_names(net, heads=True)
     ways = [(names, "torchvision's names", images)] * torchvision + [(own_names(net), "the net's own names", None)]
     for names, words, images in ways:
         if 2 * len({*names.values()} & arrays.keys()) > len(names):

@@ -375,6 +375,9 @@ def test_layers_that_tell_maps_apart_get_a_turn_at_the_entrance(tmp_path: Path) 
     said = write(tmp_path / "d.prototxt", deploy(layers, (1, 3, 6, 6)))
     found = import_weights(write(tmp_path / "d.caffemodel", trained(layers)), said)
     assert "turned round at the net's entrance" in str(found) and found.net.nodes[3].name == "turn"
+    assert facing(found.net) == frozenset()  # it is not turned again
+    again = import_weights(tmp_path / "d.caffemodel", found.net)
+    assert again.net == found.net and all((again.weights[name] == found.weights[name]).all() for name in found.weights)
     images = rng.standard_normal((2, 6, 6, 3))
     x = (images[..., ::-1] - numbers[0]) / np.sqrt(numbers[1] + 1e-5)
     y = np.stack([
@@ -442,6 +445,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "q" bottom: "label" }
         ('type: "Reshape" reshape_param { shape { dim: 0 dim: 6 dim: -1 } }', "reshape_param.shape = [0, 6, -1]"),
         ('type: "Slice" top: "b" slice_param { slice_point: [1, 2] }', "slice_param.slice_point = [1, 2]: 3 maps"),
         ('type: "Eltwise" bottom: "data" eltwise_param { operation: PROD coeff: [1, 2] }', "coefficients are those"),
+        ('type: "Eltwise" bottom: "other"', "it takes labels, or other data"),
         ('type: "Scale" scale_param { axis: 2 }', "scale_param.axis = 2"),
         ('type: "Scale" bottom: "data" scale_param { axis: 0 }', "the second bottom is 10x10x3"),
         ('type: "Convolution" convolution_param { num_output: 4 kernel_size: 3 group: 2 }', "groups=2 does not divide"),
@@ -449,7 +453,9 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "q" bottom: "label" }
     ],
 )
 def test_a_layer_that_cannot_be_said_is_named_with_why(tmp_path: Path, layer: str, words: str) -> None:
-    said = f'input: "data" input_dim: [1, 3, 10, 10] layer {{ name: "one" bottom: "data" top: "one" {layer} }}'
+    said = (
+        f'input: ["data", "other"] input_dim: [1, 3, 10, 10] layer {{ name: "one" bottom: "data" top: "one" {layer} }}'
+    )
     with pytest.raises(DataError) as refused:
         import_net(write(tmp_path / "bad.prototxt", said))
     assert words in str(refused.value) and "one:" in str(refused.value)
@@ -466,8 +472,22 @@ def test_weights_of_another_net_are_named_with_their_shapes(tmp_path: Path) -> N
     )
     with pytest.raises(DataError, match=r"res2a_conv.w is \(4, 3, 3, 3\), and res2a_conv takes \(5, 3, 3, 3\)"):
         import_weights(weights, write(tmp_path / "o.prototxt", other))
+    pattern = "INPUT[6x5x3] -> CONV3-4(bias=false) -> BN -> RELU -> GAP -> FC-2"
     with pytest.raises(ConfigError, match="by order and shapes alone"):
-        import_weights(weights, "INPUT[6x5x3] -> CONV3-4(bias=false) -> BN -> RELU -> GAP -> FC-2")
+        import_weights(weights, pattern)
+    named, found = import_weights(weights, input="6x5x3"), import_weights(weights, pattern, by_order=True)
+    ours = {"conv1": "res2a_conv", "bn1": "res2a_bn", "fc1": "_2fc"}
+    for name, values in found.weights.items():
+        layer, _, parameter = name.partition(".")
+        np.testing.assert_array_equal(values, named.weights[f"{ours[layer]}.{parameter}"])
+
+
+def test_arrays_that_are_not_known_are_never_left_out(tmp_path: Path) -> None:
+    """As others keep a scale and a shift in their BatchNorm."""
+    layer = Layer("BatchNorm", "bn", ("data",), ("bn",), {}, [np.ones(3, np.float32)] * 5)
+    said = write(tmp_path / "d.prototxt", deploy([layer], (1, 3, 4, 4)))
+    with pytest.raises(DataError, match="bn: type BatchNorm: it has 5 arrays, and 3 are known"):
+        import_weights(write(tmp_path / "d.caffemodel", trained([layer])), said)
 
 
 def test_layers_that_are_in_one_file_alone_are_left_out_and_said(tmp_path: Path) -> None:
@@ -503,6 +523,7 @@ def test_one_command_brings_a_net_that_predicts_and_another_is_trained_from_it(r
         ("import d.prototxt --net vgg16", "as --net a solver takes the .prototxt of its net"),
         ("import d.caffemodel --mean fast", "the mean must be numbers like 104,117,123 or a file"),
         ("import d.caffemodel --net d.prototxt --mean 1,2", "2 means for 3 maps"),
+        ("import t.prototxt --order bgr", "BGR is an order of three maps, and random takes 4x4x1"),
         ("import d.caffemodel --net d.prototxt --images 5", "--images counts the epochs of a solver"),
         ("import d.caffemodel --net d.caffemodel", "d.caffemodel"),
         ("import d.caffemodel", "the size of the input is not said"),
@@ -511,6 +532,7 @@ def test_one_command_brings_a_net_that_predicts_and_another_is_trained_from_it(r
 )
 def test_mistakes_are_one_sentence_and_nothing_is_written(run: Run, tmp_path: Path, command: str, words: str) -> None:
     residual(tmp_path)
+    write(tmp_path / "t.prototxt", deploy([fc("fc", "data", 2)], (1, 1, 4, 4)))
     before = sorted(tmp_path.iterdir())
     result = run(*command.split())
     assert result.exit_code == 2 and words in " ".join(result.output.split()), result.output

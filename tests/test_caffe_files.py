@@ -179,6 +179,13 @@ SOME = [
 ASKED = Asked(input=Volume(5, 5, 3))
 
 
+def test_an_image_of_very_many_maps_takes_no_room(tmp_path: Path) -> None:
+    said = 'input: "d" input_dim: [1, 2000000000, 1, 1] layer { name: "r" type: "ReLU" bottom: "d" top: "r" }'
+    with limited():
+        found = read_foreign(write(tmp_path / "x.prototxt", said))
+    assert found.net is not None and found.net.input.D == 2_000_000_000
+
+
 @fuzzing.FEW_CASES
 def test_weights_of_caffe(tmp_path: Path, cases: int) -> None:
     wholes = (trained(SOME), trained(SOME[::2], old=True))

@@ -31,7 +31,12 @@ TURN = "turn"
 
 
 def facing(net: Net) -> frozenset[str] | None:
-    """The layers that take the maps of the image in their order; None where weights alone cannot turn them round."""
+    """The layers that take the maps of the image in their order; None where weights alone cannot turn them round.
+
+    A net that turns them itself, at its entrance, has none.
+    """
+    if _turns(net):
+        return frozenset()
     in_order, found = {INPUT}, set()
     for node in net.nodes:
         taken = [name in in_order for name in node.inputs]
@@ -48,6 +53,20 @@ def facing(net: Net) -> frozenset[str] | None:
 def _mixes(layer: Layer) -> bool:
     """Whether a layer sees all maps by weights of its own, which can be turned round."""
     return isinstance(layer, FC) or (isinstance(layer, Conv) and layer.groups == 1)
+
+
+def _turns(net: Net) -> bool:
+    """Whether a net begins with the turn that `turned` puts there."""
+    D = net.input.D
+    *parts, turn = net.nodes[: D + 1]
+    slices = [Slice(number, number + 1) for number in reversed(range(min(D, len(parts))))]
+    takers = [node.name for node in net.nodes if INPUT in node.inputs]
+    return (
+        D > 1
+        and isinstance(turn.layer, Concat)
+        and [part.layer for part in parts] == slices
+        and takers == list(turn.inputs) == [part.name for part in parts]
+    )
 
 
 def turned(net: Net) -> Net:

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from math import cos, nan, pi
+from math import cos, pi
 from typing import ClassVar, Literal, get_args
 
 from gpunet.errors import ConfigError
@@ -68,17 +68,16 @@ class Step(Schedule):
     def __post_init__(self) -> None:
         if bool(self.every) == bool(self.milestones):
             raise ConfigError("the schedule step needs every = 10 (epochs) or milestones = [30, 60], one of them")
-        spans = [_span(one) for one in self.milestones] if isinstance(self.milestones, tuple | list) else [None]
-        for span, milestone in zip(spans, self.milestones, strict=False):
-            if span is None:
-                integer("the schedule step: a milestone", milestone)
-        counts = [0, *(span.number for span in spans if span)]
-        if len({span.unit for span in spans if span}) > 1:
-            raise ConfigError(f"milestones must all be epochs or all be steps; got {list(self.milestones)}")
-        if any(later <= earlier for earlier, later in pairwise(counts)):
+        given = self.milestones if isinstance(self.milestones, tuple | list) else (None,)
+        spans = [_span("the schedule step: a milestone", one) for one in given]
+        if len({span.unit for span in spans}) > 1:
+            raise ConfigError(f"milestones must all be epochs or all be steps; got {told(list(given))}")
+        if any(later <= earlier for earlier, later in pairwise((0, *(span.number for span in spans)))):
             raise ConfigError(f"milestones must rise from 1 on; got {list(self.milestones)}")
-        every = None if self.every is None else _span(self.every)
-        _check(self, every=1 if self.every is None else every.number if every else nan, gamma=self.gamma)
+        every = _span("every", self.every).number if isinstance(self.every, str) else self.every
+        _check(self, every=1 if every is None else every, gamma=self.gamma)
+        if self.every is not None:
+            _span("the schedule step: every", self.every)
 
     def rate(self, learning_rate: float, step: int, steps: int, steps_per_epoch: int) -> float:
         if self.every:
@@ -215,20 +214,16 @@ def strangers(name: str, settings: Iterable[str]) -> dict[str, str]:
     return {one: f"the schedule {name} has no {one}; {words}" for one in settings if one not in known}
 
 
-def _span(when: object) -> Span | None:
-    """A length that is written in words, "100000 steps"; of a number alone, which is of epochs; None of anything else.
+def _span(what: str, when: object) -> Span:
+    """A length that is written in words, "100000 steps"; of a number alone, which is of epochs.
 
-    Raises ConfigError for words that are none.
+    Raises ConfigError, naming `what` it is, for all else.
     """
-    if isinstance(when, str):
-        return parse_span(when, ("steps", "epochs"))
-    return Span(when, "epochs") if isinstance(when, int) and not isinstance(when, bool) else None
+    return parse_span(when, ("steps", "epochs")) if isinstance(when, str) else Span(integer(what, when), "epochs")
 
 
 def _steps(when: When, steps_per_epoch: int) -> int:
-    span = _span(when)
-    assert span is not None  # checked at the start
-    return span.steps(steps_per_epoch)
+    return _span("a length", when).steps(steps_per_epoch)
 
 
 def _check(owner: Schedule, **values: float) -> None:

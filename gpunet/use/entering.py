@@ -95,7 +95,11 @@ def as_asked(foreign: Foreign, asked: Asked) -> Foreign:
             f"mean, scale and order are of files of Caffe, and {foreign.path} is one of {foreign.format}; say mean and "
             "std under [augment] of a config, and give that as the net"
         )
-    return replace(foreign, images=replace(images, order=asked.order)) if images and asked.order else foreign
+    if images is None or asked.order is None:
+        return foreign
+    if foreign.net is not None and len(asked.order) != foreign.net.input.D:
+        raise ConfigError(f"{asked.order} is an order of three maps, and {foreign.net.name} takes {foreign.net.input}")
+    return replace(foreign, images=replace(images, order=asked.order))
 
 
 def turned_for(config: Config, foreign: Foreign) -> tuple[Config, Foreign]:
@@ -103,10 +107,8 @@ def turned_for(config: Config, foreign: Foreign) -> tuple[Config, Foreign]:
     images = foreign.images
     if images is None or images.order != "BGR" or facing(config.net) is not None:
         return config, foreign
-    red_first = replace(images, order="RGB", mean=images.mean[::-1], std=images.std[::-1])
     turning = "the maps of images are turned round at the net's entrance, red first to blue first"
-    told = replace(foreign, images=red_first, notes=(*foreign.notes, turning))
-    return replace(config, net=turned(config.net)), told
+    return replace(config, net=turned(config.net)), replace(foreign, notes=(*foreign.notes, turning))
 
 
 def entered_as(config: Config, images: Images | None) -> tuple[Config, str]:

@@ -52,8 +52,8 @@ class Entering:
             raise ValueError(f"a mean of {numbers} and a scale of {self.scale}")
         size = self.size or size
         return Images(
-            mean=tuple(number / WHITE for number in (numbers * D if len(numbers) == 1 else numbers)),
-            std=(1 / (WHITE * self.scale),) * D,
+            mean=tuple(number / WHITE for number in numbers),
+            std=(1 / (WHITE * self.scale),),
             size=size if size and min(size) >= self.crop > 0 else None,
             of=None,
             order="BGR" if D == 3 else "RGB",

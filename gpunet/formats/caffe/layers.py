@@ -44,6 +44,8 @@ def say_layer(say: Saying, layer: CaffeLayer) -> None:
     else:
         if layer.type not in VALUE_BY_VALUE and any(value in say.flat for value in layer.takes):
             say.wrong.append(f"type {layer.type}: it takes what was flattened, and volumes keep their shape here")
+        if any(value in say.wired.labels for value in layer.takes):
+            say.wrong.append(f"type {layer.type}: it takes labels, or other data, which losses alone do here")
         say.wrong += [f"line {line}, {name} is no field that Caffe has" for name, line in layer.said.all_strange()]
         known(say, layer)
     place = f"line {layer.line}, {layer.name}" if layer.line else layer.name

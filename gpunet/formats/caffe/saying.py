@@ -72,8 +72,11 @@ class Saying:
         return Fields(layer.of(parameter), f"{parameter}_param", self.wrong)
 
     def arrays(self, layer: CaffeLayer, *names: str) -> dict[str, np.ndarray]:
-        """The arrays of a layer by these names, as many as there are."""
-        return dict(zip(names, self.blobs.get(layer.name, ()), strict=False))
+        """The arrays of a layer by these names, as many as there are; more than that are noted."""
+        found = self.blobs.get(layer.name, ())
+        if len(found) > len(names):
+            self.wrong.append(f"type {layer.type}: it has {len(found)} arrays, and {len(names)} are known")
+        return dict(zip(names, found, strict=False))
 
     def volume(self, value: str) -> Volume | None:
         return self.graph.volume(value)

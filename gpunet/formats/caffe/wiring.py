@@ -113,7 +113,7 @@ def wired(net: Message, phase: Phase | None = None) -> Wired:
     kept = [layer for layer in messages(net) if _is_there(layer, phase, state)]
     latest: dict[str, str] = {}
     inputs, labels = list[str](), set[str]()
-    for number, name in enumerate(net.many("input") or _unsaid_input(kept)):
+    for number, name in enumerate(dict.fromkeys(net.many("input") or _unsaid_input(kept))):
         latest[name] = f"{name} of the net"
         if number == 0:
             inputs.append(latest[name])

@@ -209,6 +209,72 @@ def test_caffes_alexnet_is_the_shipped_one(tmp_path: Path, old: bool) -> None:
     assert [node.name for node in net.nodes][:4] == ["conv1", "relu_conv1", "norm1", "pool1"]
 
 
+MODULES = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+def inception(name: str, bottom: str, filters: tuple[int, ...]) -> list[Layer]:
+    """A module, its layers named as Caffe's are."""
+    one, three_reduce, three, five_reduce, five, after = filters
+    at = f"inception_{name}"
+    pooled = Layer("Pooling", f"{at}/pool", (bottom,), (f"{at}/pool",),
+                   {"pooling": {"kernel_size": 3, "stride": 1, "pad": 1}})  # fmt: skip
+    return [
+        *conv(f"{at}/1x1", bottom, one, 1),
+        *conv(f"{at}/3x3_reduce", bottom, three_reduce, 1),
+        *conv(f"{at}/3x3", f"{at}/3x3_reduce", three, 3, pad=1),
+        *conv(f"{at}/5x5_reduce", bottom, five_reduce, 1),
+        *conv(f"{at}/5x5", f"{at}/5x5_reduce", five, 5, pad=2),
+        pooled,
+        *conv(f"{at}/pool_proj", f"{at}/pool", after, 1),
+        Layer("Concat", f"{at}/output", [f"{at}/{part}" for part in ("1x1", "3x3", "5x5", "pool_proj")], (at,)),
+    ]
+
+
+def head(number: int, bottom: str) -> list[Layer]:
+    at = f"loss{number}"
+    end = [Layer("ReLU", f"{at}/relu_fc", (f"{at}/fc",), (f"{at}/fc",)), fc(f"{at}/classifier", f"{at}/fc", 1000)]
+    loss = Layer("SoftmaxWithLoss", f"{at}/loss", (f"{at}/classifier", "label"), (at,), lines="loss_weight: 0.3")
+    front = [pool(f"{at}/ave_pool", bottom, 5, 3, "AVE"), *conv(f"{at}/conv", f"{at}/ave_pool", 128, 1)]
+    return [*front, fc(f"{at}/fc", f"{at}/conv", 1024), *end, loss]
+
+
+def test_caffes_googlenet_is_the_shipped_one_with_its_heads(tmp_path: Path) -> None:
+    layers = [*conv("conv1/7x7_s2", "data", 64, 7, stride=2, pad=3), pool("pool1", "conv1/7x7_s2", 3, 2)]
+    layers += [lrn("norm1", "pool1"), *conv("conv2/3x3_reduce", "norm1", 64, 1)]
+    layers += [*conv("conv2/3x3", "conv2/3x3_reduce", 192, 3, pad=1), lrn("norm2", "conv2/3x3")]
+    bottom = "pool2"
+    layers += [pool(bottom, "norm2", 3, 2)]
+    for name, filters in MODULES.items():
+        layers += inception(name, bottom, filters)
+        bottom = f"inception_{name}"
+        if name in ("3b", "4e"):
+            layers.append(pool(f"pool_{name}", bottom, 3, 2))
+            bottom = f"pool_{name}"
+        layers += {"4a": head(1, bottom), "4d": head(2, bottom)}.get(name, [])
+    layers += [pool("pool5", bottom, 7, 1, "AVE"), fc("loss3/classifier", "pool5", 1000)]
+    layers.append(Layer("SoftmaxWithLoss", "loss3", ("loss3/classifier", "label"), ("loss3",)))
+    data = (
+        "layer { name: 'data' type: 'Data' top: 'data' top: 'label' transform_param { mirror: true crop_size: 224 "
+        "mean_value: 104 mean_value: 117 mean_value: 123 } data_param { batch_size: 32 } }\n"
+    )
+    found = import_net(write(tmp_path / "train_val.prototxt", data + text(layers)))
+    net, shipped = found.net, load("googlenet")
+    assert net.parameters == shipped.parameters and net.head_parameters == shipped.head_parameters
+    assert [node.head for node in net.heads] == [node.head for node in shipped.heads] == [0.3, 0.3]
+    assert net.volumes["inception_4e_output"] == shipped.volumes["inception4e"]
+    assert found.config.train.batch == 32 and "conv1/7x7_s2 is conv1_7x7_s2" in str(found)
+
+
 def layers(net: Net) -> list[object]:
     """Those of a net, however windows that fit would be made to fit."""
     plain = [replace(one.layer, fit=None) if hasattr(one.layer, "fit") else one.layer for one in net.nodes]
@@ -528,6 +594,7 @@ def test_one_command_brings_a_net_that_predicts_and_another_is_trained_from_it(r
         ("import d.caffemodel --net d.caffemodel", "d.caffemodel"),
         ("import d.caffemodel", "the size of the input is not said"),
         ("import x.pth --mean 1 --net vgg16", "no file x.pth"),
+        ("import d.caffemodel --net x.prototxt", "there is no file x.prototxt"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_written(run: Run, tmp_path: Path, command: str, words: str) -> None:

@@ -267,7 +267,8 @@ def load_config(what: str | os.PathLike[str]) -> Config:
     if isinstance(what, str) and (name := _shipped(text, shipped)):
         return _read(resources.config_path(name))
     if text.endswith(".prototxt"):
-        raise ConfigError(f"{visible(text)} is a net of Caffe: gpunet import {typable(text)} makes a config of it")
+        told = f"is a file of Caffe: gpunet import {typable(text)} makes a config of it"
+        raise ConfigError(f"{visible(text)} {told}" if _is_path(text) else f"there is no file {visible(text)}")
     if isinstance(what, str) and not text.endswith(".toml"):
         if "->" in text or re.match(rf"\s*{START}\s*(\[|$)", text):
             return _from_pattern(text)

@@ -175,20 +175,22 @@ def _rates(learnt: Mapping[str, Parameter], left: list[str]) -> dict[str, Any]:
     if still := [name for name, rate in rates.items() if not rate]:
         told = ", ".join(still[:5])
         left.append(f"lr_mult 0 of {told}: a layer is frozen as a whole here, and the others of its parameters learn")
-    rates = {name: rate for name, rate in rates.items() if rate > 0}
-    weights, biases = (
-        _usual([rate for name, rate in rates.items() if (_ending(name) == "b") == of]) for of in (False, True)
-    )
-    factors = {"*": weights} if weights != 1 and rates else {}
-    factors |= {"*.b": biases} if biases != weights and any(_ending(name) == "b" for name in rates) else {}
-    usual = {name: biases if _ending(name) == "b" else weights for name in rates}
-    factors |= {name: rate for name, rate in rates.items() if rate != usual[name]}
+    factors = _by_pattern({name: rate for name, rate in rates.items() if rate > 0})
     said: dict[str, Any] = {"rate_factors": factors} if factors else {}
     return said | ({"freeze": tuple(frozen)} if frozen else {})
 
 
-def _usual(rates: list[float]) -> float:
-    return Counter(rates).most_common(1)[0][0] if rates else 1.0
+def _by_pattern(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Factors of parameters by patterns: that of most, that of most biases, and those of the others by name."""
+    kinds = {name: _ending(name) == "b" for name in numbers}
+    usual = {
+        of: Counter(number for name, number in numbers.items() if kinds[name] == of).most_common(1)[0][0]
+        for of in {*kinds.values()}
+    }
+    weights = usual.get(False, 1.0)
+    factors = {"*": weights} if weights != 1 else {}
+    factors |= {"*.b": usual[True]} if usual.get(True, weights) != weights else {}
+    return factors | {name: number for name, number in numbers.items() if number != usual[kinds[name]]}
 
 
 def _ending(parameter: str) -> str:

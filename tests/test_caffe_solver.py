@@ -106,6 +106,8 @@ def test_decay_is_of_all_or_of_weights_alone(tmp_path: Path, param: str, decay: 
         ('lr_policy: "step" gamma: 0.1', "lr_policy step: the schedule step: every is out of range"),
         ('weight_decay: 0.1 regularization_type: "L1"', "regularization_type L1"),
         ("shiny: 3", "line 1, shiny is no field that Caffe has"),
+        ("momentum: 1.5", "momentum must be a number from 0 to below 1; got 1.5"),
+        ("weight_decay: -1 random_seed: 99999999999", "weight_decay must be"),
     ],
 )
 def test_what_train_cannot_say_is_told_and_the_rest_is_kept(tmp_path: Path, said: str, words: str) -> None:

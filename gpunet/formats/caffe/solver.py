@@ -10,6 +10,7 @@ from gpunet.formats.caffe.message import Message
 from gpunet.formats.caffe.schema import ENUMERATIONS
 from gpunet.formats.caffe.wiring import Parameter
 from gpunet.net.config import TrainConfig
+from gpunet.net.fields import problem
 from gpunet.net.net import Net
 from gpunet.net.words import listed
 
@@ -31,6 +32,10 @@ class Training:
 
     def config(self) -> TrainConfig:
         """The same as TrainConfig; numbers that it does not take are left out, and noted."""
+        for name, value in list(self.said.items()):
+            if wrong := problem(TrainConfig, name, value):
+                self.left.append(wrong)
+                del self.said[name]
         try:
             return TrainConfig(**self.said)
         except ConfigError as error:

@@ -462,6 +462,24 @@ def test_what_faces_an_image_is_followed_through_norms_and_pools() -> None:
         assert facing(load(f"INPUT[8x8x3] -> {pattern}")) is None
 
 
+@pytest.mark.parametrize(
+    ("pool", "sizes"),
+    [
+        ("kernel_size: 3 stride: 2", "4x5"),
+        ("kernel_size: 3 stride: 2 round_mode: FLOOR", "3x4"),
+        ("kernel_size: 2 stride: 2 pad: 1", "5x6"),
+        ("kernel_size: 2 stride: 3 pad: 1", "3x4"),
+        ("kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 pad_h: 0 pad_w: 1", "7x6"),
+        ("pool: AVE global_pooling: true", "1x1"),
+        ("pool: MAX global_pooling: true", "1x1"),
+    ],
+)
+def test_windows_of_pools_are_counted_as_caffe_counts_them(tmp_path: Path, pool: str, sizes: str) -> None:
+    layer = f'layer {{ name: "p" type: "Pooling" bottom: "d" top: "p" pooling_param {{ {pool} }} }}'
+    path = write(tmp_path / "p.prototxt", f'input: "d" input_dim: [1, 2, 8, 10] {layer}')
+    assert str(import_net(path).net.output) == f"{sizes}x2"
+
+
 # -- what cannot be said
 
 

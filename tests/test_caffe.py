@@ -27,6 +27,7 @@ from gpunet.train.weights import read_about
 from tests.caffe_files import Layer, blob, deploy, text, trained, write
 from tests.caffe_nets import Drawing
 from tests.conftest import Run
+from tests.picture_files import noise_folder
 from tests.test_import_weights import scores
 
 
@@ -369,6 +370,39 @@ def test_heads_of_training_are_heads_here(tmp_path: Path) -> None:
     assert net.augment is not None and net.augment.flip and net.input == gpunet.Volume(8, 8, 3)
     means = [255 * number for number in net.augment.statistics[0]]
     assert means == pytest.approx([123, 117, 104])  # red first here
+
+
+def test_a_trained_file_alone_is_trained_on_in_one_go(run: Run, tmp_path: Path) -> None:
+    """It says its net, heads and all, and how images entered; the layers of the scores are drawn anew."""
+    rng = np.random.default_rng(5)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32) / 10
+
+    data = Layer("Data", "data", (), ("data", "label"),
+                 {"transform": {"crop_size": 8, "mean_value": [104.0, 117.0, 123.0], "mirror": True},
+                  "data": {"batch_size": 4}})  # fmt: skip
+    body = [
+        *conv("conv1", "data", 4, 3),
+        fc("head", "conv1", 5),
+        Layer("SoftmaxWithLoss", "loss1", ("head", "label"), ("loss1",)),
+        pool("pool1", "conv1", 2, 2),
+        fc("fc", "pool1", 5),
+        Layer("SoftmaxWithLoss", "loss2", ("fc", "label"), ("loss2",)),
+    ]
+    arrays = {"conv1": [draw(4, 3, 3, 3), draw(4)], "head": [draw(5, 144), draw(5)], "fc": [draw(5, 36), draw(5)]}
+    for layer in body:
+        layer.blobs = arrays.get(layer.name, [])
+    weights = write(tmp_path / "t.caffemodel", trained([data, *body]))
+    found = import_weights(weights)
+    assert [node.head for node in found.net.nodes] == [None, None, 1.0, None, None]
+    assert {"head.w", "head.b"} <= found.weights.keys()
+    assert found.net.augment is not None and found.net.augment.flip
+    noise_folder(tmp_path / "pics", ("ape", "bee"), (20, 30))
+    command = "train --weights t.caffemodel --data pics --classes 2 --freeze conv1 --epochs 1 --device cpu"
+    result = run(*command.split())
+    assert result.exit_code == 0, result.output
+    assert "kept from t.caffemodel: conv1" in result.output and "drawn anew: head, fc, for 2 classes" in result.output
 
 
 # -- how images entered

@@ -165,7 +165,7 @@ def _scaled(say: Saying, scale: CaffeLayer) -> dict[str, np.ndarray]:
 
 def scale(say: Saying, layer: CaffeLayer) -> None:
     """A number for each map, learnt or another layer's; that behind a norm is said with it."""
-    if layer in say.scales.values():
+    if layer in say.joined:
         return
     told = say.fields(layer, "scale")
     bias = told.one("bias_term", False)

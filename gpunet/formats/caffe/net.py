@@ -27,7 +27,7 @@ class Told:
     def __init__(self, path: Path, message: Message, blobs: Blobs, input: Volume | None = None) -> None:
         self.wired = wired(message)
         self.graph = Graph(path, message.one("name", "") or path.stem)
-        self.source = next((one for one in self.wired.sources if one.gives[0] in self.wired.inputs), None)
+        self.source = next((one for one in self.wired.sources if one.gives[0] == self.wired.input), None)
         maps = _maps(self.wired, blobs)
         self.input = input or input_of(self.source, message, maps)
         self.learning: dict[str, Parameter] = {}
@@ -36,10 +36,8 @@ class Told:
             self.graph.notes.append(f"images are taken to have {self.input.D} maps, as nothing says how many they have")
 
     def _say(self, say: Saying) -> None:
-        for value in self.wired.inputs[:1]:
-            self.graph.enter(value, self.input)
-        for value in self.wired.inputs[1:]:
-            self.graph.cannot("", f"a second input, {value.rpartition(' of ')[0]}: a net has one here")
+        if self.wired.input is not None:
+            self.graph.enter(self.wired.input, self.input)
         for name, value in self.wired.strangers:
             self.graph.cannot(name, f"bottom {value!r} is the top of no layer before it")
         self._check_shared()
@@ -56,14 +54,13 @@ class Told:
             for parameter in layer.parameters:
                 owner = owners.setdefault(parameter.name, layer.name) if parameter.name else layer.name
                 if owner != layer.name:
-                    self.graph.cannot(
-                        layer.name, f"param.name = {parameter.name}: shared with {owner}, as none is here"
-                    )
+                    told = f"param.name = {parameter.name}: shared with {owner}, as none is here"
+                    self.graph.cannot(layer.name, told)
 
     @property
     def net(self) -> Net:
         """The net here. Raises DataError with all that cannot be said."""
-        ends = {loss.takes[0]: _weight(loss) for loss in self.wired.losses if loss.takes and _weight(loss)}
+        ends = {loss.takes[0]: _weight(loss) for loss in self.wired.losses if _weight(loss)}
         if not ends:
             return self.graph.net(self.wired.outputs)
         *heads, last = ends
@@ -79,7 +76,7 @@ def _weight(loss: CaffeLayer) -> float:
 def _maps(net: Wired, blobs: Blobs) -> int:
     """The maps of an image by the filters of the first layer that takes it; 0 where that is not known."""
     for layer in net.layers:
-        if layer.type == "Convolution" and layer.takes[:1] == net.inputs[:1] and blobs.get(layer.name):
+        if layer.type == "Convolution" and layer.takes[:1] == (net.input,) and blobs.get(layer.name):
             shape = blobs[layer.name][0].shape
             return shape[1] * layer.of("convolution").one("group", 1) if len(shape) == 4 else 0
     return 0

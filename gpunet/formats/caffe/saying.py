@@ -56,6 +56,7 @@ class Fields:
 class Saying:
     """A net of Caffe on its way into a graph.
 
+    `scales`    the Scale that is said with a norm, by what the norm gives; `joined` are all of these
     `flat`      values that are flattened there, though they have rows and columns here
     `learning`  how parameters learn, by their names here
     `wrong`     what of the layer that is being said cannot be
@@ -65,6 +66,7 @@ class Saying:
         self.graph, self.wired, self.blobs, self.learning = graph, wired, blobs, learning
         self.counts = wired.counts()
         self.scales = _scales(wired)
+        self.joined = frozenset(self.scales.values())
         self.flat: set[str] = set()
         self.wrong: list[str] = []
 

@@ -38,9 +38,9 @@ class Parameter:
     name: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CaffeLayer:
-    """A layer as it is written.
+    """A layer as it is written, equal to itself alone.
 
     `type`   today's, like "InnerProduct"
     `takes, gives`  values
@@ -59,6 +59,11 @@ class CaffeLayer:
         return self.said.within(f"{parameter}_param")
 
     @property
+    def is_source(self) -> bool:
+        """Whether it takes nothing, and gives images, labels or other data."""
+        return bool(self.gives) and not self.takes
+
+    @property
     def line(self) -> int:
         return self.said.line
 
@@ -71,8 +76,8 @@ class CaffeLayer:
 class Wired:
     """A net of Caffe in one phase.
 
-    `inputs`     values that are images
-    `labels`     values that are labels, or whatever else sources give behind the images
+    `input`      the value that is the image; None where nothing gives one
+    `labels`     values that are labels, or whatever else is given behind the image
     `sources`    the layers that give them
     `layers`     the others, in order, but for those that no score needs
     `losses`     the layers that training makes small
@@ -80,8 +85,7 @@ class Wired:
     `strangers`  of layers that take a value that no layer before gives: the layer and the value
     """
 
-    phase: Phase
-    inputs: tuple[str, ...]
+    input: str | None
     labels: frozenset[str]
     sources: tuple[CaffeLayer, ...]
     layers: tuple[CaffeLayer, ...]
@@ -105,44 +109,45 @@ def type_of(layer: Message) -> str:
     return today(said) if layer.kind == "V1LayerParameter" else said
 
 
-def wired(net: Message, phase: Phase | None = None) -> Wired:
-    """The layers of a net that are there in a phase: that which it says, else TRAIN where it has data to train on."""
-    if phase is None:
-        phase = _phase(net)
-    state = net.within("state")
+def wired(net: Message) -> Wired:
+    """The layers of a net that are there in its phase: that which it says, else TRAIN where it has data to train on."""
+    phase, state = _phase(net), net.within("state")
     kept = [layer for layer in messages(net) if _is_there(layer, phase, state)]
-    latest: dict[str, str] = {}
-    inputs, labels = list[str](), set[str]()
-    for number, name in enumerate(dict.fromkeys(net.many("input") or _unsaid_input(kept))):
-        latest[name] = f"{name} of the net"
-        if number == 0:
-            inputs.append(latest[name])
-        else:
-            labels.add(latest[name])
-    sources, layers, losses, strangers = [], [], [], []
+    named = list(dict.fromkeys(net.many("input") or _unsaid_input(kept)))
+    latest = {name: f"{name} of the net" for name in named}
+    before = list(latest.values())
+    made, strangers = _linked(kept, latest)
+    sources = [layer for layer in made if layer.is_source]
+    given = [*before, *(value for layer in sources for value in layer.gives)]
+    losses = [layer for layer in made if layer.type in LOSSES and layer.takes]
+    others = [layer for layer in made if layer.type not in LOSSES | IGNORED and not layer.is_source]
+    ends = {*latest.values()} - {value for layer in others for value in layer.takes}
+    return Wired(
+        given[0] if given else None,
+        frozenset(given[1:]),
+        tuple(sources),
+        tuple(others),
+        tuple(losses),
+        tuple(value for layer in others for value in layer.gives if value in ends),
+        tuple(strangers),
+    )
+
+
+def _linked(kept: Sequence[Message], latest: dict[str, str]) -> tuple[list[CaffeLayer], list[tuple[str, str]]]:
+    """The layers with the values that they take and give, and those that take what none before gives.
+
+    `latest`  the value that goes by a name, as the layers come; those of the net's inputs at first
+    """
+    made, strangers = [], []
     for number, message in enumerate(kept):
-        takes = []
-        for name in message.many("bottom"):
-            if name not in latest:
-                strangers.append((message.one("name", ""), name))
-            takes.append(latest.get(name, f"{name} of nobody"))
-        name = message.one("name", "") or (message.many("top") or ["layer"])[0]
-        gives = tuple(f"{top} of {number}" for top in message.many("top"))
-        latest |= dict(zip(message.many("top"), gives, strict=True))
-        layer = CaffeLayer(name, type_of(message), tuple(takes), gives, message, _parameters(message))
-        if not takes and gives:
-            sources.append(layer)
-            images = gives[:1] if not inputs else ()
-            inputs += images
-            labels |= {*gives} - {*images}
-        elif layer.type in LOSSES:
-            losses.append(layer)
-        elif layer.type not in IGNORED:
-            layers.append(layer)
-    ends = {*latest.values()} - {value for layer in layers for value in layer.takes}
-    outputs = tuple(value for layer in layers for value in layer.gives if value in ends)
-    found = tuple(inputs), frozenset(labels), tuple(sources), tuple(layers), tuple(losses), outputs, tuple(strangers)
-    return Wired(phase, *found)
+        tops, bottoms = message.many("top"), message.many("bottom")
+        name = message.one("name", "") or (tops or ["layer"])[0]
+        strangers += [(name, bottom) for bottom in bottoms if bottom not in latest]
+        takes = tuple(latest.get(bottom, f"{bottom} of nobody") for bottom in bottoms)
+        gives = tuple(f"{top} of {number}" for top in tops)
+        latest |= dict(zip(tops, gives, strict=True))
+        made.append(CaffeLayer(name, type_of(message), takes, gives, message, _parameters(message)))
+    return made, strangers
 
 
 def _unsaid_input(layers: Sequence[Message]) -> list[str]:

@@ -446,7 +446,7 @@ def test_pixels_enter_blue_first_without_their_mean_and_scaled(tmp_path: Path) -
 def test_a_mean_file_is_looked_for_beside_and_asked_for_where_it_is_not(tmp_path: Path) -> None:
     data = "layer { name: 'd' type: 'Data' top: 'data' transform_param { crop_size: 6 mean_file: '../a/m.b' } }"
     said = write(tmp_path / "t.prototxt", data + text(conv("conv1", "data", 2, 3)))
-    with pytest.raises(DataError, match=r"names the mean file ../a/m.b, which is not beside it; put it there, or give"):
+    with pytest.raises(DataError, match=r"names the mean file ../a/m.b, which is not beside it; put it there, or"):
         import_net(said)
     assert import_net(said, mean=(1, 2, 3)).net.augment.statistics[0][0] == pytest.approx(3 / 255)  # type: ignore[union-attr]
     image = np.arange(3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)

@@ -81,6 +81,11 @@ def test_a_file_of_torchvisions_full_shapes_needs_no_net(tmp_path: Path, name: s
     assert found.net.augment.statistics[0] == mean
 
 
+def test_a_file_that_says_no_net_is_over_another_input_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = saved(tmp_path, torchvision_net("squeezenet1_1", 1, classes=1000, maps=1))
+    assert import_weights(path, input="64x96x3").net.input == Volume(64, 96, 3)
+
+
 def test_densenets_published_first_have_other_names(tmp_path: Path) -> None:
     module = torchvision_net("densenet121", 1 / 16, 7)
     net = load("densenet121").scaled(1 / 16, "32x32x3")

@@ -18,7 +18,7 @@ from gpunet.formats.foreign import NOTHING, Asked, Foreign
 from gpunet.net.words import listed
 from gpunet.values.visible import typable
 
-HEAD_BYTES = 512
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def _is_caffe(file: Beginning) -> bool:
 
 
 PROTOTXT = re.compile(
-    rb"(?:\s|\#[^\n]*(?:\n|\Z))*(?:\Z|(?:name|layers?|input(?:_dim|_shape)?|state|force_backward|debug_info|(?:train_|test_)?"
+    rb"(?:\s|\#[^\n]*\n)*(?:(?:name|layers?|input(?:_dim|_shape)?|state|force_backward|debug_info|(?:train_|test_)?"
     rb"net(?:_param)?|base_lr|type|solver_(?:mode|type)|test_iter|test_interval|max_iter|lr_policy)\s*[:{<])"
 )
 
 
 def _is_prototxt(file: Beginning) -> bool:
-    return bool(PROTOTXT.match(file.head)) and bool(file.head.strip()) and b"\0" not in file.head
+    return bool(PROTOTXT.match(file.head)) and b"\0" not in file.head
 
 
 FORMATS = (

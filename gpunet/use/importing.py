@@ -161,7 +161,8 @@ def bring(
 
 
 def _own(foreign: Foreign, asked: Asked) -> Config:
-    """The net that a file holds, else the one that was given as another framework's, else the shipped one by names.
+    """The net that a file holds, else the one that was given as another framework's, else the shipped one by names, all
+    over the input that is asked for.
 
     Raises DataError where the net in the file cannot be had.
     """
@@ -171,7 +172,8 @@ def _own(foreign: Foreign, asked: Asked) -> Config:
         raise DataError(foreign.lacks["net"])
     if asked.definition is not None:
         return _own(read_foreign(asked.definition, asked), replace(asked, definition=None))
-    return shipped_config(foreign)
+    config = shipped_config(foreign)
+    return config if asked.input is None else replace(config, net=config.net.scaled(1, asked.input))
 
 
 def _as_config(net: str | PathLike[str] | Net | None) -> Config | None:

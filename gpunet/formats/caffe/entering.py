@@ -151,4 +151,5 @@ def beside(path: Path, named: str) -> Path | None:
 
 def missing(path: Path, named: str) -> str:
     """What to do where a mean file is not there."""
-    return f"{path} names the mean file {clean_name(named)}, which is not beside it; put it there, or give --mean"
+    words = "which is not beside it; put it there, or give gpunet import --mean"
+    return f"{path} names the mean file {clean_name(named)}, {words}"

@@ -85,17 +85,27 @@ def test_rates_by_parameter_are_factors_and_frozen_layers(
 
 
 @pytest.mark.parametrize(
-    ("param", "decay", "words"),
+    ("others", "ip2", "decay", "factors"),
     [
-        ("param { decay_mult: 1 } param { decay_mult: 0 }", "weights", ""),
-        ("param { decay_mult: 1 } param { decay_mult: 1 }", "all", ""),
-        ("param { decay_mult: 2 } param { decay_mult: 0 }", "weights", "decay_mult of conv1.w (2), conv2.w (2)"),
+        ((1, 0), (1, 0), "weights", {}),
+        ((1, 1), (1, 1), "all", {}),
+        ((2, 0), (2, 0), "all", {"*": 2, "*.b": 0}),
+        ((1, 0), (250, 0), "all", {"*.b": 0, "ip2.w": 250}),
+        ((0, 0), (0, 0), "all", {"*": 0}),
     ],
 )
-def test_decay_is_of_all_or_of_weights_alone(tmp_path: Path, param: str, decay: str, words: str) -> None:
-    train, told = solved(tmp_path, "weight_decay: 0.004", net=lenet().replace(RATES, param))
-    assert train.decay == decay and train.weight_decay == 0.004
-    assert words in told and bool(words) == ("not said" in told)
+def test_decay_is_of_all_of_weights_alone_or_by_pattern(
+    tmp_path: Path, others: tuple[int, int], ip2: tuple[int, int], decay: str, factors: dict[str, float]
+) -> None:
+    front, _, back = lenet().rpartition(RATES)
+    said, last = (" ".join(f"param {{ decay_mult: {one} }}" for one in pair) for pair in (others, ip2))
+    train, told = solved(tmp_path, "weight_decay: 0.004", net=f"{front.replace(RATES, said)}{last}{back}")
+    assert train.decay == decay and train.decay_factors == factors and train.weight_decay == 0.004
+    assert "not said" not in told
+    net = import_net(tmp_path / "solver.prototxt", input="28x28x1").net
+    weights = {f"{node.name}.{one.name}": one.name == "w" for node in net.nodes for one in net.weights(node)}
+    found = train.learning.decays([node.name for node in net.nodes], weights)
+    assert [found[name] for name in ("conv1.w", "conv1.b", "ip2.w", "ip2.b")] == [*others, *ip2]
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _rule(solver: Message, made: Training) -> None:
 
 
 def _decay(solver: Message, learnt: Mapping[str, Parameter], made: Training) -> None:
-    """Weight decay: that of all, or of weights alone."""
+    """Weight decay: that of all, of weights alone, or as many times that as is said of each."""
     if not (decay := solver.one("weight_decay", 0.0)):
         return
     if (kind := solver.one("regularization_type", "L2")) != "L2":
@@ -116,21 +116,11 @@ def _decay(solver: Message, learnt: Mapping[str, Parameter], made: Training) -> 
         return
     made.said["weight_decay"] = decay
     factors = {name: how.decay for name, how in learnt.items() if how.rate}
-    weights = {factor for name, factor in factors.items() if _ending(name) not in BIASES}
-    biases = {factor for name, factor in factors.items() if _ending(name) in BIASES}
-    if biases == {0.0} and weights == {1.0}:
+    of_weights = {name: 0.0 if _ending(name) in BIASES else 1.0 for name in factors}
+    if factors == of_weights and 0.0 in factors.values():
         made.said["decay"] = "weights"
-    elif biases | weights != {1.0}:
-        spared = "weights" if biases == {0.0} else "all"
-        made.said["decay"] = spared
-        others = [f"{name} ({factor:g})" for name, factor in factors.items() if factor != _meant(name, spared)]
-        made.left.append(
-            f"decay_mult of {', '.join(others[:5])}{', ...' * (len(others) > 5)}: decay is one number here"
-        )
-
-
-def _meant(name: str, decay: str) -> float:
-    return 0.0 if decay == "weights" and _ending(name) in BIASES else 1.0
+    elif {*factors.values()} - {1.0}:
+        made.said["decay_factors"] = _by_pattern(factors)
 
 
 def _schedule(solver: Message, made: Training) -> None:

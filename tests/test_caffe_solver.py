@@ -8,8 +8,8 @@ from gpunet import ConfigError, DataError, import_net
 from gpunet.net.config import TrainConfig, load_config
 from gpunet.train.schedule import Rates
 from tests.caffe_files import write
+from tests.caffe_zoo import lenet
 from tests.conftest import Run
-from tests.test_caffe import lenet
 
 STEPS, EACH = 60, 10
 

@@ -1,7 +1,7 @@
 """What a file of another framework holds, as its reader hands it over: nothing is copied or laid out anew yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ class Foreign:
     `classes`  their names, from 0, where it says them
     `images`   how they entered, where it says that
     `notes`    what was done to read it, a line each
+    `layouts`  of the arrays that lie otherwise than `layout` says
     """
 
     path: Path
@@ -59,3 +60,8 @@ class Foreign:
     classes: tuple[str, ...] = ()
     images: Images | None = None
     notes: tuple[str, ...] = ()
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+
+    def layout_of(self, array: str) -> Layout:
+        """In which order the axes of an array stand."""
+        return self.layouts.get(array, self.layout)

@@ -59,6 +59,7 @@ GRAPH = Schema(
         5: Field("initializer", TENSOR, many=True),
         11: Field("input", VALUE, many=True),
         12: Field("output", VALUE, many=True),
+        13: Field("value_info", VALUE, many=True),
     }
 )
 

@@ -32,13 +32,13 @@ class Beginning:
 class Format:
     """`name` for people; `module` of this package that reads it; `fits` says whether a file is one.
 
-    `sized`  whether a file has a net whose input may be left open: `read(path, input)` takes its volume, or None
+    `nets`  whether it may hold a net: `read(path, input)` then, the volume of its input, where that is left open
     """
 
     name: str
     module: str
     fits: Callable[[Beginning], bool]
-    sized: bool = False
+    nets: bool = False
 
 
 def _is_pytorch(file: Beginning) -> bool:
@@ -61,7 +61,7 @@ def _is_onnx(file: Beginning) -> bool:
 FORMATS = (
     Format("safetensors", "safetensors_file", _is_safetensors),  # first: its length may look like a pickle's beginning
     Format("PyTorch", "pytorch", _is_pytorch),
-    Format("ONNX", "onnx.reader", _is_onnx, sized=True),
+    Format("ONNX", "onnx.reader", _is_onnx, nets=True),
 )
 
 
@@ -105,7 +105,7 @@ def read_foreign(path: Path, input: Volume | None = None) -> Foreign:
     if found is None:
         raise DataError(f"{path} is none of the formats that can be imported: {listed(f.name for f in FORMATS)}")
     read = import_module(f"gpunet.formats.{found.module}").read
-    foreign: Foreign = read(path, input) if found.sized else read(path)
+    foreign: Foreign = read(path, input) if found.nets else read(path)
     return foreign
 
 

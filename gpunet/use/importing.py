@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpunet.errors import ConfigError, DataError
-from gpunet.formats.foreign import Images
+from gpunet.formats.foreign import Foreign, Images
 from gpunet.formats.known import read_foreign
 from gpunet.formats.match import Match, match
 from gpunet.formats.shipped import known_as, shipped_config
@@ -130,7 +130,7 @@ def bring(
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
     foreign = read_foreign(path, input)
     if config is None:
-        config = Config(foreign.net) if foreign.net is not None else shipped_config(foreign)
+        config = _own(foreign, input)
     try:
         found = match(foreign, config.net, config.net.scorers if headless else ())
     except DataError as error:
@@ -145,6 +145,14 @@ def bring(
     if found.net.classes != config.net.classes:
         said.insert(-1, f"{found.net.classes:,} classes, as the file has, instead of {config.net.classes:,}")
     return Imported(entered, found, tuple(said), tuple(known), dtype)
+
+
+def _own(foreign: Foreign, input: Volume | None) -> Config:
+    """The net that a file holds, else the shipped one whose names it has, over that input."""
+    if foreign.net is not None:
+        return Config(foreign.net)
+    config = shipped_config(foreign)
+    return config if input is None else replace(config, net=config.net.scaled(1, input))
 
 
 def _as_config(net: str | PathLike[str] | Net | None) -> Config | None:

@@ -12,7 +12,8 @@ from gpunet.data.raw import clean_name
 from gpunet.errors import DataError, GpunetError
 from gpunet.formats.foreign import Foreign
 from gpunet.formats.layout import TORCH
-from gpunet.formats.onnx.axes import MAPS_FIRST, MAPS_LAST, Axes
+from gpunet.formats.onnx import elementwise, windows
+from gpunet.formats.onnx.axes import MAPS_FIRST, MAPS_LAST, Axes, significant
 from gpunet.formats.onnx.constants import MOST_FILLED
 from gpunet.formats.onnx.curves import POINTS
 from gpunet.formats.onnx.file import Dims, File, Slot, read_file
@@ -110,15 +111,12 @@ def _order(file: File, slot: Slot) -> Axes:
             names |= {*node.outputs}
     assert slot.dims is not None
     first, last = slot.dims[1], slot.dims[3]
-    return MAPS_LAST if last in FEW_MAPS and first not in FEW_MAPS and not _convolved(file, names) else MAPS_FIRST
+    slides = any(node.op in windows.RULES for node in file.nodes)  # over rows and columns, which come last
+    return MAPS_LAST if last in FEW_MAPS and first not in FEW_MAPS and not slides else MAPS_FIRST
 
 
-PASSED = ("Add", "Cast", "Div", "Identity", "Mul", "Pad", "Slice", "Sub")
+PASSED = ("Cast", "Identity", "Pad", "Slice", *elementwise.RULES)
 """What may be done to images before their axes are turned."""
-
-
-def _convolved(file: File, names: set[str]) -> bool:
-    return any(node.op in ("Conv", "MaxPool", "AveragePool") and names & {*node.inputs} for node in file.nodes)
 
 
 def _images(slot: Slot) -> int:
@@ -294,6 +292,7 @@ def _notes(file: File, importer: Importer, end: Value) -> list[str]:
         others = ", ".join(clean_name(slot.name) for slot in file.outputs[1:6])
         notes.append(f"its scores are the output {clean_name(first)}; left out: {others}")
     volume = end.known
-    if prod(volume.shape[:2]) > 1 and end.axes != MAPS_LAST:
+    order = significant("".join(end.axes[1:]), volume)
+    if prod(volume.shape[:2]) > 1 and order != significant("HWD", volume):
         notes.append(f"its scores are {volume}, and come here in the order rows, columns, maps")
     return notes

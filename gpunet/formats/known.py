@@ -54,7 +54,7 @@ def _is_safetensors(file: Beginning) -> bool:
 
 
 def _is_onnx(file: Beginning) -> bool:
-    """The fields of a model in their order: the version of the format first, then who wrote it, the graph or the ops."""
+    """The fields of a model in their order: the version of the format first, then the writer, the graph or the ops."""
     return len(file.head) > 2 and file.head[0] == 8 and 0 < file.head[1] < 32 and file.head[2] in b"\x12\x1a\x3a\x42"
 
 

@@ -89,8 +89,8 @@ def import_weights(
 ) -> Imported:
     """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, and ONNX.
 
-    `net`      that they are of: a Net, or as `gpunet.load` takes it; None: that in the file, else a shipped one, found by
-               torchvision's names
+    `net`      that they are of: a Net, or as `gpunet.load` takes it; None: that in the file, else a shipped one, found
+               by torchvision's names
     `classes`  names of the classes, from 0
     `out`      a file to write them into, as train, eval, predict, slide and `gpunet.Model.load` take it
     `input`    of the net in the file, like "224x224x3", where the file leaves that open

@@ -30,8 +30,10 @@ def folded(node: Node, given: Arrays, opset: int) -> list[np.ndarray] | None:
         return VIEWS[node.op](node, given)
     if node.op in COMPUTED:
         sizes = [values.size for values in given]
-        if prod(np.broadcast_shapes(*(v.shape for v in given))) > MOST_COMPUTED if node.op in BROADCAST else (
-            sum(sizes) > MOST_COMPUTED
+        if (
+            prod(np.broadcast_shapes(*(v.shape for v in given))) > MOST_COMPUTED
+            if node.op in BROADCAST
+            else (sum(sizes) > MOST_COMPUTED)
         ):
             raise TooLarge(f"it would be computed of {max(sizes):,} numbers")
         with np.errstate(all="ignore"):
@@ -188,7 +190,7 @@ def _of_two(function: Callable[..., np.ndarray]) -> Callable[[Node, Arrays], lis
     return lambda node, given: [np.asarray(function(*given))]
 
 
-BROADCAST = {
+BROADCAST: dict[str, Callable[..., np.ndarray]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,

@@ -28,7 +28,7 @@ def _sigmoid(x: Curve) -> Curve:
 
 
 def _hard_sigmoid(x: Curve) -> Curve:
-    return np.clip(x + 3, 0, 6) / 6
+    return np.asarray(np.clip(x + 3, 0, 6) / 6)
 
 
 def _by_tanh(x: Curve) -> Curve:

@@ -55,7 +55,9 @@ def _fc(importer: Importer, node: Node, weights: np.ndarray, biases: np.ndarray 
         given = {"w": Array(node.input(1), as_filters, TORCH), **arrays}
         return importer.layer(node, Conv(K, 1, bias="b" in given), value, arrays=given, axes=MAPS_LAST)
     if len(value.axes) != 2 or significant(value.axes[0], volume, 1):
-        raise Cannot(f"it multiplies axes {', '.join(letters or '1' for letters in value.axes)}, and here all of an image")
+        raise Cannot(
+            f"it multiplies axes {', '.join(letters or '1' for letters in value.axes)}, and here all of an image"
+        )
     if inputs != volume.values:
         raise Cannot(f"its weights are for {inputs:,} inputs, and {volume.values:,} come")
     given = {"w": Array(node.input(1), weights, Layout(TORCH.conv, order, flat_order(value.axes))), **arrays}
@@ -63,7 +65,7 @@ def _fc(importer: Importer, node: Node, weights: np.ndarray, biases: np.ndarray 
 
 
 def biased(importer: Importer, node: Node, name: str, constant: str) -> Value | None:
-    """The layer of a convolution or product without biases with the constant that is added to it; None where it is none.
+    """The layer of a convolution or product with the constant that is added to it as its biases; None where it is none.
 
     It is made anew, with the biases: what was made of it before is not needed then.
     """

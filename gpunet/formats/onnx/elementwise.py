@@ -1,9 +1,11 @@
 """Nodes that treat all values alike: units, scales and shifts of maps, and what joins branches."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from gpunet.formats.onnx.axes import order_of
-from gpunet.formats.onnx.curves import STEPS, layer_of, plain
+from gpunet.formats.onnx.curves import STEPS, Curve, layer_of, plain
 from gpunet.formats.onnx.dense import biased
 from gpunet.formats.onnx.file import Node
 from gpunet.formats.onnx.growing import Array
@@ -67,18 +69,17 @@ def _clipped(importer: Importer, node: Node, low: float | None, high: float | No
         return importer.value(node.input(0))
     known: dict[tuple[float | None, float | None], Layer] = {(0.0, None): ReLU(), (0.0, 6.0): ReLU6()}
     made = known.get((low, high)) or Clip(-LARGEST if low is None else low, LARGEST if high is None else high)
-    return _unit(importer, node, made, low, high)
+    return _unit(importer, node, made, lambda x: np.asarray(np.clip(x, low, high)))
 
 
-def _unit(importer: Importer, node: Node, layer: Layer, *bounds: float | None) -> Value:
-    """A layer of a single input; what it is of the values before is followed, as it may be a part of something."""
-    name = node.input(0)
-    curves = importer.curves.get(name, {})
-    if bounds:
-        step = lambda x: np.clip(x, *bounds)  # noqa: E731 - used once, below
-    else:
-        step = STEPS.get(node.op)
+def _unit(importer: Importer, node: Node, layer: Layer, step: Callable[[Curve], Curve] | None = None) -> Value:
+    """A layer of a single input; what it is of the values before is followed, as it may be a part of something.
+
+    `step`  what it does to single numbers, where its op alone does not say that
+    """
+    name, step = node.input(0), step or STEPS.get(node.op)
     if step is not None:
+        curves = importer.curves.get(name, {})
         importer.curves[node.outputs[0]] = {base: step(curve) for base, curve in curves.items()}
     return importer.layer(node, layer, importer.value(name))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpunet.errors import ConfigError
 from gpunet.formats.onnx.said import SAYINGS, Saying
-from gpunet.formats.onnx.writing import BATCH, MOST_BYTES, Graph
+from gpunet.formats.onnx.writing import BATCH, MOST_BYTES, Graph, Sizes
 from gpunet.formats.protobuf import Bytes
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.elementwise import Elementwise
@@ -23,13 +23,13 @@ CLASSES, ENTRY = "classes", "entry"
 
 
 def onnx_file(
-    net: Net, weights: Mapping[str, np.ndarray], classes: Sequence[str] = (), *, inside: bool = False
+    net: Net, weights: Mapping[str, np.ndarray], classes: Sequence[str] = (), *, pixels: bool = False
 ) -> list[Bytes]:
     """The bytes of the file, in pieces.
 
     Images go in as float32 (N, D, H, W), as they enter the net; scores come out, (N, classes).
 
-    `inside`  whether pixels are prepared within: then images go in as uint8 (N, H, W, D), as large as the net takes them
+    `pixels`  whether images go in as uint8 (N, H, W, D), as large as the net takes them, and are prepared within
 
     Raises ConfigError, naming all layers that ONNX cannot say, or where the file would be too large for the format.
     """
@@ -39,12 +39,12 @@ def onnx_file(
     names = {node.name for node in net.trunk}
     images, scores = (name if name not in names else f"/{name}" for name in (IMAGES, SCORES))
     graph, about = Graph(), {CLASSES: json.dumps(list(classes))} if classes else {}
-    first = _prepare(graph, net, images) if inside else images
+    first = _prepare(graph, net, images) if pixels else images
     last = _layers(graph, net, weights, first)
     _score(graph, net, last, scores)
     image, volume = net.image, net.input
-    slot = (images, np.uint8, (BATCH, image.H, image.W, image.D))
-    if not inside:
+    slot: tuple[str, type, Sizes] = (images, np.uint8, (BATCH, image.H, image.W, image.D))
+    if not pixels:
         slot = (images, np.float32, (BATCH, volume.D, volume.H, volume.W))
         about[ENTRY] = json.dumps(_entry(net))
     pieces = graph.file(net.name, slot, (scores, (BATCH, net.classes)), about)

@@ -1,4 +1,4 @@
-"""An ONNX file as it is: nodes with their attributes, constants by name, inputs and outputs; nothing is understood yet."""
+"""An ONNX file as it is: nodes with their attributes, constants by name, inputs and outputs; not yet understood."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -36,7 +36,7 @@ class Entry:
     """One layer that may be needed, with the numbers of those it takes; or what could not be said, and why.
 
     `why`   "" where it only takes what could not be said itself
-    `only`  where it can be said all the same: a "softmax" at the end, a "gate" that is repeated for a product, and a "cut"
+    `only`  where it can be said all the same: a "softmax" at the end, a "gate" that is repeated for a product, a "cut"
             of the middle of images
     """
 

@@ -1,8 +1,8 @@
 """From the nodes of an ONNX file to the layers of a net, one after another; each kind of node has a rule.
 
-A value is the output of a layer, with what its axes are (axes.py), or a constant, or something that could not be said. A
-rule that finds itself at the end of a pattern (LRN taken apart, a convolution and its bias) makes a layer of all of it,
-over what the pattern takes: what it made of the parts before is then needed by nobody (growing.py).
+A value is the output of a layer, with what its axes are (axes.py), or a constant, or something that could not be said.
+A rule that finds itself at the end of a pattern (LRN taken apart, a convolution and its bias) makes a layer of all of
+it, over what the pattern takes: what it made of the parts before is then needed by nobody (growing.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +167,7 @@ class Importer:
     # -- what rules ask
 
     def padded(self, name: str) -> Value:
-        """What a node takes, which must be no constant, perhaps with zeros around it. Raises Cannot where there is none."""
+        """What a node takes, perhaps with zeros around it. Raises Cannot where it is a constant, or nothing."""
         if name in self.values:
             return self.values[name]
         raise Cannot("it takes a constant where a volume is meant" if name in self.constants else "it takes nothing")

@@ -75,7 +75,8 @@ def _cut(importer: Importer, node: Node, value: Value, parts: dict[int, slice]) 
         if value.axes[axis] not in bounds or part.step != 1 or part.stop <= part.start:
             raise Cannot("it takes some maps, or every other pixel, of images")
         bounds[value.axes[axis]] = part.start, part.stop
-    small = Volume(*(end - start for start, end in bounds.values()), big.D)
+    H, W = (end - start for start, end in bounds.values())
+    small = Volume(H, W, big.D)
     middle = [(size - part) // 2 for size, part in zip(big.shape[:2], small.shape[:2], strict=True)]
     if [start for start, _ in bounds.values()] != middle or len({*value.around}) > 1:
         raise Cannot("it does not cut out the middle of images, as is done here")
@@ -129,7 +130,9 @@ def _prelu(importer: Importer, node: Node) -> list[Value]:
     slopes, D = importer.constant(node.input(1), "slopes"), value.known.D
     shared = slopes.size == 1 and (D > 1 or slopes.ndim < 2)
     if not shared and not by_map(slopes, value):
-        raise Cannot(f"its slopes are {'x'.join(map(str, slopes.shape))}, and here there is one for each map, or for all")
+        raise Cannot(
+            f"its slopes are {'x'.join(map(str, slopes.shape))}, and here there is one for each map, or for all"
+        )
     return [importer.layer(node, PReLU(shared), value, arrays={"a": Array(node.input(1), slopes.reshape(-1))})]
 
 

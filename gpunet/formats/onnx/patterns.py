@@ -96,7 +96,7 @@ def _is_padded(importer: Importer, average: Node) -> bool:
         if node is not None and node.op == "Pad":
             amounts = importer.argument(node, 1, "pads")
             numbers = [] if amounts is None else [int(number) for number in np.ravel(amounts) if number]
-            return numbers == [size // 2] * 2 and size % 2 == 1 or size == 1
+            return (numbers == [size // 2] * 2 and size % 2 == 1) or size == 1
         if node is None:
             break
         name = node.input(0)
@@ -189,7 +189,7 @@ def _local(importer: Importer, node: Node) -> Value | None:
 
 
 def _of_positions(conv: Conv, volume: Volume, made: Volume, w: np.ndarray, b: np.ndarray) -> LocallyConnected | None:
-    """The layer whose windows are those of a convolution, with filters and biases of these shapes; None where none is."""
+    """The layer with windows as a convolution has them, and arrays of these shapes; None where there is none."""
     (F, across), (S, over), (top, _, left, _) = pair(conv.F), pair(conv.S), sides(conv.padding)
     if w.ndim != 3 or w.shape[:2] != (made.H * made.W, volume.D * F * F) or b.size != made.H * made.W * w.shape[2]:
         return None

@@ -58,15 +58,20 @@ def read(path: Path, input: Volume | None = None) -> Foreign:
     nodes, arrays = importer.growing.nodes(numbers, start)
     _check_size(file, arrays)
     net, notes = _net(file, importer.by_number[start].known, image, nodes, arrays)
-    kept = {parameter: array for parameter, array in arrays.items() if parameter.rpartition(".")[0] in _layers(net)}
+    there = {node.name for node in net.nodes}
+    kept = {parameter: array for parameter, array in arrays.items() if parameter.rpartition(".")[0] in there}
+    names = _names(kept)
+    layouts = {names[parameter]: array.layout for parameter, array in kept.items() if array.layout}
     return Foreign(
         path,
         f"ONNX{f' of {file.producer}' if file.producer else ''}",
-        **_named(kept),
-        layout=TORCH,
-        net=net,
-        classes=_classes(file),
+        {names[parameter]: array.values for parameter, array in kept.items()},
+        TORCH,
+        names,
+        net,
+        _classes(file),
         notes=(*_notes(file, importer, end), *notes),
+        layouts=layouts,
     )
 
 
@@ -100,7 +105,7 @@ def _entered(file: File, input: Volume | None) -> tuple[Slot, Value]:
 
 def _order(file: File, slot: Slot) -> Axes:
     """Whether maps come last: where a transpose says so, or where only that axis has as many as pictures."""
-    turned = {(0, 3, 1, 2): MAPS_LAST, (0, 2, 3, 1): MAPS_FIRST}
+    turned: dict[tuple[int, ...], Axes] = {(0, 3, 1, 2): MAPS_LAST, (0, 2, 3, 1): MAPS_FIRST}
     names = {slot.name}
     for node in file.nodes:
         if not names & {*node.inputs}:
@@ -165,27 +170,21 @@ def _refuse(importer: Importer, numbers: list[int]) -> None:
 
 
 def _net(
-    file: File, input: Volume, image: Augment | None, nodes: list[Layered], arrays: Mapping[str, Array]
+    file: File, input: Volume, cut: Augment | None, nodes: list[Layered], arrays: Mapping[str, Array]
 ) -> tuple[Net, list[str]]:
-    """The net; a scale and a shift of the images at its beginning are how pixels enter."""
+    """The net, and what is to be said of it: a scale of the images at its beginning is how pixels enter."""
+    first = next((node for node in nodes if INPUT in node.inputs), None)
+    alone = sum(INPUT in node.inputs for node in nodes) == 1 < len(nodes)
+    within = _entry(file, first.name, arrays) if first and alone and isinstance(first.layer, Scale) else None
     notes = []
-    scales, shifts = None, None
-    takers = [node for node in nodes if INPUT in node.inputs]
-    if len(takers) == 1 and isinstance(takers[0].layer, Scale) and len(nodes) > 1:
-        first = takers[0]
-        scales, shifts = (
-            arrays[f"{first.name}.{key}"].values.astype(np.float64) if f"{first.name}.{key}" in arrays else None
-            for key in ("scale", "shift")
-        )
-        entry = _entry(file, scales, np.zeros(input.D) if shifts is None else shifts)
-        if entry is not None:
-            nodes = [_without(node, first.name) for node in nodes if node is not first]
-            notes.append(f"{first.name}, a scale of the images, is how pixels enter")
-            image = replace(image or Augment(), mean=entry[0], std=entry[1])
-    elif entry := _said_entry(file, input.D):
-        image = replace(image or Augment(), mean=entry[0], std=entry[1])
+    if first is not None and within is not None:
+        nodes = [_without(node, first.name) for node in nodes if node is not first]
+        notes.append(f"{first.name}, a scale of the images, is how pixels enter")
+        augment = _entering(cut, within)
+    else:
+        augment = _said_entry(file, input) or cut
     try:
-        return Net(input, nodes, name=_name(file), augment=image), notes
+        return Net(input, nodes, name=_name(file), augment=augment), notes
     except GpunetError as error:
         raise DataError(f"{file.path} holds what is no net here: {error}") from None
 
@@ -193,14 +192,17 @@ def _net(
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of pixels of 0..1, by map or the same for all."""
 
+AS_THEY_ARE: Statistics = ((0.0,), (1.0,))
 
-def _entry(file: File, scales: np.ndarray | None, shifts: np.ndarray) -> Statistics | None:
-    """What images x*scale + shift are, for pixels of 0..255 or of 0..1, as the numbers tell; None where it is neither."""
-    assert scales is not None
+
+def _entry(file: File, layer: str, arrays: Mapping[str, Array]) -> Statistics | None:
+    """What a scale of the images says of pixels, of 0..255 or of 0..1 as the numbers tell; None where it is neither."""
+    scales = arrays[f"{layer}.scale"].values.astype(np.float64)
+    shift = arrays.get(f"{layer}.shift")
+    shifts = np.zeros(len(scales)) if shift is None else shift.values.astype(np.float64)
     if not (np.isfinite(scales).all() and np.isfinite(shifts).all() and (scales > 0).all()):
         return None
-    means = -shifts / scales
-    pixels = file.inputs[0].dtype == UINT8 or np.abs(means).max() > 2 or scales.max() < 0.1
+    pixels = file.inputs[0].dtype == UINT8 or np.abs(shifts / scales).max() > 2 or scales.max() < 0.1
     return _statistics(scales if pixels else scales / 255, shifts)
 
 
@@ -211,20 +213,32 @@ def _statistics(scales: np.ndarray, shifts: np.ndarray) -> Statistics | None:
         pairs = pairs[:, :1]
     elif pairs.shape[1] > 3:
         return None
-    mean, std = (tuple(float(f"{number:.7g}") for number in row) for row in pairs)
+    mean, std = (tuple(float(f"{number + 0:.7g}") for number in row) for row in pairs)
     return mean, std
 
 
-def _said_entry(file: File, D: int) -> Statistics | None:
-    """How pixels enter where a file of ours says it beside its nodes."""
+def _entering(cut: Augment | None, statistics: Statistics) -> Augment | None:
+    """How images enter, cut or not."""
+    if statistics == AS_THEY_ARE:
+        return cut
+    return replace(cut or Augment(), mean=statistics[0], std=statistics[1])
+
+
+def _said_entry(file: File, input: Volume) -> Augment | None:
+    """How images enter where a file of ours says it beside its nodes; None where it does not."""
     try:
         said = json.loads(file.about.get(ENTRY, ""))
         scales, shifts = (np.array(said[key], float).reshape(-1) for key in ("scale", "shift"))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        size = tuple(said["size"]) if "size" in said else None
+        good = len(scales) == len(shifts) in (1, input.D) and (scales > 0).all() and np.isfinite([scales, shifts]).all()
+        statistics = _statistics(scales, shifts) if good else None
+        if statistics is None:
+            return None
+        augment = _entering(Augment(size=size, pad=said.get("pad", 0)) if size else None, statistics)
+        _ = augment and augment.image(input)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, GpunetError):
         return None
-    if scales.shape != shifts.shape or scales.size not in (1, D) or not (np.isfinite(scales) & (scales > 0)).all():
-        return None
-    return _statistics(scales, shifts) if np.isfinite(shifts).all() else None
+    return augment
 
 
 def _without(node: Layered, name: str) -> Layered:
@@ -235,15 +249,11 @@ def _name(file: File) -> str:
     return sound(file.path.stem) or "net"
 
 
-def _layers(net: Net) -> set[str]:
-    return {node.name for node in net.nodes}
-
-
 # -- arrays
 
 
 def _check_size(file: File, arrays: Mapping[str, Array]) -> None:
-    """Raise DataError where weights would be far more than the file holds: the same array may be that of many layers."""
+    """Raise DataError where weights would be far more than the file holds: many layers may have the same array."""
     count = sum(array.values.size for array in arrays.values())
     if count > file.nbytes + MOST_FILLED:
         raise DataError(f"{file.path} has {file.nbytes:,} bytes and would be {count:,} weights")
@@ -252,21 +262,16 @@ def _check_size(file: File, arrays: Mapping[str, Array]) -> None:
             raise DataError(f"{file.path}: {clean_name(array.name)} of {parameter} holds {array.values.dtype} values")
 
 
-def _named(arrays: Mapping[str, Array]) -> dict[str, dict[str, object]]:
-    """The arrays by their names in the file, which array is which parameter, and how those lie that lie otherwise."""
-    values: dict[str, object] = {}
-    names: dict[str, object] = {}
-    layouts: dict[str, object] = {}
-    seen: dict[tuple[object, ...], str] = {}
+def _names(arrays: Mapping[str, Array]) -> dict[str, str]:
+    """The name of the array of each parameter; one that several have, in different ways, has as many names."""
+    names: dict[str, str] = {}
+    seen: dict[str, Array] = {}
     for parameter, array in arrays.items():
-        key = (array.name, id(array.values.base), array.values.shape, array.values.strides, array.layout)
-        if key not in seen:  # the same array may lie in two ways
-            seen[key] = array.name if array.name not in values else f"{array.name} of {parameter}"
-            values[seen[key]] = array.values
-            if array.layout not in (None, TORCH):
-                layouts[seen[key]] = array.layout
-        names[parameter] = seen[key]
-    return {"arrays": values, "names": names, "layouts": layouts}
+        first = seen.setdefault(array.name, array)
+        same = first.layout == array.layout and first.values.shape == array.values.shape
+        same = same and first.values.strides == array.values.strides and np.shares_memory(first.values, array.values)
+        names[parameter] = array.name if first is array or same else f"{array.name} of {parameter}"
+    return names
 
 
 # -- beside

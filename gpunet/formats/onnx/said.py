@@ -1,4 +1,4 @@
-"""How each layer is said in ONNX: one node where there is one that does it, else a few, the last called as the layer."""
+"""How each layer is said in ONNX: by a node where there is one for it, else by a few, the last called as the layer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -242,7 +242,9 @@ def _gelu(say: Saying) -> None:
 def _add(say: Saying) -> None:
     layer: Add = say.layer
     terms = []
-    for place, (x, factor) in enumerate(zip(say.inputs, layer.coefficients or (1.0,) * len(say.inputs), strict=True), 1):
+    for place, (x, factor) in enumerate(
+        zip(say.inputs, layer.coefficients or (1.0,) * len(say.inputs), strict=True), 1
+    ):
         if factor == 1:
             terms.append(x)
         else:

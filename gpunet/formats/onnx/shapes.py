@@ -12,7 +12,7 @@ from gpunet.formats.onnx.importing import Cannot, Importer, Rules, Value
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.maps import Shuffle
 
-DEALT = {(0, 2, 1, 3, 4): MAPS_FIRST, (0, 1, 2, 4, 3): MAPS_LAST}
+DEALT: dict[tuple[int, ...], Axes] = {(0, 2, 1, 3, 4): MAPS_FIRST, (0, 1, 2, 4, 3): MAPS_LAST}
 """How a shuffle transposes the maps of the groups, by the order of the axes before."""
 
 
@@ -73,8 +73,9 @@ def _shuffled(importer: Importer, node: Node) -> Value | None:
     order = turned and DEALT.get(turned.integers("perm") or ())
     if not parted or not order or parted.input(0) not in importer.values:
         return None
-    value, wanted, back = importer.value(parted.input(0)), *(
-        importer.argument(one, 1, "shape") for one in (parted, node)
+    value, wanted, back = (
+        importer.value(parted.input(0)),
+        *(importer.argument(one, 1, "shape") for one in (parted, node)),
     )
     assert wanted is not None and back is not None
     dims = dims_of(value.axes, value.known, importer.N)

@@ -108,6 +108,6 @@ def packed(values: np.ndarray, name: str = "") -> dict[str, Any]:
     """An array as a tensor of a file."""
     values = np.ascontiguousarray(values) if values.ndim else values
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    raw = memoryview(little.reshape(-1)).cast("B") if little.size else b""
+    raw = little.reshape(-1).view(np.uint8).data if little.size else b""
     named = {"name": name} if name else {}
     return {"dims": values.shape, "data_type": NUMBERS[little.dtype], "raw_data": raw, **named}

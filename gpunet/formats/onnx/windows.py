@@ -72,7 +72,7 @@ def _average_pool(importer: Importer, node: Node) -> list[Value]:
     if value.around != NOTHING:
         if value.fill != 0:
             raise Cannot(f"around what it takes there is {value.fill:g}, not 0")
-        if not counted and P != value.around:
+        if not counted and value.around != P:
             P, ceil = value.around, _only_hangs_over(value, F, S, _pads(node, value, F, S))
         counted = True
     if _is_whole(F, P, value):
@@ -160,7 +160,7 @@ def _padded(value: Value, amounts: list[int], places: list[int] | None, fill: fl
             raise Cannot(f"pads {list(amounts)}: here zeros stand around rows and columns alone")
         if any(pads):
             around[letters] = pads
-    sides = cast("Sides", (*around["H"], *around["W"]))
+    sides = (*around["H"], *around["W"])
     if value.around != NOTHING and value.fill != fill:
         raise Cannot("two different values stand around it")
     return replace(value, around=_sides(value.around, sides), fill=fill)
@@ -177,7 +177,7 @@ def _strides(node: Node) -> tuple[int, int]:
 
 
 def _windows(node: Node, value: Value) -> tuple[Pair, Pair, Sides, bool]:
-    """Extent, stride and padding of a pool, with what is around the value, and whether the last window may hang over."""
+    """Extent, stride and padding of a pool, what is around included; and whether the last window may hang over."""
     F = node.integers("kernel_shape") or ()
     if len(F) != 2:
         raise Cannot(f"its windows have {len(F)} axes, and here two")

@@ -45,6 +45,8 @@ STEPS: Mapping[str, Callable[..., Curve]] = {
     "Identity": lambda x: x,
     "Less": np.less,
     "Log": np.log,
+    "Max": lambda *x: np.asarray(np.maximum.reduce(np.broadcast_arrays(*x))),
+    "Min": lambda *x: np.asarray(np.minimum.reduce(np.broadcast_arrays(*x))),
     "Mul": np.multiply,
     "Neg": np.negative,
     "Pow": np.power,

@@ -45,7 +45,7 @@ def _hard_sigmoid(importer: Importer, node: Node) -> list[Value]:
     alpha, beta = plain(node.number("alpha", 0.2)), plain(node.number("beta", 0.5))
     value = importer.value(node.input(0))
     if abs(alpha * 6 - 1) < 1e-6 and beta == 0.5:
-        return [_unit(importer, node, HardSigmoid())]
+        return [_unit(importer, node, HardSigmoid(), lambda x: np.asarray(np.clip(x / 6 + 0.5, 0, 1)))]
     return [importer.layer(node, Clip(0.0, 1.0), _scaled(importer, node, value, alpha, beta))]
 
 
@@ -103,7 +103,7 @@ def _arithmetic(importer: Importer, node: Node) -> list[Value]:
     if node.op == "Neg":
         return [_affine(importer, node, names[0], "")]
     if constants or len(names) < 2:
-        raise Cannot("there is no layer here that does it with constants")
+        raise Cannot("there is no layer here that does it")
     return [_joined(importer, node, names)]
 
 
@@ -157,7 +157,7 @@ def _affine(importer: Importer, node: Node, name: str, constant: str) -> Value:
     if step is None:
         raise Cannot("there is no layer here that does it with a constant")
     scale, shift = step
-    before = importer.affines.get(name) or Affine(name, one, zero, shifted=False, plain=True)
+    before = _goes_on(importer, node, name) or Affine(name, one, zero, shifted=False, plain=True)
     found = Affine(
         before.base,
         before.scale * scale,
@@ -167,6 +167,16 @@ def _affine(importer: Importer, node: Node, name: str, constant: str) -> Value:
     )
     importer.affines[node.outputs[0]] = found
     return _scale_layer(importer, node, found)
+
+
+def _goes_on(importer: Importer, node: Node, name: str) -> Affine | None:
+    """What was done to a value so before, where this node goes on with it: a shift behind a scale, or anything that is
+    done to images before the net begins."""
+    before = importer.affines.get(name)
+    if before is None or (not before.shifted and node.op in ("Add", "Sub")):
+        return before
+    base = importer.values.get(before.base)
+    return before if base is not None and importer.is_image(base) else None
 
 
 def _scale_layer(importer: Importer, node: Node, found: Affine) -> Value:

@@ -7,6 +7,7 @@ import numpy as np
 
 from gpunet.errors import ConfigError
 from gpunet.formats.onnx.said import SAYINGS, Saying
+from gpunet.formats.onnx.schema import CLASSES, ENTERS
 from gpunet.formats.onnx.writing import BATCH, MOST_BYTES, Graph, Sizes
 from gpunet.formats.protobuf import Bytes
 from gpunet.layers.dropout import Dropout
@@ -17,9 +18,6 @@ from gpunet.net.net import Net, Node
 
 IMAGES, SCORES = "images", "scores"
 """What the file calls its input and its output, unless layers are called so."""
-
-CLASSES, ENTRY = "classes", "entry"
-"""What is written beside: the names of the classes; how a pixel enters, where that is not within."""
 
 
 def onnx_file(
@@ -46,7 +44,7 @@ def onnx_file(
     slot: tuple[str, type, Sizes] = (images, np.uint8, (BATCH, image.H, image.W, image.D))
     if not pixels:
         slot = (images, np.float32, (BATCH, volume.D, volume.H, volume.W))
-        about[ENTRY] = json.dumps(_entry(net))
+        about[ENTERS] = json.dumps(_entry(net))
     pieces = graph.file(net.name, slot, (scores, (BATCH, net.classes)), about)
     if (size := sum(memoryview(piece).nbytes for piece in pieces)) > MOST_BYTES:
         raise ConfigError(f"{net.name} would take {size:,} bytes, and an ONNX file has {MOST_BYTES:,} at most")

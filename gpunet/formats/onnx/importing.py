@@ -18,6 +18,7 @@ from gpunet.formats.onnx.constants import constant_of, folded, shape_of
 from gpunet.formats.onnx.curves import POINTS, Curve
 from gpunet.formats.onnx.file import File, Node
 from gpunet.formats.onnx.growing import Array, Entry, Growing, Only
+from gpunet.formats.onnx.schema import ENTERS
 from gpunet.layers.layer import Layer
 from gpunet.program.volume import Volume
 
@@ -167,8 +168,12 @@ class Importer:
     # -- what rules ask
 
     def padded(self, name: str) -> Value:
-        """What a node takes, perhaps with zeros around it. Raises Cannot where it is a constant, or nothing."""
+        """What a node takes, perhaps with zeros around it.
+
+        Raises Cannot where it is a constant, or nothing; Follows where it could not be said itself.
+        """
         if name in self.values:
+            _ = self.values[name].known
             return self.values[name]
         raise Cannot("it takes a constant where a volume is meant" if name in self.constants else "it takes nothing")
 
@@ -225,6 +230,11 @@ class Importer:
     def only(self, what: Only, node: Node, value: Value, why: str) -> Value:
         """What can be said in one place alone, and why it cannot elsewhere; see Entry."""
         return replace(value, number=self.growing.add(Entry((value.number,), why=_told(node, why), only=what)))
+
+    def is_image(self, value: Value) -> bool:
+        """Whether it is what enters, of which no file of ours says how pixels become it."""
+        entry = self.growing.entries[value.number]
+        return ENTERS not in self.file.about and (value.number == 0 or entry.only == "cut")
 
     def ungated(self, value: Value) -> Value:
         """A gate as it was before it was repeated for a product; any other value as it is."""

@@ -17,6 +17,9 @@ from gpunet.layers.maps import Slice
 from gpunet.layers.merge import Concat
 from gpunet.program.volume import Volume
 
+BROADCASTS = 9
+"""From that version of the ops on, slopes are stretched over the last axes; before, they were those of the maps."""
+
 
 def _concat(importer: Importer, node: Node) -> list[Value]:
     values = [importer.value(name) for name in node.inputs if name]
@@ -129,7 +132,8 @@ def _prelu(importer: Importer, node: Node) -> list[Value]:
     value = importer.value(node.input(0))
     slopes, D = importer.constant(node.input(1), "slopes"), value.known.D
     shared = slopes.size == 1 and (D > 1 or slopes.ndim < 2)
-    if not shared and not by_map(slopes, value):
+    of_maps = importer.file.opset < BROADCASTS and slopes.shape == (D,)
+    if not (shared or of_maps or by_map(slopes, value)):
         raise Cannot(
             f"its slopes are {'x'.join(map(str, slopes.shape))}, and here there is one for each map, or for all"
         )

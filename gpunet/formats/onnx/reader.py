@@ -12,30 +12,24 @@ from gpunet.data.raw import clean_name
 from gpunet.errors import DataError, GpunetError
 from gpunet.formats.foreign import Foreign
 from gpunet.formats.layout import TORCH
-from gpunet.formats.onnx import elementwise, windows
-from gpunet.formats.onnx.axes import MAPS_FIRST, MAPS_LAST, Axes, significant
+from gpunet.formats.onnx.axes import MAPS_LAST, significant
 from gpunet.formats.onnx.constants import MOST_FILLED
 from gpunet.formats.onnx.curves import POINTS
-from gpunet.formats.onnx.file import Dims, File, Slot, read_file
-from gpunet.formats.onnx.growing import Array, sound
+from gpunet.formats.onnx.entering import cut_of, entered, entering, entry_said, images_of, scale_of
+from gpunet.formats.onnx.file import File, read_file
+from gpunet.formats.onnx.growing import Array, Entry, sound
 from gpunet.formats.onnx.importing import Importer, Value
+from gpunet.formats.onnx.schema import CLASSES, ENTERS
 from gpunet.layers.by_map import Scale
+from gpunet.layers.merge import Concat
 from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.net.net import Node as Layered
 from gpunet.program.volume import Volume
 
-MOST_TOLD = 50
-UINT8 = 2
-FEW_MAPS = (1, 3, 4)
-"""Of pictures: where no transpose tells, axes of such a size are those of maps."""
-
-CLASSES = "classes"
-"""The key under which a file of ours names its classes."""
-
-ENTRY = "entry"
-"""The key under which it says how pixels enter, where its nodes do not."""
+MOST_TOLD, MOST_OUTPUTS = 50, 8
+"""Nodes that are told, and outputs that are looked at."""
 
 
 def read(path: Path, input: Volume | None = None) -> Foreign:
@@ -46,14 +40,14 @@ def read(path: Path, input: Volume | None = None) -> Foreign:
     Raises DataError where it is damaged, or, naming all of it at once, where it has what cannot be said here.
     """
     file = read_file(path)
-    slot, values = _entered(file, input)
-    importer = Importer(file, N=_images(slot))
+    slot, values = entered(file, input)
+    importer = Importer(file, N=images_of(slot))
     importer.values[slot.name] = importer.by_number.setdefault(0, values)
     importer.curves[slot.name] = {0: POINTS}
     importer.take(file.nodes)
-    end = _end(importer)
+    end, said = _end(importer)
     numbers = importer.growing.needed(end.number)
-    start, image = _cut(importer, numbers, values.known)
+    start, image = cut_of(importer, numbers, values.known)
     _refuse(importer, [number for number in numbers if number != start])
     nodes, arrays = importer.growing.nodes(numbers, start)
     _check_size(file, arrays)
@@ -64,92 +58,61 @@ def read(path: Path, input: Volume | None = None) -> Foreign:
     layouts = {names[parameter]: array.layout for parameter, array in kept.items() if array.layout}
     return Foreign(
         path,
-        f"ONNX{f' of {file.producer}' if file.producer else ''}",
+        "ONNX",
         {names[parameter]: array.values for parameter, array in kept.items()},
         TORCH,
         names,
         net,
         _classes(file),
-        notes=(*_notes(file, importer, end), *notes),
+        notes=(*([f"written by {file.producer}"] if file.producer else []), *said, *_order_note(end), *notes),
         layouts=layouts,
     )
-
-
-# -- how images enter
-
-
-def _entered(file: File, input: Volume | None) -> tuple[Slot, Value]:
-    """The input of the graph as a value. Raises DataError where it is no image of a known size."""
-    if len(file.inputs) != 1:
-        names = ", ".join(clean_name(slot.name) for slot in file.inputs[:5])
-        raise DataError(f"{file.path} takes {len(file.inputs)} inputs ({names}), and a net here takes images alone")
-    (slot,) = file.inputs
-    dims: Dims = slot.dims or ()
-    if len(dims) not in (2, 3, 4):
-        shown = "x".join(map(str, dims)) or "of no said size"
-        raise DataError(f"{file.path}: its input is {shown}, and a net here takes images (N, maps, rows, columns)")
-    axes: Axes = {2: ("N", "D"), 3: ("N", "H", "W"), 4: _order(file, slot)}[len(dims)]
-    sizes = {letter: size for letter, size in zip(axes, dims, strict=True) if isinstance(size, int)}
-    if input is not None:
-        said = {"H": input.H, "W": input.W, "D": input.D}
-        wrong = [letter for letter in "HWD" if sizes.get(letter, said[letter]) != said[letter]]
-        if wrong or any(said[letter] > 1 for letter in "HWD" if letter not in axes):
-            raise DataError(f"{file.path}: its input is {'x'.join(map(str, dims))}, which is not {input}")
-        sizes |= said
-    if any(letter not in sizes for letter in axes[1:]):
-        raise DataError(
-            f"{file.path}: its input is {'x'.join(map(str, dims))}, of no fixed size; say it as --input, like 224x224x3"
-        )
-    return slot, Value(0, Volume(*(sizes.get(letter, 1) for letter in "HWD")), axes)
-
-
-def _order(file: File, slot: Slot) -> Axes:
-    """Whether maps come last: where a transpose says so, or where only that axis has as many as pictures."""
-    turned: dict[tuple[int, ...], Axes] = {(0, 3, 1, 2): MAPS_LAST, (0, 2, 3, 1): MAPS_FIRST}
-    names = {slot.name}
-    for node in file.nodes:
-        if not names & {*node.inputs}:
-            continue
-        if node.op == "Transpose" and node.integers("perm") in turned:
-            return turned[node.integers("perm") or ()]
-        if node.op in PASSED and len(node.outputs) == 1:
-            names |= {*node.outputs}
-    assert slot.dims is not None
-    first, last = slot.dims[1], slot.dims[3]
-    slides = any(node.op in windows.RULES for node in file.nodes)  # over rows and columns, which come last
-    return MAPS_LAST if last in FEW_MAPS and first not in FEW_MAPS and not slides else MAPS_FIRST
-
-
-PASSED = ("Cast", "Identity", "Pad", "Slice", *elementwise.RULES)
-"""What may be done to images before their axes are turned."""
-
-
-def _images(slot: Slot) -> int:
-    """How many images the graph is for; 1 where it leaves that open."""
-    first = slot.dims[0] if slot.dims else 1
-    return first if isinstance(first, int) else 1
-
-
-def _cut(importer: Importer, numbers: list[int], image: Volume) -> tuple[int, Augment | None]:
-    """The entry that the layers take, 0 or a cut of the images, and how these are cut."""
-    takers = [number for number in numbers if 0 in importer.growing.entries[number].inputs]
-    if len(takers) != 1 or importer.growing.entries[takers[0]].only != "cut":
-        return 0, None
-    (cut,) = takers
-    return cut, Augment(size=image.shape[:2], pad=importer.cuts[cut])
 
 
 # -- how it ends
 
 
-def _end(importer: Importer) -> Value:
-    """The value that holds the scores: what is before a softmax. Raises DataError where there is none."""
-    names = [slot.name for slot in importer.file.outputs]
-    if not names or names[0] not in importer.values:
+def _end(importer: Importer) -> tuple[Value, list[str]]:
+    """The value that holds the scores, those of several outputs side by side, and what is to be said of it.
+
+    Raises DataError where there is none.
+    """
+    values = {slot.name: importer.values[slot.name] for slot in importer.file.outputs if slot.name in importer.values}
+    if not values:
         raise DataError(f"{importer.file.path} has no output that comes of its input")
-    value = importer.values[names[0]]
+    ends = {name: _before_softmax(importer, value) for name, value in list(values.items())[:MOST_OUTPUTS]}
+    notes = []
+    if any(end is not values[name] for name, end in ends.items()):
+        notes.append("the softmax at the end left out: it belongs to the loss")
+    (name, first), *others = ends.items()
+    beside = {first.number: first} | {end.number: end for _, end in others if _stands_beside(importer, end, first)}
+    left = [clean_name(other) for other, end in others if end.number not in beside]
+    if left:
+        notes.append(f"its scores are the output {clean_name(name)}; left out: {', '.join(left)}")
+    if len(beside) == 1:
+        return first, notes
+    told = ", ".join(f"{clean_name(name)} {end.known}" for name, end in ends.items() if end.number in beside)
+    notes.append(f"{len(beside)} outputs stand side by side in the scores: {told}")
+    volumes = [end.known for end in beside.values()]
+    joined = Value(
+        importer.growing.add(Entry(tuple(beside), Concat(), "outputs")), Concat().output(*volumes), MAPS_LAST
+    )
+    importer.by_number[joined.number] = joined
+    return joined, notes
+
+
+def _before_softmax(importer: Importer, value: Value) -> Value:
     entry = importer.growing.entries[value.number]
     return importer.by_number[entry.inputs[0]] if entry.only == "softmax" else value
+
+
+def _stands_beside(importer: Importer, value: Value, first: Value) -> bool:
+    """Whether all that another output needs can be said, and it has the rows and columns of the first."""
+    if not value.number or value.volume is None or first.volume is None:
+        return False
+    if value.volume.shape[:2] != first.volume.shape[:2]:
+        return False
+    return not any(importer.growing.entries[number].why for number in importer.growing.needed(value.number))
 
 
 def _refuse(importer: Importer, numbers: list[int]) -> None:
@@ -175,70 +138,19 @@ def _net(
     """The net, and what is to be said of it: a scale of the images at its beginning is how pixels enter."""
     first = next((node for node in nodes if INPUT in node.inputs), None)
     alone = sum(INPUT in node.inputs for node in nodes) == 1 < len(nodes)
-    within = _entry(file, first.name, arrays) if first and alone and isinstance(first.layer, Scale) else None
+    alone = alone and ENTERS not in file.about
+    within = scale_of(file, first.name, arrays) if first and alone and isinstance(first.layer, Scale) else None
     notes = []
     if first is not None and within is not None:
         nodes = [_without(node, first.name) for node in nodes if node is not first]
         notes.append(f"{first.name}, a scale of the images, is how pixels enter")
-        augment = _entering(cut, within)
+        augment = entering(cut, within)
     else:
-        augment = _said_entry(file, input) or cut
+        augment = entry_said(file, input) or cut
     try:
         return Net(input, nodes, name=_name(file), augment=augment), notes
     except GpunetError as error:
         raise DataError(f"{file.path} holds what is no net here: {error}") from None
-
-
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and deviation of pixels of 0..1, by map or the same for all."""
-
-AS_THEY_ARE: Statistics = ((0.0,), (1.0,))
-
-
-def _entry(file: File, layer: str, arrays: Mapping[str, Array]) -> Statistics | None:
-    """What a scale of the images says of pixels, of 0..255 or of 0..1 as the numbers tell; None where it is neither."""
-    scales = arrays[f"{layer}.scale"].values.astype(np.float64)
-    shift = arrays.get(f"{layer}.shift")
-    shifts = np.zeros(len(scales)) if shift is None else shift.values.astype(np.float64)
-    if not (np.isfinite(scales).all() and np.isfinite(shifts).all() and (scales > 0).all()):
-        return None
-    pixels = file.inputs[0].dtype == UINT8 or np.abs(shifts / scales).max() > 2 or scales.max() < 0.1
-    return _statistics(scales if pixels else scales / 255, shifts)
-
-
-def _statistics(scales: np.ndarray, shifts: np.ndarray) -> Statistics | None:
-    """Mean and deviation for which a pixel p enters as p*scale + shift; None where a net cannot say them."""
-    pairs = np.stack([-shifts / (scales * 255), 1 / (scales * 255)])
-    if (pairs == pairs[:, :1]).all():
-        pairs = pairs[:, :1]
-    elif pairs.shape[1] > 3:
-        return None
-    mean, std = (tuple(float(f"{number + 0:.7g}") for number in row) for row in pairs)
-    return mean, std
-
-
-def _entering(cut: Augment | None, statistics: Statistics) -> Augment | None:
-    """How images enter, cut or not."""
-    if statistics == AS_THEY_ARE:
-        return cut
-    return replace(cut or Augment(), mean=statistics[0], std=statistics[1])
-
-
-def _said_entry(file: File, input: Volume) -> Augment | None:
-    """How images enter where a file of ours says it beside its nodes; None where it does not."""
-    try:
-        said = json.loads(file.about.get(ENTRY, ""))
-        scales, shifts = (np.array(said[key], float).reshape(-1) for key in ("scale", "shift"))
-        size = tuple(said["size"]) if "size" in said else None
-        good = len(scales) == len(shifts) in (1, input.D) and (scales > 0).all() and np.isfinite([scales, shifts]).all()
-        statistics = _statistics(scales, shifts) if good else None
-        if statistics is None:
-            return None
-        augment = _entering(Augment(size=size, pad=said.get("pad", 0)) if size else None, statistics)
-        _ = augment and augment.image(input)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, GpunetError):
-        return None
-    return augment
 
 
 def _without(node: Layered, name: str) -> Layered:
@@ -287,17 +199,10 @@ def _classes(file: File) -> tuple[str, ...]:
     return tuple(clean_name(name) for name in said) if named else ()
 
 
-def _notes(file: File, importer: Importer, end: Value) -> list[str]:
-    """What was left out, a line each."""
-    notes = []
-    first = file.outputs[0].name
-    if importer.values[first].number != end.number:
-        notes.append("the softmax at the end left out: it belongs to the loss")
-    if len(file.outputs) > 1:
-        others = ", ".join(clean_name(slot.name) for slot in file.outputs[1:6])
-        notes.append(f"its scores are the output {clean_name(first)}; left out: {others}")
+def _order_note(end: Value) -> list[str]:
+    """That scores of a volume come in another order than there, where they do."""
     volume = end.known
     order = significant("".join(end.axes[1:]), volume)
-    if prod(volume.shape[:2]) > 1 and order != significant("HWD", volume):
-        notes.append(f"its scores are {volume}, and come here in the order rows, columns, maps")
-    return notes
+    if prod(volume.shape[:2]) == 1 or order == significant("HWD", volume):
+        return []
+    return [f"its scores are {volume}, and come here in the order rows, columns, maps"]

@@ -58,7 +58,6 @@ def _regrouped(importer: Importer, value: Value, dims: tuple[int, ...]) -> Value
 
 def _transpose(importer: Importer, node: Node) -> list[Value]:
     value = importer.padded(node.input(0))
-    _ = value.known
     order = node.integers("perm") or tuple(range(len(value.axes)))[::-1]
     axes: Axes = tuple(value.axes[place] for place in order)
     if sorted(order) != list(range(len(value.axes))) or order[0] != 0:
@@ -91,7 +90,6 @@ def _shuffled(importer: Importer, node: Node) -> Value | None:
 
 def _nothing(importer: Importer, node: Node) -> list[Value]:
     value = importer.padded(node.input(0))
-    _ = value.known
     importer.alias(node.outputs[0], node.input(0))
     return [value]
 
@@ -119,7 +117,6 @@ def _expand(importer: Importer, node: Node) -> list[Value]:
 
 def _softmax(importer: Importer, node: Node) -> list[Value]:
     value = importer.value(node.input(0))
-    _ = value.known
     axis = node.integer("axis", 1 if importer.file.opset < 13 else -1) % len(value.axes)
     letters = significant("".join(value.axes[axis:] if importer.file.opset < 13 else value.axes[axis]), value.known)
     if letters not in ("D", "") or axis == 0:

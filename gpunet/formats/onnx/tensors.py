@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.data.raw import opened
+from gpunet.data.raw import clean_name, opened
+from gpunet.errors import DataError
 
 DTYPES = {
     1: "<f4",
@@ -87,7 +88,9 @@ class Tensors:
             folder = self.path.parent.resolve()
             place = folder.joinpath(*parts) if parts else folder
             if not parts or ".." in parts or "\\" in location or not place.resolve().is_relative_to(folder):
-                raise ValueError(f"its weights would lie in {location!r}, which is not beside it")
+                raise DataError(
+                    f"{self.path}: its weights would lie in '{clean_name(location)}', which is not beside it"
+                )
             with opened(place) as (file, size):
                 self._beside[location] = memoryview(file.read(size))
                 self.beside_bytes += size

@@ -38,7 +38,7 @@ def there_and_back(folder: Path, net: Net, weights: Weights, rng: np.random.Gene
     images = rng.standard_normal((3, *net.input.shape)).astype(np.float32)
     wanted = net_scores(net, weights, images)
     given = runtime_scores(path, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    assert np.abs(given - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), 1e-3)
+    assert np.abs(given - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), 1)
     found = import_weights(path)
     trunk = {f"{node.name}.{one.name}" for node in net.trunk for one in net.weights(node)}
     assert found.weights.keys() == trunk

@@ -1,5 +1,7 @@
 """ONNX files from strangers: read or refused, soon and in little memory; and the wire format that they have."""
 
+import random
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from gpunet import DataError, import_weights
+from gpunet import DataError, GpunetError, import_weights
 from gpunet.formats.known import format_of
 from gpunet.formats.onnx import file as onnx_files
+from gpunet.formats.onnx.constants import COMPUTED, VIEWS
+from gpunet.formats.onnx.importing import RULES
 from gpunet.formats.onnx.reader import read
 from gpunet.formats.onnx.schema import MODEL
 from gpunet.formats.protobuf import Decoder, Field, Schema, encoded
@@ -167,3 +171,74 @@ def test_a_file_is_known_by_what_is_in_it(tmp_path: Path, rng: np.random.Generat
         assert found is not None and found.name == "ONNX"
     (tmp_path / "x.onnx").write_bytes(small(rng)[:-9])
     assert "is cut short, damaged, or no ONNX file" in refused(tmp_path / "x.onnx")
+
+
+# -- graphs at random
+
+SIZES = (0, 1, 2, 3, 7, -1, -2, 255, 256, 2**31, 2**40, -(2**63))
+FLOATS = (0.0, 0.5, -1.0, 1e38, float("nan"), float("inf"))
+MANY = ["kernel_shape", "strides", "pads", "dilations", "axes", "perm", "starts", "ends", "split"]
+SINGLE = [
+    "group",
+    "axis",
+    "ceil_mode",
+    "count_include_pad",
+    "keepdims",
+    "transA",
+    "transB",
+    "size",
+    "p",
+    "to",
+    "start",
+    "end",
+    "allowzero",
+]
+REAL = ["alpha", "beta", "epsilon", "momentum", "bias", "min", "max", "ratio"]
+IMAGES = (("N", 3, 8, 8), (1, 8, 8, 3), ("N", 3), ("N", 8, 8), (2, 3, 2**31, 5))
+OPS = sorted({op for name in RULES for op in import_module(f"gpunet.formats.onnx.{name}").RULES} | {*VIEWS, *COMPUTED})
+
+
+def some_attributes(draw: random.Random) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in draw.sample([*MANY, *SINGLE, *REAL], draw.randint(0, 5)):
+        if name in MANY:
+            found[name] = [draw.choice(SIZES) for _ in range(draw.randint(1, 6))]
+        else:
+            found[name] = draw.choice(SIZES if name in SINGLE else FLOATS)
+    return found
+
+
+def some_constant(draw: random.Random) -> np.ndarray:
+    shape = [draw.randint(0, 4) for _ in range(draw.randint(0, 5))]
+    integers = np.array([draw.choice(SIZES) for _ in range(draw.randint(0, 5))], np.int64)
+    single = np.array(draw.choice(FLOATS), np.float32)
+    return draw.choice([integers, single, np.ones(shape, np.float32), np.ones((4, 3, 3, 3), np.float32)])
+
+
+def some_graph(draw: random.Random) -> bytes:
+    constants = {f"c{number}": some_constant(draw) for number in range(draw.randint(0, 4))}
+    values, nodes = ["x"], []
+    for number in range(draw.randint(1, 6)):
+        takes = draw.choice([1, 1, 2, 2, 3, 4])
+        names = [draw.choice(values[-2:] if draw.random() < 0.65 else [*constants, "", "none"]) for _ in range(takes)]
+        outputs = [f"v{number}_{place}" for place in range(draw.choice([1, 1, 2]))]
+        nodes.append(helper.make_node(draw.choice(OPS), names, outputs, **some_attributes(draw)))
+        values += outputs
+    return model(nodes, constants, draw.choice(IMAGES), opset=draw.choice([6, 9, 13, 17, 20]), outputs=values[-1:])
+
+
+@pytest.mark.parametrize("cases", [range(150), pytest.param(range(150, 10_000), marks=pytest.mark.slow)])
+def test_whatever_nodes_are_in_a_file_it_is_read_or_refused(tmp_path: Path, cases: range) -> None:
+    path, said = tmp_path / "x.onnx", 0
+    for case in cases:
+        path.write_bytes(some_graph(random.Random(case)))
+        try:
+            with limited():
+                found = import_weights(path, by_order=True)
+                said += bool(found.net.nodes)
+        except GpunetError as error:
+            told = str(error)
+        else:
+            continue
+        assert str(path) in told, f"case {case}: {told}"
+    assert said

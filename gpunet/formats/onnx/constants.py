@@ -36,8 +36,7 @@ def folded(node: Node, given: Arrays, opset: int) -> list[np.ndarray] | None:
             else (sum(sizes) > MOST_COMPUTED)
         ):
             raise TooLarge(f"it would be computed of {max(sizes):,} numbers")
-        with np.errstate(all="ignore"):
-            return COMPUTED[node.op](node, given)
+        return COMPUTED[node.op](node, given)
     return None
 
 
@@ -87,6 +86,8 @@ def unsqueezed(dims: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
     """The sizes with axes of 1 at these places."""
     count = len(dims) + len(axes)
     there, rest = {axis % count for axis in axes}, iter(dims)
+    if len(there) != len(axes):
+        raise ValueError(f"the axes {list(axes)} name one twice")
     return tuple(1 if axis in there else next(rest) for axis in range(count))
 
 
@@ -136,8 +137,7 @@ def _cast(node: Node, given: Arrays) -> list[np.ndarray]:
         return [given[0]]
     if given[0].size > MOST_COMPUTED:
         raise TooLarge(f"it would be {given[0].size:,} numbers of another type")
-    with np.errstate(all="ignore"):
-        return [given[0].astype(dtype)]
+    return [given[0].astype(dtype)]
 
 
 VIEWS: dict[str, Callable[[Node, Arrays], list[np.ndarray]]] = {

@@ -124,8 +124,7 @@ def _follow(importer: Importer, node: Node) -> None:
             else importer.curves[name][base]
             for name in node.inputs
         ]
-        with np.errstate(all="ignore"):
-            made[base] = np.asarray(step(*arguments))
+        made[base] = np.asarray(step(*arguments))
     importer.curves[node.outputs[0]] = made
 
 

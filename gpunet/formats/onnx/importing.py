@@ -116,7 +116,8 @@ class Importer:
         for node in nodes:
             self.makers |= dict.fromkeys(node.outputs, node)
             try:
-                outputs = self._outputs(node)
+                with np.errstate(all="ignore"):  # constants may be anything
+                    outputs = self._outputs(node)
             except Follows:
                 outputs = self._unsaid(node, "")
             except (Cannot, GpunetError) as error:

@@ -15,7 +15,7 @@ from gpunet.formats.onnx.said import SAYINGS
 from gpunet.layers import layer_types
 from gpunet.net.config import dump_net
 from gpunet.system.resources import config_names
-from gpunet.train.weights import save_weights
+from gpunet.train.weights import read_about, save_weights
 from tests.conftest import Run
 from tests.graphs import random_graph
 from tests.onnx_files import net_scores, runtime_scores
@@ -139,7 +139,9 @@ def test_pixels_may_enter_and_are_prepared_within(
 
 def test_a_run_is_exported_in_one_command(run: Run, tmp_path: Path, rng: np.random.Generator) -> None:
     net = load("INPUT[3x3x1] -> CONV3-2 -> FC-2")
-    save_weights(tmp_path / "w.safetensors", drawn(net, rng), {"config": dump_net(net), "classes": ["a", "b"]})
+    save_weights(
+        tmp_path / "w.safetensors", drawn(net, rng), {"config": dump_net(net), "classes": ["a", "b"], "white": 16}
+    )
     result = run("export", "w.safetensors", "--to", "onnx")
     assert result.exit_code == 0, result.output
     assert "net.onnx has the net and its weights, opset 17; it takes images (N, D, H, W)" in result.output
@@ -153,6 +155,8 @@ def test_a_run_is_exported_in_one_command(run: Run, tmp_path: Path, rng: np.rand
     assert result.exit_code == 2 and "pixels are prepared within ONNX files alone" in result.output
     assert run("export", "w.safetensors", "--to", "onnx", "--out", "p.onnx", "--pixels").exit_code == 0
     assert run("import", "p.onnx").exit_code == 0
+    assert read_about(tmp_path / "p.safetensors")["white"] == 16
+    assert read_about(tmp_path / "p.safetensors")["classes"] == ["a", "b"]
     (found,) = export_weights(tmp_path / "w.safetensors", tmp_path / "y.onnx", to="onnx")
     assert found.read_bytes() == (tmp_path / "net.onnx").read_bytes()
 

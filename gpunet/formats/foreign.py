@@ -48,6 +48,7 @@ class Foreign:
     `classes`  their names, from 0, where it says them
     `images`   how they entered, where it says that
     `notes`    what was done to read it, a line each
+    `white`    the value of white in images of bytes
     `layouts`  of the arrays that lie otherwise than `layout` says
     """
 
@@ -60,6 +61,7 @@ class Foreign:
     classes: tuple[str, ...] = ()
     images: Images | None = None
     notes: tuple[str, ...] = ()
+    white: int = 255
     layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     def layout_of(self, array: str) -> Layout:

@@ -14,7 +14,7 @@ from gpunet.formats.pytorch_write import state_dict, write_pth, write_safetensor
 from gpunet.formats.torch_module import module_text
 from gpunet.net.net import Net
 from gpunet.system.files import check_place, write_whole
-from gpunet.train.weights import known_names, open_weights, weights_file
+from gpunet.train.weights import known_names, open_weights, weights_file, white_of
 
 Target = Literal["torch", "onnx"]
 STATES = {".safetensors": write_safetensors, ".pth": write_pth, ".pt": write_pth, ".bin": write_pth}
@@ -54,7 +54,7 @@ def export_weights(
     places = places or _places(Path(re.sub(r"\W", "_", config.net.name) + ENDINGS[to][0]), to)
     classes = known_names(path, config.net.classes)
     if to == "onnx":
-        write_whole(places[0], onnx_file(config.net, values, classes, pixels=pixels))
+        write_whole(places[0], onnx_file(config.net, values, classes, pixels=pixels, white=white_of(path)))
     else:
         _write_torch(places, config.net, values, classes)
     return places

@@ -63,12 +63,15 @@ class Imported(Shown):
     @property
     def about(self) -> dict[str, Any]:
         """What a file of these weights says of them: their net, classes and images."""
+        white = self.match.foreign.white
         return {
             "net": self.net.name,
             "config": dump_net(self.net),
             "classes": list(self.classes),
-            "white": 255,
-            **({"entered": as_plain(picture_entering(self.net, 255))} if self.match.images else {}),
+            "white": white,
+            **(
+                {"entered": as_plain(picture_entering(self.net, white))} if self.match.images else {}
+            ),
             "imported": {"format": self.match.foreign.format, "by": self.match.words},
         }
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpunet.errors import ConfigError
 from gpunet.formats.onnx.said import SAYINGS, Saying
-from gpunet.formats.onnx.schema import CLASSES, ENTERS
+from gpunet.formats.onnx.schema import CLASSES, ENTERS, WHITE
 from gpunet.formats.onnx.writing import BATCH, MOST_BYTES, Graph, Sizes
 from gpunet.formats.protobuf import Bytes
 from gpunet.layers.dropout import Dropout
@@ -21,13 +21,20 @@ IMAGES, SCORES = "images", "scores"
 
 
 def onnx_file(
-    net: Net, weights: Mapping[str, np.ndarray], classes: Sequence[str] = (), *, pixels: bool = False
+    net: Net,
+    weights: Mapping[str, np.ndarray],
+    classes: Sequence[str] = (),
+    *,
+    pixels: bool = False,
+    white: int = 255,
 ) -> list[Bytes]:
     """The bytes of the file, in pieces.
 
     Images go in as float32 (N, D, H, W), as they enter the net; scores come out, (N, classes).
 
     `pixels`  whether images go in as uint8 (N, H, W, D), as large as the net takes them, and are prepared within
+
+    `white`   the value of white in images of bytes, which the file says where it is not 255
 
     Raises ConfigError, naming all layers that ONNX cannot say, or where the file would be too large for the format.
     """
@@ -37,6 +44,7 @@ def onnx_file(
     names = {node.name for node in net.trunk}
     images, scores = (name if name not in names else f"/{name}" for name in (IMAGES, SCORES))
     graph, about = Graph(), {CLASSES: json.dumps(list(classes))} if classes else {}
+    about |= {} if white == 255 else {WHITE: str(white)}
     first = _prepare(graph, net, images) if pixels else images
     last = _layers(graph, net, weights, first)
     _score(graph, net, last, scores)

@@ -1,6 +1,7 @@
 """A net and its weights from an ONNX file: what `gpunet import` takes."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -19,7 +20,7 @@ from gpunet.formats.onnx.entering import cut_of, entered, entering, entry_said, 
 from gpunet.formats.onnx.file import File, read_file
 from gpunet.formats.onnx.growing import Array, Entry, sound
 from gpunet.formats.onnx.importing import Importer, Value
-from gpunet.formats.onnx.schema import CLASSES, ENTERS
+from gpunet.formats.onnx.schema import CLASSES, ENTERS, WHITE
 from gpunet.layers.by_map import Scale
 from gpunet.layers.merge import Concat
 from gpunet.net.augment import Augment
@@ -66,6 +67,7 @@ def read(path: Path, input: Volume | None = None) -> Foreign:
         _classes(file),
         notes=(*([f"written by {file.producer}"] if file.producer else []), *said, *_order_note(end), *notes),
         layouts=layouts,
+        white=_white(file),
     )
 
 
@@ -197,6 +199,12 @@ def _classes(file: File) -> tuple[str, ...]:
         return ()
     named = isinstance(said, list) and all(isinstance(name, str) for name in said)
     return tuple(clean_name(name) for name in said) if named else ()
+
+
+def _white(file: File) -> int:
+    """The value of white that a file of ours says."""
+    said = file.about.get(WHITE, "")
+    return int(said) if re.fullmatch("[0-9]{1,3}", said) and 0 < int(said) < 255 else 255
 
 
 def _order_note(end: Value) -> list[str]:

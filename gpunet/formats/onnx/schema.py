@@ -79,5 +79,6 @@ MODEL = Schema(
 ATTRIBUTE_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8}
 """What an attribute says of itself, by the field that holds it."""
 
-CLASSES, ENTERS = "classes", "enters"
-"""What files of ours say beside, by these keys: the names of classes; how pixels enter, where no node says it."""
+CLASSES, ENTERS, WHITE = "classes", "enters", "white"
+"""What files of ours say beside, by these keys: the names of classes; how pixels enter, where no node says it; which
+value of theirs is white, where that is not 255."""

@@ -69,9 +69,7 @@ class Imported(Shown):
             "config": dump_net(self.net),
             "classes": list(self.classes),
             "white": white,
-            **(
-                {"entered": as_plain(picture_entering(self.net, white))} if self.match.images else {}
-            ),
+            **({"entered": as_plain(picture_entering(self.net, white))} if self.match.images else {}),
             "imported": {"format": self.match.foreign.format, "by": self.match.words},
         }
 

@@ -91,9 +91,12 @@ class Tensors:
                 raise DataError(
                     f"{self.path}: its weights would lie in '{clean_name(location)}', which is not beside it"
                 )
-            with opened(place) as (file, size):
-                self._beside[location] = memoryview(file.read(size))
-                self.beside_bytes += size
+            try:
+                with opened(place) as (file, size):
+                    self._beside[location] = memoryview(file.read(size))
+            except DataError as error:
+                raise DataError(f"{self.path} has its weights in a file beside it: {error}") from None
+            self.beside_bytes += size
         return self._beside[location]
 
 

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from gpunet import DataError, GpunetError, import_weights
 from gpunet.formats.known import format_of
 from gpunet.formats.onnx import file as onnx_files
+from gpunet.formats.onnx import reader
 from gpunet.formats.onnx.constants import COMPUTED, VIEWS
 from gpunet.formats.onnx.importing import RULES
 from gpunet.formats.onnx.reader import read
@@ -75,7 +76,7 @@ def test_numbers_of_all_types_are_read_wherever_they_lie(tmp_path: Path, rng: np
 
 
 @FEW_CASES
-@pytest.mark.parametrize("kind", ["small", "keras", pytest.param("script", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["small", *(pytest.param(k, marks=pytest.mark.slow) for k in ("keras", "script"))])
 def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path: Path, cases: int, kind: str) -> None:
     rng = np.random.default_rng(3)
     contents = {"small": small, "keras": keras_like, "script": lambda _: (KEPT / "script.onnx").read_bytes()}
@@ -160,6 +161,13 @@ def test_little_files_that_claim_much_are_refused(tmp_path: Path) -> None:
     assert "more than 50,000 nodes" in refused(path)
     path.write_bytes(b"\x08\x08\x3a\x84\x80\x80\x01" + b"\x62\x00" * (1 << 20))
     assert "x.onnx" in refused(path)
+
+
+def test_more_layers_than_a_net_may_have_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_LAYERS", 20)
+    chain = [node("Relu", f"v{number}" if number else "x", f"v{number + 1}") for number in range(21)]
+    (tmp_path / "x.onnx").write_bytes(model(chain, {}, outputs=("v21",)))
+    assert "x.onnx would have 21 layers, and a net has 20 at most" in refused(tmp_path / "x.onnx")
 
 
 def test_a_file_is_known_by_what_is_in_it(tmp_path: Path, rng: np.random.Generator) -> None:

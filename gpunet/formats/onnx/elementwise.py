@@ -12,22 +12,25 @@ from gpunet.formats.onnx.growing import Array
 from gpunet.formats.onnx.importing import MOST_FOLLOWED, Affine, Cannot, Importer, Rules, Value
 from gpunet.formats.onnx.maps import by_map
 from gpunet.formats.onnx.patterns import whole
-from gpunet.formats.onnx.units import NEWER, PLAIN, SLOPED
+from gpunet.formats.onnx.units import PLAIN, SLOPED
 from gpunet.layers.by_map import Scale
 from gpunet.layers.layer import Layer
 from gpunet.layers.merge import Add, Maximum, Multiply
 from gpunet.layers.relu import ReLU
-from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, ReLU6
+from gpunet.layers.units import ELU, GELU, Clip, HardSigmoid, ReLU6, SiLU
 
 LARGEST = float(np.finfo(np.float32).max)
 """Where a Clip has no bound."""
 
 
 def _plain(importer: Importer, node: Node) -> list[Value]:
-    layer: Layer = (PLAIN | NEWER)[node.op]()
-    if node.op == "Swish" and node.number("alpha", 1) != 1:
+    return [_unit(importer, node, PLAIN[node.op]())]
+
+
+def _swish(importer: Importer, node: Node) -> list[Value]:
+    if node.number("alpha", 1) != 1:
         raise Cannot(f"alpha={node.number('alpha', 1):g}, and here it is 1")
-    return [_unit(importer, node, layer)]
+    return [_unit(importer, node, SiLU())]
 
 
 def _sloped(importer: Importer, node: Node) -> list[Value]:
@@ -79,8 +82,8 @@ def _unit(importer: Importer, node: Node, layer: Layer, step: Callable[[Curve], 
     """
     name, step = node.input(0), step or STEPS.get(node.op)
     if step is not None:
-        curves = importer.curves.get(name, {})
-        importer.curves[node.outputs[0]] = {base: step(curve) for base, curve in curves.items()}
+        curves = list(importer.curves.get(name, {}).items())[-MOST_FOLLOWED:]
+        importer.curves[node.outputs[0]] = {base: step(curve) for base, curve in curves}
     return importer.layer(node, layer, importer.value(name))
 
 
@@ -102,6 +105,8 @@ def _arithmetic(importer: Importer, node: Node) -> list[Value]:
         return [_affine(importer, node, names[0], constants[0])]
     if node.op == "Neg":
         return [_affine(importer, node, names[0], "")]
+    if len(names) == 1 and node.op in ("Sum", "Mean", "Max", "Min"):
+        return [importer.value(names[0])]
     if constants or len(names) < 2:
         raise Cannot("there is no layer here that does it")
     return [_joined(importer, node, names)]
@@ -249,16 +254,14 @@ def _bound(importer: Importer, node: Node) -> list[Value]:
 
 
 RULES: Rules = {
-    **dict.fromkeys((*PLAIN, *NEWER), _plain),
+    **dict.fromkeys((*STEPS, "Sum", "Mean"), _arithmetic),
+    **dict.fromkeys(PLAIN, _plain),
     **dict.fromkeys(SLOPED, _sloped),
-    **dict.fromkeys(
-        (*(op for op in STEPS if op not in PLAIN and op != "Identity"), "Sum", "Mean"),
-        _arithmetic,
-    ),
     "Clip": _clip,
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
     "Max": _bound,
     "Min": _bound,
     "Selu": _selu,
+    "Swish": _swish,
 }

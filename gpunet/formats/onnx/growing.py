@@ -17,7 +17,9 @@ from gpunet.layers.layer import Layer
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Node
 
-MOST_NAME = 100
+MOST_NAME = 80
+"""Letters of a name: there is room for a number behind it."""
+
 
 Only = Literal["", "softmax", "gate", "cut"]
 

@@ -22,8 +22,11 @@ from gpunet.formats.onnx.schema import ENTERS
 from gpunet.layers.layer import Layer
 from gpunet.program.volume import Volume
 
-MOST_FOLLOWED = 8
+MOST_FOLLOWED = 12
 """Values before, of which a chain of elementwise nodes is seen as a function."""
+
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AssertionError, RecursionError)
+"""What attributes and inputs raise that are not what a node must have."""
 
 Sides = tuple[int, int, int, int]
 NOTHING: Sides = (0, 0, 0, 0)
@@ -122,8 +125,8 @@ class Importer:
                 outputs = self._unsaid(node, "")
             except (Cannot, GpunetError) as error:
                 outputs = self._unsaid(node, str(error))
-            except (ValueError, TypeError, KeyError, IndexError, OverflowError, AssertionError, ZeroDivisionError) as e:
-                told = f" ({clean_name(str(e))})" if str(e) else ""
+            except UNREADABLE as error:
+                told = f" ({clean_name(str(error))})" if str(error) else ""
                 outputs = self._unsaid(node, f"its attributes or inputs cannot be read{told}")
             for name, output in zip(node.outputs, outputs, strict=False):
                 if isinstance(output, Value):

@@ -27,6 +27,7 @@ from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.net.net import Node as Layered
+from gpunet.net.pattern import MOST_LAYERS
 from gpunet.program.volume import Volume
 
 MOST_TOLD, MOST_OUTPUTS = 50, 8
@@ -50,6 +51,8 @@ def read(path: Path, input: Volume | None = None) -> Foreign:
     numbers = importer.growing.needed(end.number)
     start, image = cut_of(importer, numbers, values.known)
     _refuse(importer, [number for number in numbers if number != start])
+    if (layers := len(numbers) - 1) > MOST_LAYERS:
+        raise DataError(f"{path} would have {layers:,} layers, and a net has {MOST_LAYERS:,} at most")
     nodes, arrays = importer.growing.nodes(numbers, start)
     _check_size(file, arrays)
     net, notes = _net(file, importer.by_number[start].known, image, nodes, arrays)
@@ -96,9 +99,8 @@ def _end(importer: Importer) -> tuple[Value, list[str]]:
     told = ", ".join(f"{clean_name(name)} {end.known}" for name, end in ends.items() if end.number in beside)
     notes.append(f"{len(beside)} outputs stand side by side in the scores: {told}")
     volumes = [end.known for end in beside.values()]
-    joined = Value(
-        importer.growing.add(Entry(tuple(beside), Concat(), "outputs")), Concat().output(*volumes), MAPS_LAST
-    )
+    number = importer.growing.add(Entry(tuple(beside), Concat(), "outputs"))
+    joined = Value(number, Concat().output(*volumes), MAPS_LAST)
     importer.by_number[joined.number] = joined
     return joined, notes
 
@@ -125,9 +127,8 @@ def _refuse(importer: Importer, numbers: list[int]) -> None:
         if not numbers:
             raise DataError(f"{importer.file.path} has no layer between its input and its output")
         return
-    lines = [f"  {line}" for line in told[:MOST_TOLD]] + [f"  ... and {len(told) - MOST_TOLD} more"] * (
-        len(told) > MOST_TOLD
-    )
+    lines = [f"  {line}" for line in told[:MOST_TOLD]]
+    lines += [f"  ... and {len(told) - MOST_TOLD} more"] * (len(told) > MOST_TOLD)
     raise DataError("\n".join([f"{importer.file.path} has nodes that cannot be said here:", *lines]))
 
 
@@ -138,12 +139,12 @@ def _net(
     file: File, input: Volume, cut: Augment | None, nodes: list[Layered], arrays: Mapping[str, Array]
 ) -> tuple[Net, list[str]]:
     """The net, and what is to be said of it: a scale of the images at its beginning is how pixels enter."""
-    first = next((node for node in nodes if INPUT in node.inputs), None)
-    alone = sum(INPUT in node.inputs for node in nodes) == 1 < len(nodes)
-    alone = alone and ENTERS not in file.about
-    within = scale_of(file, first.name, arrays) if first and alone and isinstance(first.layer, Scale) else None
-    notes = []
-    if first is not None and within is not None:
+    takers = [node for node in nodes if INPUT in node.inputs]
+    within, notes = None, []
+    if len(takers) == 1 < len(nodes) and isinstance(takers[0].layer, Scale) and ENTERS not in file.about:
+        within = scale_of(file, takers[0].name, arrays)
+    if within is not None:
+        (first,) = takers
         nodes = [_without(node, first.name) for node in nodes if node is not first]
         notes.append(f"{first.name}, a scale of the images, is how pixels enter")
         augment = entering(cut, within)

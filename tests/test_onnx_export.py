@@ -58,6 +58,7 @@ def test_random_nets_go_there_and_back(tmp_path: Path, seeds: range) -> None:
 MORE = (
     "SCALE -> SCALE -> FC-5 -> RELU -> SCALE -> SCALE(bias=false) -> PRELU(shared=true) -> FC-3",
     "SLICE(first=1) -> LOCAL2-3(P=1, S=2, fit=pad) -> ADAPTIVE3x2 -> GAP -> BN -> LRN3(alpha=0.1, over=map) -> FC-4",
+    "CONV3-4 -> POOL2(fit=crop)",
     "[CONV3-4(P=0x1x2x0, S=2x1, fit=crop) -> LRELU(alpha=0.2)]*2 -> { ID * GAP * GAP } -> { ID + ID + ID }(1, -2, 0.5)",
 )
 

@@ -399,6 +399,42 @@ def test_zeros_around_a_volume_become_the_padding_of_what_takes_it(
         import_weights(written(tmp_path, model(nodes[:3], constants, ("N", 2, 8, 6))))
 
 
+def test_zeros_around_what_may_be_below_0_are_no_padding_of_a_maximum(tmp_path: Path) -> None:
+    pads = {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+    nodes = [node("Pad", "x pads", "p"), node("MaxPool", "p", kernel_shape=[3, 3])]
+    with pytest.raises(DataError, match=r"n_y \(MaxPool\): around what it takes there is 0, which may be the maximum"):
+        import_weights(written(tmp_path, model(nodes, pads)))
+
+
+def test_gates_may_be_repeated_before_a_product_and_nowhere_else(tmp_path: Path, rng: np.random.Generator) -> None:
+    nodes = [
+        node("GlobalAveragePool", "x", "g"),
+        node("Shape", "x", "s"),
+        node("Expand", "g s", "e"),
+        node("Mul", "e x"),
+    ]
+    path = written(tmp_path, model(nodes, {}))
+    found = import_weights(path)
+    assert words(found.net) == ["GAP", "MULTIPLY"] and apart(path, found, rng) < 1e-6
+    nodes[3] = node("Relu", "e")
+    with pytest.raises(DataError, match=r"n_e \(Expand\): it repeats 1x3x1x1, and here gates of products alone"):
+        import_weights(written(tmp_path, model(nodes, {})))
+
+
+def test_the_factors_of_a_gemm_are_in_the_weights(tmp_path: Path, rng: np.random.Generator) -> None:
+    constants = {"w": random(rng, 12, 5), "b": random(rng, 1, 5)}
+    path = written(tmp_path, model([node("Gemm", "x w b", alpha=0.5, beta=-2.0)], constants, ("N", 12)))
+    assert apart_of_vectors(path, import_weights(path), rng) < 1e-6
+    with pytest.raises(DataError, match="transA=1 turns the images"):
+        import_weights(written(tmp_path, model([node("Gemm", "x w", transA=1)], constants, ("N", 12))))
+
+
+def apart_of_vectors(path: Path, found: Imported, rng: np.random.Generator) -> float:
+    x = random(rng, 3, found.net.input.D)
+    scores = net_scores(found.net, found.weights, x.reshape(3, 1, 1, -1))
+    return float(np.abs(scores - runtime_scores(path, x)).max())
+
+
 def test_several_outputs_stand_side_by_side(tmp_path: Path, rng: np.random.Generator) -> None:
     constants = {"w": random(rng, 2, 48), "v": random(rng, 4, 48), "shape": np.array([0, -1])}
     nodes = [

@@ -87,7 +87,7 @@ class Tensors:
             parts = PurePosixPath(location).parts
             folder = self.path.parent.resolve()
             place = folder.joinpath(*parts) if parts else folder
-            if not parts or ".." in parts or "\\" in location or not place.resolve().is_relative_to(folder):
+            if not parts or "\\" in location or not place.resolve().is_relative_to(folder):
                 raise DataError(
                     f"{self.path}: its weights would lie in '{clean_name(location)}', which is not beside it"
                 )

@@ -58,7 +58,9 @@ def export(
     Exit code 2 for a mistake, or for layers that are not there.
     """
     if pixels and to is not Target.onnx:
-        raise ConfigError("--pixels is for --to onnx: PyTorch's module has `prepare` beside it, and a page takes pictures")
+        raise ConfigError(
+            "--pixels is for --to onnx: PyTorch's module has `prepare` beside it, and a page takes pictures"
+        )
     if to is Target.html:
         _export_page(weights, out, 32 if bits is None else bits, net)
         return
@@ -66,7 +68,7 @@ def export(
         raise ConfigError("--bits is for --to html: other files hold the weights as they are")
     from gpunet.use.exporting import export_weights
 
-    first, *beside = export_weights(weights, out, to=to.value, net=net, pixels=pixels)
+    first, *beside = export_weights(weights, out, to="onnx" if to is Target.onnx else "torch", net=net, pixels=pixels)
     if beside:
         module = beside[0]
         typer.echo(f"{first} has the state dict, {module} the module; in Python: from {module.stem} import load")

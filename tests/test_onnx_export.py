@@ -1,6 +1,7 @@
 """ONNX files of nets: sound to ONNX's own checker, the scores of onnxruntime, and back again bit for bit."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from gpunet import Augment, ConfigError, Net, export_weights, import_weights, load
+from gpunet import Augment, ConfigError, Net, ReLU, export_weights, import_weights, load
 from gpunet.formats.onnx import exporting
 from gpunet.formats.onnx.exporting import onnx_file
 from gpunet.formats.onnx.said import SAYINGS
@@ -89,17 +90,13 @@ def test_the_shipped_nets_go_there_and_back(tmp_path: Path, rng: np.random.Gener
     there_and_back(tmp_path, net, weights, rng)
 
 
-def test_every_layer_is_said_but_those_of_ones_own(tmp_path: Path) -> None:
-    from dataclasses import dataclass
-
-    from gpunet import ReLU
-
+def test_every_layer_is_said_but_those_of_ones_own() -> None:
     @dataclass(frozen=True)
     class Mine(ReLU):
         pass
 
-    assert {kind for kind in layer_types() if kind.__module__.startswith("gpunet.")} <= SAYINGS.keys() | {Mine}
-    net = Net("3x3x1", [Mine(), *load("INPUT[3x3x1] -> FC-2").nodes[0:0], ReLU(), Mine()])
+    assert {kind for kind in layer_types() if kind.__module__.startswith("gpunet.")} <= SAYINGS.keys()
+    net = Net("3x3x1", [Mine(), ReLU(), Mine()])
     with pytest.raises(ConfigError, match=r"relu1 \(RELU\), relu3 \(RELU\)"):
         onnx_file(net, {})
 

@@ -20,7 +20,7 @@ from gpunet.formats.onnx.importing import RULES
 from gpunet.formats.onnx.reader import read
 from gpunet.formats.onnx.schema import MODEL
 from gpunet.formats.protobuf import Decoder, Field, Schema, encoded
-from tests.fuzzing import FEW_CASES, edited, fuzz, limited
+from tests.fuzzing import edited, fuzz, limited
 from tests.onnx_files import DATA, KEPT, model, node
 from tests.test_onnx_import import keras_like, small
 
@@ -75,7 +75,7 @@ def test_numbers_of_all_types_are_read_wherever_they_lie(tmp_path: Path, rng: np
         np.testing.assert_array_equal(found.astype(float), values.astype(float))
 
 
-@FEW_CASES
+@pytest.mark.parametrize("cases", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["small", *(pytest.param(k, marks=pytest.mark.slow) for k in ("keras", "script"))])
 def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path: Path, cases: int, kind: str) -> None:
     rng = np.random.default_rng(3)

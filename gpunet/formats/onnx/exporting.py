@@ -53,7 +53,7 @@ def onnx_file(
     if not pixels:
         slot = (images, np.float32, (BATCH, volume.D, volume.H, volume.W))
         about[ENTERS] = json.dumps(_entry(net))
-    pieces = graph.file(net.name, slot, (scores, (BATCH, net.classes)), about)
+    pieces = graph.file(net.name or "net", slot, (scores, (BATCH, net.classes)), about)
     if (size := sum(memoryview(piece).nbytes for piece in pieces)) > MOST_BYTES:
         raise ConfigError(f"{net.name} would take {size:,} bytes, and an ONNX file has {MOST_BYTES:,} at most")
     return pieces

@@ -28,12 +28,16 @@ def import_weights(
     file: Annotated[
         Path,
         typer.Argument(
-            parser=told_path, metavar="FILE", help="A state dict of PyTorch (.pth, .pt, .bin), or safetensors."
+            parser=told_path,
+            metavar="FILE",
+            help="A state dict of PyTorch (.pth, .pt, .bin), safetensors, or an ONNX file.",
         ),
     ],
     net: Annotated[
         str | None,
-        typer.Option("--net", metavar="NET", help="The net that they are of; default: found by torchvision's names."),
+        typer.Option(
+            "--net", metavar="NET", help="The net that they are of; default: that in FILE, or found by names."
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
@@ -61,6 +65,7 @@ def import_weights(
 
     Exit code 2 for a mistake, or for weights of another net: all that differs is named.
     """
+    from gpunet.program.volume import Volume
     from gpunet.report.console import working
     from gpunet.system.files import check_place
     from gpunet.use.importing import bring
@@ -72,11 +77,10 @@ def import_weights(
         raise ConfigError(f"{out} is there already; give another name as --out")
     check_place(out)
     config = None if net is None else options.read_net(net, input=input)
-    if input is not None and net is None:
-        raise ConfigError("--input is of the net that --net names; give it, too")
     with working("reading") as say:
         say(f"reading {file}")
-        found = bring(file, config, classes=_names(classes), dtype=str(dtype))  # type: ignore[arg-type]
+        volume = None if input is None or net is not None else Volume.parse(input)
+        found = bring(file, config, classes=_names(classes), input=volume, dtype=str(dtype))  # type: ignore[arg-type]
     typer.echo("\n".join(found.said))
     if not found.match.sure:
         _believe(found, yes=yes)

@@ -1,7 +1,7 @@
 """What a file of another framework holds, as its reader hands it over: nothing is copied or laid out anew yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,8 @@ class Foreign:
     `classes`  their names, from 0, where it says them
     `images`   how they entered, where it says that
     `notes`    what was done to read it, a line each
+    `white`    the value of white in images of bytes
+    `layouts`  of the arrays that lie otherwise than `layout` says
     """
 
     path: Path
@@ -59,3 +61,9 @@ class Foreign:
     classes: tuple[str, ...] = ()
     images: Images | None = None
     notes: tuple[str, ...] = ()
+    white: int = 255
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+
+    def layout_of(self, array: str) -> Layout:
+        """In which order the axes of an array stand."""
+        return self.layouts.get(array, self.layout)

@@ -14,6 +14,7 @@ from gpunet.data.raw import Sparing, opened
 from gpunet.errors import DataError
 from gpunet.formats.foreign import Foreign
 from gpunet.net.words import listed
+from gpunet.program.volume import Volume
 from gpunet.values.visible import typable
 
 HEAD_BYTES = 512
@@ -29,11 +30,15 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Format:
-    """`name` for people; `module` of this package that reads it; `fits` says whether a file is one."""
+    """`name` for people; `module` of this package that reads it; `fits` says whether a file is one.
+
+    `nets`  whether it may hold a net: `read(path, input)` then, the volume of its input, where that is left open
+    """
 
     name: str
     module: str
     fits: Callable[[Beginning], bool]
+    nets: bool = False
 
 
 def _is_pytorch(file: Beginning) -> bool:
@@ -48,9 +53,15 @@ def _is_safetensors(file: Beginning) -> bool:
     return file.head[8:9] == b"{" and int.from_bytes(file.head[:8], "little") < 2**32
 
 
+def _is_onnx(file: Beginning) -> bool:
+    """The fields of a model in their order: the version of the format first, then the writer, the graph or the ops."""
+    return len(file.head) > 2 and file.head[0] == 8 and 0 < file.head[1] < 32 and file.head[2] in b"\x12\x1a\x3a\x42"
+
+
 FORMATS = (
     Format("safetensors", "safetensors_file", _is_safetensors),  # first: its length may look like a pickle's beginning
     Format("PyTorch", "pytorch", _is_pytorch),
+    Format("ONNX", "onnx.reader", _is_onnx, nets=True),
 )
 
 
@@ -83,14 +94,18 @@ def way_in(path: Path) -> str:
     return f"it is a file of {found.name}: gpunet import {typable(path)} makes of it what is taken here"
 
 
-def read_foreign(path: Path) -> Foreign:
-    """What a file of another framework holds. Raises DataError, naming the formats, where it is none of them."""
+def read_foreign(path: Path, input: Volume | None = None) -> Foreign:
+    """What a file of another framework holds. Raises DataError, naming the formats, where it is none of them.
+
+    `input`  what its net takes, where the file leaves that open
+    """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the file of weights in it")
     found = format_of(path)
     if found is None:
         raise DataError(f"{path} is none of the formats that can be imported: {listed(f.name for f in FORMATS)}")
-    foreign: Foreign = import_module(f"gpunet.formats.{found.module}").read(path)
+    read = import_module(f"gpunet.formats.{found.module}").read
+    foreign: Foreign = read(path, input) if found.nets else read(path)
     return foreign
 
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from gpunet.errors import ConfigError, DataError
-from gpunet.formats.foreign import Images
+from gpunet.formats.foreign import Foreign, Images
 from gpunet.formats.known import read_foreign
 from gpunet.formats.match import Match, match
 from gpunet.formats.shipped import known_as, shipped_config
 from gpunet.net.config import Config, dump_net, load_config
 from gpunet.net.net import Net
+from gpunet.program.volume import Volume
 from gpunet.train.entering import as_plain, picture_entering
 from gpunet.train.weights import save_weights
 from gpunet.values.given import names
@@ -62,12 +63,13 @@ class Imported(Shown):
     @property
     def about(self) -> dict[str, Any]:
         """What a file of these weights says of them: their net, classes and images."""
+        white = self.match.foreign.white
         return {
             "net": self.net.name,
             "config": dump_net(self.net),
             "classes": list(self.classes),
-            "white": 255,
-            **({"entered": as_plain(picture_entering(self.net, 255))} if self.match.images else {}),
+            "white": white,
+            **({"entered": as_plain(picture_entering(self.net, white))} if self.match.images else {}),
             "imported": {"format": self.match.foreign.format, "by": self.match.words},
         }
 
@@ -82,21 +84,25 @@ def import_weights(
     *,
     classes: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
+    input: str | Volume | None = None,
     dtype: FloatName = "float32",
     by_order: bool = False,
 ) -> Imported:
-    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, and safetensors.
+    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, and ONNX.
 
-    `net`      that they are of: a Net, or as `gpunet.load` takes it; None: a shipped one, found by torchvision's names
+    `net`      that they are of: a Net, or as `gpunet.load` takes it; None: that in the file, else a shipped one, found
+               by torchvision's names
     `classes`  names of the classes, from 0
     `out`      a file to write them into, as train, eval, predict, slide and `gpunet.Model.load` take it
+    `input`    of the net in the file, like "224x224x3", where the file leaves that open
     `dtype`    that they are kept in
     `by_order` whether to believe order and shapes where no names are known: look at `match` of what it gives
 
     Nothing in the file is run. Raises DataError, naming all that differs, where the weights are another net's or the
     file cannot be read; ConfigError where they would be told by order alone.
     """
-    found = bring(Path(path), _as_config(net), classes=classes, dtype=dtype)
+    volume = None if input is None else Volume.parse(input)
+    found = bring(Path(path), _as_config(net), classes=classes, input=volume, dtype=dtype)
     if not found.match.sure and not by_order:
         raise ConfigError(
             f"{path} has names that are not known; by order and shapes alone it would be {_pairs(found.match)}; say "
@@ -113,6 +119,7 @@ def bring(
     config: Config | None = None,
     *,
     classes: Sequence[str] = (),
+    input: Volume | None = None,
     dtype: FloatName = "float32",
     headless: bool = False,
 ) -> Imported:
@@ -122,9 +129,9 @@ def bring(
     """
     if dtype not in KEPT:
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
-    foreign = read_foreign(path)
+    foreign = read_foreign(path, input)
     if config is None:
-        config = Config(foreign.net) if foreign.net is not None else shipped_config(foreign)
+        config = _own(foreign, input)
     try:
         found = match(foreign, config.net, config.net.scorers if headless else ())
     except DataError as error:
@@ -139,6 +146,14 @@ def bring(
     if found.net.classes != config.net.classes:
         said.insert(-1, f"{found.net.classes:,} classes, as the file has, instead of {config.net.classes:,}")
     return Imported(entered, found, tuple(said), tuple(known), dtype)
+
+
+def _own(foreign: Foreign, input: Volume | None) -> Config:
+    """The net that a file holds, else the shipped one whose names it has, over that input."""
+    if foreign.net is not None:
+        return Config(foreign.net)
+    config = shipped_config(foreign)
+    return config if input is None else replace(config, net=config.net.scaled(1, input))
 
 
 def _as_config(net: str | PathLike[str] | Net | None) -> Config | None:

@@ -150,7 +150,7 @@ def test_very_many_layers_of_one_name_take_no_time(tmp_path: Path) -> None:
         ("layer,loss\n1,2", None),
         ("", None),
         ("\n\n\n", None),
-        (b"\x08\x07\x12\x07pytorch", None),
+        (b"\x08\x07\x12\x07pytorch", "ONNX"),
         (b"\x0a\x03abc", None),
     ],
 )

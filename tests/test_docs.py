@@ -38,6 +38,7 @@ DOCUMENTS = [
     "docs/layers.md",
     "docs/memory.md",
     "docs/notes.md",
+    "docs/onnx.md",
     "docs/pictures.md",
     "docs/profiling.md",
     "docs/sliding.md",

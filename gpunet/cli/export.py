@@ -23,6 +23,7 @@ class Target(StrEnum):
 
     torch = "torch"
     html = "html"
+    onnx = "onnx"
 
 
 def export(
@@ -31,24 +32,35 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="In .safetensors or .pth, or in .html; default: NET.safetensors.", show_default=False
+            metavar="FILE",
+            help="In .safetensors or .pth, in .onnx, or in .html; default: NET.safetensors, NET.onnx.",
+            show_default=False,
         ),
     ] = None,
     bits: Annotated[
         int | None, typer.Option(metavar="32|8", help="Of a weight in a page; default: 32.", show_default=False)
     ] = None,
     net: options.NetOfWeights = None,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="ONNX: it takes images of bytes (N, H, W, D), and prepares them itself.")
+    ] = False,
 ) -> None:
-    """Write the weights of a run for PyTorch, or as a page that predicts in the browser.
+    """Write the weights of a run for PyTorch, as an ONNX file, or as a page that predicts in the browser.
 
     torch: its state dict, and a Python file with the module that loads it. The names are torchvision's where it has the
     net; nothing of PyTorch is needed here.
+
+    onnx: the whole net with its weights, in opset 17, for onnxruntime and others; with --pixels it takes pictures.
 
     html: one file with the net in it. It needs no server, and asks for nothing. With --bits 8 it has a quarter of the
     bytes; what that changes is told.
 
     Exit code 2 for a mistake, or for layers that are not there.
     """
+    if pixels and to is not Target.onnx:
+        raise ConfigError(
+            "--pixels is for --to onnx: PyTorch's module has `prepare` beside it, and a page takes pictures"
+        )
     if to is Target.html:
         _export_page(weights, out, 32 if bits is None else bits, net)
         return
@@ -56,8 +68,13 @@ def export(
         raise ConfigError("--bits is for --to html: other files hold the weights as they are")
     from gpunet.use.exporting import export_weights
 
-    state, module = export_weights(weights, out, net=net)
-    typer.echo(f"{state} has the state dict, {module} the module; in Python: from {module.stem} import load")
+    first, *beside = export_weights(weights, out, to="onnx" if to is Target.onnx else "torch", net=net, pixels=pixels)
+    if beside:
+        module = beside[0]
+        typer.echo(f"{first} has the state dict, {module} the module; in Python: from {module.stem} import load")
+    else:
+        takes = "images of bytes (N, H, W, D)" if pixels else "images (N, D, H, W), as they enter the net,"
+        typer.echo(f"{first} has the net and its weights, opset 17; it takes {takes} and gives their scores")
 
 
 def _export_page(weights: Path, out: Path | None, bits: int, net: str | None) -> None:

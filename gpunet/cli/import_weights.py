@@ -41,7 +41,7 @@ def import_weights(
         typer.Argument(
             parser=told_path,
             metavar="FILE",
-            help="A state dict of PyTorch (.pth, .pt, .bin), safetensors, a .caffemodel; .prototxt of a net or solver.",
+            help="A state dict of PyTorch (.pth, .pt, .bin), safetensors, ONNX, or Caffe's .caffemodel or .prototxt.",
         ),
     ],
     net: Annotated[

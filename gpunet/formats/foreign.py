@@ -82,6 +82,8 @@ class Foreign:
     `renamed`  what layers of `net` are called there, by their names here, where these are others
     `train`    how the net is trained, where it says that
     `lacks`    why something could not be had that is needed unless it is given: "net", "mean"
+    `white`    the value of white in images of bytes
+    `layouts`  of the arrays that lie otherwise than `layout` says
     """
 
     path: Path
@@ -96,3 +98,9 @@ class Foreign:
     renamed: Mapping[str, str] = field(default_factory=dict)
     train: TrainConfig | None = None
     lacks: Mapping[str, str] = field(default_factory=dict)
+    white: int = 255
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+
+    def layout_of(self, array: str) -> Layout:
+        """In which order the axes of an array stand."""
+        return self.layouts.get(array, self.layout)

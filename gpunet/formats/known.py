@@ -77,11 +77,17 @@ def _is_prototxt(file: Beginning) -> bool:
     return bool(PROTOTXT.match(file.head)) and b"\0" not in file.head
 
 
+def _is_onnx(file: Beginning) -> bool:
+    """The fields of a model in their order: the version of the format first, then the writer, the graph or the ops."""
+    return len(file.head) > 2 and file.head[0] == 8 and 0 < file.head[1] < 32 and file.head[2] in b"\x12\x1a\x3a\x42"
+
+
 FORMATS = (
     Format("safetensors", "safetensors_file", _is_safetensors),  # first: its length may look like a pickle's beginning
     Format("PyTorch", "pytorch", _is_pytorch),
     Format("Caffe", "caffe.model", _is_caffe, nets=True),
     Format("Caffe's prototxt", "caffe.prototxt", _is_prototxt, nets=True, weights=False),
+    Format("ONNX", "onnx.reader", _is_onnx, nets=True),
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gpunet.data.raw import clean_name
 from gpunet.errors import DataError, GpunetError
 from gpunet.formats.foreign import Foreign, Images
-from gpunet.formats.layout import Place, mirrored
+from gpunet.formats.layout import Layout, Place, mirrored
 from gpunet.formats.torchvision import COUNTER, PARAMETERS, family_of, is_head, tidied
 from gpunet.formats.turning import facing
 from gpunet.net.net import Net, Node
@@ -77,7 +77,7 @@ class Match:
         return found
 
     def _laid_out(self, pair: Pair, dtype: str) -> np.ndarray:
-        values = pair.place.taken(pair.values, self.foreign.layout)
+        values = pair.place.taken(pair.values, self.foreign.layout_of(pair.array))
         if pair.node.name in self._turned:
             values = mirrored(values, pair.place)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -144,11 +144,10 @@ Known = tuple[dict[str, str], str, Images | None]
 
 def _known_names(foreign: Foreign, net: Net, arrays: Mapping[str, np.ndarray]) -> Known | None:
     """The array of each parameter by names that most of the file has; None where it has others."""
-    if foreign.names is not None:
-        wanted = [f"{node.name}.{place.name}" for node, place in places(net, heads=True)]
-        if 2 * len({*wanted} & foreign.names.keys()) > len(own_names(net)):
-            said = {name: foreign.names.get(name, name) for name in wanted}
-            return said, f"{foreign.format}'s own names", foreign.images
+    if foreign.names is not None and {f"{node.name}.{one.name}" for node, one in places(net)} <= foreign.names.keys():
+        wanted = (f"{node.name}.{place.name}" for node, place in places(net, heads=True))
+        said = {name: foreign.names[name] for name in wanted if name in foreign.names}
+        return said, f"{foreign.format}'s own names", foreign.images
     names, images, torchvision = torch_names(net, heads=True)
     ways = [(names, "torchvision's names", images)] * torchvision + [(own_names(net), "the net's own names", None)]
     for names, words, images in ways:
@@ -170,14 +169,14 @@ def _by_names(
     heads = [name for name in arrays if is_head(name) and name not in names.values()]
     trunk = {node.name for node in net.trunk}
     scores = _scoring(net)
-    scored = None if scores is None else arrays.get(names.get(f"{scores.name}.w", ""))
-    if scores is not None and scored is not None:
-        net = _with_classes_of(net, scores, scored, foreign)
+    scored = "" if scores is None else names.get(f"{scores.name}.w", "")
+    if scores is not None and scored in arrays:
+        net = _with_classes_of(net, scores, arrays[scored], foreign.layout_of(scored))
     wrong: list[str] = []
     pairs = []
     for node, place in places(net, heads=True):
         array = names.get(f"{node.name}.{place.name}", "")
-        theirs = place.theirs(foreign.layout)
+        theirs = place.theirs(foreign.layout_of(array))
         if array not in arrays and (node.name in spare or node.name not in trunk):
             continue
         if array not in arrays:
@@ -200,9 +199,9 @@ def _scoring(net: Net) -> Node | None:
     return ends[0] if len(ends) == 1 else None
 
 
-def _with_classes_of(net: Net, scores: Node, values: np.ndarray, foreign: Foreign) -> Net:
+def _with_classes_of(net: Net, scores: Node, values: np.ndarray, layout: Layout) -> Net:
     """The net with as many classes as the weights of its last layer have in the file, where that can be."""
-    order = {len(foreign.layout.conv): foreign.layout.conv, len(foreign.layout.fc): foreign.layout.fc}.get(values.ndim)
+    order = {len(layout.conv): layout.conv, len(layout.fc): layout.fc}.get(values.ndim)
     classes = int(values.shape[order.index("K")]) if order else 0
     if not scores.layer.count or classes in (0, getattr(scores.layer, scores.layer.count)):
         return net
@@ -213,7 +212,7 @@ def _with_classes_of(net: Net, scores: Node, values: np.ndarray, foreign: Foreig
 
 
 def _pair(foreign: Foreign, node: Node, place: Place, array: str, values: np.ndarray) -> Pair:
-    return Pair(node, place, array, values, place.moves(values.shape, foreign.layout))
+    return Pair(node, place, array, values, place.moves(values.shape, foreign.layout_of(array)))
 
 
 # -- by order
@@ -221,11 +220,12 @@ def _pair(foreign: Foreign, node: Node, place: Place, array: str, values: np.nda
 
 def _by_order(foreign: Foreign, net: Net, arrays: Mapping[str, np.ndarray]) -> Match:
     """The layers in their order, each with the next group of arrays, where every shape fits."""
-    groups = _grouped(arrays)
+    groups = _grouped(foreign.names or {name: name for name in arrays}, arrays)
     scores = _scoring(net)
     ending = next((end for end in ENDINGS["w"] if groups and end in groups[-1][1]), None)
     if scores is not None and ending is not None:
-        net = _with_classes_of(net, scores, groups[-1][1][ending][1], foreign)
+        last, values = groups[-1][1][ending]
+        net = _with_classes_of(net, scores, values, foreign.layout_of(last))
     nodes = [node for node in net.trunk if net.weights(node)]
     wrong, pairs = [], []
     for number in range(max(len(nodes), len(groups))):
@@ -248,12 +248,15 @@ Group = dict[str, tuple[str, np.ndarray]]
 """The arrays of a layer, with their names, by what these end in."""
 
 
-def _grouped(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, Group]]:
-    """The arrays that share the beginning of their names, which is that of a layer, in the file's order."""
+def _grouped(names: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> list[tuple[str, Group]]:
+    """The arrays that share the beginning of what they are known by, which is a layer's, in the file's order.
+
+    `names`  the name in the file of each, by what it is known by
+    """
     groups: dict[str, Group] = {}
-    for name, values in arrays.items():
-        beginning, _, ending = name.rpartition(".")
-        groups.setdefault(beginning, {})[ending] = (name, values)
+    for known, name in names.items():
+        beginning, _, ending = known.rpartition(".")
+        groups.setdefault(beginning, {})[ending] = (name, arrays[name])
     return list(groups.items())
 
 
@@ -264,10 +267,11 @@ def _layer(foreign: Foreign, net: Net, node: Node, beginning: str, group: Group)
     pairs = []
     for place in wanted:
         ending = next((end for end in ENDINGS.get(place.name, (place.name,)) if end in group), None)
-        if ending is None or group[ending][1].shape not in place.theirs(foreign.layout):
+        array, values = ("", None) if ending is None else group[ending]
+        if values is None or values.shape not in place.theirs(foreign.layout_of(array)):
             takes = ", ".join(f"{place.name} {place.theirs(foreign.layout)[0]}" for place in wanted)
             return f"other shape: {node.name} takes {takes}, and {beginning or 'what comes there'} has {_shapes(group)}"
-        pairs.append(_pair(foreign, node, place, *group[ending]))
+        pairs.append(_pair(foreign, node, place, array, values))
     if len(pairs) < len(group):
         return f"left over: {beginning} has {_shapes(group)}, more than {node.name} takes"
     return pairs

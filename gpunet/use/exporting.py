@@ -1,18 +1,27 @@
-"""Weights for other frameworks: the state dict of PyTorch, and the module that loads it."""
+"""Weights for other frameworks: PyTorch's state dict and the module that loads it; ONNX, the net with its weights."""
 
 import re
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from gpunet.errors import ConfigError
+from gpunet.formats.onnx.exporting import onnx_file
 from gpunet.formats.pytorch_write import state_dict, write_pth, write_safetensors
 from gpunet.formats.torch_module import module_text
+from gpunet.net.net import Net
 from gpunet.system.files import check_place, write_whole
-from gpunet.train.weights import known_names, open_weights, weights_file
+from gpunet.train.weights import known_names, open_weights, weights_file, white_of
 
-Target = Literal["torch"]
-ENDINGS = {".safetensors": write_safetensors, ".pth": write_pth, ".pt": write_pth, ".bin": write_pth}
+Target = Literal["torch", "onnx"]
+STATES = {".safetensors": write_safetensors, ".pth": write_pth, ".pt": write_pth, ".bin": write_pth}
+ENDINGS: Mapping[str, tuple[str, ...]] = {"torch": tuple(STATES), "onnx": (".onnx",)}
+"""What names of files end in, the usual one first, by target."""
+
+CALLED = {"torch": "PyTorch", "onnx": "ONNX"}
 
 
 def export_weights(
@@ -21,38 +30,55 @@ def export_weights(
     *,
     to: Target = "torch",
     net: str | None = None,
-) -> tuple[Path, Path]:
-    """Write the weights of a run, or in a file, for another framework; returns the files of weights and module.
+    pixels: bool = False,
+) -> tuple[Path, ...]:
+    """Write the weights of a run, or in a file, for another framework; returns the files that were written.
 
-    `out`  the file: a name in .safetensors, or in .pth, .pt or .bin, which `torch.load(weights_only=True)` takes; None:
-           the net's name in .safetensors. The names in it are torchvision's where it has the net, else the net's own.
-           Beside it, in .py, the nn.Module that loads it and gives the same scores
+    `out`  the file; None: the net's name. For "torch" a name in .safetensors, or in .pth, .pt or .bin, which
+           `torch.load(weights_only=True)` takes: the names in it are torchvision's where it has the net, else the net's
+           own; beside it, in .py, the nn.Module that loads it and gives the same scores. For "onnx" a name in .onnx:
+           the whole net, opset 17, a node a layer, called as the layer; it takes float32 (N, D, H, W), as images enter
     `net`  of the weights, as `gpunet.load` takes it, where they do not say it
+    `pixels`  for "onnx": whether it takes images of bytes, (N, H, W, D), and prepares them within
 
     Raises DataError for weights that cannot be used, ConfigError for a name that says no format, for files that are
-    there already, and for a net with layers that PyTorch's module does not say.
+    there already, and for a net with layers that are not said there.
     """
     if to not in get_args(Target):
         raise ConfigError(f"weights are exported to {', '.join(get_args(Target))}; got {to!r}")
-    places = None if out is None else _places(Path(out))
+    if pixels and to != "onnx":
+        raise ConfigError("pixels are prepared within ONNX files alone; PyTorch's module has `prepare` beside it")
+    places = None if out is None else _places(Path(out), to)
     path = weights_file(weights)
     config, values = open_weights(path, net)
-    state, module = places or _places(Path(re.sub(r"\W", "_", config.net.name) + ".safetensors"))
-    text = module_text(config.net, state, known_names(path, config.net.classes))
-    ENDINGS[state.suffix](state, state_dict(config.net, values))
+    places = places or _places(Path(re.sub(r"\W", "_", config.net.name) + ENDINGS[to][0]), to)
+    classes = known_names(path, config.net.classes)
+    if to == "onnx":
+        write_whole(places[0], onnx_file(config.net, values, classes, pixels=pixels, white=white_of(path)))
+    else:
+        _write_torch(places, config.net, values, classes)
+    return places
+
+
+def _write_torch(places: tuple[Path, ...], net: Net, values: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
+    """A state dict, and the module that loads it."""
+    state, module = places
+    text = module_text(net, state, classes)
+    STATES[state.suffix](state, state_dict(net, values))
     write_whole(module, text)
-    return state, module
 
 
-def _places(out: Path) -> tuple[Path, Path]:
+def _places(out: Path, to: Target) -> tuple[Path, ...]:
     """The files that will be written. Raises ConfigError where they cannot be."""
-    if out.suffix not in ENDINGS:
-        raise ConfigError(f"{out} says no format of PyTorch; give a name that ends in {', '.join(ENDINGS)}")
+    if out.suffix not in ENDINGS[to]:
+        known = ", ".join(ENDINGS[to])
+        raise ConfigError(f"{out} says no format of {CALLED[to]}; give a name that ends in {known}")
     module = out.with_suffix(".py")
-    if not module.stem.isidentifier():
+    if to == "torch" and not module.stem.isidentifier():
         raise ConfigError(f"{module.stem} cannot be the name of a Python module, which {module.name} will be")
-    for place in (out, module):
+    places = (out, module) if to == "torch" else (out,)
+    for place in places:
         if place.exists():
             raise ConfigError(f"{place} is there already; give another name")
         check_place(place)
-    return out, module
+    return places

@@ -61,12 +61,13 @@ class Imported(Shown):
     @property
     def about(self) -> dict[str, Any]:
         """What a file of these weights says of them: their net, classes and images."""
+        white = self.match.foreign.white
         return {
             "net": self.net.name,
             "config": dump_net(self.net),
             "classes": list(self.classes),
-            "white": 255,
-            **({"entered": as_plain(picture_entering(self.net, 255))} if self.match.images else {}),
+            "white": white,
+            **({"entered": as_plain(picture_entering(self.net, white))} if self.match.images else {}),
             "imported": {"format": self.match.foreign.format, "by": self.match.words} | self._renamed,
         }
 
@@ -94,7 +95,7 @@ def import_weights(
     scale: float | None = None,
     order: Order | None = None,
 ) -> Imported:
-    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, and Caffe's .caffemodel.
+    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, ONNX, Caffe's .caffemodel.
 
     `net`      that they are of: a Net, or as `gpunet.load` takes it, or a .prototxt; None: that in the file, or a
                shipped one, found by torchvision's names
@@ -140,7 +141,7 @@ def bring(
     if dtype not in KEPT:
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
     foreign = as_asked(read_foreign(path, asked), asked)
-    if not foreign.arrays:
+    if not foreign.arrays and (foreign.net is None or foreign.net.parameters):
         raise DataError(foreign.lacks.get("net") or f"{path} says a net, and has no weights")
     config = _own(foreign, asked) if config is None else config
     config, foreign = turned_for(config, foreign)

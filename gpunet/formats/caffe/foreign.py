@@ -48,7 +48,7 @@ def made(
         format,
         graph.arrays,
         TORCH,
-        names={name: name for name in graph.arrays},
+        names={name: name for name in (*graph.arrays, *_parameters(net))},
         net=net,
         images=images,
         notes=(*graph.notes, *notes, *left),
@@ -56,6 +56,11 @@ def made(
         train=train,
         lacks=lacks,
     )
+
+
+def _parameters(net: Net | None) -> list[str]:
+    """What a net asks for, whether the file has it or not."""
+    return [f"{node.name}.{one.name}" for node in net.nodes for one in net.weights(node)] if net else []
 
 
 def _entering(said: Told, told: Path, path: Path, other: Message | None) -> tuple[Entering, Path]:

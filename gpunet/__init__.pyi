@@ -83,6 +83,8 @@ from gpunet.use.features import features as features
 from gpunet.use.gradients import GradientCheck as GradientCheck
 from gpunet.use.gradients import gradcheck as gradcheck
 from gpunet.use.im2col import im2col as im2col
+from gpunet.use.import_net import ImportedNet as ImportedNet
+from gpunet.use.import_net import import_net as import_net
 from gpunet.use.importing import Imported as Imported
 from gpunet.use.importing import import_weights as import_weights
 from gpunet.use.matrix import conv_matrix as conv_matrix

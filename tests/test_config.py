@@ -149,8 +149,8 @@ y = 1
         "line 9: fit must be one of error, pad, crop; got 'pda'; did you mean pad?",
         "line 12: [train] has no key 'epoch'; did you mean epochs?",
         "line 13: batch must be an integer from 1 to 2,147,483,647; got 0",
-        "line 14: schedule must be one of constant, step, exponential, cosine, plateau; got 'cosin';"
-        " did you mean cosine?",
+        "line 14: schedule must be one of constant, step, exponential, cosine, polynomial, inverse, plateau; got"
+        " 'cosin'; did you mean cosine?",
         "line 15: optimizer must be one of sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw; got 'momentun';"
         " did you mean momentum?",
         "line 16: learning_rate must be a number above 0, at most 1,000,000; got -1",

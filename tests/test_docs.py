@@ -32,6 +32,7 @@ DOCUMENTS = [
     "docs/api.md",
     "docs/data.md",
     "docs/finetuning.md",
+    "docs/from_caffe.md",
     "docs/from_pytorch.md",
     "docs/gpus.md",
     "docs/layers.md",

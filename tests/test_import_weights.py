@@ -81,6 +81,11 @@ def test_a_file_of_torchvisions_full_shapes_needs_no_net(tmp_path: Path, name: s
     assert found.net.augment.statistics[0] == mean
 
 
+def test_a_file_that_says_no_net_is_over_another_input_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = saved(tmp_path, torchvision_net("squeezenet1_1", 1, classes=1000, maps=1))
+    assert import_weights(path, input="64x96x3").net.input == Volume(64, 96, 3)
+
+
 def test_densenets_published_first_have_other_names(tmp_path: Path) -> None:
     module = torchvision_net("densenet121", 1 / 16, 7)
     net = load("densenet121").scaled(1 / 16, "32x32x3")
@@ -96,9 +101,35 @@ def test_densenets_published_first_have_other_names(tmp_path: Path) -> None:
     assert all((new[name] == found[name]).all() for name in new)
 
 
-def test_heads_of_training_are_left_out_and_said(tmp_path: Path) -> None:
+def test_heads_of_training_come_with_the_file_that_has_them(tmp_path: Path) -> None:
+    net = load("googlenet_bn").scaled(1 / 16, "64x64x3")
+    state = torchvision_net("googlenet_bn", 1 / 16, 7).state_dict()
+    without = import_weights(saved(tmp_path, state), net)
+    assert not any(name.startswith("head") for name in without.weights)
+    heads = {}
+    for head, D in ((1, 32), (2, 33)):
+        conv, bn = nn.Conv2d(D, 8, 1, bias=False), nn.BatchNorm2d(8)
+        fcs = {"fc1": nn.Linear(128, 64), "fc2": nn.Linear(64, 7)}
+        parts = {"conv.conv": conv, "conv.bn": bn, **fcs}
+        heads |= {
+            f"aux{head}.{part}.{name}": values
+            for part, module in parts.items()
+            for name, values in module.state_dict().items()
+        }
+    found = import_weights(saved(tmp_path, state | heads), net)
+    assert len(found.match.pairs) == len(without.match.pairs) + 18
+    assert (found.weights["head1.w"] == heads["aux1.fc2.weight"].numpy()).all()
+    assert (found.weights["head2.b"] == heads["aux2.fc2.bias"].numpy()).all()
+    path = tmp_path / "w.safetensors"
+    found.save(path)
+    with Model.load(path, 2, "cpu") as model:
+        assert (model.parameters["head1.w"] == found.weights["head1.w"]).all()
+
+
+def test_heads_of_training_that_the_net_goes_without_are_left_out_and_said(tmp_path: Path) -> None:
+    whole = load("googlenet_bn").scaled(1 / 16, "64x64x3")
     state = torchvision_net("googlenet_bn", 1 / 16, 7).state_dict() | {"aux1.conv.conv.weight": torch.ones(3)}
-    found = import_weights(saved(tmp_path, state), load("googlenet_bn").scaled(1 / 16, "64x64x3"))
+    found = import_weights(saved(tmp_path, state), whole.remade(whole.trunk))
     assert "1 arrays of aux1 and aux2" in " ".join(found.said)
 
 

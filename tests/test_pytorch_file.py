@@ -171,7 +171,7 @@ def test_what_is_no_state_dict_says_what_to_save(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", w=np.ones(3))
     (tmp_path / "junk").write_bytes(b"junk")
     for name in ("other.npz", "junk"):
-        assert "is none of the formats that can be imported: safetensors and PyTorch" in refusal(tmp_path / name)
+        assert "is none of the formats that can be imported: safetensors, PyTorch" in refusal(tmp_path / name)
 
 
 def pickled(folder: Path, program: bytes, storages: dict[str, bytes] | None = None, **options: Any) -> Path:

@@ -12,7 +12,18 @@ from torch.optim import lr_scheduler as peer
 
 from gpunet.errors import ConfigError
 from gpunet.net.config import SHAPES, Config, TrainConfig, dump, load_config
-from gpunet.optimize.schedules import SCHEDULES, Constant, Cosine, Exponential, Plateau, Schedule, Step, schedule
+from gpunet.optimize.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    Inverse,
+    Plateau,
+    Polynomial,
+    Schedule,
+    Step,
+    schedule,
+)
 from gpunet.optimize.span import Span, parse_span
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.schedule import Rates
@@ -59,6 +70,8 @@ def test_a_constant_schedule_never_changes() -> None:
         (Step(milestones=(2, 7, 8), gamma=0.3), lambda rule: peer.MultiStepLR(rule, [2, 7, 8], 0.3)),
         (Exponential(0.8), lambda rule: peer.ExponentialLR(rule, 0.8)),
         (Exponential(1), lambda rule: peer.ExponentialLR(rule, 1.0)),
+        (Step(every="2 epochs", gamma=0.5), lambda rule: peer.StepLR(rule, 2, 0.5)),
+        (Step(milestones=("10 steps", "35 steps"), gamma=0.3), lambda rule: peer.MultiStepLR(rule, [2, 7], 0.3)),
     ],
     ids=lambda given: "" if isinstance(given, FunctionType) else str(given),
 )
@@ -68,6 +81,28 @@ def test_schedules_by_epoch_are_pytorchs_also_under_a_warm_up(what: Schedule, ma
     if warmup:
         makes.append(lambda rule: peer.LinearLR(rule, 1 / warmup, 1.0, max(warmup - 1, 0)))
     assert rates(what, warmup) == pytest.approx(theirs(*makes, per_epoch=True), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("what", "make"),
+    [
+        (Step(every="7 steps", gamma=0.5), lambda rule: peer.StepLR(rule, 7, 0.5)),
+        (Step(every="1 steps", gamma=0.97), lambda rule: peer.ExponentialLR(rule, 0.97)),
+        (Step(milestones=("3 steps", "31 steps")), lambda rule: peer.MultiStepLR(rule, [3, 31], 0.1)),
+        (Polynomial(0.5), lambda rule: peer.PolynomialLR(rule, STEPS, 0.5)),
+        (Polynomial(2), lambda rule: peer.PolynomialLR(rule, STEPS, 2.0)),
+        (Inverse(0.01, 0.75), lambda rule: peer.LambdaLR(rule, lambda step: (1 + 0.01 * step) ** -0.75)),
+    ],
+    ids=lambda given: "" if isinstance(given, FunctionType) else str(given),
+)
+def test_schedules_by_step_are_pytorchs(what: Schedule, make: Make) -> None:
+    assert rates(what) == pytest.approx(theirs(make, per_epoch=False), rel=1e-9)
+
+
+def test_what_goes_down_to_the_end_begins_after_the_warm_up() -> None:
+    found = rates(Polynomial(1.0), 10)
+    assert found[9] == RATE and found[10:12] == pytest.approx([RATE, RATE * (1 - 1 / (STEPS - 10))])
+    assert found[:9] == pytest.approx([RATE * (step + 1) / 10 for step in range(9)])
 
 
 @pytest.mark.parametrize("least", [0.0, 0.03])
@@ -127,7 +162,7 @@ def test_a_warm_up_rises_in_a_line_from_the_first_step_on() -> None:
 
 def test_every_setting_of_a_schedule_can_stand_in_a_config() -> None:
     assert set(SHAPES) <= set(TrainConfig.__dataclass_fields__)
-    assert set(SCHEDULES) == {"constant", "step", "exponential", "cosine", "plateau"}
+    assert set(SCHEDULES) == {"constant", "step", "exponential", "cosine", "polynomial", "inverse", "plateau"}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +171,10 @@ def test_every_setting_of_a_schedule_can_stand_in_a_config() -> None:
         ('schedule = "step"\nevery = 4', Step(every=4)),
         ('schedule = "step"\nmilestones = [30, 60]\ngamma = 0.2', Step(milestones=(30, 60), gamma=0.2)),
         ('schedule = "exponential"\ngamma = 1', Exponential(1.0)),
+        ('schedule = "step"\nevery = "100000 steps"', Step(every="100000 steps")),
+        ('schedule = "step"\nmilestones = ["30 steps", "60 steps"]', Step(milestones=("30 steps", "60 steps"))),
+        ('schedule = "polynomial"\npower = 2', Polynomial(2.0)),
+        ('schedule = "inverse"\ngamma = 1e-4\npower = 0.75', Inverse()),
         ('schedule = "cosine"\nleast_rate = 1e-4', Cosine(1e-4)),
         (
             'schedule = "plateau"\nmetric = "test_accuracy"\nfactor = 0.3\nwait = 4',
@@ -163,6 +202,10 @@ def test_a_config_says_a_schedule_and_keeps_it(tmp_path: Path, text: str, made: 
         ('schedule = "step"\nmilestones = [0]', "milestones must be a list, each of it an integer from 1"),
         ('schedule = "step"\nmilestones = 3', "milestones must be a list, each of it an integer from 1"),
         ('schedule = "step"\nmilestones = [true]', "milestones must be a list"),
+        ('schedule = "step"\nmilestones = ["3 steps", 4]', "milestones must all be epochs or all be steps"),
+        ('schedule = "step"\nevery = "0 steps"', "the schedule step: every is out of range"),
+        ('schedule = "step"\nevery = "2 minutes"', "every must be an integer from 1"),
+        ('schedule = "polynomial"\npower = 0', "power must be a number above 0"),
         ('schedule = "step"\nevery = 0', "every must be an integer from 1"),
         ('schedule = "cosine"\ngamma = 0.5', "line 4: the schedule cosine has no gamma; it has least_rate"),
         ("gamma = 0.5", "line 3: the schedule constant has no gamma; it has no settings"),

@@ -101,21 +101,24 @@ def _of_net(
         config = _brought(path, data, config, headless=headless) if foreign else config
     else:
         config = (
-            _brought(path, data, headless=headless)
+            _brought(path, data, headless=headless, input=input)
             if foreign
             else replace(open_weights(path)[0], train=training_on(path, data))
         )
-        config = options.resized(config, width, input)
+        config = options.resized(config, width, None if foreign else input)
     return replace(config, train=config.train.changed(weights=str(path), fresh=()))
 
 
-def _brought(path: Path, data: str | None, config: "Config | None" = None, *, headless: bool) -> "Config":
+def _brought(
+    path: Path, data: str | None, config: "Config | None" = None, *, headless: bool, input: str | None = None
+) -> "Config":
     """The config of the net whose weights another framework wrote, with images entering it as they did there: `data`
     that are pictures are brought to their size."""
     from gpunet.data.find import is_pictures
+    from gpunet.use.entering import asking
     from gpunet.use.importing import bring
 
-    found = bring(path, config, headless=headless)
+    found = bring(path, config, headless=headless, asked=asking(input=input))
     if not found.match.sure:
         raise ConfigError(
             f"{path} has names that are not known, and its order and shapes are to be looked at first: gpunet import "

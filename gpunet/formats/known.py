@@ -1,8 +1,10 @@
 """Whose a file is, by what is in it and never by its ending; and its reader.
 
-A format is a line here and a module of this package with `read(path)`, which gives a `Foreign` or raises DataError.
+A format is a line here and a module of this package with `read(path)`, which gives a `Foreign` or raises DataError. One
+that has nets has `read(path, asked)`: what its files may leave open, as whoever imports says it.
 """
 
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +14,11 @@ from typing import BinaryIO, cast
 
 from gpunet.data.raw import Sparing, opened
 from gpunet.errors import DataError
-from gpunet.formats.foreign import Foreign
+from gpunet.formats.foreign import NOTHING, Asked, Foreign
 from gpunet.net.words import listed
-from gpunet.program.volume import Volume
 from gpunet.values.visible import typable
 
-HEAD_BYTES = 512
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class Beginning:
 class Format:
     """`name` for people; `module` of this package that reads it; `fits` says whether a file is one.
 
-    `nets`  whether it may hold a net: `read(path, input)` then, the volume of its input, where that is left open
+    `nets`     whether it may hold a net
+    `weights`  whether it holds weights
     """
 
     name: str
     module: str
     fits: Callable[[Beginning], bool]
     nets: bool = False
+    weights: bool = True
 
 
 def _is_pytorch(file: Beginning) -> bool:
@@ -53,6 +56,27 @@ def _is_safetensors(file: Beginning) -> bool:
     return file.head[8:9] == b"{" and int.from_bytes(file.head[:8], "little") < 2**32
 
 
+def _is_caffe(file: Beginning) -> bool:
+    """A message of protobuf that begins with a net's name, or at once with its layers, of either version, or inputs."""
+    head = file.head
+    if head[:1] == b"\n" and len(head) > 2 and head[1] < 128:  # a name of so many bytes
+        name, head = head[2 : 2 + head[1]], head[2 + head[1] :]
+        if not name.decode("utf-8", "replace").isprintable():
+            return False
+    begins = (b"\xa2\x06", b"\x12", b"\x1a", b"\x28\x00", b"\x28\x01", b"\x32")
+    return head.startswith(begins) and any(byte < 9 or byte > 126 for byte in head)
+
+
+PROTOTXT = re.compile(
+    rb"(?:\s|\#[^\n]*\n)*(?:(?:name|layers?|input(?:_dim|_shape)?|state|force_backward|debug_info|(?:train_|test_)?"
+    rb"net(?:_param)?|base_lr|type|solver_(?:mode|type)|test_iter|test_interval|max_iter|lr_policy)\s*[:{<])"
+)
+
+
+def _is_prototxt(file: Beginning) -> bool:
+    return bool(PROTOTXT.match(file.head)) and b"\0" not in file.head
+
+
 def _is_onnx(file: Beginning) -> bool:
     """The fields of a model in their order: the version of the format first, then the writer, the graph or the ops."""
     return len(file.head) > 2 and file.head[0] == 8 and 0 < file.head[1] < 32 and file.head[2] in b"\x12\x1a\x3a\x42"
@@ -61,6 +85,8 @@ def _is_onnx(file: Beginning) -> bool:
 FORMATS = (
     Format("safetensors", "safetensors_file", _is_safetensors),  # first: its length may look like a pickle's beginning
     Format("PyTorch", "pytorch", _is_pytorch),
+    Format("Caffe", "caffe.model", _is_caffe, nets=True),
+    Format("Caffe's prototxt", "caffe.prototxt", _is_prototxt, nets=True, weights=False),
     Format("ONNX", "onnx.reader", _is_onnx, nets=True),
 )
 
@@ -94,10 +120,16 @@ def way_in(path: Path) -> str:
     return f"it is a file of {found.name}: gpunet import {typable(path)} makes of it what is taken here"
 
 
-def read_foreign(path: Path, input: Volume | None = None) -> Foreign:
+def says_net(path: Path) -> bool:
+    """Whether a file says another framework's net, and holds no weights."""
+    found = format_of(path) if path.is_file() else None
+    return found is not None and not found.weights
+
+
+def read_foreign(path: Path, asked: Asked = NOTHING) -> Foreign:
     """What a file of another framework holds. Raises DataError, naming the formats, where it is none of them.
 
-    `input`  what its net takes, where the file leaves that open
+    `asked`  what its file may leave open
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the file of weights in it")
@@ -105,7 +137,7 @@ def read_foreign(path: Path, input: Volume | None = None) -> Foreign:
     if found is None:
         raise DataError(f"{path} is none of the formats that can be imported: {listed(f.name for f in FORMATS)}")
     read = import_module(f"gpunet.formats.{found.module}").read
-    foreign: Foreign = read(path, input) if found.nets else read(path)
+    foreign: Foreign = read(path, asked) if found.nets else read(path)
     return foreign
 
 

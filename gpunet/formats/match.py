@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from gpunet.errors import DataError, GpunetError
 from gpunet.formats.foreign import Foreign, Images
 from gpunet.formats.layout import Layout, Place, mirrored
 from gpunet.formats.torchvision import COUNTER, PARAMETERS, family_of, is_head, tidied
-from gpunet.net.graph import INPUT
+from gpunet.formats.turning import facing
 from gpunet.net.net import Net, Node
 
 ENDINGS = {
@@ -65,9 +66,19 @@ class Match:
         """The parameters by name, laid out as they are here. Raises DataError for values that are no finite numbers."""
         return {pair.parameter: self._laid_out(pair, dtype) for pair in self.pairs}
 
+    @cached_property
+    def _turned(self) -> frozenset[str]:
+        """The layers whose weights are turned round, as the maps of images stood in the opposite order."""
+        if self.images is None or self.images.order != "BGR":
+            return frozenset()
+        found = facing(self.net)
+        if found is None:
+            raise DataError(f"{self.foreign.path}: images entered blue first, which weights alone cannot turn round")
+        return found
+
     def _laid_out(self, pair: Pair, dtype: str) -> np.ndarray:
         values = pair.place.taken(pair.values, self.foreign.layout_of(pair.array))
-        if self.images is not None and self.images.order == "BGR" and INPUT in pair.node.inputs:
+        if pair.node.name in self._turned:
             values = mirrored(values, pair.place)
         with np.errstate(over="ignore", invalid="ignore"):
             made = np.array(values, dtype, order="C")
@@ -93,9 +104,10 @@ def needed(foreign: Foreign) -> dict[str, np.ndarray]:
     return {n: values for n, values in tidied(foreign.arrays).items() if n.rpartition(".")[2] != COUNTER}
 
 
-def places(net: Net) -> list[tuple[Node, Place]]:
-    """The parameters of a net, those of auxiliary heads aside, in order."""
-    nodes = [(node, net.inputs(node)[0]) for node in net.trunk if net.weights(node)]
+def places(net: Net, *, heads: bool = False) -> list[tuple[Node, Place]]:
+    """The parameters of a net in order, those of auxiliary heads aside unless they are wanted."""
+    among = net.nodes if heads else net.trunk
+    nodes = [(node, net.inputs(node)[0]) for node in among if net.weights(node)]
     return [
         (node, Place(node.layer, one.name, one.shape, volume)) for node, volume in nodes for one in net.weights(node)
     ]
@@ -109,15 +121,20 @@ def own_names(net: Net) -> dict[str, str]:
     }
 
 
-def torch_names(net: Net) -> tuple[dict[str, str], Images | None, bool]:
+def torch_names(net: Net, *, heads: bool = False) -> tuple[dict[str, str], Images | None, bool]:
     """What PyTorch's users call the parameters of a net: torchvision's names where it has the net, and how its images
-    enter there; else its own."""
+    enter there; else its own.
+
+    `heads`  whether those of auxiliary heads are named, too, where torchvision has them
+    """
     found = family_of(net)
     if found is None:
         return own_names(net), None, False
     family, prefixes = found
     names = {
-        f"{node.name}.{place.name}": f"{prefixes[node.name]}.{PARAMETERS[place.name]}" for node, place in places(net)
+        f"{node.name}.{place.name}": f"{prefixes[node.name]}.{PARAMETERS[place.name]}"
+        for node, place in places(net, heads=heads)
+        if node.name in prefixes
     }
     return names, family.images, True
 
@@ -128,8 +145,10 @@ Known = tuple[dict[str, str], str, Images | None]
 def _known_names(foreign: Foreign, net: Net, arrays: Mapping[str, np.ndarray]) -> Known | None:
     """The array of each parameter by names that most of the file has; None where it has others."""
     if foreign.names is not None and {f"{node.name}.{one.name}" for node, one in places(net)} <= foreign.names.keys():
-        return dict(foreign.names), f"{foreign.format}'s own names", foreign.images
-    names, images, torchvision = torch_names(net)
+        wanted = (f"{node.name}.{place.name}" for node, place in places(net, heads=True))
+        said = {name: foreign.names[name] for name in wanted if name in foreign.names}
+        return said, f"{foreign.format}'s own names", foreign.images
+    names, images, torchvision = torch_names(net, heads=True)
     ways = [(names, "torchvision's names", images)] * torchvision + [(own_names(net), "the net's own names", None)]
     for names, words, images in ways:
         if 2 * len({*names.values()} & arrays.keys()) > len(names):
@@ -147,17 +166,18 @@ def _by_names(
     images: Images | None,
 ) -> Match:
     """The parameters by their names there."""
-    heads = [] if net.heads else [name for name in arrays if is_head(name)]
+    heads = [name for name in arrays if is_head(name) and name not in names.values()]
+    trunk = {node.name for node in net.trunk}
     scores = _scoring(net)
     scored = "" if scores is None else names.get(f"{scores.name}.w", "")
     if scores is not None and scored in arrays:
         net = _with_classes_of(net, scores, arrays[scored], foreign.layout_of(scored))
     wrong: list[str] = []
     pairs = []
-    for node, place in places(net):
-        array = names[f"{node.name}.{place.name}"]
+    for node, place in places(net, heads=True):
+        array = names.get(f"{node.name}.{place.name}", "")
         theirs = place.theirs(foreign.layout_of(array))
-        if array not in arrays and node.name in spare:
+        if array not in arrays and (node.name in spare or node.name not in trunk):
             continue
         if array not in arrays:
             wrong.append(f"missing: {array} {theirs[0]}, for {node.name}.{place.name}")

@@ -59,7 +59,7 @@ def tidied(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def is_head(name: str) -> bool:
-    """Whether an array belongs to GoogLeNet's heads of training, which its net here goes without."""
+    """Whether an array belongs to GoogLeNet's heads of training, which no score needs."""
     return name.startswith(("aux1.", "aux2."))
 
 
@@ -177,7 +177,17 @@ def _inception(net: Net) -> Prefixes | None:
     pairs += [f"inception{module}.{branch}" for module in MODULES for branch in BRANCHES]
     nodes = [node for group in groups for node in group]
     names = {node.name: f"{pairs[place // 2]}.{('conv', 'bn')[place % 2]}" for place, node in enumerate(nodes[:-1])}
-    return names | {nodes[-1].name: "fc"}
+    return names | {nodes[-1].name: "fc"} | _heads(net)
+
+
+def _heads(net: Net) -> Prefixes:
+    """Of its two heads of training: a convolution with its norm, and two FC layers."""
+    trunk = {node.name for node in net.trunk}
+    beside = [node for node in net.nodes if net.weights(node) and node.name not in trunk]
+    if _types(beside) != "cbff" * 2:
+        return {}
+    places = [f"aux{head}.{part}" for head in (1, 2) for part in ("conv.conv", "conv.bn", "fc1", "fc2")]
+    return dict(zip((node.name for node in beside), places, strict=True))
 
 
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")

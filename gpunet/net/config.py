@@ -37,7 +37,7 @@ from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
 from gpunet.program.algorithm import MATHS
 from gpunet.system import resources
-from gpunet.values.visible import told_path, visible
+from gpunet.values.visible import told_path, typable, visible
 
 Fraction = Annotated[float, Range(0, 1, open=("most",))]
 
@@ -98,7 +98,7 @@ class TrainConfig:
                 factors of the learning rate by name or pattern of layers or parameters, what weight decay is meant for,
                 its factors, the most that values of gradients and the norm of them all may be: see there
     `schedule`  of the learning rate, one of gpunet.optimize.schedules
-    `every, milestones, gamma, least_rate, metric, factor, wait`
+    `every, milestones, gamma, power, least_rate, metric, factor, wait`
                 settings of the schedule; None or (): what the schedule says
     `warmup`    how long the learning rate rises at first, like "500 steps" or "2 epochs"
     `validation`
@@ -143,8 +143,9 @@ class TrainConfig:
     clip_value: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     clip_norm: Annotated[float, Range(0, 1_000_000, open=("least",))] | None = None
     schedule: Annotated[str, OneOf(tuple(SCHEDULES))] = "constant"
-    every: Annotated[int, Range(1, 1_000_000)] | None = None
-    milestones: tuple[Annotated[int, Range(1, 1_000_000)], ...] = ()
+    every: Annotated[int, Range(1, 1_000_000)] | Annotated[str, Length(("steps", "epochs"))] | None = None
+    milestones: tuple[Annotated[int, Range(1, 1_000_000)] | Annotated[str, Length(("steps", "epochs"))], ...] = ()
+    power: Annotated[float, Range(0, 100, open=("least",))] | None = None
     gamma: Annotated[float, Range(0, 1, open=("least",))] | None = None
     least_rate: Annotated[float, Range(0, 1_000_000)] | None = None
     metric: Metric | None = None
@@ -265,6 +266,9 @@ def load_config(what: str | os.PathLike[str]) -> Config:
     shipped = resources.config_names()
     if isinstance(what, str) and (name := _shipped(text, shipped)):
         return _read(resources.config_path(name))
+    if text.endswith(".prototxt"):
+        told = f"is a file of Caffe: gpunet import {typable(text)} makes a config of it"
+        raise ConfigError(f"{visible(text)} {told}" if _is_path(text) else f"there is no file {visible(text)}")
     if isinstance(what, str) and not text.endswith(".toml"):
         if "->" in text or re.match(rf"\s*{START}\s*(\[|$)", text):
             return _from_pattern(text)

@@ -12,7 +12,8 @@ class Rates:
     """The learning rate by step, from 0; `observe` is told of every epoch.
 
     Over the first `warmup` steps the rate rises in a line up to what the schedule says: step t takes (t + 1)/warmup of
-    it, as PyTorch's LinearLR from 1/warmup on. A cosine begins after them; epochs count from the start of the run.
+    it, as PyTorch's LinearLR from 1/warmup on. What goes down to the end of the run
+    begins after them; else epochs and steps count from the start of the run.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Rates:
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step."""
-        if self.schedule.name == "cosine":
+        if self.schedule.to_end:
             after = max(step - self.warmup, 0)
             rate = self.schedule.rate(self.learning_rate, after, self._steps - self.warmup, self._steps_per_epoch)
         else:

@@ -11,20 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from gpunet.errors import ConfigError, DataError
-from gpunet.formats.foreign import Foreign, Images
+from gpunet.formats.foreign import NOTHING, Asked, Foreign
 from gpunet.formats.known import read_foreign
 from gpunet.formats.match import Match, match
 from gpunet.formats.shipped import known_as, shipped_config
-from gpunet.net.config import Config, dump_net, load_config
+from gpunet.net.config import Config, TrainConfig, dump_net, load_config
 from gpunet.net.net import Net
 from gpunet.program.volume import Volume
 from gpunet.train.entering import as_plain, picture_entering
 from gpunet.train.weights import save_weights
+from gpunet.use.entering import Order, as_asked, asking, entered_as, renamed_lines, turned_for
 from gpunet.values.given import names
 from gpunet.values.shown import Shown
-
-CROP = (224, 224)
-"""Height and width for which the size that pictures are brought to before is meant."""
 
 KEPT = ("float32", "float64")
 MOST_TOLD = 3
@@ -70,8 +68,14 @@ class Imported(Shown):
             "classes": list(self.classes),
             "white": white,
             **({"entered": as_plain(picture_entering(self.net, white))} if self.match.images else {}),
-            "imported": {"format": self.match.foreign.format, "by": self.match.words},
+            "imported": {"format": self.match.foreign.format, "by": self.match.words} | self._renamed,
         }
+
+    @property
+    def _renamed(self) -> dict[str, Any]:
+        """What layers were called there, where that is no name here."""
+        renamed = {node.name: told for node in self.net.nodes if (told := self.match.foreign.renamed.get(node.name))}
+        return {"names": renamed} if renamed else {}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write what train, eval, predict and slide take. Raises DataError where that is not possible."""
@@ -84,25 +88,31 @@ def import_weights(
     *,
     classes: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
-    input: str | Volume | None = None,
     dtype: FloatName = "float32",
     by_order: bool = False,
+    input: Volume | str | tuple[int, int, int] | None = None,
+    mean: Sequence[float] | str | PathLike[str] = (),
+    scale: float | None = None,
+    order: Order | None = None,
 ) -> Imported:
-    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, and ONNX.
+    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, ONNX, Caffe's .caffemodel.
 
-    `net`      that they are of: a Net, or as `gpunet.load` takes it; None: that in the file, else a shipped one, found
-               by torchvision's names
+    `net`      that they are of: a Net, or as `gpunet.load` takes it, or a .prototxt; None: that in the file, or a
+               shipped one, found by torchvision's names
     `classes`  names of the classes, from 0
     `out`      a file to write them into, as train, eval, predict, slide and `gpunet.Model.load` take it
-    `input`    of the net in the file, like "224x224x3", where the file leaves that open
     `dtype`    that they are kept in
     `by_order` whether to believe order and shapes where no names are known: look at `match` of what it gives
+    `input`    of the net in the file, like "224x224x3", where the file leaves it open, or another is wanted
+    `mean, scale, order`  how images entered, where the file does not say it: (pixel - mean) * scale of pixels 0 to 255;
+               a number for all maps, one for each in the order of the maps, or a file, .binaryproto; "RGB" or "BGR"
 
     Nothing in the file is run. Raises DataError, naming all that differs, where the weights are another net's or the
     file cannot be read; ConfigError where they would be told by order alone.
     """
-    volume = None if input is None else Volume.parse(input)
-    found = bring(Path(path), _as_config(net), classes=classes, input=volume, dtype=dtype)
+    asked = asking(net, input=input, mean=mean, scale=scale, order=order)
+    config = None if asked.definition else _as_config(net)
+    found = bring(Path(path), config, classes=classes, dtype=dtype, asked=asked)
     if not found.match.sure and not by_order:
         raise ConfigError(
             f"{path} has names that are not known; by order and shapes alone it would be {_pairs(found.match)}; say "
@@ -119,26 +129,29 @@ def bring(
     config: Config | None = None,
     *,
     classes: Sequence[str] = (),
-    input: Volume | None = None,
     dtype: FloatName = "float32",
     headless: bool = False,
+    asked: Asked = NOTHING,
 ) -> Imported:
     """The weights in a foreign file, also where they are told by order alone; else as `import_weights`.
 
     `headless`  whether those of the scores may be missing, as they will be drawn anew
+    `asked`     what the file may leave open
     """
     if dtype not in KEPT:
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
-    foreign = read_foreign(path, input)
-    if config is None:
-        config = _own(foreign, input)
+    foreign = as_asked(read_foreign(path, asked), asked)
+    if not foreign.arrays and (foreign.net is None or foreign.net.parameters):
+        raise DataError(foreign.lacks.get("net") or f"{path} says a net, and has no weights")
+    config = _own(foreign, asked) if config is None else config
+    config, foreign = turned_for(config, foreign)
     try:
         found = match(foreign, config.net, config.net.scorers if headless else ())
     except DataError as error:
         if (other := known_as(foreign)) in (None, config.net.name):
             raise
         raise DataError(f"{error}\nits names are those of {other}") from None
-    entered, line = _entered(replace(config, net=found.net), found.images)
+    entered, line = entered_as(replace(config, net=found.net), found.images)
     known = names("classes", classes) or foreign.classes
     if known and len(known) != found.net.classes:
         raise ConfigError(f"{len(known):,} names were given for the {found.net.classes:,} classes of {found.net.name}")
@@ -148,12 +161,20 @@ def bring(
     return Imported(entered, found, tuple(said), tuple(known), dtype)
 
 
-def _own(foreign: Foreign, input: Volume | None) -> Config:
-    """The net that a file holds, else the shipped one whose names it has, over that input."""
+def _own(foreign: Foreign, asked: Asked) -> Config:
+    """The net that a file holds, else the one that was given as another framework's, else the shipped one by names, all
+    over the input that is asked for.
+
+    Raises DataError where the net in the file cannot be had.
+    """
     if foreign.net is not None:
-        return Config(foreign.net)
+        return Config(foreign.net, foreign.train or TrainConfig())
+    if "net" in foreign.lacks:
+        raise DataError(foreign.lacks["net"])
+    if asked.definition is not None:
+        return _own(read_foreign(asked.definition, asked), replace(asked, definition=None))
     config = shipped_config(foreign)
-    return config if input is None else replace(config, net=config.net.scaled(1, input))
+    return config if asked.input is None else replace(config, net=config.net.scaled(1, asked.input))
 
 
 def _as_config(net: str | PathLike[str] | Net | None) -> Config | None:
@@ -162,27 +183,13 @@ def _as_config(net: str | PathLike[str] | Net | None) -> Config | None:
     return load_config(net)
 
 
-def _entered(config: Config, images: Images | None) -> tuple[Config, str]:
-    """The config with images entering its net as they did, unless it says that itself; and a line that says how."""
-    net = config.net
-    if net.augment is not None or config.scale_said:
-        return config, f"images enter as {net.name} says"
-    if images is None:
-        return config, f"how images entered is not said there: pixels enter {net.name} as p/255"
-    size = images.size if net.input.shape[:2] == CROP else None
-    augment = replace(images, size=size).augment
-    cut = f", the short side {size[0]} first and the middle cut out" if size else ""
-    line = f"images enter in {images.words}{cut}: mean {_list(images.mean)}, deviation {_list(images.std)} of 0..1"
-    return replace(config, net=net.remade(net.nodes, augment=augment)), line
-
-
 def _told(found: Match, dtype: str) -> list[str]:
     """What was read and done, a line each."""
     foreign, pairs = found.foreign, found.pairs
     numbers = sum(pair.values.size for pair in pairs)
     lines = [f"{foreign.path}: {foreign.format}, {len(pairs):,} arrays of {numbers:,} numbers, of {found.net.name} by"]
     lines[0] += f" {found.words}"
-    lines += foreign.notes
+    lines += [*foreign.notes, *renamed_lines(foreign.renamed)]
     lines += [f"left out: {line}" for line in found.left]
     others = Counter(str(pair.values.dtype.newbyteorder("=")) for pair in pairs)
     lines += [f"{count:,} arrays of {kind} become {dtype}" for kind, count in others.items() if kind != dtype]
@@ -196,7 +203,3 @@ def _told(found: Match, dtype: str) -> list[str]:
 def _pairs(found: Match) -> str:
     shown = [f"{pair.parameter} from {pair.array}" for pair in found.pairs]
     return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
-
-
-def _list(numbers: Sequence[float]) -> str:
-    return " ".join(f"{number:g}" for number in numbers)

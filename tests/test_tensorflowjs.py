@@ -125,7 +125,7 @@ def test_mistakes_are_told(tmp_path: Path, run: Run) -> None:
     said["weightsManifest"][0]["weights"][0]["shape"] = [2**40, 2**40]
     with limited():
         assert "claims more bytes" in refusal(written(tmp_path, said))
-    assert "missing: " in refusal_of(tmp_path, model() | {"weightsManifest": []})
+    assert "says a net, and has no weights" in refusal_of(tmp_path, model() | {"weightsManifest": []})
     path = written(tmp_path, model())
     known = foreign_format(path)
     assert known is not None and known.name == "TensorFlow.js"

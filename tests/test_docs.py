@@ -33,6 +33,7 @@ DOCUMENTS = [
     "docs/data.md",
     "docs/finetuning.md",
     "docs/from_caffe.md",
+    "docs/from_keras.md",
     "docs/from_pytorch.md",
     "docs/gpus.md",
     "docs/layers.md",

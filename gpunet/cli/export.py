@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,7 @@ class Target(StrEnum):
 
     torch = "torch"
     html = "html"
+    keras = "keras"
     onnx = "onnx"
 
 
@@ -33,7 +34,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="In .safetensors or .pth, in .onnx, or in .html; default: NET.safetensors, NET.onnx.",
+            help="In .safetensors or .pth, .onnx, .weights.h5 for keras, or .html; default: NET.",
             show_default=False,
         ),
     ] = None,
@@ -45,12 +46,13 @@ def export(
         bool, typer.Option("--pixels", help="ONNX: it takes images of bytes (N, H, W, D), and prepares them itself.")
     ] = False,
 ) -> None:
-    """Write the weights of a run for PyTorch, as an ONNX file, or as a page that predicts in the browser.
+    """Write the weights of a run for PyTorch or Keras, as an ONNX file, or as a page that predicts in the browser.
 
     torch: its state dict, and a Python file with the module that loads it. The names are torchvision's where it has the
     net; nothing of PyTorch is needed here.
 
     onnx: the whole net with its weights, in opset 17, for onnxruntime and others; with --pixels it takes pictures.
+    keras: its .weights.h5, and a Python file that builds the model; of Keras nothing is needed but h5py.
 
     html: one file with the net in it. It needs no server, and asks for nothing. With --bits 8 it has a quarter of the
     bytes; what that changes is told.
@@ -68,10 +70,14 @@ def export(
         raise ConfigError("--bits is for --to html: other files hold the weights as they are")
     from gpunet.use.exporting import export_weights
 
-    first, *beside = export_weights(weights, out, to="onnx" if to is Target.onnx else "torch", net=net, pixels=pixels)
+    target: Literal["torch", "keras", "onnx"] = "torch"
+    if to is not Target.torch:
+        target = "keras" if to is Target.keras else "onnx"
+    first, *beside = export_weights(weights, out, to=target, net=net, pixels=pixels)
     if beside:
+        what = ("weights", "model") if to is Target.keras else ("state dict", "module")
         module = beside[0]
-        typer.echo(f"{first} has the state dict, {module} the module; in Python: from {module.stem} import load")
+        typer.echo(f"{first} has the {what[0]}, {module} the {what[1]}; in Python: from {module.stem} import load")
     else:
         takes = "images of bytes (N, H, W, D)" if pixels else "images (N, D, H, W), as they enter the net,"
         typer.echo(f"{first} has the net and its weights, opset 17; it takes {takes} and gives their scores")

@@ -41,7 +41,8 @@ def import_weights(
         typer.Argument(
             parser=told_path,
             metavar="FILE",
-            help="A state dict of PyTorch (.pth, .pt, .bin), safetensors, ONNX, or Caffe's .caffemodel or .prototxt.",
+            help="A state dict of PyTorch (.pth, .pt, .bin), safetensors, ONNX, Caffe's .caffemodel or .prototxt, "
+            "a model of Keras (.keras, .h5), TensorFlow.js (model.json) or Torch7 (.t7).",
         ),
     ],
     net: Annotated[

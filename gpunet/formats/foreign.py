@@ -1,6 +1,6 @@
 """What a file of another framework holds, as its reader hands it over: nothing is copied or laid out anew yet."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class Foreign:
     `lacks`    why something could not be had that is needed unless it is given: "net", "mean"
     `white`    the value of white in images of bytes
     `layouts`  of the arrays that lie otherwise than `layout` says
+    `calls`    what the format calls the parameters of a net, where its arrays are counted by the class of their layer
     """
 
     path: Path
@@ -100,6 +101,7 @@ class Foreign:
     lacks: Mapping[str, str] = field(default_factory=dict)
     white: int = 255
     layouts: Mapping[str, Layout] = field(default_factory=dict)
+    calls: Callable[[Net], Mapping[str, str]] | None = None
 
     def layout_of(self, array: str) -> Layout:
         """In which order the axes of an array stand."""

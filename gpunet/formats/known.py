@@ -82,12 +82,40 @@ def _is_onnx(file: Beginning) -> bool:
     return len(file.head) > 2 and file.head[0] == 8 and 0 < file.head[1] < 32 and file.head[2] in b"\x12\x1a\x3a\x42"
 
 
+def _is_keras(file: Beginning) -> bool:
+    return file.head.startswith(b"\x89HDF\r\n\x1a\n") or {"config.json", "model.weights.h5"} <= {*file.names}
+
+
+def _is_tensorflowjs(file: Beginning) -> bool:
+    """JSON that says so near its beginning: a model, or a manifest of weights."""
+    words = rb'"(modelTopology|weightsManifest|paths|weights)"\s*:|"(layers|graph)-model"'
+    return file.head.lstrip()[:1] in (b"{", b"[") and re.search(words, file.head) is not None
+
+
+def _is_keras_json(file: Beginning) -> bool:
+    """What `model.to_json()` gives."""
+    kind = rb'"class_name"\s*:\s*"(Sequential|Functional|Model)"'
+    return file.head.lstrip()[:1] == b"{" and re.search(kind, file.head) is not None
+
+
+def _is_torch7(file: Beginning) -> bool:
+    """An object, number 1, of a class or with a version; or a table of some things, the first under a text."""
+    kind, index, size = (int.from_bytes(file.head[at : at + 4], "little") for at in (0, 4, 8))
+    if kind == 4:
+        return index == 1 and 0 < size < 200 and file.head[12:].startswith((b"V ", b"nn.", b"cudnn.", b"torch."))
+    return kind == 3 and index == 1 and 0 < size < 10_000 and file.head[12:16] == b"\2\0\0\0"
+
+
 FORMATS = (
     Format("safetensors", "safetensors_file", _is_safetensors),  # first: its length may look like a pickle's beginning
     Format("PyTorch", "pytorch", _is_pytorch),
     Format("Caffe", "caffe.model", _is_caffe, nets=True),
     Format("Caffe's prototxt", "caffe.prototxt", _is_prototxt, nets=True, weights=False),
     Format("ONNX", "onnx.reader", _is_onnx, nets=True),
+    Format("Keras", "keras.read", _is_keras, nets=True),
+    Format("TensorFlow.js", "tensorflowjs", _is_tensorflowjs, nets=True),
+    Format("Torch7", "torch7.read", _is_torch7, nets=True),
+    Format("Keras's JSON", "keras.definition", _is_keras_json, nets=True, weights=False),
 )
 
 

@@ -37,6 +37,10 @@ TORCH = Layout(conv="KDHW", fc="KI", flat="DHW")
 """Of PyTorch, and of Caffe and Torch7."""
 
 
+KERAS = Layout(conv="HWDK", fc="IK", flat="HWD")
+"""Of Keras and TensorFlow.js."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A parameter of a layer here, and the ways in which it may lie elsewhere.
@@ -70,12 +74,22 @@ class Place:
         if isinstance(self.layer, FC):
             return [as_fc, as_conv]
         whole = isinstance(self.layer, Conv) and self.layer.groups == 1 and extents == list(self.volume.shape)
-        return [as_conv, as_fc] if whole else [as_conv]
+        return [as_conv, as_fc] if whole else [as_conv, *([self._by_map] if self._by_map and layout == KERAS else [])]
+
+    @property
+    def _by_map(self) -> Shape | None:
+        """The filters of a depthwise convolution as Keras may have them: H, W, D maps, so many for each of them."""
+        if not isinstance(self.layer, Conv) or self.filters is None or not self.layer.groups == self.volume.D > 1:
+            return None
+        K, rows, columns, _ = self.filters
+        return rows, columns, self.volume.D, K // self.volume.D
 
     def taken(self, values: np.ndarray, layout: Layout) -> np.ndarray:
         """The values, of one of the shapes of `theirs`, as they lie here; a view where one will do."""
         if self.filters is None:
             return values
+        if layout == KERAS and values.shape == self._by_map:
+            values = values.reshape(*values.shape[:2], 1, -1)
         if values.ndim == len(OURS):
             return values.transpose(_order(layout.conv, OURS)).reshape(self.shape)
         K, *extents = self.filters

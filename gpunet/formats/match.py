@@ -121,6 +121,16 @@ def own_names(net: Net) -> dict[str, str]:
     }
 
 
+def _own_names_in(net: Net, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The same, where the parameters of a layer may be called as elsewhere, too: conv1.kernel."""
+    names = own_names(net)
+    for node, place in places(net):
+        called = (f"{node.name}.{ending}" for ending in ENDINGS.get(place.name, ()))
+        key = f"{node.name}.{place.name}"
+        names[key] = next((name for name in called if name in arrays), names[key])
+    return names
+
+
 def torch_names(net: Net, *, heads: bool = False) -> tuple[dict[str, str], Images | None, bool]:
     """What PyTorch's users call the parameters of a net: torchvision's names where it has the net, and how its images
     enter there; else its own.
@@ -148,8 +158,14 @@ def _known_names(foreign: Foreign, net: Net, arrays: Mapping[str, np.ndarray]) -
         wanted = (f"{node.name}.{place.name}" for node, place in places(net, heads=True))
         said = {name: foreign.names[name] for name in wanted if name in foreign.names}
         return said, f"{foreign.format}'s own names", foreign.images
+    if foreign.calls is not None:
+        counted = dict(foreign.calls(net))
+        fit = 2 * len({*counted.values()} & arrays.keys()) > len(counted)
+        return (counted, f"{foreign.format}, counted by class", foreign.images) if fit else None
     names, images, torchvision = torch_names(net, heads=True)
-    ways = [(names, "torchvision's names", images)] * torchvision + [(own_names(net), "the net's own names", None)]
+    ways = [(names, "torchvision's names", images)] * torchvision + [
+        (_own_names_in(net, arrays), "the net's own names", None)
+    ]
     for names, words, images in ways:
         if 2 * len({*names.values()} & arrays.keys()) > len(names):
             return names, words, foreign.images or images
@@ -190,7 +206,8 @@ def _by_names(
     if wrong:
         raise _other_net(foreign, net, words, wrong)
     left = (f"{len(heads)} arrays of aux1 and aux2, heads that are there in training alone",) if heads else ()
-    return Match(net, foreign, tuple(pairs), words, True, images, left)
+    sure = foreign.calls is None or not any(node.layer.merges for node in net.trunk)
+    return Match(net, foreign, tuple(pairs), words, sure, images, left)
 
 
 def _scoring(net: Net) -> Node | None:

@@ -9,16 +9,22 @@ from gpunet.net.words import listed
 
 SHIPPED = tuple(name for family in FAMILIES for name in family.shipped)
 
+GIVE = (
+    "give the net as --net, to gpunet train as NET: a shipped one, a .toml file or a pattern like "
+    "'INPUT[28x28x1] -> ... -> FC-10'"
+)
+
 
 def shipped_config(foreign: Foreign) -> Config:
     """The config of the shipped net whose names the file has, or most of them: then it is not quite that net, which
     `match` says. Raises DataError where there is none."""
+    if foreign.calls is not None:
+        raise DataError(f"{foreign.path} holds weights without their net; {GIVE}")
     found = known_as(foreign)
     if found is None:
         raise DataError(
             f"{foreign.path} does not say its net, and its names are none that torchvision has for {listed(SHIPPED)}; "
-            "give the net as --net, to gpunet train as NET: a shipped one, a .toml file or a pattern like "
-            "'INPUT[28x28x1] -> ... -> FC-10'"
+            f"{GIVE}"
         )
     return load_config(found)
 

@@ -121,7 +121,7 @@ def _said(net: Net, node: Node) -> Said | None:
     return None if say is None else say(node.layer, *net.inputs(node))
 
 
-def _frame(layer: Layer, volume: Volume) -> tuple[int, int, int, int]:
+def frame(layer: Layer, volume: Volume) -> tuple[int, int, int, int]:
     """What stands around the volume for the windows of the layer to end at its edges: left, right, top, bottom; below
     0 where no window looks."""
     output, frame = layer.output(volume), list[int]()
@@ -144,13 +144,13 @@ def _conv(layer: Conv, volume: Volume) -> Said:
     said = {"stride": layer.S, "padding": around, "dilation": layer.dilation, "groups": layer.groups}
     more = [f", {name}={value}" for name, value in said.items() if value != int(name != "padding")]
     more += [", bias=False"] * (not layer.bias)
-    x = "{x}" if own else f"F.pad({{x}}, {_frame(layer, volume)})"
+    x = "{x}" if own else f"F.pad({{x}}, {frame(layer, volume)})"
     return f"nn.Conv2d({volume.D}, {layer.K}, {layer.F}{''.join(more)})", f"{{m}}({x})"
 
 
 def _local(layer: LocallyConnected, volume: Volume) -> Said:
     w, b = layer.weights(volume)
-    return f"Local({w.shape}, {b.shape}, {_frame(layer, volume)}, {layer.S})", "{m}({x})"
+    return f"Local({w.shape}, {b.shape}, {frame(layer, volume)}, {layer.S})", "{m}({x})"
 
 
 def _numbers(layer: Pool, volume: Volume) -> str | None:
@@ -167,11 +167,11 @@ def _numbers(layer: Pool, volume: Volume) -> str | None:
 def _max_pool(layer: MaxPool, volume: Volume) -> Said:
     if numbers := _numbers(layer, volume):
         return None, f"F.max_pool2d({{x}}, {numbers})"
-    return None, f"F.max_pool2d(F.pad({{x}}, {_frame(layer, volume)}, value=-torch.inf), {layer.F}, {layer.stride})"
+    return None, f"F.max_pool2d(F.pad({{x}}, {frame(layer, volume)}, value=-torch.inf), {layer.F}, {layer.stride})"
 
 
 def _sums(x: str, layer: Pool, volume: Volume) -> str:
-    return _framed(f"F.pad({x}, {_frame(layer, volume)})", layer)
+    return _framed(f"F.pad({x}, {frame(layer, volume)})", layer)
 
 
 def _framed(x: str, layer: Pool) -> str:
@@ -182,7 +182,7 @@ def _average_pool(layer: AvgPool, volume: Volume) -> Said:
     counted = layer.counts == "padding"
     if numbers := _numbers(layer, volume):
         return None, f"F.avg_pool2d({{x}}, {numbers}, count_include_pad={counted})"
-    left, right, top, bottom = _frame(layer, volume)
+    left, right, top, bottom = frame(layer, volume)
     ones = f"F.pad(torch.ones_like({{x}}), {(left, right, top, bottom)})"
     if counted:  # what hangs over the padding counts for nothing
         _, below, _, behind = sides(layer.P)

@@ -1,4 +1,4 @@
-"""Weights for other frameworks: PyTorch's state dict and the module that loads it; ONNX, the net with its weights."""
+"""Weights for other frameworks: PyTorch's state dict and Keras's weights, with what loads them; ONNX, net and all."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from gpunet.errors import ConfigError
+from gpunet.formats.keras import write as keras
 from gpunet.formats.onnx.exporting import onnx_file
 from gpunet.formats.pytorch_write import state_dict, write_pth, write_safetensors
 from gpunet.formats.torch_module import module_text
@@ -16,12 +17,12 @@ from gpunet.net.net import Net
 from gpunet.system.files import check_place, write_whole
 from gpunet.train.weights import known_names, open_weights, weights_file, white_of
 
-Target = Literal["torch", "onnx"]
+Target = Literal["torch", "keras", "onnx"]
 STATES = {".safetensors": write_safetensors, ".pth": write_pth, ".pt": write_pth, ".bin": write_pth}
-ENDINGS: Mapping[str, tuple[str, ...]] = {"torch": tuple(STATES), "onnx": (".onnx",)}
+ENDINGS: Mapping[str, tuple[str, ...]] = {"torch": tuple(STATES), "keras": (".weights.h5",), "onnx": (".onnx",)}
 """What names of files end in, the usual one first, by target."""
 
-CALLED = {"torch": "PyTorch", "onnx": "ONNX"}
+CALLED = {"torch": "PyTorch", "keras": "Keras", "onnx": "ONNX"}
 
 
 def export_weights(
@@ -36,8 +37,10 @@ def export_weights(
 
     `out`  the file; None: the net's name. For "torch" a name in .safetensors, or in .pth, .pt or .bin, which
            `torch.load(weights_only=True)` takes: the names in it are torchvision's where it has the net, else the net's
-           own; beside it, in .py, the nn.Module that loads it and gives the same scores. For "onnx" a name in .onnx:
-           the whole net, opset 17, a node a layer, called as the layer; it takes float32 (N, D, H, W), as images enter
+           own; beside it, in .py, the nn.Module that loads it and gives the same scores. For "keras" a name in
+           .weights.h5, which `load_weights` of Keras 3 takes; beside it, in .py, what builds the model. For "onnx" a
+           name in .onnx: the whole net, opset 17, a node a layer, called as the layer; it takes float32 (N, D, H, W),
+           as images enter
     `net`  of the weights, as `gpunet.load` takes it, where they do not say it
     `pixels`  for "onnx": whether it takes images of bytes, (N, H, W, D), and prepares them within
 
@@ -47,7 +50,7 @@ def export_weights(
     if to not in get_args(Target):
         raise ConfigError(f"weights are exported to {', '.join(get_args(Target))}; got {to!r}")
     if pixels and to != "onnx":
-        raise ConfigError("pixels are prepared within ONNX files alone; PyTorch's module has `prepare` beside it")
+        raise ConfigError("pixels are prepared within ONNX files alone; other files have `prepare` beside them")
     places = None if out is None else _places(Path(out), to)
     path = weights_file(weights)
     config, values = open_weights(path, net)
@@ -55,6 +58,10 @@ def export_weights(
     classes = known_names(path, config.net.classes)
     if to == "onnx":
         write_whole(places[0], onnx_file(config.net, values, classes, pixels=pixels, white=white_of(path)))
+    elif to == "keras":
+        text = keras.module_text(config.net, places[0], classes)
+        keras.write_weights(places[0], config.net, values)
+        write_whole(places[1], text)
     else:
         _write_torch(places, config.net, values, classes)
     return places
@@ -70,13 +77,13 @@ def _write_torch(places: tuple[Path, ...], net: Net, values: Mapping[str, np.nda
 
 def _places(out: Path, to: Target) -> tuple[Path, ...]:
     """The files that will be written. Raises ConfigError where they cannot be."""
-    if out.suffix not in ENDINGS[to]:
-        known = ", ".join(ENDINGS[to])
-        raise ConfigError(f"{out} says no format of {CALLED[to]}; give a name that ends in {known}")
-    module = out.with_suffix(".py")
-    if to == "torch" and not module.stem.isidentifier():
+    ending = next((ending for ending in ENDINGS[to] if out.name.endswith(ending)), None)
+    if ending is None:
+        raise ConfigError(f"{out} says no format of {CALLED[to]}; give a name that ends in {', '.join(ENDINGS[to])}")
+    module = out.with_name(out.name.removesuffix(ending) + ".py")
+    if to != "onnx" and not module.stem.isidentifier():
         raise ConfigError(f"{module.stem} cannot be the name of a Python module, which {module.name} will be")
-    places = (out, module) if to == "torch" else (out,)
+    places = (out,) if to == "onnx" else (out, module)
     for place in places:
         if place.exists():
             raise ConfigError(f"{place} is there already; give another name")

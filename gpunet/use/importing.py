@@ -95,13 +95,15 @@ def import_weights(
     scale: float | None = None,
     order: Order | None = None,
 ) -> Imported:
-    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, ONNX, Caffe's .caffemodel.
+    """The weights in a file of another framework: PyTorch's .pth, .pt and .bin, safetensors, ONNX, Caffe's .caffemodel;
+    models of Keras, TensorFlow.js and Torch7.
 
-    `net`      that they are of: a Net, or as `gpunet.load` takes it, or a .prototxt; None: that in the file, or a
-               shipped one, found by torchvision's names
+    `net`      that they are of: a Net, or as `gpunet.load` takes it, or a .prototxt, or the .json of a Keras
+               model; None: that in the file, or a shipped one, found by torchvision's names
     `classes`  names of the classes, from 0
     `out`      a file to write them into, as train, eval, predict, slide and `gpunet.Model.load` take it
     `dtype`    that they are kept in
+    `input`    of the net in the file, like "224x224x3", where the file leaves it open, or another is wanted
     `by_order` whether to believe order and shapes where no names are known: look at `match` of what it gives
     `input`    of the net in the file, like "224x224x3", where the file leaves it open, or another is wanted
     `mean, scale, order`  how images entered, where the file does not say it: (pixel - mean) * scale of pixels 0 to 255;

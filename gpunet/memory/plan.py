@@ -54,6 +54,7 @@ class Plan(Shown):
     `of, learning`       the net that was planned, and how it learns, a gpunet.Learning, for whoever asks
     `pricing`            says how long a step of a plan takes: gpunet.planning.prediction.predicted
     `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
+    `extra_time_fraction`  the same of predicted time
     """
 
     net: str
@@ -66,6 +67,7 @@ class Plan(Shown):
     scratch_limit_bytes: int = 0
     ways: Any = None
     extra_flops_fraction: float = 0.0
+    extra_time_fraction: float = 0.0
     reserve_source: str = "stated, not measured"
     frozen: tuple[str, ...] = ()
     of: Any = field(default=None, compare=False)

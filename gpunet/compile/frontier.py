@@ -10,13 +10,12 @@ rematerialization for deep networks"; Shah et al. 2021, "Memory optimization for
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from gpunet.compile.changes import Changes
 from gpunet.compile.dropping import Marks
-from gpunet.compile.makers import ALIGNMENT, Cost, Makers, Price
+from gpunet.compile.makers import ALIGNMENT, Cost, Makers, Point, Price
 
 POINTS = 48
 """Steps from all that a program takes down to what no choice can free."""
@@ -29,21 +28,6 @@ EVERY = 2
 
 BEYOND = 1.5
 """How far above what may be spent a search goes on: on the way back it comes upon what costs less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A choice of what to drop, as `gpunet.compile.recompute` takes it.
-
-    `peak_bytes`  most alive at once, as it was counted
-    `cost`        of what is made again
-    """
-
-    peak_bytes: int
-    cost: Cost
-    dropped: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    twice: tuple[str, ...] = ()
 
 
 def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:

@@ -42,6 +42,21 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """A choice of what to drop, as `gpunet.compile.recompute` takes it.
+
+    `peak_bytes`  most alive at once, as it was counted
+    `cost`        of what is made again
+    """
+
+    peak_bytes: int
+    cost: Cost
+    dropped: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """A batched activation of the forward pass, in a program in which nothing is dropped. Bytes are rounded up.
 

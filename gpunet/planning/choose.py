@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from gpunet.compile.chunk import chunk_cuts, mixing
-from gpunet.compile.frontier import Point, frontier, recounted
-from gpunet.compile.makers import Cost, Price, makers_of, values_of
+from gpunet.compile.makers import Cost, Point, Price, makers_of, values_of
 from gpunet.compile.recompute import is_again, saved
 from gpunet.compile.ways import Ways
 from gpunet.memory.plan import live_bytes
@@ -32,6 +31,9 @@ SCRATCH_DIVISORS = (4, 16, 64)
 
 CHUNK_BYTES = 256 * MIB
 """What a round of a chunk should take in passing: enough images to keep a GPU busy."""
+
+MOST_BYTES = 2**50
+"""Above that no machine is, and nothing is searched."""
 
 NO_END = 10.0**9
 """A fraction that nothing reaches."""
@@ -239,8 +241,11 @@ class Chooser:
         Less scratch and smaller rounds change little of that: where the values are the same, so is what is tried of
         them, counted anew.
         """
+        from gpunet.compile.frontier import frontier, recounted  # and NumPy, which a plan that fits does without
+
         plain = self._try(ways)
-        if plain.program.mode == "infer" or "recompute" not in self.allowed:
+        searched = plain.program.mode == "train" and "recompute" in self.allowed
+        if not searched or plain.needed_bytes > MOST_BYTES:
             return [Point(plain.needed_bytes, Cost())]
         if ways not in self._frontiers:
             alike = replace(ways, scratch_limit_bytes=0, chunk=min(ways.chunk, 1)), values_of(plain.program)

@@ -46,10 +46,10 @@ class Rung:
     total_bytes: int | None
     next_total_bytes: int
     extra_flops_fraction: float
-    extra_time_fraction: float = 0.0
     used: tuple[str, ...] = ()
     images_per_second: float | None = None
     predicted_ms: Range | None = None
+    extra_time_fraction: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -218,10 +218,10 @@ def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) 
         fits.total_bytes,
         next_total_bytes,
         fits.extra_flops_fraction,
-        fits.extra_time_fraction,
         fits.ways.names,
         predicted_images_per_second(net, fits),
         time.ms if time else None,
+        fits.extra_time_fraction,
     )
 
 

@@ -120,7 +120,7 @@ def test_of_a_concatenation_of_concatenations_the_parts_are_kept():
     assert points[-1].peak_bytes < 0.65 * points[0].peak_bytes
 
 
-@pytest.mark.parametrize("name", ["googlenet", "vgg16_bn"])
+@pytest.mark.parametrize("name", ["vgg16_bn", pytest.param("googlenet", marks=pytest.mark.slow)])
 def test_on_nets_of_blocks_it_comes_near_the_relaxation(name):
     """What is alive while something is made again is not in the relaxation: for the least memory it says little."""
     net = gpunet.load(name)

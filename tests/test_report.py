@@ -311,10 +311,8 @@ def test_a_plan_says_at_what_gradients_are_clipped(clips: dict[str, float], word
 
 
 def test_a_ladder_is_a_row_for_each_rung_and_marks_the_one_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    free, again = (
-        Rung((), 1234, 5 * MIB, 7 * MIB, 0.0),
-        Rung(("recompute",), 2345, 6 * MIB, 8 * MIB, 0.0219, extra_time_fraction=0.031),
-    )
+    free = Rung((), 1234, 5 * MIB, 7 * MIB, 0.0)
+    again = Rung(("recompute",), 2345, 6 * MIB, 8 * MIB, 0.0219, extra_time_fraction=0.031)
     none = Rung((), 0, None, 2 * MIB, 0.0)
     lines = text_of(
         capsys,

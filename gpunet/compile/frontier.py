@@ -26,8 +26,11 @@ FINEST = 1000
 EVERY = 2
 """At one of so many limits, what was found is tried to be improved."""
 
-BEYOND = 1.5
+BEYOND = 3
 """How far above what may be spent a search goes on: on the way back it comes upon what costs less."""
+
+BETWEEN = 6
+"""The same for a moment, until what is not needed is kept after all."""
 
 
 def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:
@@ -35,8 +38,8 @@ def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:
 
     `most`  what making again may cost
     """
-    changes = Changes(makers, price, Cost(int(BEYOND * most.flops), int(BEYOND * most.ns)))
-    way = _descend(changes, _floor(makers))
+    changes = Changes(makers, price, most.times(BETWEEN))
+    way = _descend(changes, _floor(makers), most.times(BEYOND))
     found = [point for point, _ in way] + _ascend(changes, way, price)
     return _undominated([point for point in found if point.cost.within(most)], price)
 
@@ -54,7 +57,7 @@ def recounted(makers: Makers, points: Sequence[Point]) -> list[Point]:
 _Way = list[tuple[Point, Marks]]
 
 
-def _descend(changes: Changes, floor: int) -> _Way:
+def _descend(changes: Changes, floor: int, most: Cost) -> _Way:
     """From nothing dropped, limit by limit, to where none can be held any more; there in ever smaller steps."""
     state = changes.state
     way = [_reached(changes)]
@@ -65,6 +68,7 @@ def _descend(changes: Changes, floor: int) -> _Way:
             changes.relax(low - step)
             if len(way) % EVERY == 0:
                 changes.improve(low - step)
+        if state.peak < low and state.cost.within(most):
             way.append(_reached(changes))
             low = state.peak
         else:

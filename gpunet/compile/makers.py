@@ -26,6 +26,9 @@ class Cost:
     flops: int = 0
     ns: int = 0
 
+    def times(self, factor: float) -> "Cost":
+        return Cost(int(factor * self.flops), int(factor * self.ns))
+
     def within(self, most: "Cost") -> bool:
         return self.flops <= most.flops and self.ns <= most.ns
 

@@ -19,6 +19,7 @@ from gpunet.compile.recompute import is_again, saved
 from gpunet.compile.ways import Ways
 from gpunet.memory.plan import live_bytes
 from gpunet.planning.clock import Clock, cost_of
+from gpunet.planning.least import Least
 from gpunet.program.program import Program
 
 MAX_COST = 0.03
@@ -181,6 +182,13 @@ class Chooser:
     def price(self) -> Price:
         """What is to be small: time, or FLOPs, and of the same FLOPs, time."""
         return Price(1000 * max(self.step.ns, 1), max(self.step.flops, 1)) if self.most.by_flops else Price(0, 1)
+
+    def least(self, choice: Choice, card: str) -> Least | None:
+        """Finds what any such choice costs at least, in as few bytes and the same ways; None where nothing is made again."""
+        if not choice.ways.dropped:
+            return None
+        plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=())).program
+        return Least(plain, card, choice.needed_bytes, self.step, self.price)
 
     def _free_options(self) -> Iterator[Choice]:
         """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""

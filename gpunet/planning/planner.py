@@ -21,6 +21,7 @@ from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import Choice, Chooser, MaxCost, most_cost
 from gpunet.planning.clock import clock
+from gpunet.planning.least import Least
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import Orders, tuned_target
 from gpunet.program.algorithm import MATHS, Math
@@ -160,7 +161,7 @@ def plan_within(
     found = _placed(compiler, where.alignment, scratch_bytes, limit, most, allowed, seek)
     if found is None:
         return None
-    choice, placement = found
+    choice, placement, least = found
     return Plan(
         net=net.name,
         target=where,
@@ -178,6 +179,7 @@ def plan_within(
         of=net,
         learning=compiler.learning if mode == "train" else None,
         pricing=predicted,
+        least=least,
     )
 
 
@@ -189,12 +191,12 @@ def _placed(
     most: MaxCost,
     allowed: tuple[str, ...],
     seek: Seek,
-) -> tuple[Choice, Placement] | None:
-    """A choice and where it lies: within the limit, or the smallest there is, or None."""
+) -> tuple[Choice, Placement, Least | None] | None:
+    """A choice and where it lies: within the limit, or the smallest there is, or None; and what it costs at least."""
     if limit is None:
         plain = Ways(scratch_bytes)
         program = compiler.compile(plain)
-        return Choice(plain, program), arrange(program, alignment=alignment)
+        return Choice(plain, program), arrange(program, alignment=alignment), None
     room, ns = limit, clock(compiler.target.card, compiler.batch)
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
     first = Chooser(compiled, ns, compiler.batch, scratch_bytes, room, most, allowed, compiler.target.rounds_pay)
@@ -206,10 +208,12 @@ def _placed(
         if placement.height_bytes <= limit:
             if choice.ways.names and _is_below_smallest(placement.height_bytes, first, alignment):
                 break
-            return choice, placement
+            return choice, placement, first.least(choice, compiler.target.card)
         room -= placement.height_bytes - placement.lower_bound_bytes
     choice, placement = _smallest(first, alignment)
-    return (choice, placement) if seek != "fit" or placement.height_bytes <= limit else None
+    if seek == "fit" and placement.height_bytes > limit:
+        return None
+    return choice, placement, first.least(choice, compiler.target.card)
 
 
 def _is_below_smallest(height_bytes: int, chooser: Chooser, alignment: int) -> bool:

@@ -184,7 +184,7 @@ class Chooser:
         return Price(1000 * max(self.step.ns, 1), max(self.step.flops, 1)) if self.most.by_flops else Price(0, 1)
 
     def least(self, choice: Choice, card: str) -> Least | None:
-        """Finds what any such choice costs at least, in as few bytes and the same ways; None where nothing is made again."""
+        """Finds what any choice costs at least, in as few bytes and the same ways; None where nothing is made again."""
         if not choice.ways.dropped:
             return None
         plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=())).program

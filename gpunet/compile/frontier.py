@@ -18,7 +18,16 @@ from gpunet.compile.dropping import Marks
 from gpunet.compile.makers import ALIGNMENT, Cost, Makers, Point, Price
 
 POINTS = 48
-"""Steps from all that a program takes down to what no choice can free."""
+"""Steps from all that a program takes down to what no choice can free; of nets of many values, fewer."""
+
+VALUES = 12_000
+"""By so many steps and values a search is bounded."""
+
+FEWEST = 10
+"""Steps at least."""
+
+BORDER = 6
+"""Limits that are tried besides between what may be spent and what may not."""
 
 FINEST = 1000
 """The last of these steps, where larger ones cannot be taken any more."""
@@ -40,7 +49,7 @@ def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:
     """
     changes = Changes(makers, price, most.times(BETWEEN))
     way = _descend(changes, _floor(makers), most.times(BEYOND))
-    found = [point for point, _ in way] + _ascend(changes, way, price)
+    found = [point for point, _ in way] + _ascend(changes, way, price) + _at_border(changes, way, most)
     return _undominated([point for point in found if point.cost.within(most)], price)
 
 
@@ -62,7 +71,8 @@ def _descend(changes: Changes, floor: int, most: Cost) -> _Way:
     state = changes.state
     way = [_reached(changes)]
     low = state.peak
-    step = max((low - floor) // POINTS, ALIGNMENT)
+    points = max(min(POINTS, VALUES // len(changes.makers.values)), FEWEST)
+    step = max((low - floor) // points, ALIGNMENT)
     while step >= max((way[0][0].peak_bytes - floor) // FINEST, ALIGNMENT):
         if changes.reach(low - step):
             changes.relax(low - step)
@@ -89,6 +99,24 @@ def _ascend(changes: Changes, way: _Way, price: Price) -> list[Point]:
             found.append(relaxed)
         else:
             marks = before
+    return found
+
+
+def _at_border(changes: Changes, way: _Way, most: Cost) -> list[Point]:
+    """Between the last step that may be spent and the next, from both sides: there a little less costs just enough."""
+    last = max(at for at, (point, _) in enumerate(way) if point.cost.within(most))
+    if last + 1 == len(way):
+        return []
+    (above, before), (below, behind) = way[last : last + 2]
+    found = []
+    for part in range(1, BORDER):
+        limit = above.peak_bytes - (above.peak_bytes - below.peak_bytes) * part // BORDER
+        for marks in (before, behind):
+            changes.state.become(marks)
+            if changes.reach(limit):
+                changes.relax(limit)
+                changes.improve(limit)
+                found.append(_reached(changes)[0])
     return found
 
 

@@ -40,7 +40,7 @@ def least_price(makers: Makers, price: Price, limit_bytes: int, turn: int) -> fl
     scale = prices.max() or 1.0
     upper = [1.0 if v.saved or v.keepable else 0.0 for v in makers.values] + [1.0] * len(makers.makers)
     found = linprog(prices / scale, table.tocsr(), [b for _, b in rows], bounds=[(0, u) for u in upper], method="highs")
-    return float(found.fun) * scale if found.success else None
+    return float(found.fun * scale) if found.success else None
 
 
 def _at(makers: Makers, turn: int) -> Callable[[int], tuple[tuple[int, int], ...]]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from gpunet.compile.makers import Cost, Price, makers_of
-from gpunet.compile.relaxation import least_price
 from gpunet.planning.clock import clock
 from gpunet.program.program import Program
 
@@ -26,6 +25,8 @@ class Least:
 
     def __call__(self) -> float | None:
         """The fraction of the step's time, or of its FLOPs where these are to be few; None where SciPy is missing."""
+        from gpunet.compile.relaxation import least_price  # and NumPy, which a plan that fits does without
+
         makers = makers_of(self.plain, clock(self.card, self.plain.batch))
         turn = next(step for step, op in enumerate(self.plain.ops) if op.phase == "backward")
         least = least_price(makers, self.price, self.limit_bytes, turn)

@@ -451,7 +451,7 @@ def test_what_is_free_changes_a_run_only_where_it_must_and_is_kept_then(
     made = gpunet.plan(net, batch, device="cpu")
     free = [made.total_bytes, 64 * GIB, 100 * 2**20, 64 * GIB]
     monkeypatch.setattr("gpunet.devices.cpu.probe.free_bytes", lambda: free.pop(0))
-    options = ("--device", "cpu", "--epochs", 1)
+    options = ("--device", "cpu", "--epochs", 1, "--max-cost", 0.5)
     results = [run("train", "vgg_digits", *options, "--batch", batch, "--out", name) for name in "abc"]
     results.append(run("train", "c/config.toml", "--device", "cpu", "--out", "d"))
     assert [result.exit_code for result in results] == [0] * 4, results[-1].output

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(as_text(targets_table(reached)))
     results = {
         "reserve_bytes": parse_bytes(RESERVE),
-        "max_cost": MAX_COST,
+        "max_cost_flops": MAX_COST,
         "rows": rows,
         "pytorch": peers,
         "targets": [
@@ -107,7 +107,7 @@ def compare(net: Net, budget: str, peaks: Peaks) -> dict[str, Any]:
 
 def rungs_of(net: Net, budget: str) -> list[Rung]:
     """The ladder of ways that change neither the batch of a step nor, but for rounding, any value."""
-    return ladder(net, budget, reserve=RESERVE, max_cost=MAX_COST, ways=WAYS)
+    return ladder(net, budget, reserve=RESERVE, max_cost_flops=MAX_COST, ways=WAYS)
 
 
 def targets(net: Net) -> list[Target]:
@@ -132,7 +132,7 @@ def slope_of_free_savings(net: Net) -> float:
 
 def slope_under_budgets(net: Net) -> float:
     """Bytes an image, im2col scratch not counted: from the largest batch in 8 GiB to that in 12 GiB."""
-    options: dict[str, Any] = dict(reserve=RESERVE, max_cost=MAX_COST)
+    options: dict[str, Any] = dict(reserve=RESERVE, max_cost_flops=MAX_COST)
     plans = []
     for budget in ("8GiB", "12GiB"):
         batch = gpunet.fit(net, budget, **options).batch
@@ -156,7 +156,7 @@ def without_scratch(plan: Plan) -> int:
 
 def _arena(net: Net, batch: int, *, budget_bytes: int, optimizer: OptimizerName, max_cost: float) -> list[Target]:
     """The arena of a batch that is made to fit, and what that costs."""
-    plan = gpunet.plan(net, batch, budget=budget_bytes + 1, reserve=1, optimizer=optimizer, max_cost=max_cost)
+    plan = gpunet.plan(net, batch, budget=budget_bytes + 1, reserve=1, optimizer=optimizer, max_cost_flops=max_cost)
     name = f"arena of {batch} images, {optimizer}"
     return [
         Target(name, plan.arena_bytes / GB, budget_bytes / GB, "GB"),

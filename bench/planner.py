@@ -113,7 +113,7 @@ def _table(rows: Sequence[Row], batch: int) -> Table:
         ]
         for row in rows
     ]
-    notes = [f"Batch {batch}, training with momentum; at most {MAX_COST:.0%} extra FLOPs."]
+    notes = [f"Batch {batch}, training with momentum; making again takes at most {MAX_COST:.0%} of the time."]
     return Table("Seconds to plan", columns, lines, notes)
 
 

@@ -153,19 +153,28 @@ def test_plan_finds_the_cheapest_ways_to_fit_and_shows_them_layer_by_layer(run: 
     result = run("plan", "vgg16", "--batch", 256, "--budget", "8.4GB")
     assert result.exit_code == 0 and result.stdout.splitlines()[-1].startswith("fits, ")
     assert re.search(r"^conv1 .* made again", result.stdout, re.MULTILINE)
-    assert re.search(r"^ways +.* made again .*: 0.\d\d% extra FLOPs$", result.stdout, re.MULTILINE)
-    dearer = json.loads(run("plan", "vgg16", "--batch", 240, "--budget", "6GiB", "--json").stdout)
+    assert re.search(
+        r"^ways +.* made again .*: \d.\d\d% more time, 0.\d\d% extra FLOPs( \(no choice .*\))?$",
+        result.stdout,
+        re.MULTILINE,
+    )
+    dearer = json.loads(run("plan", "vgg16", "--batch", 240, "--budget", "6GiB", "--max-cost", 0.1, "--json").stdout)
     cheaper = json.loads(run("plan", "vgg16", "--batch", 150, "--budget", "6GiB", "--json").stdout)
     free = json.loads(run("plan", "vgg16", "--batch", 100, "--budget", "6GiB", "--json").stdout)
     assert dearer["fits"] and cheaper["fits"] and free["fits"]
-    assert 0.03 >= dearer["extra_flops_fraction"] > cheaper["extra_flops_fraction"] > free["extra_flops_fraction"] == 0
+    fractions = [found[f"extra_{what}_fraction"] for what in ("time", "flops") for found in (dearer, cheaper, free)]
+    assert 0.1 >= fractions[0] > fractions[1] > fractions[2] == 0 and fractions[3] > fractions[4] > fractions[5] == 0
 
 
 def test_the_cost_is_capped_and_nothing_costly_is_done_for_0(run: Run) -> None:
     options = ("plan", "vgg16", "--batch", 240, "--budget", "6GiB", "--json")
-    assert json.loads(run(*options).stdout)["extra_flops_fraction"] > 0.01
-    capped = json.loads(run(*options, "--max-cost", "0.01").stdout)
-    assert 0 < capped["extra_flops_fraction"] <= 0.01 and not capped["fits"]
+    assert json.loads(run(*options, "--max-cost", "0.1").stdout)["fits"]
+    capped = json.loads(run(*options).stdout)
+    assert 0.01 < capped["extra_time_fraction"] <= 0.03 and not capped["fits"]
+    by_flops = json.loads(run(*options, "--max-cost-flops", "0.03").stdout)
+    assert 0.01 < by_flops["extra_flops_fraction"] <= 0.03 < by_flops["extra_time_fraction"] and by_flops["fits"]
+    both = json.loads(run(*options, "--max-cost-flops", "0.01", "--max-cost", "0.1").stdout)
+    assert both["extra_flops_fraction"] <= 0.01 and not both["fits"]
     free = run(*options, "--max-cost", 0)
     found = json.loads(free.stdout)
     assert free.exit_code == 1 and found["ways"]["names"] == [] and found["extra_flops_fraction"] == 0
@@ -396,13 +405,12 @@ def test_train_finds_the_cheapest_way_says_what_it_costs_and_runs_in_the_plan_it
     free = gpunet.fit(gpunet.load("vgg_digits"), "100MiB", device="cpu", max_cost=0, ways=()).batch
     options = ("--device", "cpu", "--epochs", 1, "--budget", "100MiB", "--batch", free + 40)
     said(run("train", "vgg_digits", *options, "--max-cost", 0), 1, f"the largest batch that fits is {free}")
-    result = run("train", "vgg_digits", *options, "--out", "a")
+    result = run("train", "vgg_digits", *options, "--max-cost", 0.5, "--out", "a")
     assert result.exit_code == 0, result.output
-    assert re.fullmatch(
-        r"to fit: .* (made again|in rounds of) .*: (no|\d\.\d\d%) extra FLOPs", result.stdout.splitlines()[1]
-    )
+    cost = r"(\d\.\d\d% more time, )?(no|\d\.\d\d%) extra FLOPs( \(no choice .*\))?"
+    assert re.fullmatch(rf"to fit: .* (made again|in rounds of) .*: {cost}", result.stdout.splitlines()[1])
     kept = json.loads((tmp_path / "a/plan.json").read_text())
-    made = gpunet.plan(gpunet.load("vgg_digits"), free + 40, device="cpu", budget="100MiB")
+    made = gpunet.plan(gpunet.load("vgg_digits"), free + 40, device="cpu", budget="100MiB", max_cost=0.5)
     assert kept["ways"]["names"] == list(made.ways.names) != [] and kept["arena_bytes"] == made.arena_bytes
     assert kept["extra_flops_fraction"] == made.extra_flops_fraction
     assert "to fit:" not in run("train", "vgg_digits", "--device", "cpu", "--epochs", 1, "--budget", "1GiB").stdout
@@ -443,7 +451,7 @@ def test_what_is_free_changes_a_run_only_where_it_must_and_is_kept_then(
     made = gpunet.plan(net, batch, device="cpu")
     free = [made.total_bytes, 64 * GIB, 100 * 2**20, 64 * GIB]
     monkeypatch.setattr("gpunet.devices.cpu.probe.free_bytes", lambda: free.pop(0))
-    options = ("--device", "cpu", "--epochs", 1)
+    options = ("--device", "cpu", "--epochs", 1, "--max-cost", 0.5)
     results = [run("train", "vgg_digits", *options, "--batch", batch, "--out", name) for name in "abc"]
     results.append(run("train", "c/config.toml", "--device", "cpu", "--out", "d"))
     assert [result.exit_code for result in results] == [0] * 4, results[-1].output

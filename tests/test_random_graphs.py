@@ -3,6 +3,8 @@
 Outputs with several readers are where a sum of gradients, a rewrite, a second making or a loop could go wrong.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from gpunet.compile.rewrite import REWRITES, rewrite
 from gpunet.compile.ways import BEFORE, Ways
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
+from gpunet.memory.plan import buffers
+from gpunet.memory.validate import validate
 from gpunet.optimize.learning import Learning
 from tests.graphs import judge, random_graph
 from tests.test_ways import LIMIT, lowered, planned
@@ -96,7 +100,11 @@ def check_savings(device: Device, seed: int) -> None:
     for part in (1, 0.5):
         dropped = tuple(name for name in names if rng.random() <= part)
         late = bool(rng.random() < 0.5)
-        assert as_bytes(run(Ways(LIMIT, dropped, late=late))) == as_bytes(once), (seed, dropped, late)
+        twice = tuple(name for name in dropped if rng.random() < 0.5)
+        made = [t.name for op in program.ops if op.phase == "forward" for t in op.outputs if t.name not in names]
+        kept = tuple(name for name in made if rng.random() < 0.2)
+        ways = Ways(LIMIT, dropped, late=late, kept=kept, twice=twice)
+        assert as_bytes(run(ways)) == as_bytes(once), (seed, ways)
     rounds = [Ways(LIMIT, dropped, cut, int(rng.integers(1, N))) for cut in chunk_cuts(program)[-2:]]
     rounds += [] if net.mixing(how.freeze) else [Ways(LIMIT, dropped, micro_batch=int(rng.integers(1, N)))]
     for ways in rounds:
@@ -117,6 +125,27 @@ def budgeted(net: Net, device: Device, **options) -> Plan:
     return gpunet.plan(net, N, device=device.name, dtype="float64", max_cost=2.0, **options)
 
 
+def check_tight_plans(seed: int) -> bool:
+    """A plan for less than what is free takes: within the budget, and no two tensors alive in one step share a byte.
+
+    The validator says so, which knows nothing of how they were placed. Returns whether anything is made again.
+    """
+    rng = np.random.default_rng(seed)
+    net = random_graph(rng, layers=int(rng.integers(3, 10)), drops=True)
+    device = str(rng.choice(["cpu", "cuda"]))
+    options: dict[str, Any] = dict(device=device, optimizer="sgd", scratch_limit=4000, reserve=1)
+    free, least = (gpunet.plan(net, N, budget=budget, max_cost=2.0, **options).total_bytes for budget in (2**40, 1))
+    plan = gpunet.plan(net, N, budget=int(rng.integers(least, free + 1)), max_cost=2.0, **options)
+    assert plan.fits and plan.extra_time_fraction <= 2 and least <= plan.total_bytes <= free
+    base, moving = buffers(plan.program)
+    validate([*base, *moving], plan.placement.offsets, plan.arena_bytes)
+    made = {t.name for op in plan.program.ops for t in op.outputs}
+    for name in (*plan.ways.dropped, *plan.ways.kept):
+        assert name in made
+    assert all(f"{name}.again2" in made for name in plan.ways.twice)
+    return bool(plan.ways.dropped)
+
+
 CHECKS = [check_against_pytorch, check_savings, check_budgets]
 
 
@@ -129,6 +158,15 @@ def test_random_graphs(device, check):
 def test_many_random_graphs_on_the_cpu(check, seeds):
     for seed in range(10, 10 + seeds):
         check(open_device("cpu"), seed)
+
+
+def test_tight_plans_of_random_graphs_are_sound():
+    assert sum(map(check_tight_plans, range(5000, 5060))) > 20
+
+
+@pytest.mark.slow
+def test_thousands_of_tight_plans_of_random_graphs_are_sound():
+    assert sum(map(check_tight_plans, range(10_000, 15_000))) > 2000
 
 
 @pytest.mark.slow

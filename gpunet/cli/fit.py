@@ -50,6 +50,7 @@ def fit(
     reserve: options.Reserve = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
+    max_cost_flops: options.MaxCostFlops = None,
     micro_batches: options.MicroBatches = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
@@ -73,9 +74,10 @@ def fit(
         math=math,
         without=without,
         max_cost=max_cost,
+        max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
     )
-    options.check_fitting(max_cost, micro_batches, mode=mode)
+    options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"tuned": not no_tuned}
     aims = _aims(device, budget or [], gpu or [])
     by_card = ALL in (gpu or []) or (gpu and len(aims) > 1)

@@ -1,6 +1,6 @@
 """Arguments and options that several commands share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -173,9 +173,15 @@ Without = Annotated[
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        help="Extra FLOPs that fitting a budget may cost, as a fraction; 0: the free savings alone. Default: what the "
-        "net's config says, else 0.03.",
+        help="Predicted time that making layers again may take to fit a budget, as a fraction of the step's; 0: the "
+        "free savings alone. Default: what the net's config says, else 0.03, or any where --max-cost-flops is given.",
         show_default=False,
+    ),
+]
+MaxCostFlops = Annotated[
+    float | None,
+    typer.Option(
+        help="The same in FLOPs of matrix products; 0: only what needs none may be made again.", show_default=False
     ),
 ]
 MicroBatches = Annotated[
@@ -313,7 +319,7 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
 def train_settings(told: "TrainConfig", mode: ModeName = ModeName.train) -> dict[str, Any]:
     """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
     micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
-    fitting = fit_settings(told.without, told.max_cost, micro_batches)
+    fitting = fit_settings(told.without, told.max_cost, told.max_cost_flops, micro_batches)
     return {"optimizer": told.learning, "math": told.math, "reserve": told.reserve, **fitting}
 
 
@@ -324,26 +330,40 @@ def plan_settings(told: "TrainConfig", mode: ModeName, dtype: Dtype, scratch: st
 
 
 def check_fitting(
-    max_cost: float | None, micro_batches: bool | None, *, mode: ModeName = ModeName.train, budget: bool = True
+    costs: Sequence[float | None],
+    micro_batches: bool | None,
+    *,
+    mode: ModeName = ModeName.train,
+    budget: bool = True,
 ) -> None:
-    """Raise ConfigError where these were given on the command line to no use; `budget`: whether there is one."""
+    """Raise ConfigError where these were given on the command line to no use.
+
+    `costs`   --max-cost and --max-cost-flops
+    `budget`  whether there is one
+    """
     if micro_batches and mode == "infer":
         raise ConfigError("--micro-batches adds up gradients, and --mode infer makes none: leave one of them out")
-    if not budget and (micro_batches or max_cost is not None):
-        option = "--micro-batches" if micro_batches else "--max-cost"
+    given = {
+        "--micro-batches": micro_batches or None,
+        **dict(zip(("--max-cost", "--max-cost-flops"), costs, strict=True)),
+    }
+    option = next((name for name, value in given.items() if value is not None), None)
+    if not budget and option is not None:
         raise ConfigError(f"{option} says what may be done to fit a budget: give one, like --budget 4GiB")
 
 
-def fit_settings(without: Iterable[str], max_cost: float | None, micro_batches: bool) -> dict[str, Any]:
+def fit_settings(
+    without: Iterable[str], max_cost: float | None, max_cost_flops: float | None, micro_batches: bool
+) -> dict[str, Any]:
     """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
-    from gpunet.planning.choose import MAX_COST
     from gpunet.planning.planner import WAYS
 
     if micro_batches and max_cost == 0:
         raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")
     return {
         "without": tuple(without),
-        "max_cost": MAX_COST if max_cost is None else max_cost,
+        "max_cost": max_cost,
+        "max_cost_flops": max_cost_flops,
         "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
     }
 

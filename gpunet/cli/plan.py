@@ -36,6 +36,7 @@ def plan(
     reserve: options.Reserve = None,
     without: options.Without = None,
     max_cost: options.MaxCost = None,
+    max_cost_flops: options.MaxCostFlops = None,
     micro_batches: options.MicroBatches = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
@@ -92,11 +93,12 @@ def plan(
         math=math,
         without=without,
         max_cost=max_cost,
+        max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
     )
     said = told.budget if budget is None and gpu is None else budget
     where, limit = aim(device, said, gpu, assume=True)
-    options.check_fitting(max_cost, micro_batches, mode=mode, budget=limit is not None)
+    options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
@@ -135,7 +137,7 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     except BudgetError as error:
         return 0, str(error)
     words = f"a budget of {made.total_bytes} bytes would hold it"
-    rounds_help = made.mode == "train" and settings["max_cost"] > 0 and not mixing(config.net, settings)
+    rounds_help = made.mode == "train" and settings["max_cost"] != 0 and not mixing(config.net, settings)
     if rounds_help and "micro-batches" not in settings["ways"]:
         rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": ALL_WAYS})
         if rounds.fits and rounds.ways.micro_batch > 1:

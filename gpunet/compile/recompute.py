@@ -4,7 +4,7 @@ Which ones pay is chosen in `choose`; here a program is rewritten once that is k
 gradients, are the same bits. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from gpunet.errors import PlanError
@@ -12,7 +12,7 @@ from gpunet.program.program import Op, Program
 from gpunet.program.tensor import Kind, Tensor
 
 AGAIN = ".again"
-"""What is appended to the name of a tensor that is made a second time."""
+"""What is appended to the name of a tensor that is made again; ".again2" where that is done once more."""
 
 
 def saved(program: Program) -> dict[str, Tensor]:
@@ -29,54 +29,105 @@ def saved(program: Program) -> dict[str, Tensor]:
     return {name: t for name, t in made.items() if t.name in read and t.kind is Kind.ACTIVATION}
 
 
-def recompute(program: Program, dropped: Collection[str]) -> Program:
+def recompute(
+    program: Program, dropped: Collection[str], kept: Collection[str] = (), twice: Collection[str] = ()
+) -> Program:
     """The program without the activations `dropped` between forward and backward: each is made once more, just in time.
 
-    Raises PlanError for a name that is not among `saved(program)`.
+    `kept`   activations that backward does not read, which stay all the same: others are made from them
+    `twice`  those of `dropped` that do not wait for backward once others were made from them: they are made once more
+
+    Raises PlanError for a dropped name that is not among `saved(program)`, for a kept one that no op makes, and for one
+    to be made twice that is not dropped.
     """
     if not dropped:
         return program
     known = saved(program)
-    for name in dropped:
-        if name not in known:
-            raise PlanError(f"{name} cannot be dropped: it is not saved for the backward pass")
-    again = _Again(program, frozenset(known) - frozenset(dropped))
-    ops: list[Op] = []
+    made = {t.name for op in program.ops if op.phase == "forward" for t in op.outputs}
+    for names, among, wrong in (
+        (dropped, known, "dropped: it is not saved for the backward pass"),
+        (kept, made, "kept: the forward pass does not make it"),
+        (twice, dropped, "made twice: it is not dropped"),
+    ):
+        for name in names:
+            if name not in among:
+                raise PlanError(f"{name} cannot be {wrong}")
+    again = _Again(program, (frozenset(known) | frozenset(kept)) - frozenset(dropped), frozenset(dropped))
+    own: set[str] = set()
     for op in program.ops:
         if op.phase == "backward":
-            inputs = tuple(again.make(t, ops) if t.name in dropped else t for t in op.inputs)
-            op = replace(op, inputs=inputs)
-        ops.append(op)
-    return replace(program, ops=tuple(ops))
+            wanted = [t for t in op.inputs if t.name in dropped]
+            again.begin({t.name for t in wanted if t.name in twice} - own)
+            own |= {t.name for t in wanted}
+            again.make(wanted)
+            op = replace(op, inputs=tuple(again.found(t) if t in wanted else t for t in op.inputs))
+        again.ops.append(op)
+    return replace(program, ops=tuple(again.ops))
 
 
 class _Again:
-    """Makes dropped tensors again, each at most once, and whatever is needed for them that is not there any more."""
+    """Makes tensors again, and whatever is needed for them that is not there any more.
 
-    def __init__(self, program: Program, kept: frozenset[str]):
-        self._makers = {t.name: op for op in program.ops if op.phase == "forward" for t in op.outputs}
+    What backward reads stays until it has been read; the rest is made for one moment, the ops before one of backward.
+    """
+
+    def __init__(self, program: Program, kept: frozenset[str], dropped: frozenset[str]):
+        forward = [op for op in program.ops if op.phase == "forward"]
+        self._forward = forward
+        self._makers = {t.name: at for at, op in enumerate(forward) for t in op.outputs}
         fed = {t.name for t in (program.image_bytes, program.images, program.numbers) if t is not None}
-        self._there = kept | fed | {p.tensor.name for p in program.parameters}
-        self._made: dict[str, Tensor] = {}
+        small = {t.name for op in program.ops if op.phase == "update" for t in op.inputs}  # statistics of a batch
+        self._there = (kept | fed | small | {p.tensor.name for p in program.parameters}) - dropped
+        self._dropped = dropped
+        self._staying: dict[str, Tensor] = {}
+        self._passing: dict[str, Tensor] = {}
+        self._times: dict[str, int] = {}
+        self.ops: list[Op] = []
 
-    def make(self, tensor: Tensor, ops: list[Op]) -> Tensor:
-        """The tensor made again; what it takes is appended to ops, unless that was done before."""
-        if tensor.name in self._there:
-            return tensor
-        if tensor.name not in self._made:
-            op = self._makers[tensor.name]
-            inputs = tuple(self.make(needed, ops) for needed in op.inputs)
-            outputs = tuple(_again(t) for t in op.outputs)
-            scratch = tuple(None if t is None else _again(t) for t in op.scratch)
-            ops.append(replace(op, phase="backward", inputs=inputs, outputs=outputs, scratch=scratch))
-            self._made |= {old.name: new for old, new in zip(op.outputs, outputs, strict=True)}
-        return self._made[tensor.name]
+    def begin(self, anew: Collection[str]) -> None:
+        """Begin a new moment, at which these tensors are made once more."""
+        self._passing = {}
+        for name in anew:
+            self._staying.pop(name, None)
+
+    def make(self, tensors: Iterable[Tensor]) -> None:
+        """Make tensors again, in the order of the forward pass; the ops for that are appended."""
+        needed: set[int] = set()
+        todo = list(tensors)
+        while todo:
+            name = todo.pop().name
+            if not (name in self._there or name in self._staying or self._makers[name] in needed):
+                needed.add(self._makers[name])
+                todo += self._forward[self._makers[name]].inputs
+        for at in sorted(needed):
+            self._run(self._forward[at])
+
+    def found(self, tensor: Tensor) -> Tensor:
+        """A tensor where it is now: as it was made again, or as it is still there."""
+        return self._staying.get(tensor.name) or self._passing.get(tensor.name) or tensor
+
+    def _run(self, op: Op) -> None:
+        time = self._times[op.outputs[0].name] = self._times.get(op.outputs[0].name, 0) + 1
+        outputs = tuple(_again(t, time) for t in op.outputs)
+        scratch = tuple(None if t is None else _again(t, time) for t in op.scratch)
+        inputs = tuple(t if t.name in self._there else self.found(t) for t in op.inputs)
+        self.ops.append(replace(op, phase="backward", inputs=inputs, outputs=outputs, scratch=scratch))
+        for old, new in zip(op.outputs, outputs, strict=True):
+            self._passing[old.name] = new
+            if old.name in self._dropped:
+                self._staying.setdefault(old.name, new)
 
 
-def _again(tensor: Tensor) -> Tensor:
-    return replace(tensor, name=tensor.name + AGAIN)
+def _again(tensor: Tensor, time: int) -> Tensor:
+    return replace(tensor, name=f"{tensor.name}{AGAIN}{time if time > 1 else ''}")
+
+
+def is_again(op: Op) -> bool:
+    """Whether an op makes something again."""
+    ends = (t.name.rpartition(AGAIN) for t in op.outputs)
+    return any(again and (not time or time.isdecimal()) for _, again, time in ends)
 
 
 def extra_flops(program: Program) -> int:
     """The FLOPs of what is made again."""
-    return sum(op.flops for op in program.ops if any(t.name.endswith(AGAIN) for t in op.outputs))
+    return sum(op.flops for op in program.ops if is_again(op))

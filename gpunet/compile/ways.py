@@ -16,6 +16,8 @@ class Ways:
 
     `scratch_limit_bytes`  most bytes of scratch of one op of a convolution, an im2col matrix or slices of sums
     `dropped`              activations that are made a second time in backward
+    `kept`                 activations that backward does not read, which stay for others to be made from
+    `twice`                those of `dropped` that are made for others and once more for backward
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
     `one_buffer`           images of bytes have one buffer, not two: the next batch is copied once a step has ended
@@ -30,6 +32,8 @@ class Ways:
     micro_batch: int = 0
     late: bool = False
     one_buffer: bool = False
+    kept: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,7 +68,7 @@ def prepare(program: Program, one_buffer: bool, without: Collection[str] = ()) -
 
 def change(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
     """The second half of `apply`, for a program that was prepared."""
-    program = recompute(program, ways.dropped)
+    program = recompute(program, ways.dropped, ways.kept, ways.twice)
     if ways.micro_batch:
         program = run_in_micro_batches(program, ways.micro_batch)
     elif ways.chunk:

@@ -53,7 +53,9 @@ class Plan(Shown):
     `frozen`             names of the layers whose parameters a step leaves as they are
     `of, learning`       the net that was planned, and how it learns, a gpunet.Learning, for whoever asks
     `pricing`            says how long a step of a plan takes: gpunet.planning.prediction.predicted
+    `least`              finds what making again costs at least in as few bytes: gpunet.planning.least.Least
     `extra_flops_fraction`  FLOPs of what is made again, over those of a step that makes nothing again
+    `extra_time_fraction`  the same of predicted time
     """
 
     net: str
@@ -66,11 +68,13 @@ class Plan(Shown):
     scratch_limit_bytes: int = 0
     ways: Any = None
     extra_flops_fraction: float = 0.0
+    extra_time_fraction: float = 0.0
     reserve_source: str = "stated, not measured"
     frozen: tuple[str, ...] = ()
     of: Any = field(default=None, compare=False)
     learning: Any = field(default=None, compare=False)
     pricing: Callable[["Plan"], Any] | None = field(default=None, compare=False)
+    least: Callable[[], float | None] | None = field(default=None, compare=False)
 
     @property
     def device(self) -> DeviceName:
@@ -129,6 +133,15 @@ class Plan(Shown):
         None where that cannot be told: of the CPU, in float64, or without a card that is known.
         """
         return None if self.pricing is None else self.pricing(self)
+
+    @cached_property
+    def least_cost(self) -> float | None:
+        """What no choice of what to make again can be below, in the same ways and in as few bytes.
+
+        A fraction of a step's time, or of its FLOPs where these were to be few. None where nothing is made again, and
+        without SciPy.
+        """
+        return None if self.least is None else self.least()
 
     @cached_property
     def tensors(self) -> tuple[PlannedTensor, ...]:

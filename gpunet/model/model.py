@@ -25,7 +25,6 @@ from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.optimize.rate import Rate, RateFunction
-from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import fit
 from gpunet.planning.planner import WAYS, Way, check_net
 from gpunet.planning.planner import plan as make_plan
@@ -80,7 +79,8 @@ class Model(Handy):
         budget: str | int | None = None,
         scratch_limit: str | int | None = None,
         without: Collection[str] = (),
-        max_cost: float = MAX_COST,
+        max_cost: float | None = None,
+        max_cost_flops: float | None = None,
         ways: Collection[Way] = WAYS,
         tuned: bool | Orders = True,
         plan: Plan | None = None,
@@ -106,6 +106,7 @@ class Model(Handy):
             scratch_limit=scratch_limit,
             without=without,
             max_cost=max_cost,
+            max_cost_flops=max_cost_flops,
             ways=ways,
             tuned=tuned,
         )

@@ -63,6 +63,7 @@ MAY_BE_NONE = (
     "budget",
     "reserve",
     "max_cost",
+    "max_cost_flops",
     "checkpoint_every",
     "size",
 )
@@ -114,7 +115,7 @@ class TrainConfig:
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
     `size, skip_broken`
                 of pictures in folders: what they are brought to, like "224x224"; whether broken ones are left out
-    `reserve, without, max_cost, micro_batches`
+    `reserve, without, max_cost, max_cost_flops, micro_batches`
                 how it is made to fit: see gpunet.planning.planner.plan
     `checkpoint_every`
                 how often a checkpoint is kept beside those of each epoch, like "1000 steps" or "30 minutes"
@@ -167,6 +168,7 @@ class TrainConfig:
     reserve: Annotated[int, Amount()] | Annotated[str, Amount()] | None = None
     without: tuple[Annotated[str, Line(100)], ...] = ()
     max_cost: Annotated[float, Range(0, 10)] | None = None
+    max_cost_flops: Annotated[float, Range(0, 10)] | None = None
     micro_batches: bool = False
     checkpoint_every: (
         Annotated[int, Length(("steps", "minutes"))] | Annotated[str, Length(("steps", "minutes"))] | None

@@ -1,9 +1,9 @@
-"""Choosing the ways in which a batch fits its budget: the cheapest that does, in extra FLOPs.
+"""Choosing the ways in which a batch fits its budget: the cheapest that does, in predicted time or in extra FLOPs.
 
 In this order: the free savings alone; one buffer for images instead of two; a smaller im2col scratch; recomputation,
 with the first layers in chunks of images or not; the same with less scratch and smaller chunks; micro-batches. Each is
-compiled and bounded as it would run, and what it drops is searched, to the byte, until it just fits. So a larger budget
-never costs more FLOPs, unless they buy larger rounds and more scratch, on which a GPU is faster.
+compiled and bounded as it would run. What may be dropped is searched once for each of them, whatever the limit is, so a
+larger budget never costs more, unless that buys larger rounds and more scratch, on which a GPU is faster.
 
 Beside that stand the choices that need the fewest bytes. They follow from the net, the batch and what is allowed alone,
 whatever the budget is: so one size is the smallest of all plans, and every budget from there on holds one.
@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from gpunet.compile.checkpoints import cheapest, links
 from gpunet.compile.chunk import chunk_cuts, mixing
-from gpunet.compile.recompute import extra_flops, saved
+from gpunet.compile.makers import Cost, Point, Price, makers_of, values_of
+from gpunet.compile.recompute import is_again, saved
 from gpunet.compile.ways import Ways
 from gpunet.memory.plan import live_bytes
+from gpunet.planning.clock import Clock, cost_of
+from gpunet.planning.least import Least
 from gpunet.program.program import Program
 
 MAX_COST = 0.03
-"""Extra FLOPs that recomputation may take by itself, as a fraction of the step's."""
+"""What making again may take by itself, as a fraction of the time of a step."""
 
 MIB = 2**20
 
@@ -31,22 +33,64 @@ SCRATCH_DIVISORS = (4, 16, 64)
 CHUNK_BYTES = 256 * MIB
 """What a round of a chunk should take in passing: enough images to keep a GPU busy."""
 
+MOST_BYTES = 2**50
+"""Above that no machine is, and nothing is searched."""
+
+NO_END = 10.0**9
+"""A fraction that nothing reaches."""
+
 Compile = Callable[[Ways], Program]
 """Makes the finished program for some ways, all else being settled."""
 
 
+@dataclass(frozen=True, slots=True)
+class MaxCost:
+    """What making again may cost, as fractions of a step's: of its predicted time, and of its FLOPs.
+
+    `by_flops`  whether what costs the fewest FLOPs is wanted, and not what takes the least time
+    """
+
+    time: float = MAX_COST
+    flops: float = NO_END
+    by_flops: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the free savings alone are allowed."""
+        return self.time == 0
+
+
+def most_cost(time: float | None, flops: float | None) -> MaxCost:
+    """What was asked for: a cap on the time, MAX_COST where nothing else is said, or one on the FLOPs, or both."""
+    if flops is None:
+        return MaxCost(MAX_COST if time is None else time)
+    return MaxCost(NO_END if time is None else time, flops, by_flops=time is None)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """Ways and the program they make."""
+    """Ways and the program they make; `step`: what a step that makes nothing again costs."""
 
     ways: Ways
     program: Program
+    step: Cost = field(default_factory=Cost)
+    ns: Clock = field(default=lambda op: 0, repr=False, compare=False)
 
     @cached_property
+    def cost(self) -> Cost:
+        """Of what is made again."""
+        again = [op for op in self.program.ops if is_again(op)]
+        return Cost(sum(op.flops for op in again), sum(map(self.ns, again)))
+
+    @property
     def extra(self) -> float:
         """FLOPs of what is made again, as a fraction of those of a step that makes nothing again."""
-        more = extra_flops(self.program)
-        return more / (sum(op.flops for op in self.program.ops) - more) if more else 0.0
+        return self.cost.flops / self.step.flops if self.cost.flops else 0.0
+
+    @property
+    def extra_time(self) -> float:
+        """The same of predicted time."""
+        return self.cost.ns / self.step.ns if self.cost.ns else 0.0
 
     @cached_property
     def needed_bytes(self) -> int:
@@ -59,21 +103,28 @@ class Chooser:
     """Looks for the cheapest ways under `limit_bytes` of arena.
 
     `compile`      makes a program
+    `ns`           what an op takes
     `batch`        images
     `scratch`      the device's scratch limit, bytes
-    `max_cost`     extra FLOPs allowed, as a fraction; 0: the free savings and a smaller scratch alone
+    `most`         what may be spent; nothing: the free savings and a smaller scratch alone
     `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches"
-    `rounds_pay`   whether larger rounds and more scratch are worth FLOPs, as on a GPU; else the fewest FLOPs win
+    `rounds_pay`   whether larger rounds and more scratch are worth what is made again, as on a GPU
     """
 
     compile: Compile
+    ns: Clock
     batch: int
     scratch: int
     limit_bytes: int
-    max_cost: float = MAX_COST
+    most: MaxCost = field(default_factory=MaxCost)
     allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
     rounds_pay: bool = True
-    _tried: dict[Ways, Choice] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _tried: dict[Ways, Choice] = field(default_factory=dict, repr=False, compare=False)
+    _frontiers: dict[object, list[Point]] = field(default_factory=dict, repr=False, compare=False)
+
+    def within(self, limit_bytes: int) -> "Chooser":
+        """The same for another limit, with all that is found in common."""
+        return replace(self, limit_bytes=limit_bytes)
 
     def choose(self) -> Choice | None:
         """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
@@ -97,11 +148,11 @@ class Chooser:
 
     @cached_property
     def smallest(self) -> list[Choice]:
-        """What each of the ways comes to at its smallest, up to max_cost, fewest bytes first; whatever the limit."""
+        """What each of the ways comes to at its smallest, up to the cost, fewest bytes first; whatever the limit."""
         found = list(self._free_options())
         found += map(self._try, self._with_less_scratch(found[-1]))
         plain = found[-1]
-        if self.max_cost > 0:
+        if not self.most.nothing:
             for ways in self._shapes(plain.ways, plain.program, CHUNK_BYTES):
                 found += self._smallest_of(ways)
             if self.batch > 1 and self._may_round(plain.program):
@@ -109,14 +160,35 @@ class Chooser:
         return sorted(found, key=lambda option: option.needed_bytes)
 
     def _cheapest(self, options: Iterable[Choice]) -> Choice | None:
-        """Of those that fit, the one with the fewest extra FLOPs."""
+        """Of those that fit, the one at the lowest price."""
         fitting = (option for option in options if option.needed_bytes <= self.limit_bytes)
-        return min(fitting, key=lambda option: option.extra, default=None)
+        return min(fitting, key=lambda option: self.price(option.cost), default=None)
 
     def _try(self, ways: Ways) -> Choice:
         if ways not in self._tried:
-            self._tried[ways] = Choice(ways, self.compile(ways))
+            self._tried[ways] = Choice(ways, self.compile(ways), self.step, self.ns)
         return self._tried[ways]
+
+    @cached_property
+    def step(self) -> Cost:
+        """What a step costs that makes nothing again."""
+        return cost_of(self.compile(Ways(self.scratch)), self.ns)
+
+    @cached_property
+    def _most(self) -> Cost:
+        return Cost(int(self.most.flops * self.step.flops), int(self.most.time * self.step.ns))
+
+    @cached_property
+    def price(self) -> Price:
+        """What is to be small: time, or FLOPs, and of the same FLOPs, time."""
+        return Price(1000 * max(self.step.ns, 1), max(self.step.flops, 1)) if self.most.by_flops else Price(0, 1)
+
+    def least(self, choice: Choice, card: str) -> Least | None:
+        """Finds what any choice costs at least, in as few bytes and the same ways; None where nothing is made again."""
+        if not choice.ways.dropped:
+            return None
+        plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=())).program
+        return Least(plain, card, choice.needed_bytes, self.step, self.price)
 
     def _free_options(self) -> Iterator[Choice]:
         """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""
@@ -131,12 +203,13 @@ class Chooser:
         return [replace(late.ways, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
 
     def _dear_options(self, late: Choice) -> Iterator[Choice]:
-        """What costs FLOPs, or takes sums in another order, the cheapest first; where none may be spent, nothing."""
-        if self.max_cost == 0:
+        """What makes something again, or takes sums in another order, the cheapest first; nothing, where none may."""
+        if self.most.nothing:
             return
         smaller = self._with_less_scratch(late)
         for ways, fraction in ((late.ways, 1), *((ways, 8) for ways in smaller[1:2])):
-            found = self._recomputed(ways, fraction)
+            shapes = self._shapes(ways, self._try(ways).program, fraction)
+            found = self._cheapest(filter(None, map(self._recomputed, shapes)))
             if found is not None:
                 yield found
         if self._may_round(late.program):
@@ -146,22 +219,6 @@ class Chooser:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
         return [limit for limit in (self.scratch // divisor for divisor in SCRATCH_DIVISORS) if limit >= MIB]
 
-    def _recomputed(self, plain: Ways, fraction: int) -> Choice | None:
-        """The cheapest recomputation, without chunks or with the first layers up to some fall in volume in chunks."""
-        program = self._try(plain).program
-        best, most_flops = None, self._most_flops(program)
-        for ways in self._shapes(plain, program, fraction):
-            found = self._recompute(ways, most_flops)
-            if found is not None:
-                best, most_flops = found, extra_flops(found.program) - 1
-            if most_flops < 0:
-                break
-        return best
-
-    def _most_flops(self, program: Program) -> int:
-        """What may be spent on running parts of a program again."""
-        return int(self.max_cost * sum(op.flops for op in program.ops))
-
     def _shapes(self, plain: Ways, program: Program, fraction: int) -> list[Ways]:
         """The ways to run what is recomputed: in one go, or the first layers in chunks of that fraction."""
         shapes = [plain] if "recompute" in self.allowed and program.mode == "train" else []
@@ -169,54 +226,43 @@ class Chooser:
             shapes += [replace(plain, cut=cut, chunk=images) for cut, images in self._cuts(program, fraction)]
         return shapes
 
-    def _recompute(self, ways: Ways, most_flops: int) -> Choice | None:
-        """These ways with the fewest activations dropped, in FLOPs, that make them fit; None where none do.
-
-        What is dropped for a limit takes a little more or less when it is compiled: the highest limit that leads to
-        what fits is sought, from the one that is meant on, by halves, to the byte.
-        """
-        plain = self._try(ways)
-        if plain.needed_bytes <= self.limit_bytes:
-            return plain
-        search = self._search(plain, most_flops)
-        if search is None:
-            return None
-        tried = []
-        low, high, middle = 0, plain.needed_bytes, self.limit_bytes
-        while high - low > 1:
-            dropped = search(middle)
-            choice = None if dropped is None else self._try(replace(ways, dropped=dropped))
-            if choice is not None:
-                tried.append(choice)
-            if choice is not None and choice.needed_bytes > self.limit_bytes:
-                high = middle
-            else:
-                low = middle
-            middle = (low + high) // 2
-        return self._cheapest(tried)
+    def _recomputed(self, ways: Ways) -> Choice | None:
+        """These ways with the cheapest choice of what to drop that makes them fit; None where none does."""
+        points = self._points(ways)
+        for point in points:
+            # As it was counted. As it is compiled is what decides, and that is known of the last.
+            if point.peak_bytes <= self.limit_bytes or point is points[-1]:
+                choice = self._try(_dropping(ways, point))
+                if choice.needed_bytes <= self.limit_bytes and choice.cost.within(self._most):
+                    return choice
+        return None
 
     def _smallest_of(self, ways: Ways) -> list[Choice]:
-        """These ways as they are, and with what must be dropped for the lowest limit that can be held, to the byte."""
-        plain = self._try(ways)
-        search = self._search(plain, self._most_flops(plain.program))
-        low, high = 0, plain.needed_bytes
-        if search is None or (dropped := search(high)) is None:
-            return [plain]
-        while high - low > 1:
-            middle = (low + high) // 2
-            found = search(middle)
-            if found is None:
-                low = middle
-            else:
-                high, dropped = middle, found
-        return [plain, self._try(replace(ways, dropped=dropped))]
+        """These ways as they are, and with what must be dropped to take the fewest bytes."""
+        points = self._points(ways)
+        found = [self._try(_dropping(ways, point)) for point in (points[0], *points[1:][-1:])]
+        return [choice for choice in found if choice.cost.within(self._most)]
 
-    def _search(self, plain: Choice, most_flops: int) -> Callable[[int], tuple[str, ...] | None] | None:
-        """Finds, for a limit, the cheapest choice of what to drop; None where nothing may or can be dropped."""
-        if plain.program.mode == "infer" or "recompute" not in self.allowed:
-            return None
-        parts = links(plain.program, live_bytes(plain.program))
-        return lambda limit: cheapest(parts, limit, most_flops)
+    def _points(self, ways: Ways) -> list[Point]:
+        """What may be dropped, for less and less memory, the cheapest first; nothing, where nothing may or can be.
+
+        Less scratch and smaller rounds change little of that: where the values are the same, so is what is tried of
+        them, counted anew.
+        """
+        from gpunet.compile.frontier import frontier, recounted  # and NumPy, which a plan that fits does without
+
+        plain = self._try(ways)
+        searched = plain.program.mode == "train" and "recompute" in self.allowed
+        if not searched or plain.needed_bytes > MOST_BYTES:
+            return [Point(plain.needed_bytes, Cost())]
+        if ways not in self._frontiers:
+            alike = replace(ways, scratch_limit_bytes=0, chunk=min(ways.chunk, 1)), values_of(plain.program)
+            makers = makers_of(plain.program, self.ns)
+            if alike in self._frontiers:
+                self._frontiers[ways] = recounted(makers, self._frontiers[alike])
+            else:
+                self._frontiers[ways] = self._frontiers[alike] = frontier(makers, self.price, self._most)
+        return self._frontiers[ways]
 
     def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""
@@ -242,6 +288,10 @@ class Chooser:
         while images > 1:
             images = -(-images // 2)
             yield self._try(replace(plain, micro_batch=images))
+
+
+def _dropping(ways: Ways, point: Point) -> Ways:
+    return replace(ways, dropped=point.dropped, kept=point.kept, twice=point.twice)
 
 
 def bound(program: Program) -> int:

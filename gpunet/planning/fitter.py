@@ -14,7 +14,6 @@ from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.choose import MAX_COST
 from gpunet.planning.planner import MAX_BATCH, WAYS, Way, check_net, check_rounds, plan, plan_within
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
@@ -50,6 +49,7 @@ class Rung:
     used: tuple[str, ...] = ()
     images_per_second: float | None = None
     predicted_ms: Range | None = None
+    extra_time_fraction: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,6 +64,7 @@ class Fit(Shown):
     total_bytes: int
     next_total_bytes: int
     extra_flops_fraction: float = 0.0
+    extra_time_fraction: float = 0.0
     card: str = ""
     net: str = ""
 
@@ -91,7 +92,8 @@ def fit(
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
-    max_cost: float = MAX_COST,
+    max_cost: float | None = None,
+    max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
 ) -> Fit:
@@ -113,6 +115,7 @@ def fit(
         reserve=reserve,
         without=without,
         max_cost=max_cost,
+        max_cost_flops=max_cost_flops,
         ways=ways,
         tuned=tuned,
     )
@@ -125,6 +128,7 @@ def fit(
         found.total_bytes,
         found.next_total_bytes,
         found.extra_flops_fraction,
+        found.extra_time_fraction,
         where.card,
         net.name,
     )
@@ -217,6 +221,7 @@ def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) 
         fits.ways.names,
         predicted_images_per_second(net, fits),
         time.ms if time else None,
+        fits.extra_time_fraction,
     )
 
 

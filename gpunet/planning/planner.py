@@ -1,7 +1,7 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
 
@@ -19,7 +19,9 @@ from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.choose import MAX_COST, Choice, Chooser
+from gpunet.planning.choose import Choice, Chooser, MaxCost, most_cost
+from gpunet.planning.clock import clock
+from gpunet.planning.least import Least
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import Orders, tuned_target
 from gpunet.program.algorithm import MATHS, Math
@@ -68,7 +70,8 @@ def plan(
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
-    max_cost: float = MAX_COST,
+    max_cost: float | None = None,
+    max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
 ) -> Plan:
@@ -85,7 +88,9 @@ def plan(
     `scratch_limit`  most bytes of scratch of a convolution; None: what suits the device, less where memory is short
     `reserve`        what the process holds outside the arena; None: as measured on this machine, else as stated
     `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
-    `max_cost`       extra FLOPs that fitting may cost, as a fraction of the step's; 0: the free savings alone
+    `max_cost`       what making again may take, as a fraction of the step's predicted time; 0: the free savings alone.
+                     None: 0.03, or any time where `max_cost_flops` is given
+    `max_cost_flops` its extra FLOPs, as a fraction of the step's; 0: what needs no matrix product may be made again
     `ways`           what may be done at a cost: "recompute", "chunks", "micro-batches"
     `tuned`          whether convolutions run by what gpunet tune found fastest on this machine, or the
                      gpunet.planning.tuned.choices of another plan
@@ -106,6 +111,7 @@ def plan(
         reserve=reserve,
         without=without,
         max_cost=max_cost,
+        max_cost_flops=max_cost_flops,
         ways=ways,
         tuned=tuned,
         seek="nearest",
@@ -127,7 +133,8 @@ def plan_within(
     scratch_limit: str | int | None = None,
     reserve: str | int | None = None,
     without: Collection[str] = (),
-    max_cost: float = MAX_COST,
+    max_cost: float | None = None,
+    max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
     seek: Seek = "fit",
@@ -146,14 +153,15 @@ def plan_within(
         check_net(net), check_batch(batch), learning(optimizer), mode, dtype, math, where, made_for, left_out
     )
     compiler.check()
-    allowed = _check_ways(ways, max_cost)
+    allowed = _check_ways(ways)
+    most = _check_cost(max_cost, max_cost_flops)
     if mode == "train":
         check_rounds(net, compiler.mixing, allowed)
     limit = None if budget_bytes is None else budget_bytes - held.nbytes
-    found = _placed(compiler, where.alignment, scratch_bytes, limit, max_cost, allowed, seek)
+    found = _placed(compiler, where.alignment, scratch_bytes, limit, most, allowed, seek)
     if found is None:
         return None
-    choice, placement = found
+    choice, placement, least = found
     return Plan(
         net=net.name,
         target=where,
@@ -167,9 +175,11 @@ def plan_within(
         scratch_limit_bytes=choice.ways.scratch_limit_bytes,
         ways=choice.ways,
         extra_flops_fraction=choice.extra,
+        extra_time_fraction=choice.extra_time,
         of=net,
         learning=compiler.learning if mode == "train" else None,
         pricing=predicted,
+        least=least,
     )
 
 
@@ -178,30 +188,32 @@ def _placed(
     alignment: int,
     scratch_bytes: int,
     limit: int | None,
-    max_cost: float,
+    most: MaxCost,
     allowed: tuple[str, ...],
     seek: Seek,
-) -> tuple[Choice, Placement] | None:
-    """A choice and where it lies: within the limit, or the smallest there is, or None."""
+) -> tuple[Choice, Placement, Least | None] | None:
+    """A choice and where it lies: within the limit, or the smallest there is, or None; and what it costs at least."""
     if limit is None:
         plain = Ways(scratch_bytes)
         program = compiler.compile(plain)
-        return Choice(plain, program), arrange(program, alignment=alignment)
-    room = limit
+        return Choice(plain, program), arrange(program, alignment=alignment), None
+    room, ns = limit, clock(compiler.target.card, compiler.batch)
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
-    first = Chooser(compiled, compiler.batch, scratch_bytes, room, max_cost, allowed, compiler.target.rounds_pay)
+    first = Chooser(compiled, ns, compiler.batch, scratch_bytes, room, most, allowed, compiler.target.rounds_pay)
     for _ in range(PLACEMENTS):
-        choice = None if seek == "least" else replace(first, limit_bytes=room).choose()
+        choice = None if seek == "least" else first.within(room).choose()
         if choice is None:
             break
         placement = arrange(choice.program, alignment=alignment)
         if placement.height_bytes <= limit:
             if choice.ways.names and _is_below_smallest(placement.height_bytes, first, alignment):
                 break
-            return choice, placement
+            return choice, placement, first.least(choice, compiler.target.card)
         room -= placement.height_bytes - placement.lower_bound_bytes
     choice, placement = _smallest(first, alignment)
-    return (choice, placement) if seek != "fit" or placement.height_bytes <= limit else None
+    if seek == "fit" and placement.height_bytes > limit:
+        return None
+    return choice, placement, first.least(choice, compiler.target.card)
 
 
 def _is_below_smallest(height_bytes: int, chooser: Chooser, alignment: int) -> bool:
@@ -224,14 +236,21 @@ def _smallest(chooser: Chooser, alignment: int) -> tuple[Choice, Placement]:
     return found
 
 
-def _check_ways(ways: Collection[str], max_cost: float) -> tuple[str, ...]:
+def _check_ways(ways: Collection[str]) -> tuple[str, ...]:
     known = (*WAYS, "micro-batches")
     for name in names("ways", ways):
         if name not in known:
             raise ConfigError(f"there is no way {told(name)} to make a batch fit; there are {', '.join(known)}")
-    if (fraction := as_float(max_cost)) is None or not 0 <= fraction <= 10:
-        raise ConfigError(f"the cost must be a fraction of the FLOPs from 0 to 10, like 0.03; got {told(max_cost)}")
     return names("ways", ways)
+
+
+def _check_cost(max_cost: float | None, max_cost_flops: float | None) -> MaxCost:
+    for value, name, of in ((max_cost, "max_cost", "time"), (max_cost_flops, "max_cost_flops", "FLOPs")):
+        if value is not None and ((fraction := as_float(value)) is None or not 0 <= fraction <= 10):
+            raise ConfigError(
+                f"{name} must be a fraction of the step's {of} from 0 to 10, like 0.03; got {told(value)}"
+            )
+    return most_cost(max_cost, max_cost_flops)
 
 
 def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpunet.compile.recompute import AGAIN
+from gpunet.compile.recompute import is_again
 from gpunet.model.model import Model
 from gpunet.net.net import Net
 from gpunet.planning.predict import op_bytes
@@ -48,7 +48,7 @@ class OpTime:
     @property
     def again(self) -> bool:
         """Whether it makes something a second time."""
-        return any(tensor.name.endswith(AGAIN) for tensor in self.op.outputs)
+        return is_again(self.op)
 
 
 def random_batch(net: Net, batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None, images:
         "scratch_limit_bytes": plan.scratch_limit_bytes,
         "ways": _ways(plan),
         "extra_flops_fraction": plan.extra_flops_fraction,
+        "extra_time_fraction": plan.extra_time_fraction,
         "flops": step_flops(plan),
         "loops": [{"first": loop.first, "last": loop.last, "images": loop.images} for loop in plan.program.loops],
         "placement": {
@@ -129,13 +130,15 @@ def _rung(rung: Rung) -> dict[str, Any]:
         "total_bytes": rung.total_bytes,
         "next_total_bytes": rung.next_total_bytes,
         "extra_flops_fraction": rung.extra_flops_fraction,
+        "extra_time_fraction": rung.extra_time_fraction,
         "images_per_second": rung.images_per_second,
         "predicted_ms": range_json(rung.predicted_ms),
     }
 
 
 def _ways(plan: Plan) -> dict[str, Any]:
-    """`dropped`: activations that are made again; `cut`, `chunk`: up to which one, how many images at a time;
+    """`dropped`: activations that are made again, `twice` those of them that are made twice, `kept` others that stay
+    for them to be made from; `cut`, `chunk`: up to which one, how many images at a time;
     `micro_batch`: images of a round of the whole step; `late`: large gradients may wait for the end of backward;
     `one_buffer`: the next batch of images has no place of its own.
     """
@@ -143,6 +146,8 @@ def _ways(plan: Plan) -> dict[str, Any]:
     return {
         "names": list(ways.names),
         "dropped": list(ways.dropped),
+        "kept": list(ways.kept),
+        "twice": list(ways.twice),
         "cut": ways.cut,
         "chunk": ways.chunk,
         "micro_batch": ways.micro_batch,

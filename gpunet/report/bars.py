@@ -158,10 +158,11 @@ def draw_check(check: GradientCheck) -> "Figure":
 
 
 def draw_survey(survey: Survey) -> "Figure":
-    """The largest batch of each rung, and its extra FLOPs."""
+    """The largest batch of each rung, and what it makes again, in time and in FLOPs."""
     names = [LADDER_WORDS[rung.ways].removesuffix(" (a)") for rung in survey.ladder]
     panels = [
         Panel("images of the largest batch", {"batch": [rung.batch for rung in survey.ladder]}),
+        Panel("% more time", {"time": [100 * rung.extra_time_fraction for rung in survey.ladder]}),
         Panel("% extra FLOPs", {"extra": [100 * rung.extra_flops_fraction for rung in survey.ladder]}),
     ]
     return draw_bars(names, panels, f"the largest batches in {format_bytes(survey.budget_bytes)}")

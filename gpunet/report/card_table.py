@@ -59,14 +59,23 @@ def card_fit_parts(fits: Sequence[CardFit]) -> list[Table | str]:
 
 def card_fit_table(fits: Sequence[CardFit]) -> Table:
     """A row for each card."""
-    headings = ("compute\ncapability", "budget", "largest\nbatch", "total", "total\nbytes", "extra\nFLOPs")
+    headings = (
+        "compute\ncapability",
+        "budget",
+        "largest\nbatch",
+        "total",
+        "total\nbytes",
+        "more\ntime",
+        "extra\nFLOPs",
+    )
     table = _table("card", *headings, "predicted\nms a step", "predicted\nimages/s")
     for fit in fits:
         rung = fit.rung
-        cells = [NOTHING] * 3
+        cells = [NOTHING] * 4
         if rung.total_bytes is not None:
-            more = f"{rung.extra_flops_fraction:.2%}" if rung.extra_flops_fraction else NOTHING
-            cells = [format_bytes(rung.total_bytes), f"{rung.total_bytes:,}", more]
+            fractions = (rung.extra_time_fraction, rung.extra_flops_fraction)
+            more = [f"{fraction:.2%}" if fraction else NOTHING for fraction in fractions]
+            cells = [format_bytes(rung.total_bytes), f"{rung.total_bytes:,}", *more]
         table.add_row(
             fit.target.card,
             capability(fit.target.compute_capability),

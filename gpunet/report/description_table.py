@@ -90,7 +90,7 @@ def _images(rung: Rung) -> str:
     """The largest batch and what it takes, in words."""
     if rung.total_bytes is None:
         return f"no image: it would take {format_bytes(rung.next_total_bytes)}"
-    extra = f", {cost(rung.extra_flops_fraction)}" if rung.extra_flops_fraction else ""
+    extra = f", {cost(rung.extra_flops_fraction, rung.extra_time_fraction)}" if rung.extra_time_fraction else ""
     return f"up to {rung.batch:,} images at a time: {format_bytes(rung.total_bytes)}{extra}"
 
 

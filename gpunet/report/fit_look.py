@@ -5,15 +5,16 @@ from rich.table import Table
 
 from gpunet.memory.size import format_bytes
 from gpunet.planning.fitter import Fit
+from gpunet.report.ways import cost
 
 
 def fit_line(fit: Fit) -> str:
     """What was found, in one line."""
-    cost = f", {fit.extra_flops_fraction:.2%} extra FLOPs" if fit.extra_flops_fraction else ""
+    more = f", {cost(fit.extra_flops_fraction, fit.extra_time_fraction)}" if fit.extra_time_fraction else ""
     card = f" ({fit.card})" if fit.card else ""
     return (
         f"{fit.net}{': ' if fit.net else ''}batch {fit.batch:,} takes {format_bytes(fit.total_bytes)} of "
-        f"{format_bytes(fit.budget_bytes)}{card}{cost}"
+        f"{format_bytes(fit.budget_bytes)}{card}{more}"
     )
 
 

@@ -24,6 +24,7 @@ def profile_json(profile: Profile) -> dict[str, Any]:
         "hardware": profile.hardware,
         "ways": list(plan.ways.names),
         "extra_flops_fraction": plan.extra_flops_fraction,
+        "extra_time_fraction": plan.extra_time_fraction,
         "steps": profile.steps,
         "images_per_second": profile.images_per_second,
         "step_ms": profile.step_ms,

@@ -147,7 +147,7 @@ def fit_table(surveys: Sequence[Survey]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("budget", justify="right")
     table.add_column("ways")
-    for heading in ("largest batch", "total", "to spare", "one image more", "extra FLOPs"):
+    for heading in ("largest batch", "total", "to spare", "one image more", "more time", "extra FLOPs"):
         table.add_column(heading, justify="right")
     if timed:
         table.add_column("images/s", justify="right")
@@ -182,13 +182,14 @@ def _rung_cells(rung: Rung, budget_bytes: int, *, chosen: bool) -> list[str]:
     over = rung.next_total_bytes - budget_bytes
     more = f"{format_bytes(over)} over" if over > 0 else NOTHING  # nothing is planned beyond the largest batch
     if rung.total_bytes is None:
-        return [name, f"none{mark}", NOTHING, NOTHING, more, NOTHING]
+        return [name, f"none{mark}", NOTHING, NOTHING, more, NOTHING, NOTHING]
     return [
         name,
         f"{rung.batch:,}{mark}",
         format_bytes(rung.total_bytes),
         format_bytes(budget_bytes - rung.total_bytes),
         more,
+        f"{rung.extra_time_fraction:.2%}" if rung.extra_time_fraction else NOTHING,
         f"{rung.extra_flops_fraction:.2%}" if rung.extra_flops_fraction else NOTHING,
     ]
 

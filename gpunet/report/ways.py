@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from gpunet.compile.recompute import AGAIN
+from gpunet.compile.recompute import is_again
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.program.program import Attribute
@@ -27,7 +27,7 @@ MICRO_BATCH_NOTE = """\
 
 def made_again(plan: Plan) -> set[str]:
     """Names of the layers that run a second time, in the backward pass."""
-    return {op.layer for op in plan.program.ops if any(t.name.endswith(AGAIN) for t in op.outputs)}
+    return {op.layer for op in plan.program.ops if is_again(op)}
 
 
 def rounds(plan: Plan) -> dict[str, int]:
@@ -65,7 +65,8 @@ def describe(plan: Plan) -> str:
         parts.append(f"scratch of at most {format_bytes(plan.scratch_limit_bytes)} for a convolution")
     if not parts:
         return "free savings alone, no extra FLOPs"
-    return f"{'; '.join(parts)}: {cost(plan.extra_flops_fraction)}"
+    least = "" if plan.least_cost is None else f" (no choice is below {plan.least_cost:.2%})"
+    return f"{'; '.join(parts)}: {cost(plan.extra_flops_fraction, plan.extra_time_fraction)}{least}"
 
 
 def needed(plan: Plan) -> bool:
@@ -78,9 +79,10 @@ def _scratch_is_short(plan: Plan) -> bool:
     return plan.budget_bytes is not None and plan.scratch_limit_bytes < plan.target.scratch_limit_bytes
 
 
-def cost(fraction: float) -> str:
-    """Extra FLOPs, as people say it."""
-    return f"{fraction:.2%} extra FLOPs" if fraction else "no extra FLOPs"
+def cost(flops: float, time: float) -> str:
+    """What is made again, as people say it: as fractions of the FLOPs and of the predicted time of a step."""
+    more = f"{time:.2%} more time, " if time else ""
+    return more + (f"{flops:.2%} extra FLOPs" if flops else "no extra FLOPs")
 
 
 def step_flops(plan: Plan) -> int:

@@ -1,0 +1,232 @@
+"""The bytes alive in each step where some values are dropped and made again: a choice that is changed one by one.
+
+A value that backward reads and that was dropped is made again once, before the first step that reads it, or before the
+first other value that is made from it; then it stays until the last of them. It may also be made twice: for others,
+and later on for backward itself. What backward does not read is made whenever something is made from it, and is gone
+at once. A change is counted where it is felt: the values that change, and those from which they are made.
+"""
+
+from collections.abc import Collection, Iterable
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunet.compile.makers import NEVER, Cost, Makers
+
+Part = tuple[int, int, int]
+"""(bytes, first, last): so many more in the steps [first, last)."""
+
+Bytes = NDArray[np.int64]
+"""By step."""
+
+Marks = tuple[list[bool], list[bool]]
+"""`missing` and `twice` of a Dropping."""
+
+
+class Dropping:
+    """A choice of missing values, with its bytes and its cost.
+
+    `missing`  by value, whether it is gone behind the forward pass: what backward reads, if it was dropped; what
+               backward does not read, unless it is kept
+    `twice`    by value, whether it is made once for others and once more for backward, where these are apart and it is
+               made alone
+    """
+
+    def __init__(self, makers: Makers) -> None:
+        self.makers = makers
+        self.missing = [not (value.saved or value.fixed) for value in makers.values]
+        self.twice = [False] * len(makers.values)
+        self._moments: list[tuple[int, ...]] = [()] * len(makers.makers)
+        self._parts: list[list[Part]] = [[] for _ in makers.values]
+        self._groups: dict[int, set[int]] = {}
+        self._live = np.array(makers.live, np.int64)
+        self._own = self._live - np.array(makers.before, np.int64)
+        self._nothing = -self._own - self._live.max(initial=0)
+        self._over = self._nothing.copy()  # beside what is alive in a step: what making again takes right before it
+        self._flops = self._ns = 0
+
+    # -- what is asked of a choice ---------------------------------------------------------------
+
+    @property
+    def cost(self) -> Cost:
+        """Of making again what must be."""
+        return Cost(self._flops, self._ns)
+
+    @property
+    def most(self) -> Bytes:
+        """By step, bytes alive in it or right before it."""
+        most: Bytes = np.maximum(self._live, self._live + self._over)
+        return most
+
+    @property
+    def peak(self) -> int:
+        """Most bytes alive at once."""
+        return int(self.most.max())
+
+    def is_made(self, value: int) -> bool:
+        """Whether a value is made again."""
+        return self.missing[value] and bool(self._moments[self.makers.values[value].maker])
+
+    def uses(self, value: int) -> list[int]:
+        """The steps before which something is made from a value again."""
+        return [moment for user in self.makers.users[value] for moment in self._moments[user]]
+
+    def made_before(self, step: int) -> list[int]:
+        """The makers that run again right before a step, in order."""
+        return sorted(self._groups.get(step, ()))
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """By name: saved values that are dropped, others that are kept, and those dropped ones that are made twice."""
+        values = list(enumerate(self.makers.values))
+        dropped = [at for at, v in values if self.missing[at] and (v.saved or (v.masked and self.is_made(at)))]
+        kept = [at for at, v in values if v.keepable and not self.missing[at]]
+        twice = [at for at in dropped if self._is_twice(at)]
+        return self._names(dropped), self._names(kept), self._names(twice)
+
+    @property
+    def marks(self) -> Marks:
+        """The choice as it is, to come back to."""
+        return self.missing.copy(), self.twice.copy()
+
+    def marks_of(self, dropped: Collection[str], kept: Collection[str], twice: Collection[str]) -> Marks:
+        """The choice of these names."""
+        values = self.makers.values
+        missing = [v.name in dropped if v.saved else not (v.fixed or (v.keepable and v.name in kept)) for v in values]
+        return missing, [v.name in twice for v in values]
+
+    def _names(self, values: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self.makers.values[at].name for at in values)
+
+    # -- changes -------------------------------------------------------------------------------------
+
+    def toggle(self, *values: int) -> None:
+        """Drop values that are there, keep those that are missing."""
+        for value in values:
+            self.missing[value] = not self.missing[value]
+        self._follow(values)
+
+    def become(self, marks: Marks, where: Iterable[int] | None = None) -> None:
+        """Take a choice; `where`: the only values for which it may differ, if they are known."""
+        old, (missing, twice) = (self.missing, self.twice), marks
+        self.missing, self.twice = missing.copy(), twice.copy()
+        if where is None:
+            where = [
+                v
+                for v, (was, made, is_, makes) in enumerate(zip(*old, *marks, strict=True))
+                if (was, made) != (is_, makes)
+            ]
+        self._follow(where)
+
+    def _follow(self, values: Iterable[int]) -> None:
+        """Count anew what follows from a change to these values."""
+        todo = sorted(-self.makers.values[value].maker for value in values)
+        touched: set[int] = set()
+        done = None
+        while todo:
+            maker = -heappop(todo)
+            if maker != done:  # users come before what they use: each is seen once
+                done = maker
+                for before in self._renew(maker, touched):
+                    heappush(todo, -before)
+        for step in touched:
+            self._weigh(step)
+
+    def _renew(self, at: int, touched: set[int]) -> list[int]:
+        """Bring a maker up to date; returns the makers of what it takes, where its moments have changed."""
+        maker, before = self.makers.makers[at], self._moments[at]
+        moments = self._moments[at] = self._wanted(maker.outputs)
+        touched.update(before, moments)
+        if moments != before:
+            self._move(at, before, moments)
+        for value in maker.outputs:
+            self._lay(value)
+        return [self.makers.values[value].maker for value in maker.inputs] if moments != before else []
+
+    def _wanted(self, outputs: tuple[int, ...]) -> tuple[int, ...]:
+        """The steps before which an op must run again for what it makes, in order."""
+        found: set[int] = set()
+        held = NEVER
+        for value in outputs:
+            if self.missing[value]:
+                uses, read = self.uses(value), self.makers.values[value].read
+                if not (self.makers.values[value].saved or self.makers.values[value].masked):
+                    found.update(uses)
+                elif self._is_twice(value):
+                    found.update({read, min([read, *uses])})
+                else:
+                    held = min([held, read, *uses])
+        if held < min(found, default=NEVER):  # else what it makes for others comes first, and this with it
+            found.add(held)
+        return tuple(sorted(found))
+
+    def _move(self, at: int, before: tuple[int, ...], moments: tuple[int, ...]) -> None:
+        for moment in before:
+            self._groups[moment].discard(at)
+        for moment in moments:
+            self._groups.setdefault(moment, set()).add(at)
+        times, cost = len(moments) - len(before), self.makers.makers[at].cost
+        self._flops, self._ns = self._flops + times * cost.flops, self._ns + times * cost.ns
+
+    def _lay(self, value: int) -> None:
+        """Count a value's bytes anew."""
+        live = self._live
+        for nbytes, first, last in self._parts[value]:
+            live[first:last] -= nbytes
+        self._parts[value] = parts = self._shape(value)
+        for nbytes, first, last in parts:
+            live[first:last] += nbytes
+
+    def _shape(self, value: int) -> list[Part]:
+        """What a value takes beside what it takes where nothing is dropped."""
+        found, uses = self.makers.values[value], self.uses(value)
+        if not self.missing[value]:
+            return [(found.nbytes, found.last, max(uses) + 1)] if uses and max(uses) >= found.last else []
+        moments = self._moments[found.maker]
+        parts = [(-found.nbytes, *found.gone), (found.round_bytes, *found.once)] if found.saved else []
+        if not (found.saved or found.masked):
+            return []
+        if moments and moments[0] < (own := moments[-1] if self._is_twice(value) else moments[0]):
+            early = max(use for use in uses if use < own)
+            parts.append((self.makers.nbytes(value, moments[0]), moments[0], early + (early > moments[0])))
+        if moments:
+            end = max([found.ends if found.saved else own, *(use + 1 for use in uses if use > own)])
+            parts.append((self.makers.nbytes(value, own), own, end))
+        return [part for part in parts if part[1] < part[2]]
+
+    def _weigh(self, step: int) -> None:
+        """What is made again right before a step, one after the other: the most that takes at once."""
+        group = self._groups.get(step)
+        if not group:
+            self._over[step] = self._nothing[step]
+            return
+        order = sorted(group)
+        last_user = {value: at for at in order for value in self.makers.makers[at].inputs}
+        made = [value for at in order for value in self.makers.makers[at].outputs]
+        staying = {value for value in made if self._stays(value, step)}
+        passing = {value for value in made if self.missing[value]} - staying
+        now = most = 0
+        for at in order:
+            maker = self.makers.makers[at]
+            ending = {value for value in maker.inputs if value in passing and last_user[value] == at}
+            sizes = {value: self.makers.nbytes(value, step) for value in {*maker.outputs, *ending}}
+            now += sum(sizes[value] for value in maker.outputs)
+            over = next((old for new, old in maker.in_place if old in ending and sizes[new] == sizes[old]), None)
+            if over is not None:
+                ending.discard(over)
+                now -= sizes[over]
+            most = max(most, now + maker.scratch_bytes)
+            ending |= {v for v in maker.outputs if v not in staying and not (v in passing and v in last_user)}
+            now -= sum(sizes[value] for value in ending)
+        stays = sum(self.makers.nbytes(value, step) for value in staying)
+        self._over[step] = most - stays - self._own[step]
+
+    def _is_twice(self, value: int) -> bool:
+        """Whether a dropped value is made twice; what is made together with others never is."""
+        found = self.makers.values[value]
+        return self.twice[value] and found.saved and len(self.makers.makers[found.maker].outputs) == 1
+
+    def _stays(self, value: int, step: int) -> bool:
+        """Whether what is made again right before a step is there in the step itself."""
+        return any(first == step and nbytes > 0 for nbytes, first, _ in self._parts[value])

@@ -1,0 +1,34 @@
+"""What making again costs at least, for a plan: how near its choice is to what no choice can be below."""
+
+from dataclasses import dataclass
+
+from gpunet.compile.makers import Cost, Price, makers_of
+from gpunet.planning.clock import clock
+from gpunet.program.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Least:
+    """A bound that is found once it is asked for.
+
+    `plain`        the program in the same ways, with nothing made again
+    `card`         whose clock it is
+    `limit_bytes`  what may be alive at once
+    `step`         what a step that makes nothing again costs
+    """
+
+    plain: Program
+    card: str
+    limit_bytes: int
+    step: Cost
+    price: Price
+
+    def __call__(self) -> float | None:
+        """The fraction of the step's time, or of its FLOPs where these are to be few; None where SciPy is missing."""
+        from gpunet.compile.relaxation import least_price  # and NumPy, which a plan that fits does without
+
+        makers = makers_of(self.plain, clock(self.card, self.plain.batch))
+        turn = next(step for step, op in enumerate(self.plain.ops) if op.phase == "backward")
+        least = least_price(makers, self.price, self.limit_bytes, turn)
+        whole = self.price.flops * self.step.flops or self.price.ns * self.step.ns
+        return None if least is None else least / max(whole, 1)

@@ -55,7 +55,9 @@ class _Again:
 
     def __init__(self, program: Program, kept: frozenset[str]):
         self._makers = {t.name: op for op in program.ops if op.phase == "forward" for t in op.outputs}
-        fed = {t.name for t in (program.image_bytes, program.images, program.numbers) if t is not None}
+        fed = {
+            t.name for t in (program.image_bytes, program.images, program.numbers, program.counters) if t is not None
+        }
         self._there = kept | fed | {p.tensor.name for p in program.parameters}
         self._made: dict[str, Tensor] = {}
 

@@ -299,7 +299,7 @@ def test_a_dry_run_needs_no_gpu_and_says_that_it_was_one(monkeypatch, tmp_path):
 def test_a_section_in_small_runs_in_a_process_of_its_own(tmp_path, without_gpu):
     found = on_gpu.isolated("memory", True, 100, dry=True)
     assert (found["status"], found["failures"], found["skipped"]) == ("ok", [], [])
-    assert found["values"]["cases"][0]["batch"] == 3
+    assert len(found["values"]["cases"]) == 1
 
 
 @pytest.mark.slow

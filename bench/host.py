@@ -70,7 +70,8 @@ class IdleDriver(Driver):
             super().launch(file, kernel, grid, block, *arguments, real=real, shared=shared)
             return
         self.calls += 1
-        _begin(file, kernel, grid, block, tuple(cast(argument, real) for argument in arguments))  # CuPy packs them in C
+        flat = [one for argument in arguments for one in (argument if isinstance(argument, tuple) else (argument,))]
+        _begin(file, kernel, grid, block, tuple(cast(one, real) for one in flat))  # CuPy packs them in C
 
     def prepare(
         self, file: str, kernel: str, grid: int, block: int, *arguments: Argument, real: np.dtype, shared: int = 0

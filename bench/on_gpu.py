@@ -7,6 +7,7 @@ or something to run with is missing, 130 interrupted.
 
 import argparse
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,9 @@ sys.path.insert(0, str(ROOT))
 FORMAT = 1
 MINUTES = 8.5
 LEAST_SECONDS = 10.0
+SURE = 0.25
+"""Of its time limit, what a section has for sure, however long those before it take."""
+
 MARGIN_SECONDS = 5.0
 """Between a section's last moment to begin something and the moment at which it is ended."""
 
@@ -53,6 +57,7 @@ class Run:
     out: Path
     quick: bool
     seconds: float
+    dry: bool = False
     started: float = field(default_factory=time.monotonic)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -61,6 +66,7 @@ class Run:
             "format": FORMAT,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "quick": self.quick,
+            "dry_run": self.dry,
             "seconds": 0.0,
             "sections": {},
         }
@@ -74,8 +80,15 @@ class Run:
     def sections(self) -> dict[str, dict[str, Any]]:
         return self.results["sections"]
 
-    def section(self, name: str) -> dict[str, Any]:
-        """Run a section; what it found."""
+    def limit(self, name: str, behind: Sequence[str]) -> float:
+        """Seconds that a section may take: its own limit, but for what those behind it have for sure."""
+        from bench.gpu import section
+
+        sure = sum(SURE * section(one).SECONDS for one in behind)
+        return min(section(name).SECONDS, max(self.left - sure, min(LEAST_SECONDS, self.left)))
+
+    def section(self, name: str, behind: Sequence[str] = ()) -> dict[str, Any]:
+        """Run a section, with others to come; what it found."""
         from bench.gpu import section
 
         module = section(name)
@@ -86,7 +99,7 @@ class Run:
         elif self.sections and self.left < LEAST_SECONDS:
             found = {"status": "skipped", "seconds": 0.0, "skipped": ["no time left"]}
         else:
-            found = isolated(name, self.quick, min(module.SECONDS, self.left))
+            found = isolated(name, self.quick, self.limit(name, behind), self.dry)
         print(f"{found['status']}, {found['seconds']:.0f} s", flush=True)
         return found
 
@@ -100,7 +113,7 @@ class Run:
         write_json(self.out, self.results)
 
 
-def isolated(name: str, quick: bool, seconds: float) -> dict[str, Any]:
+def isolated(name: str, quick: bool, seconds: float, dry: bool = False) -> dict[str, Any]:
     """What a section found in a process of its own: status (ok, failed, timed out), values, failures, skipped."""
     import json
 
@@ -110,7 +123,8 @@ def isolated(name: str, quick: bool, seconds: float) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "findings.json"
         command = [sys.executable, __file__, "--section", name, "--out", str(path), "--minutes", str(seconds / 60)]
-        code, output = run_command([*command, "--quick"] if quick else command, seconds)
+        flags = [flag for flag, wanted in (("--quick", quick), ("--dry-run", dry)) if wanted]
+        code, output = run_command([*command, *flags], seconds)
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found = {
         "status": "ok",
@@ -140,6 +154,22 @@ def run_section(name: str, path: Path, quick: bool, seconds: float) -> None:
     setting = Setting(Findings(path), quick, time.monotonic() + max(1.0, seconds - MARGIN_SECONDS))
     section(name).run(setting)
     setting.close()
+
+
+def run_dry(name: str, path: Path, seconds: float) -> None:
+    """The same without a GPU; what is learnt of a card that is none goes to a folder that ends with the process."""
+    from bench.gpu import dry, section
+    from bench.gpu.findings import Findings
+    from bench.gpu.setting import Setting
+    from gpunet.system.cache import FOLDER_VARIABLE
+
+    ends_at = time.monotonic() + max(1.0, seconds - MARGIN_SECONDS)
+    with TemporaryDirectory() as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        setting = Setting(Findings(path), True, ends_at, open=dry.emulated, peer="cpu")
+        given, named = dry.arguments(name, setting)
+        section(name).run(setting, *given, **named)
+        setting.close()
 
 
 def summary(run: Run) -> int:
@@ -173,12 +203,20 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     default = ROOT / "bench" / "results" / "on_gpu.json"
-    parser.add_argument("--out", type=Path, default=default, help="JSON file for the results (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, help=f"JSON file for the results (default: {default}; dry: on_gpu_dry.json)"
+    )
     parser.add_argument("--quick", action="store_true", help="leave out the large nets: about 3 minutes")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="without a GPU: every section in small, on the one that the tests emulate",
+    )
     parser.add_argument("--only", action="append", choices=SECTIONS[1:], help="run this section only; may be repeated")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time for everything (default: %(default)s)")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
+    chosen.out = chosen.out or (default.with_name("on_gpu_dry.json") if chosen.dry_run else default)
     if not 0 < chosen.minutes < 24 * 60:
         parser.error(f"--minutes must be above 0 and less than a day; got {chosen.minutes:g}")
     return chosen
@@ -192,27 +230,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nothing can be measured without {' and '.join(absent)}", file=sys.stderr)
         return 2
     options = read_arguments(arguments)
-    if options.section:
+    if options.section and options.dry_run:
+        run_dry(options.section, options.out, options.minutes * 60)
+    elif options.section:
         run_section(options.section, options.out, options.quick, options.minutes * 60)
-        return 0
-    return measure(options)
+    else:
+        return measure(options)
+    return 0
 
 
 def measure(options: argparse.Namespace) -> int:
     """Run the chosen sections, each in its process; the exit code."""
     from bench.gpu import SECTIONS
 
-    run = Run(options.out, options.quick, options.minutes * 60)
+    run = Run(options.out, options.quick, options.minutes * 60, options.dry_run)
+    wanted = [name for name in SECTIONS[1:] if not options.only or name in options.only]
     try:
-        environment = run.section(SECTIONS[0])
-        if reason := no_gpu(environment):
+        environment = run.section(SECTIONS[0], wanted)
+        if (reason := no_gpu(environment)) and not run.dry:
             print(f"there is no GPU to measure on: {reason}", file=sys.stderr)
             print("planning and the CPU need none: see bench/step.py", file=sys.stderr)
             return 2
         run.keep(SECTIONS[0], environment)
-        for name in SECTIONS[1:]:
-            if not options.only or name in options.only:
-                run.keep(name, run.section(name))
+        for number, name in enumerate(wanted, 1):
+            run.keep(name, run.section(name, wanted[number:]))
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was found is in {run.out}", file=sys.stderr)
         return INTERRUPTED

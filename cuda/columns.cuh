@@ -48,6 +48,24 @@ __device__ inline Pack<real, 1>* alone(Pack<real, WIDTH>* shared) { return reint
 // Whether this thread is the one of its pack that writes what add_up gave.
 __device__ inline bool writes() { return threadIdx.x < SIDE; }
 
+// Whether this block is the last of `blocks` that come here with this counter, which is 0 before the first and behind the
+// last: what they wrote before is there then for this one, if it reads by `fresh`. So one launch does what parts of a sum and
+// their sum would take two for, and the order of the parts stays. Every thread of the block must call it.
+// Source: NVIDIA, "CUDA C++ Programming Guide", memory fence functions.
+__device__ inline bool comes_last(int* counter, int blocks, int& shared) {
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        shared = atomicAdd(counter, 1) + 1;
+        if (shared == blocks) *counter = 0;
+    }
+    __syncthreads();
+    const bool last = shared == blocks;
+    __syncthreads();  // nobody writes `shared` again before all have read
+    if (last) __threadfence();
+    return last;
+}
+
 // Calls body(part, first, last, k) for the packs of maps of the parts that this block takes: rows [first, last), none where
 // there is no map k; k is the first map of the thread's pack.
 template <int COUNT, typename Body>
@@ -59,4 +77,24 @@ __device__ inline void each_part(long long rows, long long D, long long block_ro
         const long long first = part * block_rows, after = first + block_rows, last = after < rows ? after : rows;
         body(part, first, k < D ? last : first, k);
     }
+}
+
+// What another block may have written in this launch: no cache of this multiprocessor's own is asked.
+__device__ inline real fresh(const real* value) { return *static_cast<const volatile real*>(value); }
+
+// As each_part; the block that is the last to have done a part of some maps then calls sum(k) for each of them, SIDE at a time:
+// every thread of the block does, with a k of its own for its lines, at least D where there is no map. `counters`: zeros, one
+// for each SIDE maps, and zeros again behind the last block.
+template <int COUNT, typename Body, typename Sum>
+__device__ inline void each_part_and_sum(
+    long long rows, long long D, long long block_rows, int* counters, int& shared, Body body, Sum sum
+) {
+    constexpr int MAPS = SIDE * COUNT;
+    const int parts = (int)((rows + block_rows - 1) / block_rows);
+    each_part<COUNT>(rows, D, block_rows, [&](long long part, long long first, long long last, long long k) {
+        body(part, first, last, k);
+        const long long begins = k - threadIdx.x % SIDE * COUNT;
+        if (!comes_last(counters + begins / MAPS, parts, shared)) return;
+        for (long long some = begins; some < begins + MAPS && some < D; some += SIDE) sum(some + threadIdx.x % SIDE);
+    });
 }

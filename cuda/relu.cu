@@ -38,6 +38,23 @@ __device__ inline unsigned int passing(const Pack<real, COUNT>& outputs) {
     return bits;
 }
 
+// a, b  (count,)  in
+// y     (count,)  in, what relu_forward wrote
+// dx    (count,)  out; may be a, b or y
+// dx = a + b where y is positive or NaN, else exactly 0. A thread takes a pack of neighbouring values.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+add_relu_backward(const real* a, const real* b, const real* y, real* dx, long long count) {
+    elementwise(count, aligned(a, b, y, dx), [=](auto size, long long pack) {
+        auto sums = load<size>(a, pack);
+        const auto others = load<size>(b, pack), seen = load<size>(y, pack);
+        for (int lane = 0; lane < size; ++lane) {
+            sums.value[lane] += others.value[lane];
+            if (seen.value[lane] <= real(0)) sums.value[lane] = real(0);
+        }
+        store(dx, pack, sums);
+    });
+}
+
 template <int COUNT>
 __device__ inline Pack<real, COUNT> masked(Pack<real, COUNT> gradients, unsigned int bits) {
     for (int lane = 0; lane < COUNT; ++lane) {

@@ -10,8 +10,9 @@ from pathlib import Path
 from gpunet.devices.cuda.source import kernel_files
 
 USERS = {
-    "items": ("relu", "update"),
-    "elementwise": ("image", "relu", "update"),
+    "items": ("relu", "image"),
+    "elementwise": ("image", "relu"),
+    "table": ("update", "batch_norm"),
     "covering": ("conv", "pool"),
     "place_of": ("pool", "average_pool"),
     "each_seen": ("pool", "average_pool"),
@@ -25,6 +26,9 @@ USERS = {
     "each_pack": ("pool", "conv"),
     "divisor": ("pool", "conv", "bias"),
     "each_column": ("fc", "batch_norm"),
+    "batch_norm_relu_forward": ("batch_norm", "batch_norm_relu"),
+    "batch_norm_relu_backward_sums": ("batch_norm", "batch_norm_relu"),
+    "batch_norm_relu_backward": ("batch_norm", "batch_norm_relu"),
     "columns": ("bias", "batch_norm"),
     "warp": ("softmax",),
 }
@@ -169,8 +173,8 @@ COMMON = [
         ),
         (
             "the rest of the rows is left out",
-            "parts = (rows + block_rows - 1) / block_rows",
-            "parts = rows / block_rows",
+            "tiles = (D + MAPS - 1) / MAPS, parts = (rows + block_rows - 1) / block_rows",
+            "tiles = (D + MAPS - 1) / MAPS, parts = rows / block_rows",
         ),
         ("a tile is left out", "tile < parts * tiles;", "tile < parts * tiles - 1;"),
         ("all threads add the same rows", "row = first + threadIdx.x / SIDE", "row = first"),
@@ -185,6 +189,11 @@ COMMON = [
         ),
         ("maps behind the last", "k < D ? last : first, k", "last, k"),
         ("all packs alike", "+ threadIdx.x % SIDE * COUNT, part", ", part"),
+        ("every block comes last", "const bool last = shared == blocks;", "const bool last = true;"),
+        ("the first block comes last", "const bool last = shared == blocks;", "const bool last = shared == 1;"),
+        ("counters stay", "if (shared == blocks) *counter = 0;", ""),
+        ("one counter for all", "counters + begins / MAPS", "counters"),
+        ("some maps alone are summed", "some < begins + MAPS && some < D;", "some < begins + SIDE && some < D;"),
     ),
     *mutants_of(
         "common.cuh",

@@ -49,7 +49,12 @@ def statistics(device, x, block_rows=512, training=1, running=None, spare=0):
         running = [np.full(D, np.nan, x.dtype)] * 2  # not to be looked at
     scratch = (2 * -(-x.size // D // block_rows) + spare, D), x.dtype
     outputs, numbers = [((D,), x.dtype)] * 2, {"block_rows": block_rows, "training": training}
-    return run_op(device, "batch_norm_statistics", [x, *running], outputs, [scratch], **numbers)
+    return run_op(device, "batch_norm_statistics", [x, *running, counters(D)], outputs, [scratch], **numbers)
+
+
+def counters(D: int) -> np.ndarray:
+    """As a plan has them for so many maps."""
+    return np.zeros(-(-D // 8), np.int32)
 
 
 def backward(device, dy, x, scale, eps=EPS, block_rows=512):
@@ -58,7 +63,8 @@ def backward(device, dy, x, scale, eps=EPS, block_rows=512):
     scratch = (2 * -(-x.size // D // block_rows), D), x.dtype
     sums = [((D,), x.dtype)] * 2
     inputs = [dy, x, *each]
-    sums = run_op(device, "batch_norm_backward_sums", inputs, sums, [scratch], block_rows=block_rows, eps=eps)
+    given = [*inputs, counters(D)]
+    sums = run_op(device, "batch_norm_backward_sums", given, sums, [scratch], block_rows=block_rows, eps=eps)
     (dx,) = run_op(device, "batch_norm_backward", [*inputs, scale, *sums], [(x.shape, x.dtype)], eps=eps)
     return dx, *sums
 
@@ -115,8 +121,10 @@ def test_sums_lose_hardly_more_than_pytorchs(device, rng, shape):
     running = [np.zeros(D, np.float32), np.ones(D, np.float32)]
     made = [((D,), np.float32)] * 2
     numbers = {"block_rows": BLOCK_ROWS}
-    mean, variance = run_op(device, "batch_norm_statistics", [x, *running], made, scratch, training=1, **numbers)
-    given = [dy, x, mean, variance]
+    mean, variance = run_op(
+        device, "batch_norm_statistics", [x, *running, counters(D)], made, scratch, training=1, **numbers
+    )
+    given = [dy, x, mean, variance, counters(D)]
     dshift = run_op(device, "batch_norm_backward_sums", given, made, scratch, eps=1e-5, **numbers)[1]
     exact = x.reshape(-1, D).astype(np.float64)
     sums = dy.reshape(-1, D).astype(np.float64).sum(0)
@@ -206,7 +214,7 @@ def test_pytorch_agrees(device, rng, shape):
     np.testing.assert_allclose(dshift, b.grad.numpy(), rtol=0, atol=1e-11)
     numbers = {"momentum": 0.25, "images": shape[0], "positions": shape[1] * shape[2]}
     for one, expected in zip(
-        run_op(device, "batch_norm_update", [*each, np.ones(1)], running, **numbers), judged, strict=True
+        run_op(device, "batch_norm_update", [np.ones(1), *each], running, **numbers), judged, strict=True
     ):
         oracle.assert_near(one, expected.numpy(), 1e-12)
 
@@ -214,7 +222,7 @@ def test_pytorch_agrees(device, rng, shape):
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
 def test_running_statistics_stay_where_the_loss_is_no_number(device, rng, loss):
     each, running = ([np.abs(rng.standard_normal(7)).astype(np.float32) for _ in range(2)] for _ in range(2))
-    each.append(np.array([loss], np.float32))
+    each.insert(0, np.array([loss], np.float32))
     found = run_op(device, "batch_norm_update", each, running, momentum=0.25, images=3, positions=4)
     assert [values.tobytes() for values in found] == [values.tobytes() for values in running]
 
@@ -511,7 +519,8 @@ def call_batch_norm_statistics(draw: Draw) -> Call:
     x, each, _ = _batch_norm(draw)
     scratch, numbers = _batch_norm_parts(draw, x)
     numbers |= {"training": int(draw.size(0, 3) > 0)}
-    return Call("batch_norm_statistics", (x, *each[:2]), ((x.shape[-1:], draw.dtype),) * 2, scratch, numbers)
+    given = x, *each[:2], counters(x.shape[-1])
+    return Call("batch_norm_statistics", given, ((x.shape[-1:], draw.dtype),) * 2, scratch, numbers)
 
 
 def call_batch_norm_forward(draw: Draw) -> Call:
@@ -522,7 +531,7 @@ def call_batch_norm_forward(draw: Draw) -> Call:
 def call_batch_norm_backward_sums(draw: Draw) -> Call:
     x, each, eps = _batch_norm(draw)
     scratch, numbers = _batch_norm_parts(draw, x)
-    inputs = draw.values(*x.shape), x, *each[:2]
+    inputs = draw.values(*x.shape), x, *each[:2], counters(x.shape[-1])
     return Call("batch_norm_backward_sums", inputs, ((x.shape[-1:], draw.dtype),) * 2, scratch, numbers | eps)
 
 
@@ -540,10 +549,12 @@ def call_batch_norm_backward_frozen(draw: Draw) -> Call:
 
 
 def call_batch_norm_update(draw: Draw) -> Call:
-    _, each, _ = _batch_norm(draw)
+    layers = [_batch_norm(draw)[1] for _ in range(draw.size(1, 3))]
     numbers = {"momentum": 0.25, "images": draw.size(2, 9), "positions": draw.size(1, 99)}
     loss = np.array([0.5], draw.dtype)
-    return Call("batch_norm_update", (*each[:2], loss), tuple(each[2:]), attributes=numbers)
+    given = [array for each in layers for array in each[:2]]
+    running = [array for each in layers for array in each[2:4]]
+    return Call("batch_norm_update", (loss, *given), tuple(running), attributes=numbers)
 
 
 LAST = "store(dx + (row * D + k), gradients);\n        }\n    });\n}\n\n// dy               (rows, D)  in"
@@ -555,7 +566,26 @@ ROWS = "\n        for (; row < rows; row += lines) {\n            auto "
 MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
-        "batch_norm_parts",
+        "batch_norm_relu_forward",
+        ("no sum", "if (z) value += added.value[lane];", ""),
+        ("no ReLU", "if (relu && !passes(value)) value = real(0);", ""),
+        ("ReLU swallows NaN", "return !(normal <= real(0));", "return normal > real(0);"),
+        (
+            "packs at any address",
+            "aligned(x, mean, variance, scale, shift, z, y)",
+            "aligned(x, mean, variance, scale, shift)",
+        ),
+    ),
+    *mutants_of("batch_norm.cu", "batch_norm_relu_backward_sums", ("whatever ReLU did", "gradient = real(0);", "")),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_relu_backward",
+        ("whatever ReLU did", "                    gradients.value[lane] = real(0);\n", ""),
+        ("no shift", "forward.value[lane], shifts.value[lane])", "forward.value[lane], real(0))"),
+    ),
+    *mutants_of(
+        "batch_norm.cu",
+        "batch_norm_statistics",
         ("no differences", "values.value[lane] - start.value[lane];", "values.value[lane];"),
         ("squares as if the first row were the mean", "squares.value[lane] -= sum * (sum / (real)(last - first));", ""),
         (
@@ -572,7 +602,7 @@ MUTANTS = [
     ),
     *mutants_of(
         "batch_norm.cu",
-        "batch_norm_merge",
+        "batch_norm_statistics",
         ("all parts are full", "left < block_rows ? left : block_rows", "block_rows"),
         ("parts are no part of the variance", " + count * difference * difference", ""),
         (
@@ -599,12 +629,12 @@ MUTANTS = [
     *mutants_of(
         "batch_norm.cu",
         "batch_norm_forward",
-        ("no mean", "above = values.value[lane] - means.value[lane];", "above = values.value[lane];"),
-        ("no shift", "above * factors.value[lane] + shifts.value[lane]", "above * factors.value[lane]"),
+        ("no mean", "fma(value - mean, factor, shift)", "fma(value, factor, shift)"),
+        ("no shift", "fma(value - mean, factor, shift)", "(value - mean) * factor"),
         (
             "no scale",
-            f"factors.value[lane] /= spread.value[lane];{ROWS}values",
-            f"factors.value[lane] = 1 / spread.value[lane];{ROWS}values",
+            "factors.value[lane] /= spread.value[lane];\n    return factors;",
+            "factors.value[lane] = 1 / spread.value[lane];\n    return factors;",
         ),
         ("no root", "= sqrt(values.value[lane] + eps);", "= values.value[lane] + eps;"),
         ("no eps", "= sqrt(values.value[lane] + eps);", "= sqrt(values.value[lane]);"),
@@ -618,34 +648,42 @@ MUTANTS = [
             "const bool packs = D % WIDTH == 0 && aligned(x, mean, variance, scale, shift, y)",
             "const bool packs = aligned(x, mean, variance, scale, shift, y)",
         ),
-        ("packs at any address", "aligned(x, mean, variance, scale, shift, y)", "aligned(x, mean, variance, scale, y)"),
+        (
+            "packs at any address",
+            "aligned(x, mean, variance, scale, shift, y)",
+            "aligned(x, mean, variance, scale, y)",
+        ),
     ),
     *mutants_of(
         "batch_norm.cu",
-        "batch_norm_backward_parts",
-        ("no mean", "(values.value[lane] - middle.value[lane]);", "values.value[lane];"),
-        ("no gradient", "+= gradients.value[lane] * (values", "+= (values"),
+        "batch_norm_backward_sums",
+        ("no mean", "gradient * (value - middle.value[lane]);", "gradient * value;"),
+        ("no gradient", "+= gradient * (value", "+= (value"),
         ("no deviation", "sums.of[1].value[lane] /= spread.value[lane];", ""),
         (
             "the gradients are not summed",
-            "so_far.of[0].value[lane] += gradients",
-            "so_far.of[0].value[lane] = gradients",
+            "so_far.of[0].value[lane] += gradient;",
+            "so_far.of[0].value[lane] = gradient;",
         ),
-        ("packs at any address", "aligned(dy, x, mean, variance, partials)", "true"),
+        ("packs at any address", "aligned(dy, x, mean, variance, scale, shift, partials)", "true"),
     ),
     *mutants_of(
         "batch_norm.cu",
-        "batch_norm_backward_merge",
+        "batch_norm_backward_sums",
         (
             "the sums are exchanged",
-            "dshift[k] = sums.of[0].value[0];\n            dscale[k] = sums.of[1].value[0];",
-            "dshift[k] = sums.of[1].value[0];\n            dscale[k] = sums.of[0].value[0];",
+            "dshift[k] = sums.of[0].value[0];\n        dscale[k] = sums.of[1].value[0];",
+            "dshift[k] = sums.of[1].value[0];\n        dscale[k] = sums.of[0].value[0];",
         ),
-        ("the last part alone", "[0].value[0] += partials[part * D + k];", "[0].value[0] = partials[part * D + k];"),
+        (
+            "the last part alone",
+            "[0].value[0] += fresh(partials + part * D",
+            "[0].value[0] = fresh(partials + part * D",
+        ),
         (
             "the first part is left out",
-            "+= partials[(parts + part) * D + k];",
-            "+= part ? partials[(parts + part) * D + k] : 0;",
+            "[1].value[0] += fresh(partials + (parts + part) * D + k);\n    });",
+            "[1].value[0] += part ? fresh(partials + (parts + part) * D + k) : 0;\n    });",
         ),
     ),
     *mutants_of(
@@ -668,8 +706,8 @@ MUTANTS = [
         ("divided, not multiplied", "inverses.value[lane] = 1 / inverses.value[lane];", ""),
         (
             "packs at any address",
-            "aligned(dy, x, mean, variance, scale, dscale, dshift, dx)",
-            "aligned(dy, x, mean, variance, scale, dscale, dx)",
+            "aligned(dy, x, mean, variance, scale, shift, dscale, dshift, dx)",
+            "aligned(dy, x, mean, variance, scale, shift, dscale, dx)",
         ),
     ),
     *mutants_of(
@@ -711,8 +749,8 @@ MUTANTS = [
         ("no momentum", "momentum * mean[k]", "mean[k]"),
         (
             "the last map is left out",
-            "k < D; k += item_stride()) {\n        running_mean[k]",
-            "k < D - 1; k += item_stride()) {\n        running_mean[k]",
+            "k < count; k += BLOCK) {\n            running_mean[k]",
+            "k < count - 1; k += BLOCK) {\n            running_mean[k]",
         ),
     ),
 ]

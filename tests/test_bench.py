@@ -167,6 +167,7 @@ def test_kernels_and_products_beside_pytorch(setting):
     assert named >= {"relu_forward", "max_pool_forward", "max_pool_backward", "im2col", "col2im", "bias_backward"}
     assert named >= {"softmax_forward", "momentum_update", "image_to_float", "add_bias", "relu_backward"}
     assert named >= {"adam_update", "augment", "clip_by_norm"}
+    assert named >= {"batch_norm_relu", "batch_norm_relu_backward", "add_relu_backward"}
     relu = next(row for row in values["kernels"] if row["kernel"] == "relu_backward")
     assert relu["nbytes"] == 3 * 4 * 2 * 6 * 6 * 4
     assert relu["gb_per_s"] == pytest.approx(relu["nbytes"] / (relu["ms"] * 1e6))

@@ -11,12 +11,17 @@ from tests.op_calls import Call, Draw
 from tests.ops import run_op
 
 
+def counters(values: int) -> np.ndarray:
+    """As a plan has them for so many sums."""
+    return np.zeros(-(-values // 8), np.int32)
+
+
 def backward(device, dy, block_rows, spare=0, onto=None):
     """db, or its sum with `onto`."""
     rows, K = dy.size // dy.shape[-1], dy.shape[-1]
     partials = (-(-rows // block_rows) + spare, K), dy.dtype
     db, more = (((K,), dy.dtype), {}) if onto is None else (onto, {"accumulate": 1})
-    (db,) = run_op(device, "bias_backward", [dy], [db], [partials], block_rows=block_rows, **more)
+    (db,) = run_op(device, "bias_backward", [dy, counters(K)], [db], [partials], block_rows=block_rows, **more)
     return db
 
 
@@ -77,7 +82,9 @@ def call_bias_backward(draw: Draw) -> Call:
     partials = -(-rows // block_rows), values
     db, accumulate = draw.sum(shape)
     attributes = {"block_rows": block_rows, **accumulate}
-    return Call("bias_backward", (draw.values(N, H, W, K),), (db,), ((partials, draw.dtype),), attributes)
+    return Call(
+        "bias_backward", (draw.values(N, H, W, K), counters(values)), (db,), ((partials, draw.dtype),), attributes
+    )
 
 
 MUTANTS = [
@@ -100,6 +107,20 @@ MUTANTS = [
         ("earlier sums are forgotten", "if (accumulate) add_to", "if (false) add_to"),
         ("packs across rows", "K % WIDTH == 0 && aligned(values, sums)", "aligned(values, sums)"),
         ("packs at any address", "K % WIDTH == 0 && aligned(values, sums)", "K % WIDTH == 0"),
+    ),
+    *mutants_of(
+        "bias.cu",
+        "bias_backward",
+        ("the first row alone", "load<COUNT>(dy + row * K + k)", "load<COUNT>(dy + k)"),
+        (
+            "partial sums overlap",
+            "store(partials + part * K + k, sum.of[0]);",
+            "store(partials + part + k, sum.of[0]);",
+        ),
+        ("the last part alone", "so_far.of[0].value[0] += fresh(", "so_far.of[0].value[0] = fresh("),
+        ("earlier sums are forgotten", "accumulate ? sum.of[0].value[0] + db[k] :", ""),
+        ("packs across rows", "K % WIDTH == 0 && aligned(dy, partials)", "aligned(dy, partials)"),
+        ("packs at any address", "K % WIDTH == 0 && aligned(dy, partials)", "K % WIDTH == 0"),
     ),
 ]
 """Changes of its kernels that the tests above, and those of all ops, must notice."""

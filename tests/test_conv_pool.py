@@ -16,6 +16,7 @@ from tests import oracle
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
 from tests.ops import run_op
+from tests.test_bias import counters
 from tests.test_conv import draw_filters
 
 
@@ -163,7 +164,7 @@ def test_the_bias_gradient_has_the_bits_of_the_one_before_the_pool(device, seed,
     for accumulate in (0, 1):
         db = np.ones(K, dtype) if accumulate else ((K,), dtype)
         numbers = {"block_rows": block_rows, "accumulate": accumulate}
-        (wanted,) = run_op(device, "bias_backward", [dz], [db], partials, **numbers)
+        (wanted,) = run_op(device, "bias_backward", [dz, counters(K)], [db], partials, **numbers)
         given = [case.dy, case.switches]
         (found,) = run_op(device, "conv_pool_backward_bias", given, [db], partials, **case.pool, **numbers)
         assert found.tobytes() == wanted.tobytes()

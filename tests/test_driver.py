@@ -55,6 +55,14 @@ def test_packed_arguments_stand_where_their_addresses_say(real: type) -> None:
     assert len(set(np.diff(addresses))) == 1 and addresses[1] - addresses[0] == SLOT_BYTES
 
 
+def test_a_table_is_one_argument_of_many_slots() -> None:
+    array = DeviceArray(2**40 + 4096, (3,), np.dtype(np.float32), EmulatorDriver())
+    packed = pack([3, (array, 7, 9), 0.5], np.dtype(np.float32))
+    first, table, last = (ctypes.c_uint64 * 3).from_address(packed.pointer)
+    assert list((ctypes.c_int64 * 3).from_address(table)) == [array.pointer, 7, 9]
+    assert ctypes.c_int64.from_address(first).value == 3 and ctypes.c_float.from_address(last).value == 0.5
+
+
 class Recorder(EmulatorDriver):
     """Notes launches instead of running them."""
 

@@ -1,6 +1,7 @@
 """The kernels on tensors of more than 2**32 values: one block of a grid that large, on memory that is never touched."""
 
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.im2col import col2im_numbers, im2col_numbers
 from gpunet.devices.cuda.launch import BLOCK
 from gpunet.devices.cuda.source import kernel_folder
+from gpunet.devices.cuda.table import SHARE
 from gpunet.program.volume import output_size
 from tests.device_arrays import new_array, read
 from tests.emulator.driver import GUARD, GUARD_BYTES, EmulatorDriver
@@ -86,12 +88,6 @@ def test_elementwise_kernels_reach_the_end_of_a_huge_tensor(tmp_path: Path, pack
     driver.copy_in(x.rows(count - 128, count).pointer, end)
     relu.relu_forward(x, y)
     np.testing.assert_array_equal(read(y.rows(count - 128, count)), np.maximum(end, 0))
-    driver.copy_in(y.rows(count - 128, count).pointer, end)
-    loss, numbers = new_array(driver, (1,), np.float32, np.ones(1, np.float32)), new_array(driver, (1,), np.float64)
-    driver.copy_in(numbers.pointer, np.array([0.5]))
-    update.sgd_update(loss, numbers, x, y, rate=0, weight_decay=0.0)
-    np.testing.assert_array_equal(read(y.rows(count - 128, count)), end / 2)
-    assert not read(y.rows(0, 2**20)).any()  # an index that wrapped around would have come down here
     driver.close()
 
 
@@ -238,52 +234,72 @@ def test_other_windows_reach_the_end_of_a_huge_tensor(tmp_path: Path, kind: Any,
     driver.close()
 
 
-UPDATES = ("momentum_update", "nesterov_update", "adagrad_update", "rmsprop_update", "adam_update", "adamw_update")
+UPDATES = {"sgd": 1, "momentum": 2, "nesterov": 2, "adagrad": 2, "rmsprop": 2, "adam": 3, "adamw": 3}
+"""Arrays of a parameter that an update changes."""
+
 SETTINGS = {"weight_decay": 0.25, "momentum": 0.75, "eps": 0.125, "alpha": 0.75, "beta1": 0.75, "beta2": 0.875}
 SETTINGS |= {"rate": 0, "root": 1, "keep": 2}
+D, FEW = 4, 16
+
+
+def _agree(
+    op: Any,
+    arrays: list[DeviceArray],
+    rng: np.random.Generator,
+    small: Sequence[np.ndarray] = (),
+    at: int = 0,
+    **numbers: Any,
+) -> None:
+    """The last images of huge arrays are what the CPU gives for these values alone.
+
+    `small`  arrays that stand from the position `at` on; of an update the first large one, its gradient, does not count
+    """
+    driver, images = arrays[0].driver, arrays[0].shape[0]
+    ends = [array.rows(images - FEW, images) for array in arrays]
+    values = [np.abs(rng.normal(size=end.shape)).astype(np.float32) for end in ends]
+    for end, these in zip(ends, values, strict=True):
+        driver.copy_in(end.pointer, these)
+    beside = [new_array(driver, one.shape, one.dtype, one) for one in small]
+    op(*arrays[:at], *beside, *arrays[at:], **numbers)
+    here = {**numbers, "first_image": images - FEW} if op is dropout.dropout else numbers
+    open_device("cpu").ops[op.__name__](*values[:at], *small, *values[at:], **here)
+    for end, these in list(zip(ends, values, strict=True))[op.__name__.endswith("_update") :]:
+        np.testing.assert_allclose(read(end), these, rtol=1e-5, atol=1e-6, err_msg=op.__name__)
+    for array in arrays:
+        assert not read(array.rows(0, 2**12)).any()  # an index that wrapped around would have come down here
+
+
+def _huge(driver: SparseDriver, count: int, shift: int) -> list[DeviceArray]:
+    whole = [new_array(driver, (HUGE + shift,), np.float32) for _ in range(count)]
+    return [array.rows(shift, shift + HUGE).reshape(HUGE // D, 1, 1, D) for array in whole]
 
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_all_that_treats_values_alike_reaches_the_end_of_a_huge_tensor(
     tmp_path: Path, packs: bool, rng: np.random.Generator
 ) -> None:
-    """Activations, dropout and updates give there what the CPU gives for these values alone."""
-    D, few, shift = 4, 16, 0 if packs else 1
-    images = HUGE // D
-    driver, cpu = _last_block(tmp_path, images * D // (4 if packs else 1)), open_device("cpu").ops
-    whole = [new_array(driver, (HUGE + shift,), np.float32) for _ in range(4)]
-    arrays = [array.rows(shift, shift + HUGE).reshape(images, 1, 1, D) for array in whole]
-    ends = [array.rows(images - few, images) for array in arrays]
+    driver = _last_block(tmp_path, HUGE // (4 if packs else 1))
+    x, y, z = _huge(driver, 3, 0 if packs else 1)
+    _agree(relu.relu_backward, [x, y, z], rng)
+    _agree(leaky_relu.leaky_relu_forward, [x, y], rng, alpha=0.25)
+    _agree(leaky_relu.leaky_relu_backward, [x, y, z], rng, alpha=0.25)
+    for name in ("sigmoid", "tanh"):
+        _agree(getattr(squash, f"{name}_forward"), [x, y], rng)
+        _agree(getattr(squash, f"{name}_backward"), [x, y, z], rng)
+    step = [np.array([3.0])]
+    _agree(dropout.dropout, [x, y], rng, step, 1, p=0.5, seed=7, step=0, layer=2, first_image=0, training=1)
+    driver.close()
 
-    changing = np.array([0.5, 0.75, 0.875, 3.0])
-    small = {"loss": np.ones(1, np.float32), "numbers": changing}
-    beside = {name: new_array(driver, values.shape, values.dtype, values) for name, values in small.items()}
 
-    def check(op: Any, **numbers: Any) -> None:
-        """On both devices; what an update leaves in its first array, the gradient, does not count."""
-        names = list(op.__annotations__)[: op.__code__.co_argcount]
-        large = [name for name in names if name not in small]
-        values = {name: np.abs(rng.normal(size=ends[0].shape)).astype(np.float32) for name in large}
-        there = dict(zip(large, arrays, strict=False)) | beside
-        for name, end in zip(large, ends, strict=False):
-            driver.copy_in(end.pointer, values[name])
-        op(*(there[name] for name in names), **numbers)
-        here = {**numbers, "first_image": images - few} if op is dropout.dropout else numbers
-        cpu[op.__name__](*((values | small)[name] for name in names), **here)
-        for name, end in list(zip(large, ends, strict=False))[op.__name__ in UPDATES :]:
-            np.testing.assert_allclose(read(end), values[name], rtol=1e-5, atol=1e-6, err_msg=op.__name__)
-
-    check(relu.relu_backward)
-    check(leaky_relu.leaky_relu_forward, alpha=0.25)
-    check(leaky_relu.leaky_relu_backward, alpha=0.25)
-    for name in ("sigmoid_forward", "sigmoid_backward", "tanh_forward", "tanh_backward"):
-        check(getattr(squash, name))
-    check(dropout.dropout, p=0.5, seed=7, step=3, layer=2, first_image=0, training=1)
-    for name in UPDATES:
-        op = getattr(update, name)
-        check(op, **{setting: SETTINGS[setting] for setting in op.__annotations__ if setting in SETTINGS})
-    for array in arrays:
-        assert not read(array.rows(0, 2**12)).any()  # an index that wrapped around would have come down here
+@pytest.mark.parametrize("packs", [True, False])
+def test_updates_reach_the_end_of_a_huge_parameter(tmp_path: Path, packs: bool, rng: np.random.Generator) -> None:
+    blocks = -(-HUGE // SHARE)
+    driver = SparseDriver(tmp_path, grid=blocks, block=blocks - 1)
+    arrays = _huge(driver, 4, 0 if packs else 1)
+    for name, count in UPDATES.items():
+        op, small = getattr(update, f"{name}_update"), [np.ones(1, np.float32), np.array([0.5, 0.75, 0.875])]
+        numbers = {setting: SETTINGS[setting] for setting in op.__annotations__ if setting in SETTINGS}
+        _agree(op, arrays[: 1 + count], rng, small, **numbers)
     driver.close()
 
 

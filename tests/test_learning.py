@@ -14,7 +14,7 @@ from gpunet import ConfigError, Dropout, Learning, Model, Net
 from gpunet.cli.app import app
 from gpunet.compile.fuse import FUSIONS
 from gpunet.net.config import dump, load_config
-from gpunet.optimize.optimizers import OPTIMIZERS, Adam, Momentum, rate_factor
+from gpunet.optimize.optimizers import OPTIMIZERS, Adam, Momentum, rate_factor, updated
 from gpunet.optimize.optimizers import optimizer as find_optimizer
 from tests.conftest import make_device
 from tests.layer_checks import check_savings, trained
@@ -236,7 +236,8 @@ def test_factors_of_weight_decay_are_pytorchs_groups(device):
 def test_factors_count_where_decay_is_meant_for_all():
     how = Learning(Momentum(weight_decay=0.25), decay_factors={"*.b": 0, "conv1": 4})
     program = gpunet.plan(small(), 3, optimizer=how).program
-    found = {op.outputs[0].name: op.attributes["weight_decay"] for op in program.ops if op.name == "momentum_update"}
+    updates = [op for op in program.ops if op.name == "momentum_update"]
+    found = {name: op.attributes["weight_decay"] for op in updates for name in updated(op)}
     assert found == {"conv1.w": 1, "conv1.b": 1} | {
         f"{layer}.{name}": 0.25 * (name == "w") for layer in ("conv2", "fc1", "fc2") for name in ("w", "b")
     }
@@ -246,8 +247,9 @@ def test_factors_count_where_decay_is_meant_for_all():
 def test_every_optimizer_leaves_biases_and_norms_alone_where_only_weights_decay(optimizer):
     rule = find_optimizer(optimizer, weight_decay=0.25)
     program = gpunet.plan(normed(), 3, optimizer=Learning(rule, decay="weights", rate_factors={"bn?": 4})).program
-    for op in (op for op in program.ops if op.name == f"{optimizer}_update"):
-        layer, _, name = op.outputs[0].name.partition(".")
+    updates = [op for op in program.ops if op.name == f"{optimizer}_update"]
+    for op, changed in [(update, name) for update in updates for name in updated(update)]:
+        layer, _, name = changed.partition(".")
         assert rule.settings_of(op, program.changing)["weight_decay"] == (0.25 if name == "w" else 0)
         assert rate_factor(op, program.changing) == (4 if layer.startswith("bn") else 1)
 

@@ -12,6 +12,7 @@ from tests.layer_checks import check_net, check_words
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
 from tests.ops import run_op
+from tests.test_bias import counters
 
 DTYPES = [np.float32, np.float64]
 WIDE = Geometry(4, 5, F=3, S=1, P=4)  # outermost windows see padding alone
@@ -122,9 +123,9 @@ def test_gradients_are_the_slopes_of_the_forward_pass(device, rng):
 def test_bias_gradients_are_sums_over_images_alone(device, rng, dtype, N):
     dy = rng.standard_normal((N, 3, 4, 7)).astype(dtype)
     partials = [((-(-N // 4), 84), dtype)]
-    (db,) = run_op(device, "bias_backward", [dy], [((3, 4, 7), dtype)], partials, block_rows=4)
+    (db,) = run_op(device, "bias_backward", [dy, counters(84)], [((3, 4, 7), dtype)], partials, block_rows=4)
     oracle.assert_near(db, dy.astype(np.float64).sum(axis=0))
-    (again,) = run_op(device, "bias_backward", [dy], [db], partials, block_rows=4, accumulate=1)
+    (again,) = run_op(device, "bias_backward", [dy, counters(84)], [db], partials, block_rows=4, accumulate=1)
     np.testing.assert_array_equal(again, db + db)
 
 

@@ -225,7 +225,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, **special: dict[str, Any]) -> list[str
     """Sections that find nothing, but for the special ones; returns the list of those that ran."""
     ran: list[str] = []
 
-    def isolated(name: str, quick: bool, seconds: float) -> dict[str, Any]:
+    def isolated(name: str, quick: bool, seconds: float, dry: bool = False) -> dict[str, Any]:
         ran.append(name)
         return {
             **ENVIRONMENT,
@@ -275,6 +275,39 @@ def test_when_time_is_up_the_rest_is_left_out(monkeypatch, tmp_path):
     on_gpu.main(["--out", str(out), "--minutes", "0.5"])
     assert ran == ["environment"]
     assert json.loads(out.read_text())["sections"]["sanitizer"]["skipped"] == ["no time left"]
+
+
+def test_later_sections_have_time_for_sure(tmp_path):
+    run = on_gpu.Run(tmp_path / "x.json", False, 510.0)
+    for number, name in enumerate(SECTIONS, 1):
+        given = run.limit(name, SECTIONS[number:])
+        assert on_gpu.SURE * section(name).SECONDS - 1 <= given <= section(name).SECONDS
+        run.started -= given  # it takes all of that
+    assert run.left > -1
+    run.started -= run.left + 5
+    assert run.limit("steps", SECTIONS) < 0 and section("steps").SECONDS > 0
+
+
+def test_a_dry_run_needs_no_gpu_and_says_that_it_was_one(monkeypatch, tmp_path):
+    ran = stub(monkeypatch, environment={"values": {"gpu": {"error": "there is none"}}})
+    out = tmp_path / "x.json"
+    assert on_gpu.main(["--out", str(out)]) == 2 and ran == ["environment"]
+    assert on_gpu.main(["--dry-run", "--out", str(out)]) == 0
+    assert ran[1:] == list(SECTIONS) and json.loads(out.read_text())["dry_run"] is True
+
+
+def test_a_section_in_small_runs_in_a_process_of_its_own(tmp_path, without_gpu):
+    found = on_gpu.isolated("memory", True, 100, dry=True)
+    assert (found["status"], found["failures"], found["skipped"]) == ("ok", [], [])
+    assert len(found["values"]["cases"]) == 1
+
+
+@pytest.mark.slow
+def test_a_dry_run_goes_through_every_section(tmp_path, without_gpu):
+    out = tmp_path / "x.json"
+    code, output = run_command([sys.executable, "bench/on_gpu.py", "--dry-run", "--out", str(out)], 900)
+    assert code == 0, output
+    assert {found["status"] for found in json.loads(out.read_text())["sections"].values()} == {"ok"}
 
 
 @pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--minutes", "nan"], ["--only", "everything"]])

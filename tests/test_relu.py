@@ -45,6 +45,17 @@ def test_gradients_pass_where_the_output_is_positive_or_nan_and_are_exactly_zero
     assert not np.signbit(dx[blocked]).any()
 
 
+@pytest.mark.parametrize("in_place", [None, {0: 0}, {0: 1}, {0: 2}])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sum_of_gradients_and_their_slope_give_the_bits_of_both_ops(device, rng, dtype, in_place):
+    y, a = values(rng, dtype, LONG), rng.standard_normal(LONG).astype(dtype)
+    b = rng.permutation(values(rng, dtype, LONG).reshape(-1)).reshape(LONG)
+    (total,) = run_op(device, "add", [a, b], [(LONG, dtype)])
+    (expected,) = run_op(device, "relu_backward", [total, y], [(LONG, dtype)])
+    (found,) = run_op(device, "add_relu_backward", [a, b, y], [(LONG, dtype)], in_place=in_place)
+    assert found.tobytes() == expected.tobytes()
+
+
 SHAPES = [SHAPE, LONG, (3, 7, 5, 3), (1, 1, 1, 1), (2, 3, 2, 2), (2, 8, 5, 1001), (4001, 1, 1, 13)]
 """Bits left over in no, in one and in every image; images longer than a block, and many in one."""
 
@@ -102,6 +113,12 @@ def _mask(draw: Draw, y: np.ndarray) -> Spec:
     return (len(y), -(-y[0].size // 8)), np.uint8
 
 
+def call_add_relu_backward(draw: Draw) -> Call:
+    y = draw.activations()
+    inputs = draw.values(*y.shape), draw.values(*y.shape), y.astype(draw.dtype)
+    return Call("add_relu_backward", inputs, ((y.shape, draw.dtype),), aliases=({0: 0}, {0: 1}, {0: 2}))
+
+
 def call_relu_mask(draw: Draw) -> Call:
     y = np.maximum(draw.activations(), 0)
     return Call("relu_mask", (y,), (_mask(draw, y),))
@@ -138,6 +155,13 @@ MUTANTS = [
             "elementwise(count, aligned(dy, y, dx)",
             "elementwise(count - 1, aligned(dy, y, dx)",
         ),
+    ),
+    *mutants_of(
+        "relu.cu",
+        "add_relu_backward",
+        ("one gradient alone", "sums.value[lane] += others.value[lane];", ""),
+        ("all gradients pass", "if (seen.value[lane] <= real(0)) sums.value[lane] = real(0);", ""),
+        ("NaN stops gradients", "seen.value[lane] <= real(0)", "!(seen.value[lane] > real(0))"),
     ),
     *mutants_of(
         "relu.cu",

@@ -187,6 +187,22 @@ def test_of_a_loss_that_is_no_number_nothing_is_learnt(device, rng, name, loss):
 
 
 @EVERY
+def test_one_call_for_many_parameters_gives_the_bits_of_one_for_each(device, rng, name):
+    """More than a table has room for, and some of more values than a block takes."""
+    rule = optimizer(name, weight_decay=0.1)
+    sizes = [1, 3, 4, 5, 4096, 4097, 8197, *range(6, 150)]
+    draws = [[rng.random(size).astype(np.float32) for _ in range(2 + len(rule.caches))] for size in sizes]
+    given, attributes = arguments(rule, 0.1, 2, np.float32)
+    states = [array for _, *state in draws for array in state]
+    joint = run_op(device, f"{name}_update", given, [*(dw for dw, *_ in draws), *states], **attributes)[len(sizes) :]
+    alone = [array for dw, *state in draws for array in update(device, rule, dw, state, 0.1, 2)]
+    assert all(np.array_equal(a, b) for a, b in zip(joint, alone, strict=True))
+    if device.name != "cpu":
+        launches = [one for one in device.driver.launched if one == f"update.{name}_update"]
+        assert len(launches) == 2 + len(sizes)
+
+
+@EVERY
 def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
     rule = optimizer(name, weight_decay=0.1)
     device, peaks = make_device("cpu"), []
@@ -206,13 +222,15 @@ def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
 
 def _update(draw: Draw, name: str, **settings: float) -> Call:
     rule = optimizer(name, weight_decay=0.5, **settings)
-    shape = draw.volume()
-    found = [draw.values(*shape) for _ in range(2 + len(rule.caches))]
+    shapes = [draw.volume() for _ in range(draw.size(1, 3))]
+    states = [[draw.values(*shape) for _ in range(1 + len(rule.caches))] for shape in shapes]
     if "eps" in settings:
-        found[-1] = np.abs(found[-1])  # squares
+        for state in states:
+            state[-1] = np.abs(state[-1])  # squares
+    found = [*(draw.values(*shape) for shape in shapes), *(array for state in states for array in state)]
     loss = draw.rng.choice([0.5, np.nan]) if draw.size(0, 9) == 0 else 0.5
     given, attributes = arguments(rule, 0.25, draw.size(1, 9), draw.dtype, loss)
-    return Call(f"{name}_update", tuple(given), tuple(found), attributes=attributes, spent=1)
+    return Call(f"{name}_update", tuple(given), tuple(found), attributes=attributes, spent=len(shapes))
 
 
 def call_sgd_update(draw: Draw) -> Call:
@@ -245,17 +263,34 @@ def call_adamw_update(draw: Draw) -> Call:
 
 MUTANTS = [
     *mutants_of(
+        "table.cuh",
+        "table",
+        ("the entry before", "blockIdx.x < Of::end(table, middle)", "blockIdx.x <= Of::end(table, middle)"),
+        ("the first share of each", "first = (blockIdx.x - before) * SHARE;", "first = 0;"),
+        ("blocks of all entries before", "entry > 0 ? Of::end(table, entry - 1) : 0", "0"),
+        ("shares overlap", "left < SHARE ? left : SHARE", "left < SHARE ? left : SHARE + 1"),
+        ("the last values are left out", "item < count; item += BLOCK", "item < packs * WIDTH; item += BLOCK"),
+        (
+            "a pack too many",
+            "packable ? count / WIDTH : 0;\n    for (int pack",
+            "packable ? count / WIDTH + 1 : 0;\n    for (int pack",
+        ),
+    ),
+    *mutants_of(
         "update.cu",
         "sgd_update",
         ("weights grow", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] += learning_rate * g;"),
         ("no learning rate", "weights.value[lane] -= learning_rate * g;", "weights.value[lane] -= g;"),
         (
             "whatever the loss is",
-            "    if (!is_number(*loss)) return;\n    const real learning_rate = real(numbers[rate]);\n"
-            "    elementwise(count, aligned(dw, w),",
-            "    const real learning_rate = real(numbers[rate]);\n    elementwise(count, aligned(dw, w),",
+            "    if (!is_number(*loss)) return;\n    const real learning_rate = real(numbers[rate]);\n    typedef",
+            "    const real learning_rate = real(numbers[rate]);\n    typedef",
         ),
-        ("the last value is left out", "elementwise(count, aligned(dw, w),", "elementwise(count - 1, aligned(dw, w),"),
+        (
+            "the last value is left out",
+            "within_share(count, aligned(dw, w),",
+            "within_share(count - 1, aligned(dw, w),",
+        ),
     ),
     *mutants_of(
         "update.cu",
@@ -269,16 +304,16 @@ MUTANTS = [
         ("the learning rate inside", "weight -= learning_rate * velocity;", "weight -= velocity *= learning_rate;"),
         (
             "no weight decay",
-            "dw, w, v, count, weight_decay, [=](real g, real& weight, real& velocity) {\n"
+            "entries, weight_decay, [=](real g, real& weight, real& velocity) {\n"
             "        velocity = momentum * velocity + g;\n        weight -= learning_rate * velocity;",
-            "dw, w, v, count, real(0), [=](real g, real& weight, real& velocity) {\n"
+            "entries, real(0), [=](real g, real& weight, real& velocity) {\n"
             "        velocity = momentum * velocity + g;\n        weight -= learning_rate * velocity;",
         ),
-        ("the velocity is not kept", "        store(cache, pack, caches);\n", ""),
+        ("the velocity is not kept", "            store(cache, pack, caches);\n", ""),
         (
             "the last value is left out",
-            "elementwise(count, aligned(dw, w, cache)",
-            "elementwise(count - 1, aligned(dw, w, cache)",
+            "within_share(count, aligned(dw, w, cache)",
+            "within_share(count - 1, aligned(dw, w, cache)",
         ),
         ("packs at any address", "aligned(dw, w, cache)", "aligned(dw, w)"),
     ),
@@ -311,8 +346,8 @@ MUTANTS = [
         "adam_update",
         ("the mean is the gradient", "+= rest1 * (g - means.value[lane])", "= g"),
         ("the mean only grows", "rest1 * (g - means.value[lane])", "rest1 * g"),
-        ("the squares are not kept", "        store(v, pack, squares);\n", ""),
-        ("the mean is not kept", "        store(m, pack, means);\n", ""),
+        ("the squares are not kept", "            store(v, pack, squares);\n", ""),
+        ("the mean is not kept", "            store(m, pack, means);\n", ""),
         ("the rest of a rounded beta2", "rest2 * g * g", "(1 - beta2) * g * g"),
         ("squares are not corrected", "sqrt(squares.value[lane]) / root", "sqrt(squares.value[lane])"),
         (
@@ -325,8 +360,8 @@ MUTANTS = [
         ("weights fade", "weight_decay, real(1), rest1", "weight_decay, real(0.99), rest1"),
         (
             "the last value is left out",
-            "elementwise(count, aligned(dw, w, m, v)",
-            "elementwise(count - 1, aligned(dw, w, m, v)",
+            "within_share(count, aligned(dw, w, m, v)",
+            "within_share(count - 1, aligned(dw, w, m, v)",
         ),
         ("packs at any address", "aligned(dw, w, m, v)", "aligned(dw, w, m)"),
     ),

@@ -28,6 +28,9 @@ def kernels(sizes: Sizes) -> Iterator[Kernel]:
     yield bias(sizes)
     yield relu(sizes)
     yield relu_backward(sizes)
+    yield add_relu_backward(sizes)
+    yield norm_relu(sizes)
+    yield norm_relu_backward(sizes)
     yield pool(sizes)
     yield pool_backward(sizes)
     yield softmax(sizes)
@@ -75,6 +78,91 @@ def relu_backward(sizes: Sizes) -> Kernel:
         "dx",
         3 * nbytes_of(x),
     )
+
+
+def add_relu_backward(sizes: Sizes) -> Kernel:
+    x = _maps(sizes)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        slope = torch.ops.aten.threshold_backward
+        return {"add, threshold_backward": lambda: slope(t["a"] + t["b"], t["y"], 0)}
+
+    def call(ops: Mapping[str, Any], t: Mapping[str, Any]) -> None:
+        ops["add_relu_backward"](t["a"], t["b"], t["y"], t["dx"])
+
+    return Kernel("add_relu_backward", {"a": x, "b": x, "y": x}, {"dx": x}, call, peers, "dx", 4 * nbytes_of(x))
+
+
+def norm_relu(sizes: Sizes) -> Kernel:
+    """Statistics, then all that a residual block ends in: normalize, add, ReLU."""
+    x, inputs, scratch = _normed(sizes)
+
+    def call(ops: Mapping[str, Any], t: Mapping[str, Any]) -> None:
+        found = t["mean"], t["variance"]
+        running, numbers = (t["scale"], t["shift"]), {"block_rows": BLOCK_ROWS, "training": 1}
+        ops["batch_norm_statistics"](t["x"], *running, t["counters"], *found, t["partials"], **numbers)
+        ops["batch_norm_relu_forward"](t["x"], *found, t["scale"], t["shift"], t["z"], t["y"], eps=1e-5)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        def forward(x: Any, z: Any) -> Any:
+            scale, shift, norm = t["scale"], t["shift"], torch.nn.functional.batch_norm
+            return torch.relu(norm(x, None, None, scale, shift, training=True) + z)
+
+        pairs = zip(_layouts(t["x"]), _layouts(t["z"]), strict=True)
+        return {name: partial(forward, x, z) for (name, x), (_, z) in pairs}
+
+    outputs = {"y": x, **scratch}
+    given = {"counters": [0]}
+    nbytes = 4 * nbytes_of(x)
+    return Kernel("batch_norm_relu", {**inputs, "z": x}, outputs, call, peers, "y", nbytes, _to_nhwc, given=given)
+
+
+def norm_relu_backward(sizes: Sizes) -> Kernel:
+    """The gradients of scale and shift, then that of the input, of a map whose mean is 0 and variance 1."""
+    x, inputs, scratch = _normed(sizes)
+    each = {name: inputs.pop(name) for name in ("scale", "shift")}
+
+    def call(ops: Mapping[str, Any], t: Mapping[str, Any]) -> None:
+        given = t["dy"], t["x"], t["mean"], t["variance"], t["scale"], t["shift"]
+        sums = t["dscale"], t["dshift"]
+        numbers = {"block_rows": BLOCK_ROWS, "eps": 1e-5}
+        ops["batch_norm_relu_backward_sums"](*given, t["counters"], *sums, t["partials"], **numbers)
+        ops["batch_norm_relu_backward"](*given, *sums, t["dx"], eps=1e-5)
+
+    def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
+        norm, slope = torch.ops.aten.native_batch_norm_backward, torch.ops.aten.threshold_backward
+        mean, inverse = t["mean"], (t["variance"] + 1e-5).rsqrt()
+
+        def backward(dy: Any, x: Any) -> Any:
+            wide = [value.view(1, -1, 1, 1) for value in (mean, inverse, t["scale"], t["shift"])]
+            y = (x - wide[0]) * wide[1] * wide[2] + wide[3]
+            above = slope(dy, y, 0)
+            return norm(above, x, t["scale"], None, None, mean, inverse, True, 1e-5, [True, True, True])[0]
+
+        pairs = zip(_layouts(t["dy"]), _layouts(t["x"]), strict=True)
+        return {name: partial(backward, dy, x) for (name, dy), (_, x) in pairs}
+
+    D = ((sizes.D,), "float32")
+    del scratch["mean"], scratch["variance"]
+    return Kernel(
+        "batch_norm_relu_backward",
+        {"dy": x, **inputs, **each, "mean": D, "variance": D},
+        {"dx": x, "dscale": D, "dshift": D, **scratch},
+        call,
+        peers,
+        "dx",
+        5 * nbytes_of(x),
+        _to_nhwc,
+        given={"counters": [0], "mean": [0.0], "variance": [1.0]},
+    )
+
+
+def _normed(sizes: Sizes) -> tuple[Spec, dict[str, Spec], dict[str, Spec]]:
+    """x; it and what normalization takes beside; what it makes on the way."""
+    x, D = _maps(sizes), ((sizes.D,), "float32")
+    partials = ((2 * -(-prod(x[0][:3]) // BLOCK_ROWS), sizes.D), "float32")
+    counters = ((-(-sizes.D // 8),), "int32")
+    return x, {"x": x, "scale": D, "shift": D, "counters": counters}, {"mean": D, "variance": D, "partials": partials}
 
 
 def pool(sizes: Sizes) -> Kernel:
@@ -190,12 +278,13 @@ def bias_backward(sizes: Sizes) -> Kernel:
     partials = -(-prod(dy[0][:3]) // BLOCK_ROWS)
     return Kernel(
         "bias_backward",
-        {"dy": dy},
+        {"dy": dy, "counters": ((-(-K // 8),), "int32")},
         {"db": ((K,), "float32"), "partials": ((partials, K), "float32")},
-        lambda ops, t: ops["bias_backward"](t["dy"], t["db"], t["partials"], block_rows=BLOCK_ROWS),
+        lambda ops, t: ops["bias_backward"](t["dy"], t["counters"], t["db"], t["partials"], block_rows=BLOCK_ROWS),
         lambda _, t: {f"sum {name}": partial(dy.sum, (0, 2, 3)) for name, dy in _layouts(t["dy"])},
         "db",
         nbytes_of(dy),
+        given={"counters": [0]},
     )
 
 

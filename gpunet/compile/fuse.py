@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from gpunet.compile.fuse_norm import norm_relu
+from gpunet.compile.steps import exchanged, readers_of
 from gpunet.program.algorithm import Fusion
 from gpunet.program.program import Attribute, Op, Program
 from gpunet.program.tensor import Kind, Tensor
@@ -22,15 +24,6 @@ BACKWARD = {
     "bias_backward": "conv_pool_backward_bias",
 }
 """The ops that read the gradient of a convolution's output, and those that read the one behind the pool instead."""
-
-
-def readers_of(ops: Sequence[Op]) -> dict[str, list[int]]:
-    """By name of a tensor, the steps that read it."""
-    found: dict[str, list[int]] = {}
-    for step, op in enumerate(ops):
-        for name in {t.name for t in op.inputs}:
-            found.setdefault(name, []).append(step)
-    return found
 
 
 def conv_relu(program: Program) -> Program:
@@ -78,7 +71,7 @@ def late_unpool(program: Program) -> Program:
     return _unpool(program, ("late-unpool", "late-unpool2x2"))
 
 
-FUSIONS = {"conv-pool": conv_pool, "conv-relu": conv_relu, "unpool": unpool}
+FUSIONS = {"conv-pool": conv_pool, "conv-relu": conv_relu, "unpool": unpool, "norm-relu": norm_relu}
 """Fusions by name, in the order in which they are applied."""
 
 
@@ -197,7 +190,10 @@ def _reads_behind(program: Program, op: Op, before: Tensor, kind: Fusion) -> boo
 def _from_behind(op: Op, pool: Op) -> Op:
     """A backward op of a convolution as one that reads the gradient behind the pool."""
     before, at = pool.outputs[0], int(op.name == "conv_backward_weights")
-    scratch = op.scratch if op.name == "bias_backward" else (*op.scratch, _strip(op, before))
+    if op.name == "bias_backward":
+        attributes = {**op.attributes, **_numbers(pool, before)}
+        return replace(op, name=BACKWARD[op.name], inputs=pool.inputs, absent=(), attributes=attributes)
+    scratch = (*op.scratch, _strip(op, before))
     inputs = (*op.inputs[:at], *pool.inputs, *op.inputs[at + 1 :])
     attributes = {**op.attributes, **_numbers(pool, before)}
     return replace(op, name=BACKWARD[op.name], inputs=inputs, scratch=scratch, attributes=attributes)
@@ -249,10 +245,4 @@ def _fuses(program: Program, op: Op, what: Fusion) -> bool:
 
 def _without(program: Program, ops: Sequence[Op], steps: set[int]) -> Program:
     """The program of these ops but those steps."""
-
-    def moved(step: int) -> int:
-        return step - sum(gone < step for gone in steps)
-
-    kept = tuple(op for step, op in enumerate(ops) if step not in steps)
-    loops = tuple(replace(loop, first=moved(loop.first), last=moved(loop.last)) for loop in program.loops)
-    return replace(program, ops=kept, loops=loops)
+    return exchanged(replace(program, ops=tuple(ops)), steps, {})

@@ -98,6 +98,7 @@ def lower(
         image_gradient=dimages,
         numbers=builder.numbers,
         changing=tuple(builder.changing),
+        counters=builder.counters,
         fusions=target.fusions,
     )
 

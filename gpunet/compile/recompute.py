@@ -75,7 +75,8 @@ class _Again:
         forward = [op for op in program.ops if op.phase == "forward"]
         self._forward = forward
         self._makers = {t.name: at for at, op in enumerate(forward) for t in op.outputs}
-        fed = {t.name for t in (program.image_bytes, program.images, program.numbers) if t is not None}
+        given = program.image_bytes, program.images, program.numbers, program.counters
+        fed = {t.name for t in given if t is not None}
         small = {t.name for op in program.ops if op.phase == "update" for t in op.inputs}  # statistics of a batch
         self._there = (kept | fed | small | {p.tensor.name for p in program.parameters}) - dropped
         self._dropped = dropped

@@ -3,16 +3,20 @@
 They are applied in the order of REWRITES; each can be left out by name.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from difflib import get_close_matches
-from math import prod
 
-from gpunet.compile.fuse import FUSIONS, late_unpool, readers_of
+from gpunet.compile.fuse import FUSIONS, late_unpool
+from gpunet.compile.fuse_slope import sum_slope
+from gpunet.compile.in_place import in_place
+from gpunet.compile.joint import joint_updates
+from gpunet.compile.masks import relu_masks, spare_masks
+from gpunet.compile.steps import exchanged, inserted, readers_of
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import Tensor
 from gpunet.values.given import told
 
 Rewrite = Callable[[Program], Program]
@@ -82,39 +86,6 @@ def _places(pool: Op) -> int:
     return rows * columns
 
 
-def relu_masks(program: Program) -> Program:
-    """Behind its last other reader, a ReLU's output becomes one bit for each value, all that ReLU's backward needs.
-
-    So it is gone while the gradient with respect to it is made, which is as large. Nothing is done where that would
-    bring nothing: where ReLU's backward follows that reader at once, or a loop holds the output anyway.
-    """
-    ops = list(program.ops)
-    readers = readers_of(ops)
-    masks: dict[int, list[Op]] = {}
-    for step, relu in enumerate(ops):
-        if relu.name == "relu_backward":
-            dy, y = relu.inputs
-            reader = max((s for s in readers[y.name] if s != step), default=-1)
-            if 0 <= reader < step - 1 and not _held(program, y, reader, step):
-                mask, phase = _mask(relu, y), ops[reader].phase
-                masks.setdefault(reader, []).append(Op("relu_mask", relu.layer, phase, (y,), (mask,)))
-                ops[step] = replace(relu, name="relu_backward_masked", inputs=(dy, mask), in_place=((0, 0),))
-    return _inserted(replace(program, ops=tuple(ops)), masks)
-
-
-def _held(program: Program, y: Tensor, reader: int, step: int) -> bool:
-    """Whether y lives to the end of a loop that both steps are in, as it is there for more images than a round's."""
-    loop = program.loop_at(step)
-    return loop is not None and loop is program.loop_at(reader) and y.shape[0] > loop.images
-
-
-def _mask(relu: Op, y: Tensor) -> Tensor:
-    """A bit for each value of y, whole bytes for each image."""
-    images, *volume = y.shape
-    shape = images, -(-prod(volume) // 8)
-    return Tensor(f"{y.name}.mask", Kind.ACTIVATION, shape, "uint8", relu.layer, y.batched)
-
-
 def late_gradients(program: Program) -> Program:
     """The gradients of weights that are larger than what they are made from wait for the end of the backward pass.
 
@@ -132,7 +103,7 @@ def late_gradients(program: Program) -> Program:
         return program
     last = max(step for step, op in enumerate(program.ops) if op.phase == "backward")
     moved = [program.ops[step] for step in sorted(waiting)]
-    late = _removed(_inserted(program, {last: moved}), waiting)
+    late = exchanged(program, waiting, {last + 1: moved})
     return min(program, late, key=lambda one: max(live_bytes(in_place(early_updates(one)))))
 
 
@@ -155,59 +126,7 @@ def early_updates(program: Program) -> Program:
         when = loop.last - 1 if loop else ready
         due.setdefault(when, []).append(update)
         last_use |= dict.fromkeys(used, when)  # what uses the same later on comes behind it
-    return _inserted(replace(program, ops=tuple(body)), due)
-
-
-def _inserted(program: Program, after: Mapping[int, Sequence[Op]]) -> Program:
-    """The program with these ops behind those steps; what comes behind the last step of a loop is not in it."""
-
-    def moved(step: int) -> int:
-        return step + sum(len(ops) for before, ops in after.items() if before < step)
-
-    ops = tuple(op for step, one in enumerate(program.ops) for op in (one, *after.get(step, ())))
-    loops = tuple(replace(loop, first=moved(loop.first), last=moved(loop.last - 1) + 1) for loop in program.loops)
-    return replace(program, ops=ops, loops=loops)
-
-
-def _removed(program: Program, steps: Collection[int]) -> Program:
-    """The program without these steps, none of them in a loop."""
-
-    def moved(step: int) -> int:
-        return step - sum(gone < step for gone in steps)
-
-    ops = tuple(op for step, op in enumerate(program.ops) if step not in steps)
-    loops = tuple(replace(loop, first=moved(loop.first), last=moved(loop.last)) for loop in program.loops)
-    return replace(program, ops=ops, loops=loops)
-
-
-def in_place(program: Program) -> Program:
-    """Let an output take over the bytes of an input whose last reader is the op that writes it.
-
-    Only where the op allows it (`Op.in_place`), both are equally large, neither outlives a step, and the host does not
-    read the input afterwards: ReLU over its input, softmax over the scores, gradients over gradients.
-    """
-    last_reader = {t.name: step for step, op in enumerate(program.ops) for t in op.inputs}
-    first_writer: dict[str, int] = {}
-    for step, op in enumerate(program.ops):
-        for tensor in op.outputs:
-            first_writer.setdefault(tensor.name, step)
-    kept = {t.name for t in (program.loss, program.correct) if t is not None}
-    if program.mode == "infer":
-        kept.add(program.scores.name)
-    takes_over: dict[str, str] = {}
-    given: set[str] = set()
-    for step, op in enumerate(program.ops):
-        for written, read in op.in_place:
-            heir, giver = op.outputs[written], op.inputs[read]
-            loop = program.loop_at(step)
-            if loop and not heir.shape[0] == giver.shape[0] == loop.images:
-                continue  # the giver is still to be read in later rounds
-            free = giver.name not in given | kept and last_reader[giver.name] == step and not giver.kind.persistent
-            fits = heir.nbytes == giver.nbytes and heir.dtype == giver.dtype and first_writer[heir.name] == step
-            if free and fits and heir.name not in takes_over:
-                takes_over[heir.name] = giver.name
-                given.add(giver.name)
-    return replace(program, takes_over={**program.takes_over, **takes_over})
+    return inserted(replace(program, ops=tuple(body)), due)
 
 
 REWRITES: dict[str, Rewrite] = {
@@ -218,6 +137,9 @@ REWRITES: dict[str, Rewrite] = {
     "relu-masks": relu_masks,
     "late-gradients": late_gradients,
     "early-updates": early_updates,
+    "joint-updates": joint_updates,
+    "spare-masks": spare_masks,
+    "sum-slope": sum_slope,
     "in-place": in_place,
 }
 """Every rewrite by name, in the order in which they are applied: in-place last, for it looks at who reads what when."""

@@ -27,6 +27,7 @@ class DeviceTarget(ABC):
     `scratch_limit_bytes`  how much scratch of a convolution pays on this device
     `rounds_pay`           whether larger rounds and more scratch run faster, so that they are worth some FLOPs
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
+    `calls_cost`           whether a call costs time by itself, so that one for several arrays is better than many
     `fusions`              by algorithm of a convolution, what is done in one op with it
     `card`                 the name of the card that is planned for; "" where none was named and none is here
     `compute_capability`   (8, 6) of 8.6; None where there is no such thing
@@ -39,6 +40,7 @@ class DeviceTarget(ABC):
     scratch_limit_bytes: ClassVar[int]
     rounds_pay: ClassVar[bool]
     gathers_windows: ClassVar[bool]
+    calls_cost: ClassVar[bool]
     fusions: ClassVar[Fusions] = {}
     card: str = ""
     compute_capability: tuple[int, int] | None = None

@@ -76,7 +76,7 @@ class BatchNorm(Layer):
         sums = dscale, dshift = self._sum(emit, "scale"), self._sum(emit, "shift")
         emit.op(
             "batch_norm_backward_sums",
-            (dy, x, mean, variance),
+            (dy, x, mean, variance, _counters(emit, x)),
             sums,
             (_partials(emit, x, "dscale_partials"),),
             attributes={"block_rows": BLOCK_ROWS, "eps": self.eps},
@@ -101,9 +101,10 @@ class BatchNorm(Layer):
         _, H, W, _ = emit.kept["x"].shape
         emit.op(
             "batch_norm_update",
-            (emit.kept["mean"], emit.kept["variance"], emit.loss),
+            (emit.loss, emit.kept["mean"], emit.kept["variance"]),
             (emit.parameters["mean"], emit.parameters["variance"]),
             attributes={"momentum": self.momentum, "images": RunTime("images"), "positions": H * W},
+            shared=1,
         )
 
     def _statistics(self, emit: Emitter, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +112,7 @@ class BatchNorm(Layer):
         found = tuple(emit.tensor(f"batch_{name}", Kind.ACTIVATION, x.shape[-1:]) for name in ("mean", "variance"))
         emit.op(
             "batch_norm_statistics",
-            (x, emit.parameters["mean"], emit.parameters["variance"]),
+            (x, emit.parameters["mean"], emit.parameters["variance"], _counters(emit, x)),
             found,
             (_partials(emit, x, "partials"),),
             attributes={"block_rows": BLOCK_ROWS, "training": RunTime("training")},
@@ -123,6 +124,11 @@ class BatchNorm(Layer):
         """The gradient of scale or shift; where they are not learnt, the same sum for the gradient of x."""
         w = emit.parameters[name]
         return emit.gradients.get(name) or emit.tensor(f"d{name}", Kind.GRADIENT, w.shape)
+
+
+def _counters(emit: Emitter, x: Tensor) -> Tensor | None:
+    """A counter for each eight maps, or more of them."""
+    return emit.counters(-(-x.shape[-1] // 8))
 
 
 def _partials(emit: Emitter, x: Tensor, name: str) -> Tensor | None:

@@ -13,4 +13,5 @@ def emit_bias_backward(emit: Emitter, dy: Tensor, db: Tensor) -> None:
     """db = sum of dy over the axes that db is without: of 512 rows, then of these sums, always in the same order."""
     values = prod(db.shape)
     partials = emit.workspace("db_partials", (-(-prod(dy.shape) // (values * BLOCK_ROWS)), values))
-    emit.op("bias_backward", (dy,), (db,), (partials,), attributes={"block_rows": BLOCK_ROWS, "accumulate": 0})
+    given = (dy, emit.counters(-(-values // 8)))
+    emit.op("bias_backward", given, (db,), (partials,), attributes={"block_rows": BLOCK_ROWS, "accumulate": 0})

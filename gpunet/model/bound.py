@@ -54,6 +54,8 @@ class BoundProgram:
         self._swapped = False
         if poison:
             self._arena.fill(0, plan.arena_bytes, POISON)
+        if plan.program.counters is not None:
+            self._arena.fill(self._offsets[plan.program.counters.name], plan.program.counters.nbytes, 0)
 
     @property
     def arena_bytes(self) -> int:

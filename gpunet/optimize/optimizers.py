@@ -101,7 +101,7 @@ class Optimizer:
         rule = self if factors.decay == 1 else replace(self, weight_decay=decay)
         places = {name: emit.number(number) for name, number in rule.changing(factors.rate).items()}
         numbers: dict[str, Attribute] = {**places, **rule.constants()}
-        emit.op(f"{self.name}_update", (emit.loss, emit.numbers, dw), (w, *caches), attributes=numbers)
+        emit.op(f"{self.name}_update", (emit.loss, emit.numbers, dw), (w, *caches), attributes=numbers, shared=2)
 
     def changing(self, factor: float) -> dict[str, Changing]:
         """What its op reads of the numbers that change from step to step, by the name of the attribute."""
@@ -217,6 +217,11 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in Optimizer.
 def rate_factor(update: Op, changing: Sequence[Changing]) -> float:
     """What the learning rate of an update is multiplied by, `changing` being those of the program."""
     return cast(UpdateRate, _number_of(update, "rate", changing)).factor
+
+
+def updated(update: Op) -> list[str]:
+    """The names of the parameters that an update changes."""
+    return [tensor.name for tensor in update.outputs if tensor.kind is Kind.PARAMETER]
 
 
 def _number_of(update: Op, attribute: str, changing: Sequence[Changing]) -> Changing:

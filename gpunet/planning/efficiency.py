@@ -7,7 +7,7 @@ machine that has no GPU.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache as once
 from math import isfinite
 from pathlib import Path
@@ -87,7 +87,9 @@ def _table() -> dict[str, Any]:
 
 @once
 def _shares() -> dict[str, Share]:
-    return {name: Share(**numbers) for name, numbers in _table()["kernels"].items()}
+    names = [field.name for field in fields(Share)]
+    kernels = _table()["kernels"].items()
+    return {kernel: Share(**{name: numbers[name] for name in names if name in numbers}) for kernel, numbers in kernels}
 
 
 # -- the cache -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ the range is narrower.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -64,6 +64,10 @@ class OpPrediction:
     def bound(self) -> Bound:
         return _most(self.ms_by)
 
+    def part(self, share: float) -> "OpPrediction":
+        """That part of it."""
+        return replace(self, ms_by={bound: ms * share for bound, ms in self.ms_by.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class LayerPrediction:
@@ -116,7 +120,8 @@ class Prediction(Shown):
         """By the name of the layer, in the order of the program; the loss counts to backward."""
         groups: dict[str, list[OpPrediction]] = {}
         for op in self.ops:
-            groups.setdefault(op.op.layer, []).append(op)
+            for layer, share in op.op.shares.items():
+                groups.setdefault(layer, []).append(op.part(share))
         return {layer: _layer(ops) for layer, ops in groups.items()}
 
 

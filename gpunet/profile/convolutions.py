@@ -103,6 +103,10 @@ class _Forced:
         return self.of.gathers_windows
 
     @property
+    def calls_cost(self) -> bool:
+        return self.of.calls_cost
+
+    @property
     def fusions(self) -> Fusions:
         return self.of.fusions
 

@@ -1,7 +1,7 @@
 """Training steps with a mark behind every op: how long each took, and what it had to move and to compute."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any, Protocol
@@ -49,6 +49,10 @@ class OpTime:
     def again(self) -> bool:
         """Whether it makes something a second time."""
         return is_again(self.op)
+
+    def part(self, share: float) -> "OpTime":
+        """That part of it."""
+        return replace(self, ms=self.ms * share, nbytes=round(self.nbytes * share), flops=round(self.flops * share))
 
 
 def random_batch(net: Net, batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,9 @@ from gpunet.program.tensor import Kind, Tensor
 NUMBERS = "input.numbers"
 """The tensor of Changing numbers."""
 
+COUNTERS = "input.counters"
+"""The tensor of counters."""
+
 
 class Target(Protocol):
     """What depends on the device and changes the program: how much scratch its algorithms want."""
@@ -27,6 +30,11 @@ class Target(Protocol):
     @property
     def fusions(self) -> Fusions:
         """What it can do in one op with a convolution, by algorithm."""
+        ...
+
+    @property
+    def calls_cost(self) -> bool:
+        """Whether a call costs time by itself, so that one for several arrays is better than one for each."""
         ...
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
@@ -49,6 +57,7 @@ class Builder:
     `math`                 which algorithms of convolution may be chosen
     `loss`                 what training makes small, once it is emitted
     `changing`             the Changing numbers that ops asked for, in the order of their places
+    `most_counters`        that any op asked for
     """
 
     batch: int
@@ -62,6 +71,7 @@ class Builder:
     ops: list[Op] = field(default_factory=list)
     loss: Tensor | None = None
     changing: list[Changing] = field(default_factory=list)
+    most_counters: int = 0
 
     @property
     def numbers(self) -> Tensor | None:
@@ -69,11 +79,18 @@ class Builder:
         layer, _, _ = NUMBERS.partition(".")
         return Tensor(NUMBERS, Kind.DATA, (len(self.changing),), "float64", layer) if self.changing else None
 
+    @property
+    def counters(self) -> Tensor | None:
+        """The counters that ops use one after the other; None where none does."""
+        layer, _, _ = COUNTERS.partition(".")
+        return Tensor(COUNTERS, Kind.DATA, (self.most_counters,), "int32", layer) if self.most_counters else None
+
     def finished(self) -> tuple[Op, ...]:
-        """All ops; those that take Changing numbers take the tensor of all of them."""
+        """All ops; those that take Changing numbers, or counters, take the tensor of all of them."""
+        all_of = {t.name: t for t in (self.numbers, self.counters) if t is not None}
 
         def whole(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(self.numbers if t.name == NUMBERS and self.numbers else t for t in given)
+            return tuple(all_of.get(t.name, t) for t in given)
 
         return tuple(replace(op, inputs=whole(op.inputs)) for op in self.ops)
 
@@ -147,6 +164,16 @@ class Emitter:
         assert self.builder.numbers is not None  # `number` comes first
         return self.builder.numbers
 
+    def counters(self, count: int) -> Tensor | None:
+        """An input of so many int32 zeros, or more, which the op leaves as zeros; None where no call can use them.
+
+        Blocks of a GPU that count themselves know which of them is the last, and may do what takes all others' results.
+        """
+        if not self.target.calls_cost:
+            return None
+        self.builder.most_counters = max(self.builder.most_counters, count)
+        return self.builder.counters
+
     def tensor(self, name: str, kind: Kind, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """A new tensor of this layer with exactly this shape."""
         return Tensor(f"{self.layer}.{name}", kind, shape, dtype or self.dtype, self.layer)
@@ -183,11 +210,13 @@ class Emitter:
         in_place: tuple[tuple[int, int], ...] = (),
         flops: int = 0,
         across_images: bool = False,
+        shared: int = 0,
     ) -> None:
         """Append one op to the program; an input of None is an optional one that this call is without."""
         known, phase = attributes or {}, self.builder.phase
         given = tuple(tensor for tensor in inputs if tensor is not None)
         absent = tuple(position for position, tensor in enumerate(inputs) if tensor is None)
+        common = shared if self.target.calls_cost else 0
         self.builder.ops.append(
-            Op(name, self.layer, phase, given, outputs, scratch, known, in_place, flops, across_images, absent)
+            Op(name, self.layer, phase, given, outputs, scratch, known, in_place, flops, across_images, absent, common)
         )

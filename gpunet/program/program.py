@@ -95,6 +95,8 @@ class Op:
     `scratch`   None where the algorithm that was chosen needs none.
     `absent`    positions among all arguments at which the function gets None: optional inputs that this call is without
     `across_images`  its outputs depend on all images of the batch together, so it cannot run in rounds.
+    `shared`    how many inputs, the first ones, several such calls have in common where one call may do for all: it
+                takes these, then the other inputs of each, then the outputs of each; 0: one call is one call
     """
 
     name: str
@@ -108,11 +110,23 @@ class Op:
     flops: int = 0
     across_images: bool = False
     absent: tuple[int, ...] = ()
+    shared: int = 0
 
     @property
     def layers(self) -> set[str]:
         """The layer that it belongs to, and those of what it makes: a fused op does the work of several."""
         return {self.layer, *(tensor.layer for tensor in self.outputs)}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By layer, the part of the work that is done for it: all for its own, unless it joins calls of several."""
+        if not self.shared:
+            return {self.layer: 1.0}
+        whole = sum(tensor.nbytes for tensor in self.outputs)
+        found: dict[str, float] = {}
+        for tensor in self.outputs:
+            found[tensor.layer] = found.get(tensor.layer, 0.0) + tensor.nbytes / whole
+        return found
 
     @property
     def arguments(self) -> tuple[Tensor | None, ...]:
@@ -174,6 +188,7 @@ class Program:
                                    images skip it)
     `numbers`                      the Changing numbers as float64, which the host fills, too; None where there are none
     `changing`                     what stands in it, in order
+    `counters`                     int32 zeros that ops count with and leave as zeros: the host makes them once
     `next_bytes`                   where the next batch may arrive while a step runs, or None; it and image_bytes then
                                    change places from step to step, and are nobody else's
     `scores, loss, correct`        what the host reads; loss and correct only in a training program
@@ -199,6 +214,7 @@ class Program:
     next_bytes: Tensor | None = None
     numbers: Tensor | None = None
     changing: tuple[Changing, ...] = ()
+    counters: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
     fusions: Fusions = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
@@ -236,6 +252,8 @@ class Program:
         for tensor in (self.scores, self.loss, self.correct):
             if tensor is not None and (tensor is not self.scores or self.mode == "infer"):
                 last[tensor.name] = self.steps
+        if self.counters is not None:
+            last[self.counters.name] = self.steps
         if self.next_bytes is not None:
             last[self.image_bytes.name] = last[self.next_bytes.name] = self.steps
         for loop in self.loops:
@@ -276,5 +294,5 @@ class Program:
     @property
     def _fed(self) -> list[Tensor]:
         """What the host writes before step 0, or, of the next batch, at any time."""
-        fed = (self.image_bytes, self.next_bytes, self.images, self.labels, self.numbers)
+        fed = (self.image_bytes, self.next_bytes, self.images, self.labels, self.numbers, self.counters)
         return [t for t in fed if t is not None]

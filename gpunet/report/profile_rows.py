@@ -10,7 +10,7 @@ from gpunet.report.rows import Row, layer_rows, loss_rows
 
 @dataclass(frozen=True, slots=True)
 class ProfileRow:
-    """A layer, the input or the loss, with its ops; the loss is forward up to its value.
+    """A layer, the input or the loss, with its ops, or its parts of joint ones; the loss is forward up to its value.
 
     `planned`  the layer's row of the plan
     """
@@ -61,7 +61,8 @@ class ProfileRow:
 def profile_rows(profile: Profile) -> list[ProfileRow]:
     """The input, the layers in order, the losses."""
     rows = layer_rows(profile.net, profile.plan) + loss_rows(profile.net, profile.plan)
-    return [ProfileRow(row, tuple(op for op in profile.ops if op.op.layer == row.name)) for row in rows]
+    parts = [(layer, op.part(share)) for op in profile.ops for layer, share in op.op.shares.items()]
+    return [ProfileRow(row, tuple(op for layer, op in parts if layer == row.name)) for row in rows]
 
 
 def rate(count: int, ms: float) -> float | None:

@@ -22,7 +22,7 @@ from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.model import Model
-from gpunet.optimize.optimizers import OPTIMIZERS, rate_factor
+from gpunet.optimize.optimizers import OPTIMIZERS, rate_factor, updated
 from gpunet.planning.tuned import choices
 from gpunet.train.checkpoint import Checkpoint
 from gpunet.train.trainer import Trainer
@@ -67,14 +67,15 @@ def _learning(plan: Plan) -> dict[str, str]:
     """How parameters learn, as the updates of a plan have it."""
     updates = [op for op in plan.program.ops if op.name == f"{plan.optimizer}_update"]
     settings = [OPTIMIZERS[plan.optimizer].settings_of(op, plan.program.changing) for op in updates]
-    decays = {op.outputs[0].name: float(one["weight_decay"]) for op, one in zip(updates, settings, strict=True)}
+    pairs = zip(updates, settings, strict=True)
+    decays = {name: float(one["weight_decay"]) for op, one in pairs for name in updated(op)}
     known = plan.learning and updates  # a plan that was put together by hand does not say
     most = max(settings, key=lambda one: float(one["weight_decay"]), default={})
     plain = asdict(plan.learning.optimizer) if known else most
     whole = plain.get("weight_decay")
     spared = [name for name, decay in decays.items() if whole and not decay]
     faded = {name: decay / whole for name, decay in decays.items() if whole and decay}
-    factors = _by_layer({op.outputs[0].name: rate_factor(op, plan.program.changing) for op in updates})
+    factors = _by_layer({name: rate_factor(op, plan.program.changing) for op in updates for name in updated(op)})
     clips = {op.name: op.attributes["most"] for op in plan.program.ops if op.name in ("clip_by_value", "clip_by_norm")}
     found = {
         "optimizer": f"{plan.optimizer}({', '.join(f'{name}={value}' for name, value in plain.items())})",

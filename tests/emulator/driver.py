@@ -149,7 +149,8 @@ class EmulatorDriver(Driver):
                 f"{self.most_shared_bytes}"
             )
         packed = pack(arguments, real)
-        arrays = [argument for argument in arguments if isinstance(argument, DeviceArray)]
+        given = [one for argument in arguments for one in (argument if isinstance(argument, tuple) else (argument,))]
+        arrays = [one for one in given if isinstance(one, DeviceArray)]
 
         def run() -> None:
             for array in arrays:
@@ -306,4 +307,6 @@ def _describe(argument: Argument, real: np.dtype) -> str:
         return f"p{argument.dtype.kind}{argument.dtype.itemsize}"
     if argument is None:
         return "p"
+    if isinstance(argument, tuple):
+        return f"struct{8 * len(argument)}"
     return "i8" if isinstance(argument, int) else f"f{real.itemsize}"

@@ -36,13 +36,16 @@ namespace emulator {
 
 // ---- parameters of kernels -----------------------------------------------------------------------------------------
 
-// "f4", "i8", "u1": kind and bytes of a number, as NumPy writes them; "p" before it for a pointer to such.
+// "f4", "i8", "u1": kind and bytes of a number, as NumPy writes them; "p" before it for a pointer to such; "struct24": of
+// so many bytes.
 template <class T>
 std::string describe() {
     if constexpr (std::is_pointer_v<T>) {
         return "p" + describe<std::remove_cv_t<std::remove_pointer_t<T>>>();
     } else if constexpr (std::is_void_v<T>) {
         return "v";
+    } else if constexpr (std::is_class_v<T>) {
+        return "struct" + std::to_string(sizeof(T));
     } else {
         const char* kind = std::is_floating_point_v<T> ? "f" : std::is_signed_v<T> ? "i" : std::is_unsigned_v<T> ? "u" : "?";
         return kind + std::to_string(sizeof(T));
@@ -174,6 +177,8 @@ constexpr std::common_type_t<A, B> max(A a, B b) {
 
 template <class T>
 T __ldg(const T* address) { return *address; }
+
+inline void __threadfence() {}  // blocks run one after the other
 
 inline unsigned int __umulhi(unsigned int a, unsigned int b) {
     return static_cast<unsigned int>(static_cast<unsigned long long>(a) * b >> 32);

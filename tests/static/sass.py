@@ -69,6 +69,11 @@ class Loop:
         """Bytes of the widest access of these kinds (LDG, STG, ...); 0 where there is none."""
         return max((_bytes(name) for name, _ in self.instructions if name.split(".")[0] in kinds), default=0)
 
+    @property
+    def moved(self) -> int:
+        """Bytes that a thread loads from global memory and stores there in a trip."""
+        return sum(_bytes(name) for name, _ in self.instructions if name.split(".")[0] in ("LDG", "STG"))
+
 
 def _bytes(name: str) -> int:
     parts = name.split(".")
@@ -103,10 +108,21 @@ class Code:
         return min(reaching, key=lambda loop: (-_moved(loop), loop.long, loop.size), default=None)
 
     @property
+    def trip(self) -> Loop | None:
+        """Of the innermost loops of the hot one that which moves most: what a warp goes through for each pack."""
+        hot = self.hot
+        if hot is None:
+            return None
+        moving = [loop for loop in self.loops if loop.moved and (loop is hot or loop in hot)]
+        inner = [loop for loop in moving if not any(other in loop for other in moving)]
+        return max(inner, key=lambda loop: (_moved(loop), loop.moved, -loop.size))
+
+    @property
     def product(self) -> Loop | None:
-        """The loop with no other one in it that has the most multiply-adds in a row of instructions: a product's."""
-        inner = [loop for loop in self.loops if not any(other in loop for other in self.loops)]
-        return max((loop for loop in inner if loop.fused), key=lambda loop: loop.fused, default=None)
+        """The loop with the most multiply-adds, of those with no other one in it that has some: a product's."""
+        fusing = [loop for loop in self.loops if loop.fused]
+        inner = [loop for loop in fusing if not any(other in loop for other in fusing)]
+        return max(inner, key=lambda loop: loop.fused, default=None)
 
 
 def _moved(loop: Loop) -> int:

@@ -2,8 +2,8 @@
 
 A row for each kernel, real type and GPU: registers of a thread, shared memory of a block, how many blocks of it a
 multiprocessor has room for; of the hot loop (see sass.py) its instructions and the bytes that a thread loads and stores
-at once; of a product's loop how many of its instructions multiply and add. And for each kernel its traffic, see
-traffic.py.
+at once; of its innermost part the instructions, and those that a warp issues there for 512 bytes moved; of a product's
+loop how many of its instructions multiply and add. And for each kernel its traffic, see traffic.py.
 """
 
 import json
@@ -132,6 +132,9 @@ def _row(report: Report, threads: int, code: Code | None) -> Row:
         row["local"] = code.local
     if code and code.hot:
         row |= {"loop": code.hot.size, "load": code.hot.widest("LDG"), "store": code.hot.widest("STG")}
+        trip = code.trip
+        assert trip is not None  # a hot loop moves something
+        row |= {"trip": trip.size, "slots": round(trip.size * 512 / (32 * trip.moved), 1)}
         if code.hot.divisions:
             row["divisions"] = code.hot.divisions
     if code and code.product:
@@ -229,7 +232,7 @@ def write(table: Mapping[str, Any], path: Path = PATH) -> None:
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
-COLUMNS = ("registers", "blocks", "shared", "loop", "load", "store", "fused")
+COLUMNS = ("registers", "blocks", "shared", "loop", "load", "store", "slots", "fused")
 
 
 def lines(table: Table, gpu: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Batch normalization on the CPU. Source: Ioffe & Szegedy 2015, algorithm 1."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import gcd
 
 import numpy as np
@@ -28,6 +28,7 @@ def batch_norm_statistics(
     x: np.ndarray,
     running_mean: np.ndarray,
     running_variance: np.ndarray,
+    counters: np.ndarray | None,
     mean: np.ndarray,
     variance: np.ndarray,
     partials: np.ndarray,
@@ -39,6 +40,7 @@ def batch_norm_statistics(
 
     x                               (N, H, W, D)      float32 or float64, in; its rows are the N*H*W positions
     running_mean, running_variance  (D,)              same dtype, in
+    counters                        (>= D/8,)         int32 zeros, with which blocks of a GPU find out which is the last
     mean, variance                  (D,)              same dtype, out; the variance is over N*H*W and never below 0
     partials                        (>= 2*parts, D)   same dtype, scratch; parts = ceil(N*H*W / block_rows)
     training                        1 or 0
@@ -58,11 +60,11 @@ def batch_norm_statistics(
     totals, squares = partials[:parts], partials[parts : 2 * parts]
 
     def one(some: slice, worker: int) -> None:
-        blocks = _stack(rows, some, block_rows)
+        blocks = stack(rows, some, block_rows)
         difference = np.empty_like(blocks)
-        _by_map(np.subtract, blocks, blocks[:, 0], difference)
+        by_map(np.subtract, blocks, blocks[:, 0], difference)
         totals[some] = column_sums(difference)
-        _by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
+        by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
         np.multiply(difference, difference, out=difference)
         squares[some] = column_sums(difference)
 
@@ -105,15 +107,9 @@ def batch_norm_forward(
     mean, variance, scale, shift  (D,)           same dtype, in
     y                             (N, H, W, D)   same dtype, out; may be x
     """
-    values, target = _side_by_side(x), _side_by_side(y)
-    mean, factor, shift = _repeated(values, mean, scale / np.sqrt(variance + eps), shift)
-
-    def one(block: slice, worker: int) -> None:
-        out = np.subtract(values[block], mean, out=target[block])
-        np.multiply(out, factor, out=out)
-        np.add(out, shift, out=out)
-
-    share(_blocks(values), one)
+    values, target = side_by_side(x), side_by_side(y)
+    numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
+    share(blocks_of(values), lambda block, worker: normalize(values[block], numbers, target[block]))
 
 
 def batch_norm_backward_sums(
@@ -121,6 +117,7 @@ def batch_norm_backward_sums(
     x: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
+    counters: np.ndarray | None,
     dscale: np.ndarray,
     dshift: np.ndarray,
     partials: np.ndarray,
@@ -132,19 +129,38 @@ def batch_norm_backward_sums(
 
     dy, x           (N, H, W, D)      float32 or float64, in
     mean, variance  (D,)              same dtype, in: those of batch_norm_statistics
+    counters        (>= D/8,)         int32 zeros, as in batch_norm_statistics
     dscale, dshift  (D,)              same dtype, out
     partials        (>= 2*parts, D)   same dtype, scratch; parts = ceil(N*H*W / block_rows)
     Each part of block_rows rows gives its sums, which are then added in pairs: always in the same order.
     """
-    gradients, values = (array.reshape(-1, x.shape[-1]) for array in (dy, x))
+    gradients = dy.reshape(-1, x.shape[-1])
+    sum_gradients(
+        lambda some: stack(gradients, some, block_rows), x, mean, variance, dscale, dshift, partials, block_rows, eps
+    )
+
+
+def sum_gradients(
+    above_of: Callable[[slice], np.ndarray],
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dscale: np.ndarray,
+    dshift: np.ndarray,
+    partials: np.ndarray,
+    block_rows: int,
+    eps: float,
+) -> None:
+    """What batch_norm_backward_sums does; `above_of` gives dy of some parts, (parts, rows of each, D)."""
+    values = x.reshape(-1, x.shape[-1])
     parts = -(-len(values) // block_rows)
     inverse = 1 / np.sqrt(variance + eps)
 
     def one(some: slice, worker: int) -> None:
-        blocks, above = _stack(values, some, block_rows), _stack(gradients, some, block_rows)
+        blocks, above = stack(values, some, block_rows), above_of(some)
         partials[some] = column_sums(above)
         product = np.empty_like(blocks)
-        _by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
+        by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
         np.multiply(product, above, out=product)
         np.multiply(column_sums(product), inverse, out=partials[parts:][some])
 
@@ -174,19 +190,36 @@ def batch_norm_backward(
     dx              (N, H, W, D)   same dtype, out; may be dy or x
     Every value moves the mean and the deviation of its map, which is what is taken off dy.
     """
-    gradients, values, target = _side_by_side(dy), _side_by_side(x), _side_by_side(dx)
+    gradients = side_by_side(dy)
+    pass_on(lambda block: gradients[block], x, mean, variance, scale, dscale, dshift, dx, eps)
+
+
+def pass_on(
+    above_of: Callable[[slice], np.ndarray],
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    scale: np.ndarray,
+    dscale: np.ndarray,
+    dshift: np.ndarray,
+    dx: np.ndarray,
+    eps: float,
+) -> None:
+    """What batch_norm_backward does; `above_of` gives dy of some rows of `side_by_side`."""
+    values, target = side_by_side(x), side_by_side(dx)
     inverse, share_of_one = 1 / np.sqrt(variance + eps), 1 / (x.size // x.shape[-1])
     slope, level, factor = dscale * inverse * share_of_one, dshift * share_of_one, scale * inverse
-    mean, slope, level, factor = _repeated(values, mean, slope, level, factor)
+    mean, slope, level, factor = repeated(values, mean, slope, level, factor)
 
     def one(block: slice, worker: int) -> None:
+        above = above_of(block)
         common = np.subtract(values[block], mean)
         np.multiply(common, slope, out=common)
         np.add(common, level, out=common)
-        np.subtract(gradients[block], common, out=target[block])
+        np.subtract(above, common, out=target[block])
         np.multiply(target[block], factor, out=target[block])
 
-    share(_blocks(values), one)
+    share(blocks_of(values), one)
 
 
 def batch_norm_backward_frozen(
@@ -198,41 +231,41 @@ def batch_norm_backward_frozen(
     variance, scale  (D,)           same dtype, in
     dx               (N, H, W, D)   same dtype, out; may be dy
     """
-    gradients, target = _side_by_side(dy), _side_by_side(dx)
-    (factor,) = _repeated(gradients, scale / np.sqrt(variance + eps))
-    share(_blocks(gradients), lambda block, worker: np.multiply(gradients[block], factor, out=target[block]))
+    gradients, target = side_by_side(dy), side_by_side(dx)
+    (factor,) = repeated(gradients, scale / np.sqrt(variance + eps))
+    share(blocks_of(gradients), lambda block, worker: np.multiply(gradients[block], factor, out=target[block]))
 
 
-def batch_norm_update(
-    mean: np.ndarray,
-    variance: np.ndarray,
-    loss: np.ndarray,
-    running_mean: np.ndarray,
-    running_variance: np.ndarray,
-    *,
-    momentum: float,
-    images: int,
-    positions: int,
-) -> None:
-    """running = (1 - momentum) * running + momentum * that of the batch.
+def batch_norm_update(loss: np.ndarray, *arrays: np.ndarray, momentum: float, images: int, positions: int) -> None:
+    """running = (1 - momentum) * running + momentum * that of the batch, of one layer or of several.
 
-    mean, variance                  (D,)   float32 or float64, in: those of batch_norm_statistics
-    loss                            (1,)   same dtype, in: where it is infinite or NaN, nothing is written
-    running_mean, running_variance  (D,)   same dtype, in and out
+    loss                            (1,)   float32 or float64, in: where it is infinite or NaN, nothing is written
+    arrays                          of each layer in turn the first two, then of each the other two:
+      mean, variance                (D,)   same dtype, in: those of batch_norm_statistics
+      running_mean, running_variance  (D,) same dtype, in and out
     images, positions               of the batch, and of a map; 2 or more in all
 
     The running variance is an unbiased one, as PyTorch's: that of the batch times n/(n - 1), n = images * positions.
     """
     if not np.isfinite(loss[0]):
         return
-    rows = images * positions
-    unbiased = (rows / (rows - 1)) * variance
-    for running, new in ((running_mean, mean), (running_variance, unbiased)):
+    rows, count = images * positions, len(arrays) // 2
+    for at, (new, running) in enumerate(zip(arrays[:count], arrays[count:], strict=True)):
+        factor = rows / (rows - 1) if at % 2 else 1  # of a variance
         np.multiply(running, 1 - momentum, out=running)
-        np.add(running, momentum * new, out=running)
+        np.add(running, momentum * (factor * new), out=running)
 
 
-def _blocks(rows: np.ndarray) -> Iterator[slice]:
+def normalize(values: np.ndarray, numbers: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
+    """out = (values - mean) * factor + shift for rows of `side_by_side`; `numbers`: these three, `repeated`."""
+    mean, factor, shift = numbers
+    np.subtract(values, mean, out=out)
+    np.multiply(out, factor, out=out)
+    np.add(out, shift, out=out)
+    return out
+
+
+def blocks_of(rows: np.ndarray) -> Iterator[slice]:
     """Rows of about BLOCK values at a time."""
     step = max(1, BLOCK // rows.shape[1])
     return (slice(first, first + step) for first in range(0, len(rows), step))
@@ -247,13 +280,13 @@ def _parts(rows: np.ndarray, block_rows: int) -> Iterator[slice]:
         yield slice(full, full + 1)
 
 
-def _stack(rows: np.ndarray, parts: slice, block_rows: int) -> np.ndarray:
+def stack(rows: np.ndarray, parts: slice, block_rows: int) -> np.ndarray:
     """(parts, rows of each, D): a view of some parts of the rows."""
     some = rows[parts.start * block_rows : parts.stop * block_rows]
     return some.reshape(parts.stop - parts.start, -1, rows.shape[1])
 
 
-def _by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: np.ndarray) -> None:
+def by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: np.ndarray) -> None:
     """out = operation of each row of the blocks (parts, rows, D) and of the operand of its part, (parts, D)."""
     parts, rows, D = blocks.shape
     beside = gcd(rows, max(1, WIDE // D))
@@ -261,12 +294,12 @@ def _by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: n
     operation(blocks.reshape(shape), np.tile(operand, beside)[:, None], out=out.reshape(shape))
 
 
-def _side_by_side(x: np.ndarray) -> np.ndarray:
+def side_by_side(x: np.ndarray) -> np.ndarray:
     """A view with rows of one position of an image, or of several side by side, about WIDE values."""
     positions, D = x.size // x.shape[-1], x.shape[-1]
     return x.reshape(-1, gcd(positions, max(1, WIDE // D)) * D)
 
 
-def _repeated(rows: np.ndarray, *vectors: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Vectors with a value for each map, as often as a row of `_side_by_side` has positions."""
+def repeated(rows: np.ndarray, *vectors: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Vectors with a value for each map, as often as a row of `side_by_side` has positions."""
     return tuple(np.tile(vector, rows.shape[1] // len(vector)) for vector in vectors)

@@ -14,11 +14,18 @@ RUN = 16
 
 
 def bias_backward(
-    dy: np.ndarray, db: np.ndarray, partials: np.ndarray, *, block_rows: int, accumulate: int = 0
+    dy: np.ndarray,
+    counters: np.ndarray | None,
+    db: np.ndarray,
+    partials: np.ndarray,
+    *,
+    block_rows: int,
+    accumulate: int = 0,
 ) -> None:
     """db = sum of dy over the axes in front of those of db, in float32 without losing the small against the large.
 
     dy        (N, H, W, K)       float32 or float64, in; rows of as many values as db has
+    counters  (>= row / 8,)      int32 zeros, with which blocks of a GPU find out which is the last; not used here
     db        (K,) or (H, W, K)  same dtype, out; where accumulate is 1, in and out: the sum is added to it
     partials  (>= blocks, row)   same dtype, scratch; blocks = ceil(rows / block_rows), each the sum of block_rows rows
     Then the blocks are added in pairs, halving their number until one is left: always the same order.

@@ -7,7 +7,7 @@ import numpy as np
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import BLOCK, share, share_blocks
 
-__all__ = ["relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
+__all__ = ["add_relu_backward", "relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
 
 _Tile = tuple[slice, slice, slice]
 """Images, values of each of them, and the bytes of a mask that hold their bits."""
@@ -46,6 +46,23 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
         select(above[block], passed, target[block])
 
     share_blocks(above.size, one)
+
+
+def add_relu_backward(a: np.ndarray, b: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    """dx = a + b where the output y was positive or NaN, else exactly 0: the bits of `add` and of relu_backward.
+
+    a, b  (N, H, W, D)   float32 or float64, in
+    y     (N, H, W, D)   same dtype, in: what relu_forward wrote
+    dx    (N, H, W, D)   same dtype, out; may be a, b or y
+    """
+    first, second, output, target = (array.reshape(-1) for array in (a, b, y, dx))
+
+    def one(block: slice, worker: int) -> None:
+        passed = np.less_equal(output[block], 0)
+        np.logical_not(passed, out=passed)  # so that a NaN passes
+        select(np.add(first[block], second[block]), passed, target[block])
+
+    share_blocks(output.size, one)
 
 
 def relu_mask(y: np.ndarray, mask: np.ndarray) -> None:

@@ -15,6 +15,7 @@ class CpuTarget(DeviceTarget):
     scratch_limit_bytes = 8 * MIB
     rounds_pay = False
     gathers_windows = True
+    calls_cost = False
     fusions: ClassVar[Fusions] = {
         "im2col": ("relu", "pool", "pool2x2", "late-unpool", "late-unpool2x2"),
         "winograd2": ("relu", "pool2x2", "late-unpool2x2"),

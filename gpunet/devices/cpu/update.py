@@ -3,14 +3,16 @@
 In every op
     loss     (1,)   float32 or float64, in: where it is infinite or NaN, nothing else is read or written
     numbers  (...)  float64, in: the numbers that change from step to step
-    dw       (...)  dtype of the loss, in; holds no gradient afterwards
-    w        (...)  shape and dtype of dw, in and out
-    caches   (...)  shape and dtype of dw, in and out; all zeros before the first step
+    arrays   of one parameter or of several, first the gradients of all, then of each in turn itself and its caches:
+      dw       (...)  dtype of the loss, in; holds no gradient afterwards
+      w        (...)  shape and dtype of dw, in and out
+      caches   (...)  shape and dtype of dw, in and out; all zeros before the first step
     rate     where the learning rate stands in numbers
 and all work is done block by block, with one block of scratch for each worker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,9 +29,7 @@ __all__ = [
 ]
 
 
-def sgd_update(
-    loss: np.ndarray, numbers: np.ndarray, dw: np.ndarray, w: np.ndarray, *, rate: int, weight_decay: float
-) -> None:
+def sgd_update(loss: np.ndarray, numbers: np.ndarray, *arrays: np.ndarray, rate: int, weight_decay: float) -> None:
     """g = dw + weight_decay*w; w -= learning_rate*g.
 
     Source: CS231n "SGD"; weight decay is added to the gradient, as torch.optim.SGD does.
@@ -42,16 +42,13 @@ def sgd_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, loss, dw, w)
+    _by_blocks(one, loss, arrays, 1)
 
 
 def momentum_update(
     loss: np.ndarray,
     numbers: np.ndarray,
-    dw: np.ndarray,
-    w: np.ndarray,
-    v: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     rate: int,
     momentum: float,
     weight_decay: float,
@@ -73,16 +70,13 @@ def momentum_update(
         np.multiply(velocity, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, loss, dw, w, v)
+    _by_blocks(one, loss, arrays, 2)
 
 
 def nesterov_update(
     loss: np.ndarray,
     numbers: np.ndarray,
-    dw: np.ndarray,
-    w: np.ndarray,
-    v: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     rate: int,
     momentum: float,
     weight_decay: float,
@@ -106,16 +100,13 @@ def nesterov_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, loss, dw, w, v)
+    _by_blocks(one, loss, arrays, 2)
 
 
 def adagrad_update(
     loss: np.ndarray,
     numbers: np.ndarray,
-    dw: np.ndarray,
-    w: np.ndarray,
-    squares: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     rate: int,
     weight_decay: float,
     eps: float,
@@ -137,16 +128,13 @@ def adagrad_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, loss, dw, w, squares)
+    _by_blocks(one, loss, arrays, 2)
 
 
 def rmsprop_update(
     loss: np.ndarray,
     numbers: np.ndarray,
-    dw: np.ndarray,
-    w: np.ndarray,
-    squares: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     rate: int,
     weight_decay: float,
     alpha: float,
@@ -168,17 +156,13 @@ def rmsprop_update(
         np.multiply(g, learning_rate, out=g)
         np.subtract(weight, g, out=weight)
 
-    _by_blocks(one, loss, dw, w, squares)
+    _by_blocks(one, loss, arrays, 2)
 
 
 def adam_update(
     loss: np.ndarray,
     numbers: np.ndarray,
-    dw: np.ndarray,
-    w: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     rate: int,
     root: int,
     weight_decay: float,
@@ -201,17 +185,13 @@ def adam_update(
         _decay(g, weight, weight_decay, spare)
         take(g, weight, first, second, spare)
 
-    _by_blocks(one, loss, dw, w, m, v)
+    _by_blocks(one, loss, arrays, 3)
 
 
 def adamw_update(
     loss: np.ndarray,
     numbers: np.ndarray,
-    dw: np.ndarray,
-    w: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    *,
+    *arrays: np.ndarray,
     rate: int,
     root: int,
     keep: int,
@@ -232,25 +212,29 @@ def adamw_update(
         np.multiply(weight, kept, out=weight)
         take(g, weight, first, second, spare)
 
-    _by_blocks(one, loss, dw, w, m, v)
+    _by_blocks(one, loss, arrays, 3)
 
 
-def _by_blocks(one: Callable[..., None], loss: np.ndarray, *arrays: np.ndarray) -> None:
-    """Call one(*blocks, spare) for every block of the arrays; `spare` is scratch of the same size.
+def _by_blocks(one: Callable[..., None], loss: np.ndarray, arrays: tuple[np.ndarray, ...], states: int) -> None:
+    """Call one(dw, *state, spare) for every block of every parameter; `spare` is scratch of the same size.
 
+    `states`  arrays of each parameter that change: itself and its caches
     Not where the loss is infinite or NaN.
     """
     if not np.isfinite(loss[0]):
         return
-    flat = [array.reshape(-1) for array in arrays]
     spares: dict[int, np.ndarray] = {}
 
-    def work(block: slice, worker: int) -> None:
+    def work(flat: Sequence[np.ndarray], block: slice, worker: int) -> None:
         if worker not in spares:
-            spares[worker] = np.empty(min(BLOCK, flat[0].size), flat[0].dtype)
+            spares[worker] = np.empty(BLOCK, loss.dtype)
         one(*(array[block] for array in flat), spares[worker][: block.stop - block.start])
 
-    share_blocks(flat[0].size, work)
+    count = len(arrays) // (1 + states)
+    for at, dw in enumerate(arrays[:count]):
+        state = arrays[count + at * states : count + (at + 1) * states]
+        flat = [array.reshape(-1) for array in (dw, *state)]
+        share_blocks(dw.size, partial(work, flat))
 
 
 def _decay(g: np.ndarray, weight: np.ndarray, weight_decay: float, spare: np.ndarray) -> None:

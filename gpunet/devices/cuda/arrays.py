@@ -43,7 +43,8 @@ class Driver(ABC):
     ) -> None:
         """Run `kernel` of cuda/`file`.cu, compiled with REAL=`real`, on `grid` blocks of `block` threads.
 
-        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`; no other type does.
+        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`, a Table as a struct;
+        no other type does.
         `shared`: bytes of shared memory for each block beside what the kernel declares; dynamic_shared() of
         cuda/ptx.cuh. Raises DeviceError for more than a block of this device may have.
         """
@@ -241,12 +242,15 @@ class Product:
         return self.a.columns if self.trans_a else self.a.rows
 
 
-Argument = DeviceArray | int | float | None
+Table = tuple[DeviceArray | int, ...]
+"""Pointers and numbers side by side, which a kernel takes as one argument: a struct of as many long longs."""
+
+Argument = DeviceArray | int | float | Table | None
 """What a kernel takes."""
 
 
-def cast(argument: Argument, real: np.dtype) -> np.generic:
-    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long, floats `real`.
+def cast(argument: DeviceArray | int | float | None, real: np.dtype) -> np.generic:
+    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long, floats `real`; so in a table.
 
     The only place where that is decided: CuPy would pass a Python float as a double to a kernel that reads a float.
     Raises TypeError for anything else, NumPy's scalars and bools included.

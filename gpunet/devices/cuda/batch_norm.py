@@ -1,9 +1,10 @@
 """Batch normalization on CUDA: cuda/batch_norm.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
-from gpunet.devices.cuda.columns import SIDE, blocks_of
+from gpunet.devices.cuda.columns import blocks_of
 from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import launch, launch_blocks
+from gpunet.devices.cuda.table import launch_each
 
 __all__ = [
     "batch_norm_backward",
@@ -19,6 +20,7 @@ def batch_norm_statistics(
     x: DeviceArray,
     running_mean: DeviceArray,
     running_variance: DeviceArray,
+    counters: DeviceArray,
     mean: DeviceArray,
     variance: DeviceArray,
     partials: DeviceArray,
@@ -31,9 +33,8 @@ def batch_norm_statistics(
     if not training:
         launch("batch_norm", "batch_norm_recall", D, running_mean, running_variance, mean, variance, D)
         return
-    blocks = blocks_of(rows, D, block_rows, x.dtype)
-    launch_blocks("batch_norm", "batch_norm_parts", blocks, x, partials, rows, D, block_rows)
-    launch_blocks("batch_norm", "batch_norm_merge", -(-D // SIDE), x, partials, mean, variance, rows, D, block_rows)
+    blocks, made = blocks_of(rows, D, block_rows, x.dtype), (mean, variance, partials)
+    launch_blocks("batch_norm", "batch_norm_statistics", blocks, x, counters, *made, rows, D, block_rows)
 
 
 def batch_norm_forward(
@@ -48,7 +49,7 @@ def batch_norm_forward(
 ) -> None:
     """y = (x - mean) / sqrt(variance + eps) * scale + shift; see gpunet.devices.cpu.batch_norm."""
     each = mean, variance, scale, shift
-    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *_numbers(x), float(eps))
+    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *numbers(x), float(eps))
 
 
 def batch_norm_backward_sums(
@@ -56,6 +57,7 @@ def batch_norm_backward_sums(
     x: DeviceArray,
     mean: DeviceArray,
     variance: DeviceArray,
+    counters: DeviceArray,
     dscale: DeviceArray,
     dshift: DeviceArray,
     partials: DeviceArray,
@@ -64,11 +66,15 @@ def batch_norm_backward_sums(
     eps: float,
 ) -> None:
     """The gradients of scale and shift, by way of partial sums; see gpunet.devices.cpu.batch_norm."""
-    rows, D = _rows(x)
-    parts, given = -(-rows // block_rows), (dy, x, mean, variance, partials)
-    blocks = blocks_of(rows, D, block_rows, x.dtype)
-    launch_blocks("batch_norm", "batch_norm_backward_parts", blocks, *given, rows, D, block_rows, float(eps))
-    launch_blocks("batch_norm", "batch_norm_backward_merge", -(-D // SIDE), partials, dscale, dshift, parts, D)
+    given = dy, x, mean, variance, counters, dscale, dshift, partials
+    sum_gradients("batch_norm_backward_sums", given, block_rows, eps)
+
+
+def sum_gradients(kernel: str, given: tuple[DeviceArray, ...], block_rows: int, eps: float) -> None:
+    """The gradients of scale and shift, by a kernel that takes the arrays, dy first."""
+    rows, D = _rows(given[0])
+    blocks = blocks_of(rows, D, block_rows, given[0].dtype)
+    launch_blocks("batch_norm", kernel, blocks, *given, rows, D, block_rows, float(eps))
 
 
 def batch_norm_backward(
@@ -84,7 +90,7 @@ def batch_norm_backward(
     eps: float,
 ) -> None:
     """The gradient of x, through the statistics too; see gpunet.devices.cpu.batch_norm."""
-    rows, *maps = _numbers(x)
+    rows, *maps = numbers(x)
     each = mean, variance, scale, dscale, dshift
     launch("batch_norm", "batch_norm_backward", x.size, dy, x, *each, dx, rows, *maps, float(eps), 1 / rows)
 
@@ -93,25 +99,17 @@ def batch_norm_backward_frozen(
     dy: DeviceArray, variance: DeviceArray, scale: DeviceArray, dx: DeviceArray, *, eps: float
 ) -> None:
     """The gradient of x where the statistics are constants; see gpunet.devices.cpu.batch_norm."""
-    launch("batch_norm", "batch_norm_backward_frozen", dy.size, dy, variance, scale, dx, *_numbers(dy), float(eps))
+    launch("batch_norm", "batch_norm_backward_frozen", dy.size, dy, variance, scale, dx, *numbers(dy), float(eps))
 
 
-def batch_norm_update(
-    mean: DeviceArray,
-    variance: DeviceArray,
-    loss: DeviceArray,
-    running_mean: DeviceArray,
-    running_variance: DeviceArray,
-    *,
-    momentum: float,
-    images: int,
-    positions: int,
-) -> None:
+def batch_norm_update(loss: DeviceArray, *arrays: DeviceArray, momentum: float, images: int, positions: int) -> None:
     """The running statistics move towards those of the batch; see gpunet.devices.cpu.batch_norm."""
-    rows = images * positions
-    arrays = mean, variance, loss, running_mean, running_variance
-    numbers = float(1 - momentum), float(momentum), rows / (rows - 1)
-    launch("batch_norm", "batch_norm_update", mean.size, *arrays, mean.size, *numbers)
+    rows, layers = images * positions, len(arrays) // 4
+    of_batch, running = arrays[: 2 * layers], arrays[2 * layers :]
+    entries = [(*of_batch[at : at + 2], *running[at : at + 2]) for at in range(0, 2 * layers, 2)]
+    launch_each(
+        "batch_norm", "batch_norm_update", entries, loss, float(1 - momentum), float(momentum), rows / (rows - 1)
+    )
 
 
 def _rows(x: DeviceArray) -> tuple[int, int]:
@@ -120,7 +118,7 @@ def _rows(x: DeviceArray) -> tuple[int, int]:
     return x.size // D, D
 
 
-def _numbers(x: DeviceArray) -> tuple[int, ...]:
+def numbers(x: DeviceArray) -> tuple[int, ...]:
     """As kernels take them that divide by the number of maps."""
     rows, D = _rows(x)
     return rows, *by(D)

@@ -9,12 +9,18 @@ __all__ = ["bias_backward"]
 
 
 def bias_backward(
-    dy: DeviceArray, db: DeviceArray, partials: DeviceArray, *, block_rows: int, accumulate: int = 0
+    dy: DeviceArray,
+    counters: DeviceArray,
+    db: DeviceArray,
+    partials: DeviceArray,
+    *,
+    block_rows: int,
+    accumulate: int = 0,
 ) -> None:
     """db = sum of dy over images, or over all positions, by way of partial sums; see gpunet.devices.cpu.bias."""
-    rows, parts = dy.size // db.size, -(-dy.size // (db.size * block_rows))
-    sum_rows(dy, partials, rows, db.size, block_rows)
-    sum_rows(partials, db, parts, db.size, parts, accumulate)
+    rows, K = dy.size // db.size, db.size
+    blocks = blocks_of(rows, K, block_rows, dy.dtype)
+    launch_blocks("bias", "bias_backward", blocks, dy, counters, db, partials, rows, K, block_rows, accumulate)
 
 
 def add_bias(b: DeviceArray, y: DeviceArray) -> None:

@@ -27,10 +27,10 @@ class Packed:
 
 
 def pack(arguments: Sequence[Argument], real: np.dtype) -> Packed:
-    """The arguments as the kernels of `real` (float32 or float64) expect them; see `cast`."""
-    slots = np.zeros(len(arguments), np.uint64)
-    for slot, argument in enumerate(arguments):
-        value = cast(argument, real)
+    """The arguments as the kernels of `real` (float32 or float64) expect them; see `cast`. A table takes many slots."""
+    parts = [argument if isinstance(argument, tuple) else (argument,) for argument in arguments]
+    slots = np.zeros(sum(map(len, parts)), np.uint64)
+    for slot, value in enumerate(cast(one, real) for part in parts for one in part):
         slots[slot : slot + 1].view(value.dtype)[0] = value
-    addresses = slots.ctypes.data + SLOT_BYTES * np.arange(len(arguments), dtype=np.uint64)
-    return Packed(slots, addresses)
+    begins = np.cumsum([0, *map(len, parts)], dtype=np.uint64)[:-1]
+    return Packed(slots, slots.ctypes.data + SLOT_BYTES * begins)

@@ -4,7 +4,7 @@ from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.division import by, magic
 from gpunet.devices.cuda.launch import launch
 
-__all__ = ["relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
+__all__ = ["add_relu_backward", "relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
 
 
 def relu_forward(x: DeviceArray, y: DeviceArray) -> None:
@@ -15,6 +15,11 @@ def relu_forward(x: DeviceArray, y: DeviceArray) -> None:
 def relu_backward(dy: DeviceArray, y: DeviceArray, dx: DeviceArray) -> None:
     """dx = dy where y > 0, else 0; see gpunet.devices.cpu.relu."""
     launch("relu", "relu_backward", dy.size, dy, y, dx, dy.size)
+
+
+def add_relu_backward(a: DeviceArray, b: DeviceArray, y: DeviceArray, dx: DeviceArray) -> None:
+    """dx = a + b where y > 0, else 0; see gpunet.devices.cpu.relu."""
+    launch("relu", "add_relu_backward", y.size, a, b, y, dx, y.size)
 
 
 def relu_mask(y: DeviceArray, mask: DeviceArray) -> None:

@@ -29,6 +29,7 @@ class CudaTarget(DeviceTarget):
     scratch_limit_bytes = 16 * MIB
     rounds_pay = True
     gathers_windows = False
+    calls_cost = True
     fusions: ClassVar[Fusions] = {"implicit": ("relu", "pool2x2", "unpool2x2")}
 
     compute_capability: tuple[int, int]

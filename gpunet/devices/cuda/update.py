@@ -1,10 +1,11 @@
 """Parameter updates on CUDA: cuda/update.cu. The formulas stand in gpunet.devices.cpu.update.
 
-What depends on the settings alone is computed here, in float64: 1 - beta2 of a float32 beta2 would be off by 5e-5.
+One launch updates all parameters that it is given. What depends on the settings alone is computed here, in float64:
+1 - beta2 of a float32 beta2 would be off by 5e-5.
 """
 
 from gpunet.devices.cuda.arrays import DeviceArray
-from gpunet.devices.cuda.launch import launch
+from gpunet.devices.cuda.table import launch_each
 
 __all__ = [
     "adagrad_update",
@@ -17,82 +18,64 @@ __all__ = [
 ]
 
 
-def sgd_update(
-    loss: DeviceArray, numbers: DeviceArray, dw: DeviceArray, w: DeviceArray, *, rate: int, weight_decay: float
-) -> None:
+def sgd_update(loss: DeviceArray, numbers: DeviceArray, *arrays: DeviceArray, rate: int, weight_decay: float) -> None:
     """w -= learning_rate * (dw + weight_decay*w)."""
-    _launch("sgd_update", loss, numbers, dw, (w,), (rate,), weight_decay)
+    _launch("sgd_update", loss, numbers, arrays, 1, (rate,), weight_decay)
 
 
 def momentum_update(
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    w: DeviceArray,
-    v: DeviceArray,
-    *,
+    *arrays: DeviceArray,
     rate: int,
     momentum: float,
     weight_decay: float,
 ) -> None:
     """v = momentum*v + dw + weight_decay*w; w -= learning_rate*v."""
-    _launch("momentum_update", loss, numbers, dw, (w, v), (rate,), momentum, weight_decay)
+    _launch("momentum_update", loss, numbers, arrays, 2, (rate,), momentum, weight_decay)
 
 
 def nesterov_update(
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    w: DeviceArray,
-    v: DeviceArray,
-    *,
+    *arrays: DeviceArray,
     rate: int,
     momentum: float,
     weight_decay: float,
 ) -> None:
     """g = dw + weight_decay*w; v = momentum*v + g; w -= learning_rate*(g + momentum*v)."""
-    _launch("nesterov_update", loss, numbers, dw, (w, v), (rate,), momentum, weight_decay)
+    _launch("nesterov_update", loss, numbers, arrays, 2, (rate,), momentum, weight_decay)
 
 
 def adagrad_update(
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    w: DeviceArray,
-    squares: DeviceArray,
-    *,
+    *arrays: DeviceArray,
     rate: int,
     weight_decay: float,
     eps: float,
 ) -> None:
     """g = dw + weight_decay*w; squares += g*g; w -= learning_rate*g / (sqrt(squares) + eps)."""
-    _launch("adagrad_update", loss, numbers, dw, (w, squares), (rate,), weight_decay, eps)
+    _launch("adagrad_update", loss, numbers, arrays, 2, (rate,), weight_decay, eps)
 
 
 def rmsprop_update(
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    w: DeviceArray,
-    squares: DeviceArray,
-    *,
+    *arrays: DeviceArray,
     rate: int,
     weight_decay: float,
     alpha: float,
     eps: float,
 ) -> None:
     """As adagrad_update, with squares = alpha*squares + (1-alpha)*g*g."""
-    _launch("rmsprop_update", loss, numbers, dw, (w, squares), (rate,), weight_decay, alpha, 1 - alpha, eps)
+    _launch("rmsprop_update", loss, numbers, arrays, 2, (rate,), weight_decay, alpha, 1 - alpha, eps)
 
 
 def adam_update(
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    w: DeviceArray,
-    m: DeviceArray,
-    v: DeviceArray,
-    *,
+    *arrays: DeviceArray,
     rate: int,
     root: int,
     weight_decay: float,
@@ -102,17 +85,13 @@ def adam_update(
 ) -> None:
     """w -= learning_rate*mean / (sqrt(mean square) + eps), means of g = dw + weight_decay*w that forget."""
     constants = weight_decay, 1 - beta1, beta2, 1 - beta2, eps
-    _launch("adam_update", loss, numbers, dw, (w, m, v), (rate, root), *constants)
+    _launch("adam_update", loss, numbers, arrays, 3, (rate, root), *constants)
 
 
 def adamw_update(
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    w: DeviceArray,
-    m: DeviceArray,
-    v: DeviceArray,
-    *,
+    *arrays: DeviceArray,
     rate: int,
     root: int,
     keep: int,
@@ -122,17 +101,20 @@ def adamw_update(
 ) -> None:
     """w *= 1 - learning_rate*weight_decay, then as adam_update, of g = dw."""
     constants = 1 - beta1, beta2, 1 - beta2, eps
-    _launch("adamw_update", loss, numbers, dw, (w, m, v), (rate, root, keep), *constants)
+    _launch("adamw_update", loss, numbers, arrays, 3, (rate, root, keep), *constants)
 
 
 def _launch(
     kernel: str,
     loss: DeviceArray,
     numbers: DeviceArray,
-    dw: DeviceArray,
-    state: tuple[DeviceArray, ...],
+    arrays: tuple[DeviceArray, ...],
+    states: int,
     places: tuple[int, ...],
     *constants: float,
 ) -> None:
-    """Launch a kernel over all values of dw and of the state, which are alike; `places`: in numbers."""
-    launch("update", kernel, dw.size, dw, *state, loss, numbers, dw.size, *places, *map(float, constants))
+    """Launch a kernel over all parameters: of each its gradient, then `states` arrays of each; `places`: in numbers."""
+    count = len(arrays) // (1 + states)
+    gradients, state = arrays[:count], arrays[count:]
+    entries = [(dw, *state[at * states : (at + 1) * states]) for at, dw in enumerate(gradients)]
+    launch_each("update", kernel, entries, loss, numbers, *places, *map(float, constants))

@@ -1,0 +1,35 @@
+"""Bytes that go from hand to hand: an output where an input was that nobody reads any more."""
+
+from dataclasses import replace
+
+from gpunet.program.program import Program
+
+
+def in_place(program: Program) -> Program:
+    """Let an output take over the bytes of an input whose last reader is the op that writes it.
+
+    Only where the op allows it (`Op.in_place`), both are equally large, neither outlives a step, and the host does not
+    read the input afterwards: ReLU over its input, softmax over the scores, gradients over gradients.
+    """
+    last_reader = {t.name: step for step, op in enumerate(program.ops) for t in op.inputs}
+    first_writer: dict[str, int] = {}
+    for step, op in enumerate(program.ops):
+        for tensor in op.outputs:
+            first_writer.setdefault(tensor.name, step)
+    kept = {t.name for t in (program.loss, program.correct) if t is not None}
+    if program.mode == "infer":
+        kept.add(program.scores.name)
+    takes_over: dict[str, str] = {}
+    given: set[str] = set()
+    for step, op in enumerate(program.ops):
+        for written, read in op.in_place:
+            heir, giver = op.outputs[written], op.inputs[read]
+            loop = program.loop_at(step)
+            if loop and not heir.shape[0] == giver.shape[0] == loop.images:
+                continue  # the giver is still to be read in later rounds
+            free = giver.name not in given | kept and last_reader[giver.name] == step and not giver.kind.persistent
+            fits = heir.nbytes == giver.nbytes and heir.dtype == giver.dtype and first_writer[heir.name] == step
+            if free and fits and heir.name not in takes_over:
+                takes_over[heir.name] = giver.name
+                given.add(giver.name)
+    return replace(program, takes_over={**program.takes_over, **takes_over})

@@ -1,0 +1,37 @@
+"""Steps of a program put in and taken out; its loops keep what is in them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from gpunet.program.program import Loop, Op, Program
+
+
+def readers_of(ops: Sequence[Op]) -> dict[str, list[int]]:
+    """By name of a tensor, the steps that read it."""
+    found: dict[str, list[int]] = {}
+    for step, op in enumerate(ops):
+        for name in {t.name for t in op.inputs}:
+            found.setdefault(name, []).append(step)
+    return found
+
+
+def exchanged(program: Program, gone: Collection[int], before: Mapping[int, Sequence[Op]]) -> Program:
+    """The program without some steps, with these ops before others.
+
+    What comes before the first step of a loop is not in it, nor is what comes before the step behind its last.
+    """
+    ops: list[Op] = []
+    ends, begins = [], []  # of each step: how many ops there are before what comes before it, and behind that
+    for step in range(program.steps + 1):
+        ends.append(len(ops))
+        ops += before.get(step, ())
+        begins.append(len(ops))
+        if step < program.steps and step not in gone:
+            ops.append(program.ops[step])
+    loops = tuple(Loop(begins[loop.first], ends[loop.last], loop.images) for loop in program.loops)
+    return replace(program, ops=tuple(ops), loops=loops)
+
+
+def inserted(program: Program, after: Mapping[int, Sequence[Op]]) -> Program:
+    """The program with these ops behind those steps; what comes behind the last step of a loop is not in it."""
+    return exchanged(program, (), {step + 1: ops for step, ops in after.items()})

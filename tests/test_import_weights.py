@@ -20,12 +20,12 @@ from gpunet.formats.foreign import Foreign, Images
 from gpunet.formats.layout import TORCH, Layout, Place, mirrored
 from gpunet.formats.match import match, own_names, torch_names
 from gpunet.formats.shipped import SHIPPED, known_as
-from gpunet.formats.torchvision import family_of, is_head
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.program.volume import Volume
 from tests.conftest import Run
 from tests.picture_files import noise_folder
+from tests.torchvision_branches import Basic
 from tests.torchvision_nets import torchvision_net
 
 SIDES = {"alexnet_torchvision": 64, "squeezenet1_0": 64, "squeezenet1_1": 64, "googlenet_bn": 64, "inception_v3": 75}
@@ -274,14 +274,18 @@ def test_nets_of_the_same_names_are_told_apart_by_shapes(name: str) -> None:
     assert known_as(Foreign(Path("x.pth"), "PyTorch", arrays, TORCH)) == name
 
 
-def test_the_heads_of_inception_v3_are_known_too() -> None:
-    """torchvision's AuxLogits: two convolutions with norms and the scores."""
-    family = family_of(load("inception_v3"))
-    assert family is not None
-    assert {name for name in family[1].values() if is_head(name)} == {
-        *(f"AuxLogits.conv{number}.{kind}" for number in (0, 1) for kind in ("conv", "bn")),
-        "AuxLogits.fc",
-    }
+def test_the_head_of_inception_v3_comes_with_the_file_that_has_it(tmp_path: Path) -> None:
+    """torchvision's AuxLogits: two convolutions with norms, and the scores."""
+    head = nn.Module()
+    head.conv0, head.conv1 = Basic(48, 8, 1), Basic(8, 48, 5)
+    head.fc = nn.Linear(48, 7)
+    module = torchvision_net("inception_v3", 1 / 16, 7)
+    net = load("inception_v3").scaled(1 / 16)
+    assert not any("head" in name for name in import_weights(saved(tmp_path, module), net).weights)
+    module.AuxLogits = head
+    found = import_weights(saved(tmp_path, module), net)
+    assert (found.weights["head1.w"] == head.fc.weight.detach().numpy()).all()
+    assert len(found.match.pairs) == len(module.state_dict()) - sum("num_batches" in key for key in module.state_dict())
 
 
 def test_a_reader_may_know_the_net_its_names_and_that_maps_are_blue_first(rng: np.random.Generator) -> None:

@@ -4,7 +4,7 @@ Source of the names: the state dicts of torchvision's models.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +68,12 @@ def is_head(name: str) -> bool:
 
 def _learning(net: Net) -> list[Node]:
     return [node for node in net.trunk if net.weights(node)]
+
+
+def _beside(net: Net) -> list[Node]:
+    """The layers of its heads of training that learn."""
+    trunk = {node.name for node in net.trunk}
+    return [node for node in net.nodes if net.weights(node) and node.name not in trunk]
 
 
 def _types(nodes: list[Node]) -> str:
@@ -182,8 +188,7 @@ def _inception(net: Net) -> Prefixes | None:
 
 def _heads(net: Net) -> Prefixes:
     """Of its two heads of training: a convolution with its norm, and two FC layers."""
-    trunk = {node.name for node in net.trunk}
-    beside = [node for node in net.nodes if net.weights(node) and node.name not in trunk]
+    beside = _beside(net)
     if _types(beside) != "cbff" * 2:
         return {}
     places = [f"aux{head}.{part}" for head in (1, 2) for part in ("conv.conv", "conv.bn", "fc1", "fc2")]
@@ -214,14 +219,15 @@ def _inception_v3(net: Net) -> Prefixes | None:
     pairs = [*V3_STEM, *(f"Mixed_{module}.{branch}" for module, branches in V3_MODULES for branch in branches)]
     if _types(nodes) != "cb" * len(pairs) + "f" or sum(node.layer.type == "concat" for node in net.trunk) != 15:
         return None
-    trunk = {node.name for node in net.trunk}
-    head = [node for node in net.nodes if net.weights(node) and node.name not in trunk]
-    if _types(head) == "cbcbf":
-        nodes, pairs = [*nodes, *head], [*pairs, "fc", "AuxLogits.conv0", "AuxLogits.conv1", "AuxLogits.fc"]
-    else:
-        pairs.append("fc")
-    places = [f"{p}{kind}" for p in pairs for kind in ((".conv", ".bn") if not p.endswith("fc") else ("",))]
+    places = [*_normed(pairs), "fc"]
+    if _types(head := _beside(net)) == "cbcbf":
+        nodes, places = [*nodes, *head], [*places, *_normed(["AuxLogits.conv0", "AuxLogits.conv1"]), "AuxLogits.fc"]
     return dict(zip((node.name for node in nodes), places, strict=True))
+
+
+def _normed(pairs: Iterable[str]) -> list[str]:
+    """Convolutions, each with its norm."""
+    return [f"{pair}.{kind}" for pair in pairs for kind in ("conv", "bn")]
 
 
 def _numbered(branch: str, count: int) -> tuple[str, ...]:

@@ -93,6 +93,14 @@ def test_the_state_dict_of_a_checkpoint_is_found_and_unwrapped(tmp_path: Path, n
     assert "best_acc1 left alone" in found.notes[0]
 
 
+def test_a_module_around_the_net_is_taken_off_where_all_names_have_it(tmp_path: Path) -> None:
+    """As in Lightning's checkpoints."""
+    state = {f"model.{name}": torch.ones(2) for name in ("0.weight", "0.bias")}
+    assert list(read_foreign(saved(tmp_path, {"state_dict": state, "epoch": 1})).arrays) == ["0.weight", "0.bias"]
+    found = read_foreign(saved(tmp_path, {"state_dict": state | {"loss.weight": torch.ones(2)}}))
+    assert list(found.arrays) == ["model.0.weight", "model.0.bias", "loss.weight"]
+
+
 def test_the_parts_of_storages_of_the_oldest_files_are_read(tmp_path: Path) -> None:
     values = np.arange(10, dtype=np.float32)
     reference = (("storage", torch.FloatStorage, "7", "cpu", 10, ("8", 4, 5)),)

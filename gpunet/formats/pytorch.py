@@ -29,8 +29,15 @@ MOST_PICKLE_BYTES = 1 << 25
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "ema_state_dict")
 """Where checkpoints keep the state dict of the model."""
-PREFIXES = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
-"""What stands before every name of a model that was wrapped, and by what."""
+AROUND = "a module around the net"
+PREFIXES = {
+    "module.": "DataParallel",
+    "_orig_mod.": "torch.compile",
+    "model.": AROUND,
+    "net.": AROUND,
+    "backbone.": AROUND,
+}
+"""What stands before every name of a model that was wrapped, and by what: Lightning's users call it model or net."""
 SAVE = "save model.state_dict() with torch.save"
 
 Load = Callable[[Storage], np.ndarray]

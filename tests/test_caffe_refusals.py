@@ -149,3 +149,16 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(run: Run, tmp_path: Pa
     result = run(*command.split())
     assert result.exit_code == 2 and words in " ".join(result.output.split()), result.output
     assert "Traceback" not in result.output and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_net_without_weights_and_weights_without_their_net_are_told_apart(tmp_path: Path, run: Run) -> None:
+    said = write(tmp_path / "a.prototxt", deploy(conv("a", "data", 4, 3), (1, 3, 5, 5)))
+    layers = conv("b", "data", 4, 3)
+    layers[0].blobs = [np.ones((4, 3, 3, 3), np.float32), np.ones(4, np.float32)]
+    trained_on = write(tmp_path / "b.caffemodel", trained(layers))
+    with pytest.raises(DataError, match=r"b\.caffemodel has no weights for the layers that .*a\.prototxt names"):
+        import_weights(trained_on, said)
+    with pytest.raises(DataError, match=r"says a net, and has no weights; gpunet import .*a\.prototxt makes a config"):
+        import_weights(said)
+    result = run("train", "a.prototxt", "--data", "digits")
+    assert result.exit_code == 2 and "gpunet import a.prototxt" in result.output and "--weights" not in result.output

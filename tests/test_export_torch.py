@@ -97,7 +97,7 @@ def test_units_merges_and_pools_of_all_kinds_are_said(tmp_path: Path, rng: np.ra
     assert all((back[name] == weights[name]).all() for name in weights)
 
 
-@pytest.mark.parametrize("name", ["vgg11", "resnet50", "squeezenet1_1", "densenet121", "googlenet_bn"])
+@pytest.mark.parametrize("name", ["vgg11", "resnet50", "squeezenet1_1", "densenet121", "googlenet_bn", "mobilenet_v2"])
 def test_the_names_are_torchvisions_where_it_has_the_net(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
     net = load(name).scaled(1 / 16, "64x64x3").with_classes(7)
     state, _ = export_weights(written(tmp_path, net, drawn(net, rng)), tmp_path / "x.pth")
@@ -157,7 +157,12 @@ def test_the_same_weights_are_the_same_bytes(tmp_path: Path, rng: np.random.Gene
 def test_mistakes_are_told_before_anything_is_written(run: Run, tmp_path: Path, rng: np.random.Generator) -> None:
     net = load("INPUT[3x3x1] -> FC-2")
     path = written(tmp_path, net, drawn(net, rng))
-    for out, words in (("x.h5", "says no format of PyTorch"), ("a-b.pth", "cannot be the name of a Python module")):
+    for out, words in (
+        ("x.h5", "says no format of PyTorch"),
+        ("a-b.pth", "cannot be the name of a Python module"),
+        ("class.pth", "cannot be the name of a Python module"),
+        ("torch.pth", "torch.py would stand in the way"),
+    ):
         with pytest.raises(ConfigError, match=words):
             export_weights(path, tmp_path / out)
     (tmp_path / "y.py").write_text("mine")

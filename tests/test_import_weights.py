@@ -19,16 +19,30 @@ from gpunet.cli.app import app
 from gpunet.formats.foreign import Foreign, Images
 from gpunet.formats.layout import TORCH, Layout, Place, mirrored
 from gpunet.formats.match import match, own_names, torch_names
-from gpunet.formats.shipped import SHIPPED
+from gpunet.formats.shipped import SHIPPED, known_as
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.program.volume import Volume
 from tests.conftest import Run
 from tests.picture_files import noise_folder
+from tests.torchvision_branches import Basic
 from tests.torchvision_nets import torchvision_net
 
-SIDES = {"alexnet_torchvision": 64, "squeezenet1_0": 64, "squeezenet1_1": 64, "googlenet_bn": 64}
-ALIKE = {"vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg19_bn", "resnet34", "resnet101", "resnet152"}
+SIDES = {"alexnet_torchvision": 64, "squeezenet1_0": 64, "squeezenet1_1": 64, "googlenet_bn": 64, "inception_v3": 75}
+WIDTHS = {"resnext50": 1 / 2}
+"""Of nets whose groups leave no room for a sixteenth."""
+ALIKE = {
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg19_bn",
+    "resnet34",
+    "resnet101",
+    "resnet152",
+    "resnext50",
+}
 """Built as another one here is, but for their depth."""
 
 FEW = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in SHIPPED]
@@ -55,9 +69,10 @@ def torch_scores(module: nn.Module, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", FEW)
 def test_the_nets_of_torchvision_give_the_same_scores(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
     side = SIDES.get(name, 32)
-    module = torchvision_net(name, 1 / 16, classes=7, maps=1)
+    width = WIDTHS.get(name, 1 / 16)
+    module = torchvision_net(name, width, classes=7, maps=1)
     path = saved(tmp_path, module)
-    net = load(name).scaled(1 / 16, f"{side}x{side}x3")
+    net = load(name).scaled(width, f"{side}x{side}x3")
     images = rng.standard_normal((3, side, side, 3))
     for dtype, apart in (("float32", 1e-5), ("float64", 1e-10)):
         found = import_weights(path, net, dtype=dtype)  # type: ignore[arg-type]
@@ -75,9 +90,10 @@ def test_a_file_of_torchvisions_full_shapes_needs_no_net(tmp_path: Path, name: s
     found = import_weights(saved(tmp_path, module))
     assert found.net.name == name and found.net.parameters == sum(p.numel() for p in module.parameters())
     assert str(found).startswith(found.said[0]) and repr(found).startswith(f"<Imported {name}: ")
-    assert found.net.image.shape == (256, 256, 3) and found.net.input.shape == (224, 224, 3)
+    image, middle = (342, 299) if name == "inception_v3" else (256, 224)
+    assert found.net.image.shape == (image, image, 3) and found.net.input.shape == (middle, middle, 3)
     assert found.net.augment is not None
-    mean = (0.5, 0.5, 0.5) if name == "googlenet_bn" else (0.485, 0.456, 0.406)
+    mean = (0.5, 0.5, 0.5) if name in ("googlenet_bn", "inception_v3") else (0.485, 0.456, 0.406)
     assert found.net.augment.statistics[0] == mean
 
 
@@ -130,7 +146,7 @@ def test_heads_of_training_that_the_net_goes_without_are_left_out_and_said(tmp_p
     whole = load("googlenet_bn").scaled(1 / 16, "64x64x3")
     state = torchvision_net("googlenet_bn", 1 / 16, 7).state_dict() | {"aux1.conv.conv.weight": torch.ones(3)}
     found = import_weights(saved(tmp_path, state), whole.remade(whole.trunk))
-    assert "1 arrays of aux1 and aux2" in " ".join(found.said)
+    assert "1 arrays of heads" in " ".join(found.said)
 
 
 PATTERN = "INPUT[9x7x3] -> CONV3-8 -> RELU -> POOL2(fit=crop) -> CONV2-5(P=0) -> BN -> FC-6 -> RELU -> FC-4"
@@ -240,13 +256,36 @@ def test_axes_come_back_from_every_order(rng: np.random.Generator) -> None:
 
 def test_a_net_that_torchvision_has_is_known_by_its_structure_at_any_width() -> None:
     for name in SHIPPED:
-        names, images, known = torch_names(load(name).scaled(1 / 8, "64x64x3"))
-        module = torchvision_net(name, 1 / 8, 10)
+        width, side = WIDTHS.get(name, 1 / 8), SIDES.get(name, 64)
+        names, images, known = torch_names(load(name).scaled(width, f"{side}x{side}x3"))
+        module = torchvision_net(name, width, 10)
         assert known and images is not None
         assert {*names.values()} == {key for key in module.state_dict() if not key.endswith("num_batches_tracked")}
     for name in ("vgg_digits", "nin", "resnet20", "googlenet", "zfnet", "inception_v4", "alexnet"):
         names, _, known = torch_names(load(name))
         assert not known and names == own_names(load(name))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnext50", "mobilenet_v2", "inception_v3"])
+def test_nets_of_the_same_names_are_told_apart_by_shapes(name: str) -> None:
+    with torch.device("meta"):
+        state = torchvision_net(name, classes=7).state_dict()
+    arrays = {key: np.broadcast_to(np.float32(0), tensor.shape) for key, tensor in state.items()}
+    assert known_as(Foreign(Path("x.pth"), "PyTorch", arrays, TORCH)) == name
+
+
+def test_the_head_of_inception_v3_comes_with_the_file_that_has_it(tmp_path: Path) -> None:
+    """torchvision's AuxLogits: two convolutions with norms, and the scores."""
+    head = nn.Module()
+    head.conv0, head.conv1 = Basic(48, 8, 1), Basic(8, 48, 5)
+    head.fc = nn.Linear(48, 7)
+    module = torchvision_net("inception_v3", 1 / 16, 7)
+    net = load("inception_v3").scaled(1 / 16)
+    assert not any("head" in name for name in import_weights(saved(tmp_path, module), net).weights)
+    module.AuxLogits = head
+    found = import_weights(saved(tmp_path, module), net)
+    assert (found.weights["head1.w"] == head.fc.weight.detach().numpy()).all()
+    assert len(found.match.pairs) == len(module.state_dict()) - sum("num_batches" in key for key in module.state_dict())
 
 
 def test_a_reader_may_know_the_net_its_names_and_that_maps_are_blue_first(rng: np.random.Generator) -> None:

@@ -213,6 +213,7 @@ def test_the_batch_of_every_card_is_that_of_fit_and_grows_with_what_the_card_has
             alone.next_total_bytes,
             alone.extra_flops_fraction,
         )
+        assert one.rung.predicted_ms == gpunet.plan(net, alone.batch, gpu=one.target.card, **options).predicted.ms
     for workspace in (8, 32):  # a larger workspace may cost an image
         alike = [one for one in found if (one.target.compute_capability >= (9, 0)) == (workspace == 32)]
         batches = [one.rung.batch for one in sorted(alike, key=lambda one: one.budget_bytes)]

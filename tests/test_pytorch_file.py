@@ -84,11 +84,21 @@ def test_the_state_dict_of_a_checkpoint_is_found_and_unwrapped(tmp_path: Path, n
     optimizer.step()
     named = OrderedDict((f"module._orig_mod.{name}", tensor) for name, tensor in model.state_dict().items())
     checkpoint = {"epoch": 3, key: named, "optimizer": optimizer.state_dict(), "loss": 0.5, "name": "x", "best": None}
+    checkpoint["best_acc1"] = torch.tensor(71.5)  # no weight of the model
     found = read_foreign(saved(tmp_path, checkpoint, new))
     assert {name: array.shape for name, array in found.arrays.items()} == {
         name: tuple(tensor.shape) for name, tensor in model.state_dict().items()
     }
     assert [repr(word) in " ".join(found.notes) for word in (key, "module.", "_orig_mod.")] == [True] * 3
+    assert "best_acc1 left alone" in found.notes[0]
+
+
+def test_a_module_around_the_net_is_taken_off_where_all_names_have_it(tmp_path: Path) -> None:
+    """As in Lightning's checkpoints."""
+    state = {f"model.{name}": torch.ones(2) for name in ("0.weight", "0.bias")}
+    assert list(read_foreign(saved(tmp_path, {"state_dict": state, "epoch": 1})).arrays) == ["0.weight", "0.bias"]
+    found = read_foreign(saved(tmp_path, {"state_dict": state | {"loss.weight": torch.ones(2)}}))
+    assert list(found.arrays) == ["model.0.weight", "model.0.bias", "loss.weight"]
 
 
 def test_the_parts_of_storages_of_the_oldest_files_are_read(tmp_path: Path) -> None:
@@ -154,6 +164,14 @@ def test_nothing_is_run_and_what_weights_only_refuses_is_refused(tmp_path: Path,
         assert "torch.load(weights_only=True) refuses" in refusal(path)
         assert "save model.state_dict()" in refusal(path)
     assert not harmed.exists()
+
+
+def test_an_archive_that_is_cut_short_is_said_to_be(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"w": torch.ones(1000)})
+    content = path.read_bytes()
+    for size in (len(content) - 1, len(content) // 2, 100):
+        path.write_bytes(content[:size])
+        assert f"{path} is cut short" in refusal(path)
 
 
 def test_what_is_no_state_dict_says_what_to_save(tmp_path: Path) -> None:
@@ -237,7 +255,7 @@ def test_archives_that_lie_are_refused(tmp_path: Path) -> None:
             archive.writestr("a/data.pkl", good)
     assert "two entries of one name" in refusal(path)
     path.write_bytes(content[:-4])
-    assert foreign_format(path) is None
+    assert foreign_format(path) is not None and "is cut short" in refusal(path)
 
 
 KNOWN = b"ccollections\nOrderedDict\nq\x010X\x01\0\0\0aN\x86q\x050"

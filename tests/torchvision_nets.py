@@ -10,6 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tests.torchvision_branches import InceptionV3, MobileNetV2
+
 VGG = {
     "vgg11": (1, 1, 2, 2, 2),
     "vgg13": (2, 2, 2, 2, 2),
@@ -74,13 +76,18 @@ def _vgg(counts: tuple[int, ...], bn: bool, scale: Scale, classes: int, maps: in
 
 
 class Block(nn.Module):
-    def __init__(self, D: int, K: int, stride: int, deep: bool) -> None:
+    def __init__(self, D: int, K: int, stride: int, deep: bool, groups: int = 1) -> None:
         super().__init__()
         out = 4 * K if deep else K
+        K = 2 * K if groups > 1 else K
         sizes = [(D, K, 1), (K, K, 3), (K, out, 1)] if deep else [(D, K, 3), (K, K, 3)]
         for number, (before, after, F) in enumerate(sizes, 1):
             S = stride if F == 3 and (deep or number == 1) else 1
-            setattr(self, f"conv{number}", nn.Conv2d(before, after, F, S, F // 2, bias=False))
+            setattr(
+                self,
+                f"conv{number}",
+                nn.Conv2d(before, after, F, S, F // 2, groups=groups if F == 3 else 1, bias=False),
+            )
             setattr(self, f"bn{number}", nn.BatchNorm2d(after))
         self.count, self.downsample = len(sizes), None
         if stride > 1 or out != D:
@@ -95,7 +102,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, deep: bool, stages: tuple[int, ...], scale: Scale, classes: int) -> None:
+    def __init__(self, deep: bool, stages: tuple[int, ...], scale: Scale, classes: int, groups: int = 1) -> None:
         super().__init__()
         D = scale(64)
         self.conv1, self.bn1 = nn.Conv2d(3, D, 7, 2, 3, bias=False), nn.BatchNorm2d(D)
@@ -103,7 +110,7 @@ class ResNet(nn.Module):
             blocks = []
             for number in range(count):
                 K = scale(32 * 2**stage)
-                blocks.append(Block(D, K, 2 if stage > 1 and number == 0 else 1, deep))
+                blocks.append(Block(D, K, 2 if stage > 1 and number == 0 else 1, deep, groups))
                 D = 4 * K if deep else K
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
         self.fc = nn.Linear(D, classes)
@@ -266,4 +273,7 @@ OTHERS: dict[str, Callable[[Scale, int, int], nn.Module]] = {
     "squeezenet1_1": partial(_squeezenet, True),
     "densenet121": DenseNet,
     "googlenet_bn": GoogLeNet,
+    "inception_v3": InceptionV3,
+    "mobilenet_v2": MobileNetV2,
+    "resnext50": lambda scale, classes, maps: ResNet(True, (3, 4, 6, 3), scale, classes, groups=32),
 }

@@ -48,8 +48,9 @@ def _is_pytorch(file: Beginning) -> bool:
     """Its archive, what it wrote before, or any other pickle, of which its reader says what is wrong with it."""
     within = {name.partition("/")[2] for name in file.names}
     pickled = file.head[:1] == b"\x80" and file.head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    cut = file.head.startswith(b"PK") and not file.names and b"/data.pkl" in file.head  # its end, which has the names
     oldest = file.head[257:262] == b"ustar" and file.head.startswith((b"sys_info\0", b"pickle\0", b"storages\0"))
-    return bool({"data.pkl", "constants.pkl"} & within) or pickled or oldest
+    return bool({"data.pkl", "constants.pkl"} & within) or pickled or oldest or cut
 
 
 def _is_safetensors(file: Beginning) -> bool:

@@ -205,7 +205,7 @@ def _by_names(
     wrong += [f"left over: {clean_name(name)} {arrays[name].shape}" for name in arrays if name in strange]
     if wrong:
         raise _other_net(foreign, net, words, wrong)
-    left = (f"{len(heads)} arrays of aux1 and aux2, heads that are there in training alone",) if heads else ()
+    left = (f"{len(heads)} arrays of heads, which are there in training alone",) if heads else ()
     sure = foreign.calls is None or not any(node.layer.merges for node in net.trunk)
     return Match(net, foreign, tuple(pairs), words, sure, images, left)
 

@@ -29,8 +29,15 @@ MOST_PICKLE_BYTES = 1 << 25
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 WITHIN = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "ema_state_dict")
 """Where checkpoints keep the state dict of the model."""
-PREFIXES = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
-"""What stands before every name of a model that was wrapped, and by what."""
+AROUND = "a module around the net"
+PREFIXES = {
+    "module.": "DataParallel",
+    "_orig_mod.": "torch.compile",
+    "model.": AROUND,
+    "net.": AROUND,
+    "backbone.": AROUND,
+}
+"""What stands before every name of a model that was wrapped, and by what: Lightning's users call it model or net."""
 SAVE = "save model.state_dict() with torch.save"
 
 Load = Callable[[Storage], np.ndarray]
@@ -190,17 +197,19 @@ def _state(found: object) -> tuple[list[str], dict[str, View]]:
     """The tensors of the model, and where they were found; one level down where a checkpoint has more beside them."""
     if not isinstance(found, dict):
         raise _Refused(f"holds {_named(found)} and no state dict; {SAVE}")
-    if tensors := _tensors(found):
-        return [], tensors
+    tensors = _tensors(found)
     dicts = {id(inner): inner for inner in found.values() if isinstance(inner, dict)}  # one may come again and again
     good = {number for number, inner in dicts.items() if any(isinstance(value, View) for value in inner.values())}
     there = {str(key): inner for key, inner in found.items() if id(inner) in good}
     chosen = next((key for key in WITHIN if key in there), None)
+    # the best accuracy so far may be a tensor, too, beside the state dict
+    if tensors and (chosen is None or len(there[chosen]) <= len(tensors)):
+        return [], tensors
     if chosen is None:
         shown = listed(clean_name(str(key)) for key in list(found)[:8]) if found else "nothing"
         raise _Refused(f"holds {shown}, none of which is the state dict of a model; {SAVE}")
-    others = [clean_name(key) for key in there if key != chosen]
-    beside = f"; {listed(others)} left alone" if others else ""
+    others = [clean_name(key) for key in [*there, *tensors] if key != chosen]
+    beside = f"; {listed(others[:8])} left alone" if others else ""
     return [f"the state dict is that under {chosen!r}{beside}"], _tensors(there[chosen])
 
 

@@ -1,10 +1,14 @@
 """The shipped net that a foreign file is of, by the names of its arrays."""
 
+from collections.abc import Iterator
+
 from gpunet.errors import DataError
 from gpunet.formats.foreign import Foreign
-from gpunet.formats.match import needed, torch_names
+from gpunet.formats.layout import Place
+from gpunet.formats.match import needed, places, torch_names
 from gpunet.formats.torchvision import FAMILIES, is_head
 from gpunet.net.config import Config, load_config
+from gpunet.net.net import Net
 from gpunet.net.words import listed
 
 SHIPPED = tuple(name for family in FAMILIES for name in family.shipped)
@@ -30,14 +34,24 @@ def shipped_config(foreign: Foreign) -> Config:
 
 
 def known_as(foreign: Foreign) -> str | None:
-    """The shipped net whose names the file has, or most of them; None where there is none."""
-    there = {name for name in needed(foreign) if not is_head(name)}
-    best, most = None, 0.5
+    """The shipped net whose names the file has, or most of them, and of those of the same names (resnet50, resnext50)
+    that with more of the shapes; None where there is none."""
+    arrays = {name: values for name, values in needed(foreign).items() if not is_head(name)}
+    best, most = None, (0.5, 0.0)
     for name in SHIPPED:
-        names = {*torch_names(load_config(name).net)[0].values()}
-        alike = len(names & there) / len(names | there)
-        if alike > most:
-            best, most = name, alike
-        if alike == 1:
-            break
+        net = load_config(name).net
+        theirs = dict(_named_places(net))
+        both = theirs.keys() & arrays.keys()
+        alike = len(both) / len(theirs.keys() | arrays.keys())
+        if alike < most[0]:
+            continue
+        fitting = sum(arrays[one].shape in theirs[one].theirs(foreign.layout) for one in both) / len(both)
+        if (alike, fitting) > most:
+            best, most = name, (alike, fitting)
     return best
+
+
+def _named_places(net: Net) -> Iterator[tuple[str, Place]]:
+    """The parameters of a net with the names that PyTorch's users have for them."""
+    names, _, _ = torch_names(net)
+    return ((names[f"{node.name}.{place.name}"], place) for node, place in places(net))

@@ -4,8 +4,8 @@ Source of the names: the state dicts of torchvision's models.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +32,7 @@ COUNTER = "num_batches_tracked"
 
 IMAGENET = Images(*NORMALIZATIONS["imagenet"], size=(256, 256), words="torchvision's way of ImageNet")
 HALVES = Images((0.5,) * 3, (0.5,) * 3, size=(256, 256), words="torchvision's way, with its transform_input=True")
-"""Its GoogLeNet brings what was normalized as ImageNet to this."""
+"""Its GoogLeNet and Inception-v3 bring what was normalized as ImageNet to this."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def tidied(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def is_head(name: str) -> bool:
-    """Whether an array belongs to GoogLeNet's heads of training, which no score needs."""
-    return name.startswith(("aux1.", "aux2."))
+    """Whether an array belongs to heads of training, of GoogLeNet or Inception-v3, which no score needs."""
+    return name.startswith(("aux1.", "aux2.", "AuxLogits."))
 
 
 # -- structures
@@ -68,6 +68,12 @@ def is_head(name: str) -> bool:
 
 def _learning(net: Net) -> list[Node]:
     return [node for node in net.trunk if net.weights(node)]
+
+
+def _beside(net: Net) -> list[Node]:
+    """The layers of its heads of training that learn."""
+    trunk = {node.name for node in net.trunk}
+    return [node for node in net.nodes if net.weights(node) and node.name not in trunk]
 
 
 def _types(nodes: list[Node]) -> str:
@@ -182,8 +188,7 @@ def _inception(net: Net) -> Prefixes | None:
 
 def _heads(net: Net) -> Prefixes:
     """Of its two heads of training: a convolution with its norm, and two FC layers."""
-    trunk = {node.name for node in net.trunk}
-    beside = [node for node in net.nodes if net.weights(node) and node.name not in trunk]
+    beside = _beside(net)
     if _types(beside) != "cbff" * 2:
         return {}
     places = [f"aux{head}.{part}" for head in (1, 2) for part in ("conv.conv", "conv.bn", "fc1", "fc2")]
@@ -192,6 +197,58 @@ def _heads(net: Net) -> Prefixes:
 
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 BRANCHES = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1")
+
+
+def _inverted(net: Net) -> Prefixes | None:
+    """MobileNetV2: `features` counts the first convolution, seventeen inverted residuals and the last convolution. Of a
+    residual the projection alone has no Sequential of its own, and the first has nothing that expands."""
+    nodes = _learning(net)
+    depthwise = [node for node in nodes if node.layer.type == "conv" and node.layer.groups > 1]  # type: ignore[attr-defined]
+    adds = sum(node.layer.type == "add" for node in net.trunk)
+    if _types(nodes) != "cb" * 52 + "f" or (len(depthwise), adds) != (17, 10):
+        return None
+    blocks = [("0.0", "0.1", "1", "2"), *[("0.0", "0.1", "1.0", "1.1", "2", "3")] * 16]
+    within = [f"features.{number}.conv.{place}" for number, block in enumerate(blocks, 1) for place in block]
+    places = ["features.0.0", "features.0.1", *within, "features.18.0", "features.18.1", "classifier.1"]
+    return dict(zip((node.name for node in nodes), places, strict=True))
+
+
+def _inception_v3(net: Net) -> Prefixes | None:
+    """Inception-v3: `Mixed_...` of branches, each convolution with its norm; and its head of training, AuxLogits."""
+    nodes = _learning(net)
+    pairs = [*V3_STEM, *(f"Mixed_{module}.{branch}" for module, branches in V3_MODULES for branch in branches)]
+    if _types(nodes) != "cb" * len(pairs) + "f" or sum(node.layer.type == "concat" for node in net.trunk) != 15:
+        return None
+    places = [*_normed(pairs), "fc"]
+    if _types(head := _beside(net)) == "cbcbf":
+        nodes, places = [*nodes, *head], [*places, *_normed(["AuxLogits.conv0", "AuxLogits.conv1"]), "AuxLogits.fc"]
+    return dict(zip((node.name for node in nodes), places, strict=True))
+
+
+def _normed(pairs: Iterable[str]) -> list[str]:
+    """Convolutions, each with its norm."""
+    return [f"{pair}.{kind}" for pair in pairs for kind in ("conv", "bn")]
+
+
+def _numbered(branch: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{branch}_{number}" for number in range(1, count + 1))
+
+
+V3_STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+_A = ("branch1x1", *_numbered("branch5x5", 2), *_numbered("branch3x3dbl", 3), "branch_pool")
+_C = ("branch1x1", *_numbered("branch7x7", 3), *_numbered("branch7x7dbl", 5), "branch_pool")
+_E = (
+    *("branch1x1", "branch3x3_1", "branch3x3_2a", "branch3x3_2b"),
+    *("branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3a", "branch3x3dbl_3b", "branch_pool"),
+)
+V3_MODULES = (
+    *((module, _A) for module in ("5b", "5c", "5d")),
+    ("6a", ("branch3x3", *_numbered("branch3x3dbl", 3))),
+    *((module, _C) for module in ("6b", "6c", "6d", "6e")),
+    ("7a", (*_numbered("branch3x3", 2), *_numbered("branch7x7x3", 4))),
+    *((module, _E) for module in ("7b", "7c")),
+)
+"""Modules with the convolutions of their branches, in order."""
 
 
 def _groups(net: Net, merge: str) -> Iterator[list[Node]]:
@@ -218,8 +275,10 @@ def _pools_before(net: Net, merge: str) -> list[int]:
 
 FAMILIES = (
     Family((*(f"vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn")), "alexnet_torchvision"), _chain),
-    Family(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), _residual),
+    Family(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50"), _residual),
     Family(("squeezenet1_0", "squeezenet1_1"), _squeezing),
     Family(("densenet121",), _dense),
     Family(("googlenet_bn",), _inception, HALVES),
+    Family(("inception_v3",), _inception_v3, replace(HALVES, size=(342, 342), of=(299, 299))),
+    Family(("mobilenet_v2",), _inverted),
 )

@@ -46,7 +46,7 @@ def fit_cards(
         if (_kind(where), budget_bytes) not in found:
             watch(where.card)
             line = lines.setdefault(_kind(where), _Line(net, {**options, "device": where}))
-            found[_kind(where), budget_bytes] = CardFit(where, budget_bytes, line.rung(budget_bytes))
+            found[_kind(where), budget_bytes] = CardFit(where, budget_bytes, line.rung(where, budget_bytes))
     return [_of_card(net, where, found[_kind(where), budget_bytes], options) for where, budget_bytes in cards]
 
 
@@ -72,16 +72,17 @@ class _Line:
         self._least = least_batch(net, self._options)
         self._points: dict[int, int] = {}
 
-    def rung(self, budget_bytes: int) -> Rung:
-        """As `gpunet.fit` has it."""
+    def rung(self, where: DeviceTarget, budget_bytes: int) -> Rung:
+        """As `gpunet.fit` has it for a card of this kind, whose time it is."""
+        options = {**self._options, "device": where}
         batch = self._largest(budget_bytes)
         if batch < self._least:
-            return largest(self._net, budget_bytes, self._options)
-        made = plan(self._net, batch, budget=budget_bytes, **self._options)
+            return largest(self._net, budget_bytes, options)
+        made = plan(self._net, batch, budget=budget_bytes, **options)
         if not made.fits:  # not seen yet: what takes the fewest bytes is among what a plan may be
-            return largest(self._net, budget_bytes, self._options, start=batch)
+            return largest(self._net, budget_bytes, options, start=batch)
         following = self._bytes(min(batch + 1, MAX_BATCH))
-        ways = tuple(self._options.get("ways", WAYS))
+        ways = tuple(options.get("ways", WAYS))
         return rung_of(self._net, made, ways, following)
 
     def _largest(self, budget_bytes: int) -> int:

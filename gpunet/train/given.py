@@ -41,7 +41,7 @@ def require_no_weights(text: str) -> None:
     path = _path(text)
     if path is None:
         return
-    from gpunet.formats.known import foreign_format, format_of
+    from gpunet.formats.known import foreign_format, format_of, way_in
     from gpunet.train.weights import CONFIG
 
     told = typable(path)
@@ -52,6 +52,8 @@ def require_no_weights(text: str) -> None:
             f"weights, and {config} is its net"
         )
     if path.is_file() and (found := format_of(path)):
+        if not found.weights:
+            raise ConfigError(f"{path} is no net of gpunet's; {way_in(path)}")
         whose = f"weights of {found.name}" if foreign_format(path) else "weights"
         raise ConfigError(f"{path} is a file of {whose}, no net: --weights {told} starts from them")
 

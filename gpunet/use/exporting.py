@@ -1,7 +1,9 @@
 """Weights for other frameworks: PyTorch's state dict and Keras's weights, with what loads them; ONNX, net and all."""
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,6 +23,9 @@ Target = Literal["torch", "keras", "onnx"]
 STATES = {".safetensors": write_safetensors, ".pth": write_pth, ".pt": write_pth, ".bin": write_pth}
 ENDINGS: Mapping[str, tuple[str, ...]] = {"torch": tuple(STATES), "keras": (".weights.h5",), "onnx": (".onnx",)}
 """What names of files end in, the usual one first, by target."""
+
+OTHERS = sys.stdlib_module_names | {"torch", "numpy", "safetensors", "keras", "tensorflow", "h5py"}
+"""Modules that a file beside weights would be taken for, by whoever imports from its folder."""
 
 CALLED = {"torch": "PyTorch", "keras": "Keras", "onnx": "ONNX"}
 
@@ -81,8 +86,12 @@ def _places(out: Path, to: Target) -> tuple[Path, ...]:
     if ending is None:
         raise ConfigError(f"{out} says no format of {CALLED[to]}; give a name that ends in {', '.join(ENDINGS[to])}")
     module = out.with_name(out.name.removesuffix(ending) + ".py")
-    if to != "onnx" and not module.stem.isidentifier():
+    if to != "onnx" and (not module.stem.isidentifier() or iskeyword(module.stem)):
         raise ConfigError(f"{module.stem} cannot be the name of a Python module, which {module.name} will be")
+    if to != "onnx" and module.stem in OTHERS:
+        raise ConfigError(
+            f"{module.name} would stand in the way of the module {module.stem} of others; give another name"
+        )
     places = (out,) if to == "onnx" else (out, module)
     for place in places:
         if place.exists():

@@ -23,6 +23,7 @@ from gpunet.train.weights import save_weights
 from gpunet.use.entering import Order, as_asked, asking, entered_as, renamed_lines, turned_for
 from gpunet.values.given import names
 from gpunet.values.shown import Shown
+from gpunet.values.visible import typable
 
 KEPT = ("float32", "float64")
 MOST_TOLD = 3
@@ -144,7 +145,7 @@ def bring(
         raise ConfigError(f"dtype must be one of {', '.join(KEPT)}; got {dtype!r}")
     foreign = as_asked(read_foreign(path, asked), asked)
     if not foreign.arrays and (foreign.net is None or foreign.net.parameters):
-        raise DataError(foreign.lacks.get("net") or f"{path} says a net, and has no weights")
+        raise DataError(foreign.lacks.get("net") or _no_weights(path, asked))
     config = _own(foreign, asked) if config is None else config
     config, foreign = turned_for(config, foreign)
     try:
@@ -161,6 +162,13 @@ def bring(
     if found.net.classes != config.net.classes:
         said.insert(-1, f"{found.net.classes:,} classes, as the file has, instead of {config.net.classes:,}")
     return Imported(entered, found, tuple(said), tuple(known), dtype)
+
+
+def _no_weights(path: Path, asked: Asked) -> str:
+    """What is wrong where a file gives no arrays at all."""
+    if asked.definition is not None:
+        return f"{path} has no weights for the layers that {asked.definition} names"
+    return f"{path} says a net, and has no weights; gpunet import {typable(path)} makes a config of it"
 
 
 def _own(foreign: Foreign, asked: Asked) -> Config:

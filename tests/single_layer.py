@@ -9,7 +9,7 @@ import torch
 from bench.peer.layers import as_maps, translate
 from gpunet.devices import target
 from gpunet.devices.device import Array, Device
-from gpunet.program.builder import NUMBERS, Builder, Emitter
+from gpunet.program.builder import COUNTERS, NUMBERS, Builder, Emitter
 from gpunet.program.program import Now, Op, RunTime
 from gpunet.program.tensor import Kind, Tensor
 from tests.random_layers import Case
@@ -76,7 +76,8 @@ def by_gpunet(case: Case, given: Arrays, device: Device) -> Arrays:
     wanted |= {f"dx{number}": dx for number, dx in enumerate(dxs, 1)}
     wanted |= {f"d{name}" if name in gradients else name: gradients.get(name, w) for name, w in parameters.items()}
     changing = {NUMBERS: np.array([number.value(Now(0.1, 1, 0)) for number in builder.changing])}
-    return _run(builder.finished(), wanted, given | changing, device)
+    zeros = {COUNTERS: np.zeros(builder.most_counters, np.int32)}
+    return _run(builder.finished(), wanted, given | changing | zeros, device)
 
 
 def _run(ops: Sequence[Op], wanted: Mapping[str, Tensor], given: Arrays, device: Device) -> Arrays:

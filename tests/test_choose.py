@@ -421,6 +421,7 @@ def test_vgg16s_slope_with_the_free_savings():
     assert max(scratch) <= 64 * 2**20
 
 
+@pytest.mark.slow
 def test_vgg16s_slope_with_recomputation_and_chunks():
     found = []
     for budget in ("8GiB", "12GiB"):
@@ -443,6 +444,7 @@ def test_vgg16_fits_what_was_promised(batch, optimizer, budget, max_cost):
     assert plan.arena_bytes == plan.lower_bound_bytes
 
 
+@pytest.mark.slow
 def test_vgg16s_ladder_in_12_gib_against_what_an_eager_framework_holds():
     """1,629.8 MB and 73.66 MB an image: what PyTorch's tracker says, as bench/memory.py measures it."""
     theirs = (12 * 2**30 - RESERVE - 1_629_800_000) // 73_660_000
@@ -452,8 +454,8 @@ def test_vgg16s_ladder_in_12_gib_against_what_an_eager_framework_holds():
 
 
 def test_every_way_lies_at_its_lower_bound_for_vgg16():
-    for budget in ("12GiB", "6GiB", "4GiB"):
-        for ways in ((), ("recompute",), ("recompute", "chunks"), WAYS):
+    for budget in ("12GiB", "4GiB"):
+        for ways in ((), ("recompute",), WAYS):
             program = gpunet.plan(vgg16(), 96, budget=budget, ways=ways).program
             base, moving = buffers(program)
             assert place(moving, base=base).height_bytes == bound(program)

@@ -99,7 +99,7 @@ template <int COUNT, typename T>
 __device__ inline auto gradient_windows(
     const real* dy, const Convolution& c, int group, const TapByTap<T>& order
 ) {
-    return UnderWindows<real, T, COUNT, TapByTap<T>>(dy + group * c.filters, c.H2, c.W2, c.K, order);
+    return UnderWindows<real, T, COUNT, TapByTap<T>>(dy, c.H2, c.W2, c.K, group * c.filters, order);
 }
 
 template <int COUNT, typename T, typename Gradient>

@@ -7,10 +7,11 @@
 template <typename Stored, typename T, int COUNT>
 struct GradientRows : AlongSide<Stored, T, T::M, COUNT> {
     using Share = AlongSide<Stored, T, T::M, COUNT>;
-    const Stored* dy;  // the filter of this thread, at the first position
-    int K, position, end;
+    const Stored* dy;
+    int K, filter, position, end;  // filter of this thread; first position of the step, and the end of all
 
-    __device__ GradientRows(const Stored* dy, const Convolution& c, int m0) : dy(dy + m0 + Share::row()), K(c.K) {
+    __device__ GradientRows(const Stored* dy, const Convolution& c, int group, int m0)
+        : dy(dy), K(c.K), filter(group * c.filters + m0 + Share::row()) {
         end = m0 + Share::row() < c.filters ? c.positions : 0;  // of what is no filter there is nothing
     }
     __device__ void start(int step) { position = step * DEPTH; }
@@ -20,7 +21,7 @@ struct GradientRows : AlongSide<Stored, T, T::M, COUNT> {
         for (int pack = 0; pack < Share::PACKS; ++pack) {
             const int at = position + Share::at(pack);
             this->held[pack] = {};
-            if (at < end) this->held[pack] = load<COUNT>(dy + apart(at, K), 0);
+            if (at < end) this->held[pack] = load<COUNT>(behind(dy + filter, at, K), 0);
         }
     }
 };
@@ -40,18 +41,18 @@ struct Way {
 template <typename Stored, typename T, int COUNT>
 struct SeenRows : AlongSide<Stored, T, T::N, COUNT> {
     using Share = AlongSide<Stored, T, T::N, COUNT>;
-    const Stored* x;  // the map of this thread, in the first position
+    const Stored* x;
     const Convolution& c;
     const Way& way;
     const int& position;  // that of the gradients, which goes on before this does
-    int top, left;        // in the first window
+    int map, top, left;   // of this thread, and where it is in the first window
     int row_end, image_end;  // where v and h would stand behind the last window
     int h[Share::PACKS], v[Share::PACKS], pixel[Share::PACKS];
 
-    __device__ SeenRows(const Stored* x, const Convolution& c, const Way& way, const int& position, int n0)
+    __device__ SeenRows(const Stored* x, const Convolution& c, const Way& way, const int& position, int group, int n0)
         : x(x), c(c), way(way), position(position) {
         const int n = n0 + Share::row(), tap = n / c.maps, row = tap / c.F_columns;
-        this->x += n - tap * c.maps;
+        map = group * c.maps + n - tap * c.maps;
         top = n < c.length ? row * c.dilation - c.P_top : -c.H - way.image;  // what is no weight sees nothing
         left = (tap - row * c.F_columns) * c.dilation - c.P_left;
         row_end = left + way.row, image_end = top + way.image;
@@ -80,7 +81,7 @@ struct SeenRows : AlongSide<Stored, T, T::N, COUNT> {
             const bool inside = (unsigned int)h[pack] < (unsigned int)c.H && (unsigned int)v[pack] < (unsigned int)c.W;
             this->held[pack] = {};
             if (inside && position + Share::at(pack) < c.positions) {
-                this->held[pack] = load<COUNT>(x + apart(pixel[pack], c.D), 0);
+                this->held[pack] = load<COUNT>(behind(x + map, pixel[pack], c.D), 0);
             }
         }
     }
@@ -89,7 +90,7 @@ struct SeenRows : AlongSide<Stored, T, T::N, COUNT> {
 // The gradients, which lie as they are. Another kind of gradient has another such function.
 template <int COUNT, typename T>
 __device__ inline auto gradient_rows(const real* dy, const Convolution& c, int group, int m0) {
-    return GradientRows<real, T, COUNT>(dy + group * c.filters, c, m0);
+    return GradientRows<real, T, COUNT>(dy, c, group, m0);
 }
 
 template <int COUNT, typename T, typename Gradient>
@@ -102,7 +103,7 @@ __device__ inline void backward_weights_tile(
     const int m0 = part.down * T::M, n0 = part.across * T::N;
     const Slice slice(number, slices, tiles(c.positions, DEPTH));
     auto gradients = gradient_rows<COUNT, T>(dy, c, group, m0);
-    SeenRows<real, T, COUNT> seen(x + group * c.maps, c, way, gradients.position, n0);
+    SeenRows<real, T, COUNT> seen(x, c, way, gradients.position, group, n0);
     gradients.start(slice.first), seen.start(slice.first);
     keep(stages, m0, n0, group, number);
     real sum[T::ROWS][T::COLUMNS] = {};

@@ -32,20 +32,22 @@ template <typename Stored, typename T, int COUNT>
 struct FilterRows : AlongSum<Stored, T, T::N, COUNT> {
     using Share = AlongSum<Stored, T, T::N, COUNT>;
     const Stored* w;
-    int filter;
     const Convolution& c;
     const InOnePiece& order;  // that of the windows, which goes on before this does
+    int left, first;          // filters of the group from this thread's first one on, and where its weights begin
 
-    __device__ FilterRows(const Stored* w, const Convolution& c, const InOnePiece& order, int n0)
-        : w(w), filter(n0 + Share::row(0)), c(c), order(order) {}
+    __device__ FilterRows(const Stored* w, const Convolution& c, const InOnePiece& order, int group, int n0)
+        : w(w), c(c), order(order), left(c.filters - n0 - Share::row(0)) {
+        first = (group * c.filters + n0 + Share::row(0)) * c.length;
+    }
     __device__ void next() {}
     __device__ void fetch() {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const int row = filter + Share::row(pack) - Share::row(0);
+            const int further = Share::row(pack) - Share::row(0);
             this->held[pack] = {};
-            if (row < c.filters && order.inside()) {
-                this->held[pack] = load<COUNT>(w + (apart(row, c.length) + order.l), 0);
+            if (further < left && order.inside()) {
+                this->held[pack] = load<COUNT>(w + (further * c.length + first + order.l), 0);
             }
         }
     }
@@ -70,7 +72,7 @@ __device__ inline void forward_sums(
     const Part part(blockIdx.x, tiles(c.filters, T::N), tiles(Positions::count(c), T::M));
     const int m0 = part.down * T::M, n0 = part.across * T::N, group = part.rest % c.groups, number = part.rest / c.groups;
     const Slice slice(number, slices, tiles(c.length, DEPTH));
-    UnderWindows<real, T, COUNT, InOnePiece> windows(x + group * c.maps, c.H, c.W, c.D, {c});
+    UnderWindows<real, T, COUNT, InOnePiece> windows(x, c.H, c.W, c.D, group * c.maps, {c});
 #pragma unroll
     for (int pack = 0; pack < windows.PACKS; ++pack) {
         const int m = m0 + windows.row(pack);
@@ -82,7 +84,7 @@ __device__ inline void forward_sums(
             windows.put_nothing(pack);
         }
     }
-    FilterRows<real, T, COUNT> rows(w + (long long)group * c.filters * c.length, c, windows.order, n0);
+    FilterRows<real, T, COUNT> rows(w, c, windows.order, group, n0);
     windows.start(slice.first);
     keep(stages, m0, n0, group, number);
     multiply<T>(windows, rows, slice.steps(), stages, sum);

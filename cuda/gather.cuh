@@ -19,19 +19,20 @@ struct Convolution {
     {(int)N, (int)H, (int)W, (int)D, (int)H2, (int)W2, (int)K, (int)groups, (int)F_rows, (int)F_columns, (int)S_rows, \
      (int)S_columns, (int)P_top, (int)P_left, (int)dilation, (int)maps, (int)filters, (int)length, (int)positions}
 
-// Rows of a matrix that are windows of a volume of images x H x W positions, D values apart; `x` is the first map of the
-// group. The order says for each step which values of a window a thread takes: `rows` and `columns` of the input behind the
+// Rows of a matrix that are windows of a volume of images x H x W positions, D values apart, of which `map0` is the first
+// of the group. The order says for each step which values of a window a thread takes: `rows` and `columns` of the input behind the
 // first tap, and how far along() the values of a position; and whether they are inside() of the sum. Call put_row or
 // put_nothing for each pack, then start.
 template <typename Stored, typename T, int COUNT, typename Order>
 struct UnderWindows : AlongSum<Stored, T, T::M, COUNT> {
     using Share = AlongSum<Stored, T, T::M, COUNT>;
     const Stored* x;
-    int H, W, D;
+    int H, W, D, map0;
     Order order;
     int top[Share::PACKS], left[Share::PACKS], pixel[Share::PACKS];  // of each window, at its first tap
 
-    __device__ UnderWindows(const Stored* x, int H, int W, int D, Order order) : x(x), H(H), W(W), D(D), order(order) {}
+    __device__ UnderWindows(const Stored* x, int H, int W, int D, int map0, Order order)
+        : x(x), H(H), W(W), D(D), map0(map0), order(order) {}
     __device__ void put_row(int pack, int image, int row, int column) {
         top[pack] = row, left[pack] = column, pixel[pack] = (image * H + row) * W + column;
     }
@@ -47,7 +48,7 @@ struct UnderWindows : AlongSum<Stored, T, T::M, COUNT> {
                                 (unsigned int)(left[pack] + order.columns) < (unsigned int)W;
             this->held[pack] = {};
             if (seen && inside) {
-                this->held[pack] = load<COUNT>(x + (apart(pixel[pack] + pixels, D) + order.along()), 0);
+                this->held[pack] = load<COUNT>(behind(x + (map0 + order.along()), pixel[pack] + pixels, D), 0);
             }
         }
     }

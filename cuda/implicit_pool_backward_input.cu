@@ -3,13 +3,19 @@
 #include "backward_input.cuh"
 #include "unpool.cuh"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int POOLED_BLOCKS_OF_256 = 1;  // two would spill
+#else
+constexpr int POOLED_BLOCKS_OF_256 = BLOCKS_OF_256;
+#endif
+
 // dy        (N, H3, W3, K)                    in
 // switches  (N, H3, W3, K)                    in
 // w         (K, F_rows, F_columns, D/groups)  in
 // dx        (N, H, W, D), or (slices, N, H, W, D) where there are several: the sums of each slice    out; 0 where no window
 //           looked
 // Otherwise as the kernels of cuda/implicit_backward_input.cu.
-extern "C" __global__ void __launch_bounds__(256, BLOCKS_OF_256)
+extern "C" __global__ void __launch_bounds__(256, POOLED_BLOCKS_OF_256)
 pool_backward_input_128x128(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ w,
     real* __restrict__ dx, CONVOLUTION, long long H3, long long W3, long long slices

@@ -2,6 +2,7 @@
 // product that a thread has side by side are a window of the pool, of which it stores the maximum; cuda/forward.cuh.
 
 #include "forward.cuh"
+#include "maximum.cuh"
 
 // The positions of the output as rows of the product, window after window, in each of them row by row.
 struct ByWindow {
@@ -30,14 +31,14 @@ struct Pool {
         for (int lane = 0; lane < RUN; ++lane) {
             const bool biased = b && lane < left;
             const real bias = biased ? b[filter + lane] : real(0);
+            real four[RUN];
 #pragma unroll
             for (int number = 0; number < RUN; ++number) {
-                const real sum = sums[number][first + lane], value = biased ? sum + bias : sum;
-                if (number == 0 || beats(value, best.value[lane])) {
-                    best.value[lane] = value, where.value[lane] = (unsigned char)number;
-                }
+                const real sum = sums[number][first + lane];
+                four[number] = biased ? sum + bias : sum;
             }
-            if (relu && best.value[lane] <= real(0)) best.value[lane] = real(0), where.value[lane] = RUN;  // NaN is not
+            const Maximum found(four, relu);
+            best.value[lane] = found.value, where.value[lane] = found.number;
         }
         const long long place = (long long)window * c.K + filter;
         RunOf<WIDTH, real>{y + place, left, c.filters % WIDTH == 0 && aligned(y)}.store_run(best);

@@ -33,10 +33,16 @@ constexpr bool NARROW = sizeof(real) == 4;
 constexpr int BLOCKS_OF_256 = NARROW ? 2 : 1, BLOCKS_OF_128 = NARROW ? 3 : 2, BLOCKS_OF_64 = NARROW ? 6 : 4;
 constexpr int BLOCKS_OF_32 = NARROW ? 12 : 8;
 
-// What a block has in shared memory: of both matrices the values of two steps, for each l those of all rows.
+// Of both matrices the values of a step, for each l those of all rows.
+template <typename Sum, typename T>
+struct alignas(16) Factors {
+    Sum left[DEPTH][T::M + RUN], right[DEPTH][T::N + RUN];
+};
+
+// What a block has in shared memory: two steps.
 template <typename Sum, typename T>
 struct alignas(16) Stages {
-    Sum left[2][DEPTH][T::M + RUN], right[2][DEPTH][T::N + RUN];
+    Factors<Sum, T> of[2];
     int kept[4];  // numbers that are of no use before the sums are complete, and would take registers until then
 };
 
@@ -58,6 +64,20 @@ __device__ inline long long apart(int index, int stride) {
     asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(index), "r"(stride));
     return product;
 #endif
+}
+
+// The value index * stride values behind `first`, both factors below 2**29: in bytes, so that one instruction does it.
+template <typename T>
+__device__ inline const T* behind(const T* first, int index, int stride) {
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(first) + apart(index, stride * (int)sizeof(T)));
+}
+
+// A number that stays in a register, where the compiler would work it out again and again.
+__device__ inline int held_number(int number) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 1000
+    asm volatile("" : "+r"(number));
+#endif
+    return number;
 }
 
 // ---- how the threads of a block share out the values of a step: SIDE rows of a matrix, DEPTH values of each ----
@@ -120,17 +140,15 @@ __device__ inline void read_runs(const Sum* values, int apart, Sum (&into)[RUNS 
 }
 
 template <typename T, typename Sum>
-__device__ inline void multiply_step(
-    const Sum (&left)[DEPTH][T::M + RUN], const Sum (&right)[DEPTH][T::N + RUN], Sum (&sum)[T::ROWS][T::COLUMNS]
-) {
+__device__ inline void multiply_step(const Factors<Sum, T>& values, int row, int column, Sum (&sum)[T::ROWS][T::COLUMNS]) {
 #pragma unroll (sizeof(Sum) == 4 ? DEPTH : 1)  // more sums of 8 bytes on their way at once would spill
     for (int l = 0; l < DEPTH; ++l) {
         Sum a[T::ROWS];
-        read_runs<T::ROWS / RUN>(&left[l][T::row()], 16, a);
+        read_runs<T::ROWS / RUN>(&values.left[l][row], 16, a);
 #pragma unroll
         for (int first = 0; first < T::COLUMNS; first += RUN) {  // by halves: registers are scarce
             Sum b[RUN];
-            read_runs<1>(&right[l][T::column() + first / RUN * 32], 0, b);
+            read_runs<1>(&values.right[l][column + first / RUN * 32], 0, b);
 #pragma unroll
             for (int i = 0; i < T::ROWS; ++i) {
 #pragma unroll
@@ -147,19 +165,19 @@ __device__ inline void multiply(
     Left& left, Right& right, int steps, Stages<Sum, T>& stages, Sum (&sum)[T::ROWS][T::COLUMNS]
 ) {
     if (steps <= 0) return;
+    const int row = held_number(T::row()), column = held_number(T::column());
     left.fetch(), right.fetch();
-    left.put(stages.left[0]), right.put(stages.right[0]);
-    __syncthreads();
-    for (int step = 0; step < steps; ++step) {
-        const int stage = step & 1;
+    for (int step = 0;; ++step) {
+        Factors<Sum, T>& stage = stages.of[step & 1];  // last read before the barrier of the step before
+        left.put(stage.left), right.put(stage.right);
+        __syncthreads();
         const bool more = step + 1 < steps;
         if (more) {
             left.next(), right.next();
             left.fetch(), right.fetch();
         }
-        multiply_step<T>(stages.left[stage], stages.right[stage], sum);
-        if (more) left.put(stages.left[stage ^ 1]), right.put(stages.right[stage ^ 1]);
-        __syncthreads();
+        multiply_step(stage, row, column, sum);
+        if (!more) return;
     }
 }
 

@@ -13,9 +13,9 @@ constexpr int PART = 32;                 // results of a block along each side
 constexpr int STEP = 16 / sizeof(real);  // values of each sum that a step multiplies: 4 floats
 constexpr int HALF = BLOCK / 2;          // threads that bring the values of the left factor, and of the right one
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-constexpr int AT_ONCE = 2;               // places of a sum that are multiplied in one piece: more would spill
+constexpr int AT_ONCE = NARROW ? 2 : 1;  // places of a sum that are multiplied in one piece: more would spill
 #else
-constexpr int AT_ONCE = STEP;
+constexpr int AT_ONCE = NARROW ? STEP : 1;
 #endif
 constexpr int WINOGRAD_BLOCKS = NARROW ? 2 : 1;  // that a multiprocessor must have room for: 128 registers a thread
 
@@ -24,14 +24,19 @@ struct Stage {
     real left[POINTS][STEP][PART], right[POINTS][STEP][PART];
 };
 
-// What a block has in shared memory: two steps; in the end the results of a quarter of the block.
+// What a block has in shared memory: two steps; in the end as many rows of its results as find room there.
+constexpr int AT_A_TIME = 4 * STEP;
 union alignas(16) AtPoints {
     Stage stages[2];
-    real results[POINTS][PART / 2][PART / 2];
+    real results[POINTS][AT_A_TIME][PART];
 };
 
-// What a thread has on its way to shared memory: of one step a tile, or packs.
-typedef real Held[4][4];
+// What a thread has on its way to shared memory: of one step a tile, or packs; behind a pool the switches, too.
+typedef real Values[4][4];
+struct Held {
+    Values tile;
+    int switches[4][4];
+};
 
 // ---- to the points and back; each along one axis ----
 
@@ -65,7 +70,7 @@ __device__ inline void points_to_weights(real& a, real& b, real& c, real& d) {
 
 // Applies one of these to the first COLUMNS columns of a tile, then to its first ROWS rows.
 template <int COLUMNS, int ROWS, typename Change>
-__device__ inline void change(Held& tile, Change one) {
+__device__ inline void change(Values& tile, Change one) {
 #pragma unroll
     for (int column = 0; column < COLUMNS; ++column) {
         one(tile[0][column], tile[1][column], tile[2][column], tile[3][column]);
@@ -76,6 +81,17 @@ __device__ inline void change(Held& tile, Change one) {
 
 // ---- the tiles of a volume ----
 
+// blockIdx.x, read anew each time that it is asked for: what follows from it takes no registers in between.
+__device__ inline unsigned int this_block() {
+#ifdef EMULATED
+    return blockIdx.x;
+#else
+    unsigned int number;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(number));
+    return number;
+#endif
+}
+
 // Which 2 x 2 tile of the outputs of a batch, among down x across of each image.
 struct TileAt {
     int image, row, column;
@@ -83,6 +99,8 @@ struct TileAt {
     __device__ TileAt() : image(0), row(0), column(0) {}
     __device__ TileAt(int number, int down, int across)
         : image(number / across / down), row(number / across % down), column(number % across) {}
+    __device__ int top(int P) const { return 2 * row - P; }
+    __device__ int left(int P) const { return 2 * column - P; }
     __device__ void next(int tiles, int down, int across) {
         for (column += tiles; column >= across; column -= across) {
             if (++row == down) row = 0, ++image;
@@ -93,8 +111,9 @@ struct TileAt {
 // From where a thread brings its values, whichever they are: registers are scarce, and a thread brings one kind alone.
 struct Source {
     const real* next;   // of the next step
-    unsigned int seen;  // which of the values are there at all; of a tile a bit for each
+    unsigned int seen;  // which of the values are there at all, of a tile a bit for each; or in how many steps there are any
     TileAt at;          // of the next step, where it is another one in each
+    long long place;    // of the next step, in the place of `next` where two volumes are read
 };
 
 // Which of SIDE x SIDE positions from (top, left) on are inside of H x W, a bit for each.
@@ -114,8 +133,8 @@ __device__ inline unsigned int inside(int top, int left, int H, int W) {
 
 // Loads SIDE x SIDE values of one map of a volume of rows of W positions, D values apart; 0 where a bit of `seen` is not
 // set.
-template <int SIDE>
-__device__ inline void load_tile(const real* first, unsigned int seen, int W, int D, Held& tile) {
+template <int SIDE, typename Stored, typename Value>
+__device__ inline void load_tile(const Stored* first, unsigned int seen, int W, int D, Value (&tile)[4][4]) {
 #pragma unroll
     for (int row = 0; row < SIDE; ++row) {
 #pragma unroll

@@ -49,7 +49,13 @@ TESTS = {
     "unpool": ("conv_pool",),
     "slices": ("implicit",),
     "depthwise": ("implicit",),
+    "behind_pool": ("conv_pool",),
+    "maximum": ("conv_pool",),
+    "winograd2_pool": ("conv_pool", "winograd2"),
+    "winograd2_pool_weights": ("conv_pool",),
     "winograd": ("winograd2",),
+    "winograd_convolve": ("winograd2",),
+    "winograd_sums": ("winograd2",),
     "winograd2": ("winograd2",),
     "winograd2_weights": ("winograd2",),
 }

@@ -167,12 +167,12 @@ def test_plan_finds_the_cheapest_ways_to_fit_and_shows_them_layer_by_layer(run: 
 
 
 def test_the_cost_is_capped_and_nothing_costly_is_done_for_0(run: Run) -> None:
-    options = ("plan", "vgg16", "--batch", 240, "--budget", "6GiB", "--json")
+    options = ("plan", "vgg16", "--batch", 255, "--budget", "6GiB", "--json")
     assert json.loads(run(*options, "--max-cost", "0.1").stdout)["fits"]
     capped = json.loads(run(*options).stdout)
     assert 0.01 < capped["extra_time_fraction"] <= 0.03 and not capped["fits"]
-    by_flops = json.loads(run(*options, "--max-cost-flops", "0.03").stdout)
-    assert 0.01 < by_flops["extra_flops_fraction"] <= 0.03 < by_flops["extra_time_fraction"] and by_flops["fits"]
+    by_flops = json.loads(run(*options, "--max-cost-flops", "0.04").stdout)
+    assert 0.01 < by_flops["extra_flops_fraction"] <= 0.04 < by_flops["extra_time_fraction"] and by_flops["fits"]
     both = json.loads(run(*options, "--max-cost-flops", "0.01", "--max-cost", "0.1").stdout)
     assert both["extra_flops_fraction"] <= 0.01 and not both["fits"]
     free = run(*options, "--max-cost", 0)
@@ -185,9 +185,10 @@ def test_every_free_saving_can_be_left_out(run: Run, name: str) -> None:
     options = ("plan", "vgg16", "--batch", 4, "--json")
     found = json.loads(run(*options, "--without", name).stdout)
     assert found["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name]).arena_bytes
-    both = json.loads(run(*options, "--without", name, "--without", "small-switches").stdout)
-    assert both["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name, "small-switches"]).arena_bytes
-    assert both["arena_bytes"] > json.loads(run(*options).stdout)["arena_bytes"]
+    more = "conv-pool", "small-switches"  # either alone brings little: fused switches are bytes in any case
+    every = json.loads(run(*options, *(word for one in (name, *more) for word in ("--without", one))).stdout)
+    assert every["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name, *more]).arena_bytes
+    assert every["arena_bytes"] > json.loads(run(*options).stdout)["arena_bytes"]
 
 
 def test_plan_draws_and_still_prints(run: Run, tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_fit_json_has_the_ladder_of_every_budget(run: Run) -> None:
     ladder = found[0]["ladder"]
     assert [rung["ways"] for rung in ladder] == [[], ["recompute"], ["recompute", "chunks"], ["micro-batches"]]
     batches = [rung["batch"] for rung in ladder]
-    assert batches == sorted(set(batches)) and found[0]["batch"] == batches[2]
+    assert batches == sorted(batches) and batches[0] < batches[1] and found[0]["batch"] == batches[2] < batches[3]
     assert ladder[0]["extra_flops_fraction"] == 0 < ladder[1]["extra_flops_fraction"] <= 0.03
     for rung in ladder:
         assert rung["total_bytes"] <= 4 * GIB < rung["next_total_bytes"]

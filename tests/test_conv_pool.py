@@ -87,6 +87,16 @@ def in_twos(case: Case, rng: np.random.Generator) -> Case:
     return replace(case, dy=rng.integers(-3, 4, shape).astype(case.x.dtype), switches=switches, pool=pool)
 
 
+def of_winograd(draw: Draw, volume: tuple[int, int, int, int], K: int, P: tuple[int, int, int, int]) -> Case:
+    """A convolution by 3 x 3 at stride 1 over N x H x W x D, with a pool of 2 x 2 behind it."""
+    N, H, W, D = volume
+    H2, W2 = max(2, H + P[0] + P[1] - 2), max(2, W + P[2] + P[3] - 2)
+    conv = {"S_rows": 1, "S_columns": 1, "P_top": P[0], "P_left": P[2], "dilation": 1}
+    pool, shape = {"H2": H2, "W2": W2, "F": 2, "S": 2}, (N, H2 // 2, W2 // 2, K)
+    dy, switches = draw.values(*shape), draw.rng.integers(0, 5, shape).astype(np.uint8)
+    return Case(draw.values(N, H, W, D), draw.values(K, 3, 3, D), draw.values(K), dy, switches, conv, pool, 0)
+
+
 def some(seed: int) -> Case:
     return drawn(Draw(np.random.default_rng(seed), (np.float32, np.float64)[seed % 2]))
 
@@ -227,6 +237,40 @@ def test_one_kernel_gives_the_bits_of_the_separate_ones(cuda_device, seed, tile)
         assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "N, H, W, D, K, P",
+    [(2, 9, 14, 5, 8, (1, 1)), (1, 8, 11, 36, 33, (1, 1)), (3, 6, 9, 9, 40, (2, 1)), (2, 7, 8, 8, 12, (0, 2))],
+)
+def test_winograds_kernels_give_the_bits_of_the_separate_ones(cuda_device, rng, N, H, W, D, K, P, dtype):
+    """Odd outputs, whose last row no window sees; packs and none; padding by which tiles begin within a window, and
+    with one; several blocks both ways."""
+    case = of_winograd(Draw(rng, dtype), (N, H, W, D), K, (P[0], 1, P[1], 1))
+    case.x[0, 2, 3, 0] = np.nan
+    scratch, behind = (None, ((3 * 16 * K * D,), dtype)), [case.dy, case.switches]
+    conv = {**case.conv, "algorithm": "winograd2"}
+    given, before = [case.x, case.w, case.b], [(case.before, dtype)]
+    (plain,) = run_op(cuda_device, "conv_forward", given, before, scratch, **conv)
+    (found,) = run_op(cuda_device, "conv_relu_forward", given, before, scratch, **conv)
+    assert found.tobytes() == np.maximum(plain, 0).tobytes()
+    both = [(case.dy.shape, dtype), (case.dy.shape, np.uint8)]
+    y, switches = run_op(cuda_device, "max_pool_forward", [plain], both, **case.windows)
+    for relu in (0, 1):
+        found = run_op(cuda_device, "conv_pool_forward", given, both, (*scratch, None), **conv, **case.pool, relu=relu)
+        assert [found[0].tobytes(), found[1].tobytes()] == [y.tobytes(), switches.tobytes()]
+        switches, y = np.where(y <= 0, 4, switches).astype(np.uint8), np.maximum(y, 0)
+    x, dz = np.nan_to_num(case.x), unpooled(cuda_device, case)
+    for slices in (1, 3):
+        numbers = {**conv, "slices": slices}
+        dw, dx = [(case.w.shape, dtype)], [(x.shape, dtype)]
+        wanted = run_op(cuda_device, "conv_backward_weights", [x, dz], dw, scratch, **numbers)
+        wanted += run_op(cuda_device, "conv_backward_input", [dz, case.w], dx, scratch, **numbers)
+        numbers, strip = {**numbers, **case.pool}, (*scratch, None)
+        found = run_op(cuda_device, "conv_pool_backward_weights", [x, *behind], dw, strip, **numbers)
+        found += run_op(cuda_device, "conv_pool_backward_input", [*behind, case.w], dx, strip, **numbers)
+        assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
+
+
 @pytest.mark.parametrize("P", [0, 1, 2])
 @pytest.mark.parametrize("m", [2, 4])
 @pytest.mark.parametrize("D, K, values", [(5, 7, 40_000), (150, 130, 400_000), (130, 150, 2_000_000)])
@@ -273,9 +317,15 @@ def test_strips_end_where_windows_do_and_hold_every_chunk():
 
 
 def by_some_algorithm(draw: Draw, strips: int = 0) -> tuple[Case, tuple[Any, ...], dict[str, Any]]:
-    """A case, scratch and numbers for "im2col" or, half of the time, for "implicit" with a tile."""
+    """A case, scratch and numbers for "im2col" or, most of the time, for "implicit" with a tile or "winograd2"."""
+    how = draw.rng.random()
+    if how < 0.3:
+        case = of_winograd(draw, draw.volume(), draw.depth(), tuple(draw.size(0, 3) for _ in range(4)))
+        slices, values = draw.size(1, 3), 16 * len(case.w) * case.x.shape[3]
+        numbers = {**case.numbers, "algorithm": "winograd2", "slices": slices}
+        return case, (None, ((slices * values,), draw.dtype), None), numbers
     case = drawn(draw)
-    if draw.rng.random() < 0.5:
+    if how < 0.65:
         return case, case.scratch(strips or case.pool["S"]), case.numbers
     case, tile = in_twos(case, draw.rng), draw.size(1, 4)
     return case, (None, None, None), {**case.numbers, "algorithm": "implicit", "tile": tile}
@@ -341,22 +391,58 @@ MUTANTS = [
             "* 2 + m % 2, j = (window - line * across) * 2 + m / 2 % 2",
         ),
         ("no bias", "biased ? sum + bias : sum", "sum"),
+    ),
+    *mutants_of(
+        "maximum.cuh",
+        "maximum",
+        ("the last maximum", "if (beats(four[at], value))", "if (!beats(value, four[at]))"),
+        ("a gradient where ReLU gives 0", "value = real(0), number = 4;", "value = real(0);"),
+        ("ReLU always", "if (relu && value", "if (value"),
+    ),
+    *mutants_of(
+        "winograd2_pool.cu",
+        "pool_convolve",
+        ("no bias", "tile[1][1] + bias};", "tile[1][1]};"),
+        ("columns before rows", "tile[0][1] + bias, tile[1][0] + bias", "tile[1][0] + bias, tile[0][1] + bias"),
+        ("switches of no one", "if (switches) switches[", "switches["),
         (
-            "the last maximum",
-            "number == 0 || beats(value, best.value[lane])",
-            "number == 0 || !beats(best.value[lane], value)",
+            "rows of another pool",
+            "(at.image * p.down() + at.row) * p.across()",
+            "(at.image * p.down() + at.row) * p.W2",
         ),
+    ),
+    *mutants_of(
+        "winograd2_pool.cu",
+        "unpool_convolve",
+        ("every position of a window", "held.switches[i][j] == number ?", "true ?"),
+        ("the window of another row", "i = (row + 1) / 2, j", "i = row / 2, j"),
+        ("columns before rows", "(row + 1) % 2 * 2 + (column + 1) % 2;", "(column + 1) % 2 * 2 + (row + 1) % 2;"),
+        ("windows behind the last", "inside<3>(row, column, behind.H3, behind.W3)", "inside<3>(row, column, p.H, p.W)"),
+        ("maps behind the last", "OwnTile::inside(step, p) ? source.seen : 0", "source.seen"),
+        ("the gradient of another column", "row % 2 * 2 + column % 2", "row % 2 * 2"),
+        ("rows that no window sees", "(unsigned int)row < 2u * behind.H3 &&", "row >= 0 &&"),
+    ),
+    *mutants_of(
+        "winograd2_pool_weights.cu",
+        "unpool_sum_tiles",
+        ("every position of a window", "held.switches[0][0] == number ?", "true ?"),
+        ("rows that no window sees", "at.row < behind.H3 && at.column", "at.column"),
+        ("columns that no window sees", " && at.column < behind.W3) {", ") {"),
+        ("tiles of the next slice", "step < source.seen && at.row", "source.seen && at.row"),
         (
-            "a gradient where ReLU gives 0",
-            "best.value[lane] = real(0), where.value[lane] = RUN;",
-            "best.value[lane] = real(0);",
+            "the tile before",
+            "at.next(STEP, t.down(), t.across());\n    }\n    __device__ void put",
+            "}\n    __device__ void put",
         ),
-        ("ReLU always", "if (relu && best", "if (best"),
+    ),
+    *mutants_of(
+        "behind_pool.cuh",
+        "pool_backward_input",
+        ("every position of a window", "if (where.value[lane] != number)", "if (false)"),
     ),
     *mutants_of(
         "unpool.cuh",
         "pool_backward_input",
-        ("every position of a window", "if (where.value[lane] != number)", "if (false)"),
         ("rows behind the last window", "(unsigned int)row < 2u * behind.H3 &&", "row >= 0 &&"),
         ("the gradient of another column", "(row & 1) * 2 + (column & 1)", "(row & 1) * 2"),
     ),

@@ -155,7 +155,7 @@ def test_without_a_matrix_its_bytes_and_its_launches_are_saved() -> None:
 def test_winograd_multiplies_less_and_moves_what_it_transforms() -> None:
     shapes = {}
     for size, name in ((2, "winograd2"), (4, "winograd4")):
-        plan = gpunet.plan(small(), 64, device=chosen("3060", name, 8 * MIB))
+        plan = gpunet.plan(small(), 64, device=chosen("3060", name, 8 * MIB), without=tuple(FUSIONS))
         op = next(op for op in plan.program.ops if op.name == "conv_forward")
         filters, volumes, products = work(op, 64, 64)
         points, tiles = (size + 2) ** 2, 64 * (32 // size) ** 2
@@ -171,7 +171,7 @@ def test_winograd_multiplies_less_and_moves_what_it_transforms() -> None:
 
 def test_winograd_in_scratch_for_its_filters_alone_moves_no_tile_through_memory() -> None:
     filters = 16 * 64 * 64 * 4
-    plan = gpunet.plan(small(), 64, device=chosen("3060", "winograd2", filters))
+    plan = gpunet.plan(small(), 64, device=chosen("3060", "winograd2", filters), without=tuple(FUSIONS))
     op = next(op for op in plan.program.ops if op.name == "conv_forward")
     _, fused = work(op, 64, 64)
     assert fused.scratch_bytes == 0 and fused.launches == 1
@@ -179,7 +179,9 @@ def test_winograd_in_scratch_for_its_filters_alone_moves_no_tile_through_memory(
 
 def test_sums_of_winograds_gradients_in_slices_are_written_and_read_once() -> None:
     filters, slices = 16 * 64 * 64 * 4, 8
-    plan = gpunet.plan(small(), 64, device=chosen("3060", "winograd2", slices * filters, slices))
+    plan = gpunet.plan(
+        small(), 64, device=chosen("3060", "winograd2", slices * filters, slices), without=tuple(FUSIONS)
+    )
     op = next(op for op in plan.program.ops if op.name == "conv_backward_weights")
     sums, back = work(op, 64, 64)
     assert sums.product == Product(64, 64, 64 * 16 * 16, 16, slices) and sums.product.flops == op.flops * 16 / 36

@@ -3,6 +3,7 @@
 `make static` prints the table; `python -m tests.static --write` keeps it.
 """
 
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -110,6 +111,26 @@ def test_loops_with_barriers_are_looked_into() -> None:
     assert Code((), (outer,)).hot is None
 
 
+def test_the_main_loop_of_a_product_is_the_innermost_one_with_its_multiply_adds() -> None:
+    """Whatever short loops it has within, even such as divide by reals."""
+    products, walk = (("FFMA", ""),) * 20, (("IADD3", ""), ("FFMA", ""))
+    step, inner = Loop(2, 27, (*products, *walk, ("LDG.E", ""), ("BAR.SYNC", ""))), Loop(22, 24, walk)
+    whole = Loop(0, 40, (*step.instructions, ("FFMA", ""), ("STG.E", "")))
+    assert Code((), (inner, whole, step)).product == step
+    assert Code((), (inner,)).product == inner
+    assert Code((), (Loop(0, 2, (("IADD3", ""),) * 3),)).product is None
+
+
+def test_every_product_is_held_to_a_share_and_what_it_may_lack_is_told_by_name() -> None:
+    kernels = {name.split()[0] for name in table.read()["kernels"]}
+    products = {kernel for kernel in kernels if table.PRODUCTS.search(kernel)}
+    assert {"forward_128x128", "pool_backward_weights_64x64", "convolve", "unpool_sum_tiles"} <= products
+    assert all(0 < table.least_fused(kernel) <= table.LEAST_FUSED for kernel in products)
+    assert table.least_fused("forward_256x128") == table.LEAST_FUSED and table.least_fused("relu_forward") == 0
+    for names in table.REACHED:
+        assert any(re.fullmatch(names, kernel) for kernel in products), names
+
+
 def test_registers_leave_room_for_so_many_blocks() -> None:
     assert [blocks(registers, 256) for registers in (32, 33, 80, 81, 128, 255)] == [8, 6, 3, 2, 2, 1]
     assert blocks(80, 128) == 6
@@ -177,7 +198,7 @@ GOOD: Table = {
     "made by": {"12": "NVRTC 12.9", "13": "NVRTC 13.5"},
     "kernels": {
         "k float32 sm_86": {"registers": 40, "shared": 0, "blocks": 6, "loop": 40, "load": 16, "store": 16},
-        "implicit_forward float32 sm_86": {"registers": 128, "shared": 0, "blocks": 2, "fused": 0.86},
+        "forward_128x128 float32 sm_86": {"registers": 128, "shared": 0, "blocks": 2, "fused": 0.86},
     },
     "traffic": {"k": {"reads": 1.0, "writes": 1.1, "wavefronts": 1.0}, "augment": {"reads": 3.0}},
 }
@@ -186,7 +207,7 @@ BAD = {
     "spills": ("k float32 sm_86", {"spills": 8}, "8 bytes leave the registers"),
     "local memory": ("k float32 sm_86", {"local": 2}, "2 accesses to local memory"),
     "a division": ("k float32 sm_86", {"divisions": 1}, "1 divisions of integers in its hot loop"),
-    "a lame product": ("implicit_forward float32 sm_86", {"fused": 0.8}, "80% of its main loop multiply and add; 85%"),
+    "a lame product": ("forward_128x128 float32 sm_86", {"fused": 0.8}, "80.0% of its main loop multiply and add; 8"),
 }
 
 WORSE = {
@@ -252,7 +273,7 @@ def test_the_command_prints_the_table_and_keeps_it(
     monkeypatch.setattr(command, "read", lambda: table.read(path))
     monkeypatch.setattr(command, "measure", lambda: GOOD)
     assert command.main(["--write"]) == 0 and table.read(path) == GOOD
-    assert "implicit_forward" in capsys.readouterr().out
+    assert "forward_128x128" in capsys.readouterr().out
     assert command.main([]) == 0
     monkeypatch.setattr(command, "measure", lambda: changed("k float32 sm_86", loop=50))
     assert command.main([]) == 1

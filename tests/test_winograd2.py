@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import gpunet
-from gpunet import FC, Conv, Model, Net, ReLU
+from gpunet import FC, Conv, MaxPool, Model, Net, ReLU
+from gpunet.compile.fuse import FUSIONS
 from gpunet.devices.algorithms import Pass, candidates
 from gpunet.devices.cuda import algorithms, winograd_tiles
 from gpunet.program.filters import ConvShape, Filters
@@ -192,6 +193,42 @@ def test_a_net_learns_with_it_as_without_it(monkeypatch, rng):
             oracle.assert_near(found[name].astype(np.float64), gradient, 1e-5)
 
 
+def test_relu_and_pools_in_the_same_kernel_change_no_bit(monkeypatch, rng):
+    """In training and in inference, which wants no switches; the gradient of the input made from that behind a pool."""
+    net = Net(
+        "10x9x3", [Conv(8), ReLU(), Conv(8), ReLU(), MaxPool(2, fit="crop"), Conv(6), MaxPool(2, fit="crop"), FC(3)]
+    )
+    images, labels = rng.standard_normal((4, 10, 9, 3)), rng.integers(0, 3, 4)
+    monkeypatch.setattr(algorithms, "LAUNCH", -1e9)
+    found, names = [], []
+    for without in ((), tuple(FUSIONS)):
+        with Model(net, 4, make_device("emulated"), seed=1, debug=True, without=without) as model:
+            losses = [model.step(images, labels) for _ in range(2)]
+            found.append(
+                [losses, *(value.tobytes() for value in model.parameters.values()), model.forward(images).tobytes()]
+            )
+            names.append([op.name for op in model.plan.program.ops])
+        with Model(net, 4, make_device("emulated"), seed=1, mode="infer", debug=True, without=without) as model:
+            found[-1].append(model.forward(images).tobytes())
+    assert found[0] == found[1]
+    assert names[0].count("conv_pool_forward") == names[0].count("conv_pool_backward_weights") == 2
+    assert names[0].count("conv_pool_backward_input") == 2 and "conv_relu_forward" in names[0]
+    assert not any(name.startswith(("conv_pool", "conv_relu")) for name in names[1])
+
+
+def test_the_volumes_before_the_pools_of_vgg16_and_their_gradients_never_exist():
+    plan = gpunet.plan(vgg16(), 8, device="cuda")
+    names, algorithms_used = {t.name for t in plan.tensors}, set()
+    for op in plan.program.ops:
+        if op.name.startswith("conv_pool"):
+            algorithms_used.add(op.attributes.get("algorithm", "winograd2"))
+    assert algorithms_used == {"winograd2"}
+    assert not names & {
+        f"{name}{number}.{of}" for name, of in (("conv", "y"), ("relu", "dx")) for number in (2, 4, 7, 10, 13)
+    }
+    assert not {"pool1.max", "pool1.dmax"} & names and {"pool1.y", "pool1.switches"} <= names
+
+
 MUTANTS = [
     *mutants_of(
         "winograd.cuh",
@@ -229,25 +266,32 @@ MUTANTS = [
         ),
     ),
     *mutants_of(
-        "winograd2.cu",
+        "winograd_convolve.cuh",
         "convolve",
-        ("maps behind the last", "step * STEP + (int)(threadIdx.x % STEP) < p.D", "true"),
-        ("tiles behind the last are read", "own() < PART && number < p.tiles_of_all()", "own() < PART"),
+        ("maps behind the last", "step * STEP + map() < p.D", "true"),
+        ("tiles behind the last are read", "place() < PART && number < p.tiles_of_all()", "place() < PART"),
         ("filters of other maps", "step * STEP + at() < p.D ? source.seen : 0", "source.seen"),
         ("tiles behind the last are written", "number >= p.tiles_of_all() || k >= p.K", "k >= p.K"),
         ("filters behind the last", "number >= p.tiles_of_all() || k >= p.K", "number >= p.tiles_of_all()"),
         ("columns outside are written", "row < p.H2 && column < p.W2", "row < p.H2"),
         ("no bias", "tile[i][j] + bias", "tile[i][j]"),
-        ("results over the last step", "    __syncthreads();  // the results", "    // the results"),
-        ("no barrier behind a quarter", "            __syncthreads();\n        }\n    }\n}", "        }\n    }\n}"),
+        ("ReLU always", "relu && value <= real(0) ?", "value <= real(0) ?"),
+        ("no ReLU", "relu && value <= real(0) ?", "false ?"),
+        ("results over the last step", "        __syncthreads();  // what stood there has been read\n", ""),
+        (
+            "no barrier in front of the outputs",
+            "sum, first, shared);\n        __syncthreads();",
+            "sum, first, shared);",
+        ),
+        ("the first results again", "part.down * PART + first + row;", "part.down * PART + row;"),
     ),
     *mutants_of(
-        "winograd2_weights.cu",
+        "winograd_sums.cuh",
         "sum_tiles",
-        ("maps behind the last", "place() < STEP && map0 + map() < maps;", "place() < STEP;"),
-        ("tiles of the next slice", "first + step * STEP + place() < last", "true"),
+        ("maps behind the last", "place() < STEP && map0 + map() < maps ?", "place() < STEP ?"),
+        ("tiles of the next slice", "const bool there = step < source.seen;", "const bool there = source.seen > 0;"),
         ("gradients are padded", "2 * at.row - (SIDE == 2 ? 0 : t.P_top)", "2 * at.row - t.P_top"),
-        ("the first slice again", "first = part.rest * (int)each", "first = 0"),
+        ("the first slice again", "first = part.rest * each", "first = 0"),
         ("all slices in one place", "(long long)(part.rest * POINTS + own_point())", "(long long)own_point()"),
     ),
     *mutants_of(

@@ -26,6 +26,9 @@ INTEGER_DIVISION = re.compile(rf"^I2F\.(?:\w+\.)*RP|{LONG_DIVISION.pattern}")
 FUSED = ("FFMA", "DFMA", "HFMA2", "HMMA", "IMMA", "DMMA")
 """Multiplications and additions in one, which products are made of."""
 
+SAME = 0.5
+"""Of the most multiply-adds that a loop has, so many make a product: around it there may be more, those of indices."""
+
 LOCAL = ("LDL", "STL")
 """Values that left the registers."""
 
@@ -119,10 +122,13 @@ class Code:
 
     @property
     def product(self) -> Loop | None:
-        """The loop with the most multiply-adds, of those with no other one in it that has some: a product's."""
-        fusing = [loop for loop in self.loops if loop.fused]
-        inner = [loop for loop in fusing if not any(other in loop for other in fusing)]
-        return max(inner, key=lambda loop: loop.fused, default=None)
+        """The main loop of a product: the innermost one of those with the most multiply-adds.
+
+        Short loops within, and ways that few steps take, such as to the next tap or row, count as a whole.
+        """
+        most = max((loop.fused for loop in self.loops), default=0)
+        found = [loop for loop in self.loops if most and loop.fused >= SAME * most]
+        return min(found, key=lambda loop: loop.size, default=None)
 
 
 def _moved(loop: Loop) -> int:

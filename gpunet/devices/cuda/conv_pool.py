@@ -1,13 +1,14 @@
 """Convolution with max pooling, and ReLU, behind it on CUDA.
 
-By "implicit" one kernel, for windows of 2 x 2 that lie within the output: see gpunet.devices.cuda.implicit. By "im2col"
-strip by strip, as on the CPU: some output rows of an image are a convolution of their own, with another P_top.
+By "implicit" and "winograd2" one kernel, for windows of 2 x 2 that lie within the output: see implicit and winograd
+beside this. By "im2col" strip by strip, as on the CPU: some output rows of an image are a convolution of their own,
+with another P_top.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from gpunet.devices.cuda import implicit
+from gpunet.devices.cuda import implicit, winograd
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.bias import sum_rows
 from gpunet.devices.cuda.columns import blocks_of
@@ -50,9 +51,13 @@ def conv_pool_forward(
 ) -> None:
     """The maxima of what conv_forward gives, then ReLU; see gpunet.devices.cpu.conv_pool."""
     H3, W3 = y.shape[1:3]
-    if algorithm == "implicit":
+    if algorithm in ("implicit", "winograd2"):
         shape = shape_of(x, w, (2 * H3, 2 * W3), S_rows, S_columns, P_top, P_left, dilation)
-        implicit.pool_forward(x, w, b, y, switches, shape, tile, relu)
+        if algorithm == "implicit":
+            implicit.pool_forward(x, w, b, y, switches, shape, tile, relu)
+        else:
+            assert workspace is not None  # the plan gives it
+            winograd.pool_forward(x, w, b, y, switches, workspace, shape, relu)
         return
     assert columns is not None and strip is not None  # the plan gives them
     numbers: dict[str, Any] = {"S_rows": S_rows, "S_columns": S_columns, "P_left": P_left, "dilation": dilation}
@@ -94,9 +99,13 @@ def conv_pool_backward_weights(
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, dy before the pool; see gpunet.devices.cpu.conv_pool."""
-    if algorithm == "implicit":
+    if algorithm in ("implicit", "winograd2"):
         shape = shape_of(x, dw, (H2, W2), S_rows, S_columns, P_top, P_left, dilation)
-        implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate, switches)
+        if algorithm == "implicit":
+            implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate, switches)
+        else:
+            assert workspace is not None  # the plan gives it
+            winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate, switches)
         return
     assert columns is not None and strip is not None  # the plan gives them
     numbers: dict[str, Any] = {"S_rows": S_rows, "S_columns": S_columns, "P_left": P_left, "dilation": dilation}
@@ -134,6 +143,10 @@ def conv_pool_backward_input(
     shape = shape_of(dx, w, (H2, W2), S_rows, S_columns, P_top, P_left, dilation)
     if algorithm == "implicit":
         implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches)
+        return
+    if algorithm == "winograd2":
+        assert workspace is not None  # the plan gives it
+        winograd.backward_input(dy, w, dx, workspace, shape, switches)
         return
     assert columns is not None and strip is not None  # the plan gives them
     gradient = _Gradient(dy, switches, H2, W2, F, S)

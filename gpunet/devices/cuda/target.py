@@ -30,7 +30,7 @@ class CudaTarget(DeviceTarget):
     rounds_pay = True
     gathers_windows = False
     calls_cost = True
-    fusions: ClassVar[Fusions] = {"implicit": ("relu", "pool2x2", "unpool2x2")}
+    fusions: ClassVar[Fusions] = dict.fromkeys(("implicit", "winograd2"), ("relu", "pool2x2", "unpool2x2"))
 
     compute_capability: tuple[int, int]
     card: str = ""

@@ -12,8 +12,8 @@ PACK_BYTES = 16
 DEPTH = 8
 """Positions of a step, as DEPTH in cuda/tile.cuh."""
 
-MOST = 2**30
-"""Kernels count positions, maps and weights in ints."""
+MOST = 2**29
+"""Kernels count positions, maps and weights in ints, and some of them in bytes, 8 for the largest type."""
 
 
 @dataclass(frozen=True, slots=True)

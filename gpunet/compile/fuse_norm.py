@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gpunet.compile.steps import exchanged, readers_of
+from gpunet.program.algorithm import NORM
 from gpunet.program.program import Op, Program
 from gpunet.program.tensor import Tensor
 
@@ -23,6 +24,8 @@ def norm_relu(program: Program) -> Program:
     Without a sum between, its gradient is too: whether a value was above 0 follows from what was normalized, so
     backward needs neither a mask nor what ReLU gave.
     """
+    if "relu" not in program.fusions.get(NORM, ()):
+        return program
     ops = list(program.ops)
     readers = readers_of(ops)
     gone: set[int] = set()

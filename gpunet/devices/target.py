@@ -28,7 +28,7 @@ class DeviceTarget(ABC):
     `rounds_pay`           whether larger rounds and more scratch run faster, so that they are worth some FLOPs
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
     `calls_cost`           whether a call costs time by itself, so that one for several arrays is better than many
-    `fusions`              by algorithm of a convolution, what is done in one op with it
+    `fusions`              by algorithm of a convolution, or for NORM, what is done in one op with it
     `card`                 the name of the card that is planned for; "" where none was named and none is here
     `compute_capability`   (8, 6) of 8.6; None where there is no such thing
     `total_bytes`          all that CUDA gives of that card, and `total_source`, how that is known; None: no card

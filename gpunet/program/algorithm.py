@@ -20,7 +20,10 @@ Fusion = Literal["relu", "pool", "pool2x2", "unpool", "unpool2x2", "late-unpool"
 its output alone; finding the gradient before such a pool in that behind it; the same only where memory is short."""
 
 Fusions = Mapping[str, tuple[Fusion, ...]]
-"""By name of an algorithm, what a device fuses with it."""
+"""By name of an algorithm, or NORM, what a device fuses with it."""
+
+NORM = "batch norm"
+"""Batch normalization beside the algorithms of convolutions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from gpunet.devices.target import MIB, DeviceTarget
 from gpunet.errors import ConfigError
-from gpunet.program.algorithm import Fusions
+from gpunet.program.algorithm import NORM, Fusions
 
 
 class CpuTarget(DeviceTarget):
@@ -20,6 +20,7 @@ class CpuTarget(DeviceTarget):
         "im2col": ("relu", "pool", "pool2x2", "late-unpool", "late-unpool2x2"),
         "winograd2": ("relu", "pool2x2", "late-unpool2x2"),
         "winograd4": ("relu", "pool2x2", "late-unpool2x2"),
+        NORM: ("relu",),
     }
 
     def hardware(self) -> str:

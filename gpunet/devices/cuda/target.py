@@ -8,7 +8,7 @@ from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
 from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
 from gpunet.errors import DeviceError
-from gpunet.program.algorithm import Fusions
+from gpunet.program.algorithm import NORM, Fusions
 from gpunet.program.program import DeviceName
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ class CudaTarget(DeviceTarget):
     rounds_pay = True
     gathers_windows = False
     calls_cost = True
-    fusions: ClassVar[Fusions] = dict.fromkeys(("implicit", "winograd2"), ("relu", "pool2x2", "unpool2x2"))
+    fusions: ClassVar[Fusions] = {
+        **dict.fromkeys(("implicit", "winograd2"), ("relu", "pool2x2", "unpool2x2")),
+        NORM: ("relu",),
+    }
 
     compute_capability: tuple[int, int]
     card: str = ""

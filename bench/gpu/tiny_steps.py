@@ -34,6 +34,8 @@ from gpunet import (
 )
 from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device, target
+from gpunet.devices.algorithms import candidates
+from gpunet.devices.cuda.target import CudaTarget
 from gpunet.devices.cuda.tiles import TILES
 from gpunet.devices.device import Device
 from gpunet.layers import layer_types
@@ -42,6 +44,8 @@ from gpunet.net.fields import missing
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.planning.planner import plan
 from gpunet.profile.convolutions import Room, conv_cases, numbers, random_values
+from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op
 
 BATCH = 5
@@ -124,17 +128,36 @@ PACKS = "INPUT[14x18x8] -> CONV1-8 -> CONV3-8 -> RELU -> POOL2 -> CONV3-16(S=2) 
 SCALARS = "INPUT[14x18x3] -> CONV1-7 -> CONV3-7 -> RELU -> POOL2 -> CONV3-14(S=2) -> CONV3-14(groups=14) -> FC-5"
 
 
+class ByWinograd(CudaTarget):
+    """A GPU on which each convolution that can be is Winograd's, however small it is."""
+
+    def conv_algorithm(
+        self, pass_: Pass, shape: ConvShape, *, dtype: str, math: Math, scratch_limit_bytes: int
+    ) -> Algorithm:
+        found = candidates(
+            pass_,
+            shape,
+            dtype=dtype,
+            math=math,
+            device=self.name,
+            capability=self.compute_capability,
+            scratch_limit_bytes=scratch_limit_bytes,
+        )
+        return next((one for one in found if one.name == "winograd2"), found[0])
+
+
 def convolutions() -> Iterator[Op]:
     """Every convolution of two nets by every algorithm and tile, those with a pool behind them, too."""
     where = target("cuda")
     for text in (PACKS, SCALARS):
         for case in conv_cases(load(text), BATCH, where, "float32"):
             yield from case.ops
-        for op in plan(load(text), BATCH, device=where, math="direct").program.ops:
-            if op.name.startswith("conv_pool_"):
-                tiles = TILES if "tile" in op.attributes else ()
-                yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
-                yield op
+        for how in (where, ByWinograd(where.compute_capability or (8, 6))):
+            for op in plan(load(text), BATCH, device=how, math="direct" if how is where else "exact").program.ops:
+                if op.name.startswith("conv_pool_"):
+                    tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
+                    yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
+                    yield op
 
 
 FALLBACK = frozenset({"relu_and_switches", "unpool"})

@@ -66,7 +66,8 @@ def test_what_is_made_again_and_rounds_count_as_often_as_they_run() -> None:
     plain = gpunet.plan(blocks(), BATCH, device="cpu", math="direct")
     close = tight_plan(blocks(), 11, "cpu", math="direct")
     without_masks = gpunet.plan(blocks(), BATCH, device="cpu", math="direct", without=("relu-masks",))
-    programs = [plain.program, without_masks.program]
+    with_masks = gpunet.plan(blocks(), BATCH, device="cpu", math="direct", without=("spare-masks",))
+    programs = [plain.program, without_masks.program, with_masks.program]
     kept = known(plain.program, BATCH)
     for program in programs[1:]:
         kept = Kept(BATCH, {**known(program, BATCH).ops, **kept.ops}, kept.bytes_per_ms, kept.overhead)

@@ -115,14 +115,18 @@ def test_a_net_with_another_op_is_refused_by_name() -> None:
             return y
 
     from gpunet import add_op
+    from gpunet.devices.outside import remove_op
 
     def mine_forward(x: np.ndarray, y: np.ndarray) -> None:
         np.maximum(x, 0, out=y)
 
     add_op(mine_forward)
     last = load("INPUT[3x3x1] -> FC-2").nodes[0].layer
-    with pytest.raises(ConfigError, match=r"not there in the browser: \w+ \(mine_forward\), \w+ \(mine_forward\)"):
-        browser_plan(Net("3x3x1", [Mine(), last, Mine()]))
+    try:
+        with pytest.raises(ConfigError, match=r"not there in the browser: \w+ \(mine_forward\), \w+ \(mine_forward\)"):
+            browser_plan(Net("3x3x1", [Mine(), last, Mine()]))
+    finally:
+        remove_op("mine_forward")
 
 
 def test_no_two_modules_have_a_name_in_common() -> None:

@@ -68,7 +68,8 @@ def learning(net: Net, seed: int) -> Learning:
     """Half of the nets learn all, in the others some layers are frozen; the last one, which makes the scores, never."""
     rng = np.random.default_rng(seed)
     some = rng.random() < 0.5
-    return Learning(freeze=[node.name for node in net.nodes[:-1] if some and rng.random() < 0.4])
+    learn = [node.name for node in net.nodes[:-1] if any(weights.learnt for weights in net.weights(node))]
+    return Learning(freeze=[name for name in learn if some and rng.random() < 0.4])
 
 
 def check_against_pytorch(device: Device, seed: int) -> None:

@@ -259,7 +259,7 @@ def test_a_second_thread_is_refused_and_the_first_is_not_disturbed(use: str) -> 
     device, raised = Waiting(), []
     with model_of(device=device) as model, model_of() as other:
         device.meanwhile = lambda: raised.append(in_thread(lambda: (USES | more)[use](model)))
-        device.op = "batch_norm_backward"
+        device.op = "batch_norm_relu_backward"
         assert model.step(IMAGES, LABELS) == other.step(IMAGES, LABELS)
         assert isinstance(raised[0], ModelError) and "is at work already: a model does one thing at a time" in str(
             raised[0]

@@ -20,6 +20,8 @@ Curve = np.ndarray
 
 POINTS: Curve = np.concatenate([np.linspace(-9.3, 9.1, 45), [-5000, -40, -21, -0.01, 0, 0.01, 21, 40, 5000]])
 
+POINTS.setflags(write=False)
+
 _erf = np.vectorize(erf, otypes=[float])
 
 

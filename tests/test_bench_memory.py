@@ -157,6 +157,7 @@ def test_a_chain_has_the_layers_it_is_named_for(layers):
     assert net.volumes[net.nodes[-2].name].shape[:2] == (7, 7)
 
 
+@pytest.mark.slow
 def test_the_time_to_plan_is_told_and_a_slow_planner_is_an_error(tmp_path, monkeypatch, capsys):
     path = tmp_path / "planner.json"
     arguments = ["--layers", "10", "--batch", "8", "--repeat", "1", "--json", str(path)]

@@ -275,6 +275,7 @@ def test_the_smallest_plan_is_the_lowest_one_once_it_is_placed(monkeypatch):
     assert plan.arena_bytes == second
 
 
+@pytest.mark.slow
 def test_what_a_search_comes_upon_below_the_smallest_plan_is_no_plan(monkeypatch):
     """Else another budget of that size would have to come upon it, too."""
     sizes = {one.needed_bytes for one in of_a_chain(1).smallest}

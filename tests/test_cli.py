@@ -166,6 +166,7 @@ def test_plan_finds_the_cheapest_ways_to_fit_and_shows_them_layer_by_layer(run: 
     assert 0.1 >= fractions[0] > fractions[1] > fractions[2] == 0 and fractions[3] > fractions[4] > fractions[5] == 0
 
 
+@pytest.mark.slow
 def test_the_cost_is_capped_and_nothing_costly_is_done_for_0(run: Run) -> None:
     options = ("plan", "vgg16", "--batch", 255, "--budget", "6GiB", "--json")
     assert json.loads(run(*options, "--max-cost", "0.1").stdout)["fits"]

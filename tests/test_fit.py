@@ -24,13 +24,16 @@ def test_the_batch_fits_and_one_more_does_not_on_random_nets_and_budgets(cases):
         assert (found.total_bytes, found.next_total_bytes) == (with_it.total_bytes, with_one_more.total_bytes)
 
 
-def test_the_totals_that_are_named_are_budgets_that_hold_those_batches():
-    for net, budget in ((small(), "521MiB"), (vgg16(), "4GiB")):
-        found = gpunet.fit(net, budget)
-        assert gpunet.fit(net, found.total_bytes).batch == found.batch
-        assert gpunet.fit(net, found.next_total_bytes).batch >= found.batch + 1
+@pytest.mark.parametrize(
+    "net, budget", [(small(), "521MiB"), pytest.param(vgg16(), "4GiB", marks=pytest.mark.slow)], ids=["small", "vgg16"]
+)
+def test_the_totals_that_are_named_are_budgets_that_hold_those_batches(net, budget):
+    found = gpunet.fit(net, budget)
+    assert gpunet.fit(net, found.total_bytes).batch == found.batch
+    assert gpunet.fit(net, found.next_total_bytes).batch >= found.batch + 1
 
 
+@pytest.mark.slow
 def test_vgg16_fits_more_images_into_more_memory():
     batches = [gpunet.fit(vgg16(), budget).batch for budget in ("3GiB", "6GiB", "12GiB")]
     assert batches == sorted(batches) and batches[0] >= 1

@@ -572,6 +572,7 @@ def test_what_comes_behind_a_node_that_cannot_be_said_is_looked_at_where_its_siz
         ([node("Concat", "x x", axis=3)], "axis=3 puts W behind one another, and here maps are"),
         ([node("Identity", "x")], "has no layer between its input and its output"),
         ([node("Conv", "missing missing")], "it takes nothing"),
+        ([node("Relu", "x", "r"), node("Tanh", "x", "t"), node("Add", "r t x")], "it takes 2 inputs, and there are 3"),
     ],
 )
 def test_nodes_that_do_what_no_layer_does_are_told_with_the_reason(tmp_path: Path, nodes: list[Any], told: str) -> None:

@@ -119,6 +119,8 @@ def _follow(importer: Importer, node: Node) -> None:
     numbers = [importer.constants[name] for name in node.inputs if name in importer.constants]
     if step is None or not given or None in given or any(values.size != 1 for values in numbers):
         return
+    if isinstance(step, np.ufunc) and len(node.inputs) != step.nin:  # NumPy would write into what is one too many
+        raise Cannot(f"it takes {step.nin} inputs, and there are {len(node.inputs)}")
     first, *others = (curves for curves in given if curves is not None)
     bases = [base for base in first if all(base in curves for curves in others)][-MOST_FOLLOWED:]
     made = {}

@@ -34,7 +34,6 @@ from gpunet import (
 )
 from gpunet.compile.rewrite import REWRITES
 from gpunet.devices import open_device, target
-from gpunet.devices.algorithms import candidates
 from gpunet.devices.cuda.target import CudaTarget
 from gpunet.devices.cuda.tiles import TILES
 from gpunet.devices.device import Device
@@ -43,7 +42,7 @@ from gpunet.model.model import Model
 from gpunet.net.fields import missing
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.planning.planner import plan
-from gpunet.profile.convolutions import Room, conv_cases, numbers, random_values
+from gpunet.profile.convolutions import Room, candidates_on, conv_cases, numbers, random_values
 from gpunet.program.algorithm import Algorithm, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op
@@ -134,15 +133,7 @@ class ByWinograd(CudaTarget):
     def conv_algorithm(
         self, pass_: Pass, shape: ConvShape, *, dtype: str, math: Math, scratch_limit_bytes: int
     ) -> Algorithm:
-        found = candidates(
-            pass_,
-            shape,
-            dtype=dtype,
-            math=math,
-            device=self.name,
-            capability=self.compute_capability,
-            scratch_limit_bytes=scratch_limit_bytes,
-        )
+        found = candidates_on(self, pass_, shape, dtype, scratch_limit_bytes)
         return next((one for one in found if one.name == "winograd2"), found[0])
 
 

@@ -77,15 +77,15 @@ class Decoder:
             self._left -= 1
             if self._left < 0:
                 raise ValueError(f"more than {self._most:,} fields")
-            key, at = _varint(content, at)
+            key, at = varint(content, at)
             wire = key & 7
             if wire == VARINT:
-                value, at = _varint(content, at)
+                value, at = varint(content, at)
                 yield key >> 3, wire, value
                 continue
             count = {FIXED64: 8, FIXED32: 4}.get(wire, 0)
             if wire == LENGTH:
-                count, at = _varint(content, at)
+                count, at = varint(content, at)
             elif not count:
                 raise ValueError(f"a field of wire type {wire}")
             if count > len(content) - at:
@@ -115,11 +115,12 @@ def _check(field: Field, wire: int, wanted: int) -> None:
         raise ValueError(f"its {field.name} is of wire type {wire} instead of {wanted}")
 
 
-def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins there, and where it ends."""
+def varint(content: Bytes, at: int, end: int | None = None) -> tuple[int, int]:
+    """The number that begins there, and where it ends. Raises ValueError where that is not before `end`."""
     number = shift = 0
+    last = len(content) if end is None else end
     while True:
-        if at >= len(content):
+        if at >= last:
             raise ValueError("it ends within a number")
         byte = content[at]
         at += 1
@@ -128,7 +129,7 @@ def _varint(content: memoryview, at: int) -> tuple[int, int]:
             return number & (2**64 - 1), at
         shift += 7
         if shift > 63:
-            raise ValueError("a number of more than ten bytes")
+            raise ValueError("a number that does not end")
 
 
 def _signed(number: int) -> int:

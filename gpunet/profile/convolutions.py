@@ -43,7 +43,7 @@ def conv_cases(net: Net, batch: int, where: DeviceTarget, dtype: Dtype) -> list[
     ops = _convolutions(net, batch, where, dtype, 0)
     for op, pass_ in ops:
         shape = conv_shape(op, pass_, batch)
-        known = _candidates(where, pass_, shape, dtype, where.scratch_limit_bytes)
+        known = candidates_on(where, pass_, shape, dtype, where.scratch_limit_bytes)
         key = conv_key(pass_, shape, dtype)
         case = found.setdefault(key, ConvCase(key, pass_, shape, known, [op], []))
         case.layers.append(op.layer)
@@ -73,9 +73,10 @@ def _convolutions(net: Net, batch: int, where: DeviceTarget, dtype: Dtype, numbe
     return [(op, pass_) for op in program.ops if (pass_ := pass_of(op)) is not None]
 
 
-def _candidates(
+def candidates_on(
     where: DeviceTarget, pass_: Pass, shape: ConvShape, dtype: str, scratch_limit_bytes: int
 ) -> Sequence[Algorithm]:
+    """The algorithms that a device has for a convolution, the preferred one first."""
     return candidates(
         pass_,
         shape,
@@ -116,7 +117,7 @@ class _Forced:
     def conv_algorithm(
         self, pass_: Pass, shape: ConvShape, *, dtype: str, math: Math, scratch_limit_bytes: int
     ) -> Algorithm:
-        found = _candidates(self.of, pass_, shape, dtype, scratch_limit_bytes)
+        found = candidates_on(self.of, pass_, shape, dtype, scratch_limit_bytes)
         return found[min(self.number, len(found) - 1)]
 
 

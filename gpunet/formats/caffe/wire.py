@@ -13,9 +13,7 @@ from gpunet.data.raw import clean_name, opened
 from gpunet.errors import DataError
 from gpunet.formats.caffe.message import Message
 from gpunet.formats.caffe.schema import ENUMERATIONS, Field, is_message, numbered
-
-VARINT, EIGHT, COUNTED, FOUR = 0, 1, 2, 5
-"""How a field is written: a number of 7 bits a byte, 8 bytes, so many bytes, 4 bytes."""
+from gpunet.formats.protobuf import FIXED32, FIXED64, LENGTH, VARINT, varint
 
 MOST_FIELDS = 300_000
 """Of all messages in a file; ResNet-152 has 20,000."""
@@ -52,16 +50,16 @@ class Wire:
             if self._left < 0:
                 raise ValueError(f"more than {MOST_FIELDS:,} fields")
             begin = at
-            key, at = self._varint(at, end)
+            key, at = varint(self._content, at, end)
             field, wire = known.get(key >> 3), key & 7
-            if wire == COUNTED:
-                count, at = self._varint(at, end)
+            if wire == LENGTH:
+                count, at = varint(self._content, at, end)
                 if count > end - at:
                     raise ValueError(f"{count:,} bytes where there are {end - at:,}")
                 if field is not None:
                     made.values.setdefault(field.name, []).extend(self._counted(field, at, at + count))
                 at += count
-            elif field is not None and field.kind == "floats" and wire == FOUR and at - begin == 1:
+            elif field is not None and field.kind == "floats" and wire == FIXED32 and at - begin == 1:
                 values, at = self._run(begin, end)
                 made.values.setdefault(field.name, []).append(values)
             else:
@@ -70,22 +68,11 @@ class Wire:
                     made.values.setdefault(field.name, []).append(_meant(field, raw, wire))
         return made
 
-    def _varint(self, at: int, end: int) -> tuple[int, int]:
-        value = shift = 0
-        while True:
-            if at >= end or shift > 63:
-                raise ValueError("a number that does not end")
-            byte = self._content[at]
-            value |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                return value & (1 << 64) - 1, at
-
     def _number(self, wire: int, at: int, end: int) -> tuple[int, int]:
         """A number as its bits, and the place behind it."""
         if wire == VARINT:
-            return self._varint(at, end)
-        size = {EIGHT: 8, FOUR: 4}.get(wire)
+            return varint(self._content, at, end)
+        size = {FIXED64: 8, FIXED32: 4}.get(wire)
         if size is None or at + size > end:
             raise ValueError("a field of no known form, or one that is cut off")
         return int.from_bytes(self._content[at : at + size], "little"), at + size
@@ -107,7 +94,7 @@ class Wire:
             self._left -= 1
             if self._left < 0:
                 raise ValueError(f"more than {MOST_FIELDS:,} fields")
-            raw, at = self._varint(at, end)
+            raw, at = varint(self._content, at, end)
             values.append(_meant(field, raw, VARINT))
         return values
 
@@ -135,7 +122,7 @@ def _array(content: bytes, dtype: np.dtype[Any], at: int, end: int) -> np.ndarra
 def _meant(field: Field, raw: int, wire: int) -> Any:
     """What the bits of a number mean in a field. Raises ValueError where they mean nothing."""
     if field.kind == "float":
-        if wire != FOUR:
+        if wire != FIXED32:
             raise ValueError(f"{field.name} is no float")
         return struct.unpack("<f", raw.to_bytes(4, "little"))[0]
     if wire != VARINT or field.kind in ("string", *ARRAYS) or is_message(field.kind):

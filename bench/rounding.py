@@ -25,7 +25,7 @@ SHAPES = [(64, 24), (128, 24), (256, 12), (512, 12)]
 
 PASSES: dict[Pass, str] = {"forward": "y", "backward_input": "dx", "backward_weights": "dw"}
 NAMES: tuple[AlgorithmName, ...] = ("im2col", "winograd2", "winograd4")
-GEOMETRY = {"S_rows": 1, "S_columns": 1, "P_top": 1, "P_left": 1, "dilation": 1}
+GEOMETRY = {"S_rows": 1, "S_columns": 1, "P_top": 1, "P_left": 1, "dilation_rows": 1, "dilation_columns": 1}
 SCRATCH_BYTES = 2**26
 
 

@@ -112,8 +112,8 @@ __device__ inline void backward_input_tile(
     const int group = part.rest % c.groups, rest = part.rest / c.groups;
     const int number = rest / column_sets / row_sets, m0 = part.down * T::M, n0 = part.across * T::N;
     if (threadIdx.x == 0) {
-        stages.down.set(rest / column_sets % row_sets, c.H, c.F_rows, c.S_rows, c.P_top, c.dilation);
-        stages.across.set(rest % column_sets, c.W, c.F_columns, c.S_columns, c.P_left, c.dilation);
+        stages.down.set(rest / column_sets % row_sets, c.H, c.F_rows, c.S_rows, c.P_top, c.dilation_rows);
+        stages.across.set(rest % column_sets, c.W, c.F_columns, c.S_columns, c.P_left, c.dilation_columns);
     }
     keep(stages, n0, group, number, 0);
     const Axis &down = stages.down, &across = stages.across;

@@ -53,8 +53,8 @@ struct SeenRows : AlongSide<Stored, T, T::N, COUNT> {
         : x(x), c(c), way(way), position(position) {
         const int n = n0 + Share::row(), tap = n / c.maps, row = tap / c.F_columns;
         map = group * c.maps + n - tap * c.maps;
-        top = n < c.length ? row * c.dilation - c.P_top : -c.H - way.image;  // what is no weight sees nothing
-        left = (tap - row * c.F_columns) * c.dilation - c.P_left;
+        top = n < c.length ? row * c.dilation_rows - c.P_top : -c.H - way.image;  // what is no weight sees nothing
+        left = (tap - row * c.F_columns) * c.dilation_columns - c.P_left;
         row_end = left + way.row, image_end = top + way.image;
     }
     __device__ void start(int step) {

@@ -37,9 +37,9 @@ __device__ inline void depthwise_forward_packs(
             const int k = at.pack * COUNT, d = COUNT > 1 ? k : k / by.each, left = at.column * c.S_columns - c.P_left;
             Pack<real, COUNT> sum = {};
             for (int row = 0; row < c.F_rows; ++row) {
-                const int h = top + row * c.dilation;
+                const int h = top + row * c.dilation_rows;
                 for (int column = 0; column < c.F_columns; ++column) {
-                    const int v = left + column * c.dilation;
+                    const int v = left + column * c.dilation_columns;
                     Pack<real, COUNT> seen = {};
                     if (0 <= h && h < c.H && 0 <= v && v < c.W) {
                         seen = load<COUNT>(x + ((long long)(image * c.H + h) * c.W + v) * c.D + d, 0);
@@ -96,11 +96,11 @@ __device__ inline void depthwise_backward_input_packs(const real* dy, const real
         for (AlongRow at(c.W, c.D / COUNT); at.inside(); at.next()) {
             const int d = at.pack * COUNT;
             Pack<real, COUNT> sum = {};
-            Seeing down(h + c.P_top, down_first, c.S_rows, c.dilation, c.H2);
+            Seeing down(h + c.P_top, down_first, c.S_rows, c.dilation_rows, c.H2);
             for (int row = 0; row < c.F_rows; ++row, down.next()) {
                 if (!down.there()) continue;
                 const int padded = at.column + c.P_left;
-                Seeing across(padded, padded / by.S_columns, c.S_columns, c.dilation, c.W2);
+                Seeing across(padded, padded / by.S_columns, c.S_columns, c.dilation_columns, c.W2);
                 for (int column = 0; column < c.F_columns; ++column, across.next()) {
                     if (!across.there()) continue;
                     const long long window = (long long)(image * c.H2 + down.window) * c.W2 + across.window;
@@ -150,7 +150,7 @@ depthwise_backward_weights(
     const int taps = c.F_rows * c.F_columns, lane = threadIdx.x / FILTERS, filter = threadIdx.x % FILTERS;
     const Part part(blockIdx.x, tiles(c.K, FILTERS), taps);
     const int k = part.across * FILTERS + filter, row = part.down / c.F_columns;
-    const int top = row * c.dilation - c.P_top, left = (part.down - row * c.F_columns) * c.dilation - c.P_left;
+    const int top = row * c.dilation_rows - c.P_top, left = (part.down - row * c.F_columns) * c.dilation_columns - c.P_left;
     const Slice lines(part.rest, (int)slices, c.N * c.H2);  // whole rows of windows
     real sum = 0;
     for (int line = lines.first; k < c.K && line < lines.last; ++line) {

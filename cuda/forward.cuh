@@ -14,13 +14,13 @@ struct InOnePiece {
     __device__ void start(int step, int place) {
         l = step * DEPTH + place;
         const int tap = l / c.maps, row = tap / c.F_columns;
-        d = l - tap * c.maps, rows = row * c.dilation, columns = (tap - row * c.F_columns) * c.dilation;
+        d = l - tap * c.maps, rows = row * c.dilation_rows, columns = (tap - row * c.F_columns) * c.dilation_columns;
     }
     __device__ void next() {
         l += DEPTH;
         for (d += DEPTH; d >= c.maps; d -= c.maps) {
-            columns += c.dilation;
-            if (columns == c.F_columns * c.dilation) columns = 0, rows += c.dilation;
+            columns += c.dilation_columns;
+            if (columns == c.F_columns * c.dilation_columns) columns = 0, rows += c.dilation_rows;
         }
     }
     __device__ bool inside() const { return l < c.length; }

@@ -6,18 +6,21 @@
 // A convolution as kernels take it; gpunet.program.filters.ConvShape. All of it fits into an int, and so does every number
 // of a position: gpunet/devices/cuda/implicit.py sees to that.
 struct Convolution {
-    int N, H, W, D, H2, W2, K, groups, F_rows, F_columns, S_rows, S_columns, P_top, P_left, dilation;
+    int N, H, W, D, H2, W2, K, groups, F_rows, F_columns, S_rows, S_columns, P_top, P_left;
+    int dilation_rows, dilation_columns;
     int maps, filters, length, positions;  // D/groups, K/groups; weights of a filter; windows. Given, they take no registers
 };
 
 #define CONVOLUTION                                                                                                  \
     long long N, long long H, long long W, long long D, long long H2, long long W2, long long K, long long groups,   \
         long long F_rows, long long F_columns, long long S_rows, long long S_columns, long long P_top,               \
-        long long P_left, long long dilation, long long maps, long long filters, long long length, long long positions
+        long long P_left, long long dilation_rows, long long dilation_columns, long long maps, long long filters,    \
+        long long length, long long positions
 
 #define CONVOLUTION_OF_NUMBERS                                                                                        \
     {(int)N, (int)H, (int)W, (int)D, (int)H2, (int)W2, (int)K, (int)groups, (int)F_rows, (int)F_columns, (int)S_rows, \
-     (int)S_columns, (int)P_top, (int)P_left, (int)dilation, (int)maps, (int)filters, (int)length, (int)positions}
+     (int)S_columns, (int)P_top, (int)P_left, (int)dilation_rows, (int)dilation_columns, (int)maps, (int)filters,         \
+     (int)length, (int)positions}
 
 // Rows of a matrix that are windows of a volume of images x H x W positions, D values apart, of which `map0` is the first
 // of the group. The order says for each step which values of a window a thread takes: `rows` and `columns` of the input behind the

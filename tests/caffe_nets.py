@@ -64,7 +64,9 @@ class Drawing:
         K = filters if like and filters else int(rng.integers(1, 4)) * group
         group = 1 if K % group else group
         rows, columns = (3, 3) if like else (int(rng.integers(1, 1 + min(4, size))) for size in x.shape[2:])
-        dilation = 1 if like or max(rows, columns) * 2 > min(x.shape[2:]) else int(rng.integers(1, 3))
+        dilation = [1] if like or max(rows, columns) * 2 > min(x.shape[2:]) else rng.integers(1, 3, 1).tolist()
+        if not self.judged and rng.random() < 0.3:
+            dilation = [*dilation, 1]
         pad = 1 if like else int(rng.integers(0, 3))
         S = 1 if like else int(rng.integers(1, 3))
         said: dict[str, Any] = {"num_output": K, "group": group, "dilation": dilation, "stride": S, "pad": pad}
@@ -74,9 +76,9 @@ class Drawing:
         said |= {} if bias else {"bias_term": False}
         if self.old:
             said.pop("dilation", None)
-            dilation = 1
+            dilation = [1]
         w, b = self.draw(K, D // group, rows, columns), self.draw(K)
-        y = F.conv2d(x, _t(w), _t(b) if bias else None, S, pad, dilation, group)
+        y = F.conv2d(x, _t(w), _t(b) if bias else None, S, pad, dilation if len(dilation) == 2 else dilation * 2, group)
         self.put("Convolution", y, {"convolution": said}, *([w, b] if bias else [w]))
 
     def pooling(self) -> None:
@@ -202,7 +204,7 @@ class Drawing:
 IN_PLACE = ("ReLU", "Sigmoid", "TanH", "ELU", "PReLU", "Dropout", "BatchNorm", "Scale")
 
 
-DEFAULTS = {"group": 1, "dilation": 1, "stride": 1, "pad": 0, "pool": "MAX"}
+DEFAULTS = {"group": 1, "dilation": [1], "stride": 1, "pad": 0, "pool": "MAX"}
 """Of fields that may be left out."""
 
 

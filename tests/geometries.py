@@ -16,7 +16,7 @@ class Geometry:
     S: Any
     P: Any
     fit: FitPolicy = "error"
-    dilation: int = 1
+    dilation: Any = 1
     groups: int = 1
 
     @property
@@ -42,15 +42,16 @@ class Geometry:
         return conv_numbers(self.S, self.P, self.dilation)
 
     def __str__(self) -> str:
-        extra = f"d{self.dilation}g{self.groups}" if (self.dilation, self.groups) != (1, 1) else ""
+        extra = f"d{size_text(self.dilation)}g{self.groups}" if (self.dilation, self.groups) != (1, 1) else ""
         F, S, P = (size_text(size) for size in (self.F, self.S, self.P))
         return f"{self.H}x{self.W}-F{F}S{S}P{P}{extra}-{self.fit}"
 
 
-def conv_numbers(S: Any, P: Any, dilation: int = 1) -> dict[str, int]:
+def conv_numbers(S: Any, P: Any, dilation: Any = 1) -> dict[str, int]:
     """Sizes as `Conv` takes them, as the ops of convolution take them."""
-    (S_rows, S_columns), (top, _, left, _) = pair(S), sides(P)
-    return {"S_rows": S_rows, "S_columns": S_columns, "P_top": top, "P_left": left, "dilation": dilation}
+    (S_rows, S_columns), (top, _, left, _), (down, across) = pair(S), sides(P), pair(dilation)
+    numbers = {"S_rows": S_rows, "S_columns": S_columns, "P_top": top, "P_left": left}
+    return numbers | {"dilation_rows": down, "dilation_columns": across}
 
 
 COMMON = [
@@ -81,6 +82,9 @@ FILTERS = [
     Geometry(11, 7, F=(3, 2), S=3, P=(1, 2), dilation=2, fit="crop"),
     Geometry(4, 5, F=3, S=1, P=4, dilation=4),  # wider than the input: most positions see padding
     Geometry(9, 8, F=2, S=(3, 4), P=(0, 3), dilation=2, fit="crop"),  # values that nothing sees
+    Geometry(9, 7, F=(2, 3), S=(2, 1), P=(1, 2), dilation=(2, 1), fit="pad"),
+    Geometry(7, 11, F=3, S=(1, 2), P=(0, 3, 2, 2), dilation=(1, 3)),
+    Geometry(9, 8, F=3, S=(3, 2), P=2, dilation=(2, 3), groups=4, fit="crop"),
     Geometry(6, 5, F=3, S=1, P=1, groups=2),
     Geometry(7, 6, F=(3, 2), S=2, P=(1, 0), dilation=2, groups=4, fit="crop"),
     Geometry(6, 9, F=1, S=1, P=0, groups=4),

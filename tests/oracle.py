@@ -17,7 +17,7 @@ def seen(size: int, position: int, F: int, S: int, P: int, dilation: int = 1) ->
 
 def conv_products(
     x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], *,
-    S_rows: int, S_columns: int, P_top: int, P_left: int, dilation: int
+    S_rows: int, S_columns: int, P_top: int, P_left: int, dilation_rows: int, dilation_columns: int
 ) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]]:  # fmt: skip
     """(index in y, vector of x, vector of w) of every product of a convolution of these shapes.
 
@@ -27,8 +27,8 @@ def conv_products(
     K, F_rows, F_columns, maps = w
     for n, h, v, k in np.ndindex(*y):
         first = k // (K // (D // maps)) * maps
-        for i, row in seen(H, h, F_rows, S_rows, P_top, dilation):
-            for j, column in seen(W, v, F_columns, S_columns, P_left, dilation):
+        for i, row in seen(H, h, F_rows, S_rows, P_top, dilation_rows):
+            for j, column in seen(W, v, F_columns, S_columns, P_left, dilation_columns):
                 yield (n, h, v, k), (n, row, column, slice(first, first + maps)), (k, i, j)
 
 

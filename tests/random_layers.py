@@ -84,7 +84,7 @@ def _conv(rng: Rng, volume: Volume) -> Fields:
         rng,
         S=_sizes(rng, 1, 4, ((), (2,))[rng.integers(2)]),
         P=_sizes(rng, 0, 4, sides),
-        dilation=int(rng.integers(1, 4)),
+        dilation=_sizes(rng, 1, 4, ((), (2,))[rng.integers(2)]),
         groups=groups,
         bias=bool(rng.integers(2)),
     )

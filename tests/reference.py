@@ -51,11 +51,12 @@ def _dense(layer, w, D):
     Also the view of them in which the weights stand, a view for each group.
     """
     K, rows, columns, maps = w.shape
-    d = layer.dilation
-    filters = np.zeros((K, (rows - 1) * d + 1, (columns - 1) * d + 1, D))
+    down, across = pair(layer.dilation)
+    filters = np.zeros((K, (rows - 1) * down + 1, (columns - 1) * across + 1, D))
     per_group = K // layer.groups
     seen = [
-        filters[g * per_group : (g + 1) * per_group, ::d, ::d, g * maps : (g + 1) * maps] for g in range(layer.groups)
+        filters[g * per_group : (g + 1) * per_group, ::down, ::across, g * maps : (g + 1) * maps]
+        for g in range(layer.groups)
     ]
     for view, own in zip(seen, np.split(w, layer.groups), strict=True):
         view[...] = own

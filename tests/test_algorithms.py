@@ -18,7 +18,7 @@ from tests.geometries import COMMON, FILTERS, Geometry
 from tests.ops import run_op
 
 PASSES = get_args(Pass)
-SHAPE = ConvShape(4, 9, 8, 6, 9, 8, 10, 1, Filters(3, 3, 1, 1, 1, 1, 1))
+SHAPE = ConvShape(4, 9, 8, 6, 9, 8, 10, 1, Filters(3, 3, 1, 1, 1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -40,10 +40,10 @@ def test_the_choice_stands_in_the_op():
 
 
 def test_x_is_its_own_matrix_where_filters_of_one_position_see_all_of_it():
-    one = Filters(1, 1, 1, 1, 0, 0, 1)
+    one = Filters(1, 1, 1, 1, 0, 0, 1, 1)
     assert ConvShape(2, 5, 6, 3, 5, 6, 4, 1, one).is_product
     assert not ConvShape(2, 5, 6, 3, 5, 5, 4, 1, one).is_product
-    assert not ConvShape(2, 5, 6, 3, 5, 6, 4, 1, Filters(1, 1, 2, 1, 0, 0, 1)).is_product
+    assert not ConvShape(2, 5, 6, 3, 5, 6, 4, 1, Filters(1, 1, 2, 1, 0, 0, 1, 1)).is_product
     assert not SHAPE.is_product and (SHAPE.length, SHAPE.positions, SHAPE.maps) == (54, 288, 6)
 
 

@@ -17,7 +17,7 @@ def test_all_that_cannot_be_said_is_told_at_once_with_line_layer_and_field(tmp_p
     said = """
 layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
 layer { name: "c" type: "Convolution" bottom: "data" top: "c"
-  convolution_param { num_output: 4 kernel_size: 3 axis: 2 dilation: 1 dilation: 2 } }
+  convolution_param { num_output: 4 kernel_size: 3 axis: 2 dilation: [1, 2, 1] } }
 layer { name: "p" type: "Pooling" bottom: "c" top: "p" pooling_param { pool: STOCHASTIC kernel_size: 2 } }
 layer { name: "up" type: "Deconvolution" bottom: "p" top: "u" convolution_param { num_output: 4 kernel_size: 4 } }
 layer { name: "x" type: "Convolution" bottom: "u" top: "x" param { name: "w" } convolution_param { num_output: 4 kernel_size: 1 } }
@@ -33,7 +33,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "q" bottom: "label" }
     told = str(refused.value)
     for words in (
         "line 3, c: convolution_param.axis = 2",
-        "line 3, c: convolution_param.dilation = [1, 2]: it is the same along both axes here",
+        "line 3, c: convolution_param.dilation = [1, 2, 1]: sizes of 3 axes, and images have two",
         "line 5, p: pooling_param.pool = STOCHASTIC",
         "line 6, up: type Deconvolution is no layer here",
         "y: param.name = w: shared with x, as none is here",

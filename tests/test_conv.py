@@ -89,7 +89,7 @@ def test_chunks_of_any_size_and_odd_depths_change_nothing(device, rng, rows, D, 
 
 
 @pytest.mark.parametrize("rows", ["batch", "image", "row"])
-@pytest.mark.parametrize("geometry", [g for g in FILTERS if g.dilation > 1 or g.groups > 1], ids=str)
+@pytest.mark.parametrize("geometry", [g for g in FILTERS if g.dilation != 1 or g.groups > 1], ids=str)
 def test_chunks_of_dilated_and_grouped_filters_change_nothing(device, rng, geometry, rows):
     case = Case(rng, geometry, np.float32, N=2, D=3, K=2, rows=rows, bias=False)
     dx, dw = oracle.conv_backward(case.x, case.w, case.dy, **case.numbers)
@@ -425,7 +425,8 @@ def draw_filters(draw: Draw, H: int, W: int) -> tuple[dict[str, int], tuple[int,
     while True:
         F, S = ((draw.size(1, 5), draw.size(1, 5)) for _ in range(2))
         P = tuple(draw.size(0, 4) for _ in range(4))
-        layer = Conv(1, F, S, P, dilation=draw.size(1, 3) if draw.rng.random() < 0.3 else 1, fit=draw.policy())
+        dilation = (draw.size(1, 3), draw.size(1, 3)) if draw.rng.random() < 0.3 else 1
+        layer = Conv(1, F, S, P, dilation, fit=draw.policy())
         try:
             volume = layer.output(Volume(H, W, 1))
         except ShapeError:
@@ -469,8 +470,9 @@ MUTANTS = [
         ("no stride", "(j * S_columns - P_left) * D", "(j - P_left) * D"),
         ("one stride for both axes", "(j * S_columns - P_left) * D", "(j * S_rows - P_left) * D"),
         ("one padding for both axes", "(j * S_columns - P_left) * D", "(j * S_columns - P_top) * D"),
-        ("rows that are not dilated", "P_top + f_row * dilation;", "P_top + f_row;"),
-        ("columns that are not dilated", "gap = dilation * D - maps;", "gap = D - maps;"),
+        ("rows that are not dilated", "P_top + f_row * dilation_rows;", "P_top + f_row;"),
+        ("columns that are not dilated", "gap = dilation_columns * D - maps;", "gap = D - maps;"),
+        ("one dilation for both axes", "gap = dilation_columns * D", "gap = dilation_rows * D"),
         ("every window in one piece", "right = gap == 0 ? along", "right = true ? along"),
         ("the first map of the group is 0", "    x += image0 * H * W * D + map0;", "    x += image0 * H * W * D;"),
         ("the first image of the chunk is 0", "    x += image0 * H * W * D + map0;\n", "    x += map0;\n"),
@@ -484,8 +486,8 @@ MUTANTS = [
         ("packs at any address", "aligned(x, columns)", "aligned(columns)"),
         (
             "ints for long strides",
-            "dilation, row0 + rows)\n    );\n    const By by_span",
-            "dilation, row0 + rows) * 0\n    );\n    const By by_span",
+            "row0 + rows\n        )\n    );\n    const By by_span",
+            "row0 + rows\n        ) * 0\n    );\n    const By by_span",
         ),
     ),
     *mutants_of(
@@ -505,13 +507,18 @@ MUTANTS = [
         ("a window transposed", "f_row * F_columns + f_column;", "f_column * F_rows + f_row;"),
         ("one stride for both axes", "w + P_left - j * S_columns", "w + P_left - j * S_rows"),
         ("one padding for both axes", "w + P_left - j * S_columns", "w + P_top - j * S_columns"),
-        ("windows that are not dilated", "down_to = (F_rows - 1) * dilation + 1", "down_to = F_rows"),
+        ("windows that are not dilated", "down_to = (F_rows - 1) * dilation_rows + 1", "down_to = F_rows"),
+        (
+            "one dilation for both axes",
+            "w + P_left - j * S_columns, dilation_columns)",
+            "w + P_left - j * S_columns, dilation_rows)",
+        ),
         (
             "values between the positions of a window",
             "number * dilation.number == distance ? number : -1",
             "number",
         ),
-        ("dilation is always one", "if (dilation.number == 1) {", "if (true) {"),
+        ("dilation is always one", "if (dilation_rows.number == 1 && dilation_columns.number == 1) {", "if (true) {"),
         ("the first map of the group is 0", "dx += image0 * H * W * D + map0;", "dx += image0 * H * W * D;"),
         ("the first image of the chunk is 0", "    dx += image0 * H * W * D + map0;\n", "    dx += map0;\n"),
         ("32-bit first image", "dx += image0 * H * W * D + map0;", "dx += (int)(image0 * H * W * D) + map0;"),
@@ -519,8 +526,8 @@ MUTANTS = [
         ("packs at any address", "aligned(columns, dx)", "aligned(columns)"),
         (
             "ints for long strides",
-            "dilation, row0 + rows)\n    );\n    const By by_W =",
-            "dilation, row0 + rows) * 0\n    );\n    const By by_W =",
+            "row0 + rows\n        )\n    );\n    const By by_W =",
+            "row0 + rows\n        ) * 0\n    );\n    const By by_W =",
         ),
     ),
 ]

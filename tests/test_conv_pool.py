@@ -91,7 +91,7 @@ def of_winograd(draw: Draw, volume: tuple[int, int, int, int], K: int, P: tuple[
     """A convolution by 3 x 3 at stride 1 over N x H x W x D, with a pool of 2 x 2 behind it."""
     N, H, W, D = volume
     H2, W2 = max(2, H + P[0] + P[1] - 2), max(2, W + P[2] + P[3] - 2)
-    conv = {"S_rows": 1, "S_columns": 1, "P_top": P[0], "P_left": P[2], "dilation": 1}
+    conv = {"S_rows": 1, "S_columns": 1, "P_top": P[0], "P_left": P[2], "dilation_rows": 1, "dilation_columns": 1}
     pool, shape = {"H2": H2, "W2": W2, "F": 2, "S": 2}, (N, H2 // 2, W2 // 2, K)
     dy, switches = draw.values(*shape), draw.rng.integers(0, 5, shape).astype(np.uint8)
     return Case(draw.values(N, H, W, D), draw.values(K, 3, 3, D), draw.values(K), dy, switches, conv, pool, 0)
@@ -281,7 +281,15 @@ def test_tiles_of_winograd_are_pooled_and_made_of_what_is_pooled(m, P, D, K, val
     H2, W2 = H + 2 * P - 2, W + 2 * P - 2
     x, w, b = (rng.standard_normal(shape).astype("f") for shape in ((N, H, W, D), (K, 3, 3, D), (K,)))
     x[0, 0, 0, 0] = np.nan
-    conv = {"S_rows": 1, "S_columns": 1, "P_top": P, "P_left": P, "dilation": 1, "algorithm": f"winograd{m}"}
+    conv = {
+        "S_rows": 1,
+        "S_columns": 1,
+        "P_top": P,
+        "P_left": P,
+        "dilation_rows": 1,
+        "dilation_columns": 1,
+        "algorithm": f"winograd{m}",
+    }
     pool, scratch = {"H2": H2, "W2": W2, "F": 2, "S": 2}, (None, ((values,), np.float32))
     behind = N, H2 // 2, W2 // 2, K
     both = [(behind, np.float32), (behind, np.uint8)]

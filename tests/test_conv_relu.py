@@ -28,7 +28,15 @@ def test_the_cpu_takes_every_algorithm(algorithm):
     cpu = open_device("cpu")
     rng = np.random.default_rng(0)
     x, w, b = rng.standard_normal((2, 5, 6, 3)), rng.standard_normal((3, 3, 3, 1)), rng.standard_normal(3)
-    numbers = {"S_rows": 1, "S_columns": 1, "P_top": 1, "P_left": 1, "dilation": 1, "algorithm": algorithm}
+    numbers = {
+        "S_rows": 1,
+        "S_columns": 1,
+        "P_top": 1,
+        "P_left": 1,
+        "dilation_rows": 1,
+        "dilation_columns": 1,
+        "algorithm": algorithm,
+    }
     outputs, none = [((2, 5, 6, 3), np.float64)], (None, None)
     (expected,) = run_op(cpu, "conv_forward", [x, w, b], outputs, none, **numbers)
     (found,) = run_op(cpu, "conv_relu_forward", [x, w, b], outputs, none, **numbers)

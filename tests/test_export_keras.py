@@ -133,6 +133,7 @@ def test_keras_gives_the_same_scores(tmp_path: Path, seed: int) -> None:
 
 MORE = (
     "SCALE -> LRN3(over=map) -> L2POOL3(S=2, fit=pad) -> CONV3-4(S=2, dilation=2, P=2, fit=crop) -> SCALE(bias=false)",
+    "CONV3-4(dilation=1x2) -> CONV3-4(S=2, dilation=2x1, fit=crop) -> FC-3",
     "LRN3(alpha=0.1) -> AVGPOOL3(S=2, P=1, fit=crop) -> CONV2-6(S=2, fit=pad, P=0) -> ADAPTIVE3x2 -> PRELU -> FC-3",
 )
 

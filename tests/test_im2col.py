@@ -16,6 +16,7 @@ from gpunet.report.im2col_picture import draw_im2col
         Conv(4, F=3, S=1, P=0),
         Conv(4, F=(2, 3), S=(2, 1), P=(1, 0), fit="crop"),
         Conv(4, F=3, P=2, dilation=2),
+        Conv(4, F=(3, 2), P=(1, 2), dilation=(1, 3)),
         Conv(4, F=5, S=3, P=1, fit="pad"),
         Conv(4, F=9, S=2, P=0, fit="pad"),
     ],
@@ -33,8 +34,8 @@ def test_each_row_is_what_a_window_sees(layer: Conv, dtype: type, rng: np.random
         wanted = []
         for k in range(down.F):
             for m in range(across.F):
-                r = i * down.S - down.before + k * layer.dilation
-                c = j * across.S - across.before + m * layer.dilation
+                r = i * down.S - down.before + k * down.dilation
+                c = j * across.S - across.before + m * across.dilation
                 inside = 0 <= r < 7 and 0 <= c < 6
                 wanted += x[image, r, c].tolist() if inside else [0, 0, 0]
         assert row.tolist() == wanted

@@ -170,7 +170,7 @@ def test_nan_reaches_exactly_the_outputs_that_see_it(cuda_device, rng, algorithm
 def test_the_last_tile_of_a_huge_batch(tmp_path: Path) -> None:
     """x has more than 2**32 values, and so have y, dy and dx."""
     N, H, D, K = 2**22 + 1, 4, 72, 68
-    shape = ConvShape(N, H, H, D, H, H, K, 1, Filters(3, 3, 1, 1, 1, 1, 1))
+    shape = ConvShape(N, H, H, D, H, H, K, 1, Filters(3, 3, 1, 1, 1, 1, 1, 1))
     assert tiles.can_run(shape) and N * H * H * D > 2**32
     rng = np.random.default_rng(3)
     x, w, dy = (rng.integers(-3, 4, n).astype(np.float32) for n in ((H, H, D), (K, 3, 3, D), (H, H, K)))
@@ -210,7 +210,7 @@ def _chosen(pass_: Any, shape: ConvShape, limit: int = 64 * 2**20, dtype: str = 
     return candidates(pass_, shape, dtype=dtype, scratch_limit_bytes=limit, **how)
 
 
-SHAPE = ConvShape(64, 56, 56, 128, 56, 56, 256, 1, Filters(3, 3, 1, 1, 1, 1, 1))
+SHAPE = ConvShape(64, 56, 56, 128, 56, 56, 256, 1, Filters(3, 3, 1, 1, 1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("pass_", PASSES)
@@ -245,7 +245,9 @@ def test_groups_of_one_map_have_kernels_of_their_own(pass_):
     assert "depthwise" not in {one.name for one in _chosen(pass_, replace(SHAPE, D=1))}
 
 
-@pytest.mark.parametrize("change", [{"S_rows": 2**31}, {"P_left": 2**31}, {"dilation": 2**30}])
+@pytest.mark.parametrize(
+    "change", [{"S_rows": 2**31}, {"P_left": 2**31}, {"dilation_rows": 2**30}, {"dilation_columns": 2**30}]
+)
 def test_what_an_int_cannot_count_is_left_to_im2col(change):
     shape = replace(SHAPE, filters=replace(SHAPE.filters, **change))
     assert [one.name for one in _chosen("forward", shape)] == ["im2col"]
@@ -355,12 +357,13 @@ MUTANTS = [
         ("filters of the first group", "first = (group * c.filters + n0", "first = (n0"),
         ("no padding", "i * c.S_rows - c.P_top", "i * c.S_rows"),
         ("one stride for both axes", "j * c.S_columns - c.P_left", "j * c.S_rows - c.P_left"),
-        ("no dilation", "rows = row * c.dilation, columns", "rows = row, columns"),
+        ("no dilation", "rows = row * c.dilation_rows, columns", "rows = row, columns"),
         (
             "a window is as wide as high",
-            "columns == c.F_columns * c.dilation",
-            "columns == c.F_rows * c.dilation",
+            "columns == c.F_columns * c.dilation_columns",
+            "columns == c.F_rows * c.dilation_columns",
         ),
+        ("one dilation for both axes", "columns += c.dilation_columns", "columns += c.dilation_rows"),
     ),
     *mutants_of(
         "implicit_forward.cu",
@@ -378,6 +381,7 @@ MUTANTS = [
         ("all taps are a stride apart", "apart = S / common", "apart = S"),
         ("windows go back one by one", "back = dilation / common", "back = 1"),
         ("windows go on", "rows = -row * set.down.back", "rows = row * set.down.back"),
+        ("one dilation for both axes", "c.P_left, c.dilation_columns)", "c.P_left, c.dilation_rows)"),
         ("places of the first set", "const int h = down.first +", "const int h ="),
         ("no stride", "image * down.count) * c.S_rows;", "image * down.count);"),
         ("filters of the next tap", "return first + at < c.filters", "return true"),
@@ -392,7 +396,8 @@ MUTANTS = [
         ("the row does not end", "while (v[pack] >= row_end)", "while (v[pack] > row_end)"),
         ("one row at a time", "while (v[pack] >= row_end)", "if (v[pack] >= row_end)"),
         ("the image does not end", "if (h[pack] >= image_end)", "if (h[pack] > image_end)"),
-        ("no dilation", "row * c.dilation - c.P_top", "row - c.P_top"),
+        ("no dilation", "row * c.dilation_rows - c.P_top", "row - c.P_top"),
+        ("one dilation for both axes", "* c.dilation_columns - c.P_left", "* c.dilation_rows - c.P_left"),
         ("what was there is forgotten", "if (accumulate) place", "if (false) place"),
         ("slices in one place", "((long long)stages.kept[3] * c.K +", "((long long)0 +"),
     ),

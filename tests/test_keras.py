@@ -313,7 +313,7 @@ def test_layers_that_cannot_be_said_are_all_named_with_their_class(tmp_path: Pat
 MISTAKES = [
     (("Dense", {"units": 3, "activation": "mish"}), "activation 'mish' is not there"),
     (("Conv2D", CONV | {"padding": "causal"}), "padding=causal is neither same nor valid"),
-    (("Conv2D", CONV | {"dilation_rate": [1, 2]}), "dilation is the same along rows and columns"),
+    (("Conv2D", CONV | {"dilation_rate": [1, 0]}), "dilation_rate must be one or two integers"),
     (("Conv2D", {"kernel_size": 3}), "'filters' is missing"),
     (("Conv2D", CONV | {"kernel_size": [3, 3, 3]}), "its settings cannot be read"),
     (("Conv2D", CONV | {"kernel_size": -1}), "kernel_size must be one or two integers"),

@@ -20,7 +20,7 @@ from tests.ops import run_op
 CPU = open_device("cpu")
 FORMS = sorted(WINOGRAD.values())
 PASSES: tuple[Pass, ...] = ("forward", "backward_input", "backward_weights")
-PADDED = {"S_rows": 1, "S_columns": 1, "dilation": 1}
+PADDED = {"S_rows": 1, "S_columns": 1, "dilation_rows": 1, "dilation_columns": 1}
 
 
 # ---- the matrices ----
@@ -188,7 +188,7 @@ def test_pieces_fit_their_scratch_and_more_of_it_is_never_worse(D, K, workers, g
 # ---- the choice ----
 
 FULL = {"dtype": "float32", "math": "exact", "device": "cpu", "scratch_limit_bytes": 8 * 2**20}
-THREE = Filters(3, 3, 1, 1, 1, 1, 1)
+THREE = Filters(3, 3, 1, 1, 1, 1, 1, 1)
 
 
 def shape(N=16, side=28, D=128, K=128, filters=THREE, groups=1):
@@ -208,10 +208,11 @@ def test_the_convolutions_of_vgg_nets_are_winograds(pass_, side, D, N):
     [
         ({}, {"math": "direct"}),
         ({}, {"dtype": "float64"}),
-        ({"filters": Filters(3, 3, 2, 2, 1, 1, 1)}, {}),
-        ({"filters": Filters(3, 3, 1, 1, 2, 2, 2)}, {}),
-        ({"filters": Filters(5, 5, 1, 1, 2, 2, 1)}, {}),
-        ({"filters": Filters(1, 3, 1, 1, 0, 1, 1)}, {}),
+        ({"filters": Filters(3, 3, 2, 2, 1, 1, 1, 1)}, {}),
+        ({"filters": Filters(3, 3, 1, 1, 2, 2, 2, 2)}, {}),
+        ({"filters": Filters(3, 3, 1, 1, 1, 2, 1, 2)}, {}),
+        ({"filters": Filters(5, 5, 1, 1, 2, 2, 1, 1)}, {}),
+        ({"filters": Filters(1, 3, 1, 1, 0, 1, 1, 1)}, {}),
         ({"groups": 2}, {}),
     ],
     ids=str,

@@ -30,7 +30,14 @@ class Case:
         H2, W2 = H + P[0] - 1, W + P[1] - 1
         shapes = (N, H, W, D), (K, 3, 3, D), (K,), (N, H2, W2, K)
         self.x, self.w, self.b, self.dy = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
-        self.numbers = {"S_rows": 1, "S_columns": 1, "P_top": P[0], "P_left": P[1], "dilation": 1}
+        self.numbers = {
+            "S_rows": 1,
+            "S_columns": 1,
+            "P_top": P[0],
+            "P_left": P[1],
+            "dilation_rows": 1,
+            "dilation_columns": 1,
+        }
         self.values = winograd_tiles.POINTS * K * D
         self.dtype = np.dtype(dtype)
 
@@ -127,7 +134,7 @@ def test_nan_reaches_exactly_the_outputs_that_see_it(cuda_device, rng):
 
 # ---- what is chosen ----
 
-SHAPE = ConvShape(64, 56, 56, 128, 56, 56, 256, 1, Filters(3, 3, 1, 1, 1, 1, 1))
+SHAPE = ConvShape(64, 56, 56, 128, 56, 56, 256, 1, Filters(3, 3, 1, 1, 1, 1, 1, 1))
 EXACT = {"dtype": "float32", "math": "exact", "device": "cuda", "capability": (8, 6), "scratch_limit_bytes": 2**26}
 
 
@@ -149,8 +156,9 @@ def test_the_convolutions_of_vgg_nets_are_winograds(pass_, capability):
         (SHAPE, {"dtype": "float64"}),
         (SHAPE, {"scratch_limit_bytes": 16 * 128 * 256 * 4 - 1}),
         (replace(SHAPE, filters=replace(SHAPE.filters, S_rows=2)), {}),
-        (replace(SHAPE, filters=replace(SHAPE.filters, dilation=2)), {}),
-        (replace(SHAPE, filters=Filters(5, 3, 1, 1, 2, 1, 1)), {}),
+        (replace(SHAPE, filters=replace(SHAPE.filters, dilation_rows=2)), {}),
+        (replace(SHAPE, filters=replace(SHAPE.filters, dilation_columns=2)), {}),
+        (replace(SHAPE, filters=Filters(5, 3, 1, 1, 2, 1, 1, 1)), {}),
         (replace(SHAPE, groups=2), {}),
     ],
     ids=str,

@@ -137,7 +137,8 @@ class Expected:
     @property
     def _numbers(self) -> dict[str, Any]:
         f = self._case.shape.filters
-        return {"stride": (f.S_rows, f.S_columns), "dilation": f.dilation, "groups": self._case.shape.groups}
+        numbers = {"stride": (f.S_rows, f.S_columns), "dilation": (f.dilation_rows, f.dilation_columns)}
+        return {**numbers, "groups": self._case.shape.groups}
 
     def _maps(self, values: np.ndarray) -> Any:
         import torch
@@ -155,8 +156,8 @@ class Expected:
         import torch
 
         s, f = self._case.shape, self._case.shape.filters
-        below = max(0, (s.H2 - 1) * f.S_rows + (f.F_rows - 1) * f.dilation + 1 - f.P_top - s.H)
-        right = max(0, (s.W2 - 1) * f.S_columns + (f.F_columns - 1) * f.dilation + 1 - f.P_left - s.W)
+        below = max(0, (s.H2 - 1) * f.S_rows + (f.F_rows - 1) * f.dilation_rows + 1 - f.P_top - s.H)
+        right = max(0, (s.W2 - 1) * f.S_columns + (f.F_columns - 1) * f.dilation_columns + 1 - f.P_left - s.W)
         return torch.nn.functional.pad(x, (f.P_left, right, f.P_top, below))
 
 

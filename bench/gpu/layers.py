@@ -150,8 +150,8 @@ def _no_peer(layer: Conv) -> str | None:
 def _torch_numbers(layer: Conv) -> dict[str, Any]:
     """What PyTorch's convolutions call the numbers of a layer."""
     top, _, left, _ = sides(layer.padding)
-    dilation = (layer.dilation, layer.dilation)
-    return {"stride": pair(layer.S), "padding": (top, left), "dilation": dilation, "groups": layer.groups}
+    numbers = {"stride": pair(layer.S), "padding": (top, left), "dilation": pair(layer.dilation)}
+    return {**numbers, "groups": layer.groups}
 
 
 def tables(values: dict[str, Any]) -> list[Table]:

@@ -122,7 +122,7 @@ def _own_padding(layer: Layer, volume: Volume) -> tuple[int, int] | None:
 
 def _conv(layer: Conv, volume: Volume) -> Part:
     own = _own_padding(layer, volume)
-    numbers: dict[str, Any] = {"stride": pair(layer.S), "dilation": layer.dilation, "groups": layer.groups}
+    numbers: dict[str, Any] = {"stride": pair(layer.S), "dilation": pair(layer.dilation), "groups": layer.groups}
     conv = nn.Conv2d(volume.D, layer.K, pair(layer.F), padding=own or 0, bias=layer.bias, **numbers)
     slots = {"w": Slot(conv, "weight", layer.weights(volume)[0].shape, (0, 3, 1, 2))}
     if layer.bias:

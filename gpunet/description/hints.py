@@ -185,7 +185,8 @@ RULES: dict[str, Callable[[Net, Sequence[LayerFacts]], Iterator[str]]] = {
 def _slides(one: LayerFacts) -> bool:
     """Whether its windows are dense squares that slide one by one, and over more than one position."""
     rows, columns = one.windows
-    return rows.S == columns.S == 1 and rows.F == columns.F and rows.dilation == 1 and _face(one.volume) != "1x1"
+    dense = rows.S == columns.S == rows.dilation == columns.dilation == 1
+    return dense and rows.F == columns.F and _face(one.volume) != "1x1"
 
 
 def _maps(layers: Sequence[LayerFacts]) -> list[LayerFacts]:

@@ -25,7 +25,8 @@ from gpunet.program.volume import FitPolicy, Padding, Pair, Volume, pair, sides,
 class Conv(Layer):
     """K filters of F x F at stride S with P zeros around the input.
 
-    `F, S`      one number for both axes, or (along the rows, along the columns)
+    F, S and dilation are one number for both axes, or (along the rows, along the columns).
+
     `P`         on all sides; or (above and below, left and right); or (top, bottom, left, right). None keeps H and W at
                 S=1: (F - 1)*dilation/2
     `dilation`  how far the positions of a filter stand apart; 1: side by side
@@ -40,7 +41,7 @@ class Conv(Layer):
     F: Pair = 3
     S: Pair = 1
     P: Padding | None = None
-    dilation: int = 1
+    dilation: Pair = 1
     groups: int = 1
     bias: bool = True
     fit: FitPolicy | None = None
@@ -53,9 +54,9 @@ class Conv(Layer):
     def __post_init__(self) -> None:
         if self.dilation == 0:
             raise ConfigError("dilation=0, as the notes count, is dilation=1 here: no gaps; their 1 is 2")
-        for letter in ("K", "dilation", "groups"):
+        for letter in ("K", "groups"):
             require_int(letter, getattr(self, letter))
-        for letter in ("F", "S"):
+        for letter in ("F", "S", "dilation"):
             object.__setattr__(self, letter, require_sizes(letter, getattr(self, letter), (2,)))
         P = self._same_padding() if self.P is None else self.P
         object.__setattr__(self, "P", require_sizes("P", P, (2, 4), least=0))
@@ -75,7 +76,11 @@ class Conv(Layer):
         if rows % 2 or columns % 2:
             even = size_text((rows // 2, -(-rows // 2), columns // 2, -(-columns // 2)))
             near = size_text(require_sizes("P", (-(-rows // 2), -(-columns // 2)), (2,), least=0))
-            rule = "P = (F - 1)/2" if self.dilation == 1 else f"with dilation={self.dilation} P = (F - 1)*dilation/2"
+            rule = (
+                "P = (F - 1)/2"
+                if self.dilation == 1
+                else f"with dilation={size_text(self.dilation)} P = (F - 1)*dilation/2"
+            )
             ways = f"P={near}, or P={even} to keep H and W"
             raise ConfigError(f"{rule} is not whole for F={size_text(self.F)}; say which P, like {ways}")
         return rows // 2, columns // 2
@@ -90,7 +95,9 @@ class Conv(Layer):
     def geometry(self) -> dict[str, int]:
         """Strides, padding and dilation as the ops take them; extents and groups are in the shapes."""
         (S_rows, S_columns), (top, _, left, _) = pair(self.S), sides(self.padding)
-        return {"S_rows": S_rows, "S_columns": S_columns, "P_top": top, "P_left": left, "dilation": self.dilation}
+        down, across = pair(self.dilation)
+        geometry = {"S_rows": S_rows, "S_columns": S_columns, "P_top": top, "P_left": left}
+        return geometry | {"dilation_rows": down, "dilation_columns": across}
 
     def output(self, *inputs: Volume) -> Volume:
         (volume,) = inputs

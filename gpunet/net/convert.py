@@ -21,5 +21,5 @@ def as_fc(layer: Layer, *inputs: Volume) -> Layer:
     if not isinstance(layer, Conv) or layer.groups > 1 or any(sides(layer.padding)):
         return layer
     volume = inputs[0]
-    dense = layer.dilation == 1 or pair(layer.F) == (1, 1)
+    dense = all(F == 1 or apart == 1 for F, apart in zip(pair(layer.F), pair(layer.dilation), strict=True))
     return FC(layer.K, layer.bias) if dense and pair(layer.F) == (volume.H, volume.W) else layer

@@ -16,7 +16,7 @@ from gpunet.program.tensor import Tensor
 PREFIX = "conv_"
 """Ops that are called after a pass, fused ones too: conv_forward, conv_pool_backward_weights."""
 
-NUMBERS = ("S_rows", "S_columns", "P_top", "P_left", "dilation")
+NUMBERS = ("S_rows", "S_columns", "P_top", "P_left", "dilation_rows", "dilation_columns")
 """The attributes that say how filters stand."""
 
 

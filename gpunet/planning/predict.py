@@ -18,8 +18,8 @@ from gpunet.system import cache
 from gpunet.version import __version__
 
 WINDOWS = (
-    *("F", "S", "P", "F_rows", "F_columns", "S_rows", "S_columns", "P_top", "P_left", "dilation", "maps"),
-    *("algorithm", "tile", "slices"),
+    *("F", "S", "P", "F_rows", "F_columns", "S_rows", "S_columns", "P_top", "P_left"),
+    *("dilation_rows", "dilation_columns", "maps", "algorithm", "tile", "slices"),
 )
 """The attributes that say how the windows of an op stand, and how it works through them."""
 

@@ -96,7 +96,8 @@ def conv_key(pass_: Pass, shape: ConvShape, dtype: str) -> str:
     s, f = shape, shape.filters
     return (
         f"{pass_} {dtype} {s.N}x{s.H}x{s.W}x{s.D} {s.H2}x{s.W2}x{s.K} F={f.F_rows}x{f.F_columns} "
-        f"S={f.S_rows}x{f.S_columns} P={f.P_top}x{f.P_left} dilation={f.dilation} groups={s.groups}"
+        f"S={f.S_rows}x{f.S_columns} P={f.P_top}x{f.P_left} "
+        f"dilation={f.dilation_rows}x{f.dilation_columns} groups={s.groups}"
     )
 
 

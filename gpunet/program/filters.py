@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """F_rows x F_columns positions that stand `dilation` apart, moved S at a time from P above and left of the input.
+    """F_rows x F_columns positions that stand so far apart as dilation says, moved S at a time from P above and left of
+    the input.
 
     What is padded below and on the right need not be known: the output says how many windows there are.
     """
@@ -17,12 +18,13 @@ class Filters:
     S_columns: int
     P_top: int
     P_left: int
-    dilation: int
+    dilation_rows: int
+    dilation_columns: int
 
     @property
     def height(self) -> int:
         """Input rows from the first of a window to its last."""
-        return (self.F_rows - 1) * self.dilation + 1
+        return (self.F_rows - 1) * self.dilation_rows + 1
 
 
 @dataclass(frozen=True, slots=True)

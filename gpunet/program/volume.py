@@ -136,7 +136,7 @@ def window_output(
     S: Pair,
     P: Padding,
     fit: FitPolicy = "error",
-    dilation: int = 1,
+    dilation: Pair = 1,
     four_sides: bool = False,
 ) -> Volume:
     """The output volume of a window of F sliding over `volume` at stride S with padding P, D maps deep.
@@ -150,7 +150,8 @@ def window_output(
         if not str(error).startswith("gives"):
             raise
     ways = [_sizes(volume, down, across) + " would fit", *_fitting(volume, F, S, P, dilation, four_sides)]
-    numbers = f"F={size_text(F)}, S={size_text(S)}, P={size_text(P)}" + f", dilation={dilation}" * (dilation > 1)
+    apart = f", dilation={size_text(dilation)}" * (dilation != 1)
+    numbers = f"F={size_text(F)}, S={size_text(S)}, P={size_text(P)}{apart}"
     given = f"{numbers} does not fit {volume.H}x{volume.W}, as {_formula(volume, down, across)}"
     raise ShapeError(f"{given}: {', or '.join(ways)}, or fit='pad' or fit='crop'")
 
@@ -173,13 +174,14 @@ def _sizes(volume: Volume, down: Window, across: Window) -> str:
     return " or ".join(f"{H}" if square else f"{H}x{W}" for H, W in (larger, smaller))
 
 
-def windows(F: Pair, S: Pair, P: Padding, dilation: int = 1) -> tuple[Window, Window]:
+def windows(F: Pair, S: Pair, P: Padding, dilation: Pair = 1) -> tuple[Window, Window]:
     """The window along the rows (down) and along the columns (across)."""
     (F_rows, F_columns), (S_rows, S_columns), (top, bottom, left, right) = pair(F), pair(S), sides(P)
-    return Window(F_rows, S_rows, top, bottom, dilation), Window(F_columns, S_columns, left, right, dilation)
+    down, across = pair(dilation)
+    return Window(F_rows, S_rows, top, bottom, down), Window(F_columns, S_columns, left, right, across)
 
 
-def _fitting(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int, four_sides: bool) -> list[str]:
+def _fitting(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: Pair, four_sides: bool) -> list[str]:
     """The nearest P and the nearest smaller S with which the window fits."""
 
     def good(S: Pair, P: Padding) -> bool:
@@ -191,7 +193,7 @@ def _fitting(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int, four_s
     return [f"P={size_text(p)}" for p in paddings[:1]] + [f"S={size_text(s)}" for s in strides[:1]]
 
 
-def _paddings(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int, four_sides: bool) -> list[Padding]:
+def _paddings(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: Pair, four_sides: bool) -> list[Padding]:
     """Other paddings to try, the best first: equal ones below the extent, then more zeros below and on the right."""
     down, across = windows(F, S, P, dilation)
     tried: list[Padding] = []
@@ -204,7 +206,7 @@ def _paddings(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int, four_
     return tried
 
 
-def _strides(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: int) -> list[Pair]:
+def _strides(volume: Volume, F: Pair, S: Pair, P: Padding, dilation: Pair) -> list[Pair]:
     """Smaller strides to try, the largest first: one for both axes, else the next that fits along each."""
     if isinstance(S, int):
         return list(range(min(S, 1000) - 1, 0, -1))

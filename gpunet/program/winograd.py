@@ -68,7 +68,8 @@ def winograd(m: int) -> Winograd:
 def suits(shape: ConvShape) -> bool:
     """Whether Winograd's convolution can make this one: filters of 3 x 3 at stride 1 that see all maps."""
     F = shape.filters
-    return (F.F_rows, F.F_columns, F.S_rows, F.S_columns, F.dilation, shape.groups) == (3, 3, 1, 1, 1, 1)
+    ones = F.S_rows, F.S_columns, F.dilation_rows, F.dilation_columns, shape.groups
+    return (F.F_rows, F.F_columns) == (3, 3) and {*ones} == {1}
 
 
 def tiles(H: int, W: int, m: int) -> tuple[int, int]:

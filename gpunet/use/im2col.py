@@ -10,7 +10,7 @@ from gpunet.devices.cpu.im2col import im2col as fill
 from gpunet.errors import ConfigError, ShapeError
 from gpunet.layers.conv import Conv
 from gpunet.program.filters import Filters, Group
-from gpunet.program.volume import Volume
+from gpunet.program.volume import Volume, pair
 from gpunet.values.given import told
 
 
@@ -35,7 +35,7 @@ def im2col(layer: Conv, x: np.ndarray) -> np.ndarray:
     N, H, W, D = images.shape
     output = layer.output(Volume(H, W, D))
     rows, columns = layer.window(Volume(H, W, D))
-    window = Filters(rows.F, columns.F, rows.S, columns.S, rows.before, columns.before, layer.dilation)
+    window = Filters(rows.F, columns.F, rows.S, columns.S, rows.before, columns.before, *pair(layer.dilation))
     values = rows.F * columns.F * D
     matrix = np.empty((N * output.H * output.W, values), images.dtype)
     fill(images, matrix, (0, N, 0, output.H), output.W, (0, values), window, Group(0, D, 0, layer.K))

@@ -36,19 +36,20 @@ function isProduct(x, w, y, { S_rows, S_columns, P_top, P_left }) {
 }
 
 // matrix (count, FH*FW*maps): the windows of the positions from `start` on, the maps from `map` on; zeros outside of x.
-function gather(x, y, w, { S_rows, S_columns, P_top, P_left, dilation }, map, start, count, matrix) {
+function gather(x, y, w, numbers, map, start, count, matrix) {
+  const { S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns } = numbers;
   const [, H, W, D] = x.shape, [, H2, W2] = y.shape, [, FH, FW, maps] = w.shape;
   const length = FH * FW * maps;
   matrix.fill(0, 0, count * length);
   for (let p = 0; p < count; p++) {
     const position = start + p, j = position % W2, i = Math.floor(position / W2) % H2;
     const n = Math.floor(position / W2 / H2);
-    const [top, bottom] = inside(i, H, FH, S_rows, P_top, dilation);
-    const [left, right] = inside(j, W, FW, S_columns, P_left, dilation);
+    const [top, bottom] = inside(i, H, FH, S_rows, P_top, dilation_rows);
+    const [left, right] = inside(j, W, FW, S_columns, P_left, dilation_columns);
     for (let r = top; r < bottom; r++) {
-      const row = (n * H + i * S_rows - P_top + r * dilation) * W;
+      const row = (n * H + i * S_rows - P_top + r * dilation_rows) * W;
       for (let c = left; c < right; c++) {
-        const from = (row + j * S_columns - P_left + c * dilation) * D + map;
+        const from = (row + j * S_columns - P_left + c * dilation_columns) * D + map;
         const to = p * length + (r * FW + c) * maps;
         for (let d = 0; d < maps; d++) matrix[to + d] = x.data[from + d];
       }
@@ -57,20 +58,20 @@ function gather(x, y, w, { S_rows, S_columns, P_top, P_left, dilation }, map, st
 }
 
 // Groups of one map: every map has K/D filters of its own.
-function depthwise(x, w, b, y, { S_rows, S_columns, P_top, P_left, dilation }) {
+function depthwise(x, w, b, y, { S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns }) {
   const [N, H, W, D] = x.shape, [, H2, W2, K] = y.shape, [, FH, FW] = w.shape;
   const each = K / D, sums = new Float64Array(K);
   for (let n = 0; n < N; n++) {
     for (let i = 0; i < H2; i++) {
-      const [top, bottom] = inside(i, H, FH, S_rows, P_top, dilation);
+      const [top, bottom] = inside(i, H, FH, S_rows, P_top, dilation_rows);
       for (let j = 0; j < W2; j++) {
-        const [left, right] = inside(j, W, FW, S_columns, P_left, dilation);
+        const [left, right] = inside(j, W, FW, S_columns, P_left, dilation_columns);
         if (b === null) sums.fill(0);
         else sums.set(b.data);
         for (let r = top; r < bottom; r++) {
-          const row = (n * H + i * S_rows - P_top + r * dilation) * W + j * S_columns - P_left;
+          const row = (n * H + i * S_rows - P_top + r * dilation_rows) * W + j * S_columns - P_left;
           for (let c = left; c < right; c++) {
-            const from = (row + c * dilation) * D, weight = r * FW + c;
+            const from = (row + c * dilation_columns) * D, weight = r * FW + c;
             for (let k = 0; k < K; k++) sums[k] += x.data[from + Math.floor(k / each)] * w.data[k * FH * FW + weight];
           }
         }

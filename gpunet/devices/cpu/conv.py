@@ -31,14 +31,15 @@ def conv_forward(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
 ) -> None:
     """K filters slide over the volume: y[n, i, j, k] = b[k] + sum over r, c and d of
 
-    w[k, r, c, d] * x[n, i*S_rows - P_top + r*dilation, j*S_columns - P_left + c*dilation, d].
+    w[k, r, c, d] * x[n, i*S_rows - P_top + r*dilation_rows, j*S_columns - P_left + c*dilation_columns, d].
 
     x          (N, H, W, D)            float32 or float64, in
     w          (K, FH, FW, D/groups)   same dtype, in; the first K/groups filters see the first D/groups maps, and so on
@@ -57,7 +58,7 @@ def conv_forward(
     "winograd2" 1.5e-6, "winograd4" 6e-6 at most in float32's tests; where it has too little workspace, as im2col.
     Source: CS231n "Convolutional Layer"; groups: Krizhevsky et al. 2012; dilation: Yu & Koltun 2016.
     """
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     convolve(x, w, b, y, columns, workspace, window, algorithm)
 
 
@@ -134,7 +135,8 @@ def conv_backward_weights(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
@@ -153,7 +155,7 @@ def conv_backward_weights(
     No output may alias an input. The same chunks on as many threads give the same bits.
     Source: CS231n "Implementation as Matrix Multiplication".
     """
-    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     shape = ConvShape.seen(x.shape, dw.shape, dy.shape, window)
     winograd = Winograd.of("backward_weights", shape, algorithm, workspace)
     if winograd is not None:
@@ -223,7 +225,8 @@ def conv_backward_input(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
@@ -239,7 +242,7 @@ def conv_backward_input(
     No output may alias an input. The same scratch and as many threads give the same bits.
     Source: CS231n "Convolutional Layer"; the adjoint of im2col.
     """
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     shape = ConvShape.seen(dx.shape, w.shape, dy.shape, window)
     winograd = Winograd.of("backward_input", shape, algorithm, workspace)
     if winograd is not None:

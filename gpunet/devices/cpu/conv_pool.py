@@ -37,7 +37,8 @@ def conv_pool_forward(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     H2: int,
     W2: int,
     F: int,
@@ -63,7 +64,7 @@ def conv_pool_forward(
     Source: CS231n "Convolutional Layer" and "Pooling Layer".
     """
     N, H3, _, K = y.shape
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     shape = ConvShape.seen(x.shape, w.shape, (N, H2, W2, K), window)
     winograd = Winograd.of("forward", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), y):
@@ -108,7 +109,8 @@ def conv_pool_backward_weights(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     H2: int,
     W2: int,
     F: int,
@@ -130,7 +132,7 @@ def conv_pool_backward_weights(
     algorithm, tile, slices            as in conv_forward
     No output may alias an input.
     """
-    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(dw.shape[1], dw.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     shape = ConvShape.seen(x.shape, dw.shape, (len(x), H2, W2, len(dw)), window)
     winograd = Winograd.of("backward_weights", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), dy):
@@ -159,7 +161,8 @@ def conv_pool_backward_input(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     H2: int,
     W2: int,
     F: int,
@@ -178,7 +181,7 @@ def conv_pool_backward_input(
     algorithm, tile, slices               as in conv_forward
     No output may alias an input.
     """
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     shape = ConvShape.seen(dx.shape, w.shape, (len(dx), H2, W2, len(w)), window)
     winograd = Winograd.of("backward_input", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), dy):

@@ -21,7 +21,8 @@ def conv_relu_forward(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
@@ -31,5 +32,5 @@ def conv_relu_forward(
     All arguments are those of conv_forward.
     Source: CS231n "Layers used to build ConvNets".
     """
-    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    window = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     convolve(x, w, b, y, columns, workspace, window, algorithm, relu=True)

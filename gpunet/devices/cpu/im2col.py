@@ -45,12 +45,12 @@ def im2col(
 def _runs(window: Filters, group: Group, D: int) -> Iterator[_Run]:
     """A dense row of a window over all maps is one run of F_columns * D values; else each position is a run."""
     maps = group.map1 - group.map0
-    whole = maps == D and (window.dilation == 1 or window.F_columns == 1)
+    whole = maps == D and (window.dilation_columns == 1 or window.F_columns == 1)
     width = window.F_columns if whole else 1
     for row in range(window.F_rows):
         for column in range(0, window.F_columns, width):
             at = (row * window.F_columns + column) * maps
-            yield _Run(at, width * maps, row * window.dilation, column * window.dilation, width)
+            yield _Run(at, width * maps, row * window.dilation_rows, column * window.dilation_columns, width)
 
 
 def _copy(
@@ -122,12 +122,12 @@ def add_columns(
     windows = matrix.reshape(N, row1 - row0, W2, F_rows, F_columns, group.map1 - group.map0)
     maps = dx[..., group.map0 : group.map1]
     for i in range(F_rows):
-        down0, down1 = positions(H, row0, row1, i * window.dilation, S_rows, window.P_top)
+        down0, down1 = positions(H, row0, row1, i * window.dilation_rows, S_rows, window.P_top)
         for j in range(F_columns):
-            right0, right1 = positions(W, 0, W2, j * window.dilation, S_columns, window.P_left)
+            right0, right1 = positions(W, 0, W2, j * window.dilation_columns, S_columns, window.P_left)
             if down1 > down0 and right1 > right0:
-                top = down0 * S_rows - window.P_top + i * window.dilation
-                left = right0 * S_columns - window.P_left + j * window.dilation
+                top = down0 * S_rows - window.P_top + i * window.dilation_rows
+                left = right0 * S_columns - window.P_left + j * window.dilation_columns
                 bottom, right = top + (down1 - down0) * S_rows, left + (right1 - right0) * S_columns
                 target = maps[:, top:bottom:S_rows, left:right:S_columns]
                 np.add(target, windows[:, down0 - row0 : down1 - row0, right0:right1, i, j], out=target)

@@ -31,13 +31,14 @@ def conv_forward(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
 ) -> None:
     """y = columns @ w.T + b; see gpunet.devices.cpu.conv."""
-    shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     if algorithm == "implicit":
         implicit.forward(x, w, b, y, workspace, shape, tile, slices)
         return
@@ -68,14 +69,15 @@ def conv_backward_weights(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
-    shape = shape_of(x, dw, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(x, dw, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     if algorithm == "implicit":
         implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate)
         return
@@ -105,13 +107,14 @@ def conv_backward_input(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
 ) -> None:
     """d(columns) = dy @ w, each value then added to where im2col took it from; see gpunet.devices.cpu.conv."""
-    shape = shape_of(dx, w, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(dx, w, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     if algorithm == "implicit":
         implicit.backward_input(dy, w, dx, workspace, shape, tile, slices)
         return
@@ -137,10 +140,11 @@ def shape_of(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
 ) -> ConvShape:
     """The convolution of an op; `output`: H2 and W2."""
-    filters = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation)
+    filters = Filters(w.shape[1], w.shape[2], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     return ConvShape.seen(x.shape, w.shape, (x.shape[0], *output), filters)
 
 
@@ -200,8 +204,8 @@ class Chunk:
         images, rows, window = self.image1 - self.image0, self.row1 - self.row0, self.window
         return (
             *x.shape[1:], self.W2, window.F_rows, window.F_columns, window.S_rows, window.S_columns,
-            window.P_top, window.P_left, window.dilation, group.map0, group.map1 - group.map0,
-            self.image0, images, self.row0, rows,
+            window.P_top, window.P_left, window.dilation_rows, window.dilation_columns,
+            group.map0, group.map1 - group.map0, self.image0, images, self.row0, rows,
         )  # fmt: skip
 
     def _written(self, row: int) -> int:

@@ -39,7 +39,8 @@ def conv_pool_forward(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     H2: int,
     W2: int,
     F: int,
@@ -52,7 +53,7 @@ def conv_pool_forward(
     """The maxima of what conv_forward gives, then ReLU; see gpunet.devices.cpu.conv_pool."""
     H3, W3 = y.shape[1:3]
     if algorithm in ("implicit", "winograd2"):
-        shape = shape_of(x, w, (2 * H3, 2 * W3), S_rows, S_columns, P_top, P_left, dilation)
+        shape = shape_of(x, w, (2 * H3, 2 * W3), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
         if algorithm == "implicit":
             implicit.pool_forward(x, w, b, y, switches, shape, tile, relu)
         else:
@@ -60,7 +61,13 @@ def conv_pool_forward(
             winograd.pool_forward(x, w, b, y, switches, workspace, shape, relu)
         return
     assert columns is not None and strip is not None  # the plan gives them
-    numbers: dict[str, Any] = {"S_rows": S_rows, "S_columns": S_columns, "P_left": P_left, "dilation": dilation}
+    numbers: dict[str, Any] = {
+        "S_rows": S_rows,
+        "S_columns": S_columns,
+        "P_left": P_left,
+        "dilation_rows": dilation_rows,
+        "dilation_columns": dilation_columns,
+    }
     for some in strips(x.shape[0], H2, W2, columns.shape[0], S):
         (image0, image1, row0, _), row1 = some[0], some[-1][3]
         down0, down1 = row0 // S, min(-(-row1 // S), H3)
@@ -88,7 +95,8 @@ def conv_pool_backward_weights(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     H2: int,
     W2: int,
     F: int,
@@ -100,7 +108,7 @@ def conv_pool_backward_weights(
 ) -> None:
     """dw = dy.T @ columns, dy before the pool; see gpunet.devices.cpu.conv_pool."""
     if algorithm in ("implicit", "winograd2"):
-        shape = shape_of(x, dw, (H2, W2), S_rows, S_columns, P_top, P_left, dilation)
+        shape = shape_of(x, dw, (H2, W2), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
         if algorithm == "implicit":
             implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate, switches)
         else:
@@ -108,7 +116,13 @@ def conv_pool_backward_weights(
             winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate, switches)
         return
     assert columns is not None and strip is not None  # the plan gives them
-    numbers: dict[str, Any] = {"S_rows": S_rows, "S_columns": S_columns, "P_left": P_left, "dilation": dilation}
+    numbers: dict[str, Any] = {
+        "S_rows": S_rows,
+        "S_columns": S_columns,
+        "P_left": P_left,
+        "dilation_rows": dilation_rows,
+        "dilation_columns": dilation_columns,
+    }
     gradient = _Gradient(dy, switches, H2, W2, F, S)
     for number, chunk in enumerate(chunks(x.shape[0], H2, W2, columns.shape[0])):
         above = gradient.unpool(strip, chunk)
@@ -130,7 +144,8 @@ def conv_pool_backward_input(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     H2: int,
     W2: int,
     F: int,
@@ -140,7 +155,7 @@ def conv_pool_backward_input(
     slices: int = 1,
 ) -> None:
     """d(columns) = dy @ w, dy before the pool, added to where it is from; see gpunet.devices.cpu.conv_pool."""
-    shape = shape_of(dx, w, (H2, W2), S_rows, S_columns, P_top, P_left, dilation)
+    shape = shape_of(dx, w, (H2, W2), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
     if algorithm == "implicit":
         implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches)
         return

@@ -20,20 +20,28 @@ def conv_relu_forward(
     S_columns: int,
     P_top: int,
     P_left: int,
-    dilation: int,
+    dilation_rows: int,
+    dilation_columns: int,
     algorithm: str = "im2col",
     tile: int = 0,
     slices: int = 1,
 ) -> None:
     """y = max(0, columns @ w.T + b); see gpunet.devices.cpu.conv_relu."""
     if algorithm in ("implicit", "winograd2"):
-        shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation)
+        shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
         if algorithm == "implicit":
             implicit.forward(x, w, b, y, workspace, shape, tile, slices, relu=1)
         else:
             assert workspace is not None  # the plan gives it
             winograd.forward(x, w, b, y, workspace, shape, relu=1)
         return
-    numbers = {"S_rows": S_rows, "S_columns": S_columns, "P_top": P_top, "P_left": P_left, "dilation": dilation}
+    numbers = {
+        "S_rows": S_rows,
+        "S_columns": S_columns,
+        "P_top": P_top,
+        "P_left": P_left,
+        "dilation_rows": dilation_rows,
+        "dilation_columns": dilation_columns,
+    }
     conv_forward(x, w, b, y, columns, workspace, **numbers, algorithm=algorithm, tile=tile, slices=slices)
     relu_forward(y, y)

@@ -13,5 +13,5 @@ def im2col_numbers(*numbers: int) -> tuple[int, ...]:
 
 def col2im_numbers(*numbers: int) -> tuple[int, ...]:
     """All numbers of the kernel: those given, H up to last, and the magics behind them."""
-    _, W, _, _, _, _, S_rows, S_columns, _, _, dilation, _, maps, *_, first, _, last = numbers
-    return *numbers, *map(magic, (W, S_rows, S_columns, dilation, maps, last - first))
+    _, W, _, _, _, _, S_rows, S_columns, _, _, *dilation, _, maps, _, _, _, _, first, _, last = numbers
+    return *numbers, *map(magic, (W, S_rows, S_columns, *dilation, maps, last - first))

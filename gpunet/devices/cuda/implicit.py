@@ -117,7 +117,7 @@ def numbers(shape: ConvShape) -> tuple[int, ...]:
     F = shape.filters
     return (
         shape.N, shape.H, shape.W, shape.D, shape.H2, shape.W2, shape.K, shape.groups,
-        F.F_rows, F.F_columns, F.S_rows, F.S_columns, F.P_top, F.P_left, F.dilation,
+        F.F_rows, F.F_columns, F.S_rows, F.S_columns, F.P_top, F.P_left, F.dilation_rows, F.dilation_columns,
         shape.maps, shape.K // shape.groups, shape.length, shape.positions,
     )  # fmt: skip
 

@@ -43,8 +43,8 @@ TILES = {
 def can_run(shape: ConvShape) -> bool:
     """Whether ints count all there is, padding and steps beyond the edges included."""
     F = shape.filters
-    rows = shape.H2 * F.S_rows + F.F_rows * F.dilation + F.P_top
-    columns = (shape.W2 + DEPTH) * F.S_columns + F.F_columns * F.dilation + F.P_left
+    rows = shape.H2 * F.S_rows + F.F_rows * F.dilation_rows + F.P_top
+    columns = (shape.W2 + DEPTH) * F.S_columns + F.F_columns * F.dilation_columns + F.P_left
     seen, made = (shape.N * shape.H + rows) * shape.W + columns, (shape.N * shape.H2 + rows) * shape.W2 + columns
     return max(seen, made, shape.K * shape.length, shape.D, shape.K) < MOST
 

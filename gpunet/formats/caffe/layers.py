@@ -56,9 +56,6 @@ def say_layer(say: Saying, layer: CaffeLayer) -> None:
 def convolution(say: Saying, layer: CaffeLayer) -> None:
     told = say.fields(layer, "convolution")
     told.only("axis", 1)
-    dilation = {*told.many("dilation")} or {1}
-    if len(dilation) > 1:
-        told.refuse("dilation", f"{told.many('dilation')}: it is the same along both axes here")
     K = told.one("num_output", 0)
     made = say.made(
         Conv,
@@ -66,7 +63,7 @@ def convolution(say: Saying, layer: CaffeLayer) -> None:
         F=told.sizes("kernel_size", "kernel", None),
         S=told.sizes("stride", "stride", 1),
         P=told.sizes("pad", "pad", 0),
-        dilation=dilation.pop(),
+        dilation=told.sizes("dilation", "dilation", 1),
         groups=K if layer.type in DEPTHWISE else told.one("group", 1),
         bias=(bias := told.one("bias_term", True)),
         fit="crop",

@@ -57,12 +57,9 @@ def _filters(
     groups: int,
     arrays: dict[str, np.ndarray | None],
 ) -> Value:
-    rows, columns = sizes(said, "dilation_rate", 1)
-    if rows != columns:
-        raise Cannot(f"dilation_rate={rows}, {columns}: dilation is the same along rows and columns here")
     F = (int(said["nb_row"]), int(said["nb_col"])) if "nb_row" in said else sizes(said, "kernel_size")
     S = sizes(said, "subsample" if "subsample" in said else "strides", 1)
-    layer = Conv(K, F, S, 0, dilation=rows, groups=groups, bias="b" in arrays)
+    layer = Conv(K, F, S, 0, dilation=sizes(said, "dilation_rate", 1), groups=groups, bias="b" in arrays)
     return making.layer(name, placed(layer, value, said), value.bare, arrays=arrays)
 
 

@@ -58,7 +58,7 @@ def _conv(steps: "Steps", node: Node, x: int) -> int:
     """Keras has no strides together with dilation: then every S-th output of stride 1 is taken."""
     layer, volume = node.layer, steps.net.inputs(node)[0]
     assert isinstance(layer, Conv)
-    apart = layer.dilation > 1 and layer.S != 1
+    apart = layer.dilation != 1 and layer.S != 1
     padding = None if apart else _padding(layer, volume)
     if padding is None:
         left, right, top, bottom = (max(one, 0) for one in frame(layer, volume))

@@ -193,7 +193,7 @@ def _of_positions(conv: Conv, volume: Volume, made: Volume, w: np.ndarray, b: np
     (F, across), (S, over), (top, _, left, _) = pair(conv.F), pair(conv.S), sides(conv.padding)
     if w.ndim != 3 or w.shape[:2] != (made.H * made.W, volume.D * F * F) or b.size != made.H * made.W * w.shape[2]:
         return None
-    if (F, S, top) != (across, over, left) or conv.groups * conv.dilation > 1:
+    if (F, S, top) != (across, over, left) or (conv.groups, conv.dilation) != (1, 1):
         return None
     fits: tuple[FitPolicy, ...] = ("error", "crop", "pad")
     for fit in fits:

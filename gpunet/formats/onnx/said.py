@@ -80,7 +80,7 @@ class Saying:
 def _conv(say: Saying) -> None:
     layer: Conv = say.layer
     arrays = [say.array(parameter) for parameter in say.arrays]
-    numbers = {"kernel_shape": pair(layer.F), "strides": pair(layer.S), "dilations": (layer.dilation,) * 2}
+    numbers = {"kernel_shape": pair(layer.F), "strides": pair(layer.S), "dilations": pair(layer.dilation)}
     say.node("Conv", say.x, *arrays, **numbers, group=layer.groups, pads=say.pads)
 
 

@@ -37,10 +37,7 @@ def _conv(importer: Importer, node: Node) -> list[Value]:
     if weights.shape[1] * groups != volume.D:
         raise Cannot(f"its filters are for {weights.shape[1] * groups:,} maps, and it takes {volume.D:,}")
     rows, columns = weights.shape[2:]
-    down, across = node.integers("dilations") or (1, 1)
-    if down != across and min(rows, columns) > 1:
-        raise Cannot(f"dilations {down} and {across}: here a filter has one for both axes")
-    dilation = down if rows > 1 else across
+    dilation = squared(*(node.integers("dilations") or (1, 1)))
     F, S = squared(rows, columns), squared(*_strides(node))
     P = _sides(value.around, _pads(node, value, F, S, dilation))
     arrays = {"w": Array(node.input(1), weights, TORCH)}
@@ -188,7 +185,7 @@ def _windows(node: Node, value: Value) -> tuple[Pair, Pair, Sides, bool]:
     return sizes, strides, _sides(value.around, pads), bool(node.integer("ceil_mode", 0))
 
 
-def _pads(node: Node, value: Value, F: Pair, S: Pair, dilation: int = 1) -> Sides:
+def _pads(node: Node, value: Value, F: Pair, S: Pair, dilation: Pair = 1) -> Sides:
     """Top, bottom, left, right of a window's own padding."""
     way = node.text("auto_pad", "NOTSET")
     if way in ("NOTSET", ""):

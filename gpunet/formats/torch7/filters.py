@@ -25,13 +25,11 @@ def conv(sayer: "Sayer", module: Module, values: "Values") -> "Values":
     sayer.once(module)
     K, D, groups = whole(said, "nOutputPlane"), whole(said, "nInputPlane"), whole(said, "groups", 1)
     F = whole(said, "kH"), whole(said, "kW")
-    rows, columns = whole(said, "dilationH", 1), whole(said, "dilationW", 1)
-    if rows != columns:
-        raise Cannot(f"dilation {rows} by {columns}: it is the same along rows and columns here")
+    dilation = whole(said, "dilationH", 1), whole(said, "dilationW", 1)
     w, b = array(said, "weight"), array(said, "bias")
     if w is not None and w.size == K * D // max(groups, 1) * F[0] * F[1]:
         w = w.reshape(K, -1, *F)
-    layer = Conv(K, F, pair(said, "d", 1), 0, dilation=rows, groups=groups, bias=b is not None)
+    layer = Conv(K, F, pair(said, "d", 1), 0, dilation=dilation, groups=groups, bias=b is not None)
     placed = ending(replace(layer, P=around(value, padding(said))), value.volume)
     return sayer.layer(placed, value.bare, w=w, b=b)
 

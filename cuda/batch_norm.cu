@@ -1,7 +1,8 @@
 // Batch normalization: every map less its mean and divided by its deviation, both taken over all images and positions.
 // Source: Ioffe & Szegedy 2015.
 //
-// A row holds the D values of one position of one image. Sums over rows are taken in two levels, always in the same
+// A row holds the D values of one position of one image; where they are maps of a wider volume it begins further behind the
+// one before, x_row values of x, y_row of y, dy_row of dy. Sums over rows are taken in two levels, always in the same
 // order: parts of block_rows rows, then the parts.
 #include "columns.cuh"
 #include "table.cuh"
@@ -23,13 +24,13 @@ __device__ inline real in_part(long long part, long long rows, long long block_r
 // Mean and variance of map k from what its parts gave; what is summed are differences from the mean of the first part.
 __device__ inline void merge_statistics(
     const real* x, const real* partials, real* mean, real* variance, Pack<real, 1>* shared, long long k, long long rows,
-    long long D, long long block_rows
+    long long D, long long x_row, long long block_rows
 ) {
     const long long parts = (rows + block_rows - 1) / block_rows, last = k < D ? parts : 0;
     const real start = k < D ? x[k] : 0, above = k < D ? fresh(partials + k) / in_part(0, rows, block_rows) : 0;
     const auto sums = add_up<2, 1, 1>(0, last, shared, [=](long long part, Sums<2, 1>& so_far) {
         const real count = in_part(part, rows, block_rows), sum = fresh(partials + part * D + k);
-        const real difference = x[part * block_rows * D + k] - start + (sum / count - above);
+        const real difference = x[part * block_rows * x_row + k] - start + (sum / count - above);
         so_far.of[0].value[0] += count * difference;
         so_far.of[1].value[0] += fresh(partials + (parts + part) * D + k) + count * difference * difference;
     });
@@ -44,14 +45,14 @@ __device__ inline void merge_statistics(
 template <int COUNT>
 __device__ inline void statistics_of_parts(
     const real* x, int* counters, real* mean, real* variance, real* partials, Pack<real, COUNT>* shared, int& seen,
-    long long rows, long long D, long long block_rows
+    long long rows, long long D, long long x_row, long long block_rows
 ) {
     const long long parts = (rows + block_rows - 1) / block_rows;
     const auto of_part = [&](long long part, long long first, long long last, long long k) {
         Pack<real, COUNT> start = {};
-        if (first < last) start = load<COUNT>(x + first * D + k);
+        if (first < last) start = load<COUNT>(x + first * x_row + k);
         const auto sums = add_up<2, COUNT>(first, last, shared, [=](long long row, Sums<2, COUNT>& so_far) {
-            const auto values = load<COUNT>(x + row * D + k);
+            const auto values = load<COUNT>(x + row * x_row + k);
             for (int lane = 0; lane < COUNT; ++lane) {
                 const real difference = values.value[lane] - start.value[lane];
                 so_far.of[0].value[lane] += difference;
@@ -68,7 +69,7 @@ __device__ inline void statistics_of_parts(
         store(partials + (parts + part) * D + k, squares);
     };
     each_part_and_sum<COUNT>(rows, D, block_rows, counters, seen, of_part, [&](long long k) {
-        merge_statistics(x, partials, mean, variance, (Pack<real, 1>*)shared, k, rows, D, block_rows);
+        merge_statistics(x, partials, mean, variance, (Pack<real, 1>*)shared, k, rows, D, x_row, block_rows);
     });
 }
 
@@ -84,14 +85,14 @@ __device__ inline void statistics_of_parts(
 extern "C" __global__ void __launch_bounds__(BLOCK, 2)
 batch_norm_statistics(
     const real* __restrict__ x, int* __restrict__ counters, real* __restrict__ mean, real* __restrict__ variance,
-    real* __restrict__ partials, long long rows, long long D, long long block_rows
+    real* __restrict__ partials, long long rows, long long D, long long x_row, long long block_rows
 ) {
     __shared__ Pack<real, WIDTH> shared[BLOCK];
     __shared__ int seen;
-    if (D % WIDTH == 0 && aligned(x, partials)) {
-        statistics_of_parts<WIDTH>(x, counters, mean, variance, partials, shared, seen, rows, D, block_rows);
+    if (D % WIDTH == 0 && x_row % WIDTH == 0 && aligned(x, partials)) {
+        statistics_of_parts<WIDTH>(x, counters, mean, variance, partials, shared, seen, rows, D, x_row, block_rows);
     } else {
-        statistics_of_parts<1>(x, counters, mean, variance, partials, alone(shared), seen, rows, D, block_rows);
+        statistics_of_parts<1>(x, counters, mean, variance, partials, alone(shared), seen, rows, D, x_row, block_rows);
     }
 }
 
@@ -127,16 +128,21 @@ __device__ inline Pack<real, COUNT> factors_of(const real* scale, const Pack<rea
 typedef Size<1> WithRelu;  // behind the normalization; for all of a kernel, so that its loops are those of one case
 typedef Size<0> WithoutRelu;
 
+// Whether maps are whole packs, and rows begin a whole number of them apart.
+__device__ inline bool packable(long long D, long long one_row, long long other_row) {
+    return (D | one_row | other_row) % WIDTH == 0;
+}
+
 template <int COUNT, typename Index, typename Relu>
 __device__ inline void normalize(
     const real* x, const real* mean, const real* variance, const real* scale, const real* shift, const real* z, real* y,
-    Index rows, Divisor<Index> D, real eps, Relu relu
+    Index rows, Divisor<Index> D, Index x_row, Index y_row, real eps, Relu relu
 ) {
     each_column<COUNT>(rows, D, [=](Index k, Index row, Index lines) {
         const auto means = load<COUNT>(mean + k), shifts = load<COUNT>(shift + k);
         const auto factors = factors_of<COUNT>(scale + k, deviations<COUNT>(variance + k, eps));
         for (; row < rows; row += lines) {
-            auto values = load<COUNT>(x + (row * D + k));
+            auto values = load<COUNT>(x + (row * x_row + k));
             Pack<real, COUNT> added = {};
             if (z) added = load<COUNT>(z + (row * D + k));
             for (int lane = 0; lane < COUNT; ++lane) {
@@ -145,7 +151,7 @@ __device__ inline void normalize(
                 if (z) value += added.value[lane];
                 if (relu && !passes(value)) value = real(0);
             }
-            store(y + (row * D + k), values);
+            store(y + (row * y_row + k), values);
         }
     });
 }
@@ -157,12 +163,16 @@ __device__ inline void normalize(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_forward(
     const real* x, const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ scale,
-    const real* __restrict__ shift, real* y, long long rows, long long D, long long magic_D, real eps
+    const real* __restrict__ shift, real* y, long long rows, long long D, long long magic_D, long long x_row,
+    long long y_row, real eps
 ) {
-    const bool packs = D % WIDTH == 0 && aligned(x, mean, variance, scale, shift, y);
+    const bool packs = packable(D, x_row, y_row) && aligned(x, mean, variance, scale, shift, y);
     const By by_D = {D, magic_D};
     const real* z = nullptr;
-    DISPATCH(normalize, packs, rows * D, x, mean, variance, scale, shift, z, y, rows, by_D, eps, WithoutRelu());
+    DISPATCH(
+        normalize, packs, rows * largest(x_row, y_row), x, mean, variance, scale, shift, z, y, rows, by_D, x_row, y_row, eps,
+        WithoutRelu()
+    );
 }
 
 // z  (rows, D)  in; added to the normalized values; null: nothing is
@@ -171,11 +181,15 @@ batch_norm_forward(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_relu_forward(
     const real* x, const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ scale,
-    const real* __restrict__ shift, const real* z, real* y, long long rows, long long D, long long magic_D, real eps
+    const real* __restrict__ shift, const real* z, real* y, long long rows, long long D, long long magic_D, long long x_row,
+    long long y_row, real eps
 ) {
-    const bool packs = D % WIDTH == 0 && aligned(x, mean, variance, scale, shift, z, y);
+    const bool packs = packable(D, x_row, y_row) && aligned(x, mean, variance, scale, shift, z, y);
     const By by_D = {D, magic_D};
-    DISPATCH(normalize, packs, rows * D, x, mean, variance, scale, shift, z, y, rows, by_D, eps, WithRelu());
+    DISPATCH(
+        normalize, packs, rows * largest(x_row, y_row), x, mean, variance, scale, shift, z, y, rows, by_D, x_row, y_row, eps,
+        WithRelu()
+    );
 }
 
 // The gradients of scale and shift of map k from the sums of its parts.
@@ -197,7 +211,7 @@ struct Gradients {
     const real *dy, *x, *mean, *variance, *scale, *shift;
     int* counters;
     real *dscale, *dshift, *partials;
-    long long rows, D, block_rows;
+    long long rows, D, dy_row, x_row, block_rows;
     real eps;
 };
 
@@ -205,7 +219,7 @@ template <int COUNT, typename Relu>
 __device__ inline void gradients_of_parts(const Gradients& of, Pack<real, COUNT>* shared, int& seen, Relu relu) {
     const real *dy = of.dy, *x = of.x, *mean = of.mean, *variance = of.variance, *scale = of.scale, *shift = of.shift;
     real* partials = of.partials;
-    const long long rows = of.rows, D = of.D, block_rows = of.block_rows;
+    const long long rows = of.rows, D = of.D, dy_row = of.dy_row, x_row = of.x_row, block_rows = of.block_rows;
     const real eps = of.eps;
     const long long parts = (rows + block_rows - 1) / block_rows;
     const auto of_part = [&](long long part, long long first, long long last, long long k) {
@@ -215,7 +229,7 @@ __device__ inline void gradients_of_parts(const Gradients& of, Pack<real, COUNT>
             factors = factors_of<COUNT>(scale + k, deviations<COUNT>(variance + k, eps)), shifts = load<COUNT>(shift + k);
         }
         auto sums = add_up<2, COUNT>(first, last, shared, [=](long long row, Sums<2, COUNT>& so_far) {
-            const auto gradients = load<COUNT>(dy + row * D + k), values = load<COUNT>(x + row * D + k);
+            const auto gradients = load<COUNT>(dy + row * dy_row + k), values = load<COUNT>(x + row * x_row + k);
             for (int lane = 0; lane < COUNT; ++lane) {
                 const real value = values.value[lane];
                 real gradient = gradients.value[lane];
@@ -247,12 +261,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 2)
 batch_norm_backward_sums(
     const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ mean,
     const real* __restrict__ variance, int* __restrict__ counters, real* __restrict__ dscale, real* __restrict__ dshift,
-    real* __restrict__ partials, long long rows, long long D, long long block_rows, real eps
+    real* __restrict__ partials, long long rows, long long D, long long dy_row, long long x_row, long long block_rows,
+    real eps
 ) {
     __shared__ Pack<real, WIDTH> shared[BLOCK];
     __shared__ int seen;
-    const Gradients of = {dy, x, mean, variance, nullptr, nullptr, counters, dscale, dshift, partials, rows, D, block_rows, eps};
-    if (D % WIDTH == 0 && aligned(dy, x, mean, variance, partials)) {
+    const Gradients of = {
+        dy, x, mean, variance, nullptr, nullptr, counters, dscale, dshift, partials, rows, D, dy_row, x_row, block_rows, eps
+    };
+    if (packable(D, dy_row, x_row) && aligned(dy, x, mean, variance, partials)) {
         gradients_of_parts<WIDTH>(of, shared, seen, WithoutRelu());
     } else {
         gradients_of_parts<1>(of, alone(shared), seen, WithoutRelu());
@@ -265,12 +282,14 @@ batch_norm_relu_backward_sums(
     const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ mean,
     const real* __restrict__ variance, const real* __restrict__ scale, const real* __restrict__ shift,
     int* __restrict__ counters, real* __restrict__ dscale, real* __restrict__ dshift, real* __restrict__ partials,
-    long long rows, long long D, long long block_rows, real eps
+    long long rows, long long D, long long dy_row, long long x_row, long long block_rows, real eps
 ) {
     __shared__ Pack<real, WIDTH> shared[BLOCK];
     __shared__ int seen;
-    const Gradients of = {dy, x, mean, variance, scale, shift, counters, dscale, dshift, partials, rows, D, block_rows, eps};
-    if (D % WIDTH == 0 && aligned(dy, x, mean, variance, scale, shift, partials)) {
+    const Gradients of = {
+        dy, x, mean, variance, scale, shift, counters, dscale, dshift, partials, rows, D, dy_row, x_row, block_rows, eps
+    };
+    if (packable(D, dy_row, x_row) && aligned(dy, x, mean, variance, scale, shift, partials)) {
         gradients_of_parts<WIDTH>(of, shared, seen, WithRelu());
     } else {
         gradients_of_parts<1>(of, alone(shared), seen, WithRelu());
@@ -280,7 +299,8 @@ batch_norm_relu_backward_sums(
 template <int COUNT, typename Index, typename Relu>
 __device__ inline void normalize_backward(
     const real* dy, const real* x, const real* mean, const real* variance, const real* scale, const real* shift,
-    const real* dscale, const real* dshift, real* dx, Index rows, Divisor<Index> D, real eps, real share, Relu relu
+    const real* dscale, const real* dshift, real* dx, Index rows, Divisor<Index> D, Index dy_row, Index x_row, real eps,
+    real share, Relu relu
 ) {
     each_column<COUNT>(rows, D, [=](Index k, Index row, Index lines) {
         const auto means = load<COUNT>(mean + k);
@@ -293,8 +313,8 @@ __device__ inline void normalize_backward(
             factors.value[lane] *= inverses.value[lane];
         }
         for (; row < rows; row += lines) {
-            auto gradients = load<COUNT>(dy + (row * D + k));
-            const auto values = load<COUNT>(x + (row * D + k));
+            auto gradients = load<COUNT>(dy + (row * dy_row + k));
+            const auto values = load<COUNT>(x + (row * x_row + k));
             for (int lane = 0; lane < COUNT; ++lane) {
                 const real value = values.value[lane], mean = means.value[lane];
                 if (relu && !passes(normalized(value, mean, forward.value[lane], shifts.value[lane]))) {
@@ -317,14 +337,14 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_backward(
     const real* dy, const real* x, const real* __restrict__ mean, const real* __restrict__ variance,
     const real* __restrict__ scale, const real* __restrict__ dscale, const real* __restrict__ dshift, real* dx,
-    long long rows, long long D, long long magic_D, real eps, real share
+    long long rows, long long D, long long magic_D, long long dy_row, long long x_row, real eps, real share
 ) {
-    const bool packs = D % WIDTH == 0 && aligned(dy, x, mean, variance, scale, dscale, dshift, dx);
+    const bool packs = packable(D, dy_row, x_row) && aligned(dy, x, mean, variance, scale, dscale, dshift, dx);
     const By by_D = {D, magic_D};
     const real* none = nullptr;
     DISPATCH(
-        normalize_backward, packs, rows * D, dy, x, mean, variance, scale, none, dscale, dshift, dx, rows, by_D, eps, share,
-        WithoutRelu()
+        normalize_backward, packs, rows * largest(dy_row, x_row), dy, x, mean, variance, scale, none, dscale, dshift, dx, rows,
+        by_D, dy_row, x_row, eps, share, WithoutRelu()
     );
 }
 
@@ -333,13 +353,14 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_relu_backward(
     const real* dy, const real* x, const real* __restrict__ mean, const real* __restrict__ variance,
     const real* __restrict__ scale, const real* __restrict__ shift, const real* __restrict__ dscale,
-    const real* __restrict__ dshift, real* dx, long long rows, long long D, long long magic_D, real eps, real share
+    const real* __restrict__ dshift, real* dx, long long rows, long long D, long long magic_D, long long dy_row,
+    long long x_row, real eps, real share
 ) {
-    const bool packs = D % WIDTH == 0 && aligned(dy, x, mean, variance, scale, shift, dscale, dshift, dx);
+    const bool packs = packable(D, dy_row, x_row) && aligned(dy, x, mean, variance, scale, shift, dscale, dshift, dx);
     const By by_D = {D, magic_D};
     DISPATCH(
-        normalize_backward, packs, rows * D, dy, x, mean, variance, scale, shift, dscale, dshift, dx, rows, by_D, eps, share,
-        WithRelu()
+        normalize_backward, packs, rows * largest(dy_row, x_row), dy, x, mean, variance, scale, shift, dscale, dshift, dx, rows,
+        by_D, dy_row, x_row, eps, share, WithRelu()
     );
 }
 

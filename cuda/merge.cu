@@ -19,7 +19,34 @@ add(const real* a, const real* b, real* y, long long count) {
     merge(a, b, y, count, [](real one, real other) { return one + other; });
 }
 
-// The same, y = of_a * a + of_b * b.
+template <int COUNT, typename Index>
+__device__ inline void add_packs(
+    const real* a, const real* b, real* y, Index positions, Divisor<Index> D, Index a_row, Index b_row
+) {
+    each_pack<COUNT>(positions * D, [=](Index item) {
+        const Index position = item / D, d = item - position * D.number;
+        auto sums = load<COUNT>(a + (position * a_row + d));
+        const auto others = load<COUNT>(b + (position * b_row + d));
+        for (int lane = 0; lane < COUNT; ++lane) sums.value[lane] += others.value[lane];
+        store(y + item, sums);
+    });
+}
+
+// a  (positions, D)  in; a position begins a_row values behind the one before
+// b  (positions, D)  in; b_row likewise
+// y  (positions, D)  out; may be that of a and b whose positions follow one another
+// As add. A thread takes a pack of maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+add_maps(
+    const real* a, const real* b, real* y, long long positions, long long D, long long magic_D, long long a_row,
+    long long b_row
+) {
+    const bool packs = (D | a_row | b_row) % WIDTH == 0 && aligned(a, b, y);
+    const By by_D = {D, magic_D};
+    DISPATCH(add_packs, packs, positions * largest(a_row, b_row), a, b, y, positions, by_D, a_row, b_row);
+}
+
+// The same as add, y = of_a * a + of_b * b.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 add_scaled(const real* a, const real* b, real* y, long long count, real of_a, real of_b) {
     merge(a, b, y, count, [=](real one, real other) { return of_a * one + of_b * other; });
@@ -125,25 +152,23 @@ multiply_backward_gate(
 
 template <int COUNT, typename Index>
 __device__ inline void copy_packs(
-    const real* x, real* y, Index positions, Divisor<Index> D, Index x_depth, Index x_first, Index y_depth, Index y_first
+    const real* x, real* y, Index positions, Divisor<Index> D, Index x_row, Index y_row
 ) {
     each_pack<COUNT>(positions * D, [=](Index item) {
         const Index position = item / D, d = item - position * D.number;
-        store(y + (position * y_depth + y_first + d), load<COUNT>(x + (position * x_depth + x_first + d)));
+        store(y + (position * y_row + d), load<COUNT>(x + (position * x_row + d)));
     });
 }
 
-// x  (positions, x_depth)  in; its maps x_first up to x_first + D are read
-// y  (positions, y_depth)  out; its maps y_first up to y_first + D are written, no others; not x
+// x  (positions, D)  in; a position begins x_row values behind the one before
+// y  (positions, D)  out; y_row likewise, and nothing between is written; not x
 // A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 copy_maps(
-    const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long magic_D,
-    long long x_depth, long long x_first, long long y_depth, long long y_first
+    const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long magic_D, long long x_row,
+    long long y_row
 ) {
-    const bool whole = D % WIDTH == 0 && x_depth % WIDTH == 0 && x_first % WIDTH == 0;
-    const bool packable = whole && y_depth % WIDTH == 0 && y_first % WIDTH == 0 && aligned(x, y);
-    const long long values = positions * largest(x_depth, y_depth);
+    const bool packs = (D | x_row | y_row) % WIDTH == 0 && aligned(x, y);
     const By by_D = {D, magic_D};
-    DISPATCH(copy_packs, packable, values, x, y, positions, by_D, x_depth, x_first, y_depth, y_first);
+    DISPATCH(copy_packs, packs, positions * largest(x_row, y_row), x, y, positions, by_D, x_row, y_row);
 }

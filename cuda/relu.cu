@@ -30,6 +30,35 @@ relu_backward(const real* dy, const real* y, real* dx, long long count) {
     });
 }
 
+template <int COUNT, typename Index>
+__device__ inline void relu_backward_packs(
+    const real* dy, const real* y, real* dx, Index positions, Divisor<Index> D, Index dy_row, Index y_row
+) {
+    each_pack<COUNT>(positions * D, [=](Index item) {
+        const Index position = item / D, d = item - position * D.number;
+        const auto outputs = load<COUNT>(y + (position * y_row + d));
+        auto gradients = load<COUNT>(dy + (position * dy_row + d));
+        for (int lane = 0; lane < COUNT; ++lane) {
+            if (outputs.value[lane] <= real(0)) gradients.value[lane] = real(0);
+        }
+        store(dx + item, gradients);
+    });
+}
+
+// dy  (positions, D)  in; a position begins dy_row values behind the one before
+// y   (positions, D)  in, what relu_forward wrote; y_row likewise
+// dx  (positions, D)  out; may be that of dy and y whose positions follow one another
+// As relu_backward. A thread takes a pack of maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+relu_backward_maps(
+    const real* dy, const real* y, real* dx, long long positions, long long D, long long magic_D, long long dy_row,
+    long long y_row
+) {
+    const bool packs = (D | dy_row | y_row) % WIDTH == 0 && aligned(dy, y, dx);
+    const By by_D = {D, magic_D};
+    DISPATCH(relu_backward_packs, packs, positions * largest(dy_row, y_row), dy, y, dx, positions, by_D, dy_row, y_row);
+}
+
 // Which of a pack's values let gradients pass, from bit 0 on.
 template <int COUNT>
 __device__ inline unsigned int passing(const Pack<real, COUNT>& outputs) {
@@ -104,6 +133,38 @@ relu_mask(
     else mask_of_values<long long>(y, mask, images, values, by_bytes);
 }
 
+template <typename Index>
+__device__ inline void mask_of_maps(
+    const real* y, unsigned char* mask, Index images, Index values, Divisor<Index> bytes, Divisor<Index> D, Index y_row
+) {
+    const Index positions = values / D;  // of an image
+    for (Index byte = first_item(); byte < images * bytes; byte += item_stride()) {
+        const Index image = byte / bytes, in_image = (byte - image * bytes.number) * 8;
+        const Index position = in_image / D;
+        const real* from = y + (image * positions + position) * y_row;
+        Index d = in_image - position * D.number;
+        unsigned int bits = 0;
+        for (int bit = 0; bit < 8 && in_image + bit < values; ++bit) {
+            bits |= passing(load<1>(from + d)) << bit;
+            if (++d == D.number) d = 0, from += y_row;
+        }
+        mask[byte] = (unsigned char)bits;
+    }
+}
+
+// y     (images, values)            in; positions of D values each, which begin y_row values behind the one before
+// mask  (images, ceil(values / 8))  out
+// As relu_mask. A thread makes a byte.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+relu_mask_maps(
+    const real* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values, long long magic_bytes,
+    long long D, long long magic_D, long long y_row
+) {
+    const By by_bytes = {(values + 7) / 8, magic_bytes}, by_D = {D, magic_D};
+    if (images * values / D * y_row < SMALL) mask_of_maps<int>(y, mask, images, values, by_bytes, by_D, y_row);
+    else mask_of_maps<long long>(y, mask, images, values, by_bytes, by_D, y_row);
+}
+
 // As above: a thread takes a pack and its part of a byte.
 __device__ inline void masked_packs(const real* dy, const unsigned char* mask, real* dx, long long count) {
     constexpr int MAKERS = 8 / WIDTH;
@@ -138,4 +199,30 @@ relu_backward_masked(
     if (values % 8 == 0 && aligned(dy, dx)) masked_packs(dy, mask, dx, images * values);
     else if (images * values < SMALL) masked_values<int>(dy, mask, dx, images, by_values);
     else masked_values<long long>(dy, mask, dx, images, by_values);
+}
+
+template <int COUNT, typename Index>
+__device__ inline void masked_maps(
+    const real* dy, const unsigned char* mask, real* dx, Index images, Divisor<Index> values, Divisor<Index> D, Index dy_row
+) {
+    const Index bytes = (values.number + 7) / 8;  // of an image
+    each_pack<COUNT>(images * values, [=](Index item) {
+        const Index image = item / values, in_image = item - image * values.number, position = item / D;
+        const unsigned int bits = mask[image * bytes + in_image / 8] >> in_image % 8;
+        store(dx + item, masked(load<COUNT>(dy + (position * dy_row + (item - position * D.number))), bits));
+    });
+}
+
+// dy    (images, values)            in; positions of D values each, which begin dy_row values behind the one before
+// mask  (images, ceil(values / 8))  in, what relu_mask wrote
+// dx    (images, values)            out; not dy
+// As relu_backward_masked. A thread takes a pack of maps of a position.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+relu_backward_masked_maps(
+    const real* __restrict__ dy, const unsigned char* __restrict__ mask, real* __restrict__ dx, long long images,
+    long long values, long long magic_values, long long D, long long magic_D, long long dy_row
+) {
+    const By by_values = {values, magic_values}, by_D = {D, magic_D};
+    const bool packs = (D | dy_row) % WIDTH == 0 && aligned(dy, dx);
+    DISPATCH(masked_maps, packs, images * values / D * dy_row, dy, mask, dx, images, by_values, by_D, dy_row);
 }

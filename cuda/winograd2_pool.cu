@@ -121,7 +121,7 @@ unpool_convolve(
     __shared__ AtPoints shared;
     const Plane p = PLANE_OF_NUMBERS;
     const TilesAcrossWindows gradients = {{dy, switches, (int)H3, (int)W3}, p};
-    convolve_part<WIDTH>(gradients, values, p, shared, PlusBias{nullptr, dx, p, false});
+    convolve_part<WIDTH>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false});
 }
 
 // Any padding, and maps that need not be packs.
@@ -133,5 +133,5 @@ unpool_convolve_scalars(
     __shared__ AtPoints shared;
     const Plane p = PLANE_OF_NUMBERS;
     const TilesOfWindows gradients = {{dy, switches, (int)H3, (int)W3}, p};
-    convolve_part<1>(gradients, values, p, shared, PlusBias{nullptr, dx, p, false});
+    convolve_part<1>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false});
 }

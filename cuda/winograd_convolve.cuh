@@ -163,6 +163,7 @@ struct PlusBias {
     const real* b;
     real* y;
     const Plane& p;
+    int y_row;  // values from a position to the next
     bool relu;
 
     __device__ void operator()(const TileAt& at, int k, const Values& tile) const {
@@ -174,7 +175,7 @@ struct PlusBias {
                 const int row = 2 * at.row + i, column = 2 * at.column + j;
                 const real value = tile[i][j] + bias;
                 if (row < p.H2 && column < p.W2) {
-                    real* const place = y + (long long)((at.image * p.H2 + row) * p.W2 + column) * p.K;
+                    real* const place = y + (long long)((at.image * p.H2 + row) * p.W2 + column) * y_row;
                     place[k] = relu && value <= real(0) ? real(0) : value;  // NaN stays
                 }
             }

@@ -455,12 +455,11 @@ MUTANTS = [
         "merge.cu",
         "copy_maps",
         ("the next position", "position = item / D, d = item -", "position = item / D + 1, d = item -"),
-        ("always the first maps are read", "position * x_depth + x_first + d", "position * x_depth + d"),
-        ("always the first maps are written", "position * y_depth + y_first + d", "position * y_depth + d"),
-        ("packs across maps of the source", "x_first % WIDTH == 0;", "true;"),
-        ("packs across maps of the target", "&& y_first % WIDTH == 0 ", ""),
+        ("positions of the source side by side", "position * x_row + d", "position * D + d"),
+        ("positions of the target side by side", "position * y_row + d", "position * D + d"),
+        ("packs across positions", "(D | x_row | y_row) % WIDTH == 0 && ", ""),
         ("packs at any address", "&& aligned(x, y)", ""),
-        ("ints for large volumes", "positions * largest(x_depth, y_depth)", "0"),
+        ("ints for large volumes", "positions * largest(x_row, y_row)", "0"),
     ),
 ]
 """Changes of its kernels that the tests above, and those of all ops, must notice."""

@@ -133,7 +133,7 @@ def step_plan(case: Case, where: DeviceTarget, dtype: Dtype = "float32") -> Plan
 def _apart(plan: Plan, net: Net) -> Plan:
     """The passes of a plan's step alone, every tensor in bytes that are nobody else's at any time."""
     ops = tuple(op for op in plan.program.ops if op.phase in ("forward", "backward") and op.layer not in _losses(net))
-    program = replace(plan.program, ops=ops, takes_over={}, loss=None, correct=None)
+    program = replace(plan.program, ops=ops, takes_over={}, within={}, loss=None, correct=None)
     base, moving = buffers(program)
     always = [Buffer(buffer.name, buffer.nbytes, 0, program.steps) for buffer in moving]
     return replace(plan, program=program, placement=place(always, base=base, alignment=plan.target.alignment))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from difflib import get_close_matches
 
+from gpunet.compile.concat import concat_in_place
 from gpunet.compile.fuse import FUSIONS, late_unpool
 from gpunet.compile.fuse_slope import sum_slope
 from gpunet.compile.in_place import in_place
@@ -140,6 +141,7 @@ REWRITES: dict[str, Rewrite] = {
     "joint-updates": joint_updates,
     "spare-masks": spare_masks,
     "sum-slope": sum_slope,
+    "concat": concat_in_place,
     "in-place": in_place,
 }
 """Every rewrite by name, in the order in which they are applied: in-place last, for it looks at who reads what when."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from importlib import import_module
+from math import prod
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, cast
@@ -26,8 +27,12 @@ class Arena(ABC):
     nbytes: int
 
     @abstractmethod
-    def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> Array:
-        """The bytes from `offset` as a C-contiguous array; nothing is copied or cleared."""
+    def view(self, offset: int, shape: tuple[int, ...], dtype: str, maps: int = 0) -> Array:
+        """The bytes from `offset` as a C-contiguous array; nothing is copied or cleared.
+
+        `maps`  where it lies in a wider array: how many values there are in each position of that, so many behind the
+                one before a position begins
+        """
 
     @abstractmethod
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
@@ -103,6 +108,12 @@ class Device(ABC):
     def arithmetic(self) -> dict[str, str]:
         """What the last bits of results depend on, in words by name, as far as the device itself knows."""
         return {}
+
+
+def values_between(shape: tuple[int, ...], maps: int = 0) -> int:
+    """From the first value of an array to behind its last; `maps` as in `Arena.view`."""
+    positions = prod(shape[:-1])
+    return (positions - 1) * maps + shape[-1] if maps and positions else prod(shape)
 
 
 def collect_ops(

@@ -8,19 +8,24 @@ from typing import Any
 
 from gpunet.memory.arena import Buffer, Placement, place
 from gpunet.memory.validate import validate
+from gpunet.memory.validate_within import validate_within
 from gpunet.program.program import DeviceName, Dtype, Mode, Program
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
 from gpunet.values.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTensor:
-    """A tensor at its place: bytes [offset, offset + nbytes) of the arena are its own during steps [first, last)."""
+    """A tensor at its place: bytes [offset, offset + nbytes) of the arena are its own during steps [first, last).
+
+    `within`  the name of the wider tensor among whose maps it lies from `offset` on, without bytes of its own; "": none
+    """
 
     tensor: Tensor
     offset: int
     first: int
     last: int
+    within: str = ""
 
     @property
     def name(self) -> str:
@@ -36,7 +41,7 @@ class PlannedTensor:
 
     @property
     def nbytes(self) -> int:
-        return self.tensor.nbytes
+        return 0 if self.within else self.tensor.nbytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,13 +151,17 @@ class Plan(Shown):
     @cached_property
     def tensors(self) -> tuple[PlannedTensor, ...]:
         """Every tensor with its offset and lifetime; no two that are alive in the same step share a byte."""
-        storage = _storage(self.program)
-        offsets = self.placement.offsets
-        lifetimes = self.program.lifetimes
-        return tuple(
-            PlannedTensor(tensor, offsets[storage[name]], *lifetimes[name])
-            for name, tensor in self.program.tensors.items()
-        )
+        storage, within = _storage(self.program), self.program.within
+        offsets, lifetimes = self.placement.offsets, self.program.lifetimes
+        found = []
+        for name, tensor in self.program.tensors.items():
+            offset, place = offsets[storage[name]], within.get(name)
+            if place is None:
+                found.append(PlannedTensor(tensor, offset, *lifetimes[name]))
+            else:
+                offset += place.first * ITEMSIZE[tensor.dtype]
+                found.append(PlannedTensor(tensor, offset, *lifetimes[name], place.whole))
+        return tuple(found)
 
     @cached_property
     def live_bytes(self) -> tuple[int, ...]:
@@ -178,7 +187,8 @@ class Plan(Shown):
 
     @cached_property
     def by_layer(self) -> dict[str, dict[Kind, int]]:
-        """Bytes by layer and kind, whenever they live; bytes that are handed from tensor to tensor count once.
+        """Bytes by layer and kind, whenever they live; bytes that are handed from tensor to tensor, and those of a
+        tensor within another, count once.
 
         Scratch is the most that one op of the layer takes.
         """
@@ -207,6 +217,7 @@ def arrange(program: Program, *, alignment: int = 256) -> Placement:
     base, moving = buffers(program)
     placement = place(moving, base=base, alignment=alignment)
     validate([*base, *moving], placement.offsets, placement.height_bytes, alignment)
+    validate_within(program)
     return placement
 
 
@@ -214,14 +225,15 @@ def live_bytes(program: Program, *, alignment: int = 256) -> list[int]:
     """Bytes alive in each step, every tensor rounded up to the alignment; the largest bounds any placement."""
     change = [0] * (program.steps + 1)
     for name, (first, last) in program.lifetimes.items():  # who takes over bytes begins where the giver ends
-        size = -(-program.tensors[name].nbytes // alignment) * alignment
+        size = -(-program.own_bytes(program.tensors[name]) // alignment) * alignment
         change[first] += size
         change[last] -= size
     return list(accumulate(change[:-1]))
 
 
 def buffers(program: Program) -> tuple[list[Buffer], list[Buffer]]:
-    """(persistent, others): one Buffer for each tensor that takes over no other's bytes, until its last heir dies."""
+    """(persistent, others): one Buffer for each tensor that takes over no other's bytes, until its last heir dies, and
+    lies within none."""
     lifetimes = program.lifetimes
     storage = _storage(program)
     last: dict[str, int] = {}
@@ -237,10 +249,13 @@ def buffers(program: Program) -> tuple[list[Buffer], list[Buffer]]:
 
 
 def _storage(program: Program) -> dict[str, str]:
-    """Tensor name -> name of the tensor at the start of its chain of takeovers, whose bytes it has."""
+    """Tensor name -> name of the tensor at the start of its chain of takeovers, whose bytes it has.
+
+    What lies within another has the bytes of that one.
+    """
     storage: dict[str, str] = {}
     for name in program.tensors:
-        root = name
+        root = program.within[name].whole if name in program.within else name
         while root in program.takes_over:
             root = program.takes_over[root]
         storage[name] = root

@@ -71,11 +71,14 @@ class BoundProgram:
         key = (name, first, last)
         if key not in self._views:
             shape = tensor.shape
+            place = self.plan.program.within.get(name)
+            around = tensor if place is None else self.plan.program.tensors[place.whole]
             if tensor.batched:
                 shape = (last - first, *tensor.shape[1:])
                 if tensor.shape[0] == self.plan.batch:  # a tensor of a loop holds one round only
-                    offset += first * (tensor.nbytes // tensor.shape[0])
-            self._views[key] = self._arena.view(offset, shape, tensor.dtype)
+                    offset += first * (around.nbytes // around.shape[0])
+            maps = 0 if place is None else around.shape[-1]
+            self._views[key] = self._arena.view(offset, shape, tensor.dtype, maps)
         return self._views[key]
 
     def swap(self) -> None:

@@ -84,11 +84,15 @@ def op_calls(program: Program, step: int) -> int:
 
 
 def op_bytes(op: Op, images: int, calls: int = 1) -> int:
-    """Bytes of the inputs and outputs of an op over so many images; what belongs to no image, once for each call."""
-    return sum(
+    """Bytes of the inputs and outputs of an op over so many images; what belongs to no image, once for each call.
+
+    What lies still is neither read nor written where it is to go.
+    """
+    sizes = [
         tensor.nbytes // tensor.shape[0] * images if tensor.batched else tensor.nbytes * calls
         for tensor in (*op.inputs, *op.outputs)
-    )
+    ]
+    return sum(sizes) - 2 * sum(sizes[at] for at in op.still)
 
 
 def op_key(op: Op) -> str:
@@ -96,7 +100,8 @@ def op_key(op: Op) -> str:
     windows stand."""
     arrays = ["x".join(map(str, _shape(tensor.shape, tensor.batched))) for tensor in (*op.inputs, *op.outputs)]
     numbers = [f"{name}={value}" for name, value in op.attributes.items() if name in WINDOWS]
-    return " ".join([op.name, ",".join(arrays), *numbers])
+    still = [f"still={','.join(map(str, op.still))}"] if op.still else []
+    return " ".join([op.name, ",".join(arrays), *numbers, *still])
 
 
 def _shape(shape: tuple[int, ...], batched: bool) -> tuple[int | str, ...]:

@@ -97,6 +97,7 @@ class Op:
     `across_images`  its outputs depend on all images of the batch together, so it cannot run in rounds.
     `shared`    how many inputs, the first ones, several such calls have in common where one call may do for all: it
                 takes these, then the other inputs of each, then the outputs of each; 0: one call is one call
+    `still`     positions among inputs and outputs of what lies where it is to go, so that nothing is moved for it
     """
 
     name: str
@@ -111,6 +112,7 @@ class Op:
     across_images: bool = False
     absent: tuple[int, ...] = ()
     shared: int = 0
+    still: tuple[int, ...] = ()
 
     @property
     def layers(self) -> set[str]:
@@ -164,6 +166,18 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """Where a tensor lies that has no bytes of its own: its maps are those from `first` on of the tensor `whole`.
+
+    Both have as many positions, the wider one more maps in each: of the narrower one each position begins as many
+    values behind the one before as the wider one has maps.
+    """
+
+    whole: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """A tensor that outlives a step and is saved with the net, the gradient that an update reads and how it starts.
 
@@ -195,6 +209,7 @@ class Program:
     `image_gradient`               the gradient of the images, where it was asked for: read it when it has been written,
                                    it may be gone at the end of the step
     `takes_over`                   tensor name -> name of the tensor whose bytes it gets at its first step
+    `within`                       tensor name -> the wider tensor among whose maps it lies, which lies in none itself
     `fusions`                      what the device can do in one op with a convolution
     `loops`                        ranges of steps that run in rounds, in order, none within another
     """
@@ -216,6 +231,7 @@ class Program:
     changing: tuple[Changing, ...] = ()
     counters: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
+    within: Mapping[str, Within] = field(default_factory=dict)
     fusions: Fusions = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
 
@@ -240,7 +256,7 @@ class Program:
     def lifetimes(self) -> dict[str, tuple[int, int]]:
         """[first, last) of every tensor, by name: the steps in which its bytes are its own.
 
-        A tensor that another takes over ends where that other begins.
+        A tensor that another takes over ends where that other begins. One that others lie within lives as long as they.
         """
         first: dict[str, int] = {t.name: 0 for t in self._fed}
         last: dict[str, int] = {t.name: 1 for t in self._fed}
@@ -262,9 +278,16 @@ class Program:
         for name, tensor in self.tensors.items():
             if tensor.kind.persistent:
                 first[name], last[name] = 0, self.steps
+        for name, place in self.within.items():
+            first[place.whole] = min(first[place.whole], first[name])
+            last[place.whole] = max(last[place.whole], last[name])
         for heir, giver in self.takes_over.items():
             last[giver] = first[heir]
         return {name: (first[name], last[name]) for name in self.tensors}
+
+    def own_bytes(self, tensor: Tensor) -> int:
+        """The bytes of a tensor that are no other's: none where it lies within a wider one."""
+        return 0 if tensor.name in self.within else tensor.nbytes
 
     def loop_at(self, step: int) -> Loop | None:
         """The loop that a step belongs to."""

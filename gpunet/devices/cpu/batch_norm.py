@@ -38,7 +38,8 @@ def batch_norm_statistics(
 ) -> None:
     """Mean and variance of each map over all images and positions; where not training, the running ones.
 
-    x                               (N, H, W, D)      float32 or float64, in; its rows are the N*H*W positions
+    x                               (N, H, W, D)      float32 or float64, in; its rows are the N*H*W positions; may be
+                                                      maps of a wider volume
     running_mean, running_variance  (D,)              same dtype, in
     counters                        (>= D/8,)         int32 zeros, with which blocks of a GPU find out which is the last
     mean, variance                  (D,)              same dtype, out; the variance is over N*H*W and never below 0
@@ -106,8 +107,9 @@ def batch_norm_forward(
     x                             (N, H, W, D)   float32 or float64, in
     mean, variance, scale, shift  (D,)           same dtype, in
     y                             (N, H, W, D)   same dtype, out; may be x
+    x and y may each be maps of a wider volume.
     """
-    values, target = side_by_side(x), side_by_side(y)
+    values, target = side_by_side(x, y)
     numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
     share(blocks_of(values), lambda block, worker: normalize(values[block], numbers, target[block]))
 
@@ -127,7 +129,7 @@ def batch_norm_backward_sums(
 ) -> None:
     """dshift = sum of dy, dscale = sum of dy times the normalized x, of each map over all images and positions.
 
-    dy, x           (N, H, W, D)      float32 or float64, in
+    dy, x           (N, H, W, D)      float32 or float64, in; each may be maps of a wider volume
     mean, variance  (D,)              same dtype, in: those of batch_norm_statistics
     counters        (>= D/8,)         int32 zeros, as in batch_norm_statistics
     dscale, dshift  (D,)              same dtype, out
@@ -157,7 +159,7 @@ def sum_gradients(
     inverse = 1 / np.sqrt(variance + eps)
 
     def one(some: slice, worker: int) -> None:
-        blocks, above = stack(values, some, block_rows), above_of(some)
+        blocks, above = stack(values, some, block_rows), np.ascontiguousarray(above_of(some))
         partials[some] = column_sums(above)
         product = np.empty_like(blocks)
         by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
@@ -183,31 +185,30 @@ def batch_norm_backward(
 ) -> None:
     """dx = scale/deviation * (dy - (dshift + dscale * normalized x) / (N*H*W)); deviation = sqrt(variance + eps).
 
-    dy, x           (N, H, W, D)   float32 or float64, in
+    dy, x           (N, H, W, D)   float32 or float64, in; each may be maps of a wider volume
     mean, variance  (D,)           same dtype, in: those of batch_norm_statistics
     scale           (D,)           same dtype, in
     dscale, dshift  (D,)           same dtype, in: those of batch_norm_backward_sums
     dx              (N, H, W, D)   same dtype, out; may be dy or x
     Every value moves the mean and the deviation of its map, which is what is taken off dy.
     """
-    gradients = side_by_side(dy)
-    pass_on(lambda block: gradients[block], x, mean, variance, scale, dscale, dshift, dx, eps)
+    gradients, values, target = side_by_side(dy, x, dx)
+    pass_on(lambda block: gradients[block], values, mean, variance, scale, dscale, dshift, target, eps)
 
 
 def pass_on(
     above_of: Callable[[slice], np.ndarray],
-    x: np.ndarray,
+    values: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
     scale: np.ndarray,
     dscale: np.ndarray,
     dshift: np.ndarray,
-    dx: np.ndarray,
+    target: np.ndarray,
     eps: float,
 ) -> None:
-    """What batch_norm_backward does; `above_of` gives dy of some rows of `side_by_side`."""
-    values, target = side_by_side(x), side_by_side(dx)
-    inverse, share_of_one = 1 / np.sqrt(variance + eps), 1 / (x.size // x.shape[-1])
+    """What batch_norm_backward does, to x and dx in rows of `side_by_side`; `above_of` gives dy of some of them."""
+    inverse, share_of_one = 1 / np.sqrt(variance + eps), 1 / (values.size // len(mean))
     slope, level, factor = dscale * inverse * share_of_one, dshift * share_of_one, scale * inverse
     mean, slope, level, factor = repeated(values, mean, slope, level, factor)
 
@@ -231,7 +232,7 @@ def batch_norm_backward_frozen(
     variance, scale  (D,)           same dtype, in
     dx               (N, H, W, D)   same dtype, out; may be dy
     """
-    gradients, target = side_by_side(dy), side_by_side(dx)
+    gradients, target = side_by_side(dy, dx)
     (factor,) = repeated(gradients, scale / np.sqrt(variance + eps))
     share(blocks_of(gradients), lambda block, worker: np.multiply(gradients[block], factor, out=target[block]))
 
@@ -294,10 +295,15 @@ def by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: np
     operation(blocks.reshape(shape), np.tile(operand, beside)[:, None], out=out.reshape(shape))
 
 
-def side_by_side(x: np.ndarray) -> np.ndarray:
-    """A view with rows of one position of an image, or of several side by side, about WIDE values."""
-    positions, D = x.size // x.shape[-1], x.shape[-1]
-    return x.reshape(-1, gcd(positions, max(1, WIDE // D)) * D)
+def side_by_side(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Views of arrays of one shape, with rows of one position of an image, or of several, about WIDE values.
+
+    Where one of them lies among the maps of a wider volume, all have rows of one position.
+    """
+    positions, D = arrays[0].size // arrays[0].shape[-1], arrays[0].shape[-1]
+    whole = all(array.flags.c_contiguous for array in arrays)
+    beside = gcd(positions, max(1, WIDE // D)) if whole else 1
+    return tuple(array.reshape(-1, beside * D) for array in arrays)
 
 
 def repeated(rows: np.ndarray, *vectors: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -39,8 +39,10 @@ def batch_norm_relu_forward(
     mean, variance, scale, shift  (D,)           same dtype, in
     z                             (N, H, W, D)   same dtype, in; None: nothing is added
     y                             (N, H, W, D)   same dtype, out; may be x or z
+    x and y may each be maps of a wider volume.
     """
-    values, target, added = side_by_side(x), side_by_side(y), None if z is None else side_by_side(z)
+    values, target, *more = side_by_side(x, y) if z is None else side_by_side(x, y, z)
+    added = more[0] if more else None
     numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
 
     def one(block: slice, worker: int) -> None:
@@ -71,8 +73,8 @@ def batch_norm_relu_backward_sums(
 ) -> None:
     """As batch_norm_backward_sums of dy where ReLU let values pass, of 0 elsewhere.
 
-    dy              (N, H, W, D)      float32 or float64, in: the gradient behind ReLU
-    x               (N, H, W, D)      same dtype, in
+    dy              (N, H, W, D)      float32 or float64, in: the gradient behind ReLU; may be maps of a wider volume
+    x               (N, H, W, D)      same dtype, in; may be maps of a wider volume
     mean, variance  (D,)              same dtype, in: those of batch_norm_statistics
     scale, shift    (D,)              same dtype, in
     counters        (>= D/8,)         int32 zeros, as in batch_norm_statistics
@@ -109,12 +111,13 @@ def batch_norm_relu_backward(
 ) -> None:
     """As batch_norm_backward of dy where ReLU let values pass, of 0 elsewhere.
 
-    dy, x                         (N, H, W, D)   float32 or float64, in; dy: the gradient behind ReLU
+    dy, x                         (N, H, W, D)   float32 or float64, in; dy: the gradient behind ReLU; each may be maps
+                                                 of a wider volume
     mean, variance, scale, shift  (D,)           same dtype, in
     dscale, dshift                (D,)           same dtype, in: those of batch_norm_relu_backward_sums
     dx                            (N, H, W, D)   same dtype, out; may be dy or x
     """
-    gradients, values = side_by_side(dy), side_by_side(x)
+    gradients, values, target = side_by_side(dy, x, dx)
     numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
 
     def above_of(block: slice) -> np.ndarray:
@@ -122,7 +125,7 @@ def batch_norm_relu_backward(
         select(gradients[block], _passing(normal), normal)
         return normal
 
-    pass_on(above_of, x, mean, variance, scale, dscale, dshift, dx, eps)
+    pass_on(above_of, values, mean, variance, scale, dscale, dshift, target, eps)
 
 
 def _passing(normal: np.ndarray) -> np.ndarray:

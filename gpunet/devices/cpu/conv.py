@@ -45,7 +45,7 @@ def conv_forward(
     w          (K, FH, FW, D/groups)   same dtype, in; the first K/groups filters see the first D/groups maps, and so on
     b          (K,)                    same dtype, in; None: no bias
     y          (N, H2, W2, K)          same dtype, out; any H2, W2: positions outside x read zeros, rows behind the last
-                                       window are not seen
+                                       window are not seen; may be maps of a wider volume
     columns    (rows, FH*FW*D/groups)  same dtype, scratch of "im2col"; at least one output row, rows >= W2. None where
                                        filters of 1 x 1 see all of x at stride 1, and for all other algorithms
     workspace  flat scratch of the others; None where they need none

@@ -4,14 +4,15 @@ import mmap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from math import prod
+from itertools import accumulate
+from operator import mul
 from time import perf_counter
 
 import numpy as np
 
 import gpunet.devices.cpu as package
 from gpunet.devices.cpu.probe import free_bytes
-from gpunet.devices.device import Arena, Array, Call, Device, collect_ops
+from gpunet.devices.device import Arena, Array, Call, Device, collect_ops, values_between
 from gpunet.errors import DeviceError, OutOfMemory, ShapeError
 
 _WITHOUT_OPS = ("device", "im2col", "meter", "normal", "probe", "random", "select", "target", "threads", "window")
@@ -24,15 +25,20 @@ class CpuArena(Arena):
         self.nbytes = nbytes
         self._memory: mmap.mmap | None = _anonymous_memory(nbytes)
 
-    def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    def view(self, offset: int, shape: tuple[int, ...], dtype: str, maps: int = 0) -> np.ndarray:
         if self._memory is None:
             raise DeviceError(
                 "an arena was used after its memory was given back, as closing a model does: make another"
             )
-        end = offset + prod(shape) * np.dtype(dtype).itemsize
+        values = values_between(shape, maps)
+        end = offset + values * np.dtype(dtype).itemsize
         if offset < 0 or end > self.nbytes:
             raise ShapeError(f"bytes {offset} to {end} are not all in an arena of {self.nbytes}")
-        return np.frombuffer(self._memory, dtype, prod(shape), offset).reshape(shape)
+        if not maps:
+            return np.frombuffer(self._memory, dtype, values, offset).reshape(shape)
+        steps = [np.dtype(dtype).itemsize, *accumulate((maps, *shape[-2:0:-1]), mul)]
+        strides = (*(steps[0] * step for step in reversed(steps[1:])), steps[0])
+        return np.ndarray(shape, dtype, self._memory, offset, strides)
 
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
         self.view(offset, (nbytes,), "uint8").fill(byte)

@@ -1,9 +1,12 @@
 """Merges on the CPU: sums, concatenation along depth, products and maxima. Sources: see gpunet.layers.merge."""
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 
 from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import share, share_blocks
+from gpunet.devices.cpu.threads import share, share_blocks, share_values
 
 __all__ = [
     "add",
@@ -21,16 +24,11 @@ __all__ = [
 def add(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     """y = a + b, elementwise.
 
-    a   (N, H, W, D)   float32 or float64, in
-    b   (N, H, W, D)   same dtype, in
+    a   (N, H, W, D)   float32 or float64, in; may be maps of a wider volume
+    b   (N, H, W, D)   same dtype, in; may be maps of a wider volume
     y   (N, H, W, D)   same dtype, out; may be a or b
     """
-    left, right, target = a.reshape(-1), b.reshape(-1), y.reshape(-1)
-
-    def one(block: slice, worker: int) -> None:
-        np.add(left[block], right[block], out=target[block])
-
-    share_blocks(left.size, one)
+    share_values(lambda left, right, target: np.add(left, right, out=target), a, b, y)
 
 
 def add_scaled(a: np.ndarray, b: np.ndarray, y: np.ndarray, *, of_a: float, of_b: float) -> None:
@@ -122,28 +120,36 @@ def concat_forward(*arrays: np.ndarray) -> None:
     """The maps of x1, then those of x2, and so on.
 
     x1, x2, ...  (N, H, W, D1), (N, H, W, D2), ...   float32 or float64, in
-    y            (N, H, W, D1 + D2 + ...)            same dtype, out; the last one; none of the others
+    y            (N, H, W, D1 + D2 + ...)            same dtype, out; the last one
+    All may be maps of wider volumes. An input that is those maps of y where it goes is not copied.
     """
     *xs, y = arrays
-
-    def one(n: int, worker: int) -> None:
-        np.concatenate([x[n] for x in xs], axis=2, out=y[n])
-
-    share(range(len(y)), one)
+    _copy([(x, place) for x, place in zip(xs, _places(y, xs), strict=True)])
 
 
 def concat_backward(*arrays: np.ndarray) -> None:
     """Each input of a concatenation gets the gradient of its maps.
 
     dy             (N, H, W, D1 + D2 + ...)            float32 or float64, in; the first one
-    dx1, dx2, ...  (N, H, W, D1), (N, H, W, D2), ...   same dtype, out; none is dy
+    dx1, dx2, ...  (N, H, W, D1), (N, H, W, D2), ...   same dtype, out
+    All may be maps of wider volumes. An output that is those maps of dy where it comes from is not copied.
     """
     dy, *dxs = arrays
+    _copy([(place, dx) for dx, place in zip(dxs, _places(dy, dxs), strict=True)])
+
+
+def _places(whole: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The maps of a volume that belong to each of its parts."""
+    begins = accumulate((part.shape[3] for part in parts), initial=0)
+    return [whole[..., first : first + part.shape[3]] for first, part in zip(begins, parts, strict=False)]
+
+
+def _copy(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Each first one to the second, but where they are the same."""
+    moved = [(x, y) for x, y in pairs if (x.ctypes.data, x.strides) != (y.ctypes.data, y.strides)]
 
     def one(n: int, worker: int) -> None:
-        first = 0
-        for dx in dxs:
-            dx[n] = dy[n, :, :, first : first + dx.shape[3]]
-            first += dx.shape[3]
+        for x, y in moved:
+            np.copyto(y[n], x[n])
 
-    share(range(len(dy)), one)
+    share(range(len(pairs[0][0]) if moved else 0), one)

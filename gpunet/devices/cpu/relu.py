@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import BLOCK, share, share_blocks
+from gpunet.devices.cpu.threads import BLOCK, share, share_blocks, share_values
 
 __all__ = ["add_relu_backward", "relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
 
@@ -32,20 +32,19 @@ def relu_forward(x: np.ndarray, y: np.ndarray) -> None:
 def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy where the output y was positive or NaN, else exactly 0.
 
-    dy  (N, H, W, D)   float32 or float64, in
-    y   (N, H, W, D)   same dtype, in: what relu_forward wrote
+    dy  (N, H, W, D)   float32 or float64, in; may be maps of a wider volume
+    y   (N, H, W, D)   same dtype, in: what relu_forward wrote; may be maps of a wider volume
     dx  (N, H, W, D)   same dtype, out; may be dy or y
     Where y is 0, dx is +0 even if dy is NaN or infinite.
     Source: CS231n "Backpropagation": max routes the gradient.
     """
-    above, output, target = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
 
-    def one(block: slice, worker: int) -> None:
-        passed = np.less_equal(output[block], 0)
+    def one(above: np.ndarray, output: np.ndarray, target: np.ndarray) -> None:
+        passed = np.less_equal(output, 0)
         np.logical_not(passed, out=passed)  # so that a NaN passes
-        select(above[block], passed, target[block])
+        select(above, passed, target)
 
-    share_blocks(above.size, one)
+    share_values(one, dy, y, dx)
 
 
 def add_relu_backward(a: np.ndarray, b: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
@@ -68,11 +67,14 @@ def add_relu_backward(a: np.ndarray, b: np.ndarray, y: np.ndarray, dx: np.ndarra
 def relu_mask(y: np.ndarray, mask: np.ndarray) -> None:
     """Where relu_backward lets gradients pass, a bit for each value: all that it needs to know of y.
 
-    y     (N, H, W, D)             float32 or float64, in: what relu_forward wrote
+    y     (N, H, W, D)             float32 or float64, in: what relu_forward wrote; may be maps of a wider volume
     mask  (N, ceil(H*W*D / 8))     uint8, out; the values of an image in C order, lowest bit first: 1 where y is
                                    positive or NaN. Bits behind the last value of an image are 0.
     Source: Jain et al. 2018, "Gist: efficient data encoding for deep neural network training", binarize.
     """
+    if not y.flags.c_contiguous:
+        share(range(len(y)), lambda n, worker: np.copyto(mask[n], np.packbits(~(y[n] <= 0), bitorder="little")))
+        return
     rows = _rows(y, mask)
     outputs, masks = y.reshape(rows, -1), mask.reshape(rows, -1)
 
@@ -88,11 +90,14 @@ def relu_mask(y: np.ndarray, mask: np.ndarray) -> None:
 def relu_backward_masked(dy: np.ndarray, mask: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy where the mask has a 1, else exactly +0: bit for bit what relu_backward gives.
 
-    dy    (N, H, W, D)             float32 or float64, in
+    dy    (N, H, W, D)             float32 or float64, in; may be maps of a wider volume
     mask  (N, ceil(H*W*D / 8))     uint8, in: what relu_mask wrote
     dx    (N, H, W, D)             same dtype as dy, out; may be dy
     Source: CS231n "Backpropagation": max routes the gradient.
     """
+    if not dy.flags.c_contiguous:
+        _backward_by_image(dy, mask, dx)
+        return
     rows = _rows(dy, mask)
     above, masks, target = dy.reshape(rows, -1), mask.reshape(rows, -1), dx.reshape(rows, -1)
 
@@ -103,6 +108,16 @@ def relu_backward_masked(dy: np.ndarray, mask: np.ndarray, dx: np.ndarray) -> No
         select(gradients, passed.view(bool), target[images, values])
 
     share(_tiles(*above.shape), one)
+
+
+def _backward_by_image(dy: np.ndarray, mask: np.ndarray, dx: np.ndarray) -> None:
+    """As relu_backward_masked where the values of an image do not lie side by side."""
+
+    def one(n: int, worker: int) -> None:
+        passed = np.unpackbits(mask[n], count=dy[n].size, bitorder="little")
+        select(dy[n], passed.view(bool).reshape(dy[n].shape), dx[n])
+
+    share(range(len(dy)), one)
 
 
 def _rows(values: np.ndarray, mask: np.ndarray) -> int:

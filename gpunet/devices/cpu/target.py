@@ -17,9 +17,9 @@ class CpuTarget(DeviceTarget):
     gathers_windows = True
     calls_cost = False
     fusions: ClassVar[Fusions] = {
-        "im2col": ("relu", "pool", "pool2x2", "late-unpool", "late-unpool2x2"),
-        "winograd2": ("relu", "pool2x2", "late-unpool2x2"),
-        "winograd4": ("relu", "pool2x2", "late-unpool2x2"),
+        "im2col": ("relu", "maps", "pool", "pool2x2", "late-unpool", "late-unpool2x2"),
+        "winograd2": ("relu", "maps", "pool2x2", "late-unpool2x2"),
+        "winograd4": ("relu", "maps", "pool2x2", "late-unpool2x2"),
         NORM: ("relu",),
     }
 

@@ -97,6 +97,17 @@ def share_blocks(size: int, do: Callable[[slice, int], object], block: int = BLO
     share((slice(start, min(start + block, size)) for start in range(0, size, block)), do)
 
 
+def share_values(do: Callable[..., object], *arrays: np.ndarray) -> None:
+    """Call do(a part of each) for arrays of one shape, which are treated value by value, about BLOCK values at a time.
+
+    Where one lies among the maps of a wider volume, the parts are rows of one position each.
+    """
+    whole = all(array.flags.c_contiguous for array in arrays)
+    rows = [array.reshape(-1) if whole else array.reshape(-1, array.shape[-1]) for array in arrays]
+    block = BLOCK if whole else max(1, BLOCK // arrays[0].shape[-1])
+    share_blocks(len(rows[0]), lambda some, worker: do(*(one[some] for one in rows)), block)
+
+
 def split(size: int) -> list[slice]:
     """The range 0..size as one slice for each worker, cut at multiples of 16 so that BLAS works in whole vectors."""
     step = max(1, -(-size // (16 * thread_count()))) * 16

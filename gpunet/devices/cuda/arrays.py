@@ -195,6 +195,35 @@ class DeviceArray:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Neighbouring maps of a wider volume in a device's memory: a position begins `stride` values behind the last one.
+
+    No kernel takes it as it is, so that none takes it for a C-contiguous array: an op that can takes `lying(x)`.
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    stride: int
+    dtype: np.dtype
+    driver: Driver = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+def lying(x: "DeviceArray | Maps") -> tuple[DeviceArray, int]:
+    """Where an array begins, and how many values behind the one before each of its positions does."""
+    if isinstance(x, Maps):
+        return DeviceArray(x.pointer, x.shape, x.dtype, x.driver), x.stride
+    return x, x.shape[-1]
+
+
+@dataclass(frozen=True)
 class Matrix:
     """A row-major matrix in a device's memory, perhaps some columns of a larger one: each row begins `stride` values
     behind the one before. Whoever reads column-major sees its transpose, with a leading dimension of `stride`."""

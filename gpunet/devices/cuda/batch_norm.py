@@ -1,6 +1,6 @@
 """Batch normalization on CUDA: cuda/batch_norm.cu."""
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
 from gpunet.devices.cuda.columns import blocks_of
 from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import launch, launch_blocks
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def batch_norm_statistics(
-    x: DeviceArray,
+    x: DeviceArray | Maps,
     running_mean: DeviceArray,
     running_variance: DeviceArray,
     counters: DeviceArray,
@@ -29,32 +29,32 @@ def batch_norm_statistics(
     training: int,
 ) -> None:
     """Mean and variance of each map, by way of those of parts; see gpunet.devices.cpu.batch_norm."""
-    rows, D = _rows(x)
+    (x, x_row), (rows, D) = lying(x), _rows(x)
     if not training:
         launch("batch_norm", "batch_norm_recall", D, running_mean, running_variance, mean, variance, D)
         return
     blocks, made = blocks_of(rows, D, block_rows, x.dtype), (mean, variance, partials)
-    launch_blocks("batch_norm", "batch_norm_statistics", blocks, x, counters, *made, rows, D, block_rows)
+    launch_blocks("batch_norm", "batch_norm_statistics", blocks, x, counters, *made, rows, D, x_row, block_rows)
 
 
 def batch_norm_forward(
-    x: DeviceArray,
+    x: DeviceArray | Maps,
     mean: DeviceArray,
     variance: DeviceArray,
     scale: DeviceArray,
     shift: DeviceArray,
-    y: DeviceArray,
+    y: DeviceArray | Maps,
     *,
     eps: float,
 ) -> None:
     """y = (x - mean) / sqrt(variance + eps) * scale + shift; see gpunet.devices.cpu.batch_norm."""
-    each = mean, variance, scale, shift
-    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *numbers(x), float(eps))
+    each, (x, x_row), (y, y_row) = (mean, variance, scale, shift), lying(x), lying(y)
+    launch("batch_norm", "batch_norm_forward", x.size, x, *each, y, *numbers(x), x_row, y_row, float(eps))
 
 
 def batch_norm_backward_sums(
-    dy: DeviceArray,
-    x: DeviceArray,
+    dy: DeviceArray | Maps,
+    x: DeviceArray | Maps,
     mean: DeviceArray,
     variance: DeviceArray,
     counters: DeviceArray,
@@ -66,20 +66,28 @@ def batch_norm_backward_sums(
     eps: float,
 ) -> None:
     """The gradients of scale and shift, by way of partial sums; see gpunet.devices.cpu.batch_norm."""
-    given = dy, x, mean, variance, counters, dscale, dshift, partials
-    sum_gradients("batch_norm_backward_sums", given, block_rows, eps)
+    given = mean, variance, counters, dscale, dshift, partials
+    sum_gradients("batch_norm_backward_sums", dy, x, given, block_rows, eps)
 
 
-def sum_gradients(kernel: str, given: tuple[DeviceArray, ...], block_rows: int, eps: float) -> None:
-    """The gradients of scale and shift, by a kernel that takes the arrays, dy first."""
-    rows, D = _rows(given[0])
-    blocks = blocks_of(rows, D, block_rows, given[0].dtype)
-    launch_blocks("batch_norm", kernel, blocks, *given, rows, D, block_rows, float(eps))
+def sum_gradients(
+    kernel: str,
+    dy: DeviceArray | Maps,
+    x: DeviceArray | Maps,
+    given: tuple[DeviceArray, ...],
+    block_rows: int,
+    eps: float,
+) -> None:
+    """The gradients of scale and shift, by a kernel that takes all of these."""
+    rows, D = _rows(dy)
+    (dy, dy_row), (x, x_row) = lying(dy), lying(x)
+    blocks = blocks_of(rows, D, block_rows, x.dtype)
+    launch_blocks("batch_norm", kernel, blocks, dy, x, *given, rows, D, dy_row, x_row, block_rows, float(eps))
 
 
 def batch_norm_backward(
-    dy: DeviceArray,
-    x: DeviceArray,
+    dy: DeviceArray | Maps,
+    x: DeviceArray | Maps,
     mean: DeviceArray,
     variance: DeviceArray,
     scale: DeviceArray,
@@ -90,9 +98,21 @@ def batch_norm_backward(
     eps: float,
 ) -> None:
     """The gradient of x, through the statistics too; see gpunet.devices.cpu.batch_norm."""
-    rows, *maps = numbers(x)
-    each = mean, variance, scale, dscale, dshift
-    launch("batch_norm", "batch_norm_backward", x.size, dy, x, *each, dx, rows, *maps, float(eps), 1 / rows)
+    pass_on("batch_norm_backward", dy, x, (mean, variance, scale, dscale, dshift), dx, eps)
+
+
+def pass_on(
+    kernel: str,
+    dy: DeviceArray | Maps,
+    x: DeviceArray | Maps,
+    each: tuple[DeviceArray, ...],
+    dx: DeviceArray,
+    eps: float,
+) -> None:
+    """The gradient of x, by a kernel that takes all of these."""
+    rows, *maps = numbers(dx)
+    (dy, dy_row), (x, x_row) = lying(dy), lying(x)
+    launch("batch_norm", kernel, dx.size, dy, x, *each, dx, rows, *maps, dy_row, x_row, float(eps), 1 / rows)
 
 
 def batch_norm_backward_frozen(
@@ -112,7 +132,7 @@ def batch_norm_update(loss: DeviceArray, *arrays: DeviceArray, momentum: float, 
     )
 
 
-def _rows(x: DeviceArray) -> tuple[int, int]:
+def _rows(x: DeviceArray | Maps) -> tuple[int, int]:
     """How many positions there are in all images, and maps."""
     D = x.shape[-1]
     return x.size // D, D

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gpunet.devices.cuda import depthwise, implicit, winograd
-from gpunet.devices.cuda.arrays import DeviceArray, Matrix
+from gpunet.devices.cuda.arrays import DeviceArray, Maps, Matrix
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.gemm import matmul
 from gpunet.devices.cuda.im2col import col2im_numbers, im2col_numbers
@@ -23,7 +23,7 @@ def conv_forward(
     x: DeviceArray,
     w: DeviceArray,
     b: DeviceArray | None,
-    y: DeviceArray,
+    y: DeviceArray | Maps,
     columns: DeviceArray | None,
     workspace: DeviceArray | None,
     *,
@@ -42,12 +42,13 @@ def conv_forward(
     if algorithm == "implicit":
         implicit.forward(x, w, b, y, workspace, shape, tile, slices)
         return
-    if algorithm == "depthwise":
-        depthwise.forward(x, w, b, y, shape)
-        return
     if algorithm == "winograd2":
         assert workspace is not None  # the plan gives it
         winograd.forward(x, w, b, y, workspace, shape)
+        return
+    assert isinstance(y, DeviceArray)  # the others write no maps of a wider volume, so no plan asks for that
+    if algorithm == "depthwise":
+        depthwise.forward(x, w, b, y, shape)
         return
     for chunk in im2col_chunks(columns, shape):
         part = chunk.rows_of(y)

@@ -1,7 +1,7 @@
 """Convolution with ReLU behind it on CUDA: one kernel where the algorithm is "implicit" or "winograd2"."""
 
 from gpunet.devices.cuda import implicit, winograd
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Maps
 from gpunet.devices.cuda.conv import conv_forward, shape_of
 from gpunet.devices.cuda.relu import relu_forward
 
@@ -12,7 +12,7 @@ def conv_relu_forward(
     x: DeviceArray,
     w: DeviceArray,
     b: DeviceArray | None,
-    y: DeviceArray,
+    y: DeviceArray | Maps,
     columns: DeviceArray | None,
     workspace: DeviceArray | None,
     *,
@@ -44,4 +44,5 @@ def conv_relu_forward(
         "dilation_columns": dilation_columns,
     }
     conv_forward(x, w, b, y, columns, workspace, **numbers, algorithm=algorithm, tile=tile, slices=slices)
+    assert isinstance(y, DeviceArray)  # as conv_forward has it
     relu_forward(y, y)

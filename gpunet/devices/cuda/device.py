@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import gpunet.devices.cuda as package
-from gpunet.devices.cuda.arrays import Allocation, DeviceArray, Driver
-from gpunet.devices.device import Arena, Call, Device, collect_ops
+from gpunet.devices.cuda.arrays import Allocation, DeviceArray, Driver, Maps
+from gpunet.devices.device import Arena, Call, Device, collect_ops, values_between
 from gpunet.devices.name import full_name
 from gpunet.errors import DeviceError, ShapeError
 
@@ -27,9 +27,11 @@ class CudaArena(Arena):
         self._driver = driver
         self._allocation: Allocation | None = driver.allocate(nbytes)
 
-    def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        nbytes = prod(shape) * np.dtype(dtype).itemsize
-        return DeviceArray(self._pointer(offset, nbytes), tuple(shape), np.dtype(dtype), self._driver)
+    def view(self, offset: int, shape: tuple[int, ...], dtype: str, maps: int = 0) -> DeviceArray | Maps:
+        pointer = self._pointer(offset, values_between(shape, maps) * np.dtype(dtype).itemsize)
+        if maps:
+            return Maps(pointer, tuple(shape), maps, np.dtype(dtype), self._driver)
+        return DeviceArray(pointer, tuple(shape), np.dtype(dtype), self._driver)
 
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
         self._driver.fill(self._pointer(offset, nbytes), byte, nbytes)
@@ -111,10 +113,18 @@ class CudaDevice(Device):
             part[...] = values[first : first + rows]
             self.driver.copy_in(array.rows(first, first + len(part)).pointer, part)
 
-    def read(self, array: DeviceArray) -> np.ndarray:
+    def read(self, array: DeviceArray | Maps) -> np.ndarray:
+        if isinstance(array, Maps):
+            return self._read_maps(array)
         values = np.empty(array.shape, array.dtype)
         self.driver.copy_out(array.pointer, values)
         return values
+
+    def _read_maps(self, array: Maps) -> np.ndarray:
+        """By way of the volume that they lie in, but for what comes behind them in its last position."""
+        values = np.empty(prod(array.shape[:-1]) * array.stride, array.dtype)
+        self.driver.copy_out(array.pointer, values[: values_between(array.shape, array.stride)])
+        return values.reshape(*array.shape[:-1], array.stride)[..., : array.shape[-1]].copy()
 
     def synchronize(self) -> None:
         self.driver.synchronize()

@@ -6,7 +6,7 @@ second launch adds up in order. No bit depends on the tile, the GPU or the run.
 
 from math import inf
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
 from gpunet.devices.cuda.launch import launch
 from gpunet.devices.cuda.tiles import DEPTH, PACK_BYTES, TILES, blocks
 from gpunet.program.filters import ConvShape
@@ -18,7 +18,7 @@ def forward(
     x: DeviceArray,
     w: DeviceArray,
     b: DeviceArray | None,
-    y: DeviceArray,
+    y: DeviceArray | Maps,
     workspace: DeviceArray | None,
     shape: ConvShape,
     tile: int,
@@ -27,9 +27,10 @@ def forward(
 ) -> None:
     """y of conv_forward, or where `relu` of conv_relu_forward; `workspace` holds the slices where there are several."""
     packable = _packable(shape.maps, x, w)
+    y, y_row = lying(y)
     parts = _parts(y, workspace, slices)
     least = 0.0 if relu and slices == 1 else -inf
-    _launch("forward", shape, tile, slices, packable, x, w, b, parts, *numbers(shape), least)
+    _launch("forward", shape, tile, slices, packable, x, w, b, parts, *numbers(shape), y_row, least)
     _add_up(parts, b, y, slices, relu=relu)
 
 

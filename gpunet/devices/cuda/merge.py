@@ -1,6 +1,8 @@
 """Merges on CUDA: cuda/merge.cu."""
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from collections.abc import Iterator, Sequence
+
+from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
 from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import launch, launch_blocks
 
@@ -20,9 +22,13 @@ MAPS = 32
 """Maps that one block sums, as MAPS in cuda/merge.cu."""
 
 
-def add(a: DeviceArray, b: DeviceArray, y: DeviceArray) -> None:
+def add(a: DeviceArray | Maps, b: DeviceArray | Maps, y: DeviceArray) -> None:
     """y = a + b; see gpunet.devices.cpu.merge."""
-    launch("merge", "add", y.size, a, b, y, y.size)
+    if isinstance(a, DeviceArray) and isinstance(b, DeviceArray):
+        launch("merge", "add", y.size, a, b, y, y.size)
+        return
+    (a, a_row), (b, b_row), D = lying(a), lying(b), y.shape[-1]
+    launch("merge", "add_maps", y.size, a, b, y, y.size // D, *by(D), a_row, b_row)
 
 
 def add_scaled(a: DeviceArray, b: DeviceArray, y: DeviceArray, *, of_a: float, of_b: float) -> None:
@@ -60,21 +66,30 @@ def maximum_backward(dy: DeviceArray, a: DeviceArray, b: DeviceArray, da: Device
     launch("merge", "maximum_backward", dy.size, dy, a, b, da, db, dy.size)
 
 
-def concat_forward(*arrays: DeviceArray) -> None:
+def concat_forward(*arrays: DeviceArray | Maps) -> None:
     """The maps of each input, one after another; see gpunet.devices.cpu.merge."""
     *xs, y = arrays
-    first = 0
-    for x in xs:
-        D = x.shape[3]
-        launch("merge", "copy_maps", x.size, x, y, x.size // D, *by(D), D, 0, y.shape[3], first)
-        first += D
+    for x, place in zip(xs, _places(y, xs), strict=True):
+        _copy(x, place)
 
 
-def concat_backward(*arrays: DeviceArray) -> None:
+def concat_backward(*arrays: DeviceArray | Maps) -> None:
     """Each input gets the gradient of its maps; see gpunet.devices.cpu.merge."""
     dy, *dxs = arrays
-    first = 0
-    for dx in dxs:
-        D = dx.shape[3]
-        launch("merge", "copy_maps", dx.size, dy, dx, dx.size // D, *by(D), dy.shape[3], first, D, 0)
-        first += D
+    for dx, place in zip(dxs, _places(dy, dxs), strict=True):
+        _copy(place, dx)
+
+
+def _places(whole: DeviceArray | Maps, parts: Sequence[DeviceArray | Maps]) -> Iterator[Maps]:
+    """The maps of a volume that belong to each of its parts."""
+    (whole, row), first = lying(whole), 0
+    for part in parts:
+        yield Maps(whole.pointer + first * whole.dtype.itemsize, part.shape, row, whole.dtype, whole.driver)
+        first += part.shape[-1]
+
+
+def _copy(x: DeviceArray | Maps, y: DeviceArray | Maps) -> None:
+    """From x to y, but where they are the same."""
+    (x, x_row), (y, y_row), D = lying(x), lying(y), x.shape[-1]
+    if x.pointer != y.pointer:
+        launch("merge", "copy_maps", x.size, x, y, x.size // D, *by(D), x_row, y_row)

@@ -31,7 +31,7 @@ class CudaTarget(DeviceTarget):
     gathers_windows = False
     calls_cost = True
     fusions: ClassVar[Fusions] = {
-        **dict.fromkeys(("implicit", "winograd2"), ("relu", "pool2x2", "unpool2x2")),
+        **dict.fromkeys(("implicit", "winograd2"), ("relu", "maps", "pool2x2", "unpool2x2")),
         NORM: ("relu",),
     }
 

@@ -7,7 +7,7 @@ fewer products, but 36 points of 32 x 32 results find no room in registers, and 
 they save; the filters of 512 maps alone would take 36 MiB.
 """
 
-from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
 from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import BLOCK, launch, launch_blocks
 from gpunet.devices.cuda.tiles import PACK_BYTES
@@ -22,15 +22,16 @@ def forward(
     x: DeviceArray,
     w: DeviceArray,
     b: DeviceArray | None,
-    y: DeviceArray,
+    y: DeviceArray | Maps,
     workspace: DeviceArray,
     shape: ConvShape,
     relu: int = 0,
 ) -> None:
     """y of conv_forward, or where `relu` of conv_relu_forward; `workspace` has room for the `point_values`."""
     values = _to_points(w, workspace, shape, turned=0)
-    numbers = _plane(shape, "forward")
-    _launch("winograd2", "convolve", "forward", shape, _packable(shape.K, values), x, values, b, y, *numbers, relu)
+    (y, y_row), packable = lying(y), _packable(shape.K, values)
+    numbers = *_plane(shape, "forward"), y_row, relu
+    _launch("winograd2", "convolve", "forward", shape, packable, x, values, b, y, *numbers)
 
 
 def pool_forward(
@@ -65,7 +66,7 @@ def backward_input(
     numbers = _plane(shape, "backward_input")
     packable = _packable(shape.D, values)
     if switches is None:
-        _launch("winograd2", "convolve", "backward_input", shape, packable, dy, values, None, dx, *numbers, 0)
+        _launch("winograd2", "convolve", "backward_input", shape, packable, dy, values, None, dx, *numbers, shape.D, 0)
         return
     packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1
     arrays = dy, switches, values, dx

@@ -19,7 +19,7 @@ RANKS = [
     ["layers", "optimize", "memory", "devices", "data"],
     ["net"],
     ["compile"],
-    ["planning"],
+    ["planning", "ranks"],
     ["description", "formats", "model"],
     ["bench", "profile", "train"],
     ["use"],
@@ -38,7 +38,10 @@ NEVER = {"compile": {"devices"}, "report": {"data"}}
 FUNCTIONS = {"describe", "fit", "load", "plan", "slide"}
 """Functions of gpunet, whose names no package may take."""
 
-CUPY_ONLY = "devices/cuda/driver.py"
+CUPY_ONLY = ("devices/cuda/driver.py", "ranks/nccl.py")
+
+MPI_ONLY = "ranks"
+"""The only room that knows of MPI."""
 
 
 def parts_of_gpunet() -> set[str]:
@@ -87,7 +90,9 @@ def offences(path: str, source: str) -> list[str]:
     for line, name in imported(ast.parse(source), package):
         target = part_of(name)
         wrong = target is not None and not allowed(importer, target)
-        if wrong or (name.split(".")[0] == "cupy" and path != CUPY_ONLY):
+        library = name.split(".")[0]
+        wrong = wrong or (library == "cupy" and path not in CUPY_ONLY)
+        if wrong or (library == "mpi4py" and importer != MPI_ONLY):
             found.append(f"gpunet/{path}:{line}: {importer} must not import {name}: {lines[line - 1].strip()}")
     return found
 

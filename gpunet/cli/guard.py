@@ -57,9 +57,11 @@ def guarded(words: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except GpunetError as error:
+        _end_all(error)
         complain(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        _end_all(KeyboardInterrupt("stopped"))
         interrupted()
     except BrokenPipeError:
         _drop_output()
@@ -69,18 +71,29 @@ def guarded(words: Sequence[str] = ()) -> Iterator[None]:
             sys.exit(CLOSED_PIPE)
         raise
     except OSError as error:
+        _end_all(error)
         _drop_output()
         what = f"cannot use {visible(str(error.filename))}" if error.filename else "cannot write the output"
         complain(f"{what}: {error.strerror or error}")
         sys.exit(MISTAKE)
-    except MemoryError:
+    except MemoryError as error:
+        _end_all(error)
         complain("this machine has not enough memory for that; use a smaller batch")
         sys.exit(MISTAKE)
     except Exception as error:
         if (mistake := _mistake(error, words)) is None:
+            _end_all(error)
             raise
         complain(mistake)
         sys.exit(MISTAKE)
+
+
+def _end_all(error: BaseException) -> None:
+    """Of several ranks that have met, end all, which says what happened; else nothing."""
+    if "gpunet.ranks.crew" in sys.modules:
+        from gpunet.ranks.crew import end_with
+
+        end_with(error)
 
 
 def _mistake(error: Exception, words: Sequence[str]) -> str | None:

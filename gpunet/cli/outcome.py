@@ -19,13 +19,22 @@ def tell_outcome(trainer: "Trainer", folder: "RunFolder") -> None:
         _tell_chosen(trainer, folder)
 
 
-def tell_finished(trainer: "Trainer", folder: "RunFolder") -> None:
-    """Say of a run that is gone on with that nothing is left to do, but for the test, if that was not made."""
+def look_is_due(trainer: "Trainer", folder: "RunFolder") -> bool:
+    """Whether the test images are to be looked at now, which other ranks do along with this one."""
     from gpunet.train.last_look import has_looked
 
+    data = trainer.data
+    due = data.validation is not None and data.has_test and not has_looked(trainer, folder.path)
+    if trainer.model.ranks is not None:
+        trainer.model.ranks.tell(due)
+    return due
+
+
+def tell_finished(trainer: "Trainer", folder: "RunFolder", due: bool) -> None:
+    """Say of a run that is gone on with that nothing is left to do, but for the test, if that is due."""
     typer.echo(f"{folder.path} {_finished(trainer)}; {folder.describe()}")
     data = trainer.data
-    if data.validation is not None and not (data.has_test and has_looked(trainer, folder.path)):
+    if due or (data.validation is not None and not data.has_test):
         _tell_chosen(trainer, folder)
 
 

@@ -13,9 +13,22 @@ from gpunet.cli import options
 from gpunet.cli.dataset import anywhere, open_dataset, require_there
 from gpunet.cli.factors import DecayFactors, RateFactors, read_factors
 from gpunet.cli.guard import complain
-from gpunet.cli.outcome import tell_finished, tell_outcome
+from gpunet.cli.outcome import look_is_due, tell_finished, tell_outcome
 from gpunet.cli.starting import starting_config, tuned_choices
 from gpunet.cli.suiting import require_suited, tell_of_values
+from gpunet.cli.together import (
+    Gpus,
+    Parts,
+    Ranks,
+    Reduce,
+    device_of,
+    division,
+    follow,
+    least_free,
+    require_alike,
+    start_or_meet,
+    together,
+)
 from gpunet.cli.trained import quiet, tell_of_seed, tell_of_white
 from gpunet.errors import ConfigError, GpunetError, OutOfMemory
 from gpunet.optimize.schedules import SCHEDULES
@@ -26,12 +39,14 @@ if TYPE_CHECKING:
     from gpunet.model.model import Model
     from gpunet.net.config import Config, TrainConfig
     from gpunet.program.program import AnyDevice
+    from gpunet.ranks.crew import Crew
     from gpunet.report.board import Board
     from gpunet.train.folder import RunFolder
     from gpunet.train.trainer import Trainer
 
 
 def train(
+    context: typer.Context,
     net: Annotated[
         str | None, typer.Argument(metavar="[NET]", help=f"{options.NET_HELP} Not with --resume.", show_default=False)
     ] = None,
@@ -116,6 +131,10 @@ def train(
     no_graph: options.NoGraph = False,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
+    ranks: Ranks = None,
+    gpus: Gpus = None,
+    reduce: Reduce = "exact",
+    parts: Parts = 1,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -128,6 +147,7 @@ def train(
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning
 
+    crew = start_or_meet(context, ranks, gpus, device)
     if freeze and unfreeze:
         raise ConfigError("--freeze and --unfreeze say the opposite; leave one of them out")
     if tensorboard:
@@ -170,20 +190,28 @@ def train(
     require_learning(config.net, told)
     if resume is not None and device == options.AUTO:
         device = _device_of(resume)
+    if crew is not None:
+        device = device_of(crew, device)
     free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
-    settings = options.train_settings(told) | {"device": where, "tuned": tuned_choices(resume, no_tuned)}
-    made = _affordable(replace(config, train=told), free.get(where), settings)
+    settings = options.train_settings(told) | {
+        "device": where,
+        "tuned": tuned_choices(resume, no_tuned),
+        "division": division(crew, reduce, parts),
+    }
+    made = _affordable(replace(config, train=told), least_free(crew, free, where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
-    _run(
-        replace(config, train=told),
-        made,
-        settings,
-        resume=resume,
-        out=out,
-        tensorboard=tensorboard,
-        graph=not no_graph,
-    )
+    with together(crew):
+        _run(
+            replace(config, train=told),
+            made,
+            settings,
+            crew,
+            resume=resume,
+            out=out,
+            tensorboard=tensorboard,
+            graph=not no_graph,
+        )
 
 
 def _can_go_on(events: Path) -> bool:
@@ -219,6 +247,7 @@ def _run(
     config: "Config",
     made: "Plan",
     settings: dict[str, Any],
+    crew: "Crew | None",
     *,
     resume: Path | None,
     out: Path | None,
@@ -231,6 +260,7 @@ def _run(
     from gpunet.report.as_json import as_text, plan_json
     from gpunet.train.environment import environment
     from gpunet.train.folder import RunFolder, held, open_folder, require_no_run
+    from gpunet.train.several import share_start
     from gpunet.train.start import start_from_weights
     from gpunet.train.trainer import Trainer
 
@@ -240,7 +270,7 @@ def _run(
     dataset = open_dataset(config)
     require_suited(config.net, dataset, told)
     warmup = told.warmup_steps(-(-len(dataset.train) // told.batch))
-    with _model(config, made, settings, graph=graph) as model:
+    with _model(config, made, settings, crew, graph=graph) as model:
         trainer = Trainer(
             model,
             dataset,
@@ -250,6 +280,10 @@ def _run(
             warmup=warmup,
             patience=told.early_stop,
         )
+        require_alike(crew, trainer, made)
+        if crew is not None and not crew.leads:
+            follow(crew, trainer)
+            return
         if resume is None and told.weights is not None:
             typer.echo("\n".join(start_from_weights(model, told)))
             tell_of_white(dataset, told_path(told.weights))
@@ -268,30 +302,34 @@ def _run(
                 environment=environment(model.device),
                 every=None if told.checkpoint_every is None else parse_span(told.checkpoint_every),
             )
-            _train(trainer, folder, tensorboard)
+            share_start(trainer)
+            _train(trainer, folder, tensorboard, crew)
 
 
-def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool) -> None:
+def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool, crew: "Crew | None") -> None:
     """Train what is left to be trained, keep it in the folder, and say how it ended."""
     from gpunet.report.board import FOLDER, Board
     from gpunet.train.screen import Screen
+    from gpunet.train.several import Noting
     from gpunet.train.stop import Stop
 
     if trainer.finished:
         folder.finish(trainer)
-        tell_finished(trainer, folder)
+        tell_finished(trainer, folder, look_is_due(trainer, folder))
         return
-    stop, screen = Stop(), Screen()
+    stop, screen = Stop(trainer.model.ranks), Screen()
     events = folder.path / FOLDER
     boards = [Board(events)] if tensorboard else []
-    trainer.watchers = (folder, *boards, screen, stop)
+    noting = [Noting(crew, folder)] if crew is not None else []
+    trainer.watchers = (folder, *boards, *noting, screen, stop)
     typer.echo(f"the run is kept in {folder.path}")
     with stop, _kept(folder, boards), screen:
         trainer.run()
+    look_is_due(trainer, folder)
     tell_outcome(trainer, folder)
 
 
-def _model(config: "Config", made: "Plan", settings: dict[str, Any], *, graph: bool) -> "Model":
+def _model(config: "Config", made: "Plan", settings: dict[str, Any], crew: "Crew | None", *, graph: bool) -> "Model":
     """The model in its arena. Raises OutOfMemory, saying who holds the memory, where there is less than was planned."""
     from gpunet.model.model import Model
     from gpunet.use.doctor import explain_shortage
@@ -306,6 +344,7 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any], *, graph: b
             learning_rate=told.learning_rate,
             plan=made,
             graph=graph,
+            ranks=None if crew is None else crew.communicator,
         )
     except OutOfMemory as error:
         raise OutOfMemory(f"{error}\n{explain_shortage(config.net, **settings)}") from None

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from gpunet.program.program import Loop, Op, Program
+from gpunet.program.program import Op, Program
 
 
 def readers_of(ops: Sequence[Op]) -> dict[str, list[int]]:
@@ -28,7 +28,7 @@ def exchanged(program: Program, gone: Collection[int], before: Mapping[int, Sequ
         begins.append(len(ops))
         if step < program.steps and step not in gone:
             ops.append(program.ops[step])
-    loops = tuple(Loop(begins[loop.first], ends[loop.last], loop.images) for loop in program.loops)
+    loops = tuple(replace(loop, first=begins[loop.first], last=ends[loop.last]) for loop in program.loops)
     return replace(program, ops=tuple(ops), loops=loops)
 
 

@@ -1,6 +1,6 @@
 """The ways in which a program is made to fit, and what they cost: a value that a plan carries and shows."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from gpunet.compile.chunk import run_in_chunks, run_in_micro_batches
@@ -66,10 +66,20 @@ def prepare(program: Program, one_buffer: bool, without: Collection[str] = ()) -
     return rewrite(program, without, only=BEFORE)
 
 
-def change(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
-    """The second half of `apply`, for a program that was prepared."""
+def change(
+    program: Program,
+    ways: Ways,
+    without: Collection[str] = (),
+    in_parts: Callable[[Program], Program] | None = None,
+) -> Program:
+    """The second half of `apply`, for a program that was prepared.
+
+    `in_parts`  makes of the program of a part that of all parts in turn, which leaves no room for other loops
+    """
     program = recompute(program, ways.dropped, ways.kept, ways.twice)
-    if ways.micro_batch:
+    if in_parts is not None:
+        program = in_parts(program)
+    elif ways.micro_batch:
         program = run_in_micro_batches(program, ways.micro_batch)
     elif ways.chunk:
         program = run_in_chunks(program, ways.cut, ways.chunk)

@@ -106,6 +106,21 @@ class Plan(Shown):
         return self.program.batch
 
     @property
+    def ranks(self) -> int:
+        """How many processes run it side by side, each on its share of the images."""
+        return self.program.ranks
+
+    @property
+    def whole_batch(self) -> int:
+        """The most images of a step of all ranks together."""
+        return self.program.whole or self.program.batch
+
+    @property
+    def parts(self) -> int:
+        """In how many parts a batch is learnt from, by ranks or in turn, whose gradients are added in order."""
+        return max(self.ranks, *(loop.parts for loop in self.program.loops), 1)
+
+    @property
     def dtype(self) -> Dtype:
         return self.program.dtype
 

@@ -58,9 +58,15 @@ def check_labels(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
     return labels
 
 
-def check_last_batch(images: int, batch: int, pairing: str) -> None:
-    """Raise DataError where an epoch of so many images ends with a batch too small to train on, for that layer."""
+def check_last_batch(images: int, batch: int, pairing: str, ranks: int = 1) -> None:
+    """Raise DataError where an epoch of so many images ends with a batch too small to train on, for that layer.
+
+    `ranks`  among how many each batch is divided: the smallest share counts
+    """
     last = images % batch or batch
+    if ranks > 1:
+        _check_last_shares(last, ranks, pairing)
+        return
     if last >= least_images(pairing):
         return
     better = next((size for size in (*range(batch, 1, -1), batch + 1) if images % size != 1), 0)
@@ -69,3 +75,13 @@ def check_last_batch(images: int, batch: int, pairing: str) -> None:
         f"{images} images in batches of {batch} leave a last batch of {last}, and {pairing} takes its "
         f"statistics over at least {least_images(pairing)}; {way_out}"
     )
+
+
+def _check_last_shares(last: int, ranks: int, pairing: str) -> None:
+    """Raise DataError where the last batch leaves a rank with too few images, but some."""
+    least = max(1, last // ranks)
+    if least < least_images(pairing):
+        raise DataError(
+            f"the last batch of an epoch has {last} images, which leaves a rank of {ranks} with {least}, and {pairing} "
+            f"takes its statistics over at least {least_images(pairing)}; use another batch, fewer ranks, or --sync-bn"
+        )

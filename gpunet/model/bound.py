@@ -5,12 +5,16 @@ from functools import partial
 
 import numpy as np
 
+from gpunet.compile.ranks import BETWEEN_RANKS
 from gpunet.devices.device import Array, Call, Device
 from gpunet.errors import DeviceError
 from gpunet.memory.plan import Plan, PlannedTensor
 from gpunet.model.replay import MOST_GRAPHS, Replay
 from gpunet.program.program import Now, Op, Phase, RunTime, Turn
+from gpunet.program.shares import largest, share
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.ranks.collectives import bind as bind_between_ranks
+from gpunet.ranks.communicator import Communicator
 
 POISON = 0xFF
 """Four or eight such bytes are a NaN."""
@@ -28,6 +32,9 @@ class BoundProgram:
     `before_updates`  called in every run before the first of its updates
     `poison`  fill what is fresh or free with NaN bytes before and after every op, and wait for each
     `graphs`  make a run that comes again as one graph, where the device can
+    `ranks`   what goes between those that run the program side by side; None: it is run by one
+
+    `whole`   how many images the run has of all ranks together, to be set before; those of one are its own share
     """
 
     def __init__(
@@ -39,8 +46,11 @@ class BoundProgram:
         before_updates: Call = lambda: None,
         poison: bool = False,
         graphs: bool = True,
+        ranks: Communicator | None = None,
     ) -> None:
         self.plan = plan
+        self.ranks = ranks
+        self.whole = 0
         self.device = device
         self.poison = poison
         self._seed = seed
@@ -49,8 +59,8 @@ class BoundProgram:
         self._arena = device.allocate(plan.arena_bytes)
         self._offsets = {planned.name: planned.offset for planned in plan.tensors}
         self._views: dict[tuple[str, int, int], Array] = {}
-        self._calls: dict[tuple[Turn, int, bool, bool], list[Call]] = {}
-        self._runs: dict[tuple[int, int, Phases, bool, bool], Replay] = {}
+        self._calls: dict[tuple[Turn, int, int, bool, bool], list[Call]] = {}
+        self._runs: dict[tuple[int, int, int, Phases, bool, bool], Replay] = {}
         self._swapped = False
         if poison:
             self._arena.fill(0, plan.arena_bytes, POISON)
@@ -107,7 +117,7 @@ class BoundProgram:
                     self._before_updates()
                 call()
             return
-        key = (n, skip, phases, training, self._swapped)
+        key = (n, self.whole, skip, phases, training, self._swapped)
         if key not in self._runs:
             before: list[Call] = []
             after: list[Call] = []
@@ -149,25 +159,41 @@ class BoundProgram:
         ops = self.plan.program.ops
         for turn in self.plan.program.turns(n):
             op = ops[turn.step]
-            if turn.step >= skip and op.phase in phases:
-                key = (turn, n, training, self._swapped)
+            if turn.step >= skip and op.phase in phases and (n or _needs_no_image(op)):
+                key = (turn, n, self.whole, training, self._swapped)
                 if key not in self._calls:
-                    self._calls[key] = self.device.bind(*self.call_of(turn, n, training))
+                    self._calls[key] = self._bind(op, *self.call_of(turn, n, training))
                 yield turn, op, self._calls[key]
+
+    def _bind(self, op: Op, name: str, arrays: list[Array | None], numbers: dict[str, float | str]) -> list[Call]:
+        if op.name not in BETWEEN_RANKS:
+            return self.device.bind(name, arrays, numbers)
+        assert self.ranks is not None  # whoever planned for several ranks runs on several
+        return bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
 
     def call_of(self, turn: Turn, n: int, training: bool) -> tuple[str, list[Array | None], dict[str, float | str]]:
         """(name of the op, its arrays, its numbers) of a turn in a run over n images."""
-        op = self.plan.program.ops[turn.step]
-        arrays = [None if tensor is None else self.view(tensor, turn.first, turn.last) for tensor in op.arguments]
-        known = {
-            "images": n,
-            "first_image": turn.first,
+        program = self.plan.program
+        op, whole = program.ops[turn.step], self.whole or n
+        first = share(whole, program.ranks, self.ranks.rank)[0] if self.ranks is not None else 0
+        arrays = [None if tensor is None else self._view_of(tensor, turn, whole) for tensor in op.arguments]
+        known: dict[str, float] = {
+            "images": whole,
+            "first_image": first + turn.first,
+            "portion": (turn.last - turn.first) / whole,
+            "part_images": largest(whole, self.plan.parts),
             "accumulate": int(turn.round > 0),
             "seed": self._seed,
             "training": int(training),
         }
         numbers = {name: known[one.name] if isinstance(one, RunTime) else one for name, one in op.attributes.items()}
         return op.name, arrays, numbers
+
+    def _view_of(self, tensor: Tensor, turn: Turn, whole: int) -> Array:
+        """What a turn uses of a tensor: of one that holds images of all ranks, all of them."""
+        if tensor.batched and tensor.shape[0] > self.plan.batch:
+            return self.view(tensor, 0, whole)
+        return self.view(tensor, turn.first, turn.last)
 
     def _settle(self, op: Op) -> None:
         """Wait for an op, so that what went wrong in it is told of it and not of a later one."""
@@ -206,3 +232,8 @@ class BoundProgram:
         loop = self.plan.program.loop_at(turn.step)
         ends = loop is not None and turn.step == loop.last - 1
         self.poison_free(loop.first if loop and ends and turn.more else turn.step + 1)
+
+
+def _needs_no_image(op: Op) -> bool:
+    """Whether an op is run by a rank that has none of the images of a step, too."""
+    return op.phase == "update" or op.name in BETWEEN_RANKS or (op.phase == "loss" and op.across_images)

@@ -8,6 +8,7 @@ from gpunet.memory.plan import Plan
 from gpunet.model.parts import Images, whole_or_parts
 from gpunet.model.scores import first, softmax
 from gpunet.net.net import Net
+from gpunet.ranks.communicator import Communicator
 from gpunet.values.shown import Shown
 
 
@@ -16,6 +17,7 @@ class Handy(Shown, ABC):
 
     net: Net
     plan: Plan
+    ranks: Communicator | None = None
 
     @property
     @abstractmethod
@@ -26,7 +28,7 @@ class Handy(Shown, ABC):
     def _forward(self, images: np.ndarray) -> np.ndarray: ...
 
     @abstractmethod
-    def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]: ...
+    def _evaluate(self, images: np.ndarray, labels: np.ndarray, whole: int | None = None) -> tuple[float, int]: ...
 
     def forward(self, images: Images) -> np.ndarray:
         """The scores (n, classes) of any number of images, as many at a time as the model was planned for.
@@ -45,14 +47,20 @@ class Handy(Shown, ABC):
         return softmax(self.forward(images))
 
     def evaluate(
-        self, images: Images | tuple[np.ndarray, np.ndarray], labels: np.ndarray | None = None
+        self,
+        images: Images | tuple[np.ndarray, np.ndarray],
+        labels: np.ndarray | None = None,
+        whole: int | None = None,
     ) -> tuple[float, int]:
         """(mean loss, number of images whose label has the highest score) of any number of images, nothing learnt.
 
         `labels`  (n,) as for `step`; None where `images` is a split of a data set, which has them, or a pair with them
+        `whole`   of several ranks, images of all of them in one pass, as for `step`: both figures are of those
         """
         if labels is None and isinstance(images, tuple) and len(images) == 2:
             images, labels = images
+        if self.ranks is not None and labels is not None:
+            return self._evaluate(np.asarray(images), labels, whole)
         loss_sum, hits, n = 0.0, 0, 0
         for part, part_labels in whole_or_parts(self, images, labels, labelled=True):
             loss, correct = self._evaluate(part, part_labels)

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from gpunet.compile.ranks import BETWEEN_RANKS, Division, Reduce
 from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
-from gpunet.errors import BudgetError, ConfigError, DeviceError
+from gpunet.errors import BudgetError, ConfigError, DeviceError, ShapeError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
@@ -31,7 +32,9 @@ from gpunet.planning.planner import plan as make_plan
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
 from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
+from gpunet.program.shares import share
 from gpunet.program.tensor import Tensor
+from gpunet.ranks.communicator import Communicator
 from gpunet.values.given import integer, told
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
@@ -57,6 +60,11 @@ class Model(Handy):
     `debug`   fill what is fresh or free with NaN before every op and wait for each, so that a fault of the GPU names
               its op; results must not change
     `graph`   on a GPU, run what comes again as one CUDA graph, which changes no bit; False, and with `debug`: op by op
+
+    `ranks`   the processes that train this net together, a gpunet.ranks Communicator: `batch` is then that of all of
+              them, which each gives its share of; None: this one alone
+    `parts`   run a step in so many parts in turn, which gives the bits of so many ranks
+    `reduce`  how ranks add up gradients: "exact", in their order, or "fast", as the transport likes
 
     A step is whole, or the model says so at the next use and until what is learnt is set again; and it is used by one
     thread at a time: ModelError otherwise.
@@ -86,6 +94,9 @@ class Model(Handy):
         plan: Plan | None = None,
         debug: bool = False,
         graph: bool = True,
+        ranks: Communicator | None = None,
+        parts: int = 1,
+        reduce: Reduce = "exact",
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
@@ -109,7 +120,9 @@ class Model(Handy):
             max_cost_flops=max_cost_flops,
             ways=ways,
             tuned=tuned,
+            division=Division(1 if ranks is None else ranks.size, parts, reduce),
         )
+        self.ranks = ranks if ranks is not None and ranks.size > 1 else None
         self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
         self._whole = Whole(self.plan)
         self._owns_device = not isinstance(device, Device)
@@ -121,7 +134,8 @@ class Model(Handy):
                 seed=int(seed) % 2**63,
                 before_updates=self._whole.begin,
                 poison=debug,
-                graphs=graph,
+                graphs=graph and self.ranks is None,
+                ranks=self.ranks,
             )
         except BaseException:
             self._close_device()
@@ -149,6 +163,11 @@ class Model(Handy):
     def batch(self) -> int:
         """The most images that one step takes."""
         return self.plan.batch
+
+    @property
+    def whole_batch(self) -> int:
+        """The most images that one step takes of all ranks together."""
+        return self.plan.whole_batch
 
     @property
     def learning_rate(self) -> float:
@@ -181,22 +200,23 @@ class Model(Handy):
         self._seen: int = integer("seen", seen, most=MOST_STEPS)
 
     @alone
-    def step(self, images: np.ndarray, labels: np.ndarray) -> float:
+    def step(self, images: np.ndarray, labels: np.ndarray, whole: int | None = None) -> float:
         """One training step: forward, loss, backward, update. Returns the mean loss of the batch before the update.
 
         A loss that is infinite or NaN updates nothing, and is no step taken.
         `images`  (n, H, W, D), n <= batch; float, used as they are, or uint8, used as pixel*scale + shift; what the
                   net's `augment` says is done to uint8 images, which then come as net.image
         `labels`  (n,) integers, 0 <= label < classes
+        `whole`   images of all ranks in this step, these being the rank's share of them; None: these are all
 
         Raises ShapeError or DataError for arrays that cannot be used; nothing has changed then.
         """
-        n = self._feed_both(images, labels, learn=True)
+        n = self._feed_both(images, labels, learn=True, whole=whole)
         self._run(n, images, STEP)  # the updates look at the loss where it is: all is asked for before the host waits
         loss = self._read_loss()
         if isfinite(loss):
             self.steps += 1
-            self.seen += n
+            self.seen += self._bound.whole or n
         self._whole.end()
         return loss
 
@@ -259,9 +279,12 @@ class Model(Handy):
                     yield tensor.layer, self.device.read(self._bound.view(tensor, 0, n))
 
     @alone
-    def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
-        """(mean loss, number of images whose label has the highest score) of n <= batch images, nothing learnt."""
-        n = self._feed_both(images, labels)
+    def _evaluate(self, images: np.ndarray, labels: np.ndarray, whole: int | None = None) -> tuple[float, int]:
+        """(mean loss, number of images whose label has the highest score) of n <= batch images, nothing learnt.
+
+        `whole`  images of all ranks, as in `step`: both figures are of those then
+        """
+        n = self._feed_both(images, labels, whole=whole)
         self._run(n, images, ("forward", "loss"), training=False)
         return self._read_loss(), self.correct
 
@@ -291,7 +314,7 @@ class Model(Handy):
         found = {}
         wanted = self.plan.program.image_gradient
         for op, call in self._bound.walk(n, self._skipped(images), STEP):
-            if op.phase != "update":
+            if op.phase != "update" or op.name in BETWEEN_RANKS:
                 call()
             for dw in op.inputs if op.phase == "update" else ():
                 if dw in learnt:  # complete now, perhaps gone at the end of the step
@@ -347,18 +370,36 @@ class Model(Handy):
 
     def _feed(self, images: np.ndarray) -> int:
         """Check the images, copy them into the arena, return how many there are."""
+        self._bound.whole = 0
         return self._put(check_images(images, self.net, self.batch, self.plan.dtype))
 
-    def _feed_both(self, images: np.ndarray, labels: np.ndarray, *, learn: bool = False) -> int:
+    def _feed_both(
+        self, images: np.ndarray, labels: np.ndarray, *, learn: bool = False, whole: int | None = None
+    ) -> int:
         """Check images and labels, copy both into the arena, return how many there are; `learn`: for a whole step."""
         if self.plan.program.labels is None:
             raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
+        self._bound.whole = self._of_all(len(images), whole)
+        if not len(images) and self.ranks is not None:
+            return self._put(np.asarray(images))
         images, labels = self._checked(images, labels)
         if learn:
             check_enough(len(images), self.pairing)
         n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n
+
+    def _of_all(self, n: int, whole: int | None) -> int:
+        """How many images a step has of all ranks, 0 for one. Raises ShapeError where n is not this one's share."""
+        if self.ranks is None:
+            return 0
+        first, last = share(whole or 0, self.ranks.size, self.ranks.rank)
+        if whole is None or last - first != n:
+            raise ShapeError(
+                f"rank {self.ranks.rank} of {self.ranks.size} was given {n} images, and its share of a step of "
+                f"{whole} is {last - first}; say whole=, the images of all ranks"
+            )
+        return whole
 
     def _checked(self, images: np.ndarray, labels: np.ndarray) -> Batch:
         images = check_images(images, self.net, self.batch, self.plan.dtype)
@@ -370,18 +411,20 @@ class Model(Handy):
         if self._bound.poison:
             self._bound.poison_free(0)
         self._bound.set_numbers(Now(self.learning_rate, self.steps + 1, self.seen))
-        sent = self._ahead.take(images) if self._ahead else None
+        sent = self._ahead.take(images) if self._ahead and len(images) else None
         self._begun = self.device.mark() if self._ahead else None
         if sent is not None:
             self._bound.swap()
             self.device.wait_for(sent)
-        else:
+        elif len(images):
             tensor = program.image_bytes if images.dtype == np.uint8 else program.images
             self.device.write(self._bound.view(tensor, 0, len(images)), images)
         return len(images)
 
     def _send(self, batch: Batch) -> Any:
         """Begin to copy the images of a batch to where the run under way does not look, if there is such a place."""
+        if not len(batch[0]) and self.ranks is not None:  # the share of a rank may be none
+            return None
         images, _ = self._checked(*batch)
         spare = self.plan.program.next_bytes
         if spare is None or images.dtype != np.uint8:

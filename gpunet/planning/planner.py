@@ -6,6 +6,7 @@ from functools import cache, cached_property
 from typing import Literal
 
 from gpunet.compile.lower import lower
+from gpunet.compile.ranks import WHOLE, Division, divided, in_parts
 from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
 from gpunet.devices.outside import why_not
@@ -74,6 +75,7 @@ def plan(
     max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
+    division: Division = WHOLE,
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
@@ -94,6 +96,8 @@ def plan(
     `ways`           what may be done at a cost: "recompute", "chunks", "micro-batches"
     `tuned`          whether convolutions run by what gpunet tune found fastest on this machine, or the
                      gpunet.planning.tuned.choices of another plan
+    `division`       among how many ranks the batch is divided, the plan being that of each; or into how many parts this
+                     device runs it in turn, to the bits of so many ranks: a gpunet.compile.ranks.Division
 
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
@@ -114,6 +118,7 @@ def plan(
         max_cost_flops=max_cost_flops,
         ways=ways,
         tuned=tuned,
+        division=division,
         seek="nearest",
     )
     assert made is not None  # the smallest is made where nothing fits
@@ -137,6 +142,7 @@ def plan_within(
     max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
+    division: Division = WHOLE,
     seek: Seek = "fit",
 ) -> Plan | None:
     """As `plan`; where nothing fits, None.
@@ -150,10 +156,10 @@ def plan_within(
     left_out = names("without", without)
     made_for = tuned_target(where, tuned)
     compiler = _Compiler(
-        check_net(net), check_batch(batch), learning(optimizer), mode, dtype, math, where, made_for, left_out
+        check_net(net), check_batch(batch), learning(optimizer), mode, dtype, math, where, made_for, left_out, division
     )
     compiler.check()
-    allowed = _check_ways(ways)
+    allowed = _ways_of(_check_ways(ways), division)
     most = _check_cost(max_cost, max_cost_flops)
     if mode == "train":
         check_rounds(net, compiler.mixing, allowed)
@@ -197,9 +203,9 @@ def _placed(
         plain = Ways(scratch_bytes)
         program = compiler.compile(plain)
         return Choice(plain, program), arrange(program, alignment=alignment), None
-    room, ns = limit, clock(compiler.target.card, compiler.batch)
+    room, ns = limit, clock(compiler.target.card, compiler.part)
     compiled = cache(compiler.compile)  # the same ways come up again and again in a search
-    first = Chooser(compiled, ns, compiler.batch, scratch_bytes, room, most, allowed, compiler.target.rounds_pay)
+    first = Chooser(compiled, ns, compiler.part, scratch_bytes, room, most, allowed, compiler.target.rounds_pay)
     for _ in range(PLACEMENTS):
         choice = None if seek == "least" else first.within(room).choose()
         if choice is None:
@@ -244,6 +250,11 @@ def _check_ways(ways: Collection[str]) -> tuple[str, ...]:
     return names("ways", ways)
 
 
+def _ways_of(ways: tuple[str, ...], division: Division) -> tuple[str, ...]:
+    """Those that leave the bits of a divided step as they are; parts in turn leave no room for other rounds."""
+    return ways if division.parts == 1 else tuple(way for way in ways if way == "recompute")
+
+
 def _check_cost(max_cost: float | None, max_cost_flops: float | None) -> MaxCost:
     for value, name, of in ((max_cost, "max_cost", "time"), (max_cost_flops, "max_cost_flops", "FLOPs")):
         if value is not None and ((fraction := as_float(value)) is None or not 0 <= fraction <= 10):
@@ -275,6 +286,12 @@ class _Compiler:
     target: DeviceTarget
     made_for: Target
     without: tuple[str, ...]
+    division: Division = WHOLE
+
+    @property
+    def part(self) -> int:
+        """The most images that a rank, or a part in turn, has."""
+        return self.division.most(self.batch)
 
     def check(self) -> None:
         """Raise ConfigError for options that make no sense."""
@@ -284,10 +301,17 @@ class _Compiler:
             raise ConfigError(f"the dtype must be float32 or float64; got {told(self.dtype)}")
         if self.math not in MATHS:
             raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
+        check_division(self.division, self.batch)
         if self.mode == "train":
             self._check_training()
 
     def _check_training(self) -> None:
+        if self.division.count > 1 and self.division.least(self.batch) < (least := least_images(self.pairing)):
+            raise ConfigError(
+                f"{self.pairing} takes its statistics over the images of a part, so {self.net.name} cannot be trained "
+                f"at batch {self.batch} in {self.division.count} parts; use a batch of {least * self.division.count} "
+                "or more"
+            )
         if self.batch < (least := least_images(self.pairing)):
             raise ConfigError(
                 f"{self.pairing} takes its statistics over the images of a batch, so {self.net.name} cannot "
@@ -323,7 +347,11 @@ class _Compiler:
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways."""
-        return change(self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer), ways, self.without)
+        prepared = self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer)
+        return change(prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None)
+
+    def _in_parts(self, program: Program) -> Program:
+        return in_parts(program, self.batch, self.division.parts)
 
     @cached_property
     def _prepared(self) -> Callable[[int, bool, bool], Program]:
@@ -333,7 +361,7 @@ class _Compiler:
     def _prepare(self, scratch_limit_bytes: int, accumulates: bool, one_buffer: bool) -> Program:
         program = lower(
             self.net,
-            batch=self.batch,
+            batch=self.part,
             mode=self.mode,
             dtype=self.dtype,
             optimizer=self.learning,
@@ -343,7 +371,21 @@ class _Compiler:
             math=self.math,
         )
         require_ops(self.net, program, self.target.name)
-        return prepare(program, one_buffer, self.without)
+        return prepare(divided(program, self.batch, self.division), one_buffer, self.without)
+
+
+def check_division(division: Division, batch: int) -> None:
+    """Raise ConfigError for a batch that cannot be divided so."""
+    for name, count in (("ranks", division.ranks), ("parts", division.parts)):
+        integer(name, count, least=1)
+    if division.ranks > 1 and division.parts > 1:
+        raise ConfigError("a step is divided among ranks or run in parts by one device, not both")
+    if batch < division.count:
+        what = "ranks" if division.ranks > 1 else "parts"
+        raise ConfigError(
+            f"a batch of {batch} cannot be divided among {division.count} {what}: each needs an image; use a batch of "
+            f"{division.count} or more, or fewer {what}"
+        )
 
 
 def require_ops(net: Net, program: Program, device: DeviceName) -> None:

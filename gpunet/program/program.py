@@ -8,6 +8,7 @@ from typing import Literal
 
 from gpunet.errors import PlanError
 from gpunet.program.algorithm import Fusions
+from gpunet.program.shares import shares
 from gpunet.program.tensor import Tensor
 
 Phase = Literal["forward", "loss", "backward", "update"]
@@ -29,8 +30,10 @@ AnyDevice = Literal[DeviceName, "auto"]
 class RunTime:
     """An attribute whose number is known when a model binds the op to its arrays.
 
-    "images", how many the batch has; "first_image", where in it those of this round begin; "accumulate", 1 from the
-    second round of a loop on; "seed", the model's, below 2**63; "training", 0 where only a forward pass is run.
+    "images", how many the batch has, of all ranks together; "first_image", where in it those of this round begin;
+    "accumulate", 1 from the second round of a loop on; "seed", the model's, below 2**63; "training", 0 where only a
+    forward pass is run; "portion", the part of the batch's images that this rank or round has, and "part_images", the
+    most that one has.
     What changes from step to step is no attribute but a Changing number.
     """
 
@@ -144,11 +147,20 @@ class Loop:
 
     In a loop, batched tensors of `images` rows hold one round and are used afresh in the next; those of the whole
     batch are used `images` rows at a time.
+    `parts`  so many rounds, as equal as can be, of at most `images`, as so many ranks would divide them; 0: each round
+             but the last has `images`
     """
 
     first: int
     last: int
     images: int
+    parts: int = 0
+
+    def rounds(self, images: int) -> list[tuple[int, int]]:
+        """[first, last) of the images of each round, of so many in all."""
+        if self.parts:
+            return shares(images, self.parts)
+        return [(first, min(first + self.images, images)) for first in range(0, images, self.images)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,9 @@ class Program:
     `within`                       tensor name -> the wider tensor among whose maps it lies, which lies in none itself
     `fusions`                      what the device can do in one op with a convolution
     `loops`                        ranges of steps that run in rounds, in order, none within another
+    `ranks, whole`                 how many processes run this program side by side, each on its part of at most `batch`
+                                   images, and how many images there are of all of them together. Batched tensors of
+                                   more than `batch` rows hold something of all of those.
     """
 
     mode: Mode
@@ -234,6 +249,8 @@ class Program:
     within: Mapping[str, Within] = field(default_factory=dict)
     fusions: Fusions = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
+    ranks: int = 1
+    whole: int = 0
 
     @property
     def steps(self) -> int:
@@ -298,8 +315,7 @@ class Program:
         step = 0
         for loop in self.loops:
             yield from (Turn(one, 0, images) for one in range(step, loop.first))
-            for round, first in enumerate(range(0, images, loop.images)):
-                last = min(first + loop.images, images)
+            for round, (first, last) in enumerate(loop.rounds(images)):
                 for step in range(loop.first, loop.last):
                     yield Turn(step, first, last, round, last < images)
             step = loop.last

@@ -56,7 +56,7 @@ def describe(plan: Plan) -> str:
         parts.append(f"{again} made again in the backward pass")
     if plan.ways is not None and plan.ways.micro_batch:
         parts.append(f"the whole step in rounds of {_images(plan.ways.micro_batch)}")
-    elif plan.program.loops:
+    elif plan.ways is not None and plan.ways.chunk and plan.program.loops:
         last = plan.program.tensors[plan.ways.cut].layer
         parts.append(f"all from the input to {last} in rounds of {_images(plan.ways.chunk)}")
     if plan.ways is not None and plan.ways.one_buffer:
@@ -71,8 +71,8 @@ def describe(plan: Plan) -> str:
 
 def needed(plan: Plan) -> bool:
     """Whether anything but the free savings is at work."""
-    saves = plan.ways is not None and plan.ways.one_buffer
-    return bool(saves or plan.program.loops or made_again(plan) or _scratch_is_short(plan))
+    saves = plan.ways is not None and (plan.ways.one_buffer or plan.ways.rounds)
+    return bool(saves or made_again(plan) or _scratch_is_short(plan))
 
 
 def _scratch_is_short(plan: Plan) -> bool:

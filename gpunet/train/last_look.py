@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpunet.system import files
 from gpunet.train.metrics import Mean, best
+from gpunet.train.several import share_values
 from gpunet.train.trainer import Trainer, evaluate
 from gpunet.train.weights import WEIGHTS, restore_weights
 
@@ -21,6 +22,7 @@ def look_at_test(trainer: Trainer, folder: Path, paused: Callable[[], None] = la
     """
     epoch = best(trainer.rows).epoch
     restore_weights(trainer.model, folder / WEIGHTS)
+    share_values(trainer.model, trainer.model.parameters)
     found = evaluate(trainer.model, trainer.data.test, paused, f"epoch {epoch}")
     about = {
         **_of(trainer),

@@ -50,7 +50,7 @@ def identity(trainer: Trainer) -> dict[str, Any]:
         **{f"layer {node.name}": f"{node.layer} of {', '.join(node.inputs)}" for node in net.nodes},
         "augmentation": str(net.augment or "none"),
         "loss": str(net.loss),
-        "batch": trainer.model.batch,
+        "batch": trainer.batch,
         "dtype": plan.dtype,
         **_learning(plan),
         **({"frozen": ", ".join(plan.frozen)} if plan.frozen else {}),
@@ -111,6 +111,7 @@ def circumstances(model: Model) -> dict[str, str]:
         "device": f"{kind}, {library}" if library else kind,
         **({"arithmetic": ", ".join(" ".join(fact) for fact in facts.items())} if facts else {}),
         "rounds": rounds if ways.rounds else "none",
+        **({"parts": f"each batch in {plan.parts}"} if plan.parts > 1 else {}),
         "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for a convolution",
         **({"convolutions": _algorithms(plan)} if choices(plan) else {}),
     }

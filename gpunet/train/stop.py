@@ -6,6 +6,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from gpunet.ranks.communicator import Communicator
 from gpunet.train.trainer import Progress, Watcher
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
@@ -25,10 +26,14 @@ class Stopped(Exception):
 
 
 class Stop(Watcher):
-    """Hears signals while it is entered, and raises Stopped once the step is finished."""
+    """Hears signals while it is entered, and raises Stopped once the step is finished.
 
-    def __init__(self) -> None:
+    `ranks`  the others of the run, where there are any: what one hears stops all of them after the same step
+    """
+
+    def __init__(self, ranks: Communicator | None = None) -> None:
         self.heard = 0
+        self._ranks = ranks
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -47,8 +52,9 @@ class Stop(Watcher):
         self.paused()
 
     def paused(self) -> None:
-        if self.heard:
-            raise Stopped(self.heard)
+        heard = self.heard if self._ranks is None else max(self._ranks.tell(self.heard))
+        if heard:
+            raise Stopped(heard)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.heard:

@@ -1,6 +1,6 @@
 """Epochs of training steps, each then judged. Knows nothing of files or screens: it tells its watchers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ from gpunet.net.net import Net
 from gpunet.optimize.patience import Patience
 from gpunet.optimize.rate import Rate
 from gpunet.optimize.schedules import Plateau, Schedule
+from gpunet.program.shares import share
 from gpunet.train.diverged import diverged
 from gpunet.train.metrics import EpochMetrics, Mean
 from gpunet.train.schedule import Rates
@@ -94,7 +95,8 @@ class Trainer:
         data.require(model.net.image.shape, model.net.classes)
         data.require_learnt()
         check_bytes(data, model.net)
-        check_last_batch(len(data.train), model.batch, model.pairing)
+        self.batch = model.whole_batch
+        check_last_batch(len(data.train), self.batch, model.pairing, model.ranks.size if model.ranks else 1)
         self.model = model
         self.data = data
         self.epochs = integer("epochs", epochs)
@@ -103,7 +105,7 @@ class Trainer:
         self.rows: list[EpochMetrics] = []
         self.epoch, self.step = 1, 0
         self.resumed = False
-        self.steps_per_epoch = -(-len(data.train) // model.batch)
+        self.steps_per_epoch = -(-len(data.train) // self.batch)
         self.patience = patience
         self.rates = _rates(schedule, model.rate, epochs, self.steps_per_epoch, integer("warmup", warmup))
         _check_metric(self.rates.schedule, data)
@@ -163,7 +165,7 @@ class Trainer:
         """Go on from a state; the model's own values are restored apart."""
         self.epoch, self.step, self.model.steps = state["epoch"], state["step"], state["steps"]
         n = len(self.data.train)
-        self.model.seen = (self.epoch - 1) * n + min(self.step * self.model.batch, n)
+        self.model.seen = (self.epoch - 1) * n + min(self.step * self.batch, n)
         self._mean, self._spent = Mean(**state["mean"]), state["seconds"]
         self.rates.restore(state["schedule"])
         self.rows = [EpochMetrics(**row) for row in state["rows"]]
@@ -194,20 +196,22 @@ class Trainer:
         """What is left of a pass over the images to learn from."""
         before, started = self._spent, perf_counter()
         done = (self.epoch - 1) * self.steps_per_epoch
-        order = batches(len(self.data.train), self.model.batch, self.seed, self.epoch)
+        n = len(self.data.train)
+        order = batches(n, self.batch, self.seed, self.epoch)
         self.model.learning_rate = self.rates(done + max(self.step - 1, 0))
-        with closing(loader(self.data.train, islice(order, self.step, None))) as source:
+        with closing(loader(self.data.train, own_share(islice(order, self.step, None), self.model))) as source:
             for images, labels in self.model.ahead(source):
                 self.model.learning_rate = self.rates(done + self.step)
-                loss = self.model.step(images, labels)
+                whole = min(self.batch, n - self.step * self.batch)
+                loss = self.model.step(images, labels, whole)
                 if not isfinite(loss):
                     where = self._where(self.step + 1)
                     raise diverged(self.model, where, loss, images, labels, self.rates.learning_rate)
                 correct = self.model.correct
                 self.step += 1
-                self._mean.add(len(labels), loss, correct)
+                self._mean.add(whole, loss, correct)
                 self._spent = before + perf_counter() - started
-                self._tell(loss, correct, len(labels))
+                self._tell(loss, correct, whole)
 
     def _tell(self, loss: float, correct: int, images: int) -> None:
         progress = Progress(
@@ -241,16 +245,24 @@ def evaluate(
     `paused` is called before each batch. Raises Diverged where a loss is infinite or NaN, as it is after `where`.
     """
     mean = Mean()
-    n = len(split)
-    order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
-    with closing(loader(split, order)) as source:
+    n, batch = len(split), model.whole_batch
+    order = (np.arange(first, min(first + batch, n)) for first in range(0, n, batch))
+    with closing(loader(split, own_share(order, model))) as source:
         for images, labels in model.ahead(source):
             paused()
-            loss, correct = model.evaluate(images, labels)
+            whole = min(batch, n - mean.images)
+            loss, correct = model.evaluate(images, labels, whole)
             if not isfinite(loss):
                 raise diverged(model, f"the test after {where}", loss, images, labels, model.learning_rate)
-            mean.add(len(labels), loss, correct)
+            mean.add(whole, loss, correct)
     return mean
+
+
+def own_share(order: Iterable[np.ndarray], model: Model) -> Iterator[np.ndarray]:
+    """Of the indices of each batch those that this rank takes, which may be none: so it reads only its own images."""
+    ranks = model.ranks
+    for indices in order:
+        yield indices if ranks is None else indices[slice(*share(len(indices), ranks.size, ranks.rank))]
 
 
 def _rates(shape: str | Schedule, rate: Rate, epochs: int, steps_per_epoch: int, warmup: int) -> Rates:

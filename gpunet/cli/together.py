@@ -1,0 +1,212 @@
+"""What commands do with several ranks: start them, meet them, and see that all have the same."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpunet.cli.guard import complain
+from gpunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpunet.compile.ranks import Division
+    from gpunet.memory.plan import Plan
+    from gpunet.program.program import AnyDevice, DeviceName
+    from gpunet.ranks.crew import Crew
+    from gpunet.train.trainer import Trainer
+
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Train in N processes of this machine, each with its share of the batch; needs gpunet\\[mpi].",
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="The same on N GPUs of this machine: cuda:0, cuda:1, ...", show_default=False
+    ),
+]
+Reduce = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="How ranks add up gradients: exact, in order, to the same bits every time; fast, as MPI or NCCL likes.",
+    ),
+]
+Parts = Annotated[
+    int,
+    typer.Option(
+        "--parts",
+        min=1,
+        metavar="N",
+        help="On one device: run each step in N parts in turn, with the bits that N ranks would give.",
+    ),
+]
+
+
+def start_or_meet(context: typer.Context, ranks: int | None, gpus: int | None, device: "AnyDevice") -> "Crew | None":
+    """The crew of this process; where it is to start others, it starts them and leaves with their exit code.
+
+    Raises ConfigError where that is not possible.
+    """
+    from gpunet.ranks.crew import meet, started
+
+    if ranks is not None and gpus is not None and ranks != gpus:
+        raise ConfigError(f"--ranks {ranks} and --gpus {gpus}: there is one rank on each GPU; leave one of them out")
+    wanted, place = gpus or ranks, started()
+    if gpus is not None and device == "cpu":
+        raise ConfigError("--gpus is for GPUs; for the CPU say --ranks")
+    if place is not None:
+        if wanted is not None and wanted != place.size:
+            raise ConfigError(
+                f"{place.size} ranks were started, and {wanted} are asked for: leave out --ranks and --gpus"
+            )
+        crew = meet(complain)
+        if crew is not None and not crew.leads:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  one rank speaks for all
+        return crew
+    if wanted is None or wanted == 1:
+        return None
+    from gpunet.ranks.launch import launch
+
+    _require_gpus(wanted, device, asked=gpus is not None)
+    raise typer.Exit(launch(wanted, _words(context), complain))
+
+
+def _words(context: typer.Context) -> list[str]:
+    """The command line as it was typed."""
+    words: list[str] = getattr(context.find_root().command, "words", [])
+    return list(words)
+
+
+def _require_gpus(wanted: int, device: "AnyDevice", *, asked: bool) -> None:
+    """Raise ConfigError where there are fewer GPUs than ranks on GPUs."""
+    from gpunet.devices import device_names
+
+    if device == "cpu":
+        return
+    there = sum(name != "cpu" for name in device_names())
+    if (asked and there < wanted) or (device.startswith("cuda") and there < wanted):
+        raise ConfigError(f"{wanted} ranks need as many GPUs, and there are {there} here; use fewer, or --device cpu")
+
+
+def device_of(crew: "Crew", device: "AnyDevice") -> "AnyDevice":
+    """The device of this rank: of the GPUs of its machine the one of its number. Raises ConfigError, in all alike,
+    where two ranks of a machine would share one."""
+    from gpunet.devices import device_name, device_names
+
+    place = crew.place
+    mine = device
+    if device in ("auto", "cuda"):
+        gpus = [name for name in device_names() if name != "cpu"]
+        everyone = crew.communicator.tell(len(gpus))
+        if device == "cuda" or min(everyone):
+            mine = device_name(f"cuda:{place.local_rank}" if place.local_rank else "cuda")
+            if len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:  # a starter that shows each its own
+                mine = device_name("cuda")
+        else:
+            mine = "cpu"
+    told = crew.communicator.tell((place.host, mine, os.environ.get("CUDA_VISIBLE_DEVICES")))
+    for rank, other in enumerate(told):
+        if mine_is_gpu(other[1]) and other in told[:rank]:
+            raise ConfigError(
+                f"ranks {told.index(other)} and {rank} are both to run on {other[1]} of {other[0]}: give each its own, "
+                "as --gpus does, or leave out --device"
+            )
+    if len({name == "cpu" for _, name, _ in told}) > 1:
+        raise ConfigError("some ranks would run on a GPU and some on the CPU; say --device cpu, or use fewer ranks")
+    return mine
+
+
+def division(crew: "Crew | None", reduce: str, parts: int) -> "Division":
+    """How the batch is divided. Raises ConfigError for options that contradict each other."""
+    from gpunet.compile.ranks import REDUCTIONS, Division
+    from gpunet.values.given import told
+
+    if reduce not in REDUCTIONS:
+        raise ConfigError(f"--reduce must be {' or '.join(REDUCTIONS)}; got {told(reduce)}")
+    if parts > 1 and crew is not None:
+        raise ConfigError("--parts is for one device; several ranks divide a step by themselves")
+    return Division(1 if crew is None else crew.place.size, parts, "fast" if reduce == "fast" else "exact")
+
+
+def mine_is_gpu(name: str) -> bool:
+    """Whether that is the name of a GPU."""
+    return name != "cpu"
+
+
+def least_free(crew: "Crew | None", free: dict[str, int | None], where: "DeviceName") -> int | None:
+    """What is free for each rank: what the least of them has, those of one machine's CPU sharing its memory."""
+    own = free.get(where)
+    if crew is None or own is None:
+        return own
+    hosts = crew.communicator.tell(crew.place.host)
+    own = own // hosts.count(crew.place.host) if where == "cpu" else own
+    told = crew.communicator.tell(own)
+    rank = told.index(min(told))
+    if crew.leads and max(told) > min(told) and where != "cpu":
+        typer.echo(f"the plan is made for rank {rank} on {hosts[rank]}, which has the least memory free")
+    return int(min(told))
+
+
+def require_alike(crew: "Crew | None", trainer: "Trainer", made: "Plan") -> None:
+    """Raise ConfigError, in all ranks alike, where they do not have the same net, data, plan and version."""
+    if crew is None:
+        return
+    from gpunet.train.resume import fingerprint
+    from gpunet.version import __version__
+
+    program = made.program
+    steps = repr([(op.name, [t.name for t in op.outputs if t is not None]) for op in program.ops])
+    crew.agree(
+        {
+            "version of gpunet": __version__,
+            "net": f"{made.net} {_short(repr(trainer.model.net.nodes))}",
+            "data": f"{trainer.data.name}: {fingerprint(trainer.data.train)}",
+            "settings": f"batch {trainer.batch}, {trainer.epochs} epochs, seed {trainer.seed}",
+            "steps of the plan, as other cards or budgets make them": f"{len(program.ops)} ops {_short(steps)}",
+        }
+    )
+
+
+def _short(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def follow(crew: "Crew", trainer: "Trainer") -> None:
+    """Train as a rank that is not the first: the same steps and tests, nothing written and nothing said."""
+    from gpunet.train.several import look_along, share_start
+    from gpunet.train.stop import Stop, Stopped
+
+    share_start(trainer)
+    if not trainer.finished:
+        stop = Stop(trainer.model.ranks)
+        trainer.watchers = (stop,)
+        try:
+            with stop:
+                trainer.run()
+        except Stopped as stopped:
+            raise typer.Exit(stopped.exit_code) from None
+    if crew.communicator.tell(False)[0]:
+        look_along(trainer)
+
+
+@contextmanager
+def together(crew: "Crew | None") -> Iterator[None]:
+    """Leave together with all other ranks, if nothing went wrong in any."""
+    try:
+        yield
+    except typer.Exit:
+        if crew is not None:
+            crew.leave()
+        raise
+    if crew is not None:
+        crew.leave()

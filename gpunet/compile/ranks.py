@@ -1,0 +1,224 @@
+"""A step in parts whose gradients are added in order: each part by a rank of its own, or one after the other here.
+
+Both add up the same numbers in the same order, so that n ranks end in the bits of one device that runs n parts. What a
+rank computes is the program of one part; between parts go the losses of the images, the gradients, and the statistics
+of batch normalization, which each part takes over its own images.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal, get_args
+
+from gpunet.program.program import Attribute, Loop, Op, Program, RunTime
+from gpunet.program.shares import largest
+from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
+
+GATHER, REDUCE = "all_gather", "all_reduce"
+"""Ops between ranks, which the ranks' communicator runs and no device."""
+
+BETWEEN_RANKS = (GATHER, REDUCE)
+
+BUCKET_BYTES = 8 * 2**20
+"""Small gradients are sent together up to so many bytes, a large one so many at a time: what waits for others, what is
+packed and what arrives from others are three times as much at most."""
+
+
+Reduce = Literal["exact", "fast"]
+"""How gradients are added up over ranks: in the order of ranks, or as the transport likes."""
+
+REDUCTIONS: tuple[Reduce, ...] = get_args(Reduce)
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How a batch is divided: among `ranks` processes, or into `parts` that one device runs one after the other."""
+
+    ranks: int = 1
+    parts: int = 1
+    reduce: Reduce = "exact"
+    bucket_bytes: int = BUCKET_BYTES
+
+    @property
+    def count(self) -> int:
+        """Into how many parts, whoever runs them."""
+        return max(self.ranks, self.parts)
+
+    def most(self, batch: int) -> int:
+        """Images of the largest part."""
+        return largest(batch, self.count)
+
+    def least(self, batch: int) -> int:
+        """Images of the smallest part that has any."""
+        return max(1, batch // self.count)
+
+
+WHOLE = Division()
+
+
+def divided(program: Program, batch: int, division: Division) -> Program:
+    """The program of a part made to be run by ranks, where there are several; `batch`: images of all."""
+    return for_ranks(program, batch, division) if division.ranks > 1 else program
+
+
+def for_ranks(program: Program, whole: int, sums: Division) -> Program:
+    """The program of one part as each rank runs it, `whole` images being those of all.
+
+    The losses of all images are gathered before their mean is taken; gradients are added up before anything is made of
+    them, in buckets, as soon as all of a bucket are complete.
+    """
+    if program.mode != "train":
+        return replace(program, ranks=sums.ranks, whole=whole)
+    body = list(_gathered(program.ops, whole))
+    updates = [op for op in body if op.phase == "update"]
+    scaled, updates = _portions(updates)
+    statistics = [op.outputs[0] for op in scaled]
+    gradients = [p.gradient for p in reversed(program.parameters) if p.gradient is not None]
+    buckets = [*_buckets(gradients, sums.bucket_bytes), *_buckets(statistics, sums.bucket_bytes)]
+    reduced = [_reduce(bucket, number, sums) for number, bucket in enumerate(buckets)]
+    ops = (*(op for op in body if op.phase != "update"), *scaled, *reduced, *updates)
+    return replace(program, ops=ops, ranks=sums.ranks, whole=whole)
+
+
+def in_parts(program: Program, whole: int, parts: int) -> Program:
+    """The program of one part, run for each part in turn by one device; then the updates, once.
+
+    `whole`  images of all parts together
+    """
+    updates = [op for op in program.ops if _after_all_parts(op)]
+    body = [op for op in program.ops if not _after_all_parts(op)]
+    scaled, updates = _portions(updates)
+    scaled = [replace(op, phase="backward") for op in scaled]
+    gradients = [p.gradient for p in program.parameters if p.gradient is not None]
+    totals = {t.name: replace(t, name=f"{t.name}_total") for t in (*gradients, *(op.outputs[0] for op in scaled))}
+    body = list(_with_sums([*body, *scaled], totals))
+    later = [_exchanged(op, totals) for op in updates]
+    parameters = tuple(
+        replace(p, gradient=totals[p.gradient.name]) if p.gradient is not None else p for p in program.parameters
+    )
+    made = replace(
+        program,
+        ops=(*body, *later),
+        parameters=parameters,
+        batch=whole,
+        whole=whole,
+        loops=(Loop(0, len(body), program.batch, parts),),
+    )
+    return _widened(made, program.batch, whole)
+
+
+def _after_all_parts(op: Op) -> bool:
+    """Whether it waits for all parts: the mean loss, and updates, which look at it."""
+    return op.phase == "update" or (op.phase == "loss" and op.across_images)
+
+
+# -- the losses -----------------------------------------------------------------------------------------
+
+
+def _gathered(ops: Iterable[Op], whole: int) -> Iterable[Op]:
+    """The ops, with what the mean loss reads of each image gathered from all ranks before."""
+    for op in ops:
+        if op.phase == "loss" and op.across_images and any(t.batched for t in op.inputs):
+            all_of = {t.name: _all_of(t, whole) for t in op.inputs if t.batched}
+            own = tuple(t for t in op.inputs if t.batched)
+            yield Op(GATHER, op.layer, "loss", own, tuple(all_of.values()), across_images=True)
+            op = _exchanged(op, all_of)
+        yield op
+
+
+def _all_of(tensor: Tensor, whole: int) -> Tensor:
+    return replace(tensor, name=f"{tensor.name}_of_all", shape=(whole, *tensor.shape[1:]))
+
+
+# -- the statistics of batch normalization --------------------------------------------------------------
+
+
+def _portions(updates: Sequence[Op]) -> tuple[list[Op], list[Op]]:
+    """(ops that weigh what updates know of the images of a part by how many these are, the updates of the sums).
+
+    Their weighted sum over all parts is the mean over all images.
+    """
+    scaled: dict[str, Op] = {}
+    changed = []
+    for op in updates:
+        own = [t for t in op.inputs[1:] if t.kind is Kind.ACTIVATION and op.name == "batch_norm_update"]
+        for tensor in own:
+            portion = replace(tensor, name=f"{tensor.name}_portion")
+            attributes = {"factor": RunTime("portion")}
+            scaled[tensor.name] = Op("scaled", op.layer, "update", (tensor,), (portion,), attributes=attributes)
+        op = _exchanged(op, {t.name: scaled[t.name].outputs[0] for t in own})
+        of_part = {"images": RunTime("part_images")} if own else {}  # of how many the variance is unbiased
+        changed.append(replace(op, attributes={**op.attributes, **of_part}))
+    return list(scaled.values()), changed
+
+
+# -- the sums -------------------------------------------------------------------------------------------
+
+
+def _buckets(tensors: Iterable[Tensor], most_bytes: int) -> list[list[Tensor]]:
+    """Tensors in order, together as long as they are of one dtype and no more than so many bytes."""
+    found: list[list[Tensor]] = []
+    for tensor in tensors:
+        last = found[-1] if found else []
+        if last and last[0].dtype == tensor.dtype and sum(t.nbytes for t in [*last, tensor]) <= most_bytes:
+            last.append(tensor)
+        else:
+            found.append([tensor])
+    return found
+
+
+def _reduce(bucket: list[Tensor], number: int, sums: Division) -> Op:
+    """The op that makes of the gradients of each rank those of all, with the scratch that it takes."""
+    layer, dtype = bucket[0].layer, bucket[0].dtype
+    most = min(sum(prod(t.shape) for t in bucket), max(sums.ranks, sums.bucket_bytes // ITEMSIZE[dtype]))
+    scratch: list[Tensor | None] = [None, None]
+    if sums.reduce == "exact":
+        arriving = sums.ranks * -(-most // sums.ranks)
+        scratch[0] = Tensor(f"{layer}.arriving{number}", Kind.WORKSPACE, (arriving,), dtype, layer)
+        if len(bucket) > 1:
+            scratch[1] = Tensor(f"{layer}.packed{number}", Kind.WORKSPACE, (most,), dtype, layer)
+    attributes: dict[str, Attribute] = {"most": most, "reduce": sums.reduce, "images": RunTime("images")}
+    return Op(REDUCE, layer, "update", tuple(bucket), tuple(bucket), tuple(scratch), attributes, across_images=True)
+
+
+def _with_sums(ops: Sequence[Op], totals: dict[str, Tensor]) -> Iterable[Op]:
+    """The ops of a part, each gradient being added to the sum as soon as nothing reads it any more."""
+    last_use = {t.name: step for step, op in enumerate(ops) for t in op.arguments if t is not None and t.name in totals}
+    own = {t.name: t for op in ops for t in op.outputs if t.name in totals}
+    for step, op in enumerate(ops):
+        yield op
+        for name, last in last_use.items():
+            if last == step:
+                sums = {"accumulate": RunTime("accumulate")}
+                yield Op("add_part", op.layer, "backward", (own[name],), (totals[name],), attributes=sums)
+
+
+def _exchanged(op: Op, tensors: dict[str, Tensor]) -> Op:
+    """The op with some tensors in the place of others, by name."""
+
+    def new(found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensors.get(t.name, t) for t in found)
+
+    return replace(op, inputs=new(op.inputs), outputs=new(op.outputs))
+
+
+def _widened(program: Program, part: int, whole: int) -> Program:
+    """The program with what the host fills or reads, and what leaves the loop, holding all images and not one part."""
+    (loop,) = program.loops
+    outside = {t.name for op in program.ops[loop.last :] for t in op.inputs if t.batched}
+    fed = [program.image_bytes, program.next_bytes, program.images, program.labels, program.scores]
+    names = outside | {t.name for t in fed if t is not None}
+
+    def wide(tensor: Tensor) -> Tensor:
+        return replace(tensor, shape=(whole, *tensor.shape[1:])) if tensor.name in names else tensor
+
+    used = {t.name: wide(t) for op in program.ops for t in (*op.inputs, *op.outputs) if t.name in names}
+    return replace(
+        program,
+        ops=tuple(_exchanged(op, used) for op in program.ops),
+        image_bytes=wide(program.image_bytes),
+        next_bytes=None if program.next_bytes is None else wide(program.next_bytes),
+        images=wide(program.images),
+        labels=None if program.labels is None else wide(program.labels),
+        scores=wide(program.scores),
+    )

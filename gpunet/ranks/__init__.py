@@ -1,0 +1,1 @@
+"""Several processes that train one net: who is who, what goes between them, how they start and how they end."""

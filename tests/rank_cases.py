@@ -1,0 +1,126 @@
+"""Runs of a few steps by ranks or in parts, told by a checksum of all that they end in; `python -m tests.rank_cases
+FILE` under mpiexec runs the cases in that file as ranks, and in as many parts, and writes what came out beside it."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpunet import Augment, Learning, Model, Net, load
+from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.program.shares import share
+from gpunet.ranks.collectives import wire_bytes
+from gpunet.ranks.communicator import Communicator
+
+PLAIN = "INPUT[7x7x2] -> CONV3-3 -> RELU -> POOL2(fit=pad) -> DROPOUT(p=0.3) -> CONV3-4 -> RELU -> FC-5"
+NORMED = "INPUT[7x7x2] -> CONV3-3(bias=false) -> BN -> RELU -> CONV3-4(S=2) -> BN -> RELU -> GAP -> FC-5"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net, how it learns, and the images of each of its steps, over and over."""
+
+    net: str = PLAIN
+    optimizer: str = "momentum"
+    dtype: str = "float32"
+    device: str = "cpu"
+    sizes: tuple[int, ...] = (8, 8, 5, 1)
+    steps: int = 60
+    augment: bool = False
+    clip_norm: float | None = None
+    frozen: tuple[str, ...] = ()
+    debug: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[str, Any]:
+    """What a case ends in."""
+    net = load(case.net)
+    if case.augment:
+        net = Net(net.input, net.nodes, augment=Augment(pad=1, flip=True, contrast=0.2))
+    learning = Learning(OPTIMIZERS[case.optimizer](), freeze=case.frozen, clip_norm=case.clip_norm)
+    batch = max(case.sizes)
+    options = dict(case.options)
+    with Model(
+        net,
+        batch,
+        _device(case.device),
+        optimizer=learning,
+        dtype=case.dtype,
+        seed=5,
+        ranks=ranks,
+        parts=parts,
+        debug=case.debug,
+        **options,
+    ) as model:
+        rng = np.random.default_rng(1)
+        losses, correct = [], 0
+        for step in range(case.steps):
+            n = case.sizes[step % len(case.sizes)]
+            images = rng.integers(0, 256, (n, *net.image.shape)).astype(np.uint8)
+            labels = rng.integers(0, net.classes, n)
+            own = slice(*share(n, ranks.size, ranks.rank)) if ranks else slice(None)
+            losses.append(model.step(images[own], labels[own], n))
+            correct += model.correct
+        digest = sha256()
+        values = {name: model.state[name] for name in model.state}
+        for name in sorted(values):
+            digest.update(name.encode() + values[name].tobytes())
+        planned = 0
+        if ranks:
+            sizes = [case.sizes[step % len(case.sizes)] for step in range(case.steps)]
+            planned = sum(wire_bytes(model.plan.program, ranks.rank, n) for n in sizes)
+        return {
+            "digest": digest.hexdigest(),
+            "losses": losses,
+            "correct": correct,
+            "arena": model.arena_bytes,
+            "planned": model.plan.arena_bytes,
+            "sent": planned,
+            "norms": {name: float(np.linalg.norm(value)) for name, value in values.items()},
+        }
+
+
+def _device(name: str) -> Any:
+    if name == "cpu":
+        return "cpu"
+    from gpunet.devices.cuda.device import CudaDevice
+    from tests.emulator.driver import EmulatorDriver
+
+    return CudaDevice(EmulatorDriver())
+
+
+def main(path: Path) -> None:
+    from gpunet.ranks.crew import meet
+
+    crew = meet(lambda message: print(message, file=sys.stderr))
+    assert crew is not None
+    ranks = crew.communicator
+    found = []
+    for words in json.loads(path.read_text()):
+        before = ranks.sent_bytes
+        found.append(run(_case(words), ranks))
+        found[-1]["really_sent"] = ranks.sent_bytes - before
+    told = ranks.tell(found)
+    if ranks.rank == 0:  # with as many threads of BLAS, by which its bits differ
+        alike = [run(_case(words), parts=ranks.size) for words in json.loads(path.read_text())]
+        path.with_suffix(".out").write_text(json.dumps([*told, alike]))
+    crew.leave()
+
+
+def _case(words: dict[str, Any]) -> Case:
+    options = tuple((name, value) for name, value in words.pop("options"))
+    words = {name: tuple(value) if isinstance(value, list) else value for name, value in words.items()}
+    return Case(**words, options=options)
+
+
+def as_words(case: Case) -> dict[str, Any]:
+    return asdict(case)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

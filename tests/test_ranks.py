@@ -1,0 +1,71 @@
+"""Several ranks: the bits of one device that runs as many parts, over MPI and TCP, on the CPU and the emulated GPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.ranks.mpi import find_starter
+from tests.conftest import ROOT
+from tests.rank_cases import NORMED, PLAIN, Case, as_words
+
+CASES = {
+    **{name: Case(optimizer=name, steps=8) for name in OPTIMIZERS},
+    "sixty steps of uneven batches": Case(),
+    "float64": Case(dtype="float64", steps=12),
+    "batch normalization over each part": Case(NORMED, sizes=(8, 6, 7), steps=12),
+    "frozen batch normalization": Case(NORMED, frozen=("bn1",), steps=12, sizes=(8, 5)),
+    "augmentation": Case(augment=True, steps=12),
+    "clipped by the norm of all gradients": Case(clip_norm=0.5, steps=12),
+    "poisoned": Case(debug=True, steps=4),
+    "on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5), steps=8),
+    "dropout on the emulated GPU": Case(PLAIN, device="emulated", steps=4),
+}
+
+
+def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
+    """What the cases in a file come to for each rank; `plain`: started without MPI."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.rank_cases", str(path)]
+    if plain:
+        from socket import create_server
+
+        with create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        processes = [
+            subprocess.Popen(command, env={**environment, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(count)
+        ]
+        assert [process.wait(120) for process in processes] == [0] * count
+    else:
+        subprocess.run([str(find_starter()), "-n", str(count), *command], env=environment, check=True, timeout=300)
+    return json.loads(path.with_suffix(".out").read_text())
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
+    """By case, what each of two ranks came to, and one device in two parts."""
+    path = tmp_path_factory.mktemp("ranks") / "cases.json"
+    path.write_text(json.dumps([as_words(case) for case in CASES.values()]))
+    told = started(2, path)
+    return {name: [rank[number] for rank in told] for number, name in enumerate(CASES)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_end_in_the_bits_of_parts_on_one_device(two_ranks, name):
+    *ranks, expected = two_ranks[name]
+    for found in ranks:
+        assert found["losses"] == expected["losses"] and found["correct"] == expected["correct"]
+        assert found["digest"] == expected["digest"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_rank_takes_and_sends_the_bytes_that_were_planned(two_ranks, name):
+    for found in two_ranks[name][:-1]:
+        assert found["arena"] == found["planned"]
+        assert found["really_sent"] == found["sent"] > 0

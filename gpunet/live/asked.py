@@ -31,15 +31,21 @@ def net_of(text: str) -> Config:
         raise ConfigError(f"no net is written yet; begin with {START}[32x32x3] -> ...")
     if plain in config_names():
         config = load_config(plain)
-    elif "=" in plain and not plain.startswith(START):
-        config = parse_config(text, "net.toml")
-    elif "->" in plain or plain.startswith(START):
+    elif is_pattern(text):
         config = load_config(text)
+    elif "=" in plain:
+        config = parse_config(text, "net.toml")
     else:
         raise ConfigError(f"there is no net called {plain[:40]!r}; write {START}[32x32x3] -> ..., or choose one")
     if len(config.net.nodes) > MOST_LAYERS:
         raise ConfigError(f"the net has {len(config.net.nodes):,} layers; the page plans up to {MOST_LAYERS:,}")
     return config
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is arrow notation, which in TOML stands behind a key."""
+    plain = text.strip()
+    return plain.startswith(START) or ("->" in plain and "=" not in plain.partition("->")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
     GET  /            the page                        POST /plan       a plan, piece by piece
     GET  /page/FILE   its modules and styles          POST /file/KIND  a plan as a file: json, snapshot
     GET  /start       what the page begins with       POST /do         something to do for the training
+    GET  /net/NAME    a shipped net as text
     GET  /news        what the training says, as      POST /look/KIND  something to see of the net
                       events while one looks          POST /picture    a picture to look at
                                                       POST /here       that the page is open
@@ -26,6 +27,7 @@ from gpunet.errors import ConfigError, GpunetError
 from gpunet.live.helper import Helper
 from gpunet.live.pages import page_file
 from gpunet.live.session import Session
+from gpunet.system.resources import config_names, config_path
 
 MOST_ASKED = 1 << 20
 """Bytes of a request."""
@@ -73,6 +75,7 @@ class Live:
             Route("/", self._page),
             Route("/page/{name:path}", self._file),
             Route("/start", self._begin),
+            Route("/net/{name}", self._net),
             Route("/news", self._news),
             Route("/plan", self._plan, methods=["POST"]),
             Route("/file/{kind}", self._export, methods=["POST"]),
@@ -114,6 +117,12 @@ class Live:
     async def _begin(self, request: Request) -> Response:
         self._seen = monotonic()
         return JSONResponse(self._start)
+
+    async def _net(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in config_names():
+            return PlainTextResponse("there is no such net", 404)
+        return PlainTextResponse(config_path(name).read_text("utf-8"))
 
     async def _here(self, request: Request) -> Response:
         self._seen = monotonic()

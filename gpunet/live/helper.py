@@ -115,9 +115,9 @@ class Helper:
             searching = process.answering > 0  # at an older request; what is slow itself is waited for
             if not (late and searching and process is self._main):
                 return
+            self._main, self._spare = self._spare, None
             await process.end()
-            self._main = self._spare or await self._made()
-            self._spare = None
+            self._main = self._main or await self._made()
             self._main.send(request)
             if self._wants_spare:
                 self._spare = await self._made()

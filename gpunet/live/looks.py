@@ -208,7 +208,7 @@ def _maps(volume: np.ndarray) -> Part:
     step = -(-max(H, W) // MOST_SIDE)
     small = volume[::step, ::step]
     if H * W == 1:
-        return _set(small.reshape(1, 1, D)[:, :, :1024], D, volume)
+        return _set(small.reshape(1, 1, D)[:, :, :1024], D, volume) | {"row": True}
     return _set(small.transpose(2, 0, 1)[:MOST_MAPS], D, volume)
 
 

@@ -94,6 +94,7 @@ class Session(Watcher):
         self._going = False
         self._steps_left = 0
         self._stop = Stop()
+        self._promised: list[Answer] = []  # that come once the next run is open
 
     def ask(self, asked: Asked) -> Answer:
         """Have the training do what is asked for between two steps; the answer, or what was wrong, comes later.
@@ -118,7 +119,7 @@ class Session(Watcher):
         except Stopped as stopped:
             return stopped.exit_code
         finally:
-            self.told.say(state="closed")
+            self._say(state="closed")
             self._refuse_the_rest()
 
     def _one_run(self, then: Next) -> None:
@@ -194,14 +195,21 @@ class Session(Watcher):
         started = self._run is not None and self._run.trainer.model.steps > 0
         if not self._going:
             self._wait("paused" if started else "ready")
-        self.told.say(state="running", message="")
+        self._say(state="running", message="")
+
+    def _say(self, **said: Any) -> None:
+        """Say what is so now, and answer whoever waited for that."""
+        self.told.say(**said)
+        for answer in self._promised:
+            answer.set_result({"done": True})
+        self._promised.clear()
 
     def _wait(self, state: str, message: str | None = None, **said: Any) -> None:
         """Do what is asked for, in that state. Raises Leave, Stopped; returns where the training is to go on."""
         if message is not None:
             said["message"] = message
         self._going = False
-        self.told.say(state=state, **said)
+        self._say(state=state, **said)
         while not self._going:
             self._stop.paused()
             with suppress(Empty):
@@ -211,7 +219,7 @@ class Session(Watcher):
         try:
             answer.set_result(self._done(asked))
         except Leave:
-            answer.set_result({"done": True})
+            self._promised.append(answer)
             raise
         except (GpunetError, MemoryError) as error:
             answer.set_exception(error)

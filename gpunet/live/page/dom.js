@@ -46,8 +46,9 @@ export function options(select, values) {
   }
 }
 
+// Names with what there is to say of them; what is "" is left out.
 export function list(element, pairs) {
-  const wanted = Object.entries(pairs);
+  const wanted = Object.entries(pairs).filter(([, value]) => value !== "");
   element.replaceChildren(...wanted.map(([name, value]) => {
     const said = typeof value === "object" && value ? value : { text: value };
     return make("div", {}, make("dt", { text: name }), make("dd", said));

@@ -3,7 +3,7 @@
 import { parts } from "./ask.js";
 
 const SHARE = 20; // of the time, one part in so many
-const LEAST_MS = 700;
+const LEAST_MS = 700, MOST_MS = 6000; // of a pause
 
 let turn = Promise.resolve();
 
@@ -30,7 +30,7 @@ export class Again {
     try {
       while (this.wanted()) {
         const took = await this.work();
-        await new Promise((resolve) => setTimeout(resolve, Math.max(LEAST_MS, SHARE * took)));
+        await new Promise((resolve) => setTimeout(resolve, Math.min(MOST_MS, Math.max(LEAST_MS, SHARE * took))));
       }
     } catch (error) {
       this.failed(error);

@@ -198,8 +198,9 @@ export class See {
   set(layer, name, caption, set) {
     const canvas = make("canvas", { role: "img", "aria-label": `${caption} of ${layer}`, data: { set: name } });
     const tiles = drawTiles(canvas, set);
-    const first = set.n < set.of && set.h * set.w > 1 ? `the first ${set.n} of ${set.of}, ` : "";
-    const text = `${caption}: ${first}${set.h}x${set.w}, ${short(set.low)} to ${short(set.high)}`;
+    const first = !set.row && set.n < set.of ? `the first ${set.n} of ${set.of}, ` : "";
+    const size = set.row ? `${set.of} values` : `${set.h}x${set.w}`;
+    const text = `${caption}: ${first}${size}, ${short(set.low)} to ${short(set.high)}`;
     if (name === "activations") {
       canvas.addEventListener("click", (event) => {
         const { row, column } = placeIn(canvas, tiles, event);

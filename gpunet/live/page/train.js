@@ -125,7 +125,7 @@ export class Train {
     const judged = said.judged_by === "test" ? "test_accuracy" : "val_accuracy";
     const of = (name) => said.epochs.map((row) => [row.epoch, row[name]]).filter((point) => point[1] !== null);
     const rates = [{ name: "train", className: "smooth", points: of("train_accuracy") }, { name: said.judged_by ?? "", className: "second", points: of(judged) }];
-    find("accuracy").replaceChildren(drawCurve(rates, find("accuracy").clientWidth, { span: [0, 1], unit: (value) => percent(value), label: "Accuracy over the epochs" }));
+    find("accuracy").replaceChildren(drawCurve(rates, find("accuracy").clientWidth, { span: [0, 1], unit: (value) => percent(value, 0), label: "Accuracy over the epochs" }));
   }
 
   showNumbers() {

@@ -1,12 +1,12 @@
 // A set of maps, pictures or filters on a canvas, tile by tile; scaled together where they were made.
 
-const GAP = 1, COLUMNS = 16, LEAST = 2, SIDE = 24;
+const GAP = 1, COLUMNS = 16, LEAST = 2, SIDE = 24, MOST = 12;
 
-// set    {n, h, w, bytes, colours}, bytes in base64, 0 to 255
+// set    {n, h, w, bytes, colours, row}, bytes in base64, 0 to 255;  row  of a vector
 // returns where tiles stand: {zoom, columns, h, w, n}
 export function drawTiles(canvas, set, zoom = null) {
   const { n, h, w } = set, shades = decoded(set.bytes);
-  zoom ??= Math.max(LEAST, Math.floor(SIDE / Math.max(h, w)));
+  zoom ??= set.row ? Math.min(MOST, Math.max(LEAST, Math.floor((COLUMNS * SIDE) / w))) : Math.max(LEAST, Math.floor(SIDE / Math.max(h, w)));
   const columns = Math.min(n, Math.max(1, Math.floor((COLUMNS * SIDE) / (w * zoom + GAP))));
   const rows = Math.ceil(n / columns);
   const small = { width: columns * (w + GAP) - GAP, height: rows * (h + GAP) - GAP };

@@ -24,6 +24,7 @@ RANKS = [
     ["bench", "profile", "train"],
     ["use"],
     ["report"],
+    ["live"],
     ["cli"],
     ["__init__", "__main__"],  # the public face
 ]

@@ -19,6 +19,7 @@ from gpunet.cli.fit import fit
 from gpunet.cli.gradcheck import gradcheck
 from gpunet.cli.guard import GuardedGroup
 from gpunet.cli.import_weights import import_weights
+from gpunet.cli.live import live
 from gpunet.cli.lr_find import lr_find
 from gpunet.cli.nets import nets
 from gpunet.cli.plan import plan
@@ -46,6 +47,7 @@ app.command()(fit)
 app.command()(cards)
 app.command()(train)
 app.command("lr-find")(lr_find)
+app.command()(live)
 app.add_typer(show)
 app.command()(report)
 app.command()(compare)

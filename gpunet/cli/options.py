@@ -1,6 +1,6 @@
 """Arguments and options that several commands share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,10 +12,14 @@ from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.program import AnyDevice, DeviceName
+from gpunet.train.settings import plan_settings, train_settings
 from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.net.config import Config, TrainConfig
+
+__all__ = ["plan_settings", "train_settings"]
+"""What other commands take from here beside the options."""
 
 
 class ModeName(StrEnum):
@@ -316,19 +320,6 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
     return told.changed(**{name: value for name, value in said.items() if value not in (None, ())})
 
 
-def train_settings(told: "TrainConfig", mode: ModeName = ModeName.train) -> dict[str, Any]:
-    """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
-    micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
-    fitting = fit_settings(told.without, told.max_cost, told.max_cost_flops, micro_batches)
-    return {"optimizer": told.learning, "math": told.math, "reserve": told.reserve, **fitting}
-
-
-def plan_settings(told: "TrainConfig", mode: ModeName, dtype: Dtype, scratch: str | None) -> dict[str, Any]:
-    """The options of `gpunet.plan` and `gpunet.fit` from those of the command line; device and budget aside."""
-    what: dict[str, Any] = {"mode": str(mode), "dtype": str(dtype), "scratch_limit": scratch}
-    return what | train_settings(told, mode)
-
-
 def check_fitting(
     costs: Sequence[float | None],
     micro_batches: bool | None,
@@ -350,22 +341,6 @@ def check_fitting(
     option = next((name for name, value in given.items() if value is not None), None)
     if not budget and option is not None:
         raise ConfigError(f"{option} says what may be done to fit a budget: give one, like --budget 4GiB")
-
-
-def fit_settings(
-    without: Iterable[str], max_cost: float | None, max_cost_flops: float | None, micro_batches: bool
-) -> dict[str, Any]:
-    """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
-    from gpunet.planning.planner import WAYS
-
-    if micro_batches and max_cost == 0:
-        raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")
-    return {
-        "without": tuple(without),
-        "max_cost": max_cost,
-        "max_cost_flops": max_cost_flops,
-        "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
-    }
 
 
 def free_bytes(device: str) -> dict[str, int | None]:

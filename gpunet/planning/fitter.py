@@ -1,6 +1,6 @@
 """`gpunet.fit`: the largest batch for a budget, exactly (it fits, one more does not), and the ladder of ways."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -139,17 +139,25 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
 
     `ways` among the options limits the rungs; with max_cost=0 there is the free one alone.
     """
-    allowed: Collection[str] = options.pop("ways", ALL_WAYS)
+    return list(_rungs(net, parse_bytes(budget), options.pop("ways", ALL_WAYS), options))
+
+
+def rungs(net: Net, budget: str | int, **options: Any) -> Iterator[Rung]:
+    """The rungs of the whole ladder one by one, each once it is found, whatever `ways` the options allow."""
+    return _rungs(net, parse_bytes(budget), ALL_WAYS, options)
+
+
+def _rungs(net: Net, budget_bytes: int, allowed: Collection[str], options: dict[str, Any]) -> Iterator[Rung]:
     steps = INFER_LADDER if options.get("mode") == "infer" else LADDER
     if mixing(net, options):
         steps = tuple(ways for ways in steps if "micro-batches" not in ways)
     free_only = options.get("max_cost", 1) == 0
-    rungs: list[Rung] = []
+    start = 1
     for ways in steps:
         if set(ways) <= set(allowed) and not (free_only and ways):
-            start = rungs[-1].batch if rungs else 1
-            rungs.append(largest(net, parse_bytes(budget), {**options, "ways": ways}, start=start))
-    return rungs
+            rung = largest(net, budget_bytes, {**options, "ways": ways}, start=start)
+            yield rung
+            start = rung.batch
 
 
 def survey(net: Net, budget: str | int, **options: Any) -> Survey:

@@ -90,8 +90,8 @@ def fit_json(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
     return [
         {
             **_made_for(survey.target, survey.budget_bytes),
-            **_rung(survey.chosen),
-            "ladder": [_rung(rung) for rung in survey.ladder],
+            **rung_json(survey.chosen),
+            "ladder": [rung_json(rung) for rung in survey.ladder],
         }
         for survey in surveys
     ]
@@ -100,7 +100,7 @@ def fit_json(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
 def card_fits_json(fits: Sequence[CardFit]) -> list[dict[str, Any]]:
     """A dictionary for each card, as `fit_json` without the ladder; `doubt`: what is unsure of its memory, or null."""
     return [
-        {**_made_for(fit.target, fit.budget_bytes), "doubt": fit.target.doubt or None, **_rung(fit.rung)}
+        {**_made_for(fit.target, fit.budget_bytes), "doubt": fit.target.doubt or None, **rung_json(fit.rung)}
         for fit in fits
     ]
 
@@ -119,7 +119,7 @@ def _made_for(target: DeviceTarget, budget_bytes: int) -> dict[str, Any]:
     }
 
 
-def _rung(rung: Rung) -> dict[str, Any]:
+def rung_json(rung: Rung) -> dict[str, Any]:
     """`ways` may be used, `used` are; images_per_second is null where no profile tells it, predicted_ms of a
     step where the card is not known.
     """

@@ -1,0 +1,301 @@
+// The playground of the memory planner: a net as text, and what it costs, as `gpunet plan --json` has it.
+
+import { Newest, parts, send, words } from "./ask.js";
+import { bytes, draw, find, grouped, list, make, options, percent, short, table } from "./dom.js";
+import { png, save, svgText } from "./files.js";
+import { drawArena } from "./pictures/arena.js";
+import { KINDS, drawSteps, kindWords } from "./pictures/steps.js";
+
+const PAUSE_MS = 60; // behind the last key
+const FIELDS = {
+  batch: ["batch", (text) => (text === "" ? null : Number(text))],
+  device: ["device", (text) => text],
+  card: ["card", (text) => text],
+  budget: ["budget", (text) => text],
+  optimizer: ["optimizer", (text) => text],
+  dtype: ["dtype", (text) => text],
+  mode: ["mode", (text) => text],
+  max_cost: ["max-cost", (text) => (text === "" ? null : Number(text) / 100)],
+};
+const MOST_ALIVE = 20;
+const LADDER = {
+  "": "free savings alone",
+  recompute: "layers made again, too",
+  "recompute,chunks": "first layers in rounds, too",
+  chunks: "first layers in rounds, too",
+  "micro-batches": "the whole step in rounds",
+};
+
+export class Plan {
+  // start  what the server begins with;  train  called with {text, batch, optimizer} of a net to be trained
+  constructor(start, train) {
+    this.newest = new Newest();
+    this.plan = null;
+    this.start = start;
+    options(find("shipped"), start.nets);
+    options(find("optimizer"), start.optimizers);
+    options(find("card"), start.cards.map((card) => [`${card.name} (${bytes(card.bytes)})`, card.name]));
+    this.fromLink() || (find("text").value = start.text);
+    this.listen(train);
+    this.plannedSoon(0);
+  }
+
+  shown(chosen) {
+    this.isShown = chosen;
+    if (chosen && this.plan) this.drawPictures();
+  }
+
+  listen(train) {
+    const changed = () => this.plannedSoon(PAUSE_MS);
+    for (const id of ["text", "micro", ...Object.values(FIELDS).map(([id]) => id)]) find(id).addEventListener("input", changed);
+    find("card").addEventListener("input", () => (find("budget").value = ""));
+    find("budget").addEventListener("input", () => (find("card").value = ""));
+    find("batch-slide").addEventListener("input", ({ target }) => {
+      find("batch").value = Math.round(2 ** (target.value / 4));
+      changed();
+    });
+    find("shipped").addEventListener("change", ({ target }) => {
+      if (target.value) find("text").value = target.value;
+      changed();
+    });
+    find("as-text").addEventListener("click", () => this.asText());
+    find("step").addEventListener("input", ({ target }) => this.at(Number(target.value)));
+    find("train-this").addEventListener("click", () => {
+      const { text, batch, optimizer } = this.asked();
+      const asked = { text, ...(batch ? { batch } : {}), ...(optimizer ? { optimizer } : {}) };
+      this.tried(() => train(asked));
+    });
+    find("copy-link").addEventListener("click", () => this.copyLink());
+    find("save-json").addEventListener("click", () => this.exported("json", "plan.json"));
+    find("save-snapshot").addEventListener("click", () => this.exported("snapshot", "plan.pickle"));
+    find("save-svg").addEventListener("click", () => save("plan.svg", svgText(this.pictures()), "image/svg+xml"));
+    find("save-png").addEventListener("click", () => this.tried(async () => save("plan.png", await png(this.pictures()))));
+    addEventListener("hashchange", () => this.fromLink() && this.plannedSoon(0));
+    addEventListener("resize", () => this.isShown && this.plan && this.drawPictures());
+  }
+
+  // What is asked for, as the server takes it.
+  asked() {
+    const said = { text: find("text").value };
+    for (const [name, [id, read]] of Object.entries(FIELDS)) said[name] = read(find(id).value);
+    return { ...said, micro_batches: find("micro").checked };
+  }
+
+  plannedSoon(ms) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.newest.run((signal) => this.planned(signal)), ms);
+  }
+
+  async planned(signal) {
+    const asked = this.asked();
+    this.link = linkOf(asked);
+    try {
+      for await (const part of parts("plan", asked, { signal })) {
+        if (signal.aborted) return;
+        this.heard(part);
+      }
+    } catch (error) {
+      if (!signal.aborted) this.failed(words(error));
+    }
+  }
+
+  heard(part) {
+    if (part.stage === "net") {
+      this.rungs = [];
+      find("mistake").hidden = true;
+      find("batch").placeholder = part.batch;
+      find("optimizer").options[0].textContent = `the net's: ${part.optimizer}`;
+    } else if (part.stage === "plan") {
+      this.show(part);
+    } else if (part.stage === "rung") {
+      this.rungs.push(part);
+      this.showLadder();
+    } else if (part.stage === "done") {
+      this.largest = part.largest;
+      find("searching").textContent = part.largest === null ? "" : `the largest batch that fits: ${grouped(part.largest)}`;
+      find("cost").dataset.done = "true";
+    } else if (part.stage === "superseded") {
+      find("searching").textContent = "another window asked for a plan meanwhile; change something to ask again";
+    }
+  }
+
+  failed(what) {
+    if (!what) return;
+    find("mistake").textContent = what;
+    find("mistake").hidden = false;
+    find("cost").dataset.done = "mistake";
+  }
+
+  async tried(work) {
+    try {
+      await work();
+      find("mistake").hidden = true;
+    } catch (error) {
+      this.failed(words(error));
+    }
+  }
+
+  show({ plan, final, verdict, ops, command }) {
+    this.plan = plan;
+    this.ops = ops;
+    this.command = command;
+    this.step = plan.peak.step;
+    find("cost").dataset.done = "";
+    find("verdict").textContent = final ? verdict : "does not fit by the free savings alone";
+    find("verdict").className = final && !plan.fits ? "wrong" : "";
+    find("searching").textContent = plan.budget_bytes === null ? "" : final ? "looking for the largest batch" : "looking for ways to fit";
+    find("command").textContent = ["gpunet plan NET", ...command.map((word) => (/[^\w.%+-]/.test(word) ? `'${word}'` : word))].join(" ");
+    list(find("figures"), this.figures(plan));
+    find("step").max = plan.steps - 1;
+    this.showLadder();
+    this.showLayers();
+    if (this.isShown) this.drawPictures();
+  }
+
+  figures(plan) {
+    const exact = (count) => ({ text: bytes(count), data: { bytes: count }, title: `${grouped(count)} bytes` });
+    const ms = plan.predicted?.step_ms;
+    return {
+      "Arena": exact(plan.arena_bytes),
+      "Reserve": exact(plan.reserve_bytes),
+      "In all": exact(plan.total_bytes),
+      ...(plan.budget_bytes === null ? {} : { "There is": exact(plan.budget_bytes) }),
+      "Batch": grouped(plan.batch),
+      "Parameters": grouped(plan.parameters),
+      "Planned for": plan.card ?? plan.device,
+      ...(ms ? { "Predicted a step": `${short(ms.low)} to ${short(ms.high)} ms` } : {}),
+      ...(plan.ways.names.length ? { "To fit": plan.ways.names.join(", "), "Extra time": percent(plan.extra_time_fraction) } : {}),
+    };
+  }
+
+  drawPictures() {
+    const hear = { at: (step) => this.at(step), on: (layer, what) => this.light(layer, what) };
+    find("steps").replaceChildren(drawSteps(this.plan, this.ops, find("steps").clientWidth, hear));
+    find("arena").replaceChildren(drawArena(this.plan, find("arena").clientWidth, hear));
+    find("kinds").replaceChildren(...KINDS.map(legend));
+    this.at(this.step);
+  }
+
+  pictures() {
+    return [find("steps").firstChild, find("arena").firstChild];
+  }
+
+  // Show who is alive in a step.
+  at(step) {
+    this.step = step;
+    find("step").value = step;
+    const [op, layer, phase] = this.ops[step];
+    for (const picture of this.pictures()) picture?.moveTo(step);
+    const alive = this.plan.tensors.filter((one) => one.first <= step && step < one.last).sort((a, b) => b.nbytes - a.nbytes);
+    const sum = alive.reduce((total, one) => total + one.nbytes, 0);
+    const peak = step === this.plan.peak.step ? ", the peak" : "";
+    const rows = alive.slice(0, MOST_ALIVE).map((one) => [one.name, kindWords(one.kind), { text: bytes(one.nbytes), data: { bytes: one.nbytes } }]);
+    const said = `step ${step} of ${this.plan.steps}${peak}: ${op} of ${layer}, ${phase}; ${alive.length} tensors, ${bytes(sum)}`;
+    find("alive").replaceChildren(make("p", { text: said, data: { bytes: sum } }), table(["tensor", "kind", "bytes"], rows));
+  }
+
+  // Show a layer everywhere; null: none.
+  light(layer, what = "") {
+    for (const root of [find("steps"), find("arena"), find("layers")]) {
+      root.classList.toggle("lighting", layer !== null);
+      for (const one of root.querySelectorAll(".lit")) one.classList.remove("lit");
+      if (layer === null) continue;
+      for (const one of root.querySelectorAll("[data-layer]")) one.classList.toggle("lit", one.dataset.layer === layer);
+    }
+    if (layer !== null) find("told").textContent = what || this.about(layer);
+  }
+
+  about(layer) {
+    const own = this.plan.tensors.filter((one) => one.layer === layer);
+    const total = own.reduce((sum, one) => sum + one.nbytes, 0);
+    return `${layer}: ${own.length} tensors, ${bytes(total)} over the step`;
+  }
+
+  showLayers() {
+    const times = Object.fromEntries((this.plan.predicted?.layers ?? []).map((one) => [one.name, one]));
+    const heads = ["layer", "type", "output", "parameters", "activations", "gradients", "parameters, gradients, caches", "scratch"];
+    const timed = Object.keys(times).length > 0;
+    const cell = (count) => ({ text: count ? bytes(count) : "", data: { bytes: count } });
+    const rows = this.plan.layers.map((one) => [
+      one.name,
+      one.type,
+      one.output.join("x"),
+      one.parameters ? grouped(one.parameters) : "",
+      cell(one.activation_bytes),
+      cell(one.gradient_bytes),
+      cell(one.parameter_bytes + one.parameter_gradient_bytes + one.optimizer_cache_bytes),
+      cell(one.workspace_bytes),
+      ...(timed ? [short(times[one.name]?.ms)] : []),
+    ]);
+    find("layers").replaceChildren(table(timed ? [...heads, "ms, predicted"] : heads, rows, (at) => this.rowOf(this.plan.layers[at].name)));
+  }
+
+  rowOf(layer) {
+    const on = () => this.light(layer), off = () => this.light(null);
+    return { tabindex: 0, data: { layer }, on: { mouseenter: on, focus: on, mouseleave: off, blur: off } };
+  }
+
+  showLadder() {
+    if (this.plan.budget_bytes === null) {
+      find("ladder").replaceChildren(make("p", { text: "Without a limit there is no largest batch: choose a card, or say a budget." }));
+      return;
+    }
+    const rows = this.rungs.map((rung) => [
+      LADDER[rung.ways.join(",")] ?? rung.ways.join(", "),
+      { text: grouped(rung.batch), data: { batch: rung.batch } },
+      rung.total_bytes === null ? "" : bytes(rung.total_bytes),
+      rung.batch ? percent(rung.extra_time_fraction) : "",
+      rung.predicted_ms ? short(rung.predicted_ms.likely) : "",
+      rung.predicted_ms ? short((1000 * rung.batch) / rung.predicted_ms.likely) : "",
+    ]);
+    find("ladder").replaceChildren(table(["ways", "batch", "takes", "extra time", "ms a step", "images/s"], rows));
+  }
+
+  async asText() {
+    await this.tried(async () => {
+      const name = find("text").value.trim();
+      if (!this.start.nets.includes(name)) return;
+      find("text").value = await (await fetch(`net/${name}`)).text();
+      this.plannedSoon(0);
+    });
+  }
+
+  async copyLink() {
+    history.replaceState(null, "", this.link);
+    try {
+      await navigator.clipboard.writeText(location.href);
+      find("told").textContent = "the link is copied: it has the net and the choices in it";
+    } catch {
+      find("told").textContent = "the address of this page has the net and the choices in it now";
+    }
+  }
+
+  fromLink() {
+    const said = new URLSearchParams(location.hash.slice(1));
+    if (!said.has("text")) return false;
+    find("text").value = said.get("text").slice(0, 65536);
+    for (const [name, [id]] of Object.entries(FIELDS)) if (said.has(name)) find(id).value = said.get(name);
+    find("micro").checked = said.has("micro_batches");
+    return true;
+  }
+
+  async exported(kind, name) {
+    await this.tried(async () => {
+      const answer = await send(`file/${kind}`, JSON.stringify(this.asked()));
+      save(name, await answer.blob());
+    });
+  }
+}
+
+// The link of a plan: its text and what was chosen.
+function linkOf(asked) {
+  const said = new URLSearchParams({ text: asked.text });
+  for (const [name, [id]] of Object.entries(FIELDS)) if (find(id).value !== "") said.set(name, find(id).value);
+  if (asked.micro_batches) said.set("micro_batches", "1");
+  return `#${said}`;
+}
+
+function legend(kind) {
+  const square = draw("svg", { width: 10, height: 10, "aria-hidden": "true" }, draw("rect", { width: 10, height: 10, fill: `var(--${kind})` }));
+  return make("li", {}, square, kindWords(kind));
+}

@@ -1,0 +1,38 @@
+"""How parameters learn and what may be done to fit, from the training part of a config to options of `gpunet.plan`."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gpunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpunet.net.config import TrainConfig
+
+
+def train_settings(told: "TrainConfig", mode: str = "train") -> dict[str, Any]:
+    """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
+    micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
+    fitting = fit_settings(told.without, told.max_cost, told.max_cost_flops, micro_batches)
+    return {"optimizer": told.learning, "math": told.math, "reserve": told.reserve, **fitting}
+
+
+def plan_settings(told: "TrainConfig", mode: str, dtype: str, scratch: str | None) -> dict[str, Any]:
+    """The options of `gpunet.plan` and `gpunet.fit`; device and budget aside."""
+    what: dict[str, Any] = {"mode": str(mode), "dtype": str(dtype), "scratch_limit": scratch}
+    return what | train_settings(told, mode)
+
+
+def fit_settings(
+    without: Iterable[str], max_cost: float | None, max_cost_flops: float | None, micro_batches: bool
+) -> dict[str, Any]:
+    """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
+    from gpunet.planning.planner import WAYS
+
+    if micro_batches and max_cost == 0:
+        raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")
+    return {
+        "without": tuple(without),
+        "max_cost": max_cost,
+        "max_cost_flops": max_cost_flops,
+        "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
+    }

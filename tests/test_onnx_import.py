@@ -595,8 +595,8 @@ def test_weights_kept_as_bytes_are_read(tmp_path: Path, rng: np.random.Generator
 @pytest.mark.parametrize(
     ("nodes", "told"),
     [
-        ([node("QuantizeLinear", "x q"), node("Relu", "y")], "it rounds numbers to bytes on their way"),
-        ([node("DequantizeLinear", "x q")], r"n_y \(DequantizeLinear\): it rounds numbers to bytes"),
+        ([node("QuantizeLinear", "x q"), node("Relu", "y")], "it rounds what goes through the net to bytes"),
+        ([node("DequantizeLinear", "x q")], r"n_y \(DequantizeLinear\): it rounds what goes"),
         ([node("QLinearConv", "x q q q q q q q")], "import the float net that it was made of"),
         ([node("Conv", "x x")], "its weights are no constants"),
         ([node("Softmax", "x", "a", axis=1), node("Relu", "a")], "a softmax belongs to the loss here"),

@@ -5,7 +5,7 @@ import numpy as np
 from gpunet.formats.onnx.file import Node
 from gpunet.formats.onnx.importing import Cannot, Importer, Rules, Value
 
-ROUNDS = "it rounds numbers to bytes on their way through the net, as no layer here does: import the float net that it was made of"
+ROUNDS = "it rounds what goes through the net to bytes, as no layer here does: import the float net that it was made of"
 
 
 def _dequantized(importer: Importer, node: Node) -> list[np.ndarray]:
@@ -49,9 +49,9 @@ def _rounds(importer: Importer, node: Node) -> list[Value]:
     raise Cannot(ROUNDS)
 
 
-ROUNDING = """ConvInteger DynamicQuantizeLinear DynamicQuantizeMatMul MatMulInteger MatMulIntegerToFloat QGemm QLinearAdd
-QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul
-QLinearReduceMean QLinearSigmoid QLinearSoftmax QuantizeLinear"""
+ROUNDING = """ConvInteger DynamicQuantizeLinear DynamicQuantizeMatMul MatMulInteger MatMulIntegerToFloat QGemm
+QLinearAdd QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul
+QLinearMul QLinearReduceMean QLinearSigmoid QLinearSoftmax QuantizeLinear"""
 """ONNX's own, and those of onnxruntime's quantizer."""
 
 RULES: Rules = {"DequantizeLinear": _dequantized, **dict.fromkeys(ROUNDING.split(), _rounds)}

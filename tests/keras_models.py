@@ -98,7 +98,25 @@ def plain() -> Any:
     return keras().Sequential(layers, name="plain")
 
 
-MODELS = {"chain": chain, "branches": branches, "units": units, "plain": plain}
+def first() -> Any:
+    """Channels first, all that has an order, until they are brought to the end; flattened both ways."""
+    L, first = keras().layers, {"data_format": "channels_first"}
+    x = L.Input((3, 7, 6))
+    y = L.Conv2D(6, 3, padding="same", dilation_rate=(1, 2), **first)(x)
+    y = L.PReLU(shared_axes=[2, 3])(L.BatchNormalization(axis=1)(y))
+    gate = L.Conv2D(6, 1, activation="sigmoid", **first)(L.GlobalAveragePooling2D(keepdims=True, **first)(y))
+    z = L.DepthwiseConv2D(2, depth_multiplier=2, **first)(L.ZeroPadding2D((0, 1), **first)(y))
+    z = L.Dropout(0.3, noise_shape=(None, 12, 1, 1))(L.SeparableConv2D(6, 2, padding="same", **first)(z))
+    y = L.Concatenate(axis=1)([L.Multiply()([y, gate]), L.MaxPooling2D(2, 1, padding="same", **first)(y)])
+    y = L.AveragePooling2D(2, **first)(L.SpatialDropout2D(0.2, **first)(y))
+    z = L.Permute((2, 3, 1))(L.Conv2D(4, 1, activation="relu", **first)(z))
+    z = L.Conv2D(4, 2, padding="same", dilation_rate=(2, 1), data_format="channels_last")(z)
+    ends = [L.Dense(4)(L.Flatten(data_format="channels_last")(y)), L.Dense(4)(L.Flatten(**first)(y))]
+    ends += [L.Dense(4)(L.Flatten(data_format="channels_last")(z))]
+    return keras().Model(x, L.Add()(ends), name="first")
+
+
+MODELS = {"chain": chain, "branches": branches, "units": units, "plain": plain, "first": first}
 
 
 def draw(model: Any, rng: np.random.Generator) -> None:
@@ -142,7 +160,8 @@ def write(folder: Path) -> None:
             save(model, folder / f"{name}{ending}")
         images = rng.integers(0, 256, (3, *model.input_shape[1:]), np.uint8)
         entered = images if name == "chain" else images / np.float32(255)
-        np.savez(folder / f"{name}.npz", images=images, scores=scores(model, entered))
+        maps_last = images.transpose(0, 2, 3, 1) if name == "first" else images
+        np.savez(folder / f"{name}.npz", images=maps_last, scores=scores(model, entered))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from gpunet.formats.shipped import SHIPPED, known_as
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
 from gpunet.program.volume import Volume
+from gpunet.train.weights import load_weights
 from tests.conftest import Run
 from tests.picture_files import noise_folder
 from tests.torchvision_branches import Basic
@@ -336,6 +337,12 @@ def test_what_import_writes_is_what_the_other_commands_take(run: Run, tmp_path: 
     ):
         assert words in result.output
     assert run("import", "tiny.pth", "--net", "tiny.toml").exit_code == 2  # it is there already
+    scaled = ["--width", "0.0625", "--input", "32x32x3", "--out", "by_width.safetensors"]
+    assert run("import", "tiny.pth", "--net", "resnet18", *scaled).exit_code == 0
+    by_width, tiny = (load_weights(tmp_path / f"{name}.safetensors") for name in ("by_width", "tiny"))
+    assert by_width.keys() == tiny.keys() and all((by_width[name] == tiny[name]).all() for name in tiny)
+    refused = run("import", "tiny.pth", *scaled)
+    assert refused.exit_code == 2 and "--width is of a net that gpunet has: name it" in refused.output
     picture = sorted(pictures.rglob("*.png"))[0]
     told = run("predict", "tiny.safetensors", picture, "--device", "cpu")
     assert told.exit_code == 0 and "bee" in told.output, told.output

@@ -292,7 +292,7 @@ def _seen(size: int, F: int, S: int) -> list[slice]:
 
 def test_layers_that_cannot_be_said_are_all_named_with_their_class(tmp_path: Path) -> None:
     config = sequential(
-        ("Conv2D", CONV | {"data_format": "channels_first"}),
+        ("Conv2D", CONV | {"dim_ordering": "th"}),
         ("Conv2D", CONV),
         ("LayerNormalization", {}),
         ("Lambda", {"function": "harm"}),
@@ -301,13 +301,35 @@ def test_layers_that_cannot_be_said_are_all_named_with_their_class(tmp_path: Pat
     )
     message = refusal(write_h5(tmp_path / "x.h5", config, {}))
     for words in (
-        "layer0 (Conv2D): it takes channels first; save the model with channels_last",
+        "layer0 (Conv2D): it has Theano's order of Keras 1; save the model with Keras 2 or later",
         "layer2 (LayerNormalization): there is no such layer here",
         "layer3 (Lambda): it is code of its author's, which is never run",
         "layer5 (BatchNormalisation): there is no such layer here; did you mean BatchNormalization?",
     ):
         assert words in message
     assert "layer1" not in message
+
+
+def test_maps_come_first_or_last_as_layers_say(tmp_path: Path) -> None:
+    first, last = {"data_format": "channels_first"}, {"data_format": "channels_last"}
+    conv = ("Conv2D", CONV | first)
+    vector = sequential(("Reshape", {"target_shape": [2, 3, 4]}), conv, ("Flatten", {}), shape=(None, 24))
+    arrays = {"kernel": np.zeros((3, 3, 2, 2), np.float32), "bias": np.zeros(2, np.float32)}
+    path = write_h5(tmp_path / "x.h5", vector, {"layer1": arrays})
+    assert str(import_weights(path).net.input) == "3x4x2"
+    for layers, words in (
+        ([conv, ("Conv2D", CONV | last)], "layer1 (Conv2D): it takes channels last, and what comes has them"),
+        ([("Conv2D", CONV | last), ("Flatten", first)], "layer1 (Flatten): it takes channels first, and what comes"),
+        (
+            [conv, ("Dense", {"units": 2})],
+            "layer1 (Dense): it works along the last axis, which is not that of the maps",
+        ),
+        ([conv, ("BatchNormalization", {"axis": -1})], "layer1 (BatchNormalization): axis=-1: it works along the maps"),
+        ([conv, ("Activation", {"activation": "softmax"})], "layer1 (Activation): its softmax is not that of the maps"),
+        ([conv, ("PReLU", {"shared_axes": [1, 2]})], "layer1 (PReLU): it has a slope for each position"),
+        ([("Rescaling", {"scale": [1, 2, 3]}), conv], "layer0 (Rescaling): it has numbers for columns"),
+    ):
+        assert words in refusal(write_h5(tmp_path / "y.h5", sequential(*layers, shape=(None, 4, 5, 6)), {})), words
 
 
 MISTAKES = [
@@ -324,7 +346,7 @@ MISTAKES = [
     (("PReLU", {}), "slopes are by map here"),
     (("BatchNormalization", {"axis": 1}), "axis=1"),
     (("Reshape", {"target_shape": [4, 10]}), "is another volume than 4x5x2"),
-    (("Permute", {"dims": [2, 1, 3]}), "axes keep their order"),
+    (("Permute", {"dims": [2, 1, 3]}), "rows and columns keep their order"),
     (("Dropout", {"rate": 1.0}), "p must be a number"),
     (("Dropout", {"rate": 0.5, "noise_shape": [None, 1, None, None]}), "neither one of values"),
     (("Rescaling", {"scale": [1, 2, 3]}), "it has 3 numbers for 2 maps"),

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from gpunet import Augment, ConfigError, DataError, Imported, Net, import_weights, load
 from tests.conftest import Run
@@ -561,9 +562,42 @@ def test_what_comes_behind_a_node_that_cannot_be_said_is_looked_at_where_its_siz
         import_weights(written(tmp_path, made.SerializeToString()))
 
 
+def test_weights_kept_as_bytes_are_read(tmp_path: Path, rng: np.random.Generator) -> None:
+    """With a scale for each filter and a zero, or one for all; the same array twice."""
+    scale = rng.uniform(0.001, 0.01, 4).astype(np.float32)
+    arrays = {
+        "w": rng.integers(-128, 128, (4, 3, 3, 3), np.int8),
+        "scale": scale,
+        "zero": rng.integers(-9, 9, 4, np.int8),
+        "b": rng.integers(-1000, 1000, 4, np.int32),
+        "fc": rng.integers(0, 256, (144, 5), np.uint8),
+        "one": np.float32(0.001),
+        "middle": np.uint8(128),
+    }
+    nodes = [
+        node("DequantizeLinear", "w scale zero", "wf", axis=0),
+        node("DequantizeLinear", "b scale", "bf", axis=0),
+        node("Conv", "x wf bf", "c", kernel_shape=[3, 3]),
+        node("DequantizeLinear", "w scale zero", "again", axis=-4),
+        node("Flatten", "c", "f"),
+        node("DequantizeLinear", "fc one middle", "fcf"),
+        node("MatMul", "f fcf"),
+    ]
+    path = written(tmp_path, model(nodes, arrays, opset=21))
+    found, images = import_weights(path), random(rng, 2, 3, 8, 8)
+    wanted = ReferenceEvaluator(str(path)).run(None, {"x": images})[0]  # onnxruntime rounds what meets bytes
+    got = net_scores(found.net, found.weights, np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+    exact = (arrays["w"] - arrays["zero"][:, None, None, None].astype(np.float32)) * scale[:, None, None, None]
+    np.testing.assert_array_equal(found.weights["n_c.w"], exact.transpose(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize(
     ("nodes", "told"),
     [
+        ([node("QuantizeLinear", "x q"), node("Relu", "y")], "it rounds what goes through the net to bytes"),
+        ([node("DequantizeLinear", "x q")], r"n_y \(DequantizeLinear\): it rounds what goes"),
+        ([node("QLinearConv", "x q q q q q q q")], "import the float net that it was made of"),
         ([node("Conv", "x x")], "its weights are no constants"),
         ([node("Softmax", "x", "a", axis=1), node("Relu", "a")], "a softmax belongs to the loss here"),
         ([node("Softmax", "x", axis=2)], "axis=2 is over H, and here a softmax is over the maps"),

@@ -69,6 +69,7 @@ def import_weights(
         ),
     ] = None,
     dtype: Annotated[Kept, typer.Option("--dtype", help="Of the weights.")] = Kept.float32,
+    width: options.Width = None,
     input: options.Input = None,
     mean: Annotated[
         str | None,
@@ -115,6 +116,8 @@ def import_weights(
     asked = asking(
         net, input=input, mean=mean or (), scale=scale, order=None if order is None else order.value, images=images
     )
+    if width is not None and (net is None or asked.definition):
+        raise ConfigError("--width is of a net that gpunet has: name it, like --net mobilenet_v2")
     told = says_net(file)
     out = _place(file, ".toml" if told else ENDING) if out is None else out
     if out.exists():
@@ -125,7 +128,7 @@ def import_weights(
         return
     if images is not None:
         raise ConfigError("--images counts the epochs of a solver: give it with the solver's .prototxt")
-    config = None if net is None or asked.definition else options.read_net(net, input=input)
+    config = None if net is None or asked.definition else options.read_net(net, width, input)
     _import(file, out, asked, config, classes=classes, dtype=dtype, yes=yes)
 
 

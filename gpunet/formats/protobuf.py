@@ -16,6 +16,12 @@ MOST_PARTS = 1_000_000
 MOST_DEPTH = 16
 """Messages within messages."""
 
+MOST_TEXT_BYTES = 1 << 24
+"""Of a text; the names of classes may stand in one."""
+
+RUN = 5
+"""Bytes of a float of an array that is written number by number: its field, then the float."""
+
 Bytes = bytes | memoryview
 Kind = Union[Literal["int", "float", "double", "text", "bytes"], "Schema"]
 
@@ -46,10 +52,11 @@ PACKED = {"float": "<f4", "double": "<f8"}
 
 
 class Decoder:
-    """Reads messages of one file, `most` of whose fields may be looked at in all."""
+    """Reads messages of one file, `most` of whose fields may be looked at in all, in texts of so many bytes at most."""
 
-    def __init__(self, most: int = MOST_PARTS) -> None:
+    def __init__(self, most: int = MOST_PARTS, most_text_bytes: int = MOST_TEXT_BYTES) -> None:
         self._most = self._left = most
+        self._most_text_bytes = most_text_bytes
 
     def message(self, content: Bytes, schema: Schema, depth: int = 0) -> dict[str, Any]:
         """The fields of a message. Raises ValueError for what is no message of that kind."""
@@ -77,6 +84,7 @@ class Decoder:
             self._left -= 1
             if self._left < 0:
                 raise ValueError(f"more than {self._most:,} fields")
+            begin = at
             key, at = varint(content, at)
             wire = key & 7
             if wire == VARINT:
@@ -90,6 +98,11 @@ class Decoder:
                 raise ValueError(f"a field of wire type {wire}")
             if count > len(content) - at:
                 raise ValueError("it ends within a field")
+            if wire == FIXED32 and at - begin == 1 and content[at + count : at + count + 1] == content[begin:at]:
+                rows = _alike(content[begin:])
+                yield key >> 3, wire, rows[:, 1:].tobytes()
+                at = begin + rows.size
+                continue
             yield key >> 3, wire, content[at : at + count]
             at += count
 
@@ -100,14 +113,34 @@ class Decoder:
             _check(field, wire, LENGTH)
             return [self.message(value, kind, depth + 1)]
         if field.many and kind in ("int", *PACKED) and wire == LENGTH:
-            return [_integers(value) if kind == "int" else np.frombuffer(value, PACKED[kind])]
+            return [_integers(value) if kind == "int" else _floats(value, PACKED[kind])]
         _check(field, wire, WIRES[kind])
         if kind == "int":
             return [np.array([_signed(value)]) if field.many else _signed(value)]
         if kind in PACKED:
             numbers = np.frombuffer(value, PACKED[kind])
-            return [numbers if field.many else float(numbers[0])]
+            return [numbers if field.many else float(numbers[-1])]
+        if kind == "text" and len(value) > self._most_text_bytes:
+            raise ValueError(f"a text of {len(value):,} bytes")
         return [str(value, "utf-8", "replace") if kind == "text" else value]
+
+
+def _floats(content: memoryview, dtype: str) -> np.ndarray:
+    if len(content) % np.dtype(dtype).itemsize:
+        raise ValueError(f"{len(content):,} bytes are no whole number of {np.dtype(dtype).name}")
+    return np.frombuffer(content, dtype)
+
+
+def _alike(content: memoryview) -> np.ndarray:
+    """Floats of one field in a row, field and float in each row of bytes: all that begin with the same byte."""
+    rows = np.frombuffer(content, np.uint8, len(content) // RUN * RUN).reshape(-1, RUN)
+    count, ahead = 0, 64
+    while count < len(rows):  # a little, then more and more: what is looked at is about what is found
+        others = np.flatnonzero(rows[count : count + ahead, 0] != rows[0, 0])
+        if len(others):
+            return rows[: count + int(others[0])]
+        count, ahead = min(count + ahead, len(rows)), 2 * ahead
+    return rows
 
 
 def _check(field: Field, wire: int, wanted: int) -> None:
@@ -115,12 +148,11 @@ def _check(field: Field, wire: int, wanted: int) -> None:
         raise ValueError(f"its {field.name} is of wire type {wire} instead of {wanted}")
 
 
-def varint(content: Bytes, at: int, end: int | None = None) -> tuple[int, int]:
-    """The number that begins there, and where it ends. Raises ValueError where that is not before `end`."""
+def varint(content: Bytes, at: int) -> tuple[int, int]:
+    """The number that begins there, and where it ends. Raises ValueError where that is not within the content."""
     number = shift = 0
-    last = len(content) if end is None else end
     while True:
-        if at >= last:
+        if at >= len(content):
             raise ValueError("it ends within a number")
         byte = content[at]
         at += 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -48,6 +48,10 @@ Sides = tuple[int, int, int, int]
 Maps = tuple[float, ...]
 """A number for each map, or one for all."""
 
+Order = Literal["HWD", "DHW"]
+LAST: Order = "HWD"
+FIRST: Order = "DHW"
+
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -65,7 +69,8 @@ class Value:
 
     `key`      that the graph knows it by; INPUT for the net's own input
     `volume`   its H, W, D
-    `rank`     its axes there, the images' included: 4; 3 for rows and columns alone; 2 for a vector, H, W, D flattened
+    `rank`     its axes there, the images' included: 4; 3 for rows and columns alone; 2 for a vector, a volume flattened
+    `order`    of its axes there, or in which it was flattened: maps last, or first
     `zeros`    around it, which the window that takes it brings along
     `scale, shift`  what is done to each map of the net's input before
     `softmax`  whether it went through a softmax, which belongs to the loss here
@@ -78,6 +83,12 @@ class Value:
     scale: Maps = (1.0,)
     shift: Maps = (0.0,)
     softmax: bool = False
+    order: Order = LAST
+
+    @property
+    def maps_axis(self) -> int:
+        """The number of the axis of its maps there, the images' included."""
+        return 1 if self.rank == 4 and self.order == FIRST else self.rank - 1
 
     @property
     def bare(self) -> "Value":
@@ -143,6 +154,8 @@ class Making:
         inputs = tuple(self.solid(name, value) for value in inputs)
         for value in inputs:
             self._check(value)
+        if len({value.order for value in inputs if value.rank > 2 or not value.single}) > 1:
+            raise Cannot("of what it takes some has its maps first there and some last")
         key = f"{len(self.graph.nodes)} {name}"
         there = {parameter: values for parameter, values in (arrays or {}).items() if values is not None}
         self.graph.add(name, layer, [value.key for value in inputs], key, there)
@@ -151,7 +164,7 @@ class Making:
             raise Unsaid
         if isinstance(layer, ABOVE) or (isinstance(layer, KEEPING) and self._nonnegative >= {v.key for v in inputs}):
             self._nonnegative.add(key)
-        return Value(key, volume, rank)
+        return Value(key, volume, rank, order=inputs[0].order)
 
     def nonnegative(self, value: Value) -> bool:
         """Whether no value of it can be below 0."""

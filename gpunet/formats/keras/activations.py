@@ -38,7 +38,7 @@ def activated(making: Making, name: str, value: Value, said: Any, version: int) 
     if word in ("", "linear"):
         return value
     if word in ("softmax", "log_softmax"):
-        if settings.get("axis", -1) not in (-1, value.rank - 1):
+        if settings.get("axis", -1) not in (value.maps_axis, value.maps_axis - value.rank):
             raise Cannot("its softmax is not that of the maps")
         return replace(value, softmax=True)
     if word == "hard_sigmoid":

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from gpunet.formats.keras.call import Call, then_activated
-from gpunet.formats.keras.settings import axis_is_last, flag, number, numbers, sizes, whole
+from gpunet.formats.keras.settings import axis_is_of_maps, flag, number, numbers, sizes, whole
 from gpunet.formats.keras.windows import placed
-from gpunet.formats.values import Cannot, Making, Value
+from gpunet.formats.values import FIRST, Cannot, Making, Value
 from gpunet.layers.batch_norm import BatchNorm
 from gpunet.layers.conv import Conv
 from gpunet.layers.fc import FC
@@ -72,6 +72,8 @@ def dense(making: Making, call: Call) -> Value:
     said, value = call.settings, call.value
     K = whole(said, "units", "output_dim")
     arrays = call.named("w", *_bias(said))
+    if value.order == FIRST:
+        arrays["w"] = _maps_last(value, arrays["w"])
     if value.rank == 2 or value.single:
         made = making.layer(call.name, FC(K, "b" in arrays), value, arrays=arrays, rank=value.rank)
         return then_activated(making, call, made)
@@ -82,13 +84,23 @@ def dense(making: Making, call: Call) -> Value:
     return then_activated(making, call, making.layer(call.name, layer, value, arrays=arrays))
 
 
+def _maps_last(value: Value, kernel: np.ndarray | None) -> np.ndarray | None:
+    """The kernel of a Dense layer over a volume that was flattened maps first, inputs, outputs."""
+    if value.rank != 2:
+        raise Cannot("it works along the last axis, which is not that of the maps there")
+    H, W, D = value.volume.shape
+    if kernel is None or kernel.ndim != 2 or len(kernel) != H * W * D:
+        return kernel
+    return kernel.reshape(D, H, W, -1).transpose(1, 2, 0, 3).reshape(kernel.shape)
+
+
 # -- norms
 
 
 def batch_norm(making: Making, call: Call) -> Value:
     """Keras's momentum is 1 minus ours; without center or scale the shift is 0, the scale 1."""
     said, value = call.settings, call.value
-    axis_is_last(said, value)
+    axis_is_of_maps(said, value)
     if value.rank == 2 and not value.single:
         raise Cannot(
             f"it norms each of the {value.volume.values:,} values of a flattened volume; norms here are by map"
@@ -107,7 +119,7 @@ def normalization(making: Making, call: Call) -> Value:
     """(x - mean) / deviation, numbers that the settings or the weights say."""
     said = call.settings
     if said.get("axis") is not None:
-        axis_is_last(said, call.value)
+        axis_is_of_maps(said, call.value)
     if flag(said, "invert", False):
         raise Cannot("invert=True is not there")
     arrays = call.named("mean", "variance", "count")
@@ -125,5 +137,7 @@ def normalization(making: Making, call: Call) -> Value:
 
 
 def rescaling(making: Making, call: Call) -> Value:
-    said = call.settings
-    return making.scaled(call.name, call.value, numbers(said, "scale"), numbers(said, "offset", 0.0))
+    scale, shift = numbers(call.settings, "scale"), numbers(call.settings, "offset", 0.0)
+    if max(len(scale), len(shift)) > 1 and call.value.order == FIRST:
+        raise Cannot("it has numbers for columns, the last axis there")
+    return making.scaled(call.name, call.value, scale, shift)

@@ -2,7 +2,7 @@
 
 from gpunet.formats.keras.activations import activated
 from gpunet.formats.keras.call import Call, Saying
-from gpunet.formats.keras.settings import axis_is_last, number
+from gpunet.formats.keras.settings import axis_is_of_maps, number
 from gpunet.formats.values import Cannot, Making, Value
 from gpunet.layers.layer import Layer
 from gpunet.layers.merge import Add, Concat, Maximum, Multiply
@@ -24,7 +24,7 @@ def average(making: Making, call: Call) -> Value:
 
 def concatenate(making: Making, call: Call) -> Value:
     values = call.values
-    axis_is_last({"axis": call.settings.get("axis", call.settings.get("concat_axis", -1))}, values[0])
+    axis_is_of_maps({"axis": call.settings.get("axis", call.settings.get("concat_axis", -1))}, values[0])
     if any(value.rank == 2 and not value.single for value in values):
         raise Cannot("it puts flattened volumes behind one another, and volumes are joined along their maps here")
     return _joined(making, call.name, Concat(), values)

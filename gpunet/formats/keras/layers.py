@@ -16,7 +16,7 @@ from gpunet.formats.keras.views import (
     zero_padding,
 )
 from gpunet.formats.keras.windows import over_all, pooling
-from gpunet.formats.values import Cannot, Making, Value
+from gpunet.formats.values import FIRST, LAST, Cannot, Making, Value
 from gpunet.layers.average_pool import AvgPool, GlobalAvgPool
 from gpunet.layers.by_map import PReLU
 from gpunet.layers.dropout import Dropout
@@ -30,8 +30,13 @@ def say(making: Making, call: Call) -> Value:
     saying = LAYERS.get(call.kind)
     if saying is None:
         raise Cannot(f"there is no such layer here{nearest(call.kind, LAYERS)}")
-    if call.settings.get("data_format") == "channels_first" or call.settings.get("dim_ordering") == "th":
-        raise Cannot("it takes channels first; save the model with channels_last")
+    if call.settings.get("dim_ordering") == "th":
+        raise Cannot("it has Theano's order of Keras 1; save the model with Keras 2 or later")
+    said = call.settings.get("data_format")
+    if said is not None and call.kind != "Flatten":
+        order, words = (FIRST, "first") if said == "channels_first" else (LAST, "last")
+        if any(value.rank == 4 and value.order != order for value in call.values):
+            raise Cannot(f"it takes channels {words}, and what comes has them at the other end")
     return saying(making, call)
 
 
@@ -54,9 +59,10 @@ def _prelu(making: Making, call: Call) -> Value:
     """Slopes by map, or one; Keras has them by position unless axes share them."""
     value, arrays = call.value, call.named("a")
     axes = {int(axis) for axis in call.settings.get("shared_axes") or ()}
-    if not value.single and not {1, 2} <= axes:
-        raise Cannot("it has a slope for each position; slopes are by map here: shared_axes=[1, 2]")
-    shared = value.rank - 1 in axes
+    places = {1, 2, 3} - {value.maps_axis}
+    if not value.single and not places <= axes:
+        raise Cannot(f"it has a slope for each position; slopes are by map here: shared_axes={sorted(places)}")
+    shared = value.maps_axis in axes
     arrays = {"a": None if arrays["a"] is None else arrays["a"].reshape(-1)}
     return making.layer(call.name, PReLU(shared), value, arrays=arrays, rank=value.rank)
 
@@ -66,6 +72,8 @@ def _dropout(making: Making, call: Call) -> Value:
     p = number(call.settings, "rate" if "rate" in call.settings else "p")
     noise = call.settings.get("noise_shape")
     shared = [size == 1 for size in noise[1:]] if noise else []
+    if call.value.maps_axis == 1 and call.value.rank == 4:
+        shared = [*shared[1:], *shared[:1]]
     kinds = {(): "values", (True, True, False): "maps", (True, True, True): "images", (True,): "images"}
     kind = "maps" if call.kind == "SpatialDropout2D" else kinds.get(tuple(shared) if any(shared) else ())
     if kind is None:

@@ -15,9 +15,10 @@ from gpunet.formats.graph import Graph
 from gpunet.formats.keras.call import Call
 from gpunet.formats.keras.layers import say
 from gpunet.formats.keras.names import numbered
-from gpunet.formats.keras.topology import Called, Ref, Topology, snake, topology
+from gpunet.formats.keras.topology import Called, Ref, Topology, every_layer, snake, topology
+from gpunet.formats.keras.views import volume_of
 from gpunet.formats.layout import KERAS
-from gpunet.formats.values import Cannot, Making, Unsaid, Value, ordered
+from gpunet.formats.values import FIRST, LAST, Cannot, Making, Order, Unsaid, Value, ordered
 from gpunet.program.volume import Volume
 
 Weights = Callable[[Called, str, str], Sequence[np.ndarray]]
@@ -64,13 +65,28 @@ def _start(found: Topology, input: Volume | None) -> Value | None:
     if len(found.inputs) != 1:
         raise ValueError(f"it has {len(found.inputs)} inputs, and a net here has one")
     sizes = found.shape[1:] if found.shape else ()
-    rank = len(sizes) + 1 if sizes else 4
+    rank, order = len(sizes) + 1 if sizes else 4, input_order(found)
     if input is not None:
-        return Value("input", input, rank)
+        return Value("input", input, rank, order=order)
     if not 1 <= len(sizes) <= 3 or None in sizes:
         return None
-    H, W, D = {1: (1, 1, *sizes), 2: (*sizes, 1), 3: sizes}[len(sizes)]
-    return Value("input", Volume(H, W, D), rank)
+    if len(sizes) == 3:
+        return Value("input", volume_of(sizes, order), rank, order=order)
+    H, W, D = (1, 1, *sizes) if len(sizes) == 1 else (*sizes, 1)
+    return Value("input", Volume(H, W, D), rank, order=order)
+
+
+def input_order(model: Topology) -> Order:
+    """Whether images enter maps first or last: as the first layer wants them that says it, and another way where axes
+    change places before. No other layer says it."""
+    order, turned = LAST, False
+    for layer in every_layer(model):
+        turned ^= layer.kind == "Permute"
+        said = layer.settings.get("data_format")
+        if said is not None and layer.kind != "Flatten":
+            order = FIRST if (said == "channels_first") != turned else LAST
+            break
+    return order
 
 
 class _Reader:
@@ -113,7 +129,7 @@ class _Reader:
                 return
             arrays = self.weights(layer, place, owner)
             if arrays and len(layer.calls) > 1:
-                raise Cannot(f"it is used {len(layer.calls)} times with the same weights")
+                raise Cannot(f"it is used {len(layer.calls)} times with the same weights; layers here have their own")
             call = Call(layer.name, layer.kind, layer.settings, tuple(given), tuple(arrays), self.version)
             scope[Ref(layer.name, number)] = say(self.making, call)
 

@@ -61,9 +61,9 @@ def padded(said: Settings) -> bool:
     return bool(word == "same")
 
 
-def axis_is_last(said: Settings, value: Value) -> None:
+def axis_is_of_maps(said: Settings, value: Value) -> None:
     """Raise Cannot unless `axis` is that of the maps."""
     axis = said.get("axis", -1)
     (axis,) = axis if isinstance(axis, list) else [axis]
-    if axis not in (-1, value.rank - 1):
-        raise Cannot(f"axis={axis}: it works along the maps, the last axis, alone here")
+    if axis not in (value.maps_axis, value.maps_axis - value.rank):
+        raise Cannot(f"axis={axis}: it works along the maps, axis {value.maps_axis}, alone here")

@@ -156,6 +156,15 @@ def _tuple(shape: Any) -> tuple[Any, ...] | None:
     return tuple(shape) if isinstance(shape, list) and shape else None
 
 
+def every_layer(model: Topology) -> Iterator[Called]:
+    """The layers of a model in the order of the file, those of models within it in their places."""
+    for layer in model.layers:
+        if layer.model is None:
+            yield layer
+        else:
+            yield from every_layer(layer.model)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -1,17 +1,26 @@
 """Keras's layers that make none here: they change how others look at their input, or act in training alone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gpunet.formats.keras.call import Call
-from gpunet.formats.values import Cannot, Making, Value, around
+from gpunet.formats.values import FIRST, LAST, Cannot, Making, Order, Value, around
 from gpunet.program.volume import Volume
+
+ORDERS: tuple[Order, ...] = (LAST, FIRST)
 
 
 def flatten(making: Making, call: Call) -> Value:
-    return replace(call.value, rank=2)
+    """Told that channels come first, it brings them to the end before."""
+    value = call.value
+    if call.settings.get("data_format") != "channels_first" or value.rank != 4:
+        return replace(value, rank=2)
+    if value.order != FIRST:
+        raise Cannot("it takes channels first, and what comes has them last")
+    return replace(value, rank=2, order=LAST)
 
 
 def reshape(making: Making, call: Call) -> Value:
@@ -22,17 +31,32 @@ def reshape(making: Making, call: Call) -> Value:
         wanted[wanted.index(-1)] = value.volume.values // rest if rest else 0
     if wanted == [value.volume.values]:
         return replace(value, rank=2)
-    if tuple(wanted) == value.volume.shape:
-        return replace(value, rank=4)
-    if value.still and len(wanted) == 3 and not making.graph.nodes and Volume(*wanted).values == value.volume.values:
-        return making.reenter(value, Volume(*wanted))
+    for order in (value.order, *(ORDERS if value.single else ())):
+        if wanted == sizes_in(order, value.volume):
+            return replace(value, rank=4, order=order)
+    if value.still and len(wanted) == 3 and not making.graph.nodes and int(np.prod(wanted)) == value.volume.values:
+        return making.reenter(value, volume_of(wanted, value.order))
     raise Cannot(f"target_shape {wanted} is another volume than {value.volume}")
 
 
 def permute(making: Making, call: Call) -> Value:
-    if list(call.settings["dims"]) != sorted(call.settings["dims"]):
-        raise Cannot(f"dims={list(call.settings['dims'])}: axes keep their order here")
-    return call.value
+    """The maps from one end to the other; no other axis moves here."""
+    value, dims = call.value, list(call.settings["dims"])
+    if value.rank == 4 and dims == ([3, 1, 2] if value.order == LAST else [2, 3, 1]):
+        return replace(value, order=FIRST if value.order == LAST else LAST)
+    if dims != sorted(dims):
+        raise Cannot(f"dims={dims}: rows and columns keep their order here")
+    return value
+
+
+def sizes_in(order: Order, volume: Volume) -> list[int]:
+    """H, W, D in that order."""
+    return [volume.shape["HWD".index(axis)] for axis in order]
+
+
+def volume_of(sizes: Sequence[int], order: Order) -> Volume:
+    """Of three sizes in that order."""
+    return Volume(*(sizes[order.index(axis)] for axis in "HWD"))
 
 
 def zero_padding(making: Making, call: Call) -> Value:

@@ -31,7 +31,7 @@ UNREADABLE = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, Asse
 Sides = tuple[int, int, int, int]
 NOTHING: Sides = (0, 0, 0, 0)
 
-RULES = ("dense", "elementwise", "maps", "shapes", "windows")
+RULES = ("dense", "elementwise", "maps", "quantized", "shapes", "windows")
 """Modules of this package that have the rules of some nodes, in `RULES`."""
 
 
@@ -92,6 +92,7 @@ class Importer:
     `curves`   what each is of values before, as a function of single numbers: by the number of the entry
     `affines`  of those that are another, scaled and shifted
     `by_number`  the first value of each entry
+    `dequantized`  the node that makes numbers of an array of bytes, by the name of that
     `cuts`     rows and columns around images before the middle is cut out, by the number of that entry
     """
 
@@ -104,6 +105,7 @@ class Importer:
     affines: dict[str, Affine] = field(default_factory=dict)
     growing: Growing = field(default_factory=Growing)
     by_number: dict[int, Value] = field(default_factory=dict)
+    dequantized: dict[str, Node] = field(default_factory=dict)
     cuts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

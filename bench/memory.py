@@ -25,7 +25,7 @@ from gpunet.net.net import Net
 from gpunet.optimize.optimizers import OptimizerName
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import Rung, ladder
-from gpunet.planning.planner import WAYS
+from gpunet.planning.options import WAYS
 from gpunet.program.tensor import Kind
 from gpunet.system.resources import config_names
 

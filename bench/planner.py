@@ -1,64 +1,158 @@
-"""How long planning takes against the number of layers: `python bench/planner.py`.
+"""How long planning takes: `python bench/planner.py`.
 
-VGG-16 and chains in its manner, from 10 to 200 layers: a plan without a budget; one with the smallest budget that can
-be held at the default cost, where every way is tried; the refusal of a byte less, with the plan that comes nearest; the
-search for the largest batch. Wall time, the best of some runs; exit code 1 where a target is missed.
+The smallest plan of a net at the default cost, where every way is tried; a plan without a budget; the largest batch for
+a budget; the refusal of what fits nowhere. The nets are shipped ones, chains in the manner of VGG, and what is hard for
+a planner: volumes of all that came before, hundreds of sums, thousands of branches.
+
+Each runs in a process of its own; told are its processor time, which a busy machine changes little, and the most memory
+that it took. Exit code 1 where a target is missed.
 """
 
 import argparse
+import json
+import resource
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gpunet
 from bench.common import RESULTS, save
 from bench.gpu.table import Table, as_text, number
-from gpunet import FC, Conv, MaxPool, Net, ReLU
+from gpunet import FC, BudgetError, Conv, MaxPool, Net, ReLU
 from gpunet.layers.layer import Layer
 from gpunet.planning.choose import MAX_COST
 
-LAYERS = (10, 25, 50, 100, 200)
-BATCH = 64
-FIT_BUDGET = "12GiB"
 POOLS = 5
 """From 224x224 to 7x7, as in VGG."""
 
-LIMIT_S = {"vgg16": 1.0, "chain-200": 10.0}
-"""What a plan may take at most, with and without a budget."""
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something to plan.
+
+    `batch`    images; 0: the largest batch for `budget` is looked for
+    `budget`   "" for a plan without one; "least" for the smallest plan that there is
+    `limit_s`  seconds of a processor that it may take; None: no target
+    `limit_mb` MB (10**6 bytes) of memory that planning may add; None: no target
+    """
+
+    net: str
+    batch: int
+    budget: str
+    limit_s: float | None = None
+    limit_mb: float | None = None
+    max_cost: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What is asked for, in words."""
+        what = f"fit {self.budget}" if not self.batch else f"batch {self.batch}, {self.budget or 'no budget'}"
+        return f"{self.net}: {what}" + ("" if self.max_cost is None else f", max_cost={self.max_cost:g}")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Seconds to plan one net, in three ways, and for the largest batch."""
+    """What a case took; `found`: what came of it, in a word."""
 
-    net: str
-    layers: int
-    steps: int
-    free_s: float
-    tight_s: float
-    refused_s: float
-    fit_s: float
-    tight_ways: str
+    case: Case
+    seconds: float
+    added_mb: float
+    found: str
 
     @property
     def holds(self) -> bool:
-        limit = LIMIT_S.get(self.net, float("inf"))
-        return max(self.free_s, self.tight_s, self.refused_s) <= limit
+        case = self.case
+        slow = case.limit_s is not None and self.seconds > case.limit_s
+        return not slow and (case.limit_mb is None or self.added_mb <= case.limit_mb)
+
+
+CASES = (
+    Case("vgg16", 64, "", 1),
+    Case("vgg16", 64, "2.7GiB", 1),
+    Case("vgg16", 64, "least", 1),
+    Case("vgg16", 0, "4GiB", 2),
+    Case("vgg16", 0, "12GiB", 2),
+    Case("vgg_cifar", 0, "1GiB", 2),
+    Case("googlenet", 0, "4GiB"),
+    Case("resnet50", 184, "least", 3),
+    Case("resnet50", 64, "least", max_cost=1.0),
+    Case("resnet50", 0, "12GiB"),
+    Case("resnet152", 32, "least", 5),
+    Case("resnet152", 0, "12GiB", 6),
+    Case("inception_v4", 32, "least", 5),
+    Case("inception_v4", 0, "12GiB"),
+    Case("densenet121", 64, "least"),
+    Case("preact_resnet1001", 64, "least"),
+    Case("dense-243", 0, "1MiB", 2),
+    Case("dense-483", 0, "1MiB", 8),
+    Case("residual-600", 0, "1MiB", 10),
+    Case("sums-120", 0, "1MiB", 3),
+    Case("branches-3000", 0, "1MiB", 5, 200),
+    Case("chain-200", 64, "least", 10),
+    Case("chain-1200", 64, "least", 100),
+    Case("chain-1200", 64, "least", max_cost=1.0),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, write the JSON. Exit code 1 where a target is missed."""
     options = _options(arguments)
-    nets = [gpunet.load("vgg16"), *(chain(layers) for layers in options.layers or LAYERS)]
-    rows = [measure(net, options.batch, options.repeat) for net in nets]
-    print(as_text(_table(rows, options.batch)))
-    results = {"batch": options.batch, "fit_budget": FIT_BUDGET, "limit_s": LIMIT_S, "rows": [asdict(r) for r in rows]}
+    if options.one:
+        print(json.dumps(_measured(next(case for case in CASES if case.name == options.one))))
+        return 0
+    rows = [measure(case) for case in CASES if not options.net or case.net in options.net]
+    print(as_text(table(rows)))
+    results = {"max_cost": MAX_COST, "rows": [{**asdict(row), "holds": row.holds} for row in rows]}
     print(f"written to {save('planner', results, options.json)}")
     return 0 if all(row.holds for row in rows) else 1
+
+
+def measure(case: Case) -> Row:
+    """What a case takes in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", case.name]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return Row(case, found["seconds"], found["added_mb"], found["found"])
+
+
+def _measured(case: Case) -> dict[str, float | str]:
+    """What a case takes in this process, once the net is there and all is imported."""
+    net = net_of(case.net)
+    gpunet.fit(chain(8), "600MiB")
+    before, started = _memory_mb(), process_time()
+    found = _plan(net, case)
+    seconds = process_time() - started
+    return {"seconds": seconds, "added_mb": _memory_mb() - before, "found": found}
+
+
+def _memory_mb() -> float:
+    """The most that this process has taken so far; Linux counts in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _plan(net: Net, case: Case) -> str:
+    """Plan; returns what came of it."""
+    if case.batch:
+        budget: str | int | None = {"": None, "least": 1}.get(case.budget, case.budget)
+        plan = gpunet.plan(net, case.batch, budget=budget, max_cost=case.max_cost)
+        return f"{plan.total_bytes:,} B, {' + '.join(plan.ways.names) or 'free'}"
+    try:
+        return f"batch {gpunet.fit(net, case.budget, max_cost=case.max_cost).batch}"
+    except BudgetError:
+        return "refused"
+
+
+# -- nets ------------------------------------------------------------------------------------------
+
+
+def net_of(name: str) -> Net:
+    """A shipped net, or one that is made here: KIND-SIZE."""
+    kind, _, size = name.partition("-")
+    return MADE[kind](int(size)) if kind in MADE and size else gpunet.load(name)
 
 
 def chain(layers: int) -> Net:
@@ -76,55 +170,63 @@ def chain(layers: int) -> Net:
     return Net("224x224x3", [*chosen, FC(1000)], name=f"chain-{layers}")
 
 
-def measure(net: Net, batch: int, repeat: int) -> Row:
-    """Time all four on one net."""
-    smallest = gpunet.plan(net, batch, budget=1, reserve=1).total_bytes
-    tight = gpunet.plan(net, batch, budget=smallest, reserve=1)
-    assert tight.fits  # the smallest plan was made within as many bytes
-    return Row(
-        net=net.name,
-        layers=len(net.nodes),
-        steps=tight.steps,
-        free_s=best_of(repeat, lambda: gpunet.plan(net, batch)),
-        tight_s=best_of(repeat, lambda: gpunet.plan(net, batch, budget=smallest, reserve=1)),
-        refused_s=best_of(repeat, lambda: gpunet.plan(net, batch, budget=smallest - 1, reserve=1)),
-        fit_s=best_of(1, lambda: gpunet.fit(net, FIT_BUDGET)),
-        tight_ways=" + ".join(tight.ways.names) or "free",
+def dense(layers: int) -> Net:
+    """Each block takes the volumes of all blocks before it, concatenated."""
+    return gpunet.load(f"INPUT[32x32x3] -> CONV3-4 -> RELU -> [{{ ID | CONV3-4 -> RELU }}]*{layers // 3 - 1} -> FC-10")
+
+
+def residual(blocks: int) -> Net:
+    """Residual blocks without batch normalization."""
+    return gpunet.load(
+        f"INPUT[32x32x3] -> CONV3-8 -> [{{ ID + CONV3-8 -> RELU -> CONV3-8 }} -> RELU]*{blocks} -> FC-10"
     )
 
 
-def best_of(repeat: int, run: Callable[[], object]) -> float:
-    """Seconds of the fastest of some runs."""
-    times = []
-    for _ in range(repeat):
-        started = perf_counter()
-        run()
-        times.append(perf_counter() - started)
-    return min(times)
+def sums(count: int) -> Net:
+    """Each volume is the sum of all before it."""
+    nodes = [gpunet.Node("conv0", Conv(8), ("input",))]
+    for at in range(1, count + 1):
+        before = tuple(f"conv{earlier}" for earlier in range(at))
+        nodes.append(gpunet.Node(f"sum{at}", gpunet.Add(), before if at > 1 else (*before, *before)))
+        nodes.append(gpunet.Node(f"conv{at}", Conv(8), (f"sum{at}",)))
+    return Net("32x32x3", [*nodes, gpunet.Node("fc", FC(10), (f"conv{count}",))], name=f"sums-{count}")
 
 
-def _table(rows: Sequence[Row], batch: int) -> Table:
-    columns = ["net", "layers", "steps", "no budget", "tight budget", "a byte less", f"fit {FIT_BUDGET}", "tight: ways"]
+def branches(count: int) -> Net:
+    """So many branches from one volume, added up."""
+    return gpunet.load(f"INPUT[8x8x3] -> {{ {' + '.join(['CONV3-4 -> RELU'] * count)} }} -> FC-10")
+
+
+MADE: dict[str, Callable[[int], Net]] = {
+    "chain": chain,
+    "dense": dense,
+    "residual": residual,
+    "sums": sums,
+    "branches": branches,
+}
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Row]) -> Table:
+    columns = ["what", "seconds", "at most", "MB more", "found"]
     lines = [
         [
-            *(row.net, row.layers, row.steps),
-            *(number(seconds, 2) for seconds in (row.free_s, row.tight_s, row.refused_s, row.fit_s)),
-            row.tight_ways + ("" if row.holds else f"  ABOVE {LIMIT_S[row.net]:g} s"),
+            *(row.case.name, number(row.seconds, 2), "-" if row.case.limit_s is None else f"{row.case.limit_s:g}"),
+            *(f"{row.added_mb:.0f}", row.found + ("" if row.holds else "  ABOVE")),
         ]
         for row in rows
     ]
-    notes = [f"Batch {batch}, training with momentum; making again takes at most {MAX_COST:.0%} of the time."]
+    notes = [f"Processor time. Training with momentum; making again takes at most {MAX_COST:.0%} of the time."]
     return Table("Seconds to plan", columns, lines, notes)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--layers", type=int, action="append", help=f"of a chain; default: {', '.join(map(str, LAYERS))}"
-    )
-    parser.add_argument("--batch", type=int, default=BATCH, help="images of a step (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of which the best counts (default: %(default)s)")
+    parser.add_argument("--net", action="append", help="only this net; may be repeated; default: all of them")
     parser.add_argument("--json", type=Path, help=f"where to write (default: {RESULTS.name}/planner.json)")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # a case by its name, in this process
     return parser.parse_args(arguments)
 
 

@@ -22,7 +22,8 @@ from gpunet.planning import planner
 from gpunet.planning.choose import Chooser, MaxCost, bound, most_cost
 from gpunet.planning.clock import clock, cost_of
 from gpunet.planning.fitter import fit, ladder
-from gpunet.planning.planner import plan_within
+from gpunet.planning.options import Options
+from gpunet.planning.planner import Planner
 from gpunet.program.program import Program
 from tests.graphs import random_graph
 from tests.nets import random_net, vgg16
@@ -71,19 +72,36 @@ def plans(seed: int) -> tuple[Net, dict[str, Any], list[Plan]]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_plan_costs_what_it_may_and_fits_where_a_plan_within_the_budget_is_found(seed):
+def test_a_plan_costs_what_it_may_and_fits_where_the_budget_has_what_is_needed(seed):
     net, options, found = plans(seed)
+    needed = Planner(net, Options(**options)).needed(found[0].batch).total_bytes
     for plan in found:
         assert plan.budget_bytes is not None
-        within = plan_within(net, plan.batch, budget=plan.budget_bytes, **options)
-        assert plan.fits == (within is not None) == (plan.total_bytes <= plan.budget_bytes)
-        if within is not None:
-            assert (within.ways, within.placement.offsets) == (plan.ways, plan.placement.offsets)
+        assert plan.fits == (plan.budget_bytes >= needed) == (plan.total_bytes <= plan.budget_bytes)
+        assert plan.fits or plan.total_bytes == needed
         assert plan.extra_time_fraction <= options["max_cost"]
         assert options["max_cost_flops"] is None or plan.extra_flops_fraction <= options["max_cost_flops"]
         assert set(plan.ways.names) <= set(options["ways"])
         if options["max_cost"] == 0:
             assert plan.ways.names == ()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_was_planned_before_changes_no_plan(seed):
+    """Whatever batches were looked at: what is searched once for many of them is searched at one that they share."""
+    net, batch, options, budgets = random_case(7000 + seed)
+    planner = Planner(net, Options(**options))
+    for other in (3 * batch, batch + 1, 1):
+        planner.needed(other)
+    for budget in budgets:
+        plan, alone = planner.plan(batch, budget), gpunet.plan(net, batch, budget=budget, **options)
+        assert (plan.ways, plan.placement.offsets) == (alone.ways, alone.placement.offsets)
+
+
+def test_a_search_is_for_all_batches_from_half_of_its_own_on_to_below_twice_as_many():
+    assert [planner.nearby(batch) for batch in (1, 2, 7, 8, 31, 32, 127, 128, 2**24)] == [
+        *(1, 4, 4, 16, 16, 64, 64, 256, 2**24)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -149,8 +167,8 @@ def test_what_is_chosen_fits_wherever_anything_that_was_tried_does(seed):
         tried = Tried(net, batch, options)
         limit = budget - options["reserve"]
         most, ns = most_cost(options["max_cost"], options["max_cost_flops"]), clock("", batch)
-        chooser = Chooser(tried.compile, ns, batch, options["scratch_limit"], limit, most, options["ways"])
-        choice = chooser.choose()
+        chooser = Chooser(tried.compile, ns, batch, options["scratch_limit"], most, options["ways"])
+        choice = chooser.choose(limit)
         fitting = [program for program in tried.made.values() if bound(program) <= limit]
         assert (choice is not None) == bool(fitting)
         if choice is not None:
@@ -207,30 +225,29 @@ def test_what_takes_the_fewest_bytes_is_tried_where_nothing_else_can_be_placed(m
     net, options = two_blocks()
     least = bound(gpunet.plan(net, 32, budget=1, **options).program)
     raise_arenas(monkeypatch, lambda program: 0 if bound(program) == least else 10**9)
-    plan, within = (make(net, 32, budget=10**8, **options) for make in (gpunet.plan, plan_within))
-    assert plan.fits and within is not None
-    assert plan.arena_bytes == within.arena_bytes == least
+    plan = gpunet.plan(net, 32, budget=10**8, **options)
+    assert plan.fits and plan.arena_bytes == least
 
 
 # -- the smallest plan -----------------------------------------------------------------------------
 
 
-def chooser_of(seed: int, limit: int) -> Chooser:
+def chooser_of(seed: int) -> Chooser:
     net, batch, options, _ = random_case(seed)
     tried = Tried(net, batch, options | {"mode": "train"})
-    return Chooser(tried.compile, clock("", batch), batch, options["scratch_limit"], limit, MaxCost(0.5))
+    return Chooser(tried.compile, clock("", batch), batch, options["scratch_limit"], MaxCost(0.5))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_smallest_choices_depend_on_no_limit_and_on_nothing_that_was_tried(seed):
-    fresh = [(one.ways, one.needed_bytes) for one in chooser_of(6000 + seed, 1).smallest]
+    fresh = [(one.ways, one.needed_bytes) for one in chooser_of(6000 + seed).smallest]
     assert [size for _, size in fresh] == sorted(size for _, size in fresh)
     for limit in (fresh[0][1], (fresh[0][1] + fresh[-1][1]) // 2, 10**9):
-        chooser = chooser_of(6000 + seed, limit)
-        choice = chooser.choose()
+        chooser = chooser_of(6000 + seed)
+        choice = chooser.choose(limit)
         assert choice is not None and choice.needed_bytes >= fresh[0][1]
         assert [(one.ways, one.needed_bytes) for one in chooser.smallest] == fresh
-    assert chooser_of(6000 + seed, fresh[0][1] - 1).choose() is None
+    assert chooser_of(6000 + seed).choose(fresh[0][1] - 1) is None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -253,23 +270,23 @@ CHAIN = Net("16x16x3", [*[layer for _ in range(5) for layer in (Conv(8), ReLU())
 OF_CHAIN: dict[str, Any] = dict(device="cpu", optimizer="sgd", max_cost=1.0, scratch_limit=2000, reserve=1)
 
 
-def of_a_chain(limit: int, **options: Any) -> Chooser:
+def of_a_chain(**options: Any) -> Chooser:
     tried = Tried(CHAIN, 64, OF_CHAIN | {"mode": "train"})
-    return Chooser(tried.compile, clock("", 64), 64, 2000, limit, MaxCost(1.0), ("recompute",), **options)
+    return Chooser(tried.compile, clock("", 64), 64, 2000, MaxCost(1.0), ("recompute",), **options)
 
 
 @pytest.mark.parametrize("rounds_pay", [True, False])
 def test_of_what_is_smallest_the_cheapest_is_taken_where_the_search_finds_nothing(monkeypatch, rounds_pay):
-    least, *_, free, _ = of_a_chain(1).smallest
+    least, *_, free, _ = of_a_chain().smallest
     monkeypatch.setattr(Chooser, "_recomputed", lambda *_: None)
     for limit, wanted in ((least.needed_bytes, least.ways.dropped), (free.needed_bytes - 1, least.ways.dropped)):
-        choice = of_a_chain(limit, rounds_pay=rounds_pay).choose()
+        choice = of_a_chain(rounds_pay=rounds_pay).choose(limit)
         assert choice is not None and choice.ways.dropped == wanted
-    assert of_a_chain(least.needed_bytes - 1, rounds_pay=rounds_pay).choose() is None
+    assert of_a_chain(rounds_pay=rounds_pay).choose(least.needed_bytes - 1) is None
 
 
 def test_the_smallest_plan_is_the_lowest_one_once_it_is_placed(monkeypatch):
-    first, second, *_ = dict.fromkeys(one.needed_bytes for one in of_a_chain(1).smallest)
+    first, second, *_ = dict.fromkeys(one.needed_bytes for one in of_a_chain().smallest)
     raise_arenas(monkeypatch, lambda program: 10**9 if bound(program) == first else 0)
     plan = gpunet.plan(CHAIN, 64, budget=1, ways=("recompute",), **OF_CHAIN)
     assert plan.arena_bytes == second
@@ -278,7 +295,7 @@ def test_the_smallest_plan_is_the_lowest_one_once_it_is_placed(monkeypatch):
 @pytest.mark.slow
 def test_what_a_search_comes_upon_below_the_smallest_plan_is_no_plan(monkeypatch):
     """Else another budget of that size would have to come upon it, too."""
-    sizes = {one.needed_bytes for one in of_a_chain(1).smallest}
+    sizes = {one.needed_bytes for one in of_a_chain().smallest}
     raise_arenas(monkeypatch, lambda program: 600 * 1024 if bound(program) in sizes else 0)
     monkeypatch.setattr(planner, "place", lambda moving, *, base, alignment, deadline_s: arrange_at_once())
     options = OF_CHAIN | {"ways": ("recompute",)}

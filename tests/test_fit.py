@@ -1,12 +1,15 @@
 """The largest batch for a budget: it fits, one more does not."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import gpunet
 from gpunet import BudgetError
 from gpunet.planning import fitter
-from gpunet.planning.planner import MAX_BATCH
+from gpunet.planning.options import Options
+from gpunet.planning.planner import MAX_BATCH, Planner
 from tests.nets import random_net, small, vgg16
 
 
@@ -52,18 +55,20 @@ def test_a_budget_too_small_for_one_image_says_which_would_do():
 
 @pytest.mark.parametrize("start", [1, 40, 5_000, MAX_BATCH])
 def test_the_search_finds_the_same_batch_from_below_and_from_above_in_few_tries(start, monkeypatch):
-    tried = []
+    tried: list[int] = []
+    needed = Planner.needed
 
-    def counted(net, batch, **options):
+    def counted(self: Planner, batch: int, ways: tuple[str, ...] | None = None) -> Any:
         tried.append(batch)
         assert len(tried) < 50, f"the search does not end: {tried}"
-        return gpunet.plan(net, batch, **options)
+        return needed(self, batch, ways)
 
-    monkeypatch.setattr(fitter, "plan", counted)
-    options = dict(device="cpu", reserve=1, max_cost=0)
+    monkeypatch.setattr(Planner, "needed", counted)
+    options: dict[str, Any] = dict(device="cpu", reserve=1, max_cost=0)
     budget = gpunet.plan(small(), 37, **options).total_bytes
     wanted = gpunet.fit(small(), budget, **options)
     tried.clear()
-    found = fitter.largest(small(), budget, options, start=start)
+    found = fitter.largest(Planner(small(), Options(**options)), budget, start=start)
     assert 37 <= found.batch == wanted.batch and found.total_bytes <= budget < found.next_total_bytes
-    assert tried[0] == start and len(tried) < 20 and len(set(tried)) == len(tried)
+    *before, following = tried  # which was tried before, and is told at the end
+    assert before[0] == start and len(before) < 20 and len(set(before)) == len(before) and following in before

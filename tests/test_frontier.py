@@ -8,7 +8,7 @@ import pytest
 import gpunet
 from gpunet import FC, BatchNorm, Concat, Conv, Net, Node, ReLU
 from gpunet.compile.dropping import Dropping
-from gpunet.compile.frontier import Point, frontier, recounted
+from gpunet.compile.frontier import Counted, Point, frontier
 from gpunet.compile.makers import Cost, Makers, Price, makers_of
 from gpunet.compile.relaxation import least_price
 from gpunet.compile.ways import change
@@ -83,7 +83,11 @@ def test_points_cost_more_and_more_for_less_and_less_and_no_more_than_they_may()
 def test_the_bytes_of_every_point_are_those_of_its_choice():
     found = makers(shipped("vgg16_bn"))
     points = frontier(found, BY_TIME, PLENTY)
-    assert recounted(found, points) == points
+    counted = Counted(found, points)
+    assert [counted[at] for at in reversed(range(len(counted)))] == points[::-1]
+    for at, point in enumerate(points):
+        assert counted.first_within(point.peak_bytes) == at
+        assert counted.first_within(point.peak_bytes - 1) == at + 1
 
 
 def test_a_chain_of_equal_layers_needs_twice_the_square_root_of_them():

@@ -26,7 +26,8 @@ from gpunet.model.parameters import Parameters
 from gpunet.model.whole import Whole
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.optimizers import SGD
-from gpunet.planning.planner import check_batch, require_ops
+from gpunet.planning.compiler import require_ops
+from gpunet.planning.planner import check_batch
 from gpunet.program.program import Dtype, Now, Op, Program
 from gpunet.program.tensor import Kind, Tensor
 

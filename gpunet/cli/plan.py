@@ -128,7 +128,8 @@ def plan(
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:
     """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
     from gpunet.errors import BudgetError
-    from gpunet.planning.fitter import ALL_WAYS, fit, mixing
+    from gpunet.planning.fitter import fit, mixing
+    from gpunet.planning.options import ALL_WAYS
     from gpunet.planning.planner import plan
 
     assert made.budget_bytes is not None  # all fits where there is no budget

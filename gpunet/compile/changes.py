@@ -176,12 +176,7 @@ class Changes:
 
     def _make(self, change: Change) -> None:
         """Make a change; made once more, it is undone."""
-        missing, twice = self.state.marks
-        for value in change.values:
-            missing[value] = not missing[value]
-        if change.twice is not None:
-            twice[change.twice] = not twice[change.twice]
-        self.state.become((missing, twice), (*change.values, *(() if change.twice is None else (change.twice,))))
+        self.state.toggle(*change.values, twice=change.twice)
 
 
 def _alone(makers: Makers, price: Price) -> list[int]:

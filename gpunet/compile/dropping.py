@@ -101,23 +101,20 @@ class Dropping:
 
     # -- changes -------------------------------------------------------------------------------------
 
-    def toggle(self, *values: int) -> None:
-        """Drop values that are there, keep those that are missing."""
+    def toggle(self, *values: int, twice: int | None = None) -> None:
+        """Drop values that are there, keep those that are missing; make one twice, or once again."""
         for value in values:
             self.missing[value] = not self.missing[value]
-        self._follow(values)
+        if twice is not None:
+            self.twice[twice] = not self.twice[twice]
+        self._follow(values if twice is None else (*values, twice))
 
-    def become(self, marks: Marks, where: Iterable[int] | None = None) -> None:
-        """Take a choice; `where`: the only values for which it may differ, if they are known."""
+    def become(self, marks: Marks) -> None:
+        """Take a choice."""
         old, (missing, twice) = (self.missing, self.twice), marks
         self.missing, self.twice = missing.copy(), twice.copy()
-        if where is None:
-            where = [
-                v
-                for v, (was, made, is_, makes) in enumerate(zip(*old, *marks, strict=True))
-                if (was, made) != (is_, makes)
-            ]
-        self._follow(where)
+        both = enumerate(zip(*old, *marks, strict=True))
+        self._follow([v for v, (was, made, is_, makes) in both if (was, made) != (is_, makes)])
 
     def _follow(self, values: Iterable[int]) -> None:
         """Count anew what follows from a change to these values."""

@@ -9,12 +9,13 @@ Sources: Chen et al. 2016, "Training deep nets with sublinear memory cost"; Kuma
 rematerialization for deep networks"; Shah et al. 2021, "Memory optimization for deep networks" (MONeT).
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
 
 from gpunet.compile.changes import Changes
-from gpunet.compile.dropping import Marks
+from gpunet.compile.dropping import Dropping, Marks
 from gpunet.compile.makers import ALIGNMENT, Cost, Makers, Point, Price
 
 POINTS = 48
@@ -53,14 +54,29 @@ def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:
     return _undominated([point for point in found if point.cost.within(most)], price)
 
 
-def recounted(makers: Makers, points: Sequence[Point]) -> list[Point]:
-    """The same choices for a program of the same values, with the bytes and the cost that they have there."""
-    state = Changes(makers, Price(0, 0), Cost()).state
-    found = []
-    for point in points:
-        state.become(state.marks_of(point.dropped, point.kept, point.twice))
-        found.append(Point(state.peak, state.cost, *state.names))
-    return found
+class Counted:
+    """The same choices for a program of the same values, with the bytes and the cost that they have there.
+
+    Each is counted once it is asked for.
+    """
+
+    def __init__(self, makers: Makers, points: Sequence[Point]) -> None:
+        self._state, self._points = Dropping(makers), points
+        self._found: dict[int, Point] = {}
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def __getitem__(self, at: int) -> Point:
+        if at not in self._found:
+            state, point = self._state, self._points[at]
+            state.become(state.marks_of(set(point.dropped), set(point.kept), set(point.twice)))
+            self._found[at] = Point(state.peak, state.cost, *state.names)
+        return self._found[at]
+
+    def first_within(self, limit: int) -> int:
+        """The position of the first that holds a limit, if they take less and less; their number where none does."""
+        return bisect_left(range(len(self)), True, key=lambda at: self[at].peak_bytes <= limit)
 
 
 _Way = list[tuple[Point, Marks]]

@@ -37,7 +37,7 @@ def joint_updates(program: Program) -> Program:
             joined[step] = waiting.joined()
             waiting = _Waiting()
         if loop is None and op.shared and op.phase == "update" and _held(op) <= MOST_BYTES:
-            waiting.ops.append(op)
+            waiting.add(op)
             gone.add(step)
     joined[program.steps] = waiting.joined()
     return exchanged(program, gone, joined)
@@ -45,19 +45,24 @@ def joint_updates(program: Program) -> Program:
 
 @dataclass
 class _Waiting:
-    """Updates that wait for others."""
+    """Updates that wait for others.
+
+    `nbytes`  what they keep alive
+    `own`     names of what they change or hold
+    """
 
     ops: list[Op] = field(default_factory=list)
+    nbytes: int = 0
+    own: set[str] = field(default_factory=set)
 
-    @property
-    def nbytes(self) -> int:
-        """What they keep alive."""
-        return sum(map(_held, self.ops))
+    def add(self, op: Op) -> None:
+        self.ops.append(op)
+        self.nbytes += _held(op)
+        self.own.update(t.name for t in (*op.inputs[op.shared :], *op.outputs))
 
     def concerns(self, others: Iterable[Op]) -> bool:
         """Whether one of these ops uses what an update changes or holds."""
-        own = {t.name for op in self.ops for t in (*op.inputs[op.shared :], *op.outputs)}
-        return any(t is not None and t.name in own for other in others for t in other.arguments)
+        return bool(self.own) and any(t is not None and t.name in self.own for other in others for t in other.arguments)
 
     def joined(self) -> list[Op]:
         """One op for each kind."""

@@ -122,6 +122,11 @@ class Makers:
     before: tuple[int, ...]
     loops: tuple[Loop, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the values."""
+        return tuple(value.name for value in self.values)
+
     def nbytes(self, value: int, step: int) -> int:
         """What a value takes where it is made again before this step."""
         found = self.values[value]
@@ -147,11 +152,6 @@ def makers_of(program: Program, ns: Callable[[Op], int]) -> Makers:
     return Makers(
         tuple(values), makers, tuple(map(tuple, users)), tuple(live_bytes(program)), reader.before(), program.loops
     )
-
-
-def values_of(program: Program) -> tuple[str, ...]:
-    """The names of what the forward pass makes."""
-    return tuple(t.name for op in program.ops if op.phase == "forward" for t in op.outputs)
 
 
 def _maker(op: Op, number: Mapping[str, int], ns: Callable[[Op], int]) -> Maker:

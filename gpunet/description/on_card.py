@@ -8,7 +8,7 @@ from gpunet.net.net import Net
 from gpunet.planning.aim import aim
 from gpunet.planning.by_card import fit_cards
 from gpunet.planning.fitter import Rung
-from gpunet.planning.planner import WAYS
+from gpunet.planning.options import WAYS
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,14 @@ def live_bytes(program: Program, *, alignment: int = 256) -> list[int]:
     return list(accumulate(change[:-1]))
 
 
+def image_bytes(program: Program) -> int:
+    """How many bytes more are alive at the peak for one image more."""
+    live = live_bytes(program)
+    peak = live.index(max(live))
+    alive = (program.tensors[name] for name, (first, last) in program.lifetimes.items() if first <= peak < last)
+    return sum(t.nbytes for t in alive if t.batched and t.shape[0] == program.batch) // program.batch
+
+
 def buffers(program: Program) -> tuple[list[Buffer], list[Buffer]]:
     """(persistent, others): one Buffer for each tensor that takes over no other's bytes, until its last heir dies, and
     lies within none."""

@@ -7,6 +7,7 @@ and of the search of MiniMalloc (Moffitt 2023), which places buffers by rising o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from time import perf_counter
 
@@ -21,6 +22,13 @@ PATIENCE = 10
 
 EXACT_PART = 4
 """The exact search gets one part in so many of the work."""
+
+MANY_ORDERS = 100
+"""Where the work buys fewer, a problem is large: there, what lies NEAR the bound is worth less of it."""
+
+NEAR = 1e-3
+"""Above the bound, as a fraction of it. From here on a large problem is worth all of the work, below in proportion: of
+plans of gigabytes, some KB are worth none."""
 
 STARTS = 3
 """Orders that the rounds start from; half of them go to these, the other half to the best of them."""
@@ -41,32 +49,43 @@ class Found:
 def search(problem: Problem, deadline_s: float) -> Found:
     """The lowest placement found: every order, then the exact search for the bound itself, then changes to the best.
 
-    Stops at once where the lower bound is reached. What it may spend is work, not time: the same input gives the same
-    offsets on a busy machine too. The clock only ends what takes PATIENCE times as long as it should.
+    Stops at once where the lower bound is reached, and near it once that has taken long. What it may spend is work, not
+    time: the same input gives the same offsets on a busy machine too. The clock only ends what takes PATIENCE times as
+    long as it should.
     """
     stop = perf_counter() + PATIENCE * deadline_s
     if not problem.sizes:
         return Found([], 0, "nothing to place")
+    work = int(max(deadline_s, 0) * WORK_PER_SECOND)
     best: Found | None = None
     starts = []
-    for order, by in _skyline_orders(problem):
-        found = _found(problem, skyline(problem, by, NOWHERE), f"skyline by {order}")
-        starts.append((found, by))
+    for tried, (found, by) in enumerate(_in_orders(problem), start=1):
         best = _lower(best, found)
-        if best.height == problem.bound:
-            return best
-    for order, by in _first_fit_orders(problem):
-        best = _lower(best, _found(problem, first_fit(problem, by), f"first-fit by {order}"))
-        if best.height == problem.bound:
+        if by is not None:
+            starts.append((found, by))
+        if best.height == problem.bound or tried * problem.work > _worth(best, problem, work):
             return best
     assert best is not None
-    work = int(max(deadline_s, 0) * WORK_PER_SECOND)
     starts.sort(key=lambda start: start[0].height)
     for _, by in starts:
         offsets = reach(problem, by, problem.bound, work // (EXACT_PART * len(starts)), stop)
         if offsets is not None:
             return _found(problem, offsets, "exact search")
     return _lower(best, _improve(problem, starts[:STARTS], work, stop))
+
+
+def _in_orders(problem: Problem) -> Iterator[tuple[Found, list[int] | None]]:
+    """What each order comes to, and the order where a search may go on from it."""
+    for order, by in _skyline_orders(problem):
+        yield _found(problem, skyline(problem, by, NOWHERE), f"skyline by {order}"), by
+    for order, by in _first_fit_orders(problem):
+        yield _found(problem, first_fit(problem, by), f"first-fit by {order}"), None
+
+
+def _worth(found: Found, problem: Problem, work: int) -> float:
+    """How much work may go into getting below what was found: any in small problems, and far above the bound."""
+    near = (found.height - problem.bound) / (NEAR * problem.bound)
+    return work * near if near < 1 and MANY_ORDERS * problem.work > work else inf
 
 
 def first_fit(problem: Problem, order: list[int]) -> list[int]:

@@ -27,7 +27,8 @@ from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.optimize.rate import Rate, RateFunction
 from gpunet.planning.fitter import fit
-from gpunet.planning.planner import WAYS, Way, check_net
+from gpunet.planning.options import WAYS, Way
+from gpunet.planning.planner import check_net
 from gpunet.planning.planner import plan as make_plan
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math

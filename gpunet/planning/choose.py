@@ -9,18 +9,23 @@ Beside that stand the choices that need the fewest bytes. They follow from the n
 whatever the budget is: so one size is the smallest of all plans, and every budget from there on holds one.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from gpunet.compile.chunk import chunk_cuts, mixing
-from gpunet.compile.makers import Cost, Point, Price, makers_of, values_of
+from gpunet.compile.makers import Cost, Makers, Point, Price, makers_of
 from gpunet.compile.recompute import is_again, saved
 from gpunet.compile.ways import Ways
 from gpunet.memory.plan import live_bytes
 from gpunet.planning.clock import Clock, cost_of
 from gpunet.planning.least import Least
 from gpunet.program.program import Program
+
+if TYPE_CHECKING:
+    from gpunet.compile.frontier import Counted
 
 MAX_COST = 0.03
 """What making again may take by itself, as a fraction of the time of a step."""
@@ -100,57 +105,55 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chooser:
-    """Looks for the cheapest ways under `limit_bytes` of arena.
+    """Looks for the cheapest ways under a limit of bytes of arena.
 
-    `compile`      makes a program
+    `compile`      makes a program, once for each ways
     `ns`           what an op takes
     `batch`        images
     `scratch`      the device's scratch limit, bytes
     `most`         what may be spent; nothing: the free savings and a smaller scratch alone
     `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches"
     `rounds_pay`   whether larger rounds and more scratch are worth what is made again, as on a GPU
+    `near`         the chooser of a batch that many have in common, which searches for all of them; None: this one does
     """
 
     compile: Compile
     ns: Clock
     batch: int
     scratch: int
-    limit_bytes: int
     most: MaxCost = field(default_factory=MaxCost)
     allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
     rounds_pay: bool = True
+    near: "Chooser | None" = field(default=None, repr=False, compare=False)
     _tried: dict[Ways, Choice] = field(default_factory=dict, repr=False, compare=False)
-    _frontiers: dict[object, list[Point]] = field(default_factory=dict, repr=False, compare=False)
+    _counted: dict[Ways, "Counted"] = field(default_factory=dict, repr=False, compare=False)
+    _searched: dict[Ways, tuple[tuple[str, ...], list[Point]]] = field(default_factory=dict, repr=False, compare=False)
 
-    def within(self, limit_bytes: int) -> "Chooser":
-        """The same for another limit, with all that is found in common."""
-        return replace(self, limit_bytes=limit_bytes)
-
-    def choose(self) -> Choice | None:
+    def choose(self, limit: int) -> Choice | None:
         """The cheapest choice whose bytes alive at once are within the limit; None where there is none."""
         options = []
         for option in self._free_options():
-            if option.needed_bytes <= self.limit_bytes:
+            if option.needed_bytes <= limit:
                 return option
             options.append(option)
         late = options[-1]
-        if late.needed_bytes - self.limit_bytes <= self.scratch:  # an op has scratch once: less cannot bring more
+        if late.needed_bytes - limit <= self.scratch:  # an op has scratch once: less cannot bring more
             for ways in self._with_less_scratch(late):
-                if self._try(ways).needed_bytes <= self.limit_bytes:
+                if self._try(ways).needed_bytes <= limit:
                     return self._try(ways)
         least = self.smallest[0].needed_bytes
-        if self.limit_bytes < least:
+        if limit < least:
             return None
-        dear = (option for option in self._dear_options(late) if least <= option.needed_bytes <= self.limit_bytes)
+        dear = (option for option in self._dear_options(late, limit) if least <= option.needed_bytes <= limit)
         if self.rounds_pay and (found := next(dear, None)) is not None:
             return found
-        return self._cheapest([*dear, *self.smallest])
+        return self._cheapest([*dear, *self.smallest], limit)
 
     @cached_property
     def smallest(self) -> list[Choice]:
         """What each of the ways comes to at its smallest, up to the cost, fewest bytes first; whatever the limit."""
         found = list(self._free_options())
-        found += map(self._try, self._with_less_scratch(found[-1]))
+        found += map(self._try, self._with_less_scratch(found[-1])[-1:])
         plain = found[-1]
         if not self.most.nothing:
             for ways in self._shapes(plain.ways, plain.program, CHUNK_BYTES):
@@ -159,9 +162,9 @@ class Chooser:
                 found += self._micro_batches(plain.ways)
         return sorted(found, key=lambda option: option.needed_bytes)
 
-    def _cheapest(self, options: Iterable[Choice]) -> Choice | None:
+    def _cheapest(self, options: Iterable[Choice], limit: int) -> Choice | None:
         """Of those that fit, the one at the lowest price."""
-        fitting = (option for option in options if option.needed_bytes <= self.limit_bytes)
+        fitting = (option for option in options if option.needed_bytes <= limit)
         return min(fitting, key=lambda option: self.price(option.cost), default=None)
 
     def _try(self, ways: Ways) -> Choice:
@@ -202,14 +205,14 @@ class Chooser:
     def _with_less_scratch(self, late: Choice) -> list[Ways]:
         return [replace(late.ways, scratch_limit_bytes=limit) for limit in self._smaller_scratch()]
 
-    def _dear_options(self, late: Choice) -> Iterator[Choice]:
+    def _dear_options(self, late: Choice, limit: int) -> Iterator[Choice]:
         """What makes something again, or takes sums in another order, the cheapest first; nothing, where none may."""
         if self.most.nothing:
             return
         smaller = self._with_less_scratch(late)
         for ways, fraction in ((late.ways, 1), *((ways, 8) for ways in smaller[1:2])):
             shapes = self._shapes(ways, self._try(ways).program, fraction)
-            found = self._cheapest(filter(None, map(self._recomputed, shapes)))
+            found = self._cheapest(filter(None, (self._recomputed(shape, limit) for shape in shapes)), limit)
             if found is not None:
                 yield found
         if self._may_round(late.program):
@@ -226,43 +229,56 @@ class Chooser:
             shapes += [replace(plain, cut=cut, chunk=images) for cut, images in self._cuts(program, fraction)]
         return shapes
 
-    def _recomputed(self, ways: Ways) -> Choice | None:
+    def _recomputed(self, ways: Ways, limit: int) -> Choice | None:
         """These ways with the cheapest choice of what to drop that makes them fit; None where none does."""
         points = self._points(ways)
-        for point in points:
-            # As it was counted. As it is compiled is what decides, and that is known of the last.
-            if point.peak_bytes <= self.limit_bytes or point is points[-1]:
-                choice = self._try(_dropping(ways, point))
-                if choice.needed_bytes <= self.limit_bytes and choice.cost.within(self._most):
-                    return choice
+        # As it was counted. As it is compiled is what decides, and that is known of the last.
+        for at in range(min(points.first_within(limit), len(points) - 1), len(points)):
+            choice = self._try(_dropping(ways, points[at]))
+            if choice.needed_bytes <= limit and choice.cost.within(self._most):
+                return choice
         return None
 
     def _smallest_of(self, ways: Ways) -> list[Choice]:
         """These ways as they are, and with what must be dropped to take the fewest bytes."""
         points = self._points(ways)
-        found = [self._try(_dropping(ways, point)) for point in (points[0], *points[1:][-1:])]
+        affordable = (at for at in reversed(range(1, len(points))) if points[at].cost.within(self._most))
+        found = [self._try(_dropping(ways, points[at])) for at in (0, *islice(affordable, 1))]
         return [choice for choice in found if choice.cost.within(self._most)]
 
-    def _points(self, ways: Ways) -> list[Point]:
-        """What may be dropped, for less and less memory, the cheapest first; nothing, where nothing may or can be.
+    def _points(self, ways: Ways) -> "Counted":
+        """What may be dropped, for less and less memory, the cheapest first; nothing, where nothing may or can be."""
+        from gpunet.compile.frontier import Counted  # and NumPy, which a plan that fits does without
 
-        Less scratch and smaller rounds change little of that: where the values are the same, so is what is tried of
-        them, counted anew.
-        """
-        from gpunet.compile.frontier import frontier, recounted  # and NumPy, which a plan that fits does without
-
-        plain = self._try(ways)
-        searched = plain.program.mode == "train" and "recompute" in self.allowed
-        if not searched or plain.needed_bytes > MOST_BYTES:
-            return [Point(plain.needed_bytes, Cost())]
-        if ways not in self._frontiers:
-            alike = replace(ways, scratch_limit_bytes=0, chunk=min(ways.chunk, 1)), values_of(plain.program)
+        if ways not in self._counted:
+            plain = self._try(ways)
             makers = makers_of(plain.program, self.ns)
-            if alike in self._frontiers:
-                self._frontiers[ways] = recounted(makers, self._frontiers[alike])
-            else:
-                self._frontiers[ways] = self._frontiers[alike] = frontier(makers, self.price, self._most)
-        return self._frontiers[ways]
+            searched = plain.program.mode == "train" and "recompute" in self.allowed
+            points = self._alike(ways, makers) if searched and plain.needed_bytes <= MOST_BYTES else [Point(0, Cost())]
+            self._counted[ways] = Counted(makers, points)
+        return self._counted[ways]
+
+    def _alike(self, ways: Ways, makers: Makers) -> Sequence[Point]:
+        """What was searched for these ways, with the device's scratch and the largest rounds, at a batch near this one.
+
+        Where the values are the same, so is what is tried of them. Where they are not, it is searched for this batch.
+        """
+        if self.near is not None:
+            values, points = self.near.search(ways)
+            if values == makers.names:
+                return points
+        return self.search(ways)[1]
+
+    def search(self, ways: Ways) -> tuple[tuple[str, ...], list[Point]]:
+        """The values that these ways make at this batch, by name, and what to drop of them for less and less memory."""
+        from gpunet.compile.frontier import frontier
+
+        rounds = dict(self._cuts(self.compile(Ways(self.scratch)), 1))
+        plain = replace(ways, scratch_limit_bytes=self.scratch, chunk=rounds.get(ways.cut, ways.chunk))
+        if plain not in self._searched:
+            makers = makers_of(self.compile(plain), self.ns)
+            self._searched[plain] = makers.names, frontier(makers, self.price, self._most)
+        return self._searched[plain]
 
     def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""

@@ -1,28 +1,25 @@
 """`gpunet.fit`: the largest batch for a budget, exactly (it fits, one more does not), and the ladder of ways."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gpunet.devices import target
 from gpunet.devices.target import DeviceTarget
 from gpunet.errors import BudgetError, ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
-from gpunet.net.net import Net, least_images
+from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.planner import MAX_BATCH, WAYS, Way, check_net, check_rounds, plan, plan_within
+from gpunet.planning.options import ALL_WAYS, WAYS, Options, Way
+from gpunet.planning.planner import MAX_BATCH, Needed, Planner, check_net, check_rounds, nearby
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
 from gpunet.program.program import DeviceName, Dtype, Mode
 from gpunet.values.shown import Shown
-
-ALL_WAYS: tuple[Way, ...] = (*WAYS, "micro-batches")
 
 LADDER: tuple[tuple[str, ...], ...] = ((), ("recompute",), ("recompute", "chunks"), ("micro-batches",))
 """The rungs, by what they may use beyond the free savings."""
@@ -105,7 +102,7 @@ def fit(
     where, budget_bytes = aim(device, budget, gpu, assume=True)
     if budget_bytes is None:
         raise ConfigError(f"{where.name} has no memory of its own: give a budget, like 6GiB")
-    options: dict[str, Any] = dict(
+    options = Options(
         optimizer=optimizer,
         mode=mode,
         dtype=dtype,
@@ -119,9 +116,10 @@ def fit(
         ways=ways,
         tuned=tuned,
     )
-    found = largest(net, budget_bytes, options)
+    planner = Planner(net, options)
+    found = largest(planner, budget_bytes)
     if found.total_bytes is None:
-        raise too_small(net, budget_bytes, **options)
+        raise _too_small(planner, budget_bytes)
     return Fit(
         budget_bytes,
         found.batch,
@@ -139,85 +137,99 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
 
     `ways` among the options limits the rungs; with max_cost=0 there is the free one alone.
     """
-    return list(_rungs(net, parse_bytes(budget), options.pop("ways", ALL_WAYS), options))
+    return list(_rungs(Planner(net, Options(**{"ways": ALL_WAYS, **options})), parse_bytes(budget)))
 
 
 def rungs(net: Net, budget: str | int, **options: Any) -> Iterator[Rung]:
     """The rungs of the whole ladder one by one, each once it is found, whatever `ways` the options allow."""
-    return _rungs(net, parse_bytes(budget), ALL_WAYS, options)
+    return _rungs(Planner(net, Options(**{**options, "ways": ALL_WAYS})), parse_bytes(budget))
 
 
-def _rungs(net: Net, budget_bytes: int, allowed: Collection[str], options: dict[str, Any]) -> Iterator[Rung]:
-    steps = INFER_LADDER if options.get("mode") == "infer" else LADDER
-    if mixing(net, options):
+def _rungs(planner: Planner, budget_bytes: int) -> Iterator[Rung]:
+    options = planner.options
+    steps = INFER_LADDER if options.mode == "infer" else LADDER
+    if planner.mixing:
         steps = tuple(ways for ways in steps if "micro-batches" not in ways)
-    free_only = options.get("max_cost", 1) == 0
-    start = 1
+    start = None
     for ways in steps:
-        if set(ways) <= set(allowed) and not (free_only and ways):
-            rung = largest(net, budget_bytes, {**options, "ways": ways}, start=start)
+        if set(ways) <= set(options.allowed) and not (ways and options.max_cost == 0):
+            rung = largest(planner, budget_bytes, ways, start=start)
             yield rung
             start = rung.batch
 
 
 def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
-    if options.get("mode") != "infer":
-        check_rounds(net, mixing(net, options), options.get("ways", WAYS))
-    rungs = ladder(net, budget, **{**options, "ways": ALL_WAYS})
+    budget_bytes, asked = parse_bytes(budget), Options(**options)
+    planner = Planner(net, replace(asked, ways=ALL_WAYS))
+    if asked.mode != "infer":
+        check_rounds(net, planner.mixing, asked.allowed)
+    rungs = list(_rungs(planner, budget_bytes))
     possible = {way for rung in rungs for way in rung.ways}
-    allowed = tuple(way for way in options.get("ways", WAYS) if way in possible)
+    allowed = tuple(way for way in asked.allowed if way in possible)
     chosen = next((rung for rung in rungs if set(rung.ways) == set(allowed)), None)
     if chosen is None:
-        start = max(rung.batch for rung in rungs)
-        chosen = largest(net, parse_bytes(budget), {**options, "ways": allowed}, start=start)
+        chosen = largest(planner, budget_bytes, allowed, start=max(rung.batch for rung in rungs))
         rungs.append(chosen)
-    return Survey(parse_bytes(budget), chosen, tuple(rungs), target(options.get("device", "cuda")))
+    return Survey(budget_bytes, chosen, tuple(rungs), planner.target)
 
 
 def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
     """What to raise where not one image fits: the tensor that takes most, and the smallest budget that would do."""
-    least = least_batch(net, options)
-    one = plan(net, least, budget=budget, **options)
-    while (less := plan_within(net, least, budget=one.total_bytes - 1, **options)) is not None:
-        one = less
+    return _too_small(Planner(net, Options(**options)), parse_bytes(budget))
+
+
+def _too_small(planner: Planner, budget_bytes: int) -> BudgetError:
+    one = planner.plan(planner.least_batch, budget_bytes)
     largest = max(one.alive(one.peak_step), key=lambda planned: planned.nbytes)
     return BudgetError(
-        f"{net.name} does not fit {format_bytes(parse_bytes(budget))}: "
-        f"{'one image takes' if least == 1 else f'a batch of {least} images, the least to train on, takes'} "
+        f"{one.net} does not fit {format_bytes(budget_bytes)}: "
+        f"{'one image takes' if one.batch == 1 else f'a batch of {one.batch} images, the least to train on, takes'} "
         f"{format_bytes(one.total_bytes)} ({format_bytes(one.reserve_bytes)} of it reserve, "
         f"{format_bytes(largest.nbytes)} for {largest.name}); a budget of {one.total_bytes} bytes would hold it"
     )
 
 
-def largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int = 1) -> Rung:
-    """The largest batch in the ways that the options allow.
+def largest(
+    planner: Planner, budget_bytes: int, ways: tuple[str, ...] | None = None, *, start: int | None = None
+) -> Rung:
+    """The largest batch in these ways, or those of the options; `start`: where it may be."""
+    ways = planner.options.allowed if ways is None else ways
+    most = most_images(planner, budget_bytes, ways, start=start)
+    following = planner.needed(min(most + 1, MAX_BATCH), ways).total_bytes  # nothing is planned beyond MAX_BATCH
+    if most < planner.least_batch:
+        return Rung(ways, 0, None, following, 0.0)
+    return rung_of(planner.plan(most, budget_bytes, ways), ways, following)
 
-    What the last try lets expect is tried, from `start` on, until a batch fits and one image more does not.
-    Every third try halves the distance between what fits and what does not, in case expectations mislead.
+
+def most_images(
+    planner: Planner, budget_bytes: int, ways: tuple[str, ...] | None = None, *, start: int | None = None
+) -> int:
+    """The largest batch whose fewest bytes are within the budget; one less than the least of all where none is.
+
+    What the last tries let expect is tried, from `start` on, until a batch fits and one image more does not. Every
+    third try halves the distance between what fits and what does not, in case expectations mislead.
     """
-    fits: Plan | None = None
-    over: Plan | None = None
-    least = least_batch(net, options)
-    most, too_many, batch = least - 1, MAX_BATCH + 1, max(start, least)
-    for tries in count(1):
-        made = plan(net, batch, budget=budget_bytes, **options)
-        if made.fits:
-            most, fits = batch, made
-        else:
-            too_many, over = batch, made
-        if too_many - most <= 1:
-            break
-        batch = _expected(made) if tries % 3 else _between(most, too_many)
+    known = planner.known(ways)
+    fits = (batch for batch, needed in known.items() if needed.total_bytes <= budget_bytes)
+    most = max(fits, default=planner.least_batch - 1)
+    over = (batch for batch, needed in known.items() if needed.total_bytes > budget_bytes and batch > most)
+    too_many = min(over, default=MAX_BATCH + 1)
+    batch = start or _guess(planner, budget_bytes)
+    tries = 0
+    while too_many - most > 1:
+        tries += 1
         batch = min(max(batch, most + 1), too_many - 1)
-    ways = tuple(options.get("ways", WAYS))
-    if fits is None:
-        return Rung(ways, 0, None, made.total_bytes, 0.0)
-    following = (over or fits).total_bytes  # nothing is planned beyond MAX_BATCH
-    return rung_of(net, fits, ways, following)
+        needed = planner.needed(batch, ways)
+        if needed.total_bytes <= budget_bytes:
+            most = batch
+        else:
+            too_many = batch
+        batch = _expected(batch, needed, budget_bytes) if tries % 3 else _between(most, too_many)
+    return most
 
 
-def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
+def rung_of(fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
     """What there is to say of the plan of the largest batch that fits."""
     time = predicted(fits)
     return Rung(
@@ -227,32 +239,27 @@ def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) 
         next_total_bytes,
         fits.extra_flops_fraction,
         fits.ways.names,
-        predicted_images_per_second(net, fits),
+        predicted_images_per_second(fits.of, fits),
         time.ms if time else None,
         fits.extra_time_fraction,
     )
 
 
-def least_batch(net: Net, options: dict[str, Any]) -> int:
-    """The smallest batch that there is anything to plan for."""
-    return 1 if options.get("mode") == "infer" else least_images(check_net(net).pairing(_frozen(net, options)))
-
-
 def mixing(net: Net, options: Mapping[str, Any]) -> str:
     """The layer that in training as the options say needs all images of a batch together, or ""."""
-    return check_net(net).mixing(_frozen(net, options))
+    frozen = learning(options.get("optimizer", "momentum")).frozen([node.name for node in check_net(net).nodes])
+    return net.mixing(frozen)
 
 
-def _frozen(net: Net, options: Mapping[str, Any]) -> frozenset[str]:
-    return learning(options.get("optimizer", "momentum")).frozen([node.name for node in net.nodes])
+def _guess(planner: Planner, budget_bytes: int) -> int:
+    """What the budget would hold if the free savings were all there is."""
+    batch = nearby(64)
+    return _expected(batch, planner.free(batch), budget_bytes)
 
 
-def _expected(made: Plan) -> int:
-    """The batch that the budget would hold if all went on as in this plan."""
-    assert made.budget_bytes is not None
-    alive = [planned.tensor for planned in made.alive(made.peak_step)]
-    image_bytes = sum(t.nbytes for t in alive if t.batched and t.shape[0] == made.batch) // made.batch
-    return made.batch + (made.budget_bytes - made.total_bytes) // max(image_bytes, 1)
+def _expected(batch: int, needed: Needed, budget_bytes: int) -> int:
+    """The batch that the budget would hold if all went on as from this one."""
+    return batch + (budget_bytes - needed.total_bytes) // max(needed.image_bytes, 1)
 
 
 def _between(most: int, too_many: int) -> int:

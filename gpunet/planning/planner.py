@@ -1,45 +1,32 @@
 """`gpunet.plan`: what a net costs, to the byte, before it runs."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
-from gpunet.compile.lower import lower
-from gpunet.compile.ranks import WHOLE, Division, divided, in_parts
-from gpunet.compile.ways import Ways, change, prepare
+from gpunet.compile.ranks import WHOLE, Division
+from gpunet.compile.ways import Ways
 from gpunet.devices import target
-from gpunet.devices.outside import why_not
 from gpunet.devices.target import DeviceTarget, Reserve
 from gpunet.errors import ConfigError
-from gpunet.layers.loss import LOSS, loss_of
 from gpunet.memory.arena import Placement, place
-from gpunet.memory.plan import Plan, arrange, buffers
+from gpunet.memory.plan import Plan, arrange, buffers, image_bytes
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.choose import Choice, Chooser, MaxCost, most_cost
+from gpunet.planning.choose import Choice, Chooser
 from gpunet.planning.clock import clock
-from gpunet.planning.least import Least
+from gpunet.planning.compiler import Compiler
+from gpunet.planning.options import WAYS, Options, Way
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import Orders, tuned_target
-from gpunet.program.algorithm import MATHS, Math
-from gpunet.program.builder import Target
-from gpunet.program.program import DeviceName, Dtype, Mode, Program
-from gpunet.values.given import as_float, integer, names, told
+from gpunet.program.algorithm import Math
+from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.values.given import integer, names, told
 
 MAX_BATCH = 2**24
 """The largest batch that is planned; beyond it a figure would be of no use to anyone."""
-
-Way = Literal["recompute", "chunks", "micro-batches"]
-
-WAYS: tuple[Way, ...] = ("recompute", "chunks")
-"""What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
-
-Seek = Literal["fit", "nearest", "least"]
-"""What is wanted where a budget may be too small."""
 
 PLACEMENTS = 3
 """How often ways are chosen again, with less room, because what they chose could not be placed within the budget."""
@@ -102,15 +89,12 @@ def plan(
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
     where, budget_bytes = aim(device, budget, gpu)
-    made = plan_within(
-        net,
-        batch,
+    options = Options(
         optimizer=optimizer,
         mode=mode,
         dtype=dtype,
         math=math,
         device=where,
-        budget=budget_bytes,
         scratch_limit=scratch_limit,
         reserve=reserve,
         without=without,
@@ -119,107 +103,175 @@ def plan(
         ways=ways,
         tuned=tuned,
         division=division,
-        seek="nearest",
     )
-    assert made is not None  # the smallest is made where nothing fits
-    return made
+    return Planner(net, options).plan(batch, budget_bytes)
 
 
-def plan_within(
-    net: Net,
-    batch: int,
-    *,
-    optimizer: OptimizerName | Optimizer | Learning = "momentum",
-    mode: Mode = "train",
-    dtype: Dtype = "float32",
-    math: Math = "exact",
-    device: DeviceName | DeviceTarget = "cuda",
-    budget: str | int | None = None,
-    scratch_limit: str | int | None = None,
-    reserve: str | int | None = None,
-    without: Collection[str] = (),
-    max_cost: float | None = None,
-    max_cost_flops: float | None = None,
-    ways: Collection[Way] = WAYS,
-    tuned: bool | Orders = True,
-    division: Division = WHOLE,
-    seek: Seek = "fit",
-) -> Plan | None:
-    """As `plan`; where nothing fits, None.
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """The fewest bytes that a batch can be planned in, reserve included, and how much of them an image takes."""
 
-    `seek`  "nearest": then the plan of the fewest bytes; "least": that one in any case, without a search for cheaper
+    total_bytes: int
+    image_bytes: int
+
+
+class Planner:
+    """Plans a net with the same options for one batch after the other: what is searched once serves all that are near.
+
+    So the largest batch is looked for among the very plans that `gpunet.plan` makes.
     """
-    where = target(device)
-    held = where.reserve() if reserve is None else Reserve(parse_bytes(reserve), "as given")
-    budget_bytes = None if budget is None else parse_bytes(budget)
-    scratch_bytes = where.scratch_limit_bytes if scratch_limit is None else parse_bytes(scratch_limit)
-    left_out = names("without", without)
-    made_for = tuned_target(where, tuned)
-    compiler = _Compiler(
-        check_net(net), check_batch(batch), learning(optimizer), mode, dtype, math, where, made_for, left_out, division
-    )
-    compiler.check()
-    allowed = _ways_of(_check_ways(ways), division)
-    most = _check_cost(max_cost, max_cost_flops)
-    if mode == "train":
-        check_rounds(net, compiler.mixing, allowed)
-    limit = None if budget_bytes is None else budget_bytes - held.nbytes
-    found = _placed(compiler, where.alignment, scratch_bytes, limit, most, allowed, seek)
-    if found is None:
-        return None
-    choice, placement, least = found
-    return Plan(
-        net=net.name,
-        target=where,
-        optimizer=compiler.learning.optimizer.name,
-        frozen=compiler.frozen if mode == "train" else (),
-        program=choice.program,
-        placement=placement,
-        reserve_bytes=held.nbytes,
-        reserve_source=held.source,
-        budget_bytes=budget_bytes,
-        scratch_limit_bytes=choice.ways.scratch_limit_bytes,
-        ways=choice.ways,
-        extra_flops_fraction=choice.extra,
-        extra_time_fraction=choice.extra_time,
-        of=net,
-        learning=compiler.learning if mode == "train" else None,
-        pricing=predicted,
-        least=least,
-    )
+
+    def __init__(self, net: Net, options: Options) -> None:
+        """Raises ConfigError for options that make no sense, whatever the batch is."""
+        self.net, self.options = check_net(net), options
+        self.target = where = target(options.device)
+        self.reserve = where.reserve() if options.reserve is None else Reserve(parse_bytes(options.reserve), "as given")
+        self._scratch_bytes = (
+            where.scratch_limit_bytes if options.scratch_limit is None else parse_bytes(options.scratch_limit)
+        )
+        left_out = names("without", options.without)
+        self._compiler = Compiler(
+            net,
+            options.division.count,
+            learning(options.optimizer),
+            options.mode,
+            options.dtype,
+            options.math,
+            where,
+            tuned_target(where, options.tuned),
+            left_out,
+            options.division,
+        )
+        self._most = options.most
+        self._near: dict[int, Chooser] = {}
+        self._needed: dict[tuple[int, tuple[str, ...]], Needed] = {}
+
+    def plan(self, batch: int, budget_bytes: int | None = None, ways: Collection[str] | None = None) -> Plan:
+        """A plan for at most `batch` images: the cheapest within the budget; where nothing fits, the smallest.
+
+        `ways`  in place of those of the options
+
+        Raises ConfigError where the net cannot be planned so.
+        """
+        compiler, allowed = self._checked(batch, ways)
+        if budget_bytes is None:
+            return self._plan(compiler, *_free(compiler, self._scratch_bytes, self.target.alignment), None)
+        limit, chooser = budget_bytes - self.reserve.nbytes, self._chooser(compiler, allowed)
+        choice, placement = _placed(chooser, limit, self.target.alignment)
+        return self._plan(compiler, choice, placement, budget_bytes, chooser)
+
+    def needed(self, batch: int, ways: Collection[str] | None = None) -> Needed:
+        """What a batch needs at least, for no more than may be spent: budgets from there on hold it, others do not."""
+        compiler, allowed = self._checked(batch, ways)
+        if (batch, allowed) not in self._needed:
+            choice, placement = _smallest(self._chooser(compiler, allowed), self.target.alignment)
+            total_bytes = placement.height_bytes + self.reserve.nbytes
+            self._needed[batch, allowed] = Needed(total_bytes, image_bytes(choice.program))
+        return self._needed[batch, allowed]
+
+    def known(self, ways: Collection[str] | None = None) -> dict[int, Needed]:
+        """By batch, what was looked at so far."""
+        allowed = self.options.allowed if ways is None else tuple(ways)
+        return {batch: needed for (batch, by), needed in self._needed.items() if by == allowed}
+
+    def free(self, batch: int) -> Needed:
+        """What a batch is bound to need with the savings alone that are free: soon told, and nothing is placed."""
+        choice = Choice(plain := Ways(self._scratch_bytes), self._checked(batch, ())[0].compile(plain))
+        return Needed(choice.needed_bytes + self.reserve.nbytes, image_bytes(choice.program))
+
+    @property
+    def mixing(self) -> str:
+        """The layer that in training needs all images of a batch together, or ""."""
+        return self._compiler.mixing
+
+    @property
+    def least_batch(self) -> int:
+        """The smallest batch that there is anything to plan for."""
+        return 1 if self.options.mode == "infer" else least_images(self._compiler.pairing)
+
+    def _checked(self, batch: int, ways: Collection[str] | None) -> tuple[Compiler, tuple[str, ...]]:
+        compiler = self._compiler.at(check_batch(batch))
+        compiler.check()
+        allowed = self.options.allowed if ways is None else tuple(ways)
+        if self.options.mode == "train":
+            check_rounds(self.net, compiler.mixing, allowed)
+        return compiler, allowed
+
+    def _chooser(self, compiler: Compiler, allowed: tuple[str, ...]) -> Chooser:
+        batch = nearby(compiler.part) * compiler.division.count
+        if batch not in self._near:
+            self._near[batch] = self._choosing(compiler.at(batch))
+        return replace(self._choosing(compiler), allowed=allowed, near=self._near[batch])
+
+    def _choosing(self, compiler: Compiler) -> Chooser:
+        ns = clock(self.target.card, compiler.part)
+        return Chooser(
+            compiler.compile,
+            ns,
+            compiler.part,
+            self._scratch_bytes,
+            most=self._most,
+            rounds_pay=self.target.rounds_pay,
+        )
+
+    def _plan(
+        self,
+        compiler: Compiler,
+        choice: Choice,
+        placement: Placement,
+        budget_bytes: int | None,
+        chooser: Chooser | None = None,
+    ) -> Plan:
+        trains = self.options.mode == "train"
+        return Plan(
+            net=self.net.name,
+            target=self.target,
+            optimizer=compiler.learning.optimizer.name,
+            frozen=compiler.frozen if trains else (),
+            program=choice.program,
+            placement=placement,
+            reserve_bytes=self.reserve.nbytes,
+            reserve_source=self.reserve.source,
+            budget_bytes=budget_bytes,
+            scratch_limit_bytes=choice.ways.scratch_limit_bytes,
+            ways=choice.ways,
+            extra_flops_fraction=choice.extra,
+            extra_time_fraction=choice.extra_time,
+            of=self.net,
+            learning=compiler.learning if trains else None,
+            pricing=predicted,
+            least=chooser.least(choice, self.target.card) if chooser else None,
+        )
 
 
-def _placed(
-    compiler: "_Compiler",
-    alignment: int,
-    scratch_bytes: int,
-    limit: int | None,
-    most: MaxCost,
-    allowed: tuple[str, ...],
-    seek: Seek,
-) -> tuple[Choice, Placement, Least | None] | None:
-    """A choice and where it lies: within the limit, or the smallest there is, or None; and what it costs at least."""
-    if limit is None:
-        plain = Ways(scratch_bytes)
-        program = compiler.compile(plain)
-        return Choice(plain, program), arrange(program, alignment=alignment), None
-    room, ns = limit, clock(compiler.target.card, compiler.part)
-    compiled = cache(compiler.compile)  # the same ways come up again and again in a search
-    first = Chooser(compiled, ns, compiler.part, scratch_bytes, room, most, allowed, compiler.target.rounds_pay)
+def nearby(batch: int) -> int:
+    """The batch at which it is searched for all from half of it on to below twice as many: 1, 4, 16, 64, ..."""
+    doublings = (2 * batch).bit_length() - 1
+    return 1 << (doublings - doublings % 2)
+
+
+def _free(compiler: Compiler, scratch_bytes: int, alignment: int) -> tuple[Choice, Placement]:
+    """The free savings alone."""
+    plain = Ways(scratch_bytes)
+    choice = Choice(plain, compiler.compile(plain))
+    return choice, arrange(choice.program, alignment=alignment)
+
+
+def _placed(chooser: Chooser, limit: int, alignment: int) -> tuple[Choice, Placement]:
+    """A choice and where it lies: within the limit, or the smallest there is."""
+    room = limit
     for _ in range(PLACEMENTS):
-        choice = None if seek == "least" else first.within(room).choose()
+        choice = chooser.choose(room)
         if choice is None:
             break
         placement = arrange(choice.program, alignment=alignment)
         if placement.height_bytes <= limit:
-            if choice.ways.names and _is_below_smallest(placement.height_bytes, first, alignment):
+            searched = choice.ways.names or choice.ways.scratch_limit_bytes < chooser.scratch
+            if searched and _is_below_smallest(placement.height_bytes, chooser, alignment):
                 break
-            return choice, placement, first.least(choice, compiler.target.card)
+            return choice, placement
         room -= placement.height_bytes - placement.lower_bound_bytes
-    choice, placement = _smallest(first, alignment)
-    if seek == "fit" and placement.height_bytes > limit:
-        return None
-    return choice, placement, first.least(choice, compiler.target.card)
+    return _smallest(chooser, alignment)
 
 
 def _is_below_smallest(height_bytes: int, chooser: Chooser, alignment: int) -> bool:
@@ -242,28 +294,6 @@ def _smallest(chooser: Chooser, alignment: int) -> tuple[Choice, Placement]:
     return found
 
 
-def _check_ways(ways: Collection[str]) -> tuple[str, ...]:
-    known = (*WAYS, "micro-batches")
-    for name in names("ways", ways):
-        if name not in known:
-            raise ConfigError(f"there is no way {told(name)} to make a batch fit; there are {', '.join(known)}")
-    return names("ways", ways)
-
-
-def _ways_of(ways: tuple[str, ...], division: Division) -> tuple[str, ...]:
-    """Those that leave the bits of a divided step as they are; parts in turn leave no room for other rounds."""
-    return ways if division.parts == 1 else tuple(way for way in ways if way == "recompute")
-
-
-def _check_cost(max_cost: float | None, max_cost_flops: float | None) -> MaxCost:
-    for value, name, of in ((max_cost, "max_cost", "time"), (max_cost_flops, "max_cost_flops", "FLOPs")):
-        if value is not None and ((fraction := as_float(value)) is None or not 0 <= fraction <= 10):
-            raise ConfigError(
-                f"{name} must be a fraction of the step's {of} from 0 to 10, like 0.03; got {told(value)}"
-            )
-    return most_cost(max_cost, max_cost_flops)
-
-
 def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:
     """Raise ConfigError where a step may run in rounds and the layer `mixing` ("": there is none) cannot."""
     if mixing and "micro-batches" in ways:
@@ -271,132 +301,3 @@ def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:
             f"{mixing} takes its statistics over all images of a batch, so {net.name} cannot be trained in "
             "micro-batches; leave them out, or use a smaller batch"
         )
-
-
-@dataclass(frozen=True)
-class _Compiler:
-    """Everything about a program that is settled before it is made to fit; `made_for`: the target with its choices."""
-
-    net: Net
-    batch: int
-    learning: Learning
-    mode: Mode
-    dtype: Dtype
-    math: Math
-    target: DeviceTarget
-    made_for: Target
-    without: tuple[str, ...]
-    division: Division = WHOLE
-
-    @property
-    def part(self) -> int:
-        """The most images that a rank, or a part in turn, has."""
-        return self.division.most(self.batch)
-
-    def check(self) -> None:
-        """Raise ConfigError for options that make no sense."""
-        if self.mode not in ("train", "infer"):
-            raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigError(f"the dtype must be float32 or float64; got {told(self.dtype)}")
-        if self.math not in MATHS:
-            raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
-        check_division(self.division, self.batch)
-        if self.mode == "train":
-            self._check_training()
-
-    def _check_training(self) -> None:
-        if self.division.count > 1 and self.division.least(self.batch) < (least := least_images(self.pairing)):
-            raise ConfigError(
-                f"{self.pairing} takes its statistics over the images of a part, so {self.net.name} cannot be trained "
-                f"at batch {self.batch} in {self.division.count} parts; use a batch of {least * self.division.count} "
-                "or more"
-            )
-        if self.batch < (least := least_images(self.pairing)):
-            raise ConfigError(
-                f"{self.pairing} takes its statistics over the images of a batch, so {self.net.name} cannot "
-                f"be trained at batch {self.batch}; use a batch of {least} or more"
-            )
-        layers = self.net.nodes
-        self.learning.require_effect([node.name for node in layers], [n.name for n in layers if self.net.weights(n)])
-        if self.frozen and self._learns_nothing():
-            raise ConfigError(
-                f"{self.net.name}: all {len(self.frozen)} layers with parameters are frozen, so nothing is left to "
-                "learn; freeze fewer"
-            )
-
-    @property
-    def frozen(self) -> tuple[str, ...]:
-        """The frozen layers that have parameters, in order."""
-        names = self.learning.frozen([node.name for node in self.net.nodes])
-        return tuple(node.name for node in self.net.nodes if node.name in names and self.net.weights(node))
-
-    @property
-    def mixing(self) -> str:
-        """The layer that needs all images of a batch together, or ""."""
-        return self.net.mixing(self.frozen)
-
-    @property
-    def pairing(self) -> str:
-        """The layer that needs two images or more, or ""."""
-        return self.net.pairing(self.frozen)
-
-    def _learns_nothing(self) -> bool:
-        left = (node for node in self.net.nodes if node.name not in self.frozen)
-        return not any(self.net.layer_parameters(node) for node in left)
-
-    def compile(self, ways: Ways) -> Program:
-        """The program as the device will run it, made to fit in these ways."""
-        prepared = self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer)
-        return change(prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None)
-
-    def _in_parts(self, program: Program) -> Program:
-        return in_parts(program, self.batch, self.division.parts)
-
-    @cached_property
-    def _prepared(self) -> Callable[[int, bool, bool], Program]:
-        """What ways change, made once for a scratch limit, with or without rounds, and for one buffer or two."""
-        return cache(self._prepare)
-
-    def _prepare(self, scratch_limit_bytes: int, accumulates: bool, one_buffer: bool) -> Program:
-        program = lower(
-            self.net,
-            batch=self.part,
-            mode=self.mode,
-            dtype=self.dtype,
-            optimizer=self.learning,
-            target=self.made_for,
-            scratch_limit_bytes=scratch_limit_bytes,
-            accumulates=accumulates,
-            math=self.math,
-        )
-        require_ops(self.net, program, self.target.name)
-        return prepare(divided(program, self.batch, self.division), one_buffer, self.without)
-
-
-def check_division(division: Division, batch: int) -> None:
-    """Raise ConfigError for a batch that cannot be divided so."""
-    for name, count in (("ranks", division.ranks), ("parts", division.parts)):
-        integer(name, count, least=1)
-    if division.ranks > 1 and division.parts > 1:
-        raise ConfigError("a step is divided among ranks or run in parts by one device, not both")
-    if batch < division.count:
-        what = "ranks" if division.ranks > 1 else "parts"
-        raise ConfigError(
-            f"a batch of {batch} cannot be divided among {division.count} {what}: each needs an image; use a batch of "
-            f"{division.count} or more, or fewer {what}"
-        )
-
-
-def require_ops(net: Net, program: Program, device: DeviceName) -> None:
-    """Raise ConfigError where a layer or a loss from outside this package emits an op that the device does not have."""
-    outside = {node.name for node in net.nodes if _is_from_outside(node.layer)}
-    if _is_from_outside(net.loss):
-        outside |= {LOSS, *(loss_of(node.name) for node in net.heads)}
-    for op in program.ops if outside else ():
-        if op.layer in outside and (wrong := why_not(op.name, device)):
-            raise ConfigError(f"{op.layer} of {net.name} cannot run on {device}: {wrong}")
-
-
-def _is_from_outside(value: object) -> bool:
-    return not type(value).__module__.startswith("gpunet.")

@@ -13,8 +13,8 @@ from gpunet.devices.device import Array, Device
 from gpunet.devices.target import DeviceTarget
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import SGD
+from gpunet.planning.compiler import require_ops
 from gpunet.planning.conv_work import conv_shape, pass_of
-from gpunet.planning.planner import require_ops
 from gpunet.planning.tuned import conv_key
 from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape

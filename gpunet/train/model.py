@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpunet.optimize.optimizers import Optimizer, OptimizerName
     from gpunet.optimize.rate import RateFunction
     from gpunet.optimize.schedules import Schedule, ScheduleName
-    from gpunet.planning.planner import Way
+    from gpunet.planning.options import Way
     from gpunet.program.algorithm import Math
     from gpunet.program.program import AnyDevice, Dtype, Mode
     from gpunet.train.history import History

@@ -26,7 +26,7 @@ def fit_settings(
     without: Iterable[str], max_cost: float | None, max_cost_flops: float | None, micro_batches: bool
 ) -> dict[str, Any]:
     """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
-    from gpunet.planning.planner import WAYS
+    from gpunet.planning.options import WAYS
 
     if micro_batches and max_cost == 0:
         raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")

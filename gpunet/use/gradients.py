@@ -19,7 +19,8 @@ from gpunet.model.model import Model, choose_device
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import optimizer
-from gpunet.planning.planner import check_batch, check_net, require_ops
+from gpunet.planning.compiler import require_ops
+from gpunet.planning.planner import check_batch, check_net
 from gpunet.program.program import AnyDevice, DeviceName
 from gpunet.values.given import told
 from gpunet.values.shown import Shown

@@ -1,0 +1,64 @@
+"""How a net is planned: one value for all who plan, so that a batch that is looked for is the batch that is planned."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from gpunet.compile.ranks import WHOLE, Division
+from gpunet.devices.target import DeviceTarget
+from gpunet.errors import ConfigError
+from gpunet.optimize.learning import Learning
+from gpunet.optimize.optimizers import Optimizer, OptimizerName
+from gpunet.planning.choose import MaxCost, most_cost
+from gpunet.planning.tuned import Orders
+from gpunet.program.algorithm import Math
+from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.values.given import as_float, names, told
+
+Way = Literal["recompute", "chunks", "micro-batches"]
+
+WAYS: tuple[Way, ...] = ("recompute", "chunks")
+"""What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
+
+ALL_WAYS: tuple[Way, ...] = (*WAYS, "micro-batches")
+
+
+@dataclass(frozen=True)
+class Options:
+    """As people gave them, in the words of `gpunet.plan`, whose docstring says what each is; all but net and budget."""
+
+    optimizer: OptimizerName | Optimizer | Learning = "momentum"
+    mode: Mode = "train"
+    dtype: Dtype = "float32"
+    math: Math = "exact"
+    device: DeviceName | DeviceTarget = "cuda"
+    scratch_limit: str | int | None = None
+    reserve: str | int | None = None
+    without: Collection[str] = ()
+    max_cost: float | None = None
+    max_cost_flops: float | None = None
+    ways: Collection[Way] = WAYS
+    tuned: bool | Orders = True
+    division: Division = WHOLE
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The ways, each by its name. Raises ConfigError for one that there is not.
+
+        Of a step in parts those that leave its bits as they are: parts in turn leave no room for other rounds.
+        """
+        for name in names("ways", self.ways):
+            if name not in ALL_WAYS:
+                raise ConfigError(f"there is no way {told(name)} to make a batch fit; there are {', '.join(ALL_WAYS)}")
+        ways = names("ways", self.ways)
+        return ways if self.division.parts == 1 else tuple(way for way in ways if way == "recompute")
+
+    @property
+    def most(self) -> MaxCost:
+        """What making again may cost. Raises ConfigError for what is no fraction of a step's."""
+        for value, name, of in ((self.max_cost, "max_cost", "time"), (self.max_cost_flops, "max_cost_flops", "FLOPs")):
+            if value is not None and ((fraction := as_float(value)) is None or not 0 <= fraction <= 10):
+                raise ConfigError(
+                    f"{name} must be a fraction of the step's {of} from 0 to 10, like 0.03; got {told(value)}"
+                )
+        return most_cost(self.max_cost, self.max_cost_flops)

@@ -29,8 +29,9 @@ def save_snapshot(plan: Plan, path: str | PathLike[str]) -> None:
     """Write a plan as a .pickle file that PyTorch's memory viewer takes: pytorch.org/memory_viz, where nothing is sent
     anywhere, or `torch.cuda._memory_viz`.
 
-    Every tensor that lies within no other is an allocation of its bytes, at its offset, from its first step to its last; its frames say its name,
-    kind, layer and net. `time_us` is the step. Raises ConfigError for another ending, or where nothing can be written.
+    Every tensor that lies within no other is an allocation of its bytes, at its offset, from its first step to its
+    last; its frames say its name, kind, layer and net. `time_us` is the step. Raises ConfigError for another ending, or
+    where nothing can be written.
     """
     where = Path(path)
     check_snapshot(where)

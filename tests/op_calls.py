@@ -36,10 +36,14 @@ class Call:
     aliases: tuple[dict[int, int], ...] = ()
 
     def run(
-        self, device: Device, in_place: dict[int, int] | None = None, behind: dict[int, int] | None = None
+        self,
+        device: Device,
+        in_place: dict[int, int] | None = None,
+        behind: dict[int, int] | None = None,
+        within: dict[int, tuple[int, int]] | None = None,
     ) -> list[np.ndarray]:
-        """The outputs; `in_place` and `behind` as `run_op` takes them."""
-        places = {"in_place": in_place, "behind": behind}
+        """The outputs; `in_place`, `behind` and `within` as `run_op` takes them."""
+        places = {"in_place": in_place, "behind": behind, "within": within}
         run = run_op(device, self.op, self.inputs, self.outputs, self.scratch, **places, **self.attributes)
         return run[self.spent :]
 

@@ -24,6 +24,7 @@ def run_op(
     *,
     in_place: Mapping[int, int] | None = None,
     behind: Mapping[int, int] | None = None,
+    within: Mapping[int, tuple[int, int]] | None = None,
     **attributes: Any,
 ) -> list[np.ndarray]:
     """Call the op `name` in an arena of the device and return its outputs.
@@ -33,15 +34,17 @@ def run_op(
     scratch   (shape, dtype), poisoned, or None as the plan gives where nothing is needed
     in_place  {output: input}: that output lies where that input does
     behind    {position among inputs and outputs: values}: it begins so many values behind an aligned address
+    within    {position among inputs and outputs: (first, maps)}: it is the maps from `first` on of so many
 
     Fails if the op writes between its tensors or changes an input that no output shares.
     """
     in_place = dict(in_place or {})
     frame = _Frame(device)
-    after = [(behind or {}).get(i, 0) for i in range(len(inputs) + len(outputs))]
-    given = [None if values is None else frame.add(np.asarray(values), after[i]) for i, values in enumerate(inputs)]
+    where = [((behind or {}).get(i, 0), (within or {}).get(i)) for i in range(len(inputs) + len(outputs))]
+    given = [None if values is None else frame.add(np.asarray(values), *where[i]) for i, values in enumerate(inputs)]
     made = [
-        given[in_place[i]] if i in in_place else frame.add(out, after[len(inputs) + i]) for i, out in enumerate(outputs)
+        given[in_place[i]] if i in in_place else frame.add(out, *where[len(inputs) + i])
+        for i, out in enumerate(outputs)
     ]
     spare = [None if one is None else frame.add(one) for one in scratch]
     arrays = frame.place()
@@ -73,38 +76,61 @@ class _Frame:
 
     def __init__(self, device: Device):
         self._device = device
-        self._tensors: list[tuple[Spec | np.ndarray, int]] = []
+        self._tensors: list[tuple[Spec | np.ndarray, int, tuple[int, int] | None]] = []
+        self._around: list[tuple[int, tuple[int, ...], np.dtype, int, int]] = []
         self._holes: list[tuple[int, int]] = []
         self._arena: Arena
 
-    def add(self, tensor: Spec | np.ndarray, behind: int = 0) -> int:
-        self._tensors.append((tensor, behind))
+    def add(self, tensor: Spec | np.ndarray, behind: int = 0, within: tuple[int, int] | None = None) -> int:
+        self._tensors.append((tensor, behind, within))
         return len(self._tensors) - 1
 
     def place(self) -> list[Any]:
         starts, end = [], 0
-        for tensor, behind in self._tensors:
+        for tensor, behind, within in self._tensors:
             start = _aligned(end) + ALIGNMENT + behind * _spec(tensor)[1].itemsize
             self._holes.append((end, start - end))
             starts.append(start)
-            end = start + _nbytes(tensor)
+            end = start + (_nbytes(tensor) if within is None else self._surround(tensor, start, *within))
         total = _aligned(end) + ALIGNMENT
         self._holes.append((end, total - end))
         self._arena = self._device.allocate(total)
         self._arena.fill(0, total, POISON)
-        return [self._view(tensor, start) for (tensor, _), start in zip(self._tensors, starts, strict=True)]
+        places = zip(self._tensors, starts, strict=True)
+        return [self._view(tensor, start, within) for (tensor, _, within), start in places]
 
-    def _view(self, tensor: Spec | np.ndarray, offset: int) -> Any:
+    def _surround(self, tensor: Spec | np.ndarray, start: int, first: int, maps: int) -> int:
+        """Bytes of a wider volume that begins there, whose other maps are to stay as they are."""
         shape, dtype = _spec(tensor)
+        self._around.append((start, (*shape[:-1], maps), dtype, first, first + shape[-1]))
+        return _nbytes(((*shape[:-1], maps), dtype))
+
+    def _view(self, tensor: Spec | np.ndarray, offset: int, within: tuple[int, int] | None) -> Any:
+        shape, dtype = _spec(tensor)
+        if within is not None:
+            return self._view_within(tensor, offset, *within)
         view = self._arena.view(offset, shape, dtype.name)
         if isinstance(tensor, np.ndarray):
             self._device.write(view, tensor)
         return view
 
+    def _view_within(self, tensor: Spec | np.ndarray, offset: int, first: int, maps: int) -> Any:
+        shape, dtype = _spec(tensor)
+        if isinstance(tensor, np.ndarray):
+            wide = np.full(int(np.prod(shape[:-1])) * maps * dtype.itemsize, POISON, np.uint8).view(dtype)
+            wide = wide.reshape(*shape[:-1], maps)
+            wide[..., first : first + shape[-1]] = tensor
+            self._device.write(self._arena.view(offset, wide.shape, dtype.name), wide)
+        return self._arena.view(offset + first * dtype.itemsize, shape, dtype.name, maps)
+
     def check_guards(self, name: str) -> None:
         for start, size in self._holes:
             found = self._device.read(self._arena.view(start, (size,), "uint8"))
             assert (found == POISON).all(), f"{name} wrote past the end of one of its tensors (arena byte {start})"
+        for start, shape, dtype, first, last in self._around:
+            wide = self._device.read(self._arena.view(start, shape, dtype.name))
+            others = np.concatenate([wide[..., :first], wide[..., last:]], axis=-1)
+            assert (np.ascontiguousarray(others).view(np.uint8) == POISON).all(), f"{name} wrote maps of its neighbours"
 
     def free(self) -> None:
         self._arena.free()

@@ -86,7 +86,8 @@ def test_json_has_every_key_that_was_promised(vgg: Net, one: Plan) -> None:
     assert set(promised.split()) <= set(found)
     layer = "name type output parameters activation_bytes gradient_bytes parameter_bytes parameter_gradient_bytes"
     assert all({*layer.split(), "optimizer_cache_bytes"} <= set(row) for row in found["layers"])
-    assert all(set(row) == {"name", "kind", "layer", "offset", "nbytes", "first", "last"} for row in found["tensors"])
+    tensor = {"name", "kind", "layer", "offset", "nbytes", "first", "last", "within"}
+    assert all(set(row) == tensor for row in found["tensors"])
     assert json.loads(as_text(found)) == found
 
 

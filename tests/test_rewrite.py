@@ -61,6 +61,8 @@ def test_each_rewrite_lowers_the_peak_of_a_net_that_has_what_it_is_for(name):
     first = [gpunet.Conv(16), gpunet.ReLU()]
     nets = {"in-place": [*first, gpunet.FC(2)], "relu-masks": [*first, gpunet.Conv(2), gpunet.FC(2)]}
     net = Net("32x32x3", nets[name]) if name in nets else vgg16()
+    if name == "concat":
+        net = gpunet.load("INPUT[16x16x3] -> CONV3-8(P=1) -> [{ ID | BN -> CONV3-8(P=1) }]*4 -> FC-2")
     others = tuple(other for other in REWRITES if other != name)
     program = lower(
         net,

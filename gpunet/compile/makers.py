@@ -177,6 +177,9 @@ class _Reader:
         self._program = program
         self._saved = saved(program)
         self._heirs = {giver: heir for heir, giver in program.takes_over.items()}
+        joined = {op.outputs[0].name for op in program.ops if op.name == "concat_forward"}
+        nested = {name: place.whole for name, place in program.within.items() if name in joined}
+        self._held = {*nested, *nested.values()}  # without one of them the others have its bytes all the same
         self._made: dict[str, int] = {}
         self._forward: dict[str, int] = {}
         self._backward: dict[str, list[int]] = {}
@@ -198,7 +201,7 @@ class _Reader:
         last_use = self._forward.get(name, made)
         loop = program.loop_at(made)
         handed_on = loop is not None and last_use >= loop.last  # to what comes behind the loop
-        fixed = tensor.kind is Kind.DATA or handed_on
+        fixed = tensor.kind is Kind.DATA or handed_on or name in self._held
         _, last = program.lifetimes[name]
         start = last_use if self._hands_over(tensor, last_use) else last_use + 1
         images = program.loops[0].images if program.loops else tensor.shape[0]
@@ -209,8 +212,8 @@ class _Reader:
             masked=not reads and name in self._saved and not fixed,
             fixed=fixed,
             keepable=not reads and name not in self._saved and loop is None and program.ops[made].flops > 0,
-            nbytes=aligned(tensor.nbytes),
-            round_bytes=aligned(tensor.nbytes // tensor.shape[0] * images),
+            nbytes=aligned(program.own_bytes(tensor)),
+            round_bytes=aligned(program.own_bytes(tensor) // tensor.shape[0] * images),
             read=min(reads, default=NEVER),
             gone=(loop.first if loop else start, last),
             once=(made, last_use + 1) if loop and reads else (0, 0),
@@ -235,7 +238,7 @@ class _Reader:
         program = self._program
         change = [0] * (program.steps + 2)
         for name, (first, last) in program.lifetimes.items():
-            size = aligned(program.tensors[name].nbytes)
+            size = aligned(program.own_bytes(program.tensors[name]))
             end = last + 1 if name in self._heirs else last
             if end > first + 1:
                 change[first + 1] += size

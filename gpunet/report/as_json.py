@@ -79,6 +79,7 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None, images:
                 "nbytes": planned.nbytes,
                 "first": planned.first,
                 "last": planned.last,
+                "within": planned.within or None,
             }
             for planned in plan.tensors
         ],

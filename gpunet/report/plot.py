@@ -191,11 +191,12 @@ def _draw_arena(axes: "Axes", plan: Plan, unit: str, size: int) -> None:
     axes.set_ylim(0, plan.arena_bytes / size)
     _style(axes, plan, f"offset in the arena ({unit})")
     axes.set_xlabel("step of the program", fontsize=12, color=INK)
-    boxes = [_corners(planned, size) for planned in plan.tensors]
-    colors = [COLORS[planned.kind] for planned in plan.tensors]
+    tensors = [planned for planned in plan.tensors if not planned.within]
+    boxes = [_corners(planned, size) for planned in tensors]
+    colors = [COLORS[planned.kind] for planned in tensors]
     axes.add_collection(PolyCollection(boxes, facecolors=colors, edgecolors="white", linewidths=0.6))
     axes.set_facecolor("#f4f4f1")
-    for planned in sorted(plan.tensors, key=lambda one: one.nbytes * (one.last - one.first), reverse=True):
+    for planned in sorted(tensors, key=lambda one: one.nbytes * (one.last - one.first), reverse=True):
         _label(axes, planned, size)
 
 

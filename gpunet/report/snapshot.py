@@ -29,8 +29,9 @@ def save_snapshot(plan: Plan, path: str | PathLike[str]) -> None:
     """Write a plan as a .pickle file that PyTorch's memory viewer takes: pytorch.org/memory_viz, where nothing is sent
     anywhere, or `torch.cuda._memory_viz`.
 
-    Every tensor is an allocation of its bytes, at its offset, from its first step to its last; its frames say its name,
-    kind, layer and net. `time_us` is the step. Raises ConfigError for another ending, or where nothing can be written.
+    Every tensor that lies within no other is an allocation of its bytes, at its offset, from its first step to its
+    last; its frames say its name, kind, layer and net. `time_us` is the step. Raises ConfigError for another ending, or
+    where nothing can be written.
     """
     where = Path(path)
     check_snapshot(where)
@@ -88,7 +89,7 @@ def _events(plan: Plan) -> Iterator[Event]:
     yield _event("segment_alloc", 0, plan.arena_bytes, 0, NO_KIND, [_frame("arena", plan.net, 0)])
     begins: dict[int, list[PlannedTensor]] = {}
     ends: dict[int, list[PlannedTensor]] = {}
-    for one in (one for one in plan.tensors if one.first < one.last):
+    for one in (one for one in plan.tensors if one.first < one.last and not one.within):
         begins.setdefault(one.first, []).append(one)
         if not one.kind.persistent:
             ends.setdefault(one.last, []).append(one)

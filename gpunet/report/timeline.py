@@ -20,7 +20,10 @@ def timeline_parts(plan: Plan) -> list[Table | str]:
 
 
 def alive_table(plan: Plan) -> Table:
-    """The tensors that are alive in the peak step, the largest first; scratch that is used in other steps is not."""
+    """The tensors that are alive in the peak step, the largest first; scratch that is used in other steps is not.
+
+    Behind them come those that lie within one of them, of which it is told where.
+    """
     peak = plan.live_bytes[plan.peak_step]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for heading in ("alive at the peak", "kind", "layer"):
@@ -32,7 +35,7 @@ def alive_table(plan: Plan) -> Table:
             planned.name,
             planned.kind.replace("_", " "),
             planned.layer,
-            f"{planned.nbytes:,}",
+            f"in {planned.within}" if planned.within else f"{planned.nbytes:,}",
             format_bytes(planned.nbytes),
             f"{planned.nbytes / peak:.1%}",
             f"[{planned.first}, {planned.last})",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from gpunet import Augment, Learning, Model, Net, load
+from gpunet.compile.wire import wire_bytes
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.shares import share
-from gpunet.ranks.collectives import wire_bytes
 from gpunet.ranks.communicator import Communicator
 
 PLAIN = "INPUT[7x7x2] -> CONV3-3 -> RELU -> POOL2(fit=pad) -> DROPOUT(p=0.3) -> CONV3-4 -> RELU -> FC-5"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from gpunet.compile.ranks import WHOLE, Division
 from gpunet.devices import target
 from gpunet.devices.target import DeviceTarget
 from gpunet.errors import BudgetError, ConfigError
@@ -96,6 +97,7 @@ def fit(
     max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
+    division: Division = WHOLE,
 ) -> Fit:
     """The largest batch of `net` that fits the budget, or the card `gpu`; the options are those of `gpunet.plan`.
 
@@ -118,6 +120,7 @@ def fit(
         max_cost_flops=max_cost_flops,
         ways=ways,
         tuned=tuned,
+        division=division,
     )
     found = largest(net, budget_bytes, options)
     if found.total_bytes is None:
@@ -147,7 +150,7 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
     rungs: list[Rung] = []
     for ways in steps:
         if set(ways) <= set(allowed) and not (free_only and ways):
-            start = rungs[-1].batch if rungs else 1
+            start = rungs[-1].batch // _ranks(options) if rungs else 1
             rungs.append(largest(net, parse_bytes(budget), {**options, "ways": ways}, start=start))
     return rungs
 
@@ -161,7 +164,7 @@ def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     allowed = tuple(way for way in options.get("ways", WAYS) if way in possible)
     chosen = next((rung for rung in rungs if set(rung.ways) == set(allowed)), None)
     if chosen is None:
-        start = max(rung.batch for rung in rungs)
+        start = max(rung.batch for rung in rungs) // _ranks(options)
         chosen = largest(net, parse_bytes(budget), {**options, "ways": allowed}, start=start)
         rungs.append(chosen)
     return Survey(parse_bytes(budget), chosen, tuple(rungs), target(options.get("device", "cuda")))
@@ -170,8 +173,9 @@ def survey(net: Net, budget: str | int, **options: Any) -> Survey:
 def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
     """What to raise where not one image fits: the tensor that takes most, and the smallest budget that would do."""
     least = least_batch(net, options)
-    one = plan(net, least, budget=budget, **options)
-    while (less := plan_within(net, least, budget=one.total_bytes - 1, **options)) is not None:
+    of_all = least * _ranks(options)
+    one = plan(net, of_all, budget=budget, **options)
+    while (less := plan_within(net, of_all, budget=one.total_bytes - 1, **options)) is not None:
         one = less
     largest = max(one.alive(one.peak_step), key=lambda planned: planned.nbytes)
     return BudgetError(
@@ -186,14 +190,15 @@ def largest(net: Net, budget_bytes: int, options: dict[str, Any], *, start: int 
     """The largest batch in the ways that the options allow.
 
     What the last try lets expect is tried, from `start` on, until a batch fits and one image more does not.
-    Every third try halves the distance between what fits and what does not, in case expectations mislead.
+    Every third try halves the distance between what fits and what does not, in case expectations mislead. Of several
+    ranks it is the share of each that is looked for.
     """
     fits: Plan | None = None
     over: Plan | None = None
     least = least_batch(net, options)
     most, too_many, batch = least - 1, MAX_BATCH + 1, max(start, least)
     for tries in count(1):
-        made = plan(net, batch, budget=budget_bytes, **options)
+        made = plan(net, batch * _ranks(options), budget=budget_bytes, **options)
         if made.fits:
             most, fits = batch, made
         else:
@@ -214,7 +219,7 @@ def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) 
     time = predicted(fits)
     return Rung(
         ways,
-        fits.batch,
+        fits.whole_batch,
         fits.total_bytes,
         next_total_bytes,
         fits.extra_flops_fraction,
@@ -228,6 +233,12 @@ def rung_of(net: Net, fits: Plan, ways: tuple[str, ...], next_total_bytes: int) 
 def least_batch(net: Net, options: dict[str, Any]) -> int:
     """The smallest batch that there is anything to plan for."""
     return 1 if options.get("mode") == "infer" else least_images(check_net(net).pairing(_frozen(net, options)))
+
+
+def _ranks(options: Mapping[str, Any]) -> int:
+    """Among how many ranks a batch is divided."""
+    division: Division = options.get("division", WHOLE)
+    return division.ranks
 
 
 def mixing(net: Net, options: Mapping[str, Any]) -> str:

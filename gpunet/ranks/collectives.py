@@ -7,16 +7,14 @@ by a ring: 2(n - 1)/n of the values, by each of n ranks.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from math import prod
 
 import numpy as np
 
-from gpunet.compile.ranks import GATHER, REDUCE
+from gpunet.compile.ranks import GATHER
 from gpunet.devices.device import Array, Call, Device
-from gpunet.program.program import Op, Program
+from gpunet.program.program import Op
 from gpunet.program.shares import share
-from gpunet.program.tensor import ITEMSIZE
-from gpunet.ranks.communicator import Communicator, planned_bytes
+from gpunet.ranks.communicator import Communicator
 
 
 def bind(
@@ -96,33 +94,3 @@ def _pieces(arrays: Sequence[Array], most: int) -> Iterator[Array]:
     for array in arrays:
         for first in range(0, array.size, most):
             yield flat(array, first, min(first + most, array.size))
-
-
-def wire_bytes(program: Program, rank: int = 0, images: int | None = None) -> int:
-    """Bytes that a rank sends in a step of so many images of all ranks, to the byte; None: in a whole one."""
-    count = program.whole if images is None else images
-    return sum(_op_bytes(op, program.ranks, rank, count) for op in program.ops)
-
-
-def _op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
-    if op.name == GATHER:
-        first, last = share(images, ranks, rank)
-        values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
-        return (last - first) * values * (ranks - 1)
-    if op.name != REDUCE:
-        return 0
-    size = ITEMSIZE[op.inputs[0].dtype]
-    if op.attributes["reduce"] == "fast":
-        return sum(2 * t.nbytes * (ranks - 1) // ranks for t in op.inputs)
-    lengths = _lengths([prod(t.shape) for t in op.inputs], int(op.attributes["most"]), packed=len(op.inputs) > 1)  # type: ignore[arg-type]
-    total = 0
-    for length in lengths:
-        sizes = [last - first for first, last in (share(length, ranks, r) for r in range(ranks))]
-        total += planned_bytes(sizes, rank, size) + planned_bytes([sizes[rank]] * ranks, rank, size)
-    return total
-
-
-def _lengths(sizes: Sequence[int], most: int, *, packed: bool) -> list[int]:
-    """How many values go at a time."""
-    vectors = [sum(sizes)] if packed else sizes
-    return [min(most, size - first) for size in vectors for first in range(0, size, most)]

@@ -337,10 +337,11 @@ class Model(Handy):
     def first_fault(self, images: np.ndarray, labels: np.ndarray) -> tuple[Op, Tensor] | None:
         """Where infinity or NaN first appears in the forward pass of a step, or None: an op, and what it wrote.
 
-        The step is not taken: nothing is updated.
+        The step is not taken: nothing is updated. Of several ranks each looks at its own share of the last step.
         """
-        n = self._feed_both(images, labels)
-        for op, tensor, values in self._bound.outputs(n, self._skipped(images), ("forward", "loss")):
+        n = self._feed_both(images, labels, whole=self._bound.whole or None)
+        phases: tuple[Phase, ...] = ("forward", "loss") if self.ranks is None else ("forward",)  # of each rank alone
+        for op, tensor, values in self._bound.outputs(n, self._skipped(images), phases):
             if values.dtype.kind == "f" and not finite(values):
                 return op, tensor
         return None

@@ -11,7 +11,7 @@ import pytest
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.ranks.mpi import find_starter
 from tests.conftest import ROOT
-from tests.rank_cases import NORMED, PLAIN, Case, as_words
+from tests.rank_cases import NORMED, PLAIN, WIDE, Case, as_words
 
 CASES = {
     **{name: Case(optimizer=name, steps=8) for name in OPTIMIZERS},
@@ -21,6 +21,8 @@ CASES = {
     "frozen batch normalization": Case(NORMED, frozen=("bn1",), steps=12, sizes=(8, 5)),
     "augmentation": Case(augment=True, steps=12),
     "clipped by the norm of all gradients": Case(clip_norm=0.5, steps=12),
+    "with the caches divided": Case(WIDE, "adam", steps=6, options=(("shard", True),)),
+    "with the caches divided and gradients clipped": Case(WIDE, clip_norm=0.1, steps=6, options=(("shard", True),)),
     "poisoned": Case(debug=True, steps=4),
     "on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5), steps=8),
     "dropout on the emulated GPU": Case(PLAIN, device="emulated", steps=4),

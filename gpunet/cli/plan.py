@@ -68,6 +68,9 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    shard_optimizer: Annotated[
+        bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
+    ] = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -96,6 +99,8 @@ def plan(
             raise ConfigError(f"--csv prints numbers for a spreadsheet alone: leave out {option}")
     if network is not None and ranks == 1:
         raise ConfigError("--network joins several ranks: say how many, like --ranks 8")
+    if shard_optimizer and ranks == 1:
+        raise ConfigError("--shard-optimizer divides caches among several ranks: say how many, like --ranks 8")
     if ranks > 1 and mode == "infer":
         raise ConfigError("--ranks divides a step of training: leave out --mode infer")
     over = None if network is None else named_network(network)
@@ -121,7 +126,7 @@ def plan(
     where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
-    settings |= {"division": Division(ranks)}
+    settings |= {"division": Division(ranks, shard=shard_optimizer)}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:

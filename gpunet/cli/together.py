@@ -41,6 +41,10 @@ Reduce = Annotated[
         help="How ranks add up gradients: exact, in order, to the same bits every time; fast, as MPI or NCCL likes.",
     ),
 ]
+Shard = Annotated[
+    bool,
+    typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone; the same bits."),
+]
 Parts = Annotated[
     int,
     typer.Option(
@@ -160,7 +164,7 @@ def _require_own_gpus(told: list[list[str]]) -> None:
             )
 
 
-def division(crew: "Crew | None", reduce: str, parts: int) -> "Division":
+def division(crew: "Crew | None", reduce: str, parts: int, shard: bool) -> "Division":
     """How the batch is divided. Raises ConfigError for options that contradict each other."""
     from gpunet.compile.ranks import REDUCTIONS, Division
     from gpunet.values.given import told
@@ -169,7 +173,10 @@ def division(crew: "Crew | None", reduce: str, parts: int) -> "Division":
         raise ConfigError(f"--reduce must be {' or '.join(REDUCTIONS)}; got {told(reduce)}")
     if parts > 1 and crew is not None:
         raise ConfigError("--parts is for one device; several ranks divide a step by themselves")
-    return Division(1 if crew is None else crew.place.size, parts, "fast" if reduce == "fast" else "exact")
+    if shard and crew is None:
+        raise ConfigError("--shard-optimizer divides the optimizer's caches among several ranks: say --ranks or --gpus")
+    size = 1 if crew is None else crew.place.size
+    return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard)
 
 
 def least_free(crew: "Crew | None", free: dict[str, int | None], where: "DeviceName") -> int | None:
@@ -212,18 +219,21 @@ def _short(text: str) -> str:
 
 def follow(crew: "Crew", trainer: "Trainer") -> None:
     """Train as a rank that is not the first: the same steps and tests, nothing written and nothing said."""
-    from gpunet.train.several import look_along, share_start
+    from gpunet.train.several import Shares, look_along, settle_shares, share_start
     from gpunet.train.stop import Stop, Stopped
 
     share_start(trainer)
     if not trainer.finished:
         stop = Stop(trainer.model.ranks)
-        trainer.watchers = (stop,)
+        trainer.watchers = (Shares(trainer.model), stop)
         try:
             with stop:
                 trainer.run()
         except Stopped as stopped:
+            settle_shares(trainer.model)
             raise typer.Exit(stopped.exit_code) from None
+    else:
+        settle_shares(trainer.model)
     if crew.communicator.tell(False)[0]:
         look_along(trainer)
 

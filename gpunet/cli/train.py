@@ -21,6 +21,7 @@ from gpunet.cli.together import (
     Parts,
     Ranks,
     Reduce,
+    Shard,
     device_of,
     division,
     follow,
@@ -135,6 +136,7 @@ def train(
     gpus: Gpus = None,
     reduce: Reduce = "exact",
     parts: Parts = 1,
+    shard_optimizer: Shard = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -197,7 +199,7 @@ def train(
     settings = options.train_settings(told) | {
         "device": where,
         "tuned": tuned_choices(resume, no_tuned),
-        "division": division(crew, reduce, parts),
+        "division": division(crew, reduce, parts, shard_optimizer),
     }
     made = _affordable(replace(config, train=told), least_free(crew, free, where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
@@ -310,20 +312,21 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool, crew: "Cr
     """Train what is left to be trained, keep it in the folder, and say how it ended."""
     from gpunet.report.board import FOLDER, Board
     from gpunet.train.screen import Screen
-    from gpunet.train.several import Noting
+    from gpunet.train.several import Noting, Shares, settle_shares
     from gpunet.train.stop import Stop
 
     if trainer.finished:
         folder.finish(trainer)
+        settle_shares(trainer.model)
         tell_finished(trainer, folder, look_is_due(trainer, folder))
         return
     stop, screen = Stop(trainer.model.ranks), Screen()
     events = folder.path / FOLDER
     boards = [Board(events)] if tensorboard else []
-    noting = [Noting(crew, folder)] if crew is not None else []
-    trainer.watchers = (folder, *boards, *noting, screen, stop)
+    others = [Shares(trainer.model), Noting(crew, folder)] if crew is not None else []
+    trainer.watchers = (folder, *boards, *others, screen, stop)
     typer.echo(f"the run is kept in {folder.path}")
-    with stop, _kept(folder, boards), screen:
+    with stop, _kept(folder, boards, trainer.model), screen:
         trainer.run()
     look_is_due(trainer, folder)
     tell_outcome(trainer, folder)
@@ -395,9 +398,10 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
 
 
 @contextmanager
-def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
+def _kept(folder: "RunFolder", boards: "list[Board]", model: "Model") -> Iterator[None]:
     """Whatever stops a run, keep and say what is left of it."""
     from gpunet.train.diverged import Diverged
+    from gpunet.train.several import settle_shares
     from gpunet.train.stop import Stopped
 
     quiet()
@@ -406,6 +410,7 @@ def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
     except Stopped as stopped:
         try:
             folder.checkpoint()
+            settle_shares(model)
         finally:
             complain(f"stopped; {folder.how_to_go_on()}")
         raise typer.Exit(stopped.exit_code) from None

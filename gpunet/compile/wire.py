@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from gpunet.compile.ranks import GATHER, REDUCE
+from gpunet.compile.ranks import GATHER, GATHER_SHARES, REDUCE, REDUCE_SHARE
 from gpunet.program.program import Op, Program
 from gpunet.program.shares import share
 from gpunet.program.tensor import ITEMSIZE
@@ -19,6 +19,8 @@ def messages(op: Op, ranks: int) -> int:
     """How many times in a row each rank waits for all others in an op between ranks."""
     if op.name == GATHER:
         return len(op.inputs)
+    if op.name in (REDUCE_SHARE, GATHER_SHARES):
+        return len(_lengths(op))
     return 0 if op.name != REDUCE else 2 * len(_lengths(op))
 
 
@@ -28,6 +30,12 @@ def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
         first, last = share(images, ranks, rank)
         values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
         return (last - first) * values * (ranks - 1)
+    if op.name in (REDUCE_SHARE, GATHER_SHARES):
+        size = prod(op.inputs[0].shape)
+        first, last = share(size, ranks, rank)
+        own = last - first
+        values = size - own if op.name == REDUCE_SHARE else own * (ranks - 1)
+        return values * ITEMSIZE[op.inputs[0].dtype]
     if op.name != REDUCE:
         return 0
     if op.attributes["reduce"] == "fast":

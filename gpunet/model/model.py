@@ -65,6 +65,7 @@ class Model(Handy):
               them, which each gives its share of; None: this one alone
     `parts`   run a step in so many parts in turn, which gives the bits of so many ranks
     `reduce`  how ranks add up gradients: "exact", in their order, or "fast", as the transport likes
+    `shard`   each rank holds its share of the optimizer's caches alone; `state` asks all ranks for them, see there
 
     A step is whole, or the model says so at the next use and until what is learnt is set again; and it is used by one
     thread at a time: ModelError otherwise.
@@ -97,6 +98,7 @@ class Model(Handy):
         ranks: Communicator | None = None,
         parts: int = 1,
         reduce: Reduce = "exact",
+        shard: bool = False,
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
@@ -120,7 +122,7 @@ class Model(Handy):
             max_cost_flops=max_cost_flops,
             ways=ways,
             tuned=tuned,
-            division=Division(1 if ranks is None else ranks.size, parts, reduce),
+            division=Division(1 if ranks is None else ranks.size, parts, reduce, shard=shard),
         )
         self.ranks = ranks if ranks is not None and ranks.size > 1 else None
         self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from gpunet.compile.ranks import GATHER
+from gpunet.compile.ranks import GATHER, GATHER_SHARES, REDUCE_SHARE
 from gpunet.devices.device import Array, Call, Device
 from gpunet.program.program import Op
 from gpunet.program.shares import share
@@ -25,6 +25,11 @@ def bind(
         half = len(arrays) // 2
         pairs = zip(arrays[:half], arrays[half:], strict=True)
         return [partial(_gather, device, all_of, own, every) for own, every in pairs]
+    if op.name == GATHER_SHARES:
+        return [partial(_give_shares, device, all_of, flat(arrays[0]))]
+    if op.name == REDUCE_SHARE:
+        scratch = arrays[2 * len(op.inputs) :]
+        return list(_reduced_share(flat(arrays[0]), scratch[0], device, all_of, int(numbers["images"])))
     gradients, scratch = arrays[len(op.inputs) : 2 * len(op.inputs)], arrays[2 * len(op.inputs) :]
     if numbers["reduce"] == "fast":
         return [partial(all_of.total, device, flat(array)) for array in gradients]
@@ -74,6 +79,33 @@ def _reduced(
         yield partial(all_of.exchange, device, [rows[0]] * all_of.size, parts)
     if packed is not None:
         yield from _packing(gradients, packed, lambda array, place, more: add(place, array, more))
+
+
+def _reduced_share(
+    gradient: Array, arriving: Array, device: Device, all_of: Communicator, images: int
+) -> Iterator[Call]:
+    """The calls that put sums over ranks in the place of this rank's share of a gradient.
+
+    As many values at a time as have room; all ranks go through their shares side by side.
+    """
+    n, rank = all_of.size, all_of.rank
+    cuts = [share(gradient.size, n, other) for other in range(n)]
+    room = arriving.size // n
+    for at in range(0, -(-gradient.size // n), room):
+        parts = [flat(gradient, min(first + at, last), min(first + at + room, last)) for first, last in cuts]
+        own = parts[rank].size
+        rows = [flat(arriving, other * room, other * room + own) for other in range(n)]
+        yield partial(all_of.exchange, device, parts, rows)
+        if own:
+            for number, row in enumerate(rows[: min(n, images)]):
+                yield from _add(device, row, parts[rank], number > 0)
+
+
+def _give_shares(device: Device, all_of: Communicator, values: Array) -> None:
+    """Let all ranks have all shares of the values, each of which one rank has."""
+    cuts = [share(values.size, all_of.size, rank) for rank in range(all_of.size)]
+    parts = [flat(values, first, last) for first, last in cuts]
+    all_of.exchange(device, [parts[all_of.rank]] * all_of.size, parts)
 
 
 def _add(device: Device, part: Array, total: Array, more: bool) -> list[Call]:

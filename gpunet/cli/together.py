@@ -45,6 +45,9 @@ Shard = Annotated[
     bool,
     typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone; the same bits."),
 ]
+SyncBN = Annotated[
+    bool, typer.Option("--sync-bn", help="Batch normalization takes its statistics over the images of all ranks.")
+]
 Parts = Annotated[
     int,
     typer.Option(
@@ -164,7 +167,7 @@ def _require_own_gpus(told: list[list[str]]) -> None:
             )
 
 
-def division(crew: "Crew | None", reduce: str, parts: int, shard: bool) -> "Division":
+def division(crew: "Crew | None", reduce: str, parts: int, shard: bool, sync_bn: bool) -> "Division":
     """How the batch is divided. Raises ConfigError for options that contradict each other."""
     from gpunet.compile.ranks import REDUCTIONS, Division
     from gpunet.values.given import told
@@ -175,8 +178,10 @@ def division(crew: "Crew | None", reduce: str, parts: int, shard: bool) -> "Divi
         raise ConfigError("--parts is for one device; several ranks divide a step by themselves")
     if shard and crew is None:
         raise ConfigError("--shard-optimizer divides the optimizer's caches among several ranks: say --ranks or --gpus")
+    if sync_bn and crew is None:
+        raise ConfigError("--sync-bn takes statistics over several ranks: say --ranks or --gpus")
     size = 1 if crew is None else crew.place.size
-    return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard)
+    return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn)
 
 
 def least_free(crew: "Crew | None", free: dict[str, int | None], where: "DeviceName") -> int | None:

@@ -18,7 +18,11 @@ GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES = "all_gather", "all_reduce", "reduc
 """Ops between ranks, which the ranks' communicator runs and no device: what each knows of its images to all; the sum
 over all ranks to all; of that sum to each rank its share of the values; and such shares to all."""
 
-BETWEEN_RANKS = (GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES)
+JOIN_STATISTICS, JOIN_SUMS = "join_statistics", "join_sums"
+"""Those of batch normalization over all ranks: mean and variance of all images from those of each rank's, and the sums
+of backward over all, weighed as a rank's own share of the images."""
+
+BETWEEN_RANKS = (GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS)
 
 SHARDED_VALUES = 16384
 """From so many values on, a parameter's caches are divided among ranks: with fewer that saves nothing."""
@@ -41,6 +45,7 @@ class Division:
     `reduce`        how gradients are added up
     `bucket_bytes`  of gradients that are sent at a time
     `shard`         whether each rank holds its share of the optimizer's caches alone: ZeRO's first stage
+    `sync_bn`       whether batch normalization takes its statistics over all ranks
     """
 
     ranks: int = 1
@@ -48,6 +53,7 @@ class Division:
     reduce: Reduce = "exact"
     bucket_bytes: int = BUCKET_BYTES
     shard: bool = False
+    sync_bn: bool = False
 
     @property
     def count(self) -> int:
@@ -81,7 +87,11 @@ def for_ranks(program: Program, whole: int, sums: Division) -> Program:
         return replace(program, ranks=sums.ranks, whole=whole)
     body = list(_gathered(program.ops, whole))
     updates = [op for op in body if op.phase == "update"]
-    scaled, updates = _portions(updates)
+    scaled: list[Op] = []
+    if sums.sync_bn:
+        body = list(_joined(body, sums.ranks))
+    else:
+        scaled, updates = _portions(updates)
     statistics = [op.outputs[0] for op in scaled]
     if sums.shard:
         program, updates = _sharded(program, updates, sums)
@@ -164,6 +174,30 @@ def _portions(updates: Sequence[Op]) -> tuple[list[Op], list[Op]]:
         of_part = {"images": RunTime("part_images")} if own else {}  # of how many the variance is unbiased
         changed.append(replace(op, attributes={**op.attributes, **of_part}))
     return list(scaled.values()), changed
+
+
+def _joined(ops: Iterable[Op], ranks: int) -> Iterable[Op]:
+    """The ops, with the statistics of batch normalization, and the sums of its backward pass, taken over all ranks."""
+    sums: dict[str, Tensor] = {}
+    for op in ops:
+        if op.name == "batch_norm_backward":
+            op = _exchanged(op, sums)
+        yield op
+        if op.name == "batch_norm_statistics":
+            attributes = {"images": RunTime("images"), "training": RunTime("training")}
+            yield _join(JOIN_STATISTICS, op, op.outputs, ranks, attributes)
+        if op.name == "batch_norm_backward_sums":
+            own = {t.name: replace(t, name=f"{t.name}_of_all", kind=Kind.GRADIENT) for t in op.outputs}
+            sums |= own
+            attributes = {"images": RunTime("images"), "portion": RunTime("portion")}
+            yield _join(JOIN_SUMS, op, tuple(own.values()), ranks, attributes)
+
+
+def _join(name: str, op: Op, outputs: tuple[Tensor, ...], ranks: int, attributes: dict[str, RunTime]) -> Op:
+    """What joins the outputs of an op of each rank, with room for those of all."""
+    values = sum(prod(t.shape) for t in op.outputs)
+    of_all = Tensor(f"{op.layer}.{name}", Kind.WORKSPACE, (ranks * values,), op.outputs[0].dtype, op.layer)
+    return Op(name, op.layer, op.phase, op.outputs, outputs, (of_all,), attributes, across_images=True)
 
 
 # -- the sums -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from gpunet.compile.ranks import GATHER, GATHER_SHARES, REDUCE, REDUCE_SHARE
+from gpunet.compile.ranks import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
 from gpunet.program.program import Op, Program
 from gpunet.program.shares import share
 from gpunet.program.tensor import ITEMSIZE
@@ -17,7 +17,7 @@ def wire_bytes(program: Program, rank: int = 0, images: int | None = None) -> in
 
 def messages(op: Op, ranks: int) -> int:
     """How many times in a row each rank waits for all others in an op between ranks."""
-    if op.name == GATHER:
+    if op.name in (GATHER, JOIN_STATISTICS, JOIN_SUMS):
         return len(op.inputs)
     if op.name in (REDUCE_SHARE, GATHER_SHARES):
         return len(_lengths(op))
@@ -30,6 +30,8 @@ def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
         first, last = share(images, ranks, rank)
         values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
         return (last - first) * values * (ranks - 1)
+    if op.name in (JOIN_STATISTICS, JOIN_SUMS):
+        return sum(t.nbytes for t in op.inputs) * (ranks - 1)
     if op.name in (REDUCE_SHARE, GATHER_SHARES):
         size = prod(op.inputs[0].shape)
         first, last = share(size, ranks, rank)

@@ -306,7 +306,8 @@ class _Compiler:
             self._check_training()
 
     def _check_training(self) -> None:
-        if self.division.count > 1 and self.division.least(self.batch) < (least := least_images(self.pairing)):
+        apart = self.division.count > 1 and not self.division.sync_bn
+        if apart and self.division.least(self.batch) < (least := least_images(self.pairing)):
             raise ConfigError(
                 f"{self.pairing} takes its statistics over the images of a part, so {self.net.name} cannot be trained "
                 f"at batch {self.batch} in {self.division.count} parts; use a batch of {least * self.division.count} "

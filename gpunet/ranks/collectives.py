@@ -10,10 +10,10 @@ from functools import partial
 
 import numpy as np
 
-from gpunet.compile.ranks import GATHER, GATHER_SHARES, REDUCE_SHARE
+from gpunet.compile.ranks import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE_SHARE
 from gpunet.devices.device import Array, Call, Device
 from gpunet.program.program import Op
-from gpunet.program.shares import share
+from gpunet.program.shares import share, shares
 from gpunet.ranks.communicator import Communicator
 
 
@@ -30,6 +30,9 @@ def bind(
     if op.name == REDUCE_SHARE:
         scratch = arrays[2 * len(op.inputs) :]
         return list(_reduced_share(flat(arrays[0]), scratch[0], device, all_of, int(numbers["images"])))
+    if op.name in (JOIN_STATISTICS, JOIN_SUMS):
+        own, joined = arrays[:2], arrays[2:4]
+        return [partial(_join, op.name, device, all_of, own, joined, arrays[4], numbers)]
     gradients, scratch = arrays[len(op.inputs) : 2 * len(op.inputs)], arrays[2 * len(op.inputs) :]
     if numbers["reduce"] == "fast":
         return [partial(all_of.total, device, flat(array)) for array in gradients]
@@ -106,6 +109,40 @@ def _give_shares(device: Device, all_of: Communicator, values: Array) -> None:
     cuts = [share(values.size, all_of.size, rank) for rank in range(all_of.size)]
     parts = [flat(values, first, last) for first, last in cuts]
     all_of.exchange(device, [parts[all_of.rank]] * all_of.size, parts)
+
+
+def _join(
+    name: str,
+    device: Device,
+    all_of: Communicator,
+    own: Sequence[Array],
+    joined: Sequence[Array],
+    of_all: Array,
+    numbers: Mapping[str, float | str],
+) -> None:
+    """Statistics of all images from those of each rank's, in the order of ranks; on the host, as they are small."""
+    if numbers.get("training") == 0:  # they are the running ones, in all ranks
+        return
+    images, D = int(numbers["images"]), own[0].size
+    found = []
+    for number, array in enumerate(own):
+        rows = [
+            flat(of_all, (number * all_of.size + rank) * D, (number * all_of.size + rank + 1) * D)
+            for rank in range(all_of.size)
+        ]
+        all_of.exchange(device, [flat(array)] * all_of.size, rows)
+        found.append([device.read(row).astype(np.float64) for row in rows[: min(all_of.size, images)]])
+    weights = [(last - first) / images for first, last in shares(images, all_of.size)]
+    if name == JOIN_SUMS:
+        results = [sum(rows) * float(numbers["portion"]) for rows in found]
+    else:
+        means, variances = found
+        mean = sum(weight * one for weight, one in zip(weights, means, strict=True))
+        within = sum(weight * one for weight, one in zip(weights, variances, strict=True))
+        between = sum(weight * (one - mean) ** 2 for weight, one in zip(weights, means, strict=True))
+        results = [mean, within + between]
+    for array, values in zip(joined, results, strict=True):
+        device.write(array, np.asarray(values).astype(array.dtype))
 
 
 def _add(device: Device, part: Array, total: Array, more: bool) -> list[Call]:

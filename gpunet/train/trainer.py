@@ -96,7 +96,8 @@ class Trainer:
         data.require_learnt()
         check_bytes(data, model.net)
         self.batch = model.whole_batch
-        check_last_batch(len(data.train), self.batch, model.pairing, model.ranks.size if model.ranks else 1)
+        apart = 1 if model.plan.joins_ranks else model.plan.ranks  # whose statistics are taken each for itself
+        check_last_batch(len(data.train), self.batch, model.pairing, apart)
         self.model = model
         self.data = data
         self.epochs = integer("epochs", epochs)

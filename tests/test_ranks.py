@@ -89,3 +89,11 @@ def test_batch_normalization_over_all_ranks_gives_what_one_device_does(two_ranks
     assert ranks[0]["losses"] == pytest.approx(expected["losses"], rel=close)
     assert ranks[0]["norms"] == pytest.approx(expected["norms"], rel=10 * close, abs=1e-6)
     assert ranks[0]["really_sent"] == ranks[0]["sent"]
+
+
+def test_ranks_that_meet_over_tcp_end_in_the_same_bits(tmp_path):
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps([as_words(Case(steps=4)), as_words(Case(WIDE, steps=3, options=(("shard", True),)))]))
+    for first, second, expected in zip(*started(2, path, plain=True), strict=True):
+        assert first["digest"] == second["digest"] == expected["digest"]
+        assert first["really_sent"] == first["sent"]

@@ -14,8 +14,10 @@ from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpunet.compile.ranks import Division
+    from gpunet.devices.device import Device
     from gpunet.memory.plan import Plan
     from gpunet.program.program import AnyDevice, DeviceName
+    from gpunet.ranks.communicator import Communicator
     from gpunet.ranks.crew import Crew
     from gpunet.train.trainer import Trainer
 
@@ -182,6 +184,21 @@ def division(crew: "Crew | None", reduce: str, parts: int, shard: bool, sync_bn:
         raise ConfigError("--sync-bn takes statistics over several ranks: say --ranks or --gpus")
     size = 1 if crew is None else crew.place.size
     return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn)
+
+
+def opened(crew: "Crew | None", where: "DeviceName") -> "tuple[DeviceName | Device, Communicator | None]":
+    """What a model runs on, and by what its arrays go to other ranks: by NCCL between GPUs."""
+    if crew is None:
+        return where, None
+    if where == "cpu":
+        return where, crew.communicator
+    from gpunet.devices import open_device
+    from gpunet.devices.cuda.device import CudaDevice
+    from gpunet.ranks.nccl import NcclCommunicator
+
+    device = open_device(where)
+    assert isinstance(device, CudaDevice)  # no other device has GPUs
+    return device, NcclCommunicator(crew.communicator, device)
 
 
 def least_free(crew: "Crew | None", free: dict[str, int | None], where: "DeviceName") -> int | None:

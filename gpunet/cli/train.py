@@ -27,6 +27,7 @@ from gpunet.cli.together import (
     division,
     follow,
     least_free,
+    opened,
     require_alike,
     start_or_meet,
     together,
@@ -340,16 +341,17 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any], crew: "Crew
     from gpunet.use.doctor import explain_shortage
 
     told = config.train
+    device, ranks = opened(crew, made.device)
     try:
         return Model(
             config.net,
-            device=made.device,
+            device=device,
             optimizer=told.learning,
             seed=told.seed,
             learning_rate=told.learning_rate,
             plan=made,
             graph=graph,
-            ranks=None if crew is None else crew.communicator,
+            ranks=ranks,
         )
     except OutOfMemory as error:
         raise OutOfMemory(f"{error}\n{explain_shortage(config.net, **settings)}") from None

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from gpunet import Augment, Learning, Model, Net, load
+from gpunet.compile.wire import wire_bytes
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.shares import share
-from gpunet.ranks.collectives import wire_bytes
 from gpunet.ranks.communicator import Communicator
 
 PLAIN = "INPUT[7x7x2] -> CONV3-3 -> RELU -> POOL2(fit=pad) -> DROPOUT(p=0.3) -> CONV3-4 -> RELU -> FC-5"
+WIDE = "INPUT[7x7x2] -> CONV3-12 -> RELU -> FC-40 -> RELU -> FC-5"
 NORMED = "INPUT[7x7x2] -> CONV3-3(bias=false) -> BN -> RELU -> CONV3-4(S=2) -> BN -> RELU -> GAP -> FC-5"
 
 
@@ -44,7 +45,7 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
         net = Net(net.input, net.nodes, augment=Augment(pad=1, flip=True, contrast=0.2))
     learning = Learning(OPTIMIZERS[case.optimizer](), freeze=case.frozen, clip_norm=case.clip_norm)
     batch = max(case.sizes)
-    options = dict(case.options)
+    options = dict(case.options) if ranks else {}
     with Model(
         net,
         batch,
@@ -58,7 +59,7 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
         **options,
     ) as model:
         rng = np.random.default_rng(1)
-        losses, correct = [], 0
+        losses, correct, before = [], 0, ranks.sent_bytes if ranks else 0
         for step in range(case.steps):
             n = case.sizes[step % len(case.sizes)]
             images = rng.integers(0, 256, (n, *net.image.shape)).astype(np.uint8)
@@ -66,6 +67,7 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
             own = slice(*share(n, ranks.size, ranks.rank)) if ranks else slice(None)
             losses.append(model.step(images[own], labels[own], n))
             correct += model.correct
+        sent = ranks.sent_bytes - before if ranks else 0
         digest = sha256()
         values = {name: model.state[name] for name in model.state}
         for name in sorted(values):
@@ -81,6 +83,7 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
             "arena": model.arena_bytes,
             "planned": model.plan.arena_bytes,
             "sent": planned,
+            "really_sent": sent,
             "norms": {name: float(np.linalg.norm(value)) for name, value in values.items()},
         }
 
@@ -100,14 +103,11 @@ def main(path: Path) -> None:
     crew = meet(lambda message: print(message, file=sys.stderr))
     assert crew is not None
     ranks = crew.communicator
-    found = []
-    for words in json.loads(path.read_text()):
-        before = ranks.sent_bytes
-        found.append(run(_case(words), ranks))
-        found[-1]["really_sent"] = ranks.sent_bytes - before
+    found = [run(_case(words), ranks) for words in json.loads(path.read_text())]
     told = ranks.tell(found)
     if ranks.rank == 0:  # with as many threads of BLAS, by which its bits differ
-        alike = [run(_case(words), parts=ranks.size) for words in json.loads(path.read_text())]
+        cases = [_case(words) for words in json.loads(path.read_text())]
+        alike = [run(case, parts=1 if ("sync_bn", True) in case.options else ranks.size) for case in cases]
         path.with_suffix(".out").write_text(json.dumps([*told, alike]))
     crew.leave()
 

@@ -11,8 +11,9 @@ import pytest
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.ranks.mpi import find_starter
 from tests.conftest import ROOT
-from tests.rank_cases import NORMED, PLAIN, Case, as_words
+from tests.rank_cases import NORMED, PLAIN, WIDE, Case, as_words
 
+SYNC = (("sync_bn", True),)
 CASES = {
     **{name: Case(optimizer=name, steps=8) for name in OPTIMIZERS},
     "sixty steps of uneven batches": Case(),
@@ -21,10 +22,19 @@ CASES = {
     "frozen batch normalization": Case(NORMED, frozen=("bn1",), steps=12, sizes=(8, 5)),
     "augmentation": Case(augment=True, steps=12),
     "clipped by the norm of all gradients": Case(clip_norm=0.5, steps=12),
+    "with the caches divided": Case(WIDE, "adam", steps=6, options=(("shard", True),)),
+    "with the caches divided and gradients clipped": Case(WIDE, clip_norm=0.1, steps=6, options=(("shard", True),)),
     "poisoned": Case(debug=True, steps=4),
     "on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5), steps=8),
     "dropout on the emulated GPU": Case(PLAIN, device="emulated", steps=4),
 }
+
+JOINED = {
+    "batch normalization over all ranks": Case(NORMED, dtype="float64", sizes=(8, 5, 3), steps=9, options=SYNC),
+    "in float32": Case(NORMED, sizes=(8, 5), steps=2, options=SYNC),
+    "over all ranks on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5), steps=2, options=SYNC),
+}
+"""Which end in one device's values, but for rounding."""
 
 
 def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
@@ -51,9 +61,9 @@ def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
     """By case, what each of two ranks came to, and one device in two parts."""
     path = tmp_path_factory.mktemp("ranks") / "cases.json"
-    path.write_text(json.dumps([as_words(case) for case in CASES.values()]))
+    path.write_text(json.dumps([as_words(case) for case in (CASES | JOINED).values()]))
     told = started(2, path)
-    return {name: [rank[number] for rank in told] for number, name in enumerate(CASES)}
+    return {name: [rank[number] for rank in told] for number, name in enumerate(CASES | JOINED)}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -69,3 +79,21 @@ def test_each_rank_takes_and_sends_the_bytes_that_were_planned(two_ranks, name):
     for found in two_ranks[name][:-1]:
         assert found["arena"] == found["planned"]
         assert found["really_sent"] == found["sent"] > 0
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_batch_normalization_over_all_ranks_gives_what_one_device_does(two_ranks, name):
+    *ranks, expected = two_ranks[name]
+    assert ranks[0]["digest"] == ranks[1]["digest"]
+    close = 1e-12 if JOINED[name].dtype == "float64" else 1e-6
+    assert ranks[0]["losses"] == pytest.approx(expected["losses"], rel=close)
+    assert ranks[0]["norms"] == pytest.approx(expected["norms"], rel=10 * close, abs=1e-6)
+    assert ranks[0]["really_sent"] == ranks[0]["sent"]
+
+
+def test_ranks_that_meet_over_tcp_end_in_the_same_bits(tmp_path):
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps([as_words(Case(steps=4)), as_words(Case(WIDE, steps=3, options=(("shard", True),)))]))
+    for first, second, expected in zip(*started(2, path, plain=True), strict=True):
+        assert first["digest"] == second["digest"] == expected["digest"]
+        assert first["really_sent"] == first["sent"]

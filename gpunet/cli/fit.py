@@ -54,6 +54,13 @@ def fit(
     micro_batches: options.MicroBatches = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
+    ranks: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Among so many GPUs the batch is divided, each with that budget."),
+    ] = 1,
+    shard_optimizer: Annotated[
+        bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
+    ] = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -64,6 +71,8 @@ def fit(
 
     Exit code 1 where not even one image fits one of them, 2 for a mistake.
     """
+    from gpunet.compile.ranks import Division
+
     config = options.read_net(net, width, input)
     told = options.training(
         config,
@@ -79,6 +88,7 @@ def fit(
     )
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"tuned": not no_tuned}
+    settings |= {"division": Division(ranks, shard=shard_optimizer)}
     aims = _aims(device, budget or [], gpu or [])
     by_card = ALL in (gpu or []) or (gpu and len(aims) > 1)
     misfits = (_show_cards if by_card else _show_ladders)(config.net, aims, settings, json)

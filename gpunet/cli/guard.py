@@ -82,7 +82,8 @@ def guarded(words: Sequence[str] = ()) -> Iterator[None]:
         sys.exit(MISTAKE)
     except Exception as error:
         if (mistake := _mistake(error, words)) is None:
-            _end_all(error)
+            if not isinstance(error, typer.Exit):
+                _end_all(error)
             raise
         complain(mistake)
         sys.exit(MISTAKE)

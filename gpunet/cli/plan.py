@@ -56,6 +56,21 @@ def plan(
             min=1, max=10**12, help="Of an epoch, whose hours are predicted, like 1281167.", show_default=False
         ),
     ] = None,
+    ranks: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Among so many GPUs the batch is divided; the plan is that of each."),
+    ] = 1,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What joins the ranks: 25Gb, pcie3, nvlink; how long it takes is predicted.",
+            show_default=False,
+        ),
+    ] = None,
+    shard_optimizer: Annotated[
+        bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
+    ] = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -69,15 +84,26 @@ def plan(
     With a budget or a card, the cheapest ways to fit it are found and shown. Exit code 0 if it fits, 1 if it does not
     (the largest batch that does is named), 2 for a mistake.
     """
+    from gpunet.compile.ranks import Division
     from gpunet.planning.aim import aim
     from gpunet.planning.freezing import freezing_line
+    from gpunet.planning.network import network as named_network
+    from gpunet.planning.network import predict_ranks
     from gpunet.planning.planner import plan as make_plan
+    from gpunet.report.ranks import ranks_json, ranks_table
 
     for option, given, what in (("--timeline", timeline, "tensor with its steps"), ("--times", times, "layer's times")):
         if json and given:
             raise ConfigError(f"--json has every {what} anyway: leave out {option}")
         if csv and given:
             raise ConfigError(f"--csv prints numbers for a spreadsheet alone: leave out {option}")
+    if network is not None and ranks == 1:
+        raise ConfigError("--network joins several ranks: say how many, like --ranks 8")
+    if shard_optimizer and ranks == 1:
+        raise ConfigError("--shard-optimizer divides caches among several ranks: say how many, like --ranks 8")
+    if ranks > 1 and mode == "infer":
+        raise ConfigError("--ranks divides a step of training: leave out --mode infer")
+    over = None if network is None else named_network(network)
     for_tools.check_tools(json=json, csv=csv, rows=rows, snapshot=snapshot, trace=trace)
     config = options.read_net(net, width, input)
     if plot is not None:
@@ -100,25 +126,31 @@ def plan(
     where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
+    settings |= {"division": Division(ranks, shard=shard_optimizer)}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:
         from gpunet.report.plot import save_plot
 
         save_plot(made, plot)
+    together = None if over is None else predict_ranks(made, over)
     for_tools.write_tools(made, snapshot=snapshot, trace=trace)
     if csv:
         typer.echo(made.to_csv(rows), nl=False)
     elif json:
         from gpunet.report.as_json import as_text, plan_json
 
-        typer.echo(as_text(plan_json(config.net, made, largest_batch=largest, images=images)))
+        values = plan_json(config.net, made, largest_batch=largest, images=images)
+        typer.echo(as_text(values if ranks == 1 else values | {"ranks": ranks_json(made, together)}))
     else:
         from gpunet.report.console import show
         from gpunet.report.table import plan_parts, verdict
 
         words = verdict(made, way_out)
-        show(*plan_parts(config.net, made, words, timeline=timeline, times=times, images=images))
+        parts = plan_parts(config.net, made, words, timeline=timeline, times=times, images=images)
+        if ranks > 1:
+            parts[-1:-1] = [ranks_table(made, together), ""]
+        show(*parts)
         if line := freezing_line(config.net, made.batch, settings):
             show("", line)
     if not made.fits:

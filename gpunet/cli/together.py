@@ -14,8 +14,10 @@ from gpunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpunet.compile.ranks import Division
+    from gpunet.devices.device import Device
     from gpunet.memory.plan import Plan
     from gpunet.program.program import AnyDevice, DeviceName
+    from gpunet.ranks.communicator import Communicator
     from gpunet.ranks.crew import Crew
     from gpunet.train.trainer import Trainer
 
@@ -40,6 +42,13 @@ Reduce = Annotated[
         metavar="HOW",
         help="How ranks add up gradients: exact, in order, to the same bits every time; fast, as MPI or NCCL likes.",
     ),
+]
+Shard = Annotated[
+    bool,
+    typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone; the same bits."),
+]
+SyncBN = Annotated[
+    bool, typer.Option("--sync-bn", help="Batch normalization takes its statistics over the images of all ranks.")
 ]
 Parts = Annotated[
     int,
@@ -89,44 +98,78 @@ def _words(context: typer.Context) -> list[str]:
 
 def _require_gpus(wanted: int, device: "AnyDevice", *, asked: bool) -> None:
     """Raise ConfigError where there are fewer GPUs than ranks on GPUs."""
-    from gpunet.devices import device_names
-
-    if device == "cpu":
+    there = gpu_count()
+    if device == "cpu" or there >= wanted or not (asked or device.startswith("cuda")):
         return
-    there = sum(name != "cpu" for name in device_names())
-    if (asked and there < wanted) or (device.startswith("cuda") and there < wanted):
-        raise ConfigError(f"{wanted} ranks need as many GPUs, and there are {there} here; use fewer, or --device cpu")
+    are = {0: "no GPU", 1: "1 GPU"}.get(there, f"{there} GPUs")
+    raise ConfigError(f"{wanted} ranks need as many GPUs, and there is {are} here; use fewer, or --ranks --device cpu")
+
+
+def gpu_count() -> int:
+    """How many GPUs CUDA shows; 0 where it cannot be asked."""
+    from gpunet.devices.cuda.libcuda import count
+    from gpunet.errors import DeviceError
+
+    try:
+        return count()
+    except DeviceError:
+        return 0
 
 
 def device_of(crew: "Crew", device: "AnyDevice") -> "AnyDevice":
-    """The device of this rank: of the GPUs of its machine the one of its number. Raises ConfigError, in all alike,
-    where two ranks of a machine would share one."""
-    from gpunet.devices import device_name, device_names
+    """The device of this rank: of the GPUs of its machine the one of its number, if its starter shows it several.
 
-    place = crew.place
-    mine = device
-    if device in ("auto", "cuda"):
-        gpus = [name for name in device_names() if name != "cpu"]
-        everyone = crew.communicator.tell(len(gpus))
-        if device == "cuda" or min(everyone):
-            mine = device_name(f"cuda:{place.local_rank}" if place.local_rank else "cuda")
-            if len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:  # a starter that shows each its own
-                mine = device_name("cuda")
-        else:
-            mine = "cpu"
-    told = crew.communicator.tell((place.host, mine, os.environ.get("CUDA_VISIBLE_DEVICES")))
-    for rank, other in enumerate(told):
-        if mine_is_gpu(other[1]) and other in told[:rank]:
+    Raises ConfigError, in all ranks alike, where two would share a GPU, or are on GPUs of another kind.
+    """
+    from gpunet.devices import device_name
+
+    there = gpu_count()
+    everyone = crew.communicator.tell(there)
+    number = crew.place.local_rank if there > 1 else 0
+    if device == "cuda" or (device == "auto" and min(everyone)):
+        device = device_name(f"cuda:{number}" if number else "cuda")
+    elif device == "auto":
+        device = "cpu"
+    _require_own_gpus(crew.communicator.tell(_identity(crew, device)))
+    return device
+
+
+def _identity(crew: "Crew", device: "AnyDevice") -> list[str]:
+    """Where a rank runs: its name, the GPU, and its compute capability, "" for the CPU."""
+    from gpunet.devices.cuda.libcuda import visible
+    from gpunet.devices.name import split_name
+    from gpunet.errors import DeviceError
+
+    kind, number = split_name(device)
+    if kind != "cuda":
+        return [str(crew.place), "", ""]
+    try:
+        found = visible(number)
+    except DeviceError:  # opening it says why
+        return [str(crew.place), f"{crew.place.host} {device}", ""]
+    return [str(crew.place), found.uuid, "{}.{}".format(*found.capability)]
+
+
+def _require_own_gpus(told: list[list[str]]) -> None:
+    """Raise ConfigError where ranks share a GPU, or have GPUs that would not run the same step."""
+    first: dict[str, str] = {}
+    for who, gpu, capability in told:
+        if gpu and gpu in first:
             raise ConfigError(
-                f"ranks {told.index(other)} and {rank} are both to run on {other[1]} of {other[0]}: give each its own, "
-                "as --gpus does, or leave out --device"
+                f"{first[gpu]} and {who} would run on the same GPU; start one rank for each, as --gpus does, or show "
+                "each another by CUDA_VISIBLE_DEVICES"
             )
-    if len({name == "cpu" for _, name, _ in told}) > 1:
-        raise ConfigError("some ranks would run on a GPU and some on the CPU; say --device cpu, or use fewer ranks")
-    return mine
+        first[gpu] = who
+        if bool(gpu) != bool(told[0][1]):
+            raise ConfigError("some ranks would run on a GPU and some on the CPU; say --device cpu, or use fewer ranks")
+        if capability != told[0][2]:
+            raise ConfigError(
+                f"{told[0][0]} has a GPU of compute capability {told[0][2]} and {who} one of {capability}: they would "
+                "not run the same step; use ranks on GPUs of one kind"
+            )
 
 
-def division(crew: "Crew | None", reduce: str, parts: int) -> "Division":
+def division(crew: "Crew | None", reduce: str, parts: int, shard: bool, sync_bn: bool) -> "Division":
     """How the batch is divided. Raises ConfigError for options that contradict each other."""
     from gpunet.compile.ranks import REDUCTIONS, Division
     from gpunet.values.given import told
@@ -135,12 +178,27 @@ def division(crew: "Crew | None", reduce: str, parts: int) -> "Division":
         raise ConfigError(f"--reduce must be {' or '.join(REDUCTIONS)}; got {told(reduce)}")
     if parts > 1 and crew is not None:
         raise ConfigError("--parts is for one device; several ranks divide a step by themselves")
-    return Division(1 if crew is None else crew.place.size, parts, "fast" if reduce == "fast" else "exact")
+    if shard and crew is None:
+        raise ConfigError("--shard-optimizer divides the optimizer's caches among several ranks: say --ranks or --gpus")
+    if sync_bn and crew is None:
+        raise ConfigError("--sync-bn takes statistics over several ranks: say --ranks or --gpus")
+    size = 1 if crew is None else crew.place.size
+    return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn)
 
 
-def mine_is_gpu(name: str) -> bool:
-    """Whether that is the name of a GPU."""
-    return name != "cpu"
+def opened(crew: "Crew | None", where: "DeviceName") -> "tuple[DeviceName | Device, Communicator | None]":
+    """What a model runs on, and by what its arrays go to other ranks: by NCCL between GPUs."""
+    if crew is None:
+        return where, None
+    if where == "cpu":
+        return where, crew.communicator
+    from gpunet.devices import open_device
+    from gpunet.devices.cuda.device import CudaDevice
+    from gpunet.ranks.nccl import NcclCommunicator
+
+    device = open_device(where)
+    assert isinstance(device, CudaDevice)  # no other device has GPUs
+    return device, NcclCommunicator(crew.communicator, device)
 
 
 def least_free(crew: "Crew | None", free: dict[str, int | None], where: "DeviceName") -> int | None:
@@ -183,18 +241,21 @@ def _short(text: str) -> str:
 
 def follow(crew: "Crew", trainer: "Trainer") -> None:
     """Train as a rank that is not the first: the same steps and tests, nothing written and nothing said."""
-    from gpunet.train.several import look_along, share_start
+    from gpunet.train.several import Shares, look_along, settle_shares, share_start
     from gpunet.train.stop import Stop, Stopped
 
     share_start(trainer)
     if not trainer.finished:
         stop = Stop(trainer.model.ranks)
-        trainer.watchers = (stop,)
+        trainer.watchers = (Shares(trainer.model), stop)
         try:
             with stop:
                 trainer.run()
         except Stopped as stopped:
+            settle_shares(trainer.model)
             raise typer.Exit(stopped.exit_code) from None
+    else:
+        settle_shares(trainer.model)
     if crew.communicator.tell(False)[0]:
         look_along(trainer)
 

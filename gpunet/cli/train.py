@@ -21,10 +21,13 @@ from gpunet.cli.together import (
     Parts,
     Ranks,
     Reduce,
+    Shard,
+    SyncBN,
     device_of,
     division,
     follow,
     least_free,
+    opened,
     require_alike,
     start_or_meet,
     together,
@@ -135,6 +138,8 @@ def train(
     gpus: Gpus = None,
     reduce: Reduce = "exact",
     parts: Parts = 1,
+    shard_optimizer: Shard = False,
+    sync_bn: SyncBN = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -197,7 +202,7 @@ def train(
     settings = options.train_settings(told) | {
         "device": where,
         "tuned": tuned_choices(resume, no_tuned),
-        "division": division(crew, reduce, parts),
+        "division": division(crew, reduce, parts, shard_optimizer, sync_bn),
     }
     made = _affordable(replace(config, train=told), least_free(crew, free, where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
@@ -310,20 +315,21 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool, crew: "Cr
     """Train what is left to be trained, keep it in the folder, and say how it ended."""
     from gpunet.report.board import FOLDER, Board
     from gpunet.train.screen import Screen
-    from gpunet.train.several import Noting
+    from gpunet.train.several import Noting, Shares, settle_shares
     from gpunet.train.stop import Stop
 
     if trainer.finished:
         folder.finish(trainer)
+        settle_shares(trainer.model)
         tell_finished(trainer, folder, look_is_due(trainer, folder))
         return
     stop, screen = Stop(trainer.model.ranks), Screen()
     events = folder.path / FOLDER
     boards = [Board(events)] if tensorboard else []
-    noting = [Noting(crew, folder)] if crew is not None else []
-    trainer.watchers = (folder, *boards, *noting, screen, stop)
+    others = [Shares(trainer.model), Noting(crew, folder)] if crew is not None else []
+    trainer.watchers = (folder, *boards, *others, screen, stop)
     typer.echo(f"the run is kept in {folder.path}")
-    with stop, _kept(folder, boards), screen:
+    with stop, _kept(folder, boards, trainer.model), screen:
         trainer.run()
     look_is_due(trainer, folder)
     tell_outcome(trainer, folder)
@@ -335,16 +341,17 @@ def _model(config: "Config", made: "Plan", settings: dict[str, Any], crew: "Crew
     from gpunet.use.doctor import explain_shortage
 
     told = config.train
+    device, ranks = opened(crew, made.device)
     try:
         return Model(
             config.net,
-            device=made.device,
+            device=device,
             optimizer=told.learning,
             seed=told.seed,
             learning_rate=told.learning_rate,
             plan=made,
             graph=graph,
-            ranks=None if crew is None else crew.communicator,
+            ranks=ranks,
         )
     except OutOfMemory as error:
         raise OutOfMemory(f"{error}\n{explain_shortage(config.net, **settings)}") from None
@@ -395,9 +402,10 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
 
 
 @contextmanager
-def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
+def _kept(folder: "RunFolder", boards: "list[Board]", model: "Model") -> Iterator[None]:
     """Whatever stops a run, keep and say what is left of it."""
     from gpunet.train.diverged import Diverged
+    from gpunet.train.several import settle_shares
     from gpunet.train.stop import Stopped
 
     quiet()
@@ -406,6 +414,7 @@ def _kept(folder: "RunFolder", boards: "list[Board]") -> Iterator[None]:
     except Stopped as stopped:
         try:
             folder.checkpoint()
+            settle_shares(model)
         finally:
             complain(f"stopped; {folder.how_to_go_on()}")
         raise typer.Exit(stopped.exit_code) from None

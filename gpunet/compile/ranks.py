@@ -14,10 +14,18 @@ from gpunet.program.program import Attribute, Loop, Op, Program, RunTime
 from gpunet.program.shares import largest
 from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
 
-GATHER, REDUCE = "all_gather", "all_reduce"
-"""Ops between ranks, which the ranks' communicator runs and no device."""
+GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES = "all_gather", "all_reduce", "reduce_share", "gather_shares"
+"""Ops between ranks, which the ranks' communicator runs and no device: what each knows of its images to all; the sum
+over all ranks to all; of that sum to each rank its share of the values; and such shares to all."""
 
-BETWEEN_RANKS = (GATHER, REDUCE)
+JOIN_STATISTICS, JOIN_SUMS = "join_statistics", "join_sums"
+"""Those of batch normalization over all ranks: mean and variance of all images from those of each rank's, and the sums
+of backward over all, weighed as a rank's own share of the images."""
+
+BETWEEN_RANKS = (GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS)
+
+SHARDED_VALUES = 16384
+"""From so many values on, a parameter's caches are divided among ranks: with fewer that saves nothing."""
 
 BUCKET_BYTES = 8 * 2**20
 """Small gradients are sent together up to so many bytes, a large one so many at a time: what waits for others, what is
@@ -32,12 +40,20 @@ REDUCTIONS: tuple[Reduce, ...] = get_args(Reduce)
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How a batch is divided: among `ranks` processes, or into `parts` that one device runs one after the other."""
+    """How a batch is divided: among `ranks` processes, or into `parts` that one device runs one after the other.
+
+    `reduce`        how gradients are added up
+    `bucket_bytes`  of gradients that are sent at a time
+    `shard`         whether each rank holds its share of the optimizer's caches alone: ZeRO's first stage
+    `sync_bn`       whether batch normalization takes its statistics over all ranks
+    """
 
     ranks: int = 1
     parts: int = 1
     reduce: Reduce = "exact"
     bucket_bytes: int = BUCKET_BYTES
+    shard: bool = False
+    sync_bn: bool = False
 
     @property
     def count(self) -> int:
@@ -71,9 +87,17 @@ def for_ranks(program: Program, whole: int, sums: Division) -> Program:
         return replace(program, ranks=sums.ranks, whole=whole)
     body = list(_gathered(program.ops, whole))
     updates = [op for op in body if op.phase == "update"]
-    scaled, updates = _portions(updates)
+    scaled: list[Op] = []
+    if sums.sync_bn:
+        body = list(_joined(body, sums.ranks))
+    else:
+        scaled, updates = _portions(updates)
     statistics = [op.outputs[0] for op in scaled]
+    if sums.shard:
+        program, updates = _sharded(program, updates, sums)
+    apart = {t.name for op in updates if op.name == REDUCE_SHARE for t in op.inputs}
     gradients = [p.gradient for p in reversed(program.parameters) if p.gradient is not None]
+    gradients = [dw for dw in gradients if dw.name not in apart]
     buckets = [*_buckets(gradients, sums.bucket_bytes), *_buckets(statistics, sums.bucket_bytes)]
     reduced = [_reduce(bucket, number, sums) for number, bucket in enumerate(buckets)]
     ops = (*(op for op in body if op.phase != "update"), *scaled, *reduced, *updates)
@@ -152,6 +176,30 @@ def _portions(updates: Sequence[Op]) -> tuple[list[Op], list[Op]]:
     return list(scaled.values()), changed
 
 
+def _joined(ops: Iterable[Op], ranks: int) -> Iterable[Op]:
+    """The ops, with the statistics of batch normalization, and the sums of its backward pass, taken over all ranks."""
+    sums: dict[str, Tensor] = {}
+    for op in ops:
+        if op.name == "batch_norm_backward":
+            op = _exchanged(op, sums)
+        yield op
+        if op.name == "batch_norm_statistics":
+            attributes = {"images": RunTime("images"), "training": RunTime("training")}
+            yield _join(JOIN_STATISTICS, op, op.outputs, ranks, attributes)
+        if op.name == "batch_norm_backward_sums":
+            own = {t.name: replace(t, name=f"{t.name}_of_all", kind=Kind.GRADIENT) for t in op.outputs}
+            sums |= own
+            attributes = {"images": RunTime("images"), "portion": RunTime("portion")}
+            yield _join(JOIN_SUMS, op, tuple(own.values()), ranks, attributes)
+
+
+def _join(name: str, op: Op, outputs: tuple[Tensor, ...], ranks: int, attributes: dict[str, RunTime]) -> Op:
+    """What joins the outputs of an op of each rank, with room for those of all."""
+    values = sum(prod(t.shape) for t in op.outputs)
+    of_all = Tensor(f"{op.layer}.{name}", Kind.WORKSPACE, (ranks * values,), op.outputs[0].dtype, op.layer)
+    return Op(name, op.layer, op.phase, op.outputs, outputs, (of_all,), attributes, across_images=True)
+
+
 # -- the sums -------------------------------------------------------------------------------------------
 
 
@@ -167,18 +215,46 @@ def _buckets(tensors: Iterable[Tensor], most_bytes: int) -> list[list[Tensor]]:
     return found
 
 
-def _reduce(bucket: list[Tensor], number: int, sums: Division) -> Op:
+def _reduce(bucket: list[Tensor], number: int, sums: Division, name: str = REDUCE) -> Op:
     """The op that makes of the gradients of each rank those of all, with the scratch that it takes."""
     layer, dtype = bucket[0].layer, bucket[0].dtype
     most = min(sum(prod(t.shape) for t in bucket), max(sums.ranks, sums.bucket_bytes // ITEMSIZE[dtype]))
     scratch: list[Tensor | None] = [None, None]
-    if sums.reduce == "exact":
+    if sums.reduce == "exact" or name == REDUCE_SHARE:
         arriving = sums.ranks * -(-most // sums.ranks)
-        scratch[0] = Tensor(f"{layer}.arriving{number}", Kind.WORKSPACE, (arriving,), dtype, layer)
+        scratch[0] = Tensor(
+            f"{layer}.arriving{number}{'s' * (name == REDUCE_SHARE)}", Kind.WORKSPACE, (arriving,), dtype, layer
+        )
         if len(bucket) > 1:
             scratch[1] = Tensor(f"{layer}.packed{number}", Kind.WORKSPACE, (most,), dtype, layer)
     attributes: dict[str, Attribute] = {"most": most, "reduce": sums.reduce, "images": RunTime("images")}
-    return Op(REDUCE, layer, "update", tuple(bucket), tuple(bucket), tuple(scratch), attributes, across_images=True)
+    return Op(name, layer, "update", tuple(bucket), tuple(bucket), tuple(scratch), attributes, across_images=True)
+
+
+def _sharded(program: Program, updates: Sequence[Op], sums: Division) -> tuple[Program, list[Op]]:
+    """Large parameters are updated share by share, each rank with the caches of its own, and then given to all.
+
+    Source: Rajbhandari et al. 2020, "ZeRO: Memory optimizations toward training trillion parameter models".
+    """
+    clipped = any(op.name.startswith("clip_") for op in updates)  # the norm is that of whole gradients
+    large = {p.tensor.name: p for p in program.parameters if p.caches and prod(p.tensor.shape) >= SHARDED_VALUES}
+    caches: dict[str, Tensor] = {}
+    ops: list[Op] = []
+    for op in updates:
+        parameter = large.get(op.outputs[0].name) if op.name.endswith("_update") and op.outputs else None
+        if parameter is None or parameter.gradient is None:
+            ops.append(op)
+            continue
+        w, dw = parameter.tensor, parameter.gradient
+        room = largest(prod(w.shape), sums.ranks)
+        caches |= {cache.name: replace(cache, shape=(room,)) for cache in parameter.caches}
+        if not clipped:
+            ops.append(_reduce([dw], len(ops), sums, REDUCE_SHARE))
+        ops.append(replace(_exchanged(op, caches), own_share=True, shared=0))
+        ops.append(Op(GATHER_SHARES, w.layer, "update", (w,), (w,), attributes={"most": room}, across_images=True))
+    parameters = tuple(replace(p, caches=tuple(caches.get(t.name, t) for t in p.caches)) for p in program.parameters)
+    whole = {t.name: t.shape for p in program.parameters for t in p.caches if t.name in caches}
+    return replace(program, parameters=parameters, sharded=whole), ops
 
 
 def _with_sums(ops: Sequence[Op], totals: dict[str, Tensor]) -> Iterable[Op]:

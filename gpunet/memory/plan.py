@@ -120,6 +120,11 @@ class Plan(Shown):
         """In how many parts a batch is learnt from, by ranks or in turn, whose gradients are added in order."""
         return max(self.ranks, *(loop.parts for loop in self.program.loops), 1)
 
+    @cached_property
+    def joins_ranks(self) -> bool:
+        """Whether statistics of images are taken over all ranks."""
+        return any(op.name == "join_statistics" for op in self.program.ops)
+
     @property
     def dtype(self) -> Dtype:
         return self.program.dtype

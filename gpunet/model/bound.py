@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from gpunet.program.program import Now, Op, Phase, RunTime, Turn
 from gpunet.program.shares import largest, share
 from gpunet.program.tensor import Kind, Tensor
 from gpunet.ranks.collectives import bind as bind_between_ranks
+from gpunet.ranks.collectives import flat
 from gpunet.ranks.communicator import Communicator
 
 POISON = 0xFF
@@ -186,8 +188,24 @@ class BoundProgram:
             "seed": self._seed,
             "training": int(training),
         }
+        if op.own_share:
+            arrays = self._own_shares(op, arrays)
         numbers = {name: known[one.name] if isinstance(one, RunTime) else one for name, one in op.attributes.items()}
         return op.name, arrays, numbers
+
+    def _own_shares(self, op: Op, arrays: list[Array | None]) -> list[Array | None]:
+        """Of the arrays of an op that this rank runs on its own share, that share; of caches, which hold it, all."""
+        assert self.ranks is not None  # none else have shares
+        first_output = op.outputs[0]
+        first, last = share(prod(first_output.shape), self.ranks.size, self.ranks.rank)
+        found: list[Array | None] = []
+        for tensor, array in zip(op.arguments, arrays, strict=True):
+            if tensor is not None and tensor.shape == first_output.shape:
+                array = flat(array, first, last)
+            elif tensor is not None and tensor.name in self.plan.program.sharded:
+                array = flat(array, 0, last - first)
+            found.append(array)
+        return found
 
     def _view_of(self, tensor: Tensor, turn: Turn, whole: int) -> Array:
         """What a turn uses of a tensor: of one that holds images of all ranks, all of them."""

@@ -66,6 +66,8 @@ class Model(Handy):
               them, which each gives its share of; None: this one alone
     `parts`   run a step in so many parts in turn, which gives the bits of so many ranks
     `reduce`  how ranks add up gradients: "exact", in their order, or "fast", as the transport likes
+    `sync_bn` batch normalization takes its statistics over the images of all ranks
+    `shard`   each rank holds its share of the optimizer's caches alone; `state` asks all ranks for them, see there
 
     A step is whole, or the model says so at the next use and until what is learnt is set again; and it is used by one
     thread at a time: ModelError otherwise.
@@ -98,6 +100,8 @@ class Model(Handy):
         ranks: Communicator | None = None,
         parts: int = 1,
         reduce: Reduce = "exact",
+        shard: bool = False,
+        sync_bn: bool = False,
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
@@ -121,7 +125,7 @@ class Model(Handy):
             max_cost_flops=max_cost_flops,
             ways=ways,
             tuned=tuned,
-            division=Division(1 if ranks is None else ranks.size, parts, reduce),
+            division=Division(1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn),
         )
         self.ranks = ranks if ranks is not None and ranks.size > 1 else None
         self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
@@ -338,10 +342,11 @@ class Model(Handy):
     def first_fault(self, images: np.ndarray, labels: np.ndarray) -> tuple[Op, Tensor] | None:
         """Where infinity or NaN first appears in the forward pass of a step, or None: an op, and what it wrote.
 
-        The step is not taken: nothing is updated.
+        The step is not taken: nothing is updated. Of several ranks each looks at its own share of the last step.
         """
-        n = self._feed_both(images, labels)
-        for op, tensor, values in self._bound.outputs(n, self._skipped(images), ("forward", "loss")):
+        n = self._feed_both(images, labels, whole=self._bound.whole or None)
+        phases: tuple[Phase, ...] = ("forward", "loss") if self.ranks is None else ("forward",)  # of each rank alone
+        for op, tensor, values in self._bound.outputs(n, self._skipped(images), phases):
             if values.dtype.kind == "f" and not finite(values):
                 return op, tensor
         return None
@@ -385,7 +390,7 @@ class Model(Handy):
             return self._put(np.asarray(images))
         images, labels = self._checked(images, labels)
         if learn:
-            check_enough(len(images), self.pairing)
+            check_enough(len(images) if not self.plan.joins_ranks else whole or 0, self.pairing)
         n = self._put(images)
         self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
         return n

@@ -1,6 +1,7 @@
 """The parameters of a model: how they start, and how they are read and set by name."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from gpunet.errors import ConfigError, ShapeError
 from gpunet.memory.plan import Plan
 from gpunet.model.bound import BoundProgram
 from gpunet.model.whole import Whole
+from gpunet.program.shares import share
 from gpunet.program.tensor import Tensor
 from gpunet.values.given import integer, told
 
@@ -28,11 +30,16 @@ class Parameters(Mapping[str, np.ndarray]):
         self._plan = plan
         self._bound = bound
         self._whole = whole
+        self._given: dict[str, np.ndarray] = {}
         self._tensors = {p.tensor.name: p.tensor for p in plan.program.parameters}
         self._caches = {p.tensor.name: p.caches for p in plan.program.parameters}
         self._fixed = {p.tensor.name: p.start for p in plan.program.parameters if p.fixed}
         if caches:
             self._tensors |= {name: tensor for name, tensor in plan.program.tensors.items() if tensor.kind.persistent}
+        self._parts = {name: self._tensors[name] for name in plan.program.sharded if name in self._tensors}
+        for name, shape in plan.program.sharded.items():
+            if name in self._tensors:
+                self._tensors[name] = replace(self._tensors[name], shape=shape)
 
     def draw(self, seed: int) -> None:
         """Start anew: weights normal with deviation sqrt(2/fan-in) (He et al. 2015), scales one, all else zero.
@@ -55,6 +62,8 @@ class Parameters(Mapping[str, np.ndarray]):
         tensor = self._find(name)
         with self._whole.use():
             self._whole.require(name)
+            if name in self._parts:
+                return self._from_all(name)
             return self._bound.device.read(self._bound.view(tensor))
 
     def __setitem__(self, name: str, values: np.ndarray) -> None:
@@ -63,10 +72,61 @@ class Parameters(Mapping[str, np.ndarray]):
         if name in self._fixed and (values != self._fixed[name]).any():
             raise ConfigError(f"{name} is {self._fixed[name]:g} for ever in this net; affine=true makes it learn")
         with self._whole.use():
-            self._write(tensor, values)
+            if name in self._parts:
+                self._take_share(name, values)
+            else:
+                self._write(tensor, values)
             stale = [cache for cache in self._caches.get(name, ()) if cache.name in self._whole.torn]
             self._clear(stale)  # those of a step that was broken off: learning starts from these values anew
             self._whole.set_again(name, *(cache.name for cache in stale))
+
+    def serve(self) -> None:
+        """As a rank that is not the first: give rank 0 the shares that it asks for, until it asks for no more."""
+        ranks = self._bound.ranks
+        while ranks is not None and (name := ranks.tell(None)[0]) is not None:
+            self._shares(name)
+
+    def served(self) -> None:
+        """As rank 0: ask for no more for now."""
+        if self._bound.ranks is not None:
+            self._bound.ranks.tell(None)
+
+    def is_given(self, name: str) -> bool:
+        """Whether a cache of which each rank has its share was set here as a whole, so that the others can have it."""
+        return name in self._given
+
+    def settle(self) -> None:
+        """Let go of values that were set as a whole."""
+        self._given.clear()
+
+    def _from_all(self, name: str) -> np.ndarray:
+        """A cache of which each rank has its share. Rank 0 asks all others, who `serve`."""
+        ranks = self._bound.ranks
+        if name in self._given or ranks is None:
+            return self._given[name]
+        ranks.tell(name)
+        return self._shares(name)
+
+    def _shares(self, name: str) -> np.ndarray:
+        """The shares of all ranks, put together."""
+        ranks, shape, dtype = self._bound.ranks, self._tensors[name].shape, self._tensors[name].dtype
+        assert ranks is not None  # none else have shares
+        values = np.empty(shape, dtype).reshape(-1)
+        cuts = [share(values.size, ranks.size, rank) for rank in range(ranks.size)]
+        first, last = cuts[ranks.rank]
+        own = self._bound.device.read(self._bound.view(self._parts[name]))[: last - first]
+        ranks.exchange(self._bound.device, [own] * ranks.size, [values[a:b] for a, b in cuts])
+        return values.reshape(shape)
+
+    def _take_share(self, name: str, values: np.ndarray) -> None:
+        """Keep of a whole cache this rank's share, and, until all have theirs, the whole for them."""
+        ranks, part = self._bound.ranks, self._parts[name]
+        self._given[name] = np.asarray(values, part.dtype)
+        if ranks is not None:
+            first, last = share(values.size, ranks.size, ranks.rank)
+            own = np.zeros(part.shape, part.dtype)
+            own[: last - first] = values.reshape(-1)[first:last]
+            self._write(part, own)
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:

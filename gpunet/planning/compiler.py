@@ -57,7 +57,8 @@ class Compiler:
             self._check_training()
 
     def _check_training(self) -> None:
-        if self.division.count > 1 and self.division.least(self.batch) < (least := least_images(self.pairing)):
+        apart = self.division.count > 1 and not self.division.sync_bn
+        if apart and self.division.least(self.batch) < (least := least_images(self.pairing)):
             raise ConfigError(
                 f"{self.pairing} takes its statistics over the images of a part, so {self.net.name} cannot be trained "
                 f"at batch {self.batch} in {self.division.count} parts; use a batch of {least * self.division.count} "
@@ -100,9 +101,7 @@ class Compiler:
         """The program as the device will run it, made to fit in these ways, once for each."""
         if ways not in self._made:
             prepared = self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer)
-            self._made[ways] = change(
-                prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None
-            )
+            self._made[ways] = change(prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None)
         return self._made[ways]
 
     def _in_parts(self, program: Program) -> Program:

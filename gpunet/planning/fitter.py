@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gpunet.compile.ranks import WHOLE, Division
 from gpunet.devices.target import DeviceTarget
 from gpunet.errors import BudgetError, ConfigError
 from gpunet.memory.plan import Plan
@@ -93,6 +94,7 @@ def fit(
     max_cost_flops: float | None = None,
     ways: Collection[Way] = WAYS,
     tuned: bool | Orders = True,
+    division: Division = WHOLE,
 ) -> Fit:
     """The largest batch of `net` that fits the budget, or the card `gpu`; the options are those of `gpunet.plan`.
 
@@ -115,6 +117,7 @@ def fit(
         max_cost_flops=max_cost_flops,
         ways=ways,
         tuned=tuned,
+        division=division,
     )
     planner = Planner(net, options)
     found = largest(planner, budget_bytes)
@@ -155,7 +158,7 @@ def _rungs(planner: Planner, budget_bytes: int) -> Iterator[Rung]:
         if set(ways) <= set(options.allowed) and not (ways and options.max_cost == 0):
             rung = largest(planner, budget_bytes, ways, start=start)
             yield rung
-            start = rung.batch
+            start = rung.batch // planner.ranks
 
 
 def survey(net: Net, budget: str | int, **options: Any) -> Survey:
@@ -169,7 +172,7 @@ def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     allowed = tuple(way for way in asked.allowed if way in possible)
     chosen = next((rung for rung in rungs if set(rung.ways) == set(allowed)), None)
     if chosen is None:
-        chosen = largest(planner, budget_bytes, allowed, start=max(rung.batch for rung in rungs))
+        chosen = largest(planner, budget_bytes, allowed, start=max(rung.batch for rung in rungs) // planner.ranks)
         rungs.append(chosen)
     return Survey(budget_bytes, chosen, tuple(rungs), planner.target)
 
@@ -180,7 +183,7 @@ def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
 
 
 def _too_small(planner: Planner, budget_bytes: int) -> BudgetError:
-    one = planner.plan(planner.least_batch, budget_bytes)
+    one = planner.plan(planner.least_batch * planner.ranks, budget_bytes)
     largest = max(one.alive(one.peak_step), key=lambda planned: planned.nbytes)
     return BudgetError(
         f"{one.net} does not fit {format_bytes(budget_bytes)}: "
@@ -193,34 +196,36 @@ def _too_small(planner: Planner, budget_bytes: int) -> BudgetError:
 def largest(
     planner: Planner, budget_bytes: int, ways: tuple[str, ...] | None = None, *, start: int | None = None
 ) -> Rung:
-    """The largest batch in these ways, or those of the options; `start`: where it may be."""
+    """The largest batch in these ways, or those of the options; `start`: where a rank's share of it may be."""
     ways = planner.options.allowed if ways is None else ways
-    most = most_images(planner, budget_bytes, ways, start=start)
-    following = planner.needed(min(most + 1, MAX_BATCH), ways).total_bytes  # nothing is planned beyond MAX_BATCH
+    most, ranks = most_images(planner, budget_bytes, ways, start=start), planner.ranks
+    more = min(most + 1, MAX_BATCH // ranks)  # nothing is planned beyond MAX_BATCH
+    following = planner.needed(more * ranks, ways).total_bytes
     if most < planner.least_batch:
         return Rung(ways, 0, None, following, 0.0)
-    return rung_of(planner.plan(most, budget_bytes, ways), ways, following)
+    return rung_of(planner.plan(most * ranks, budget_bytes, ways), ways, following)
 
 
 def most_images(
     planner: Planner, budget_bytes: int, ways: tuple[str, ...] | None = None, *, start: int | None = None
 ) -> int:
-    """The largest batch whose fewest bytes are within the budget; one less than the least of all where none is.
+    """The largest share of a rank whose fewest bytes are within the budget; one less than the least where none is.
 
     What the last tries let expect is tried, from `start` on, until a batch fits and one image more does not. Every
     third try halves the distance between what fits and what does not, in case expectations mislead.
     """
-    known = planner.known(ways)
+    ranks = planner.ranks
+    known = {batch // ranks: needed for batch, needed in planner.known(ways).items()}
     fits = (batch for batch, needed in known.items() if needed.total_bytes <= budget_bytes)
     most = max(fits, default=planner.least_batch - 1)
     over = (batch for batch, needed in known.items() if needed.total_bytes > budget_bytes and batch > most)
-    too_many = min(over, default=MAX_BATCH + 1)
+    too_many = min(over, default=MAX_BATCH // ranks + 1)
     batch = start or _guess(planner, budget_bytes)
     tries = 0
     while too_many - most > 1:
         tries += 1
         batch = min(max(batch, most + 1), too_many - 1)
-        needed = planner.needed(batch, ways)
+        needed = planner.needed(batch * ranks, ways)
         if needed.total_bytes <= budget_bytes:
             most = batch
         else:
@@ -234,7 +239,7 @@ def rung_of(fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
     time = predicted(fits)
     return Rung(
         ways,
-        fits.batch,
+        fits.whole_batch,
         fits.total_bytes,
         next_total_bytes,
         fits.extra_flops_fraction,
@@ -254,7 +259,7 @@ def mixing(net: Net, options: Mapping[str, Any]) -> str:
 def _guess(planner: Planner, budget_bytes: int) -> int:
     """What the budget would hold if the free savings were all there is."""
     batch = nearby(64)
-    return _expected(batch, planner.free(batch), budget_bytes)
+    return _expected(batch, planner.free(batch * planner.ranks), budget_bytes)
 
 
 def _expected(batch: int, needed: Needed, budget_bytes: int) -> int:

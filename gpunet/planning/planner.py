@@ -185,6 +185,11 @@ class Planner:
         return self._compiler.mixing
 
     @property
+    def ranks(self) -> int:
+        """Among how many ranks a batch is divided."""
+        return self.options.division.ranks
+
+    @property
     def least_batch(self) -> int:
         """The smallest batch that there is anything to plan for."""
         return 1 if self.options.mode == "infer" else least_images(self._compiler.pairing)

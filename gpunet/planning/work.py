@@ -1,5 +1,6 @@
 """What an op asks of a GPU: its kernels, each with its bytes and its arithmetic."""
 
+from gpunet.compile.ranks import BETWEEN_RANKS, REDUCE, REDUCE_SHARE
 from gpunet.planning.conv_work import conv_work, pass_of
 from gpunet.planning.kernel import Kernel, Product
 from gpunet.planning.predict import op_bytes
@@ -11,6 +12,10 @@ def work(op: Op, images: int, batch: int) -> list[Kernel]:
     if pass_ := pass_of(op):
         return conv_work(op, pass_, images)
     nbytes = op_bytes(op, images)
+    if op.name in (REDUCE, REDUCE_SHARE):  # its sums; what the wire takes, gpunet.planning.network says
+        return [Kernel("add", nbytes)]
+    if op.name in BETWEEN_RANKS:
+        return []
     if not op.flops:
         return [Kernel(op.name, nbytes)]
     if op.name.startswith("fc_"):

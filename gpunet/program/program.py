@@ -101,6 +101,8 @@ class Op:
     `shared`    how many inputs, the first ones, several such calls have in common where one call may do for all: it
                 takes these, then the other inputs of each, then the outputs of each; 0: one call is one call
     `still`     positions among inputs and outputs of what lies where it is to go, so that nothing is moved for it
+    `own_share`  each rank runs it on its own share of the values of its first output, of inputs of the same shape, and
+                 of the outputs behind, which hold a share
     """
 
     name: str
@@ -116,6 +118,7 @@ class Op:
     absent: tuple[int, ...] = ()
     shared: int = 0
     still: tuple[int, ...] = ()
+    own_share: bool = False
 
     @property
     def layers(self) -> set[str]:
@@ -227,6 +230,7 @@ class Program:
     `ranks, whole`                 how many processes run this program side by side, each on its part of at most `batch`
                                    images, and how many images there are of all of them together. Batched tensors of
                                    more than `batch` rows hold something of all of those.
+    `sharded`                      whole shapes of the optimizer caches of which each rank holds its share, by name
     """
 
     mode: Mode
@@ -251,6 +255,7 @@ class Program:
     loops: tuple[Loop, ...] = ()
     ranks: int = 1
     whole: int = 0
+    sharded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:

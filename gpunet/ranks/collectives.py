@@ -7,16 +7,14 @@ by a ring: 2(n - 1)/n of the values, by each of n ranks.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from math import prod
 
 import numpy as np
 
-from gpunet.compile.ranks import GATHER, REDUCE
+from gpunet.compile.ranks import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE_SHARE
 from gpunet.devices.device import Array, Call, Device
-from gpunet.program.program import Op, Program
-from gpunet.program.shares import share
-from gpunet.program.tensor import ITEMSIZE
-from gpunet.ranks.communicator import Communicator, planned_bytes
+from gpunet.program.program import Op
+from gpunet.program.shares import share, shares
+from gpunet.ranks.communicator import Communicator
 
 
 def bind(
@@ -27,6 +25,14 @@ def bind(
         half = len(arrays) // 2
         pairs = zip(arrays[:half], arrays[half:], strict=True)
         return [partial(_gather, device, all_of, own, every) for own, every in pairs]
+    if op.name == GATHER_SHARES:
+        return [partial(_give_shares, device, all_of, flat(arrays[0]))]
+    if op.name == REDUCE_SHARE:
+        scratch = arrays[2 * len(op.inputs) :]
+        return list(_reduced_share(flat(arrays[0]), scratch[0], device, all_of, int(numbers["images"])))
+    if op.name in (JOIN_STATISTICS, JOIN_SUMS):
+        own, joined = arrays[:2], arrays[2:4]
+        return [partial(_join, op.name, device, all_of, own, joined, arrays[4], numbers)]
     gradients, scratch = arrays[len(op.inputs) : 2 * len(op.inputs)], arrays[2 * len(op.inputs) :]
     if numbers["reduce"] == "fast":
         return [partial(all_of.total, device, flat(array)) for array in gradients]
@@ -78,6 +84,67 @@ def _reduced(
         yield from _packing(gradients, packed, lambda array, place, more: add(place, array, more))
 
 
+def _reduced_share(
+    gradient: Array, arriving: Array, device: Device, all_of: Communicator, images: int
+) -> Iterator[Call]:
+    """The calls that put sums over ranks in the place of this rank's share of a gradient.
+
+    As many values at a time as have room; all ranks go through their shares side by side.
+    """
+    n, rank = all_of.size, all_of.rank
+    cuts = [share(gradient.size, n, other) for other in range(n)]
+    room = arriving.size // n
+    for at in range(0, -(-gradient.size // n), room):
+        parts = [flat(gradient, min(first + at, last), min(first + at + room, last)) for first, last in cuts]
+        own = parts[rank].size
+        rows = [flat(arriving, other * room, other * room + own) for other in range(n)]
+        yield partial(all_of.exchange, device, parts, rows)
+        if own:
+            for number, row in enumerate(rows[: min(n, images)]):
+                yield from _add(device, row, parts[rank], number > 0)
+
+
+def _give_shares(device: Device, all_of: Communicator, values: Array) -> None:
+    """Let all ranks have all shares of the values, each of which one rank has."""
+    cuts = [share(values.size, all_of.size, rank) for rank in range(all_of.size)]
+    parts = [flat(values, first, last) for first, last in cuts]
+    all_of.exchange(device, [parts[all_of.rank]] * all_of.size, parts)
+
+
+def _join(
+    name: str,
+    device: Device,
+    all_of: Communicator,
+    own: Sequence[Array],
+    joined: Sequence[Array],
+    of_all: Array,
+    numbers: Mapping[str, float | str],
+) -> None:
+    """Statistics of all images from those of each rank's, in the order of ranks; on the host, as they are small."""
+    if numbers.get("training") == 0:  # they are the running ones, in all ranks
+        return
+    images, D = int(numbers["images"]), own[0].size
+    found = []
+    for number, array in enumerate(own):
+        rows = [
+            flat(of_all, (number * all_of.size + rank) * D, (number * all_of.size + rank + 1) * D)
+            for rank in range(all_of.size)
+        ]
+        all_of.exchange(device, [flat(array)] * all_of.size, rows)
+        found.append([device.read(row).astype(np.float64) for row in rows[: min(all_of.size, images)]])
+    weights = [(last - first) / images for first, last in shares(images, all_of.size)]
+    if name == JOIN_SUMS:
+        results = [sum(rows) * float(numbers["portion"]) for rows in found]
+    else:
+        means, variances = found
+        mean = sum(weight * one for weight, one in zip(weights, means, strict=True))
+        within = sum(weight * one for weight, one in zip(weights, variances, strict=True))
+        between = sum(weight * (one - mean) ** 2 for weight, one in zip(weights, means, strict=True))
+        results = [mean, within + between]
+    for array, values in zip(joined, results, strict=True):
+        device.write(array, np.asarray(values).astype(array.dtype))
+
+
 def _add(device: Device, part: Array, total: Array, more: bool) -> list[Call]:
     return device.bind("add_part", [part, total], {"accumulate": int(more)})
 
@@ -96,33 +163,3 @@ def _pieces(arrays: Sequence[Array], most: int) -> Iterator[Array]:
     for array in arrays:
         for first in range(0, array.size, most):
             yield flat(array, first, min(first + most, array.size))
-
-
-def wire_bytes(program: Program, rank: int = 0, images: int | None = None) -> int:
-    """Bytes that a rank sends in a step of so many images of all ranks, to the byte; None: in a whole one."""
-    count = program.whole if images is None else images
-    return sum(_op_bytes(op, program.ranks, rank, count) for op in program.ops)
-
-
-def _op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
-    if op.name == GATHER:
-        first, last = share(images, ranks, rank)
-        values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
-        return (last - first) * values * (ranks - 1)
-    if op.name != REDUCE:
-        return 0
-    size = ITEMSIZE[op.inputs[0].dtype]
-    if op.attributes["reduce"] == "fast":
-        return sum(2 * t.nbytes * (ranks - 1) // ranks for t in op.inputs)
-    lengths = _lengths([prod(t.shape) for t in op.inputs], int(op.attributes["most"]), packed=len(op.inputs) > 1)  # type: ignore[arg-type]
-    total = 0
-    for length in lengths:
-        sizes = [last - first for first, last in (share(length, ranks, r) for r in range(ranks))]
-        total += planned_bytes(sizes, rank, size) + planned_bytes([sizes[rank]] * ranks, rank, size)
-    return total
-
-
-def _lengths(sizes: Sequence[int], most: int, *, packed: bool) -> list[int]:
-    """How many values go at a time."""
-    vectors = [sum(sizes)] if packed else sizes
-    return [min(most, size - first) for size in vectors for first in range(0, size, most)]

@@ -67,11 +67,6 @@ class Communicator(ABC):
         """Wait for all others to come here, and give back what the transport holds."""
 
 
-def planned_bytes(sizes: Sequence[int], rank: int, itemsize: int) -> int:
-    """Bytes that a rank sends in a call of `exchange` in which rank r gets sizes[r] values."""
-    return sum(size * itemsize for r, size in enumerate(sizes) if r != rank)
-
-
 def on_host(device: Device, array: Array) -> np.ndarray:
     """The values of an array in the host's memory: itself, or a copy."""
     return array if isinstance(array, np.ndarray) else device.read(array)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.ranks.communicator import Communicator, Place
-from gpunet.ranks.watch import RanksEnded, Watch, Watched
+from gpunet.ranks.watch import GRACE_SECONDS, RanksEnded, Watch, Watched
 
 WATCH = "GPUNET_WATCH"
 """The variable in which processes that gpunet has started find who looks after them."""
@@ -73,8 +73,7 @@ class Crew:
 
     def _exit(self, code: int) -> NoReturn:
         """Leave without MPI's end, for which all ranks would have to come."""
-        if self.watch is not None:
-            self.watch.ended.wait(5)
+        self.watched.said.wait(2 * GRACE_SECONDS)  # a starter may end all as soon as one has left
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

@@ -48,7 +48,11 @@ def require_installed() -> None:
     """Raise ConfigError where mpi4py or its MPI is missing, without waking MPI up in this process."""
     from importlib.util import find_spec
 
-    if find_spec("mpi4py") is None:
+    try:
+        found = find_spec("mpi4py")
+    except ValueError:  # as of a module that is kept from being imported
+        found = None
+    if found is None:
         raise ConfigError(f"several ranks need MPI, and mpi4py is not installed: {INSTALL}")
 
 

@@ -29,7 +29,7 @@ SILENT_SECONDS = 5.0
 GRACE_SECONDS = 2.0
 """Between being told to end and ending for good: time to leave whole files."""
 
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.6
 """How long is waited for what other ranks have to say of the same fault."""
 
 DIED = "ended without a word: it was killed, or it crashed"
@@ -159,7 +159,7 @@ class Watch:
         """Say what happened, once, and let all ranks end."""
         told = [fault for fault in self._faults if fault[1] != DIED] or self._faults
         place, what, code = told[0]
-        same = len({of.rank for of, other, _ in told if other == what}) > 1
+        same = what != DIED and len({of.rank for of, other, _ in told if other == what}) > 1
         words = what if same else f"{place}: {what}"
         self.cause = (words, code)
         note = f"\n{self._note}" * bool(self._note and self._note not in words)
@@ -179,6 +179,7 @@ class Watched:
     """A rank's own side: says that it lives, and hears when all are to end.
 
     `leave`  called with the exit code where the rank has not ended by itself in time
+    `said`   set once it is known that all end
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class Watched:
         self._ended: tuple[str, int] | None = None
         self._left = False
         self._note = ""
+        self.said = threading.Event()
         self._say({"token": token, "rank": place.rank, "size": place.size, "host": place.host})
         for work, name in ((self._beat, "beat"), (self._listen, "ear")):
             threading.Thread(target=work, name=f"gpunet-{name}", daemon=True).start()
@@ -265,6 +267,7 @@ class Watched:
     def _end(self, words: str, code: int, *, alone: bool = False) -> None:
         """Let the main thread end by itself, or else end without it; `alone`: nobody else says why."""
         self._ended = words, code
+        self.said.set()
         if alone and self.place.rank == 1:
             first = Place(0, self.place.size, 0, "")
             self._complain(f"{first}: {words}" + f"\n{self._note}" * bool(self._note))

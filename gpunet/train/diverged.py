@@ -5,7 +5,10 @@ import numpy as np
 from gpunet.errors import GpunetError
 from gpunet.model.model import Model
 from gpunet.model.parameters import finite
+from gpunet.ranks.communicator import Communicator
 from gpunet.train.entering import odd_values
+
+FINITE = "run again, its forward pass is finite in every layer"
 
 
 class Diverged(GpunetError):
@@ -17,10 +20,19 @@ def diverged(model: Model, where: str, loss: float, images: np.ndarray, labels: 
 
     The model has not been updated with the step, so that its forward pass can be run again.
     """
-    return Diverged(
-        f"the loss became {loss} in {where}; {first_fault(model, images, labels)}; "
-        f"{odd_values(model.net, images, 'the batch') or _advice(rate)}"
-    )
+    fault = first_fault(model, images, labels)
+    odd = (odd_values(model.net, images, "the batch") or "") if len(images) else ""
+    if model.ranks is not None:
+        fault, odd = _of_all(model.ranks, fault, odd)
+    return Diverged(f"the loss became {loss} in {where}; {fault}; {odd or _advice(rate)}")
+
+
+def _of_all(ranks: Communicator, fault: str, odd: str) -> tuple[str, str]:
+    """What the first rank with something to say has found, the same for all."""
+    told = ranks.tell((fault, odd))
+    first = next((rank for rank, (what, _) in enumerate(told) if what != FINITE), 0)
+    odd = next((what for _, what in told if what), "")
+    return f"on rank {first}, {told[first][0]}" if told[first][0] != FINITE else FINITE, odd
 
 
 def broken(model: Model, fault: str, images: np.ndarray, rate: float) -> Diverged:
@@ -43,7 +55,7 @@ def first_fault(model: Model, images: np.ndarray, labels: np.ndarray) -> str:
         return f"the update before broke {first.layer}: {first.name} holds infinite values or NaN{more}"
     fault = model.first_fault(images, labels)
     if fault is None:
-        return "run again, its forward pass is finite in every layer"
+        return FINITE
     op, tensor = fault
     return f"{op.layer} is the first layer with infinite values or NaN, in {tensor.name}, written by {op.name}"
 

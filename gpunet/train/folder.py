@@ -108,7 +108,9 @@ class RunFolder(Watcher):
 
     def rescue(self) -> None:
         """Keep a checkpoint after an error, where the run is between two steps and it can be written."""
-        if self._trainer is not None and self._trainer.between_steps and self._trainer.model.steps > self.saved_step:
+        if self._trainer is None or self._trainer.model.plan.program.sharded:
+            return  # the other ranks, who have their shares, are not there to give them
+        if self._trainer.between_steps and self._trainer.model.steps > self.saved_step:
             with suppress(GpunetError):  # what went wrong first says more
                 self.checkpoint()
 

@@ -106,12 +106,13 @@ def circumstances(model: Model) -> dict[str, str]:
     library = cuda_hardware(number) if kind == "cuda" else cpu_blas()
     facts = model.device.arithmetic()
     ways = plan.ways or Ways(plan.scratch_limit_bytes)
+    joined = ", batch normalization over all" * plan.joins_ranks
     rounds = f"all of {ways.micro_batch} images" if ways.micro_batch else f"{ways.chunk} images up to {ways.cut}"
     return {
         "device": f"{kind}, {library}" if library else kind,
         **({"arithmetic": ", ".join(" ".join(fact) for fact in facts.items())} if facts else {}),
         "rounds": rounds if ways.rounds else "none",
-        **({"parts": f"each batch in {plan.parts}"} if plan.parts > 1 else {}),
+        **({"parts": f"each batch in {plan.parts}{joined}"} if plan.parts > 1 else {}),
         "scratch": f"at most {format_bytes(plan.scratch_limit_bytes)} for a convolution",
         **({"convolutions": _algorithms(plan)} if choices(plan) else {}),
     }

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gpunet.model.model import Model
 from gpunet.model.parameters import Parameters
 from gpunet.ranks.crew import Crew
@@ -50,11 +52,39 @@ def share_values(model: Model, values: Parameters) -> None:
     ranks = model.ranks
     if ranks is None:
         return
-    for name in values:
-        found = values[name]
+    for name, tensor in values.tensors.items():
+        if name in model.plan.program.sharded and not ranks.tell(values.is_given(name))[0]:
+            continue  # each has its own share, as it was drawn
+        found = np.empty(tensor.shape, tensor.dtype) if ranks.rank else values[name]
         ranks.spread(found)
         if ranks.rank:
             values[name] = found
+    values.settle()
+
+
+def settle_shares(model: Model) -> None:
+    """Where rank 0 may have asked for the others' shares of the caches: it asks for no more, and they give them."""
+    if model.plan.program.sharded and model.ranks is not None:
+        if model.ranks.rank:
+            model.state.serve()
+        else:
+            model.state.served()
+
+
+class Shares(Watcher):
+    """Has rank 0 get the others' shares of the caches whenever it keeps a checkpoint; behind what keeps them."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def started(self, trainer: Trainer) -> None:
+        settle_shares(self._model)
+
+    def stepped(self, progress: Progress) -> None:
+        settle_shares(self._model)
+
+    def finished_epoch(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+        settle_shares(self._model)
 
 
 def look_along(trainer: Trainer) -> None:

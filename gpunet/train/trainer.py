@@ -96,7 +96,8 @@ class Trainer:
         data.require_learnt()
         check_bytes(data, model.net)
         self.batch = model.whole_batch
-        check_last_batch(len(data.train), self.batch, model.pairing, model.ranks.size if model.ranks else 1)
+        apart = 1 if model.plan.joins_ranks else model.plan.ranks  # whose statistics are taken each for itself
+        check_last_batch(len(data.train), self.batch, model.pairing, apart)
         self.model = model
         self.data = data
         self.epochs = integer("epochs", epochs)
@@ -203,7 +204,7 @@ class Trainer:
             for images, labels in self.model.ahead(source):
                 self.model.learning_rate = self.rates(done + self.step)
                 whole = min(self.batch, n - self.step * self.batch)
-                loss = self.model.step(images, labels, whole)
+                loss = self.model.step(images, labels, **of_all(self.model, whole))
                 if not isfinite(loss):
                     where = self._where(self.step + 1)
                     raise diverged(self.model, where, loss, images, labels, self.rates.learning_rate)
@@ -251,11 +252,16 @@ def evaluate(
         for images, labels in model.ahead(source):
             paused()
             whole = min(batch, n - mean.images)
-            loss, correct = model.evaluate(images, labels, whole)
+            loss, correct = model.evaluate(images, labels, **of_all(model, whole))
             if not isfinite(loss):
                 raise diverged(model, f"the test after {where}", loss, images, labels, model.learning_rate)
             mean.add(whole, loss, correct)
     return mean
+
+
+def of_all(model: Model, images: int) -> dict[str, int]:
+    """What several ranks say of a step beside their own share: how many images it has of all."""
+    return {} if model.ranks is None else {"whole": images}
 
 
 def own_share(order: Iterable[np.ndarray], model: Model) -> Iterator[np.ndarray]:

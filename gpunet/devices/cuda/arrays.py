@@ -85,6 +85,10 @@ class Driver(ABC):
         for work in works:
             work()
 
+    def on_stream(self, work: Callable[[int], None]) -> None:
+        """Call `work`, on this driver's device, with the pointer of the stream that all its work goes to."""
+        work(0)
+
     @abstractmethod
     def capture(self, works: Sequence[Work]) -> Work:
         """All of these as one graph, which begins them again, in order, at the cost of one call; begins nothing now.

@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -179,6 +179,10 @@ class CupyDriver(Driver):
         with self._working("begin its work"):
             for work in works:
                 work()
+
+    def on_stream(self, work: Callable[[int], None]) -> None:
+        with self._working("work with other GPUs"):
+            work(self._stream.ptr)
 
     def capture(self, works: Sequence[Work]) -> Work:
         with self._working("take a step as a CUDA graph (without graphs: --no-graph)"):

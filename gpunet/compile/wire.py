@@ -1,0 +1,57 @@
+"""What the ops between ranks send, to the byte; gpunet.ranks.collectives sends just that."""
+
+from collections.abc import Sequence
+from math import prod
+
+from gpunet.compile.ranks import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
+from gpunet.program.program import Op, Program
+from gpunet.program.shares import share
+from gpunet.program.tensor import ITEMSIZE
+
+
+def wire_bytes(program: Program, rank: int = 0, images: int | None = None) -> int:
+    """Bytes that a rank sends in a step of so many images of all ranks; None: in a whole one."""
+    count = program.whole if images is None else images
+    return sum(op_bytes(op, program.ranks, rank, count) for op in program.ops)
+
+
+def messages(op: Op, ranks: int) -> int:
+    """How many times in a row each rank waits for all others in an op between ranks."""
+    if op.name in (GATHER, JOIN_STATISTICS, JOIN_SUMS):
+        return len(op.inputs)
+    if op.name in (REDUCE_SHARE, GATHER_SHARES):
+        return len(_lengths(op))
+    return 0 if op.name != REDUCE else 2 * len(_lengths(op))
+
+
+def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
+    """Bytes that a rank sends in an op; 0 for an op of a device."""
+    if op.name == GATHER:
+        first, last = share(images, ranks, rank)
+        values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
+        return (last - first) * values * (ranks - 1)
+    if op.name in (JOIN_STATISTICS, JOIN_SUMS):
+        return sum(t.nbytes for t in op.inputs) * (ranks - 1)
+    if op.name in (REDUCE_SHARE, GATHER_SHARES):
+        size = prod(op.inputs[0].shape)
+        first, last = share(size, ranks, rank)
+        own = last - first
+        values = size - own if op.name == REDUCE_SHARE else own * (ranks - 1)
+        return values * ITEMSIZE[op.inputs[0].dtype]
+    if op.name != REDUCE:
+        return 0
+    if op.attributes["reduce"] == "fast":
+        return sum(2 * t.nbytes * (ranks - 1) // ranks for t in op.inputs)
+    values = 0
+    for length in _lengths(op):
+        first, last = share(length, ranks, rank)
+        own = last - first
+        values += (length - own) + own * (ranks - 1)  # the others' parts to them, then the sum of its own to all
+    return values * ITEMSIZE[op.inputs[0].dtype]
+
+
+def _lengths(op: Op) -> list[int]:
+    """How many values go at a time."""
+    most = int(op.attributes["most"])  # type: ignore[arg-type]  # a number, as _reduce wrote it
+    sizes: Sequence[int] = [prod(t.shape) for t in op.inputs]
+    return [min(most, size - first) for size in (sum(sizes),) for first in range(0, size, most)]

@@ -89,7 +89,6 @@ class Live:
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
         await self._plans.start()
-        await self._looks.start()
         watch = asyncio.ensure_future(self._watch())
         try:
             yield

@@ -140,12 +140,19 @@ def bomb(H: int, W: int) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", W, H, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10_000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10_000))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "nobody"])
 def test_it_ends_cleanly_and_keeps_a_checkpoint(run: Run, tmp_path: Path, how: str) -> None:
-    with living(tmp_path, SMALL, "--data", "digits", "--out", "kept", patience=1.5 if how == "nobody" else 600) as server:
+    with living(
+        tmp_path, SMALL, "--data", "digits", "--out", "kept", patience=1.5 if how == "nobody" else 600
+    ) as server:
         server.ask("do", do="start")
         server.until("running")
         if how == "Ctrl-C":

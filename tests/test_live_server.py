@@ -66,7 +66,7 @@ def test_what_is_too_much_or_no_question_is_refused(server: Living) -> None:
     for body in (b"x", b"[]", b"[" * 100_000, b'{"text": "' + b"x" * (1 << 21) + b'"}', b"\xff"):
         for where in ("plan", "do", "look/layers", "file/json"):
             status, answer = server.request(where, body)
-            assert status == 400 and json.loads(answer)["words"], (where, body[:20])
+            assert status == 200 and json.loads(answer).keys() == {"words"}, (where, body[:20])
     (told,) = server.ask("plan", text="x" * 1_000_000)
     assert told["stage"] == "error" and "may have 65,536" in told["words"]
     assert server.ask("do", do="weights", folder="/tmp")[0]["words"].startswith("the page asked")
@@ -92,7 +92,7 @@ def test_a_thousand_connections_and_hostile_pictures_do_not_harm_the_training(se
         number = json.loads(server.request("picture", picture)[1])["picture"]
         told = server.ask("look/layers", picture=number)
         assert told[-1]["stage"] == "error" and "picture" in told[-1]["words"], told
-    assert server.request("picture", b"x" * ((1 << 25) + 1))[0] == 400
+    assert b"too much" in server.request("picture", b"x" * ((1 << 25) + 1))[1]
     assert server.ask("look/layers", picture="/etc/passwd", layers=[])[0]["stage"] == "image"  # the first of the images
     before = server.news()["progress"]["total"]
     server.ask("do", do="step")

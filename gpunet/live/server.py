@@ -36,6 +36,9 @@ MOST_ASKED = 1 << 20
 MOST_PICTURE = 1 << 25
 """Bytes of a picture."""
 
+MISTAKE = "x-mistake"
+"""A header of what is no answer but the words of a mistake."""
+
 BODY_SECONDS = 10
 EVERY = 0.1
 """Seconds between two pieces of news."""
@@ -219,7 +222,8 @@ def _static(name: str) -> Response:
 
 
 async def _mistake(request: Request, error: Exception) -> Response:
-    return JSONResponse({"words": str(error)}, 400)
+    """One sentence; as an answer, for browsers log other statuses as faults of the page."""
+    return JSONResponse({"words": str(error)}, headers={MISTAKE: "yes"})
 
 
 def _lines(parts: AsyncIterator[dict[str, Any]]) -> Response:

@@ -106,7 +106,7 @@ class Session(Watcher):
         return future
 
     def run(self) -> int:
-        """Train as the page says, until it is closed or a signal is heard, in the main thread; returns the exit code."""
+        """Train in the main thread as the page says, until it is closed or a signal is heard; returns the exit code."""
         try:
             with self._stop:
                 while self._next is not None:

@@ -25,10 +25,19 @@ def without_clock(plan: dict[str, Any]) -> dict[str, Any]:
     ("asked", "words"),
     [
         ({"text": "vgg16"}, ()),
-        ({"text": "vgg16", "card": "RTX 3060 12GB", "batch": 16, "optimizer": "adam"}, ("--gpu", "RTX 3060 12GB", "--batch", 16, "--optimizer", "adam")),
-        ({"text": SMALL, "device": "cpu", "dtype": "float64", "batch": 7}, ("--device", "cpu", "--dtype", "float64", "--batch", 7)),
+        (
+            {"text": "vgg16", "card": "RTX 3060 12GB", "batch": 16, "optimizer": "adam"},
+            ("--gpu", "RTX 3060 12GB", "--batch", 16, "--optimizer", "adam"),
+        ),
+        (
+            {"text": SMALL, "device": "cpu", "dtype": "float64", "batch": 7},
+            ("--device", "cpu", "--dtype", "float64", "--batch", 7),
+        ),
         ({"text": SMALL, "mode": "infer", "budget": "1GiB"}, ("--mode", "infer", "--budget", "1GiB")),
-        ({"text": SMALL, "budget": "600MiB", "batch": 3000, "max_cost": 0.2}, ("--budget", "600MiB", "--batch", 3000, "--max-cost", 0.2)),
+        (
+            {"text": SMALL, "budget": "600MiB", "batch": 3000, "max_cost": 0.2},
+            ("--budget", "600MiB", "--batch", 3000, "--max-cost", 0.2),
+        ),
     ],
 )
 def test_plans_are_those_of_the_command(run: Run, asked: dict[str, Any], words: tuple[object, ...]) -> None:
@@ -43,7 +52,9 @@ def test_plans_are_those_of_the_command(run: Run, asked: dict[str, Any], words: 
     if largest is not None:
         assert next(part for part in parts if part["stage"] == "done")["largest"] == largest
     (text,) = texts(asked)
-    assert without_clock(json.loads(text["text"])) == without_clock(told | {"largest_batch": largest, "placement": json.loads(text["text"])["placement"]})
+    assert without_clock(json.loads(text["text"])) == without_clock(
+        told | {"largest_batch": largest, "placement": json.loads(text["text"])["placement"]}
+    )
 
 
 def test_the_command_that_the_page_shows_gives_the_same_plan(run: Run) -> None:

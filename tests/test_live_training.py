@@ -63,7 +63,9 @@ def config_of(net: str, **told: Any) -> Config:
     return _prepared(replace(config, train=config.train.changed(data="digits", **told).settled()))
 
 
-def trained(config: Config, script: Callable[[Page], None], *, out: Path | None = None, resume: Path | None = None) -> int:
+def trained(
+    config: Config, script: Callable[[Page], None], *, out: Path | None = None, resume: Path | None = None
+) -> int:
     """Run a session in this thread while another one follows the script; what that raises is raised here."""
     session = Session(config, _data_of, _prepared, "cpu", out=out, resume=resume)
     wrong: list[BaseException] = []
@@ -97,8 +99,12 @@ def assert_same(run: Path, expected: Path) -> None:
     ours, theirs = load_weights(run), load_weights(expected)
     assert ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in theirs)
     mine, plain = read_history(run), read_history(expected)
-    assert [(row.step, row.loss, row.accuracy) for row in mine.steps] == [(row.step, row.loss, row.accuracy) for row in plain.steps]
-    assert [(row.train_loss, row.val_loss) for row in mine.epochs] == [(row.train_loss, row.val_loss) for row in plain.epochs]
+    assert [(row.step, row.loss, row.accuracy) for row in mine.steps] == [
+        (row.step, row.loss, row.accuracy) for row in plain.steps
+    ]
+    assert [(row.train_loss, row.val_loss) for row in mine.epochs] == [
+        (row.train_loss, row.val_loss) for row in plain.epochs
+    ]
     assert (run / "config.toml").read_text() == (expected / "config.toml").read_text()
     assert json.loads((run / "test.json").read_text()) == json.loads((expected / "test.json").read_text())
 
@@ -125,8 +131,17 @@ def test_pauses_looks_and_measurements_change_no_bit(expected: Path, tmp_path: P
     assert_same(tmp_path / "live", expected)
 
 
-def test_a_run_that_the_page_stopped_goes_on_elsewhere_with_the_same_bits(run: Run, expected: Path, tmp_path: Path) -> None:
-    assert trained(config_of(NET, epochs=2, batch=200), lambda page: (page.until("ready"), page.steps(4)), out=tmp_path / "live") == 0
+def test_a_run_that_the_page_stopped_goes_on_elsewhere_with_the_same_bits(
+    run: Run, expected: Path, tmp_path: Path
+) -> None:
+    assert (
+        trained(
+            config_of(NET, epochs=2, batch=200),
+            lambda page: (page.until("ready"), page.steps(4)),
+            out=tmp_path / "live",
+        )
+        == 0
+    )
     assert (tmp_path / "live/last.safetensors").is_file()
     done = run("train", "--resume", tmp_path / "live", "--device", "cpu")
     assert done.exit_code == 0 and "after step 4" in done.output, done.output
@@ -187,14 +202,18 @@ def test_another_net_keeps_the_weights_that_fit_and_a_reset_keeps_none(tmp_path:
         page.until("ready")
         kept = written(page)
         assert all(np.array_equal(kept[f"conv1.{name}"], learnt[f"conv1.{name}"]) for name in "wb")
-        assert page.session.told.get("settings")["batch"] == 50 and "2 of 6 parameters" in page.session.told.get("message")
+        assert page.session.told.get("settings")["batch"] == 50 and "2 of 6 parameters" in page.session.told.get(
+            "message"
+        )
         page.do("net", optimizer="adam")
         page.until("ready")
         settings = page.session.told.get("settings")
         assert settings["optimizer"] == "adam" and settings["momentum"] is None and settings["data"] == "digits"
         page.do("reset", seed=5)
         page.until("ready")
-        with Model(load("INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-12 -> RELU -> FC-10"), 2, "cpu", seed=5) as drawn:
+        with Model(
+            load("INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-12 -> RELU -> FC-10"), 2, "cpu", seed=5
+        ) as drawn:
             assert all(np.array_equal(values, drawn.parameters[name]) for name, values in written(page).items())
         page.do("net", text='input = "8x8x1"\nnet = "FC-10"\n[train]\ndata = "elsewhere.npz"\noptimizer = "nesterov"')
         page.until("ready")

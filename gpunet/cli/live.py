@@ -78,7 +78,9 @@ def _serving() -> Any:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"gpunet live needs {error.name}, which is not installed: pip install 'gpunet[live]'") from None
+        raise ConfigError(
+            f"gpunet live needs {error.name}, which is not installed: pip install 'gpunet[live]'"
+        ) from None
     from gpunet.live.live import serve
 
     return serve

@@ -1,7 +1,7 @@
 """A process beside the server that plans, or looks into nets: `python -m gpunet.live.child plans`.
 
 Requests come as lines of JSON on standard input and answers leave so on standard output. Where several requests wait,
-the newest is answered; between two pieces of an answer the process looks whether there is a newer one, and goes to that.
+the newest is answered; between two pieces of an answer the process looks whether there is a newer one.
 What a text of the page does to this process, it does not do to the training.
 """
 
@@ -82,7 +82,8 @@ def _answer(
         for part in found[request["kind"]](request["asked"]):
             _tell({"id": number, **part})
             pause = PAUSE if part["stage"] == SEARCHED_AFTER else 0
-            if (newer := _newest(waiting, pause)) is not _NONE:
+            newer: Request | None = _newest(waiting, pause)
+            if newer is not _NONE:
                 return newer
         _tell({"id": number, "stage": "end"})
     except (GpunetError, MemoryError, RecursionError) as error:
@@ -90,9 +91,9 @@ def _answer(
         _tell({"id": number, "stage": "error", "words": words})
     except Exception as error:
         _tell({"id": number, "stage": "error", "words": f"a fault of gpunet's own: {type(error).__name__}: {error}"})
-    request_or_end = waiting.get()
+    following = waiting.get()
     newer = _newest(waiting, 0)
-    return request_or_end if newer is _NONE else newer
+    return following if newer is _NONE else newer
 
 
 _NONE: Any = object()

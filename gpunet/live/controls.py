@@ -32,7 +32,9 @@ def changed_anew(config: Config, asked: Asked) -> Config:
     if text is not None:
         said = net_of(text)
         if not is_pattern(text):
-            kept = {name: getattr(told, name) for name in ("data", "size", "skip_broken", "validation", "seed", "budget")}
+            kept = {
+                name: getattr(told, name) for name in ("data", "size", "skip_broken", "validation", "seed", "budget")
+            }
             told = replace(said.train, **kept)
         config = replace(said, train=told)
     given = _given(told, asked, ("batch", "seed"))

@@ -1,7 +1,7 @@
 """Who may speak to the server: the page that it gave out, and nobody else.
 
-Other pages in the same browser reach a loopback address, too. So the token stands in the path of every address, the Host
-must be the server's own (a name that somebody made point here is not), and so must the Origin where there is one.
+Other pages in the same browser reach a loopback address, too. So the token stands in the path of every address, the
+Host must be the server's own (a name that somebody made point here is not), and so must the Origin where there is one.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,7 +23,9 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
-REFUSED = b"This is gpunet's live page. Open the link that `gpunet live` printed: it has a token that this address lacks.\n"
+REFUSED = (
+    b"This is gpunet's live page. Open the link that `gpunet live` printed: it has a token that this address lacks.\n"
+)
 
 
 class Guard:

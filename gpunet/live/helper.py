@@ -123,7 +123,7 @@ class Helper:
                 self._spare = await self._made()
 
     async def _made(self) -> _Process:
-        threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -1,6 +1,6 @@
 """The numbers of the guided tour, made by gpunet's own ops: nothing of a lesson is drawn from memory.
 
-Source: CS231n "Convolutional Neural Networks": the 5x5x3 demo, "Implementation as Matrix Multiplication", "Pooling Layer".
+Source: CS231n "Convolutional Neural Networks": the 5x5x3 demo, "Implementation as Matrix Multiplication", "Pooling".
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What the page sees of a net, made in a process beside the training from the weights that it wrote last.
 
-Volumes travel as bytes 0..255 in base64, a set of maps brought from its least to its most value together, with these two
-beside: so ConvNetJS scaled what it drew.
+Volumes travel as bytes 0..255 in base64, a set of maps brought from its least to its most value together, with these
+two beside: so ConvNetJS scaled what it drew.
 """
 
 from base64 import b64encode
@@ -26,7 +26,8 @@ from gpunet.net.net import Net
 from gpunet.planning.planner import plan
 from gpunet.train.judge import judge
 from gpunet.train.weights import all_names, known_names, load_weights, said_config, white_of
-from gpunet.use.inspecting import inspect, occlusion, saliency as saliency_of
+from gpunet.use.inspecting import inspect, occlusion
+from gpunet.use.inspecting import saliency as saliency_of
 
 Part = dict[str, Any]
 
@@ -228,7 +229,15 @@ def _set(tiles: np.ndarray, count: int, whole: np.ndarray) -> Part:
     span = (high - low) or 1.0
     scaled = np.clip((tiles - low) / span * 255, 0, 255).astype(np.uint8)
     n, h, w = tiles.shape[:3]
-    return {"n": n, "h": h, "w": w, "of": count, "low": low, "high": high, "bytes": b64encode(scaled.tobytes()).decode()}
+    return {
+        "n": n,
+        "h": h,
+        "w": w,
+        "of": count,
+        "low": low,
+        "high": high,
+        "bytes": b64encode(scaled.tobytes()).decode(),
+    }
 
 
 def _picture(image: np.ndarray) -> Part:

@@ -21,7 +21,6 @@ from gpunet.planning.planner import plan
 from gpunet.report.as_json import as_text, plan_json
 from gpunet.train.checkpoint import latest
 from gpunet.train.environment import environment
-
 from gpunet.train.folder import STEPS, RunFolder, held, open_folder
 from gpunet.train.history import read_rows
 from gpunet.train.last_look import TEST, has_looked, look_at_test
@@ -102,7 +101,7 @@ class Opened:
 
     @contextmanager
     def kept(self, out: Path | None) -> Iterator[RunFolder]:
-        """The folder that the run is kept in while it trains: a new one, `out` where it is given, at its first start."""
+        """The folder that the run is kept in while it trains, at its first start a new one: `out` where it is given."""
         told = self.config.train
         self.path = self.path or open_folder(out, self.config.net.name)
         with held(self.path):

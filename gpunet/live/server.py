@@ -1,12 +1,12 @@
 """What the server answers, address by address; `Guard` has let in nobody but the page.
 
-    GET  /            the page                        POST /plan       a plan, piece by piece
-    GET  /page/FILE   its modules and styles          POST /file/KIND  a plan as a file: json, snapshot
-    GET  /start       what the page begins with       POST /do         something to do for the training
-    GET  /net/NAME    a shipped net as text
-    GET  /news        what the training says, as      POST /look/KIND  something to see of the net
-                      events while one looks          POST /picture    a picture to look at
-                                                      POST /here       that the page is open
+GET  /            the page                        POST /plan       a plan, piece by piece
+GET  /page/FILE   its modules and styles          POST /file/KIND  a plan as a file: json, snapshot
+GET  /start       what the page begins with       POST /do         something to do for the training
+GET  /net/NAME    a shipped net as text
+GET  /news        what the training says, as      POST /look/KIND  something to see of the net
+                  events while one looks          POST /picture    a picture to look at
+                                                  POST /here       that the page is open
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -34,6 +35,9 @@ MOST_ASKED = 1 << 20
 
 MOST_PICTURE = 1 << 25
 """Bytes of a picture."""
+
+MISTAKE = "x-mistake"
+"""A header of what is no answer but the words of a mistake."""
 
 BODY_SECONDS = 10
 EVERY = 0.1
@@ -89,7 +93,6 @@ class Live:
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
         await self._plans.start()
-        await self._looks.start()
         watch = asyncio.ensure_future(self._watch())
         try:
             yield
@@ -219,7 +222,8 @@ def _static(name: str) -> Response:
 
 
 async def _mistake(request: Request, error: Exception) -> Response:
-    return JSONResponse({"words": str(error)}, 400)
+    """One sentence; as an answer, for browsers log other statuses as faults of the page."""
+    return JSONResponse({"words": str(error)}, headers={MISTAKE: "yes"})
 
 
 def _lines(parts: AsyncIterator[dict[str, Any]]) -> Response:
@@ -270,4 +274,4 @@ def _plain(value: Any) -> Any:
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not (value - value == 0) else value
+    return None if isinstance(value, float) and not isfinite(value) else value

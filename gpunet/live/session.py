@@ -54,7 +54,7 @@ class Next:
     resume: Path | None = None
 
 
-class Leave(Exception):  # noqa: N818
+class Leave(Exception):
     """The run is left between two steps; `then` comes next, None: nothing."""
 
     def __init__(self, then: Next | None) -> None:
@@ -106,7 +106,7 @@ class Session(Watcher):
         return future
 
     def run(self) -> int:
-        """Train as the page says, until it is closed or a signal is heard; returns the exit code. In the main thread."""
+        """Train in the main thread as the page says, until it is closed or a signal is heard; returns the exit code."""
         try:
             with self._stop:
                 while self._next is not None:
@@ -288,7 +288,10 @@ class Session(Watcher):
             device=model.plan.device,
             classes=data.classes or [str(label) for label in range(net.classes)],
             image=list(net.image.shape),
-            layers=[{"name": node.name, "type": node.layer.type, "output": str(net.volumes[node.name])} for node in net.nodes],
+            layers=[
+                {"name": node.name, "type": node.layer.type, "output": str(net.volumes[node.name])}
+                for node in net.nodes
+            ],
             arena_bytes=model.arena_bytes,
             total_bytes=model.plan.total_bytes,
             free_bytes=free_bytes(model.plan.device),
@@ -313,5 +316,3 @@ def _measured(run: Opened) -> dict[str, Any]:
     for op in found.ops:
         phases[op.op.phase] = phases.get(op.op.phase, 0.0) + op.ms
     return {"step_ms": found.step_ms, "phases": phases}
-
-

@@ -1,4 +1,4 @@
-"""What a training says of itself, kept for the page: written by the training, read by the server, each in its thread."""
+"""What a training says of itself, kept for the page: the training writes and the server reads, each in its thread."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

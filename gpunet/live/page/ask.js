@@ -27,7 +27,7 @@ export async function* parts(where, asked, options = {}) {
 
 export async function send(where, body, options = {}) {
   const answer = await fetch(where, { method: "POST", body, ...options });
-  if (answer.status === 400) throw new Mistake((await answer.json()).words);
+  if (answer.headers.has("x-mistake")) throw new Mistake((await answer.json()).words);
   if (!answer.ok) throw new Mistake(`the server says ${answer.status}; load the page again`);
   return answer;
 }

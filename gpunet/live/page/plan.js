@@ -140,7 +140,7 @@ export class Plan {
     this.ops = ops;
     this.command = command;
     this.step = plan.peak.step;
-    find("cost").dataset.done = "";
+    Object.assign(find("cost").dataset, { planned: final, done: "" }); // for whoever waits for the page
     find("verdict").textContent = final ? verdict : "does not fit by the free savings alone";
     find("verdict").className = final && !plan.fits ? "wrong" : "";
     find("searching").textContent = plan.budget_bytes === null ? "" : final ? "looking for the largest batch" : "looking for ways to fit";

@@ -76,7 +76,7 @@ export class Train {
       find("examples").replaceChildren();
       this.times = null;
     }
-    if (JSON.stringify(said.settings) !== JSON.stringify(this.said?.settings)) this.fill(said.settings ?? {});
+    this.fill(said.settings ?? {}, this.said?.settings ?? {});
     const before = this.said;
     this.said = said;
     this.points = points;
@@ -95,10 +95,11 @@ export class Train {
     this.examples.kick();
   }
 
-  fill(settings) {
+  // Bring the fields to the settings that are other than before; what somebody is writing stays.
+  fill(settings, before) {
     for (const form of [find("at-once"), find("anew")]) {
       for (const field of form.elements) {
-        if (!field.name) continue;
+        if (!field.name || settings[field.name] === before[field.name]) continue;
         field.value = settings[field.name] ?? "";
         field.disabled = settings[field.name] === null && field.name !== "clip_norm";
       }

@@ -12,7 +12,8 @@ from gpunet.devices.cuda.nvrtc import compile_options
 from gpunet.errors import DeviceError
 from tests.emulator.bench import Bench
 from tests.emulator.driver import ORDERS, EmulatorDriver, EmulatorError
-from tests.test_compile import compile_kernels, nvrtc_of
+from tests.ptx.builder import nvrtc_of
+from tests.test_compile import compile_kernels
 from tests.test_cupy_driver import FakeCupy, fake_cupy, install  # noqa: F401 (a fixture)
 
 DOUBLED = """#include "ptx.cuh"

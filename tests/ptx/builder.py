@@ -1,4 +1,4 @@
-"""What NVRTC makes of a .cu file, and the machine that executes it: each made once for a text, then found in the cache."""
+"""What NVRTC makes of a .cu file, and the machine that executes it: made once for a text, then found in the cache."""
 
 import hashlib
 import os

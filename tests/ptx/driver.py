@@ -1,8 +1,8 @@
 """The driver of the CUDA device over executed PTX: what NVRTC made of the kernels runs, not the C++ that they were.
 
 Memory, copies and matrix products are the emulator's. Stricter than that: every load and store must lie in the arrays
-that the launch was given, and be aligned; no whole number is divided by 0; and where it `watches`, races in global and in
-shared memory, shared memory that nobody wrote, and writes to what was read as constant (`__restrict__`) are errors.
+that the launch was given, and be aligned; no whole number is divided by 0; and where it `watches`, races in global and
+in shared memory, shared memory that nobody wrote, and writes to what was read as constant (`__restrict__`) are errors.
 """
 
 import ctypes

@@ -114,8 +114,7 @@ def _comparison(mods: list[str]) -> Shape:
 
 
 def _conversion_sizes(mods: list[str]) -> tuple[int, ...]:
-    special = {"tf32": 4, "bf16": 2, "f16x2": 4, "bf16x2": 4}
-    to, of = (special.get(kind) or SIZES.get(kind, 0) for kind in mods[-2:])
+    to, of = (SIZES.get(kind, 0) for kind in mods[-2:])
     if not to or not of:
         raise UnknownError(f"cvt.{'.'.join(mods)}")
     return (to, of, of) if mods[-2].endswith("x2") else (to, of)

@@ -1,10 +1,11 @@
-"""PTX as NVRTC writes it, taken apart: kernels and functions, their parameters, and their statements with their lines."""
+"""PTX as NVRTC writes it, taken apart: functions, their parameters, and their statements with their lines."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-SIZES = {f"{kind}{8 * size}": size for kind in "busf" for size in (1, 2, 4, 8)} | {"pred": 1}
+SIZES = {f"{kind}{8 * size}": size for kind in "busf" for size in (1, 2, 4, 8)}
+SIZES |= {"pred": 1, "bf16": 2, "f16x2": 4, "bf16x2": 4, "tf32": 4}
 """Bytes of a value by its type."""
 
 

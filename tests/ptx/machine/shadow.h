@@ -93,7 +93,7 @@ inline void begin_shadow_block(u32 block, u32 shared_bytes) {
 
 inline void begin_shadow(u32 blocks, const std::vector<u64>& sizes) {
     if (!shadow.watches) return;
-    shadow.block_of_phase.clear();
+    shadow.block_of_phase.assign(1, ALL);  // phase 0 is before all
     shadow.global.clear();
     for (u64 size : sizes) shadow.global.emplace_back(size, Byte{});
     shadow.fenced.assign(blocks, 0);

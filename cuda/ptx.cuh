@@ -8,7 +8,8 @@
 //                       wait_for<1>(); __syncthreads();               all groups but the newest one are there, for all
 // Until then nobody may read what is copied, nor the place it goes to, nor write either.
 //
-// How matrices are multiplied:  load_matrices(a, row of A); load_matrices(b, row of B); multiply_add(Bfloat16(), sum, a, b);
+// How matrices are multiplied:  load_matrices(a, a row of A); load_matrices(b, a row of B);
+//                               multiply_add(Bfloat16(), sum, a, b);
 // All 32 lanes of a warp come to each of these together. Lane l holds, with g = l / 4 and t = l % 4,
 //   of sum (16 x 8, float)  sum[0], sum[1]: row g, columns 2t and 2t + 1; sum[2], sum[3]: row g + 8
 //   of A   (16 x DEPTH)     a[0]: row g, a[1]: row g + 8, the values number t of their rows; a[2], a[3]: 4 values further

@@ -35,8 +35,8 @@ KINDS = {
     "selp": "tttp", "bfi": "ttt44", "bfe": "tttt", "prmt": "tttt", "dp2a": "tttt", "dp4a": "tttt",
     "atom": "tat",
 }  # fmt: skip
-"""Of operands, the result first: t of the instruction's type, w twice as wide, 4 and 8 of so many bytes, p a predicate,
-a an address. Three of the type where nothing is said."""
+"""Of operands, the result first: t of the instruction's type, w twice as wide, 4 of so many bytes, p a predicate, a an
+address. Three of the type where nothing is said."""
 
 COMPARISONS = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
 COMBINED = {"and": 1, "or": 2, "xor": 3}
@@ -86,7 +86,7 @@ def _ordinary(op: str, mods: list[str]) -> Shape:
     if op in ("ld", "st"):
         return _move(op, mods, kind)
     kinds = KINDS.get(long) or KINDS.get(op) or "ttt"
-    width = {"t": size, "w": 2 * size, "4": 4, "8": 8, "p": 1, "a": 0}
+    width = {"t": size, "w": 2 * size, "4": 4, "p": 1, "a": 0}
     return Shape(".".join([op, *mods]), tuple(width[one] for one in kinds))
 
 

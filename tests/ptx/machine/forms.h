@@ -40,7 +40,10 @@ inline void compare(Warp& w, const Instruction& in) {
     const u8* with = in.operands > 3 ? values<u8>(w, in, 3) : nullptr;
     each(w, [&](int lane) {
         const u8 found = F()(a[lane], b[lane]);
-        result[lane] = in.number == 1 ? found & with[lane] : in.number == 2 ? found | with[lane] : in.number == 3 ? found ^ with[lane] : found;
+        result[lane] = !with             ? found
+                       : in.number == 1 ? found & with[lane]
+                       : in.number == 2 ? found | with[lane]
+                                        : found ^ with[lane];
     });
 }
 
@@ -71,7 +74,11 @@ inline void split(Warp& w, const Instruction& in) {
 // ---- the table -----------------------------------------------------------------------------------------------------
 
 // A type of its own for an expression, as lambdas cannot be template arguments in C++17.
-#define FUNCTION(name, parameters, ...) struct name { template <class T> T operator() parameters const { return __VA_ARGS__; } };
+#define FUNCTION(name, parameters, ...)                                   \
+    struct name {                                                         \
+        template <class T>                                                \
+        T operator() parameters const { return __VA_ARGS__; }             \
+    };
 
 FUNCTION(Add, (T a, T b), T(a + b))
 FUNCTION(Sub, (T a, T b), T(a - b))
@@ -123,13 +130,23 @@ FUNCTION(Dot4, (T a, T b, T c), dot4(a, b, c))
 
 struct ShiftLeft { template <class T> T operator()(T a, u32 by) const { return shift_left(a, by); } };
 struct ShiftRight { template <class T> T operator()(T a, u32 by) const { return shift_right(a, by); } };
-struct Insert { template <class T> T operator()(T a, T b, u32 first, u32 count) const { return insert_bits(a, b, first, count); } };
+struct Insert {
+    template <class T> T operator()(T a, T b, u32 first, u32 count) const { return insert_bits(a, b, first, count); }
+};
 struct Select { template <class T> T operator()(T a, T b, u8 first) const { return first ? a : b; } };
 template <class W> struct WideMul { template <class T> W operator()(T a, T b) const { return W(a) * W(b); } };
-template <class W> struct WideMad { template <class T> W operator()(T a, T b, W c) const { return W(unsigned_of<W>(W(a) * W(b)) + unsigned_of<W>(c)); } };
-template <class W> struct UpperMul { template <class T> T operator()(T a, T b) const { return T(W(a) * W(b) >> sizeof(T) * 8); } };
+template <class W> struct WideMad {
+    template <class T> W operator()(T a, T b, W c) const { return W(unsigned_of<W>(W(a) * W(b)) + unsigned_of<W>(c)); }
+};
+template <class W> struct UpperMul {
+    template <class T> T operator()(T a, T b) const { return T(W(a) * W(b) >> sizeof(T) * 8); }
+};
 
-#define COMPARISON(name, ...) struct name { template <class T> bool operator()(T a, T b) const { return __VA_ARGS__; } };
+#define COMPARISON(name, ...)                                             \
+    struct name {                                                         \
+        template <class T>                                                \
+        bool operator()(T a, T b) const { return __VA_ARGS__; }           \
+    };
 COMPARISON(Eq, a == b)
 COMPARISON(Ne, a < b || a > b)
 COMPARISON(Lt, a < b)

@@ -253,12 +253,17 @@ EXPORT const char* machine_form(int number) {
 }
 
 // Numbers of an instruction: its form, guard, unless, line, number, operands, then place and size of each operand.
-EXPORT Program* machine_program(const s64* numbers, int count, const char* constants, u64 constant_bytes, u64 register_bytes, u32 shared_bytes) {
+EXPORT Program* machine_program(
+    const s64* numbers, int count, const char* constants, u64 constant_bytes, u64 register_bytes, u32 shared_bytes) {
     Program* program = new Program{{}, {constants, constants + constant_bytes}, register_bytes, shared_bytes};
     for (int index = 0; index < count; ++index) {
-        Instruction in = {forms[*numbers].run, forms[*numbers].kind, int(numbers[1]), numbers[2] != 0, int(numbers[3]), numbers[4], int(numbers[5]), {}, {}};
+        const Form& form = forms[numbers[0]];
+        Instruction in = {form.run, form.kind, int(numbers[1]), numbers[2] != 0, int(numbers[3]), numbers[4],
+                          int(numbers[5]), {}, {}};
         numbers += 6;
-        for (int operand = 0; operand < in.operands; ++operand, numbers += 2) in.at[operand] = int(numbers[0]), in.size[operand] = u8(numbers[1]);
+        for (int operand = 0; operand < in.operands; ++operand, numbers += 2) {
+            in.at[operand] = int(numbers[0]), in.size[operand] = u8(numbers[1]);
+        }
         program->code.push_back(in);
     }
     return program;

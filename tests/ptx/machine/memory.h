@@ -34,14 +34,19 @@ inline std::string where(int lane) {
 
 [[noreturn]] inline void refuse(int lane, const std::string& what) { throw Fault{where(lane) + " " + what}; }
 
+// How far a place is from an array, 0 inside.
+inline u64 distance(const Range& range, u64 address) {
+    return address < range.first ? range.first - address : address >= range.after ? address - range.after + 1 : 0;
+}
+
 [[noreturn]] inline void refuse_place(int lane, const std::string& what, u64 address, u32 size) {
     std::string text = what + ": " + std::to_string(size) + " bytes";
-    for (const Range& range : memory.arrays) {
-        const s64 from = s64(address - range.first), length = s64(range.after - range.first);
-        if (from > -s64(1 << 20) && from < length + (1 << 20)) {
-            text += ", " + std::to_string(from) + " behind the beginning of an array of " + std::to_string(length);
-            break;
-        }
+    const auto nearest = std::min_element(memory.arrays.begin(), memory.arrays.end(), [&](const Range& a, const Range& b) {
+        return distance(a, address) < distance(b, address);
+    });
+    if (nearest != memory.arrays.end()) {
+        text += ", " + std::to_string(s64(address - nearest->first)) + " behind the beginning of an array of " +
+                std::to_string(nearest->after - nearest->first);
     }
     refuse(lane, text);
 }
@@ -67,7 +72,7 @@ inline size_t array_of(int lane, u64 address, u32 size, bool writes) {
     for (size_t array = 0; array < memory.arrays.size(); ++array) {
         if (inside(memory.arrays[array])) return memory.last = array;
     }
-    refuse_place(lane, writes ? "writes outside of the arrays of the launch" : "reads outside of the arrays of the launch", address, size);
+    refuse_place(lane, std::string(writes ? "writes" : "reads") + " outside of the arrays of the launch", address, size);
 }
 
 inline void check_aligned(int lane, u64 address, u32 size) {
@@ -183,8 +188,9 @@ inline void mark_copy(Byte* bytes, u32 size, bool on_its_way) {
 // Operands: where to, where from, bytes, and bytes that are read where there are fewer; the others are zeros.
 inline void copy_ahead(Warp& w, const Instruction& in) {
     each(w, [&](int lane) {
-        Copy copy = {get<u32>(w, in, 0, lane) + u64(in.number), get<u64>(w, in, 1, lane), get<u32>(w, in, 2, lane), 0, w.groups[lane], &in};
-        copy.read = in.operands > 3 ? get<u32>(w, in, 3, lane) : copy.bytes;
+        const u64 to_place = get<u32>(w, in, 0, lane) + u64(in.number), from = get<u64>(w, in, 1, lane);
+        const u32 bytes = get<u32>(w, in, 2, lane), read = in.operands > 3 ? get<u32>(w, in, 3, lane) : bytes;
+        const Copy copy = {to_place, from, bytes, read, w.groups[lane]};
         if (copy.read > copy.bytes) refuse(lane, "copies ahead more bytes than there is room for");
         u8* to = place<Space::shared>(lane, copy.place, copy.bytes, true);
         check_aligned(lane, copy.from, copy.bytes);

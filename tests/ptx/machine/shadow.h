@@ -27,8 +27,9 @@ static struct {
     std::vector<u32> block_of_phase;
     std::vector<std::vector<Byte>> global;  // of each range of addresses
     std::vector<Byte> shared;
-    std::vector<u32> fenced;                // by block, up to which phase its writes are out for all
-    std::vector<bool> published, seen;      // blocks: whose writes stand behind an atomic; which of them this one knows
+    // By block, up to which phase its writes are out for all; of these, what stands behind an atomic; and what of that the
+    // block that runs knows, by an atomic of its own (empty: nothing).
+    std::vector<u32> fenced, published, seen;
 } shadow;
 
 inline u32 block_of(const Access& access) { return shadow.block_of_phase[access.phase]; }
@@ -39,7 +40,7 @@ inline bool races(const Access& before) {
     if (!before.thread || before.thread == now.thread) return false;
     if (before.phase == now.phase) return before.warp != now.warp || before.warp_phase == now.warp_phase;
     const u32 block = block_of(before);
-    return block != block_of(now) && !(shadow.seen[block] && before.phase <= shadow.fenced[block]);
+    return block != block_of(now) && (shadow.seen.empty() || before.phase > shadow.seen[block]);
 }
 
 inline void note_read(Byte& byte) {
@@ -88,7 +89,7 @@ inline void begin_shadow_block(u32 block, u32 shared_bytes) {
     if (!shadow.watches) return;
     begin_phase(block);
     shadow.shared.assign(shared_bytes, Byte{});
-    shadow.seen.assign(shadow.published.size(), false);
+    shadow.seen.clear();
 }
 
 inline void begin_shadow(u32 blocks, const std::vector<u64>& sizes) {
@@ -97,7 +98,7 @@ inline void begin_shadow(u32 blocks, const std::vector<u64>& sizes) {
     shadow.global.clear();
     for (u64 size : sizes) shadow.global.emplace_back(size, Byte{});
     shadow.fenced.assign(blocks, 0);
-    shadow.published.assign(blocks, false);
+    shadow.published.assign(blocks, 0);
 }
 
 // Barriers let one thread fence for its block: what they ordered before it is out, too.
@@ -108,5 +109,5 @@ inline void watch_fence() {
 inline void watch_atomic() {
     if (!shadow.watches) return;
     shadow.seen = shadow.published;
-    shadow.published[block_of(shadow.now)] = true;
+    shadow.published[block_of(shadow.now)] = shadow.fenced[block_of(shadow.now)];
 }

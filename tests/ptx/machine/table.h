@@ -56,7 +56,8 @@
 
 #define SHUFFLED(name, mode) {"shfl.sync." name ".b32", shuffle<Shuffle::mode>, Kind::collective}
 #define MATRICES(count) \
-    {"ldmatrix.x" #count, load_matrices<count, false>, Kind::aligned}, {"ldmatrix.x" #count ".trans", load_matrices<count, true>, Kind::aligned}
+    {"ldmatrix.x" #count, load_matrices<count, false>, Kind::aligned},                    \
+    {"ldmatrix.x" #count ".trans", load_matrices<count, true>, Kind::aligned}
 #define PRODUCT(shape, type, T, K) {"mma." shape "." type, multiply_matrices<T, K>, Kind::aligned}
 
 static const Form forms[] = {
@@ -68,22 +69,27 @@ static const Form forms[] = {
     {"mad.wide.u32", map<WideMad<u64>, u64, u32, u32, u64>}, {"mad.wide.s32", map<WideMad<s64>, s64, s32, s32, s64>},
     {"mul.hi.u32", map<UpperMul<u64>, T2(u32)>}, {"mul.hi.s32", map<UpperMul<s64>, T2(s32)>},
     {"mul.hi.u64", map<UpperMul<unsigned __int128>, T2(u64)>}, {"mul.hi.s64", map<UpperMul<__int128>, T2(s64)>},
-    SIGNED("div", Quotient, T2), UNSIGNED("div", Quotient, T2), SIGNED("rem", Remainder, T2), UNSIGNED("rem", Remainder, T2),
+    SIGNED("div", Quotient, T2), UNSIGNED("div", Quotient, T2), SIGNED("rem", Remainder, T2),
+    UNSIGNED("rem", Remainder, T2),
     SIGNED("min", Min, T2), UNSIGNED("min", Min, T2), SIGNED("max", Max, T2), UNSIGNED("max", Max, T2),
     SIGNED("neg", Neg, T1), SIGNED("abs", Abs, T1),
     BITS("and", And, T2), BITS("or", Or, T2), BITS("xor", Xor, T2), BITS("not", Not, T1),
-    {"and.pred", map<And, T2(u8)>}, {"or.pred", map<Or, T2(u8)>}, {"xor.pred", map<Xor, T2(u8)>}, {"not.pred", map<NotPredicate, T1(u8)>},
-    SHIFT("shl", ShiftLeft, "b", u16, u32, u64), SHIFT("shr", ShiftRight, "u", u16, u32, u64), SHIFT("shr", ShiftRight, "s", s16, s32, s64),
+    {"and.pred", map<And, T2(u8)>}, {"or.pred", map<Or, T2(u8)>}, {"xor.pred", map<Xor, T2(u8)>},
+    {"not.pred", map<NotPredicate, T1(u8)>},
+    SHIFT("shl", ShiftLeft, "b", u16, u32, u64), SHIFT("shr", ShiftRight, "u", u16, u32, u64),
+    SHIFT("shr", ShiftRight, "s", s16, s32, s64),
     {"bfi.b32", map<Insert, u32, u32, u32, u32, u32>}, {"bfi.b64", map<Insert, u64, u64, u64, u32, u32>},
     {"bfe.u32", map<Extract, T3(u32)>}, {"prmt.b32", map<Permute, T3(u32)>}, {"dp4a.u32.u32", map<Dot4, T3(u32)>},
     {"dp2a.lo.u32.u32", map<Dot2, T3(u32)>}, {"dp2a.hi.u32.u32", map<Dot2High, T3(u32)>},
-    {"selp.b16", map<Select, u16, u16, u16, u8>}, {"selp.b32", map<Select, u32, u32, u32, u8>}, {"selp.b64", map<Select, u64, u64, u64, u8>},
+    {"selp.b16", map<Select, u16, u16, u16, u8>}, {"selp.b32", map<Select, u32, u32, u32, u8>},
+    {"selp.b64", map<Select, u64, u64, u64, u8>},
 
     BITS("mov", Same, T1), {"mov.pred", map<Same, T1(u8)>},
     {"join.b32.b16", join<u32, u16>}, {"join.b64.b32", join<u64, u32>}, {"join.b64.b16", join<u64, u16>},
     {"split.b32.b16", split<u32, u16>}, {"split.b64.b32", split<u64, u32>}, {"split.b64.b16", split<u64, u16>},
 
-    FLOATS("add", Add, T2), FLOATS("sub", Sub, T2), FLOATS("mul", Mul, T2), FLOATS("fma.rn", Fused, T3), FLOATS("div.rn", Div, T2),
+    FLOATS("add", Add, T2), FLOATS("sub", Sub, T2), FLOATS("mul", Mul, T2), FLOATS("fma.rn", Fused, T3),
+    FLOATS("div.rn", Div, T2),
     FLOATS("rcp.rn", Inverse, T1), FLOATS("sqrt.rn", Root, T1), FLOATS("neg", Negative, T1), FLOATS("abs", Magnitude, T1),
     FLOATS("min", Least, T2), FLOATS("max", Greatest, T2),
     {"copysign.f32", map<CopySign, T2(f32)>}, {"copysign.f64", map<CopySign, T2(f64)>},
@@ -91,7 +97,8 @@ static const Form forms[] = {
     F32("ex2.approx", PowerOfTwo, T1), F32("rcp.approx", RoughInverse, T1), F32("lg2.approx", Logarithm, T1),
     F32("rsqrt.approx", InverseRoot, T1), F32("sqrt.approx", RoughRoot, T1), {"rcp.approx.ftz.f64", map<CoarseInverse, T1(f64)>},
 
-    HALVES("add", AddHalves, T2), HALVES("sub", SubHalves, T2), HALVES("mul", MulHalves, T2), HALVES("fma.rn", FusedHalves, T3),
+    HALVES("add", AddHalves, T2), HALVES("sub", SubHalves, T2), HALVES("mul", MulHalves, T2),
+    HALVES("fma.rn", FusedHalves, T3),
     HALVES("min", LeastHalf, T2), HALVES("max", GreatestHalf, T2), HALVES("neg", NegHalf, T1), HALVES("abs", AbsHalf, T1),
 
     COMPARED_BITS("eq", Eq), COMPARED_BITS("ne", Ne), COMPARED_WHOLE("lt", Lt), COMPARED_WHOLE("le", Le),
@@ -107,9 +114,11 @@ static const Form forms[] = {
     {"cvt.sat.f32.f32", convert<Saturate, f32, f32>}, {"cvt.rna.tf32.f32", convert<ToTf32, u32, f32>},
     {"cvt.f32.f16", convert<Wide<f16>, f32, u16>}, {"cvt.f32.bf16", convert<Wide<bf16>, f32, u16>},
     {"cvt.rn.f16.f32", convert<Narrow<f16>, u16, f32>}, {"cvt.rn.bf16.f32", convert<Narrow<bf16>, u16, f32>},
-    {"cvt.rn.f16x2.f32", map<NarrowBoth<f16>, Pair<f16>, f32, f32>}, {"cvt.rn.bf16x2.f32", map<NarrowBoth<bf16>, Pair<bf16>, f32, f32>},
+    {"cvt.rn.f16x2.f32", map<NarrowBoth<f16>, Pair<f16>, f32, f32>},
+    {"cvt.rn.bf16x2.f32", map<NarrowBoth<bf16>, Pair<bf16>, f32, f32>},
 
-    LOADED("global", Space::global), LOADED("shared", Space::shared), LOADED("param", Space::parameters), LOADED("generic", Space::generic),
+    LOADED("global", Space::global), LOADED("shared", Space::shared), LOADED("param", Space::parameters),
+    LOADED("generic", Space::generic),
     LOADED_CONSTANT("b8", u8), LOADED_CONSTANT("s8", s8), LOADED_CONSTANT("b16", u16), LOADED_CONSTANT("s16", s16),
     LOADED_CONSTANT("b32", u32), LOADED_CONSTANT("s32", s32), LOADED_CONSTANT("b64", u64),
     STORED("global", Space::global), STORED("shared", Space::shared), STORED("generic", Space::generic),
@@ -121,5 +130,6 @@ static const Form forms[] = {
     {"bar.warp.sync", warp_barrier, Kind::collective}, SHUFFLED("up", up), SHUFFLED("down", down),
     SHUFFLED("bfly", butterfly), SHUFFLED("idx", index), MATRICES(1), MATRICES(2), MATRICES(4),
     PRODUCT("m16n8k4", "tf32", Tf32, 4), PRODUCT("m16n8k8", "tf32", Tf32, 8), PRODUCT("m16n8k8", "f16", Packed<f16>, 8),
-    PRODUCT("m16n8k16", "f16", Packed<f16>, 16), PRODUCT("m16n8k8", "bf16", Packed<bf16>, 8), PRODUCT("m16n8k16", "bf16", Packed<bf16>, 16),
+    PRODUCT("m16n8k16", "f16", Packed<f16>, 16), PRODUCT("m16n8k8", "bf16", Packed<bf16>, 8),
+    PRODUCT("m16n8k16", "bf16", Packed<bf16>, 16),
 };

@@ -66,7 +66,6 @@ struct Copy {
     u64 place, from;
     u32 bytes, read;  // the rest are zeros
     int group;
-    const Instruction* by;
 };
 
 enum class State { running, at_block_barrier, at_warp_barrier, ended };

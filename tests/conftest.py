@@ -16,6 +16,7 @@ from gpunet.cli.app import app
 from gpunet.devices import open_device
 from gpunet.devices.cuda import reserve
 from gpunet.devices.cuda.device import CudaDevice
+from gpunet.devices.cuda.source import compose, kernel_folder
 from gpunet.devices.device import Device
 from gpunet.system import cache
 from tests.emulator.bench import Bench
@@ -117,3 +118,18 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
 
     put(GPU)
     return put
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Callable[..., str]:
+    """Makes the whole text of a kernel file beside the project's headers and others."""
+
+    def compose_with(text: str, **headers: str) -> str:
+        for name in ("common", "ptx"):
+            (tmp_path / f"{name}.cuh").write_bytes((kernel_folder() / f"{name}.cuh").read_bytes())
+        for name, header in headers.items():
+            (tmp_path / f"{name}.cuh").write_text(header)
+        (tmp_path / "try.cu").write_text(text)
+        return compose("try", tmp_path)
+
+    return compose_with

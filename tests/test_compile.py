@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 
 from gpunet.devices.cuda.libraries import packaged_files
-from gpunet.devices.cuda.nvrtc import REALS, CompileError, Nvrtc, compile_options, open_nvrtc
+from gpunet.devices.cuda.nvrtc import REALS, CompileError
 from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
 from tests.emulator.builder import find_kernels
+from tests.ptx.builder import EXTRAS, missing, nvrtc_of, ptx_of
 from tests.static.compiled import compile_text, reports
-
-EXTRAS = {12: "nvrtc12", 13: "nvrtc"}
-"""By CUDA release, what installs its NVRTC for the tests."""
 
 ARCHITECTURES = {12: ("sm_52", "sm_61", "sm_70", "sm_90"), 13: ("sm_75", "sm_86", "sm_90", "sm_120")}
 """One of each generation of registers and instructions, and the newest old enough for both releases with both."""
@@ -46,21 +44,6 @@ OLD = re.compile(r"nvrtc: warning: Architectures prior to .* are deprecated.*")
 
 FLUSHING = re.compile(r"^\s*(?:@!?%p\d+\s+)?((?!ex2\.approx|rcp\.approx)[a-z0-9_.]*\.ftz[a-z0-9_.]*)", re.MULTILINE)
 """Instructions that take float32 values below 1.2e-38 for 0, but those in NVIDIA's exp and tanh, which mend that."""
-
-
-def nvrtc_of(release: int) -> Nvrtc:
-    """NVRTC of a CUDA release, which needs no GPU; both may be there at once.
-
-    Where there is none, one test fails and says what to install, and all that would compile with it are skipped.
-    """
-    found = packaged_files("NVRTC")
-    if release not in found:
-        pytest.skip(f"as test_nvrtc_is_there says, {missing(release)}")
-    return open_nvrtc(found[release])
-
-
-def missing(release: int) -> str:
-    return f'there is no NVRTC of CUDA {release} to compile with: pip install -e ".[{EXTRAS[release]}]"'
 
 
 @pytest.mark.parametrize("release", EXTRAS)
@@ -103,14 +86,12 @@ def test_values_that_leave_the_registers_are_seen() -> None:
 @pytest.mark.parametrize("file", kernel_files())
 def test_the_smallest_float32_values_are_no_zeros(file: str) -> None:
     """ReLU, switches of max-pooling and slopes tell them from 0, as on the CPU."""
-    code, _ = compile_kernels(compose(file), 13, "compute_75", "float32")
-    assert FLUSHING.findall(code.decode()) == []
+    assert FLUSHING.findall(ptx_of(compose(file), file, "float32", "75", 13)) == []
 
 
 def test_a_flush_of_small_values_would_be_seen() -> None:
-    options = (*compile_options("float32", "compute_75"), "-ftz=true")
-    code, _ = nvrtc_of(13).compile(compose("relu"), "relu.cu", options)
-    assert {"setp.gt.ftz.f32", "setp.le.ftz.f32"} & set(FLUSHING.findall(code.decode()))
+    ptx = ptx_of(compose("relu"), "relu", "float32", "75", 13, ("-ftz=true",))
+    assert {"setp.gt.ftz.f32", "setp.le.ftz.f32"} & set(FLUSHING.findall(ptx))
 
 
 @pytest.mark.parametrize("file", kernel_files())
@@ -125,9 +106,10 @@ def test_messages_point_into_the_files(file: str) -> None:
 def test_without_nvrtc_the_command_that_brings_it_is_said(
     monkeypatch: pytest.MonkeyPatch, release: int, extra: str
 ) -> None:
-    monkeypatch.setattr("tests.test_compile.packaged_files", lambda library: {})
+    monkeypatch.setattr("tests.ptx.builder.packaged_files", lambda library: {})
     with pytest.raises(pytest.skip.Exception, match=rf'pip install -e "\.\[{extra}\]"'):
         compile_kernels("", release, "sm_75", "float32")
+    monkeypatch.setattr("tests.test_compile.packaged_files", lambda library: {})
     with pytest.raises(AssertionError, match=rf'pip install -e "\.\[{extra}\]"'):
         test_nvrtc_is_there(release)
 

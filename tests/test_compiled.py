@@ -13,7 +13,7 @@ from gpunet.devices.cuda.nvrtc import CompileError, Nvrtc, compile_options
 from gpunet.devices.cuda.source import compose
 from gpunet.errors import DeviceError
 from gpunet.system import cache
-from tests.test_compile import nvrtc_of
+from tests.ptx.builder import nvrtc_of
 
 
 class Counting:

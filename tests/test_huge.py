@@ -47,8 +47,8 @@ class SparseDriver(EmulatorDriver):
 
     def __init__(self, folder: Path, *, grid: int, block: int):
         lines = [
-            f"#define gridDim (emulator::Index{{{grid}u, 1, 1}})",
-            f"#define blockIdx (emulator::Index{{{block}u, 0, 0}})",
+            f"#define gridDim (uint3{{{grid}u, 1, 1}})",
+            f"#define blockIdx (uint3{{{block}u, 0, 0}})",
         ]
         for path in kernel_folder().iterdir():
             text = path.read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ import pytest
 from gpunet.devices.cuda.driver import CupyDriver
 from gpunet.devices.cuda.launch import launch_blocks
 from gpunet.devices.cuda.nvrtc import compile_options
-from gpunet.devices.cuda.source import compose, kernel_folder
 from gpunet.errors import DeviceError
 from tests.emulator.bench import Bench
 from tests.emulator.driver import ORDERS, EmulatorDriver, EmulatorError
-from tests.test_compile import compile_kernels, nvrtc_of
+from tests.ptx.builder import nvrtc_of
+from tests.test_compile import compile_kernels
 from tests.test_cupy_driver import FakeCupy, fake_cupy, install  # noqa: F401 (a fixture)
 
 DOUBLED = """#include "ptx.cuh"
@@ -179,21 +179,6 @@ def test_a_gpu_that_has_less_shared_memory_says_so(monkeypatch: pytest.MonkeyPat
     driver = CupyDriver()
     with pytest.raises(DeviceError, match=r"give a block of relu\.relu_forward 200000 bytes of dynamic shared memory"):
         driver.prepare("relu", "relu_forward", 1, 256, 3, real=np.dtype(np.float32), shared=200_000)
-
-
-@pytest.fixture
-def composed(tmp_path: Path) -> Callable[..., str]:
-    """Makes the whole text of a kernel file beside the project's headers and others."""
-
-    def compose_with(text: str, **headers: str) -> str:
-        for name in ("common", "ptx"):
-            (tmp_path / f"{name}.cuh").write_bytes((kernel_folder() / f"{name}.cuh").read_bytes())
-        for name, header in headers.items():
-            (tmp_path / f"{name}.cuh").write_text(header)
-        (tmp_path / "try.cu").write_text(text)
-        return compose("try", tmp_path)
-
-    return compose_with
 
 
 GPUS: dict[str, tuple[int, bool]] = {"61": (12, False), "75": (13, False), "80": (13, True), "90": (13, True)}

@@ -1,4 +1,4 @@
-"""Runs kernels that a test writes, on the emulator."""
+"""Runs kernels that a test writes, on the emulator or a driver that stands in for it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,19 @@ KERNEL = 'extern "C" __global__ void __launch_bounds__(BLOCK) '
 class Bench:
     """Kernels of one file and the arrays that they run on."""
 
-    def __init__(self, folder: Path, kernels: str, order: str = "ascending", **options: Any):
+    def __init__(
+        self,
+        folder: Path,
+        kernels: str,
+        order: str = "ascending",
+        *,
+        driver: type[EmulatorDriver] = EmulatorDriver,
+        **options: Any,
+    ):
         (folder / "common.cuh").write_text(COMMON)
         (folder / "ptx.cuh").write_bytes((kernel_folder() / "ptx.cuh").read_bytes())
         (folder / "try.cu").write_text(kernels.replace("KERNEL", KERNEL))
-        self.driver = EmulatorDriver(order, folder=folder, **options)
+        self.driver = driver(order, folder=folder, **options)
 
     def array(self, values: np.ndarray) -> DeviceArray:
         memory = self.driver.allocate(values.nbytes)

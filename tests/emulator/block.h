@@ -35,6 +35,8 @@ struct Thread {
     unsigned int mask;         // lanes that it waits for at a warp barrier
     int source;                // lane whose value it wants from a shuffle
     unsigned long long value;  // what it gives to a shuffle, then what it gets
+    void (*together)(void* const* lanes);  // what the warp does when all have come, or nothing
+    void* operands;            // this thread's, for that
     std::vector<Copy> copies;  // that it began, the oldest first
     int groups;                // of copies that it ended
 };
@@ -149,6 +151,19 @@ inline bool warp_complete(int warp, const Thread& first) {
     return true;
 }
 
+// Does what needs all 32 lanes of a warp.
+inline void do_together(int warp, void (*work)(void* const*), const bool* takes_part) {
+    void* operands[WARP];
+    for (int lane = 0; lane < WARP; ++lane) {
+        if (!takes_part[lane]) {
+            if (block.wrong.empty()) block.wrong = "not all 32 lanes of a warp are there for what only a whole warp can do";
+            return;
+        }
+        operands[lane] = block.thread[warp + lane].operands;
+    }
+    work(operands);
+}
+
 // Hands each lane the value that it asked for; NaN bytes where its source takes no part.
 inline void release_warp(int warp, const Thread& model) {
     const Thread first = model;
@@ -158,6 +173,7 @@ inline void release_warp(int warp, const Thread& model) {
         takes_part[lane] = warp + lane < block.threads && same_warp_barrier(first, block.thread[warp + lane]);
         given[lane] = takes_part[lane] ? block.thread[warp + lane].value : ~0ull;
     }
+    if (first.together) do_together(warp, first.together, takes_part);
     for (int lane = 0; lane < WARP; ++lane) {
         if (!takes_part[lane]) continue;
         Thread& thread = block.thread[warp + lane];

@@ -42,7 +42,7 @@ def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ..
     key = hashlib.sha256("\0".join([*command, text, *headers]).encode()).hexdigest()[:32]
     library = cache_folder("emulator") / f"{file}-{real}-{key}.so"
     if not library.exists():
-        _compile(command, text, library)
+        compile_library(command, text, library)
     return library, [name for _, name in kernels]
 
 
@@ -71,7 +71,7 @@ def compiler() -> tuple[str, ...]:
     )
 
 
-def _compile(command: list[str], text: str, library: Path) -> None:
+def compile_library(command: list[str], text: str, library: Path) -> None:
     """Into a temporary name, then renamed: test processes that build the same file at once do not see half of it."""
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         source, result = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")

@@ -155,7 +155,7 @@ class EmulatorDriver(Driver):
         def run() -> None:
             for array in arrays:
                 self._check_lives(f"an array for {name}", array.pointer, array.nbytes)
-            wrong = self._run(library, name, (kernel, grid, block, shared, packed))
+            wrong = self._run(library, name, (kernel, grid, block, shared, packed), arrays)
             self._seed += 1
             self.launched.append(name)
             if wrong:
@@ -164,8 +164,8 @@ class EmulatorDriver(Driver):
 
         return self._unless_captured(run)
 
-    def _run(self, library: "_Library", name: str, what: tuple[Any, ...]) -> str:
-        """Run a launch; what went wrong, or nothing."""
+    def _run(self, library: "_Library", name: str, what: tuple[Any, ...], arrays: list[DeviceArray]) -> str:
+        """Run a launch, which was given these arrays; what went wrong, or nothing."""
         return library.launch(*what, self._order, self._seed)
 
     # ---- graphs: recorded, then played back ----
@@ -290,7 +290,7 @@ class _Library:
                 f"{name} takes {len(signature)} arguments ({' '.join(signature)}), not {len(arguments)}"
             )
         for position, (argument, parameter) in enumerate(zip(arguments, signature, strict=True)):
-            given = _describe(argument, real)
+            given = describe(argument, real)
             if given != parameter and not (parameter.startswith("p") and (given == "p" or parameter == "pv")):
                 raise EmulatorError(f"{name}, argument {position}: the kernel takes {parameter}, not {given}")
 
@@ -301,7 +301,7 @@ class _Library:
         return wrong.decode()
 
 
-def _describe(argument: Argument, real: np.dtype) -> str:
+def describe(argument: Argument, real: np.dtype) -> str:
     """As emulator.h describes parameters."""
     if isinstance(argument, DeviceArray):
         return f"p{argument.dtype.kind}{argument.dtype.itemsize}"

@@ -100,6 +100,7 @@ T shuffle(const char* site, unsigned int mask, T value, int source) {
     static_assert(std::is_arithmetic_v<T> && sizeof(T) <= 8, "shuffles move numbers");
     Thread& thread = block.thread[block.current];
     thread.mask = mask;
+    thread.together = nullptr;
     thread.source = source;
     memcpy(&thread.value, &value, sizeof(T));
     Thread& back = wait(State::at_warp_barrier, site);
@@ -156,6 +157,8 @@ T exchange(T* address, T value) {
 #define __syncwarp emulator::WarpBarrier{EMULATOR_SITE("__syncwarp")}
 
 // ---- functions that CUDA has in the global namespace, where <math.h> has them not or not for all types --------------
+
+using uint3 = emulator::Index;
 
 using std::isfinite;
 using std::isinf;

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.device import CudaDevice
 from tests.emulator.builder import COUNTING
 from tests.emulator.driver import EmulatorDriver
@@ -137,14 +138,14 @@ class CountingDriver(EmulatorDriver):
         super().__init__(flags=("-DEMULATOR_COUNT", "-O1", COUNTING))
         self.counted: list[tuple[str, dict[str, Traffic]]] = []
 
-    def _run(self, library: Any, name: str, what: tuple[Any, ...]) -> str:
+    def _run(self, library: Any, name: str, what: tuple[Any, ...], arrays: list[DeviceArray]) -> str:
         functions = library._functions
         functions.emulator_counted.restype = ctypes.c_uint64
         live = list(self._live.values())
         firsts = np.array([one.pointer for one in live], np.uint64)
         lasts = firsts + np.array([one.nbytes for one in live], np.uint64)
         functions.emulator_count(len(live), ctypes.c_void_p(firsts.ctypes.data), ctypes.c_void_p(lasts.ctypes.data))
-        wrong = super()._run(library, name, what)
+        wrong = super()._run(library, name, what, arrays)
         at = ctypes.c_void_p()
         count = functions.emulator_counted(ctypes.byref(at))
         if count:

@@ -71,6 +71,10 @@ def test_the_command_writes_features_with_labels_parts_and_paths(run: Run, tmp_p
     assert run("features", "w", "pics", "--layer", "pool1", *more).exit_code == 0
     averaged = np.load(tmp_path / "g.npz")["features"]
     np.testing.assert_allclose(averaged, found["features"][9:].mean((1, 2)), rtol=1e-6)
+    (tmp_path / "pics" / "test").rename(tmp_path / "pics" / "val")  # no part to test on: no image stands there twice
+    assert run("features", "w", "pics", "--layer", "fc1", "--out", "h.npz", "--device", "cpu").exit_code == 0
+    with np.load(tmp_path / "h.npz") as there:
+        assert there["parts"].tolist() == ["train"] * 9 + ["validation"] * 9
 
 
 @pytest.mark.parametrize(

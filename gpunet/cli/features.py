@@ -118,7 +118,8 @@ def _shown(dataset: "Dataset", which: Which) -> "list[Shown]":
     from gpunet.errors import DataError
     from gpunet.use.features import Shown
 
-    parts = {Which.train: dataset.train, Which.validation: dataset.validation, Which.test: dataset.test}
+    test = dataset.test if dataset.has_test else None
+    parts = {Which.train: dataset.train, Which.validation: dataset.validation, Which.test: test}
     found = [Shown(part.value, split) for part, split in parts.items() if split and which in (part, Which.all)]
     if not found:
         raise DataError(f"{dataset.name} has no images of the part {which.value}")

@@ -14,6 +14,7 @@ from PIL import Image
 from gpunet import Augment, ConfigError, Model, Net, export_page, load
 from gpunet.formats.browser import in_bits
 from gpunet.model.scores import softmax
+from gpunet.system.resources import browser_modules
 from tests.browser import NARROW, WIDE, Watched, launched, opened, why_no_browser
 from tests.conftest import Run
 from tests.graphs import random_graph
@@ -121,6 +122,28 @@ def test_the_same_weights_are_the_same_bytes(tmp_path: Path, rng: np.random.Gene
     path = written(tmp_path, net, drawn(net, rng))
     first, second = (export_page(path, tmp_path / f"{name}.html").path.read_bytes() for name in "ab")
     assert first == second
+
+
+SESSION = """
+const posted = [], left = ["a", "b", "c", "d"].map((textContent) => ({ textContent, remove() { left.pop(); } }));
+class Worker { postMessage(message) { posted.push(message.text ?? message.kind); } }
+class Blob {}
+const URL = { createObjectURL: () => "" };
+"""
+
+
+def test_two_pieces_of_the_weights_are_under_way_at_once(engine: Engine) -> None:
+    """All at once, those of a large net would lie in memory twice."""
+    text = browser_modules()["session.js"].replace("export class", "class")
+    engine.do(f"""var session = (() => {{ {SESSION} {text}
+        const made = new Session({{}}, "", {{ loading() {{}} }});
+        made.bring(left);
+        const after = [posted.slice(1)];
+        for (let n = 0; n < 4; n++) {{ made.told({{ kind: "loading" }}); after.push(posted.slice(1)); }}
+        return {{ after, left: left.length }};
+    }})()""")
+    wanted = ["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"], *[["a", "b", "c", "d", "whole"]] * 2
+    assert engine.run("session") == {"after": [*wanted], "left": 0}
 
 
 def test_a_page_whose_weights_are_cut_off_says_so(engine: Engine, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -9,19 +9,28 @@ export class Session {
     this.worker.onmessage = ({ data }) => this.told(data);
     this.worker.onerror = (event) => hear.failed(`this browser cannot run the net: ${event.message}`);
     this.worker.postMessage({ kind: "begin", net });
+    this.pieces = []; // of the weights, that are still in the page
+    this.whole = false; // whether the worker was told that it has them all
     this.ready = false;
     this.asked = null; // what the worker is at
     this.next = null; // what comes after that
     this.count = 0;
   }
 
-  // Hands the pieces of the weights over one by one, taking each out of the page, so that memory holds them once.
+  // Hands the pieces of the weights over, taking each out of the page, so that memory holds them once: two are under
+  // way, and the next one goes when one has arrived.
   bring(pieces) {
-    for (const piece of pieces) {
-      this.worker.postMessage({ kind: "weights", text: piece.textContent });
-      piece.remove();
-    }
-    this.worker.postMessage({ kind: "whole" });
+    this.pieces = [...pieces];
+    this.hand();
+    this.hand();
+  }
+
+  hand() {
+    const piece = this.pieces.shift();
+    if (!piece && this.whole) return;
+    this.whole = !piece;
+    this.worker.postMessage(piece ? { kind: "weights", text: piece.textContent } : { kind: "whole" });
+    piece?.remove();
   }
 
   // picture  {name, file} or {name, pixels: {data, width, height}}
@@ -43,6 +52,7 @@ export class Session {
 
   told(data) {
     if (data.kind === "loading") this.hear.loading(data.share);
+    if (data.kind === "loading") this.hand();
     if (data.kind === "running") this.hear.running(data.share);
     if (data.kind === "seen") this.hear.seen(data.image);
     if (data.kind === "ready") this.ready = true;

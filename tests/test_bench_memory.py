@@ -157,18 +157,23 @@ def test_a_chain_has_the_layers_it_is_named_for(layers):
     assert net.volumes[net.nodes[-2].name].shape[:2] == (7, 7)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("name, layers", [("dense-12", 12), ("residual-3", 17), ("sums-4", 10), ("branches-5", 12)])
+def test_nets_that_are_hard_to_plan_are_made_by_name(name, layers):
+    assert len(planner.net_of(name).nodes) == layers
+
+
 def test_the_time_to_plan_is_told_and_a_slow_planner_is_an_error(tmp_path, monkeypatch, capsys):
     path = tmp_path / "planner.json"
-    arguments = ["--layers", "10", "--batch", "8", "--repeat", "1", "--json", str(path)]
-    monkeypatch.setattr(planner, "LIMIT_S", {"vgg16": 1000.0})
-    assert planner.main(arguments) == 0
-    rows = json.loads(path.read_text())["rows"]
-    assert [row["net"] for row in rows] == ["vgg16", "chain-10"]
-    assert all(0 < row["free_s"] < row["fit_s"] for row in rows)
-    monkeypatch.setattr(planner, "LIMIT_S", {"chain-10": 1e-9})
-    assert planner.main(arguments) == 1
-    assert "ABOVE 1e-09 s" in capsys.readouterr().out
+    cases = planner.Case("chain-10", 8, "least", limit_s=1000), planner.Case("dense-12", 0, "1MiB", limit_mb=-1)
+    monkeypatch.setattr(planner, "CASES", cases)
+    monkeypatch.setattr(planner, "measure", lambda case: planner.Row(case, **planner.measured(case)))  # in this process
+    assert planner.main(["--net", "chain-10", "--json", str(path)]) == 0
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["case"]["net"] == "chain-10" and row["seconds"] > 0 and row["found"].endswith("B, free")
+    assert planner.main(["--json", str(path)]) == 1
+    assert "refused  ABOVE" in capsys.readouterr().out
+    assert planner.main(["--one", "dense-12: fit 1MiB"]) == 0
+    assert json.loads(capsys.readouterr().out)["found"] == "refused"
 
 
 def test_gaps_are_told_and_a_wide_one_is_an_error(tmp_path, monkeypatch):

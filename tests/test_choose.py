@@ -138,6 +138,23 @@ def test_a_larger_budget_never_costs_more_unless_that_buys_larger_rounds_of_a_gp
         assert bought or large.extra_time_fraction <= small.extra_time_fraction
 
 
+@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 200), marks=pytest.mark.slow)])
+def test_a_larger_budget_never_costs_more_on_graphs_with_branches_and_batch_normalization(seeds):
+    """At batches apart from the one at which it is searched, too."""
+    for seed in seeds:
+        rng = np.random.default_rng(9000 + seed)
+        net, batch = random_graph(rng, layers=10), int(rng.integers(8, 100))
+        options: dict[str, Any] = dict(device="cpu", reserve=1, max_cost=0.5, optimizer="sgd")
+        made = Planner(net, Options(**options))
+        free, least = gpunet.plan(net, batch, **options).total_bytes, made.needed(batch).total_bytes
+        found = [made.plan(batch, int(budget)) for budget in np.linspace(least, free, 9)]
+        assert all(plan.fits for plan in found)
+        costs = [plan.extra_time_fraction for plan in found]
+        assert costs == sorted(costs, reverse=True), (seed, batch)
+        for plan in found:
+            assert plan.least_cost is None or plan.least_cost <= plan.extra_time_fraction * (1 + 1e-6)
+
+
 class Tried:
     """A chooser's compiler that keeps every program it made."""
 

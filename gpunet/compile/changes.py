@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from gpunet.compile.makers import Cost, Makers, Price
 
 LOOKS = 8
 """How many of the likeliest changes are looked at before one is made."""
+
+FEW_LOOKS = 3
+"""How many at least, where what was found is more than is expected of the others, as what is made again together costs
+less than it seems to."""
 
 TRIES = 400
 """By how many values of a net a choice is tried to do without each of the dearest."""
@@ -31,6 +36,7 @@ class Changes:
         self._price, self._most = price, most
         self._all = range(len(makers.values))
         self._alone = _alone(makers, price)
+        self._dearest = sorted(self._all, key=lambda value: -self._alone[value])
         self._sizes = np.array([value.nbytes for value in makers.values], np.int64)
 
     @property
@@ -56,9 +62,11 @@ class Changes:
         """Undo whatever is not needed to hold a limit, the dearest first."""
         state, values = self.state, self.makers.values
         state.toggle(*(v for v in self._all if values[v].keepable and not state.missing[v] and not state.uses(v)))
-        for value in sorted(self._all, key=lambda value: -self._alone[value]):
+        for value in self._dearest:
             if state.missing[value] and state.twice[value]:
                 self._undo(Change((), value), limit)
+            elif state.missing[value] and values[value].saved and self._has_no_room(value, limit):
+                continue
             if state.missing[value] and (values[value].saved or (values[value].keepable and state.is_made(value))):
                 self._undo(self._kept(value), limit)
 
@@ -83,9 +91,8 @@ class Changes:
         """Of the likeliest changes, the one that takes most off what is above a limit for its price."""
         total, before = int(excess.sum()), self.price
         best: tuple[float, Change] | None = None
-        likely = [change for v in self._likeliest(excess) if v != never for change in self._changes(v)]
-        for looked, change in enumerate([*self._restoring(excess), *likely]):
-            if looked >= LOOKS and best is not None:
+        for looked, (change, expected) in enumerate(self._candidates(excess, never)):
+            if best is not None and (looked >= LOOKS or (looked >= FEW_LOOKS and best[0] >= expected)):
                 break
             self._make(change)
             gain = total - int(self._excess(limit).sum())
@@ -96,13 +103,20 @@ class Changes:
             self._make(change)
         return None if best is None else best[1]
 
+    def _candidates(self, excess: Bytes, never: int | None) -> Iterator[tuple[Change, float]]:
+        """Changes, and what each may take off what is above the limit for its price; the likeliest first."""
+        yield from ((change, inf) for change in self._restoring(excess))
+        for value, worth in self._likeliest(excess):
+            if value != never:
+                yield from ((change, worth) for change in self._changes(value))
+
     def _excess(self, limit: int) -> Bytes:
         """By step, bytes above a limit."""
         excess: Bytes = np.maximum(self.state.most - limit, 0)
         return excess
 
-    def _likeliest(self, excess: Bytes) -> list[int]:
-        """Values that lie in a step above the limit, first those that would free most there for their price."""
+    def _likeliest(self, excess: Bytes) -> list[tuple[int, float]]:
+        """Values that lie in a step above the limit, with what each would free there for its price, the most first."""
         first, last = (np.array(ends) for ends in zip(*map(self._span, self._all), strict=True))
         bytes_until = np.concatenate([[0], np.cumsum(excess)])
         steps_until = np.concatenate([[0], np.cumsum(excess > 0)])
@@ -110,7 +124,8 @@ class Changes:
             bytes_until[last] - bytes_until[first], self._sizes * (steps_until[last] - steps_until[first])
         )
         worth = freed / np.array(self._alone, float)
-        return [int(value) for value in np.argsort(-worth, kind="stable") if worth[value] > 0]
+        order = np.argsort(-worth, kind="stable")
+        return [(int(value), float(worth[value])) for value in order[worth[order] > 0]]
 
     def _span(self, value: int) -> tuple[int, int]:
         """The steps [first, last) in which a change to a value may free its bytes."""
@@ -161,6 +176,31 @@ class Changes:
                     if not values[source].keepable:
                         todo.append(source)
         return [source for source in found if values[source].keepable]
+
+    def _has_no_room(self, value: int, limit: int) -> bool:
+        """Whether keeping a dropped value is sure to break a limit, as it comes on top of all else until it is read.
+
+        Not sure where what it is made from is kept for longer on its behalf, which would then be gone.
+        """
+        found = self.makers.values[value]
+        first, last = found.gone
+        last = min([last, *self.state.moments(value)])
+        if found.once != (0, 0) or first >= last or self.state.room(first, last, limit) >= found.nbytes:
+            return False
+        return not self._keeps_others(value)
+
+    def _keeps_others(self, value: int) -> bool:
+        """Whether what a value is made from, itself or through others, is kept beyond its own last use."""
+        values, state = self.makers.values, self.state
+        seen, todo = {value}, [value]
+        while todo:
+            for source in self.makers.makers[values[todo.pop()].maker].inputs:
+                if state.missing[source] and source not in seen:
+                    seen.add(source)
+                    todo.append(source)
+                elif not state.missing[source] and max(state.uses(source), default=-1) >= values[source].last:
+                    return True
+        return False
 
     # -- making and undoing ----------------------------------------------------------------------------
 

@@ -68,6 +68,14 @@ class Dropping:
         """Whether a value is made again."""
         return self.missing[value] and bool(self._moments[self.makers.values[value].maker])
 
+    def moments(self, value: int) -> tuple[int, ...]:
+        """The steps before which a value is made again, in order."""
+        return self._moments[self.makers.values[value].maker]
+
+    def room(self, first: int, last: int, limit: int) -> int:
+        """Bytes that are left under a limit in the fullest of the steps [first, last)."""
+        return limit - int(self._live[first:last].max())
+
     def uses(self, value: int) -> list[int]:
         """The steps before which something is made from a value again."""
         return [moment for user in self.makers.users[value] for moment in self._moments[user]]

@@ -19,11 +19,10 @@ def in_place(program: Program) -> Program:
     for step, op in enumerate(program.ops):
         for tensor in op.outputs:
             first_writer.setdefault(tensor.name, step)
-    kept = {t.name for t in (program.loss, program.correct) if t is not None}
+    kept = {t.name for t in (program.loss, program.correct) if t is not None}  # and, later on, what was given away
     if program.mode == "infer":
         kept.add(program.scores.name)
     takes_over: dict[str, str] = {}
-    given: set[str] = set()
     for step, op in enumerate(program.ops):
         for written, read in op.in_place:
             heir, giver = op.outputs[written], op.inputs[read]
@@ -32,9 +31,9 @@ def in_place(program: Program) -> Program:
             loop = program.loop_at(step)
             if loop and not heir.shape[0] == giver.shape[0] == loop.images:
                 continue  # the giver is still to be read in later rounds
-            free = giver.name not in given | kept and last_reader[giver.name] == step and not giver.kind.persistent
+            free = giver.name not in kept and last_reader[giver.name] == step and not giver.kind.persistent
             fits = heir.nbytes == giver.nbytes and heir.dtype == giver.dtype and first_writer[heir.name] == step
             if free and fits and heir.name not in takes_over:
                 takes_over[heir.name] = giver.name
-                given.add(giver.name)
+                kept.add(giver.name)
     return replace(program, takes_over={**program.takes_over, **takes_over})

@@ -58,12 +58,11 @@ def spare_masks(program: Program) -> Program:
         if made is None or not _in_one_round(program, made, step):
             continue
         (dy, mask), (y,) = op.inputs, ops[made].inputs
-        between, more = range(made + 1, step + 1), _whole(y) - _whole(mask)
-        if max(live[at] for at in between) + more <= peak:
+        between, more = slice(made + 1, step + 1), _whole(y) - _whole(mask)
+        if max(live[between]) + more <= peak:
             ops[step] = replace(op, name="relu_backward", inputs=(dy, y), in_place=((0, 0), (0, 1)))
             gone.add(made)
-            for at in between:
-                live[at] += more
+            live[between] = [nbytes + more for nbytes in live[between]]
     return exchanged(replace(program, ops=tuple(ops)), gone, {})
 
 

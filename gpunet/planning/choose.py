@@ -250,12 +250,12 @@ class Chooser:
         """What may be dropped, for less and less memory, the cheapest first; nothing, where nothing may or can be."""
         from gpunet.compile.frontier import Counted  # and NumPy, which a plan that fits does without
 
+        plain = self._try(ways)
+        if plain.program.mode != "train" or "recompute" not in self.allowed or plain.needed_bytes > MOST_BYTES:
+            return Counted(makers_of(plain.program, self.ns), [Point(0, Cost())])
         if ways not in self._counted:
-            plain = self._try(ways)
             makers = makers_of(plain.program, self.ns)
-            searched = plain.program.mode == "train" and "recompute" in self.allowed
-            points = self._alike(ways, makers) if searched and plain.needed_bytes <= MOST_BYTES else [Point(0, Cost())]
-            self._counted[ways] = Counted(makers, points)
+            self._counted[ways] = Counted(makers, self._alike(ways, makers))
         return self._counted[ways]
 
     def _alike(self, ways: Ways, makers: Makers) -> Sequence[Point]:

@@ -206,7 +206,10 @@ class Planner:
         batch = nearby(compiler.part) * compiler.division.count
         if batch not in self._near:
             self._near[batch] = self._choosing(compiler.at(batch))
-        return replace(self._choosing(compiler), allowed=allowed, near=self._near[batch])
+        near = self._near[batch]
+        if batch == compiler.batch:
+            return replace(near, allowed=allowed)
+        return replace(self._choosing(compiler), allowed=allowed, near=near)
 
     def _choosing(self, compiler: Compiler) -> Chooser:
         ns = clock(self.target.card, compiler.part)

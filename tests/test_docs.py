@@ -42,6 +42,7 @@ DOCUMENTS = [
     "docs/onnx.md",
     "docs/pictures.md",
     "docs/profiling.md",
+    "docs/ranks.md",
     "docs/sliding.md",
     "docs/training.md",
     "docs/understanding.md",

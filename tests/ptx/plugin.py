@@ -6,6 +6,8 @@ GPUNET_PTX says how, as keywords of PtxDriver: "architecture=90 watches=1 noise=
 import os
 from typing import Any
 
+import pytest
+
 import tests.emulator.driver as emulator
 
 from . import driver
@@ -25,4 +27,7 @@ class _Everywhere(driver.PtxDriver):
         super().__init__(*arguments, **{**_options(), **keywords})  # flags are those of the emulator's compiler
 
 
-emulator.EmulatorDriver = _Everywhere  # type: ignore[misc]
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Before conftest.py, which imports the driver, is read."""
+    emulator.EmulatorDriver = _Everywhere  # type: ignore[misc]

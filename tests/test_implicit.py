@@ -416,6 +416,7 @@ MUTANTS = [
         ("rows outside are seen", "if (0 <= h && h < c.H && 0 <= v", "if (h < c.H && 0 <= v"),
         ("packs of several filters a map", "c.K == c.D && c.K % WIDTH == 0 && aligned(x, y)", "aligned(x, y)"),
         ("a pack of the next position stays", "if (pack >= packs) pack -= packs, ++column;", ""),
+        ("one dilation for both axes", "left + column * c.dilation_columns", "left + column * c.dilation_rows"),
     ),
     *mutants_of(
         "depthwise.cu",
@@ -423,6 +424,7 @@ MUTANTS = [
         ("windows between the positions", "return behind == 0 && 0 <= window", "return 0 <= window"),
         ("windows behind the last", "0 <= window && window < windows", "0 <= window"),
         ("one filter a map", "k < (d + 1) * each", "k < d * each + 1"),
+        ("one dilation for both axes", "c.S_columns, c.dilation_columns, c.W2", "c.S_columns, c.dilation_rows, c.W2"),
     ),
     *mutants_of(
         "depthwise.cu",
@@ -432,6 +434,7 @@ MUTANTS = [
         ("the first slice alone", "Slice lines(part.rest, (int)slices", "Slice lines(0, (int)slices"),
         ("rows outside are seen", "if (h < 0 || h >= c.H) continue;", "if (h >= c.H) continue;"),
         ("one map for all", "* c.D + k / by.each", "* c.D"),
+        ("one dilation for both axes", "* c.dilation_columns - c.P_left", "* c.dilation_rows - c.P_left"),
     ),
 ]
 """Changes of the kernels that the tests above, and those of all ops, must notice."""

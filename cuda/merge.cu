@@ -24,9 +24,9 @@ __device__ inline void add_packs(
     const real* a, const real* b, real* y, Index positions, Divisor<Index> D, Index a_row, Index b_row
 ) {
     each_pack<COUNT>(positions * D, [=](Index item) {
-        const Index position = item / D, d = item - position * D.number;
-        auto sums = load<COUNT>(a + (position * a_row + d));
-        const auto others = load<COUNT>(b + (position * b_row + d));
+        const Index position = item / D, map = item - position * D.number;
+        auto sums = load<COUNT>(a + (position * a_row + map));
+        const auto others = load<COUNT>(b + (position * b_row + map));
         for (int lane = 0; lane < COUNT; ++lane) sums.value[lane] += others.value[lane];
         store(y + item, sums);
     });
@@ -41,7 +41,7 @@ add_maps(
     const real* a, const real* b, real* y, long long positions, long long D, long long magic_D, long long a_row,
     long long b_row
 ) {
-    const bool packs = (D | a_row | b_row) % WIDTH == 0 && aligned(a, b, y);
+    const bool packs = (D | a_row | b_row) % WIDTH == 0 && aligned(y, a, b);
     const By by_D = {D, magic_D};
     DISPATCH(add_packs, packs, positions * largest(a_row, b_row), a, b, y, positions, by_D, a_row, b_row);
 }

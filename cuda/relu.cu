@@ -14,6 +14,15 @@ relu_forward(const real* x, real* y, long long count) {
     });
 }
 
+// Of gradients those that ReLU lets through, exactly 0 in place of the others.
+template <int COUNT>
+__device__ inline Pack<real, COUNT> let_through(Pack<real, COUNT> gradients, const Pack<real, COUNT>& outputs) {
+    for (int lane = 0; lane < COUNT; ++lane) {
+        if (outputs.value[lane] <= real(0)) gradients.value[lane] = real(0);
+    }
+    return gradients;
+}
+
 // dy      (count,)  in
 // y       (count,)  in, what relu_forward wrote
 // dx      (count,)  out; may be dy or y
@@ -21,12 +30,7 @@ relu_forward(const real* x, real* y, long long count) {
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_backward(const real* dy, const real* y, real* dx, long long count) {
     elementwise(count, aligned(dy, y, dx), [=](auto size, long long pack) {
-        const auto outputs = load<size>(y, pack);
-        auto gradients = load<size>(dy, pack);
-        for (int lane = 0; lane < size; ++lane) {
-            if (outputs.value[lane] <= real(0)) gradients.value[lane] = real(0);
-        }
-        store(dx, pack, gradients);
+        store(dx, pack, let_through(load<size>(dy, pack), load<size>(y, pack)));
     });
 }
 
@@ -36,12 +40,8 @@ __device__ inline void relu_backward_packs(
 ) {
     each_pack<COUNT>(positions * D, [=](Index item) {
         const Index position = item / D, d = item - position * D.number;
-        const auto outputs = load<COUNT>(y + (position * y_row + d));
-        auto gradients = load<COUNT>(dy + (position * dy_row + d));
-        for (int lane = 0; lane < COUNT; ++lane) {
-            if (outputs.value[lane] <= real(0)) gradients.value[lane] = real(0);
-        }
-        store(dx + item, gradients);
+        const auto gradients = load<COUNT>(dy + (position * dy_row + d)), outputs = load<COUNT>(y + (position * y_row + d));
+        store(dx + item, let_through(gradients, outputs));
     });
 }
 
@@ -144,7 +144,7 @@ __device__ inline void mask_of_maps(
         const real* from = y + (image * positions + position) * y_row;
         Index d = in_image - position * D.number;
         unsigned int bits = 0;
-        for (int bit = 0; bit < 8 && in_image + bit < values; ++bit) {
+        for (int bit = 0, left = (int)(values - in_image < 8 ? values - in_image : 8); bit < left; ++bit) {
             bits |= passing(load<1>(from + d)) << bit;
             if (++d == D.number) d = 0, from += y_row;
         }
@@ -207,8 +207,8 @@ __device__ inline void masked_maps(
 ) {
     const Index bytes = (values.number + 7) / 8;  // of an image
     each_pack<COUNT>(images * values, [=](Index item) {
-        const Index image = item / values, in_image = item - image * values.number, position = item / D;
-        const unsigned int bits = mask[image * bytes + in_image / 8] >> in_image % 8;
+        const Index image = item / values, place = item - image * values.number, position = item / D;
+        const unsigned int bits = mask[image * bytes + place / 8] >> place % 8;
         store(dx + item, masked(load<COUNT>(dy + (position * dy_row + (item - position * D.number))), bits));
     });
 }
@@ -223,6 +223,6 @@ relu_backward_masked_maps(
     long long values, long long magic_values, long long D, long long magic_D, long long dy_row
 ) {
     const By by_values = {values, magic_values}, by_D = {D, magic_D};
-    const bool packs = (D | dy_row) % WIDTH == 0 && aligned(dy, dx);
+    const bool packs = aligned(dy, dx) && (D | dy_row) % WIDTH == 0;
     DISPATCH(masked_maps, packs, images * values / D * dy_row, dy, mask, dx, images, by_values, by_D, dy_row);
 }

@@ -31,13 +31,20 @@ USERS = {
     "batch_norm_relu_backward": ("batch_norm", "batch_norm_relu"),
     "columns": ("bias", "batch_norm"),
     "warp": ("softmax",),
+    "add_maps": ("merge", "concat"),
+    "relu_backward_maps": ("relu", "concat"),
+    "relu_mask_maps": ("relu", "concat"),
+    "relu_backward_masked_maps": ("relu", "concat"),
+    "rows of batch norm": ("batch_norm", "batch_norm_relu", "concat"),
+    "rows of implicit": ("conv", "conv_relu", "concat"),
+    "rows of winograd": ("conv", "conv_relu", "concat"),
 }
 """Who uses what stands in one file and is used from others, or a part of common.cuh: enough of them to tell."""
 
 TESTS = {
     "tile": ("implicit",),
     "gather": ("implicit",),
-    "implicit_forward": ("implicit",),
+    "implicit_forward": ("implicit", "concat"),
     "implicit_backward_input": ("implicit",),
     "implicit_backward_weights": ("implicit",),
     "forward": ("implicit",),

@@ -598,7 +598,7 @@ MUTANTS = [
             "so_far.of[1].value[lane] += difference * difference;",
             "so_far.of[1].value[lane] += difference;",
         ),
-        ("packs across rows", "D % WIDTH == 0 && aligned(x, partials)", "aligned(x, partials)"),
+        ("packs across rows", "D % WIDTH == 0 && x_row % WIDTH == 0 && aligned(x, partials)", "aligned(x, partials)"),
     ),
     *mutants_of(
         "batch_norm.cu",
@@ -612,7 +612,7 @@ MUTANTS = [
         ),
         ("the first part's mean", "start + (above + further)", "start + above"),
         ("the first row's place", "start + (above + further)", "above + further"),
-        ("no differences of first rows", "x[part * block_rows * D + k] - start + ", ""),
+        ("no differences of first rows", "x[part * block_rows * x_row + k] - start + ", ""),
         ("nothing of the means", "squares = sums.of[1].value[0] - one * further", "squares = sums.of[1].value[0]"),
         ("a sum, not a mean", "squares / (real)rows", "squares"),
     ),
@@ -645,7 +645,7 @@ MUTANTS = [
         ),
         (
             "packs at any depth",
-            "const bool packs = D % WIDTH == 0 && aligned(x, mean, variance, scale, shift, y)",
+            "const bool packs = packable(D, x_row, y_row) && aligned(x, mean, variance, scale, shift, y)",
             "const bool packs = aligned(x, mean, variance, scale, shift, y)",
         ),
         (

@@ -126,7 +126,8 @@ def meet(complain: Callable[[str], None]) -> Crew | None:
         watch = None
     else:
         communicator = _communicator(place)
-        watch = Watch(complain, "0.0.0.0") if communicator.rank == 0 else None
+        here = len(set(communicator.tell(communicator.place.host))) == 1
+        watch = Watch(complain, "127.0.0.1" if here else "0.0.0.0") if communicator.rank == 0 else None
         address = communicator.tell(watch.address if watch else None)[0]
         watched = Watched(address, communicator.place, complain=complain)
     _present = Crew(communicator, watched, watch)

@@ -19,7 +19,7 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any
 
-from gpunet.errors import GpunetError
+from gpunet.errors import ConfigError, GpunetError
 from gpunet.ranks.communicator import Place
 
 BEAT_SECONDS = 0.5
@@ -31,6 +31,8 @@ GRACE_SECONDS = 2.0
 
 SETTLE_SECONDS = 0.6
 """How long is waited for what other ranks have to say of the same fault."""
+
+MEET_SECONDS = 10.0
 
 DIED = "ended without a word: it was killed, or it crashed"
 
@@ -193,7 +195,13 @@ class Watched:
         host, port, token = address.split(":")
         self.place = place
         self._leave, self._complain = leave, complain
-        self._line = socket.create_connection((host, int(port)), timeout=10)
+        try:
+            self._line = socket.create_connection((host, int(port)), timeout=MEET_SECONDS)
+        except OSError as error:
+            raise ConfigError(
+                f"{place} cannot reach who looks after all ranks at {host}, port {port}: {error.strerror or error}; "
+                "let the machines reach each other by their names"
+            ) from None
         self._line.settimeout(BEAT_SECONDS)
         self._lock = threading.Lock()
         self._ended: tuple[str, int] | None = None

@@ -101,6 +101,17 @@ def test_ranks_that_meet_over_tcp_end_in_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("count", "plain"), [(3, False), (4, False), (3, True)])
+def test_more_ranks_than_cores_end_in_the_bits_of_as_many_parts(count, plain, tmp_path):
+    path = tmp_path / "cases.json"
+    cases = [Case(), Case(NORMED, sizes=(8, 6, 7), steps=12), Case(WIDE, "adam", steps=6, options=(("shard", True),))]
+    path.write_text(json.dumps([as_words(case) for case in cases]))
+    for *ranks, expected in zip(*started(count, path, plain=plain), strict=True):
+        assert {found["digest"] for found in ranks} == {expected["digest"]}
+        assert all(found["really_sent"] == found["sent"] for found in ranks)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["eval", "predict", "lr-find"])
 def test_commands_say_the_same_with_two_ranks(command, tmp_path, run):
     net = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"

@@ -82,7 +82,9 @@ class Watch:
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.join(2 * BEAT_SECONDS)
+        self._thread.join()
+        for rank in self._ranks.values():
+            rank.line.close()
         self._server.close()
 
     def settle(self) -> None:
@@ -233,6 +235,8 @@ class Watched:
         """Say that this rank is done."""
         self._left = True
         self._say({"left": True})
+        with suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
 
     def _say(self, what: dict[str, Any]) -> None:
         with suppress(OSError), self._lock:
@@ -244,6 +248,11 @@ class Watched:
             threading.Event().wait(BEAT_SECONDS)
 
     def _listen(self) -> None:
+        with self._line:
+            self._obey_all()
+
+    def _obey_all(self) -> None:
+        """Until the connection ends, or all are to end."""
         rest, heard = b"", monotonic()
         while True:
             try:

@@ -230,8 +230,8 @@ def require_alike(crew: "Crew | None", trainer: "Trainer", made: "Plan") -> None
         {
             "version of gpunet": __version__,
             "net": f"{made.net} {_short(repr(trainer.model.net.nodes))}",
-            "data": f"{trainer.data.name}: {fingerprint(trainer.data.train)}",
             "settings": f"batch {trainer.batch}, {trainer.epochs} epochs, seed {trainer.seed}",
+            "data": f"{trainer.data.name}: {fingerprint(trainer.data.train)}",
             "steps of the plan, as other cards or budgets make them": f"{len(program.ops)} ops {_short(steps)}",
         }
     )

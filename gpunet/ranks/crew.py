@@ -13,6 +13,9 @@ from gpunet.ranks.watch import GRACE_SECONDS, RanksEnded, Watch, Watched
 WATCH = "GPUNET_WATCH"
 """The variable in which processes that gpunet has started find who looks after them."""
 
+TERMINAL = "GPUNET_TERMINAL"
+"""The variable in which they find how wide the terminal is that what rank 0 says ends up on, where that is one."""
+
 STARTERS = (
     ("PMI_RANK", "PMI_SIZE"),
     ("PMIX_RANK", "SLURM_NTASKS"),

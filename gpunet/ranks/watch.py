@@ -23,8 +23,8 @@ from gpunet.errors import ConfigError, GpunetError
 from gpunet.ranks.communicator import Place
 
 BEAT_SECONDS = 0.5
-SILENT_SECONDS = 5.0
-"""After so long without a beat a rank counts as hung: ten beats in a row do not fail to come by themselves."""
+SILENT_SECONDS = 6.0
+"""After so long without a beat a rank counts as hung: a dozen beats in a row do not fail to come by themselves."""
 
 GRACE_SECONDS = 2.0
 """Between being told to end and ending for good: time to leave whole files."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.ranks.mpi import find_starter
@@ -97,3 +98,35 @@ def test_ranks_that_meet_over_tcp_end_in_the_same_bits(tmp_path):
     for first, second, expected in zip(*started(2, path, plain=True), strict=True):
         assert first["digest"] == second["digest"] == expected["digest"]
         assert first["really_sent"] == first["sent"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "plain"), [(3, False), (4, False), (3, True)])
+def test_more_ranks_than_cores_end_in_the_bits_of_as_many_parts(count, plain, tmp_path):
+    path = tmp_path / "cases.json"
+    cases = [Case(), Case(NORMED, sizes=(8, 6, 7), steps=12), Case(WIDE, "adam", steps=6, options=(("shard", True),))]
+    path.write_text(json.dumps([as_words(case) for case in cases]))
+    for *ranks, expected in zip(*started(count, path, plain=plain), strict=True):
+        assert {found["digest"] for found in ranks} == {expected["digest"]}
+        assert all(found["really_sent"] == found["sent"] for found in ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["eval", "predict", "lr-find"])
+def test_commands_say_the_same_with_two_ranks(command, tmp_path, run):
+    net = "INPUT[8x8x1] -> CONV3-4 -> RELU -> POOL2 -> FC-10"
+    assert run("train", net, "--device", "cpu", "--epochs", "1", "--out", tmp_path / "run").exit_code == 0
+    for number in range(3):
+        Image.new("L", (8, 8), 40 * number).save(tmp_path / f"{number}.png")
+    words = {
+        "eval": ["eval", str(tmp_path / "run"), "--json"],
+        "predict": ["predict", str(tmp_path / "run"), *(str(tmp_path / f"{number}.png") for number in range(3))],
+        "lr-find": ["lr-find", net, "--steps", "20", "--repeats", "1"],
+    }[command]
+    said = []
+    for ranks in ([], ["--ranks", "2"]):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command_line = [sys.executable, "-m", "gpunet", *words, "--device", "cpu", *ranks]
+        found = subprocess.run(command_line, env=environment, capture_output=True, text=True, check=True, timeout=120)
+        said.append(found.stdout)
+    assert said[0] == said[1]

@@ -94,3 +94,9 @@ def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert not any("\x1b" in line for line in lines)
+
+
+def test_ranks_write_for_the_terminal_of_whoever_started_them(monkeypatch):
+    monkeypatch.setenv("GPUNET_TERMINAL", "90")
+    screen = Screen()
+    assert screen._live is not None and screen._console is not None and screen._console.width == 90

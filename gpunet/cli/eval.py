@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
+from gpunet.cli.together import Gpus, Ranks, device_of, start_or_meet
 
 if TYPE_CHECKING:
     from gpunet.data import AnySplit, Dataset
@@ -20,6 +21,7 @@ class Which(StrEnum):
 
 
 def evaluate(
+    context: typer.Context,
     weights: options.WeightsFile,
     data: options.Data = None,
     split: Annotated[
@@ -35,6 +37,8 @@ def evaluate(
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,
+    ranks: Ranks = None,
+    gpus: Gpus = None,
 ) -> None:
     """Test a trained net: its loss, how often it is right, also among its first five, and of which classes.
 
@@ -50,6 +54,9 @@ def evaluate(
     from gpunet.train.judge import judge
     from gpunet.train.weights import open_weights, weights_file
 
+    crew = start_or_meet(context, ranks, gpus, device)
+    if crew is not None:
+        device = device_of(crew, device)
     path = weights_file(weights)
     config, values = open_weights(path, net)
     told = asked(config.net, path, data, size, skip_broken)
@@ -60,7 +67,8 @@ def evaluate(
     if not json:
         show(cost_line(made), f"{dataset.name}: {len(images):,} images {words}", *dataset.note.splitlines())
     with scoring_model(config.net, made, values) as model, working("testing") as say:
-        found = judge(model, images, lambda done: say(f"testing: {done:,} of {len(images):,} images"))
+        others = None if crew is None else crew.communicator
+        found = judge(model, images, lambda done: say(f"testing: {done:,} of {len(images):,} images"), others)
     if json:
         from gpunet.report.as_json import as_text
 
@@ -74,6 +82,8 @@ def evaluate(
         typer.echo(as_text(about | evaluation_json(found, names)))
     else:
         show(*evaluation_parts(found, names))
+    if crew is not None:
+        crew.leave()
 
 
 def _split(dataset: "Dataset", which: Which) -> "tuple[AnySplit, str]":

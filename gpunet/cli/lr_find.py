@@ -11,6 +11,7 @@ from gpunet.cli import options
 from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import open_dataset
 from gpunet.cli.suiting import require_suited, with_scale
+from gpunet.cli.together import Gpus, Ranks, device_of, division, opened, start_or_meet
 from gpunet.cli.trained import quiet
 from gpunet.values.visible import told_path
 
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.net.config import TrainConfig
     from gpunet.net.net import Net
+    from gpunet.ranks.crew import Crew
     from gpunet.train.lr_find import RateTest
 
 
 def lr_find(
+    context: typer.Context,
     net: options.Net,
     data: options.Data = None,
     least: Annotated[float, typer.Option(help="The rate of the first step.")] = 1e-5,
@@ -51,6 +54,8 @@ def lr_find(
         typer.Option(parser=told_path, metavar="FILE", help="Draw the test into a .png file.", show_default=False),
     ] = None,
     json: options.Json = False,
+    ranks: Ranks = None,
+    gpus: Gpus = None,
 ) -> None:
     """Train a net for some steps while the learning rate grows, and say where its loss falls and where it diverges.
 
@@ -62,6 +67,9 @@ def lr_find(
     from gpunet.report.console import working
     from gpunet.train.lr_find import RateTests, growing, whole_epochs
 
+    crew = start_or_meet(context, ranks, gpus, device)
+    if crew is not None:
+        device = device_of(crew, device)
     growing(least, most, steps)  # mistakes are told before the work
     if plot is not None:
         from gpunet.report.canvas import check_plot
@@ -80,7 +88,8 @@ def lr_find(
         size=size,
         skip_broken=skip_broken,
     )
-    made = affordable_plan(config.net, told.batch, device, told.budget, **options.train_settings(told))
+    settings = options.train_settings(told) | {"division": division(crew)}
+    made = affordable_plan(config.net, told.batch, device, told.budget, **settings)
     dataset = open_dataset(replace(config, train=told), tell=not json)
     require_suited(config.net, dataset, told)
     quiet()
@@ -94,12 +103,13 @@ def lr_find(
                 dataset,
                 (least, most, count),
                 say,
+                crew,
                 tell=not (json or number),
             )
             for number in range(repeats)
         ]
     found = RateTests(tuple(tests))
-    if plot is not None:
+    if plot is not None and (crew is None or crew.leads):
         from gpunet.report.canvas import save
         from gpunet.report.rate_picture import draw_rates
 
@@ -114,6 +124,8 @@ def lr_find(
         from gpunet.report.rate_lines import rate_parts
 
         show(*rate_parts(found))
+    if crew is not None:
+        crew.leave()
 
 
 def _test(
@@ -123,6 +135,7 @@ def _test(
     dataset: "Dataset",
     rates: tuple[float, float, int],
     say: Callable[[str], None],
+    crew: "Crew | None",
     *,
     tell: bool,
 ) -> "RateTest":
@@ -135,7 +148,8 @@ def _test(
     from gpunet.train.start import start_from_weights
 
     least, most, steps = rates
-    with Model(net, device=made.device, optimizer=told.learning, seed=told.seed, plan=made) as model:
+    device, others = opened(crew, made.device)
+    with Model(net, device=device, optimizer=told.learning, seed=told.seed, plan=made, ranks=others) as model:
         if told.weights is not None:
             started = start_from_weights(model, told)
             if tell:

@@ -12,15 +12,18 @@ import typer
 from gpunet.cli import options
 from gpunet.cli.guard import MISTAKE, complain
 from gpunet.cli.suiting import tell_of_values
+from gpunet.cli.together import Gpus, Ranks, device_of, start_or_meet
 from gpunet.errors import ConfigError
 from gpunet.values.visible import visible
 
 if TYPE_CHECKING:
     from gpunet.errors import DataError
     from gpunet.model.model import Model
+    from gpunet.ranks.crew import Crew
 
 
 def predict(
+    context: typer.Context,
     weights: options.WeightsFile,
     images: Annotated[
         list[str],
@@ -35,6 +38,8 @@ def predict(
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,
+    ranks: Ranks = None,
+    gpus: Gpus = None,
 ) -> None:
     """Say what a trained net takes pictures for: the most probable classes of each.
 
@@ -51,6 +56,11 @@ def predict(
     from gpunet.net.words import encodable
     from gpunet.train.weights import class_names, open_weights, weights_file, white_of
 
+    if "-" in images and (ranks or gpus):
+        raise ConfigError("standard input goes to one rank alone: give folders or files of pictures, not -")
+    crew = start_or_meet(context, ranks, gpus, device)
+    if crew is not None:
+        device = device_of(crew, device)
     path = weights_file(weights)
     config, values = open_weights(path, net)
     require_maps(config.net.image.D)
@@ -62,7 +72,7 @@ def predict(
     broken: list[DataError] = []
     told: list[dict[str, Any]] = []
     with scoring_model(config.net, made, values) as model:
-        for picture, classes in _predictions(model, pictures, white_of(path), top, broken):
+        for picture, classes in _by_all(crew, model, pictures, white_of(path), top, broken):
             if json:
                 told.append({"file": encodable(str(picture)), "top": _as_json(classes, names)})
             else:
@@ -73,6 +83,10 @@ def predict(
         about = {"weights": encodable(str(path)), "net": config.net.name, "device": made.device, "batch": made.batch}
         about |= {"arena_bytes": made.arena_bytes, "left_alone": dict(others)}
         typer.echo(as_text(about | {"images": told, "broken": [encodable(str(error)) for error in broken]}))
+    if crew is not None:
+        crew.leave()
+        if not crew.leads:
+            return
     if others:
         complain(f"no pictures, and left alone: {counted_kinds(others)}")
     _tell_broken(broken, len(pictures), skip_broken)
@@ -93,6 +107,26 @@ def _on_standard_input() -> Iterator[str]:
         raise ConfigError("standard input, on which - stands for a list of pictures, is closed")
     text = typer.get_binary_stream("stdin").read().removeprefix(BOM_UTF8)
     return (os.fsdecode(line) for line in text.splitlines() if line.strip())
+
+
+def _by_all(
+    crew: "Crew | None", model: "Model", pictures: Sequence[Path], white: int, top: int, broken: "list[DataError]"
+) -> "Iterator[tuple[Path, list[tuple[int, float]]]]":
+    """As `_predictions`, each rank looking at its share of the pictures."""
+    from gpunet.errors import DataError
+    from gpunet.program.shares import share
+
+    if crew is None:
+        yield from _predictions(model, pictures, white, top, broken)
+        return
+    first, last = share(len(pictures), crew.place.size, crew.place.rank)
+    own: list[DataError] = []
+    places = {path: number for number, path in enumerate(pictures)}
+    seen = [(places[path], classes) for path, classes in _predictions(model, pictures[first:last], white, top, own)]
+    told = crew.communicator.tell([seen, [str(error) for error in own]])
+    broken += [DataError(words) for _, errors in told for words in errors]
+    for found, _ in told:
+        yield from ((pictures[number], classes) for number, classes in found)
 
 
 def _predictions(

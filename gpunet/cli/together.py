@@ -26,7 +26,7 @@ Ranks = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Train in N processes of this machine, each with its share of the batch; needs gpunet\\[mpi].",
+        help="In N processes of this machine, each with its share of the images; needs gpunet\\[mpi].",
         show_default=False,
     ),
 ]
@@ -169,7 +169,9 @@ def _require_own_gpus(told: list[list[str]]) -> None:
             )
 
 
-def division(crew: "Crew | None", reduce: str, parts: int, shard: bool, sync_bn: bool) -> "Division":
+def division(
+    crew: "Crew | None", reduce: str = "exact", parts: int = 1, shard: bool = False, sync_bn: bool = False
+) -> "Division":
     """How the batch is divided. Raises ConfigError for options that contradict each other."""
     from gpunet.compile.ranks import REDUCTIONS, Division
     from gpunet.values.given import told
@@ -228,8 +230,8 @@ def require_alike(crew: "Crew | None", trainer: "Trainer", made: "Plan") -> None
         {
             "version of gpunet": __version__,
             "net": f"{made.net} {_short(repr(trainer.model.net.nodes))}",
-            "data": f"{trainer.data.name}: {fingerprint(trainer.data.train)}",
             "settings": f"batch {trainer.batch}, {trainer.epochs} epochs, seed {trainer.seed}",
+            "data": f"{trainer.data.name}: {fingerprint(trainer.data.train)}",
             "steps of the plan, as other cards or budgets make them": f"{len(program.ops)} ops {_short(steps)}",
         }
     )

@@ -13,6 +13,9 @@ from gpunet.ranks.watch import GRACE_SECONDS, RanksEnded, Watch, Watched
 WATCH = "GPUNET_WATCH"
 """The variable in which processes that gpunet has started find who looks after them."""
 
+TERMINAL = "GPUNET_TERMINAL"
+"""The variable in which they find how wide the terminal is that what rank 0 says ends up on, where that is one."""
+
 STARTERS = (
     ("PMI_RANK", "PMI_SIZE"),
     ("PMIX_RANK", "SLURM_NTASKS"),
@@ -126,7 +129,8 @@ def meet(complain: Callable[[str], None]) -> Crew | None:
         watch = None
     else:
         communicator = _communicator(place)
-        watch = Watch(complain, "0.0.0.0") if communicator.rank == 0 else None
+        here = len(set(communicator.tell(communicator.place.host))) == 1
+        watch = Watch(complain, "127.0.0.1" if here else "0.0.0.0") if communicator.rank == 0 else None
         address = communicator.tell(watch.address if watch else None)[0]
         watched = Watched(address, communicator.place, complain=complain)
     _present = Crew(communicator, watched, watch)

@@ -9,11 +9,12 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shutil import get_terminal_size
 from types import FrameType
 from typing import IO, TextIO
 
 from gpunet.errors import ConfigError
-from gpunet.ranks.crew import WATCH
+from gpunet.ranks.crew import TERMINAL, WATCH
 from gpunet.ranks.mpi import find_starter, require_installed
 from gpunet.ranks.watch import Watch
 
@@ -44,6 +45,8 @@ def launch(ranks: int, words: Sequence[str], complain: Callable[[str], None]) ->
     watch = Watch(complain)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {THREADS: str(max(1, cores // ranks)), **os.environ, WATCH: watch.address, "PYTHONUNBUFFERED": "1"}
+    if sys.stdout is not None and sys.stdout.isatty():
+        environment[TERMINAL] = str(get_terminal_size().columns)
     command = [str(starter), *_options(starter), "-n", str(ranks), sys.executable, "-m", "gpunet", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]

@@ -35,7 +35,17 @@ class TcpCommunicator(Communicator):
         self.place = place
         self._lines: dict[int, socket.socket] = {}
         deadline = monotonic() + MEET_SECONDS
-        own = socket.create_server(("", 0), backlog=place.size)
+        with socket.create_server(("", 0), backlog=place.size) as own:
+            self._meet(own, address, port, deadline)
+        for line in self._lines.values():
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.setblocking(False)
+        hosts = self.tell(place.host)
+        self.place = Place(place.rank, place.size, hosts[: place.rank].count(place.host), place.host)
+
+    def _meet(self, own: socket.socket, address: str, port: int, deadline: float) -> None:
+        """Connect with each other rank; `own`: where this one listens."""
+        place = self.place
         if place.rank == 0:
             where = self._welcome_all(port, deadline)
         else:
@@ -46,12 +56,6 @@ class TcpCommunicator(Communicator):
         for _ in range(place.rank + 1, place.size if place.rank else 0):
             line = _accepted(own, deadline, "the ranks behind this one")
             self._lines[_receive(line)] = line
-        own.close()
-        for line in self._lines.values():
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            line.setblocking(False)
-        hosts = self.tell(place.host)
-        self.place = Place(place.rank, place.size, hosts[: place.rank].count(place.host), place.host)
 
     def _welcome_all(self, port: int, deadline: float) -> list[Any]:
         """Rank 0 hears where all listen, and tells them."""

@@ -19,18 +19,20 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any
 
-from gpunet.errors import GpunetError
+from gpunet.errors import ConfigError, GpunetError
 from gpunet.ranks.communicator import Place
 
 BEAT_SECONDS = 0.5
-SILENT_SECONDS = 5.0
-"""After so long without a beat a rank counts as hung: ten beats in a row do not fail to come by themselves."""
+SILENT_SECONDS = 6.0
+"""After so long without a beat a rank counts as hung: a dozen beats in a row do not fail to come by themselves."""
 
 GRACE_SECONDS = 2.0
 """Between being told to end and ending for good: time to leave whole files."""
 
 SETTLE_SECONDS = 0.6
 """How long is waited for what other ranks have to say of the same fault."""
+
+MEET_SECONDS = 10.0
 
 DIED = "ended without a word: it was killed, or it crashed"
 
@@ -80,7 +82,9 @@ class Watch:
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.join(2 * BEAT_SECONDS)
+        self._thread.join()
+        for rank in self._ranks.values():
+            rank.line.close()
         self._server.close()
 
     def settle(self) -> None:
@@ -193,7 +197,13 @@ class Watched:
         host, port, token = address.split(":")
         self.place = place
         self._leave, self._complain = leave, complain
-        self._line = socket.create_connection((host, int(port)), timeout=10)
+        try:
+            self._line = socket.create_connection((host, int(port)), timeout=MEET_SECONDS)
+        except OSError as error:
+            raise ConfigError(
+                f"{place} cannot reach who looks after all ranks at {host}, port {port}: {error.strerror or error}; "
+                "let the machines reach each other by their names"
+            ) from None
         self._line.settimeout(BEAT_SECONDS)
         self._lock = threading.Lock()
         self._ended: tuple[str, int] | None = None
@@ -225,6 +235,8 @@ class Watched:
         """Say that this rank is done."""
         self._left = True
         self._say({"left": True})
+        with suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
 
     def _say(self, what: dict[str, Any]) -> None:
         with suppress(OSError), self._lock:
@@ -236,6 +248,11 @@ class Watched:
             threading.Event().wait(BEAT_SECONDS)
 
     def _listen(self) -> None:
+        with self._line:
+            self._obey_all()
+
+    def _obey_all(self) -> None:
+        """Until the connection ends, or all are to end."""
         rest, heard = b"", monotonic()
         while True:
             try:

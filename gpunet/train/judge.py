@@ -15,7 +15,9 @@ from gpunet.model.batch import check_labels
 from gpunet.model.model import Model
 from gpunet.model.scores import ranks, require_finite, softmax
 from gpunet.program.builder import Builder, Emitter
+from gpunet.program.shares import share
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.ranks.communicator import Communicator
 from gpunet.values.shown import Shown
 
 FEW = 5
@@ -86,10 +88,17 @@ class Judged(Shown):
         return np.argsort(-self.losses, kind="stable")[:count]
 
 
-def judge(model: Model, split: AnySplit, watch: Callable[[int], None] = lambda done: None) -> Judged:
+def judge(
+    model: Model,
+    split: AnySplit,
+    watch: Callable[[int], None] = lambda done: None,
+    others: Communicator | None = None,
+) -> Judged:
     """Show every image of a split to the net, batch by batch in the model's arena; a plan for mode="infer" will do.
 
     `watch`  called with the number of images done
+    `others` ranks that judge the same split with the same net, each with a model of its own: each takes its share of
+             the images, and all have all that was found
 
     Raises DataError where there is no image, a label is none of the net's, or a score is infinite or NaN.
     """
@@ -97,7 +106,8 @@ def judge(model: Model, split: AnySplit, watch: Callable[[int], None] = lambda d
     if not n:
         raise DataError("there is no image to judge")
     check_labels(split.labels, n, model.net.classes)
-    order = (np.arange(first, min(first + model.batch, n)) for first in range(0, n, model.batch))
+    first, last = share(n, others.size, others.rank) if others is not None else (0, n)
+    order = (np.arange(at, min(at + model.batch, last)) for at in range(first, last, model.batch))
     parts: list[tuple[np.ndarray, ...]] = []
     done = in_few = 0
     with closing(loader(split, order)) as source:
@@ -108,6 +118,10 @@ def judge(model: Model, split: AnySplit, watch: Callable[[int], None] = lambda d
             in_few += int((ranks(scores, labels) < FEW).sum())
             done += len(labels)
             watch(done)
+    if others is not None:
+        told = others.tell([[array.tolist() for array in part] for part in parts])
+        parts = [tuple(map(np.asarray, part)) for of_rank in told for part in of_rank]
+        in_few = sum(others.tell(in_few))
     labels, predictions, losses, of_label, of_prediction = map(np.concatenate, zip(*parts, strict=True))
     return Judged(labels, predictions, losses, of_label, of_prediction, model.net.classes, in_few)
 

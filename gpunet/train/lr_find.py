@@ -22,7 +22,7 @@ from gpunet.errors import ConfigError
 from gpunet.model.batch import check_enough
 from gpunet.model.model import Model
 from gpunet.train.entering import odd_values
-from gpunet.train.trainer import check_bytes
+from gpunet.train.trainer import check_bytes, of_all, own_share
 from gpunet.values.shown import Shown
 
 START = 0.05
@@ -167,12 +167,14 @@ def lr_find(
     rates = growing(least, most, steps)
     data.require(model.net.image.shape, model.net.classes)
     check_bytes(data, model.net)
-    check_enough(min(len(data.train), model.batch), model.pairing)  # whole batches alone are taken
+    whole = min(len(data.train), model.whole_batch)  # whole batches alone are taken
+    check_enough(whole if model.plan.joins_ranks else whole // model.plan.ranks, model.pairing)
     losses: list[float] = []
-    with closing(loader(data.train, islice(_order(len(data.train), model.batch, seed), steps))) as source:
+    order = islice(_order(len(data.train), model.whole_batch, seed), steps)
+    with closing(loader(data.train, own_share(order, model))) as source:
         for rate, (images, labels) in zip(rates, model.ahead(source), strict=True):
             model.learning_rate = float(rate)
-            losses.append(model.step(images, labels))
+            losses.append(model.step(images, labels, **of_all(model, whole)))
             watch(len(losses), losses[-1])
             if diverged(losses, steps):
                 break

@@ -1,5 +1,6 @@
 """A run on the screen: a live view on a terminal, a line for every epoch, and in a pipe one now and then between."""
 
+import os
 import sys
 from time import monotonic
 from types import TracebackType
@@ -14,6 +15,7 @@ from rich.text import Text
 from gpunet.devices.cuda.probe import used_bytes
 from gpunet.devices.name import split_name
 from gpunet.memory.size import format_bytes, format_speed
+from gpunet.ranks.crew import TERMINAL
 from gpunet.train.beat import Beat
 from gpunet.train.metrics import EpochMetrics
 from gpunet.train.trainer import Progress, Trainer, Watcher
@@ -28,7 +30,10 @@ class Screen(Watcher):
     def __init__(self, console: Console | None = None) -> None:
         self._live: Live | None = None
         self._console = console
-        if console is None and sys.stdout is not None and sys.stdout.isatty():
+        wide = os.environ.get(TERMINAL, "")
+        if console is None and wide.isdecimal():  # whoever started the ranks hands on what is written here
+            self._console = Console(highlight=False, force_terminal=True, width=int(wide))
+        elif console is None and sys.stdout is not None and sys.stdout.isatty():
             self._console = Console(highlight=False)
         if self._console is not None and self._console.is_terminal:
             self._bar = Bar(

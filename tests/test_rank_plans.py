@@ -1,0 +1,95 @@
+"""Plans for several ranks: what they take, what goes over the wire, and what a network makes of it."""
+
+import json
+
+import pytest
+
+from gpunet import load, plan
+from gpunet.compile.ranks import BUCKET_BYTES, Division
+from gpunet.compile.wire import wire_bytes
+from gpunet.errors import ConfigError
+from gpunet.planning.network import NETWORKS, network, predict_ranks
+from gpunet.program.shares import largest, share, shares
+
+MIB = 2**20
+
+
+def test_shares_are_as_equal_as_can_be_and_lie_behind_one_another():
+    assert shares(10, 3) == [(0, 4), (4, 7), (7, 10)] and largest(10, 3) == 4
+    assert [share(2, 3, part) for part in range(3)] == [(0, 1), (1, 2), (2, 2)] and shares(2, 3) == [(0, 1), (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    return load("vgg16")
+
+
+def test_vgg16_takes_no_more_than_a_bucket_or_four_beside_one_device(vgg16):
+    one, several = plan(vgg16, 64), plan(vgg16, 512, division=Division(8))
+    assert several.batch == 64 and several.whole_batch == 512
+    assert several.arena_bytes - one.arena_bytes <= 32 * MIB
+    assert max(t.nbytes for t in several.program.tensors.values() if "arriving" in t.name) <= BUCKET_BYTES
+
+
+def test_gradients_cross_the_wire_as_around_a_ring(vgg16):
+    made = plan(vgg16, 128, division=Division(2))
+    gradients = sum(4 * weights for weights in [vgg16.parameters])
+    losses = 64 * 8  # a loss and a hit of each image of a rank, to the other one
+    assert wire_bytes(made.program) == pytest.approx(gradients + losses, abs=4 * len(made.program.ops))
+
+
+def test_divided_caches_save_their_share_of_all_but_small_ones(vgg16):
+    caches = 4 * vgg16.parameters
+    for ranks in (2, 4):
+        whole, parts = (plan(vgg16, 64 * ranks, division=Division(ranks, shard=shard)) for shard in (False, True))
+        saved = whole.arena_bytes - parts.arena_bytes
+        assert 0 <= caches * (ranks - 1) / ranks - saved < 0.5 * MIB
+        assert set(parts.program.sharded) < {t.name for p in whole.program.parameters for t in p.caches}
+
+
+def test_slow_networks_and_more_ranks_cost_more(vgg16):
+    made = {n: plan(vgg16, 64 * n, gpu="rtx 3060", division=Division(n)) for n in (2, 8)}
+    slow, fast = (predict_ranks(made[8], NETWORKS[name]) for name in ("10Gb", "nvlink"))
+    assert slow.efficiency.likely < fast.efficiency.likely < 1
+    assert predict_ranks(made[2], NETWORKS["10Gb"]).wire_ms < slow.wire_ms
+    assert slow.images_per_second.likely == pytest.approx(
+        8 * 64 / ((slow.step_ms.likely + slow.wire_ms) / 1e3), rel=1e-6
+    )
+
+
+def test_networks_have_names_or_a_speed():
+    assert network("25gb") is NETWORKS["25Gb"] and network("40Gb").bytes_per_ms == 40e9 / 8e3
+    for wrong in ("", "foo", "0Gb", "-1Gb"):
+        with pytest.raises(ConfigError, match="there is no network"):
+            network(wrong)
+
+
+def test_the_command_tells_all_of_it(run):
+    words = ["plan", "vgg16", "--batch", "128", "--ranks", "2", "--network", "pcie3", "--gpu", "rtx 3060"]
+    shown = run(*words).stdout
+    assert "2, each with at most 64 of 128 images" in shown and "none of it hidden" in shown and "efficiency" in shown
+    told = json.loads(run(*words, "--json").stdout)["ranks"]
+    assert told["ranks"] == 2 and told["whole_batch"] == 128 and told["hidden_ms"] == 0
+    assert sum(told["wire_bytes_by_layer"].values()) == pytest.approx(told["wire_bytes"], abs=100)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--network", "25Gb"], "say how many, like --ranks 8"),
+        (["--ranks", "8", "--batch", "4"], "a batch of 4 cannot be divided among 8 ranks"),
+        (["--ranks", "2", "--mode", "infer"], "leave out --mode infer"),
+        (["--shard-optimizer"], "say how many, like --ranks 8"),
+        (["--ranks", "2", "--network", "string"], "there is no network 'string'"),
+    ],
+)
+def test_what_cannot_be_divided_is_said(words, message, run):
+    found = run("plan", "vgg_digits", *words)
+    assert found.exit_code == 2 and message in found.stderr
+
+
+def test_the_largest_batch_of_all_ranks_is_that_of_each_times_their_number(run):
+    words = ["fit", "vgg_digits", "--budget", "600MiB", "--max-cost", "0", "--json"]
+    one, four = (json.loads(run(*words, *more).stdout) for more in ([], ["--ranks", "4"]))
+    one, four = (found["budgets"][0] if "budgets" in found else found[0] for found in (one, four))
+    assert four["batch"] % 4 == 0 and abs(four["batch"] - 4 * one["batch"]) <= 0.05 * four["batch"]

@@ -37,6 +37,7 @@ DOCUMENTS = [
     "docs/from_pytorch.md",
     "docs/gpus.md",
     "docs/layers.md",
+    "docs/live.md",
     "docs/memory.md",
     "docs/notes.md",
     "docs/onnx.md",

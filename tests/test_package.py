@@ -54,6 +54,8 @@ def test_the_wheel_carries_kernels_configs_and_data(built: Path, tmp_path: Path)
         assert {path.name: path.read_bytes() for path in (site / "gpunet" / inside).iterdir()} == expected
     browser = {path.relative_to(ROOT): path.read_bytes() for path in (ROOT / "gpunet" / "browser").rglob("*.*")}
     assert len(browser) > 30 and all((site / name).read_bytes() == content for name, content in browser.items())
+    page = {path.relative_to(ROOT): path.read_bytes() for path in (ROOT / "gpunet" / "live" / "page").rglob("*.*")}
+    assert len(page) > 15 and all((site / name).read_bytes() == content for name, content in page.items())
     assert (site / "gpunet/data/digits.npz").read_bytes() == (ROOT / "gpunet/data/digits.npz").read_bytes()
     assert (site / "gpunet/devices/cards.toml").read_bytes() == (ROOT / "gpunet/devices/cards.toml").read_bytes()
     assert (site / "gpunet/py.typed").exists()

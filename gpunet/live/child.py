@@ -13,6 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import process_time
 from typing import Any
 
 from gpunet.errors import GpunetError
@@ -77,7 +78,7 @@ def _answer(
     waiting: "SimpleQueue[Request | None]",
 ) -> Request | None:
     """Answer a request, or begin to; the next one, the newest of those that wait, or None at the end."""
-    number = request["id"]
+    number, began = request["id"], process_time()
     try:
         for part in found[request["kind"]](request["asked"]):
             _tell({"id": number, **part})
@@ -85,7 +86,7 @@ def _answer(
             newer: Request | None = _newest(waiting, pause)
             if newer is not _NONE:
                 return newer
-        _tell({"id": number, "stage": "end"})
+        _tell({"id": number, "stage": "end", "ms": 1e3 * (process_time() - began)})
     except (GpunetError, MemoryError, RecursionError) as error:
         words = str(error) or "this machine has not enough memory for that net"
         _tell({"id": number, "stage": "error", "words": words})

@@ -68,7 +68,9 @@ class Helper:
             self._spare = await self._made()
 
     async def ask(self, kind: str, asked: Part) -> AsyncIterator[Part]:
-        """The parts of the answer. Where a newer request comes, this one ends in SUPERSEDED."""
+        """The parts of the answer, the last of which is "end", with the `ms` that it took the process's processor, or
+        "error". Where a newer request comes, it is SUPERSEDED.
+        """
         if self._parts is not None:
             self._parts.put_nowait(SUPERSEDED)
         parts: asyncio.Queue[Part] = asyncio.Queue()
@@ -82,10 +84,8 @@ class Helper:
         try:
             while True:
                 part = await parts.get()
-                if part["stage"] == "end":
-                    return
                 yield part
-                if part["stage"] in ("superseded", "error"):
+                if part["stage"] in ("end", "superseded", "error"):
                     return
         finally:
             if self._parts is parts:

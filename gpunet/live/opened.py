@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save
 
 from gpunet.data.dataset import Dataset
 from gpunet.devices import free_bytes
@@ -29,7 +30,7 @@ from gpunet.train.resume import resume as resume_from
 from gpunet.train.settings import train_settings
 from gpunet.train.start import start_from_weights
 from gpunet.train.trainer import Trainer
-from gpunet.train.weights import WEIGHTS, restore_weights, save_weights
+from gpunet.train.weights import WEIGHTS, restore_weights
 
 CHANGES = "changes.jsonl"
 """What the page changed in a run, in its folder, a line each: the step, and the settings as they were from there on."""
@@ -152,7 +153,9 @@ class Opened:
             np.savez(images, images=taken, labels=labels)
             self._written.add(images)
         about = {"net": net.name, "config": dump_net(net), "classes": data.classes, "white": data.white}
-        save_weights(folder / "weights.safetensors", self.model.parameters, about)
+        fresh = folder / "weights.new"  # whole once it has its name; the disk need not be waited for
+        fresh.write_bytes(save(dict(self.model.parameters), metadata={"gpunet": json.dumps(about)}))
+        fresh.replace(folder / "weights.safetensors")
         return {
             "weights": str(folder / "weights.safetensors"),
             "images": str(images),

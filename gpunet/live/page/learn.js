@@ -24,7 +24,7 @@ export class Learn {
     this.at = at;
     const stop = STOPS[at];
     find("stops").querySelectorAll("button").forEach((button, one) => (one === at ? button.setAttribute("aria-current", "step") : button.removeAttribute("aria-current")));
-    const said = make("p", { role: "status" });
+    const said = make("p", { "aria-live": "polite" });
     const room = make("div");
     const next = make("button", { type: "button", text: at + 1 < STOPS.length ? "Next stop" : "Back to the first", on: { click: () => this.go((at + 1) % STOPS.length) } });
     find("stop-here").replaceChildren(make("h2", { text: stop.title }), ...stop.words.map((text) => make("p", { text })), room, said, make("div", { class: "row" }, next));

@@ -6,7 +6,7 @@ import { make } from "./dom.js";
 // What the server answers to a lesson.
 export async function lesson(asked) {
   let answer = null;
-  for await (const part of parts("look/lesson", asked)) answer = part;
+  for await (const part of parts("look/lesson", asked)) if (part.stage !== "end") answer = part;
   if (answer.stage === "superseded") throw new Mistake("something newer was asked for meanwhile; change a number to ask again");
   return answer;
 }

@@ -3,16 +3,19 @@
 import { parts } from "./ask.js";
 
 const SHARE = 20; // of the time, one part in so many
-const LEAST_MS = 700, MOST_MS = 6000; // of a pause
+const LEAST_MS = 700, MOST_MS = 30000; // of a pause
 
 let turn = Promise.resolve();
 
-// Waits for its turn; calls hear(part) for each part. Returns the milliseconds that it took.
+// Waits for its turn; calls hear(part) for each part. Returns the milliseconds that it took the processor.
 export function look(kind, asked, hear) {
   const mine = turn.then(async () => {
-    const began = performance.now();
-    for await (const part of parts(`look/${kind}`, asked)) hear(part);
-    return performance.now() - began;
+    let took = 0;
+    for await (const part of parts(`look/${kind}`, asked)) {
+      if (part.stage === "end") took = part.ms;
+      else hear(part);
+    }
+    return took;
   });
   turn = mine.catch(() => {});
   return mine;

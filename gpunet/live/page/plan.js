@@ -144,7 +144,7 @@ export class Plan {
     find("verdict").textContent = final ? verdict : "does not fit by the free savings alone";
     find("verdict").className = final && !plan.fits ? "wrong" : "";
     find("searching").textContent = plan.budget_bytes === null ? "" : final ? "looking for the largest batch" : "looking for ways to fit";
-    find("command").textContent = ["gpunet plan NET", ...command.map((word) => (/[^\w.%+-]/.test(word) ? `'${word}'` : word))].join(" ");
+    find("command").textContent = ["gpunet", "plan", inWords(find("text").value), ...command].map(quoted).join(" ");
     list(find("figures"), this.figures(plan));
     find("step").max = plan.steps - 1;
     this.showLadder();
@@ -293,6 +293,16 @@ function linkOf(asked) {
   for (const [name, [id]] of Object.entries(FIELDS)) if (find(id).value !== "") said.set(name, find(id).value);
   if (asked.micro_batches) said.set("micro_batches", "1");
   return `#${said}`;
+}
+
+// A net as a word of a command: a pattern or a name as it is, TOML as a file.
+function inWords(text) {
+  const line = text.replace(/#[^\n]*/g, "").replace(/\s+/g, " ").trim();
+  return /^[^=]*->|^[\w-]+$|^INPUT/.test(line) ? line : "net.toml";
+}
+
+function quoted(word) {
+  return /[^\w.%+-]/.test(word) ? `'${word.replaceAll("'", "'\\''")}'` : word;
 }
 
 function legend(kind) {

@@ -20,6 +20,7 @@ export const ways = {
       const rungs = [];
       for await (const part of parts("plan", { text: "vgg16", budget, batch: 16 }, { signal: ending.signal })) {
         if (part.stage === "rung") rungs.push(part);
+        if (part.stage === "end") break;
         told.textContent = part.stage === "done" ? `In ${budget}, that is all of them.` : `In ${budget}: looking`;
         rows.replaceChildren(table(["ways", "batch", "takes", "extra time", "images/s, predicted"], rungs.map((rung) => [
           rung.used.join(", ") || "free savings alone",

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -161,6 +162,12 @@ def test_it_ends_cleanly_and_keeps_a_checkpoint(run: Run, tmp_path: Path, how: s
     assert code == {"Ctrl-C": 130, "nobody": 0}[how]
     assert (tmp_path / "kept/last.safetensors").is_file()
     assert load_weights(tmp_path / "kept/last.safetensors")
+
+
+def test_without_the_extra_it_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = run("live")
+    assert done.exit_code == 2 and "pip install 'gpunet[live]'" in done.output and "Traceback" not in done.output
 
 
 def test_mistakes_of_the_command_are_one_sentence(run: Run, tmp_path: Path) -> None:

@@ -119,9 +119,14 @@ def test_of_a_concatenation_of_concatenations_the_parts_are_kept():
             Node(f"concat{number}", Concat(), (at, f"conv{number}")),
         ]
         at = f"concat{number}"
-    points = frontier(makers(Net("16x16x3", [*nodes, Node("fc", FC(2), (at,))])), Price(10**9, 1), Cost(0, 10**30))
+    net, price = Net("16x16x3", [*nodes, Node("fc", FC(2), (at,))]), Price(10**9, 1)
+    copied = makers_of(change(prepared(net, "cpu"), WAYS, ("concat",)), NS)
+    points = frontier(copied, price, Cost(0, 10**30))
     assert any(point.kept for point in points) and points[-1].cost.flops == 0
     assert points[-1].peak_bytes < 0.65 * points[0].peak_bytes
+    without_copies = frontier(makers(net), price, Cost(0, 10**30))
+    assert without_copies[0].peak_bytes < points[0].peak_bytes
+    assert without_copies[-1].peak_bytes <= points[-1].peak_bytes
 
 
 @pytest.mark.parametrize("name", ["vgg16_bn", pytest.param("googlenet", marks=pytest.mark.slow)])

@@ -164,7 +164,7 @@ def test_windows_of_the_last_image_of_a_huge_batch(tmp_path: Path, D: int, rng: 
     columns = new_array(driver, (H2 * W2, F * F * D), np.float32)
     values = rng.normal(size=(H, W, D)).astype(np.float32)
     driver.copy_in(x.rows(N - 1, N).pointer, values)
-    numbers = H, W, D, W2, F, F, S, S, P, P, 1, 0, D, N - 1, 1, 0, H2
+    numbers = H, W, D, W2, F, F, S, S, P, P, 1, 1, 0, D, N - 1, 1, 0, H2
     driver.launch("conv", "im2col", 1, BLOCK, x, columns, *im2col_numbers(*numbers), real=x.dtype)
     padded = np.pad(values, ((P, P), (P, P), (0, 0)))
     windows = [padded[i * S : i * S + F, j * S : j * S + F].reshape(-1) for i in range(H2) for j in range(W2)]

@@ -26,6 +26,22 @@ OUTPUTS = "outputs"
 """The layer that puts several outputs side by side."""
 
 
+class Names:
+    """Names that are each given once: a number comes behind one that is another's. Those `taken` are given already."""
+
+    def __init__(self, *taken: str) -> None:
+        self._given = dict.fromkeys(taken, 1)
+
+    def free(self, name: str) -> str:
+        """The name, or one near to it that nobody has yet."""
+        found = name
+        while found in self._given:
+            self._given[name] += 1
+            found = f"{name}_{self._given[name]}"
+        self._given[found] = 1
+        return found
+
+
 class Graph:
     """The layers of a net as they are added, and what of the file cannot be said.
 
@@ -45,7 +61,7 @@ class Graph:
         self._made: dict[str, str] = {}
         self._volumes: dict[str, Volume] = {}
         self._input: Volume | None = None
-        self._taken = dict.fromkeys((INPUT, OUTPUTS), 1)
+        self._names = Names(INPUT, OUTPUTS)
         self._wrong: list[str] = []
 
     def enter(self, value: str, volume: Volume | None) -> None:
@@ -164,11 +180,7 @@ class Graph:
         """A name that layers may have here: letters, digits and _, as it is there or near to it."""
         plain = re.sub(r"[^A-Za-z0-9_]", "_", name[:100]) or "layer"
         plain = f"_{plain}" if plain[0].isdigit() else plain
-        ours = plain
-        while ours in self._taken:
-            self._taken[plain] = self._taken.get(plain, 1) + 1
-            ours = f"{plain}_{self._taken[plain]}"
-        self._taken[ours] = 1
+        ours = self._names.free(plain)
         if ours != name:
             self.renamed[ours] = name
         return ours

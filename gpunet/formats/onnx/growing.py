@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from gpunet.data.raw import clean_name
+from gpunet.formats.graph import Names
 from gpunet.formats.layout import Layout
 from gpunet.layers.layer import Layer
 from gpunet.net.graph import INPUT
@@ -76,7 +77,7 @@ class Growing:
         `start`  the entry whose output is the net's input
         """
         names, nodes, arrays = {start: INPUT}, [], dict[str, Array]()
-        free = _Names().free
+        free = Names(INPUT).free
         counts: dict[str, int] = {}
         for number in numbers:
             entry = self.entries[number]
@@ -97,18 +98,3 @@ def sound(name: str) -> str:
         return name[:MOST_NAME]
     plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     return (f"n{plain}" if plain[:1].isdigit() else plain)[:MOST_NAME]
-
-
-class _Names:
-    """Names that are each given once: a number comes behind one that is another's."""
-
-    def __init__(self) -> None:
-        self._given = {INPUT: 1}
-
-    def free(self, name: str) -> str:
-        found = name
-        while found in self._given:
-            self._given[name] += 1
-            found = f"{name}_{self._given[name]}"
-        self._given[found] = 1
-        return found

@@ -154,7 +154,7 @@ class EmulatorDriver(Driver):
 
         def run() -> None:
             for array in arrays:
-                self._check_lives(f"an array for {name}", array.pointer, array.nbytes)
+                self._check_lives(f"an array for {name}", array.pointer, array.nbytes + array.gap_bytes)
             wrong = self._run(library, name, (kernel, grid, block, shared, packed), arrays)
             self._seed += 1
             self.launched.append(name)

@@ -73,7 +73,8 @@ class PtxDriver(EmulatorDriver):
 def extents(arrays: list[DeviceArray]) -> np.ndarray:
     """(first, behind the last) of the addresses that arrays take, those of arrays that overlap as one."""
     merged: list[list[int]] = []
-    for first, after in sorted({(array.pointer, array.pointer + array.nbytes) for array in arrays}):
+    ends = {(array.pointer, array.pointer + array.nbytes + array.gap_bytes) for array in arrays}
+    for first, after in sorted(ends):
         if merged and first < merged[-1][1]:
             merged[-1][1] = max(merged[-1][1], after)
         else:

@@ -147,12 +147,16 @@ class Driver(ABC):
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A C-contiguous array in a device's memory; whoever allocated the memory keeps it alive."""
+    """A C-contiguous array in a device's memory; whoever allocated the memory keeps it alive.
+
+    `gap_bytes`: where `lying` made it, what of other maps lies between its positions.
+    """
 
     pointer: int
     shape: tuple[int, ...]
     dtype: np.dtype
     driver: Driver = field(repr=False)
+    gap_bytes: int = field(default=0, repr=False)
 
     @property
     def size(self) -> int:
@@ -223,7 +227,9 @@ class Maps:
 def lying(x: "DeviceArray | Maps") -> tuple[DeviceArray, int]:
     """Where an array begins, and how many values behind the one before each of its positions does."""
     if isinstance(x, Maps):
-        return DeviceArray(x.pointer, x.shape, x.dtype, x.driver), x.stride
+        D = x.shape[-1]
+        gap_bytes = max(0, x.size // D - 1) * (x.stride - D) * x.dtype.itemsize
+        return DeviceArray(x.pointer, x.shape, x.dtype, x.driver, gap_bytes), x.stride
     return x, x.shape[-1]
 
 

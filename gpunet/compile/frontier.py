@@ -21,6 +21,12 @@ from gpunet.compile.makers import ALIGNMENT, Cost, Makers, Point, Price
 POINTS = 48
 """Steps from all that a program takes down to what no choice can free; of nets of many values, fewer."""
 
+POINTS_AGAIN = 30
+"""Steps of a second way down, which comes upon other choices."""
+
+SMALL = 60
+"""Values of a net in which so much is tried one by one that a second way finds nothing."""
+
 VALUES = 12_000
 """By so many steps and values a search is bounded."""
 
@@ -48,9 +54,11 @@ def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:
 
     `most`  what making again may cost
     """
-    changes = Changes(makers, price, most.times(BETWEEN))
-    way = _descend(changes, _floor(makers), most.times(BEYOND))
-    found = [point for point, _ in way] + _ascend(changes, way, price) + _at_border(changes, way, most)
+    found: list[Point] = []
+    for steps in _steps(len(makers.values)):
+        changes = Changes(makers, price, most.times(BETWEEN))
+        way = _descend(changes, _floor(makers), most.times(BEYOND), steps)
+        found += [point for point, _ in way] + _ascend(changes, way, price) + _at_border(changes, way, most)
     return _undominated([point for point in found if point.cost.within(most)], price)
 
 
@@ -82,13 +90,18 @@ class Counted:
 _Way = list[tuple[Point, Marks]]
 
 
-def _descend(changes: Changes, floor: int, most: Cost) -> _Way:
+def _steps(values: int) -> list[int]:
+    """In how many steps to go down: once more in larger ones where there is time and one by one too little is tried."""
+    fewer = [POINTS_AGAIN] if SMALL < values <= VALUES // POINTS else []
+    return [max(min(POINTS, VALUES // values), FEWEST), *fewer]
+
+
+def _descend(changes: Changes, floor: int, most: Cost, steps: int) -> _Way:
     """From nothing dropped, limit by limit, to where none can be held any more; there in ever smaller steps."""
     state = changes.state
     way = [_reached(changes)]
     low = state.peak
-    points = max(min(POINTS, VALUES // len(changes.makers.values)), FEWEST)
-    step = max((low - floor) // points, ALIGNMENT)
+    step = max((low - floor) // steps, ALIGNMENT)
     while step >= max((way[0][0].peak_bytes - floor) // FINEST, ALIGNMENT):
         if changes.reach(low - step):
             changes.relax(low - step)

@@ -220,7 +220,7 @@ def im2col(sizes: Sizes) -> Kernel:
     (n, H, W, D), _ = x
 
     def call(_: Mapping[str, Any], t: Mapping[str, Any]) -> None:
-        numbers = H, W, D, W, F, F, S, S, P, P, 1, 0, D, 0, n, 0, H
+        numbers = H, W, D, W, F, F, S, S, P, P, 1, 1, 0, D, 0, n, 0, H
         launch("conv", "im2col", t["columns"].size, t["x"], t["columns"], *im2col_numbers(*numbers))
 
     def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:
@@ -240,7 +240,7 @@ def col2im(sizes: Sizes) -> Kernel:
     (n, H, W, D), _ = x
 
     def call(_: Mapping[str, Any], t: Mapping[str, Any]) -> None:
-        numbers = H, W, D, W, F, F, S, S, P, P, 1, 0, D, 0, n, 0, H
+        numbers = H, W, D, W, F, F, S, S, P, P, 1, 1, 0, D, 0, n, 0, H
         launch("conv", "col2im", t["dx"].size, t["columns"], t["dx"], *col2im_numbers(*numbers, 0, 0, H))
 
     def peers(torch: Any, t: Mapping[str, Any]) -> dict[str, Call]:

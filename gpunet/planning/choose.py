@@ -233,26 +233,28 @@ class Chooser:
         """These ways with the cheapest choice of what to drop that makes them fit; None where none does."""
         points = self._points(ways)
         # As it was counted. As it is compiled is what decides, and that is known of the last.
-        for at in range(min(points.first_within(limit), len(points) - 1), len(points)):
-            choice = self._try(_dropping(ways, points[at]))
+        start = min(points.first_within(limit), len(points) - 1) if points else 0
+        tries = (_dropping(ways, points[at]) for at in range(start, len(points))) if points else iter((ways,))
+        for choice in map(self._try, tries):
             if choice.needed_bytes <= limit and choice.cost.within(self._most):
                 return choice
         return None
 
     def _smallest_of(self, ways: Ways) -> list[Choice]:
         """These ways as they are, and with what must be dropped to take the fewest bytes."""
-        points = self._points(ways)
-        affordable = (at for at in reversed(range(1, len(points))) if points[at].cost.within(self._most))
-        found = [self._try(_dropping(ways, points[at])) for at in (0, *islice(affordable, 1))]
+        found, points = [self._try(ways)], self._points(ways)
+        if points:
+            affordable = (at for at in reversed(range(1, len(points))) if points[at].cost.within(self._most))
+            found = [self._try(_dropping(ways, points[at])) for at in (0, *islice(affordable, 1))]
         return [choice for choice in found if choice.cost.within(self._most)]
 
-    def _points(self, ways: Ways) -> "Counted":
-        """What may be dropped, for less and less memory, the cheapest first; nothing, where nothing may or can be."""
+    def _points(self, ways: Ways) -> "Counted | None":
+        """What may be dropped, for less and less memory, the cheapest first; None where nothing may or can be."""
         from gpunet.compile.frontier import Counted  # and NumPy, which a plan that fits does without
 
         plain = self._try(ways)
         if plain.program.mode != "train" or "recompute" not in self.allowed or plain.needed_bytes > MOST_BYTES:
-            return Counted(makers_of(plain.program, self.ns), [Point(0, Cost())])
+            return None
         if ways not in self._counted:
             makers = makers_of(plain.program, self.ns)
             self._counted[ways] = Counted(makers, self._alike(ways, makers))

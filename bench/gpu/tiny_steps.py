@@ -105,6 +105,11 @@ def branchy_net() -> Net:
     return load(f"{text} -> DROPOUT(of=maps) -> FC-5")
 
 
+def joined_net() -> Net:
+    """Branches that lie in what they are joined to, forward and back."""
+    return load("INPUT[13x18x3] -> CONV3-8 -> { ID | CONV3-5 -> RELU } -> CONV1-4 -> FC-5")
+
+
 def residual_net() -> Net:
     """ReLU behind batch normalization, and behind a sum with what was there."""
     return load("INPUT[13x18x3] -> CONV3-8 -> BN -> RELU -> [{ CONV3-8 -> BN + ID } -> RELU]*2 -> CONV3-8 -> FC-5")
@@ -177,6 +182,8 @@ def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:
         (other_net(), dict(optimizer=Learning("sgd", freeze="bn*"), dtype="float32")),
         (net(), dict(optimizer=Learning("sgd", clip_value=0.5, clip_norm=0.5), dtype="float32")),
         (branchy_net(), dict(optimizer="momentum", dtype="float32")),
+        (joined_net(), dict(optimizer="momentum", dtype="float32")),
+        (joined_net(), dict(optimizer="momentum", dtype="float32", without=("relu-masks",))),
         (residual_net(), dict(optimizer="momentum", dtype="float32", learning_rate=1e-4)),
         (residual_net(), dict(optimizer="momentum", dtype="float32", learning_rate=1e-4, without=("relu-masks",))),
         (augmented_net(), dict(optimizer="momentum", dtype="float32")),

@@ -35,18 +35,26 @@ struct InputStages : Stages<real, T> {
     int pixel[T::M];
 };
 
+// Where the windows of a gradient behind a pool begin, for each row of the tile: row, column, and first row of the image.
+template <typename T>
+struct PooledStages : InputStages<T> {
+    struct {
+        int top, left, image;
+    } windows[T::M];
+};
+
 // The sum of one set: tap by tap, the filters of each tap in steps of their own, of which the last is filled up with zeros.
 // So all threads of a block are at the same tap.
-template <typename T>
+template <typename Set>
 struct TapByTap {
-    const InputStages<T>& set;
+    Set& set;
     const Convolution& c;
     int row, column;      // number of the tap among those of the set
     int first, at;        // filter of the step, place of this thread in it
     int rows, columns;    // from the windows of the first tap to those of this one
     int weights;          // from the weights of a filter to those of this tap
 
-    __device__ TapByTap(const InputStages<T>& set, const Convolution& c) : set(set), c(c) {}
+    __device__ TapByTap(Set& set, const Convolution& c) : set(set), c(c) {}
     __device__ int steps() const { return set.down.taps * set.across.taps * tiles(c.filters, DEPTH); }
     __device__ void start(int step, int place) {
         const int each = tiles(c.filters, DEPTH), tap = step / each;
@@ -54,8 +62,10 @@ struct TapByTap {
         row = tap / max(1, set.across.taps), column = tap - row * set.across.taps;
         turn();
     }
-    __device__ void next() {
-        first += DEPTH;
+    __device__ int step() const { return (row * set.across.taps + column) * tiles(c.filters, DEPTH) + first / DEPTH; }
+    __device__ int straight() const { return max(1, (c.filters - first) / DEPTH); }
+    __device__ void skip(int steps) {
+        first += steps * DEPTH;
         if (first < c.filters) return;
         first = 0;
         if (++column == set.across.taps) column = 0, ++row;
@@ -71,40 +81,49 @@ struct TapByTap {
 };
 
 // The weights of a group, (filters, F_rows, F_columns, maps), with the maps as rows of a matrix.
-template <typename Stored, typename T, int COUNT>
+template <typename Stored, typename T, int COUNT, typename Order>
 struct MapRows : AlongSide<Stored, T, T::N, COUNT> {
     using Share = AlongSide<Stored, T, T::N, COUNT>;
     const Stored* w;  // the map of this thread, at the first tap of the first filter
-    const Convolution& c;
-    const TapByTap<T>& order;  // that of the windows, which goes on before this does
-    int end;
+    const Order& order;
+    int length, end;
+    const Stored* from[Share::PACKS];
+    bool inside[Share::PACKS];
 
-    __device__ MapRows(const Stored* w, const Convolution& c, const TapByTap<T>& order, int n0)
-        : w(w + n0 + Share::row()), c(c), order(order) {
-        end = n0 + Share::row() < c.maps ? c.filters : 0;  // of what is no map there is nothing
+    __device__ MapRows(const Stored* w, const Order& order, int n0)
+        : w(w + n0 + Share::row()), order(order), length(order.c.length) {
+        end = n0 + Share::row() < order.c.maps ? order.c.filters : 0;  // of what is no map there is nothing
     }
-    __device__ void next() {}
-    __device__ void fetch() {
+    __device__ void turn() {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
             const int filter = order.first + Share::at(pack);
+            inside[pack] = filter < end;
+            from[pack] = w + ((long long)filter * length + order.weights);
             this->held[pack] = {};
-            if (filter < end) this->held[pack] = load<COUNT>(w + ((long long)filter * c.length + order.weights), 0);
+        }
+    }
+    __device__ void stop() {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) inside[pack] = false;
+    }
+    __device__ void fetch(int further) {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) {
+            if (inside[pack]) this->held[pack] = load<COUNT>(behind(from[pack], further * DEPTH, length));
         }
     }
 };
 
 // The windows of the gradient, which lies as it is. Another kind of gradient has another such function.
-template <int COUNT, typename T>
-__device__ inline auto gradient_windows(
-    const real* dy, const Convolution& c, int group, const TapByTap<T>& order
-) {
-    return UnderWindows<real, T, COUNT, TapByTap<T>>(dy, c.H2, c.W2, c.K, group * c.filters, order);
+template <int COUNT, typename T, typename Order>
+__device__ inline auto gradient_windows(const real* dy, const Convolution& c, int group, const Order& order) {
+    return UnderWindows<real, T, COUNT, Order>(dy, c.H2, c.W2, c.K, group * c.filters, order);
 }
 
-template <int COUNT, typename T, typename Gradient>
+template <int COUNT, typename T, typename Gradient, typename Set>
 __device__ inline void backward_input_tile(
-    Gradient dy, const real* w, real* dx, const Convolution& c, int slices, InputStages<T>& stages
+    Gradient dy, const real* w, real* dx, const Convolution& c, int slices, Set& stages
 ) {
     const int row_sets = min(c.S_rows, c.H), column_sets = min(c.S_columns, c.W);
     const int most = c.N * tiles(c.H, c.S_rows) * tiles(c.W, c.S_columns);  // positions of the largest set
@@ -115,12 +134,13 @@ __device__ inline void backward_input_tile(
         stages.down.set(rest / column_sets % row_sets, c.H, c.F_rows, c.S_rows, c.P_top, c.dilation_rows);
         stages.across.set(rest % column_sets, c.W, c.F_columns, c.S_columns, c.P_left, c.dilation_columns);
     }
-    keep(stages, n0, group, number, 0);
+    __syncthreads();
     const Axis &down = stages.down, &across = stages.across;
     const int positions = c.N * down.count * across.count;
     if (m0 >= positions) return;
 
-    auto windows = gradient_windows<COUNT, T>(dy, c, group, TapByTap<T>(stages, c));
+    TapByTap<Set> order(stages, c);
+    auto windows = gradient_windows<COUNT, T>(dy, c, group, order);
 #pragma unroll
     for (int pack = 0; pack < windows.PACKS; ++pack) {
         const int m = m0 + windows.row(pack), line = m / across.count, image = line / down.count;
@@ -137,11 +157,12 @@ __device__ inline void backward_input_tile(
         const int v = across.first + (m - line * across.count) * c.S_columns;
         stages.pixel[row] = m < positions ? (image * c.H + h) * c.W + v : -1;
     }
-    const Slice slice(number, slices, windows.order.steps());
-    windows.start(slice.first);
-    MapRows<real, T, COUNT> rows(w + (long long)group * c.filters * c.length, c, windows.order, n0);
+    const Slice slice(number, slices, order.steps());
+    keep(stages, slice.last, n0, group, number, 0);
+    order.start(slice.first, windows.at());
+    MapRows<real, T, COUNT, TapByTap<Set>> rows(w + (long long)group * c.filters * c.length, order, n0);
     real sum[T::ROWS][T::COLUMNS] = {};
-    multiply<T>(windows, rows, slice.steps(), stages, sum);
+    multiply<T>(order, windows, rows, stages, sum);
     __syncthreads();
 
     dx += (long long)stages.kept[2] * c.N * c.H * c.W * c.D + stages.kept[1] * c.maps;

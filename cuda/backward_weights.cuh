@@ -3,111 +3,147 @@
 
 #include "gather.cuh"
 
+// The sum over positions, the last step of which is filled up with zeros. Between two turns each thread of a block looks at
+// most at one position for all.
+template <typename T>
+struct ByPosition {
+    int position, count;  // of the first value of the step, and of all
+
+    __device__ ByPosition(int step, int count) : position(step * DEPTH), count(count) {}
+    __device__ int step() const { return position / DEPTH; }
+    __device__ int straight() const { return max(1, min(T::THREADS, count - position) / DEPTH); }
+    __device__ void skip(int steps) { position += steps * DEPTH; }
+};
+
+// The first row and column that a window sees if there is no padding, and the position of the batch that this would be.
+struct alignas(16) Corner {
+    int h, v, pixel;
+};
+
+// From the corner of a window to what a weight sees of it, and where this stands if the corner is the very first position.
+struct alignas(16) Tap {
+    int top, left;
+    const real* seen;
+};
+
+constexpr int NOWHERE = -(1 << 30);  // a row that is in no image, nor any that a window may see from there
+
+// What a block has in shared memory beside the steps.
+template <typename T>
+struct WeightStages : Stages<real, T> {
+    Corner corners[T::THREADS];  // of each position until the next turn
+    Tap taps[T::N];              // of each weight, or of the first of each pack; a thread's own would take registers
+};
+
 // The filters of a group as rows of a matrix, their gradients at one position after the other.
 template <typename Stored, typename T, int COUNT>
 struct GradientRows : AlongSide<Stored, T, T::M, COUNT> {
     using Share = AlongSide<Stored, T, T::M, COUNT>;
     const Stored* dy;
-    int K, filter, position, end;  // filter of this thread; first position of the step, and the end of all
-
-    __device__ GradientRows(const Stored* dy, const Convolution& c, int group, int m0)
-        : dy(dy), K(c.K), filter(group * c.filters + m0 + Share::row()) {
-        end = m0 + Share::row() < c.filters ? c.positions : 0;  // of what is no filter there is nothing
-    }
-    __device__ void start(int step) { position = step * DEPTH; }
-    __device__ void next() { position += DEPTH; }
-    __device__ void fetch() {
-#pragma unroll
-        for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const int at = position + Share::at(pack);
-            this->held[pack] = {};
-            if (at < end) this->held[pack] = load<COUNT>(behind(dy + filter, at, K), 0);
-        }
-    }
-};
-
-// What going along the windows takes, in positions of the input: from one window to the next that a thread looks at; from
-// the first of a row of windows to behind its last, and from the first row to behind the last; and on to the next row and
-// the next image, in positions of the batch. Made on the host: such numbers take no registers.
-struct Way {
-    int step, row, image, row_pixels, image_pixels;
-};
-
-#define WAY long long step, long long row, long long image, long long row_pixels, long long image_pixels
-#define WAY_OF_NUMBERS {(int)step, (int)row, (int)image, (int)row_pixels, (int)image_pixels}
-
-// The weights of a filter as rows of a matrix: what each of them saw, at one position after the other. A thread has one
-// tap, and knows at which (h, v) of an image this stands in the window.
-template <typename Stored, typename T, int COUNT>
-struct SeenRows : AlongSide<Stored, T, T::N, COUNT> {
-    using Share = AlongSide<Stored, T, T::N, COUNT>;
-    const Stored* x;
     const Convolution& c;
-    const Way& way;
-    const int& position;  // that of the gradients, which goes on before this does
-    int map, top, left;   // of this thread, and where it is in the first window
-    int row_end, image_end;  // where v and h would stand behind the last window
-    int h[Share::PACKS], v[Share::PACKS], pixel[Share::PACKS];
+    const ByPosition<T>& order;
+    const int (&kept)[4];  // of the block, its first filter in the group and the group
+    const Stored* from[Share::PACKS];
+    bool inside[Share::PACKS];
 
-    __device__ SeenRows(const Stored* x, const Convolution& c, const Way& way, const int& position, int group, int n0)
-        : x(x), c(c), way(way), position(position) {
-        const int n = n0 + Share::row(), tap = n / c.maps, row = tap / c.F_columns;
-        map = group * c.maps + n - tap * c.maps;
-        top = n < c.length ? row * c.dilation_rows - c.P_top : -c.H - way.image;  // what is no weight sees nothing
-        left = (tap - row * c.F_columns) * c.dilation_columns - c.P_left;
-        row_end = left + way.row, image_end = top + way.image;
-    }
-    __device__ void start(int step) {
+    __device__ GradientRows(const Stored* dy, const Convolution& c, const ByPosition<T>& order, const int (&kept)[4])
+        : dy(dy), c(c), order(order), kept(kept) {}
+    __device__ void turn() {
+        const int filter = kept[0] + Share::row();
+        const int end = filter < c.filters ? order.count : 0;  // of what is no filter there is nothing
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const int at = step * DEPTH + Share::at(pack), line = at / c.W2, image = line / c.H2;
-            h[pack] = top + (line - image * c.H2) * c.S_rows, v[pack] = left + (at - line * c.W2) * c.S_columns;
-            pixel[pack] = (image * c.H + h[pack]) * c.W + v[pack];
-        }
-    }
-    __device__ void next() {
-#pragma unroll
-        for (int pack = 0; pack < Share::PACKS; ++pack) {
-            v[pack] += way.step, pixel[pack] += way.step;
-            while (v[pack] >= row_end) {
-                v[pack] -= way.row, h[pack] += c.S_rows, pixel[pack] += way.row_pixels;
-                if (h[pack] >= image_end) h[pack] -= way.image, pixel[pack] += way.image_pixels;
-            }
-        }
-    }
-    __device__ void fetch() {
-#pragma unroll
-        for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const bool inside = (unsigned int)h[pack] < (unsigned int)c.H && (unsigned int)v[pack] < (unsigned int)c.W;
+            const int at = order.position + Share::at(pack);
+            inside[pack] = at < end;
+            from[pack] = behind(dy + (kept[2] * c.filters + filter), at, c.K);
             this->held[pack] = {};
-            if (inside && position + Share::at(pack) < c.positions) {
-                this->held[pack] = load<COUNT>(behind(x + map, pixel[pack], c.D), 0);
-            }
+        }
+    }
+    __device__ void stop() {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) inside[pack] = false;
+    }
+    __device__ void fetch(int further) {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) {
+            if (inside[pack]) this->held[pack] = load<COUNT>(behind(from[pack], further * DEPTH, c.K));
+        }
+    }
+};
+
+// For gradients behind a pool beside the corner of each position: 4 * that behind the pool + its number in the window; -1: none.
+template <typename T>
+struct PooledWeightStages : WeightStages<T> {
+    int pooled[T::THREADS];
+};
+
+// The weights of a filter as rows of a matrix: what each of them saw, at one position after the other. With each turn a
+// thread works out for all where the window of one position begins.
+template <typename T, int COUNT>
+struct SeenRows : AlongSide<real, T, T::N, COUNT> {
+    using Share = AlongSide<real, T, T::N, COUNT>;
+    const Convolution& c;
+    const ByPosition<T>& order;
+    WeightStages<T>& stages;
+
+    __device__ SeenRows(
+        const real* x, const Convolution& c, const ByPosition<T>& order, WeightStages<T>& stages, int group, int n0
+    ) : c(c), order(order), stages(stages) {
+        for (int first = threadIdx.x * COUNT; first < T::N; first += T::THREADS * COUNT) {
+            const int n = n0 + first, tap = n / c.maps, row = tap / c.F_columns, map = group * c.maps + n - tap * c.maps;
+            const int top = row * c.dilation_rows - c.P_top;
+            const int left = (tap - row * c.F_columns) * c.dilation_columns - c.P_left;
+            const real* const seen = x + ((long long)(top * c.W + left) * c.D + map);
+            stages.taps[first / COUNT] = {n < c.length ? top : NOWHERE, left, seen};  // what is no weight sees nothing
+        }
+    }
+    __device__ void turn() {
+        const int at = order.position + threadIdx.x, line = at / c.W2, image = line / c.H2;
+        const int h = (line - image * c.H2) * c.S_rows, v = (at - line * c.W2) * c.S_columns;
+        const Pack<int, 4> corner = {at < order.count ? h : NOWHERE, v, (image * c.H + h) * c.W + v};
+        store(&stages.corners[threadIdx.x].h, corner);  // whole, so that threads find banks of their own
+        __syncthreads();
+    }
+    __device__ void stop() {
+        stages.corners[threadIdx.x].h = NOWHERE;
+        __syncthreads();
+    }
+    __device__ void fetch(int further) {
+        further = counted_once(further);
+        const Tap tap = stages.taps[Share::row() / COUNT];
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) {
+            const Corner corner = stages.corners[further * DEPTH + Share::at(pack)];
+            const bool inside = (unsigned int)(corner.h + tap.top) < (unsigned int)c.H &
+                                (unsigned int)(corner.v + tap.left) < (unsigned int)c.W;
+            this->held[pack] = {};
+            if (inside) this->held[pack] = load<COUNT>(behind(tap.seen, corner.pixel, c.D));
         }
     }
 };
 
 // The gradients, which lie as they are. Another kind of gradient has another such function.
 template <int COUNT, typename T>
-__device__ inline auto gradient_rows(const real* dy, const Convolution& c, int group, int m0) {
-    return GradientRows<real, T, COUNT>(dy, c, group, m0);
+__device__ inline auto gradient_rows(
+    const real* dy, const Convolution& c, const ByPosition<T>& order, const WeightStages<T>& stages
+) {
+    return GradientRows<real, T, COUNT>(dy, c, order, stages.kept);
 }
 
-template <int COUNT, typename T, typename Gradient>
+template <int COUNT, typename T, typename Gradient, typename Shared>
 __device__ inline void backward_weights_tile(
-    const real* x, Gradient dy, real* dw, int accumulate, const Convolution& c, const Way& way, int slices,
-    Stages<real, T>& stages
+    const real* x, Gradient dy, real* dw, int accumulate, const Convolution& c, int slices, Shared& stages
 ) {
     const Part part(blockIdx.x, tiles(c.length, T::N), tiles(c.filters, T::M));
     const int group = part.rest % c.groups, number = part.rest / c.groups;
     const int m0 = part.down * T::M, n0 = part.across * T::N;
     const Slice slice(number, slices, tiles(c.positions, DEPTH));
-    auto gradients = gradient_rows<COUNT, T>(dy, c, group, m0);
-    SeenRows<real, T, COUNT> seen(x, c, way, gradients.position, group, n0);
-    gradients.start(slice.first), seen.start(slice.first);
-    keep(stages, m0, n0, group, number);
+    keep(stages, slice.last, m0, n0, group, number);
+    ByPosition<T> order(slice.first, c.positions);
+    auto gradients = gradient_rows<COUNT, T>(dy, c, order, stages);
+    SeenRows<T, COUNT> seen(x, c, order, stages, group, n0);
     real sum[T::ROWS][T::COLUMNS] = {};
-    multiply<T>(gradients, seen, slice.steps(), stages, sum);
+    multiply<T>(order, gradients, seen, stages, sum);
 
     dw += ((long long)stages.kept[3] * c.K + stages.kept[2] * c.filters) * c.length;
     const bool packed = c.length % WIDTH == 0 && aligned(dw);

@@ -3,22 +3,25 @@
 
 #include "gather.cuh"
 
-// The sum of a window in one piece, tap by tap and map by map: the values of a step may belong to several taps. Each thread
-// is at a tap of its own.
+// The sum of a window in one piece, tap by tap and map by map. A step may reach from one tap into the next ones: then each
+// thread is at a tap of its own; otherwise all are at the same, as long as it has maps.
 struct InOnePiece {
     const Convolution& c;
-    int l, d;           // place in the sum, map
+    int place, l, d;    // of this thread in the step, in the sum, and its map
     int rows, columns;  // from the first tap to this one
 
-    __device__ InOnePiece(const Convolution& c) : c(c) {}
-    __device__ void start(int step, int place) {
-        l = step * DEPTH + place;
+    __device__ InOnePiece(const Convolution& c, int step, int place) : c(c), place(place), l(step * DEPTH + place) {
         const int tap = l / c.maps, row = tap / c.F_columns;
         d = l - tap * c.maps, rows = row * c.dilation_rows, columns = (tap - row * c.F_columns) * c.dilation_columns;
     }
-    __device__ void next() {
-        l += DEPTH;
-        for (d += DEPTH; d >= c.maps; d -= c.maps) {
+    __device__ int step() const { return (l - place) / DEPTH; }
+    __device__ int straight() const {
+        const int tap = l - d, first = l - place;  // where they begin in the sum
+        return tap <= first ? max(1, (tap + c.maps - first) / DEPTH) : 1;
+    }
+    __device__ void skip(int steps) {
+        l += steps * DEPTH;
+        for (d += steps * DEPTH; d >= c.maps; d -= c.maps) {
             columns += c.dilation_columns;
             if (columns == c.F_columns * c.dilation_columns) columns = 0, rows += c.dilation_rows;
         }
@@ -32,23 +35,32 @@ template <typename Stored, typename T, int COUNT>
 struct FilterRows : AlongSum<Stored, T, T::N, COUNT> {
     using Share = AlongSum<Stored, T, T::N, COUNT>;
     const Stored* w;
-    const Convolution& c;
-    const InOnePiece& order;  // that of the windows, which goes on before this does
-    int left, first;          // filters of the group from this thread's first one on, and where its weights begin
+    const InOnePiece& order;
+    int length, left, first;  // filters of the group from this thread's first one on, and where its weights begin
+    const Stored* from[Share::PACKS];
+    bool inside[Share::PACKS];
 
-    __device__ FilterRows(const Stored* w, const Convolution& c, const InOnePiece& order, int group, int n0)
-        : w(w), c(c), order(order), left(c.filters - n0 - Share::row(0)) {
-        first = (group * c.filters + n0 + Share::row(0)) * c.length;
+    __device__ FilterRows(const Stored* w, const InOnePiece& order, int group, int n0)
+        : w(w), order(order), length(order.c.length), left(order.c.filters - n0 - Share::row(0)) {
+        first = (group * order.c.filters + n0 + Share::row(0)) * length;
     }
-    __device__ void next() {}
-    __device__ void fetch() {
+    __device__ void turn() {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
             const int further = Share::row(pack) - Share::row(0);
+            inside[pack] = further < left && order.inside();
+            from[pack] = w + (further * length + first + order.l);
             this->held[pack] = {};
-            if (further < left && order.inside()) {
-                this->held[pack] = load<COUNT>(w + (further * c.length + first + order.l), 0);
-            }
+        }
+    }
+    __device__ void stop() {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) inside[pack] = false;
+    }
+    __device__ void fetch(int further) {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) {
+            if (inside[pack]) this->held[pack] = load<COUNT>(from[pack] + further * DEPTH);
         }
     }
 };
@@ -72,7 +84,8 @@ __device__ inline void forward_sums(
     const Part part(blockIdx.x, tiles(c.filters, T::N), tiles(Positions::count(c), T::M));
     const int m0 = part.down * T::M, n0 = part.across * T::N, group = part.rest % c.groups, number = part.rest / c.groups;
     const Slice slice(number, slices, tiles(c.length, DEPTH));
-    UnderWindows<real, T, COUNT, InOnePiece> windows(x, c.H, c.W, c.D, group * c.maps, {c});
+    InOnePiece order(c, slice.first, AlongSum<real, T, T::M, COUNT>::at());
+    UnderWindows<real, T, COUNT, InOnePiece> windows(x, c.H, c.W, c.D, group * c.maps, order);
 #pragma unroll
     for (int pack = 0; pack < windows.PACKS; ++pack) {
         const int m = m0 + windows.row(pack);
@@ -84,8 +97,7 @@ __device__ inline void forward_sums(
             windows.put_nothing(pack);
         }
     }
-    FilterRows<real, T, COUNT> rows(w, c, windows.order, group, n0);
-    windows.start(slice.first);
-    keep(stages, m0, n0, group, number);
-    multiply<T>(windows, rows, slice.steps(), stages, sum);
+    FilterRows<real, T, COUNT> rows(w, order, group, n0);
+    keep(stages, slice.last, m0, n0, group, number);
+    multiply<T>(order, windows, rows, stages, sum);
 }

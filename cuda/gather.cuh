@@ -24,35 +24,43 @@ struct Convolution {
 
 // Rows of a matrix that are windows of a volume of images x H x W positions, D values apart, of which `map0` is the first
 // of the group. The order says for each step which values of a window a thread takes: `rows` and `columns` of the input behind the
-// first tap, and how far along() the values of a position; and whether they are inside() of the sum. Call put_row or
-// put_nothing for each pack, then start.
+// first tap, and how far along() the values of a position; and whether they are inside() of the sum. Until the next turn only
+// the last of these changes. Call put_row or put_nothing for each pack first.
 template <typename Stored, typename T, int COUNT, typename Order>
 struct UnderWindows : AlongSum<Stored, T, T::M, COUNT> {
     using Share = AlongSum<Stored, T, T::M, COUNT>;
     const Stored* x;
     int H, W, D, map0;
-    Order order;
+    const Order& order;
     int top[Share::PACKS], left[Share::PACKS], pixel[Share::PACKS];  // of each window, at its first tap
+    const Stored* from[Share::PACKS];                                // of each pack, since the last turn
+    bool inside[Share::PACKS];
 
-    __device__ UnderWindows(const Stored* x, int H, int W, int D, int map0, Order order)
+    __device__ UnderWindows(const Stored* x, int H, int W, int D, int map0, const Order& order)
         : x(x), H(H), W(W), D(D), map0(map0), order(order) {}
     __device__ void put_row(int pack, int image, int row, int column) {
         top[pack] = row, left[pack] = column, pixel[pack] = (image * H + row) * W + column;
     }
     __device__ void put_nothing(int pack) { top[pack] = -(1 << 30), left[pack] = pixel[pack] = 0; }
-    __device__ void start(int step) { order.start(step, Share::at()); }
-    __device__ void next() { order.next(); }
-    __device__ void fetch() {
+    __device__ void turn() {
         const int pixels = order.rows * W + order.columns;
         const bool seen = order.inside();
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const bool inside = (unsigned int)(top[pack] + order.rows) < (unsigned int)H &&
-                                (unsigned int)(left[pack] + order.columns) < (unsigned int)W;
+            inside[pack] = seen && (unsigned int)(top[pack] + order.rows) < (unsigned int)H &&
+                           (unsigned int)(left[pack] + order.columns) < (unsigned int)W;
+            from[pack] = behind(x + (map0 + order.along()), inside[pack] ? pixel[pack] + pixels : 0, D);
             this->held[pack] = {};
-            if (seen && inside) {
-                this->held[pack] = load<COUNT>(behind(x + (map0 + order.along()), pixel[pack] + pixels, D), 0);
-            }
+        }
+    }
+    __device__ void stop() {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) inside[pack] = false;
+    }
+    __device__ void fetch(int further) {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) {
+            if (inside[pack]) this->held[pack] = load<COUNT>(from[pack] + further * DEPTH);
         }
     }
 };

@@ -11,7 +11,7 @@ backward_input_128x128(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, long long slices
 ) {
     __shared__ InputStages<Tile128x128> stages;
-    backward_input_tile<WIDTH>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
+    backward_input_tile<WIDTH, Tile128x128>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(128, BLOCKS_OF_128)
@@ -19,7 +19,7 @@ backward_input_128x64(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, long long slices
 ) {
     __shared__ InputStages<Tile128x64> stages;
-    backward_input_tile<WIDTH>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
+    backward_input_tile<WIDTH, Tile128x64>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(64, BLOCKS_OF_64)
@@ -27,7 +27,7 @@ backward_input_64x64(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, long long slices
 ) {
     __shared__ InputStages<Tile64x64> stages;
-    backward_input_tile<WIDTH>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
+    backward_input_tile<WIDTH, Tile64x64>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(32, BLOCKS_OF_32)
@@ -35,7 +35,7 @@ backward_input_32x32(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, long long slices
 ) {
     __shared__ InputStages<Tile32x32> stages;
-    backward_input_tile<WIDTH>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
+    backward_input_tile<WIDTH, Tile32x32>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2)
@@ -43,13 +43,13 @@ backward_input_128x64_scalars(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, long long slices
 ) {
     __shared__ InputStages<Tile128x64> stages;
-    backward_input_tile<1>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
+    backward_input_tile<1, Tile128x64>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
 }
 
-extern "C" __global__ void __launch_bounds__(32, BLOCKS_OF_32)
+extern "C" __global__ void __launch_bounds__(32, SCALARS_OF_32)
 backward_input_32x32_scalars(
     const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, long long slices
 ) {
     __shared__ InputStages<Tile32x32> stages;
-    backward_input_tile<1>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
+    backward_input_tile<1, Tile32x32>(dy, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, stages);
 }

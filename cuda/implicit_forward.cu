@@ -90,7 +90,7 @@ forward_128x64_scalars(
     forward_tile<1>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }
 
-extern "C" __global__ void __launch_bounds__(32, BLOCKS_OF_32)
+extern "C" __global__ void __launch_bounds__(32, SCALARS_OF_32)
 forward_32x32_scalars(
     const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y, CONVOLUTION,
     long long y_row, real least, long long slices

@@ -119,7 +119,7 @@ pool_forward_128x64_scalars(
     pool_forward_tile<1>(x, w, b, y, switches, CONVOLUTION_OF_NUMBERS, relu != 0, stages);
 }
 
-extern "C" __global__ void __launch_bounds__(32, BLOCKS_OF_32)
+extern "C" __global__ void __launch_bounds__(32, SCALARS_OF_32)
 pool_forward_32x32_scalars(
     const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
     unsigned char* __restrict__ switches, CONVOLUTION, long long relu, long long slices

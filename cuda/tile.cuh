@@ -31,7 +31,7 @@ typedef Tile<1, 1, 1> Tile32x32;
 // others, and 255 for sums of 8 bytes.
 constexpr bool NARROW = sizeof(real) == 4;
 constexpr int BLOCKS_OF_256 = NARROW ? 2 : 1, BLOCKS_OF_128 = NARROW ? 3 : 2, BLOCKS_OF_64 = NARROW ? 6 : 4;
-constexpr int BLOCKS_OF_32 = NARROW ? 12 : 8;
+constexpr int BLOCKS_OF_32 = NARROW ? 12 : 8, SCALARS_OF_32 = 8;  // a pack is a value there, of which a thread knows each place
 
 // Of both matrices the values of a step, for each l those of all rows.
 template <typename Sum, typename T>
@@ -43,12 +43,13 @@ struct alignas(16) Factors {
 template <typename Sum, typename T>
 struct alignas(16) Stages {
     Factors<Sum, T> of[2];
-    int kept[4];  // numbers that are of no use before the sums are complete, and would take registers until then
+    int last;     // the step where the sum of the block ends
+    int kept[4];  // numbers of little use before the sums are complete, which would take registers until then
 };
 
 template <typename Sum, typename T>
-__device__ inline void keep(Stages<Sum, T>& stages, int a, int b, int c, int d) {
-    if (threadIdx.x == 0) stages.kept[0] = a, stages.kept[1] = b, stages.kept[2] = c, stages.kept[3] = d;
+__device__ inline void keep(Stages<Sum, T>& stages, int last, int a, int b, int c, int d) {
+    if (threadIdx.x == 0) stages.last = last, stages.kept[0] = a, stages.kept[1] = b, stages.kept[2] = c, stages.kept[3] = d;
     __syncthreads();
 }
 
@@ -75,6 +76,14 @@ __device__ inline const T* behind(const T* first, int index, int stride) {
 // A number that stays in a register, where the compiler would work it out again and again.
 __device__ inline int held_number(int number) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 1000
+    asm volatile("" : "+r"(number));
+#endif
+    return number;
+}
+
+// The same for compilers of newer cards, which keep three counters where one would do, one for each thing it is multiplied with.
+__device__ inline int counted_once(int number) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
     asm volatile("" : "+r"(number));
 #endif
     return number;
@@ -158,26 +167,40 @@ __device__ inline void multiply_step(const Factors<Sum, T>& values, int row, int
     }
 }
 
-// Adds `steps` steps to the sums of this thread. A gatherer has `held`, the values of its next step, after fetch(); next()
-// goes one step on; put() writes what is held to shared memory. While a step is multiplied, the next one is on its way.
+// Multiplies the step that stands in one stage, while the next one is on its way to the other.
 template <typename T, typename Left, typename Right, typename Sum>
-__device__ inline void multiply(
-    Left& left, Right& right, int steps, Stages<Sum, T>& stages, Sum (&sum)[T::ROWS][T::COLUMNS]
+__device__ inline void multiply_and_fetch(
+    Left& left, Right& right, int further, Stages<Sum, T>& stages, int& now, int row, int column,
+    Sum (&sum)[T::ROWS][T::COLUMNS]
 ) {
-    if (steps <= 0) return;
+    left.fetch(further), right.fetch(further);
+    multiply_step(stages.of[now], row, column, sum);
+    now ^= 1;  // was last read before the barrier of the step before
+    left.put(stages.of[now].left), right.put(stages.of[now].right);
+    __syncthreads();
+}
+
+// Adds the steps of a sum, from where its order stands up to `stages.last`, to those of this thread. The order knows which
+// step() this is and how many go straight on from there: straight(), at least 1. skip(steps) goes on. A gatherer looks with turn() where the order stands; then fetch(further) takes
+// the values of the step that is so many further, as long as these are straight on; put() writes them to shared memory.
+// After stop() it takes nothing. So what a turn takes is no part of the loop that multiplies.
+template <typename T, typename Order, typename Left, typename Right, typename Sum>
+__device__ inline void multiply(
+    Order& order, Left& left, Right& right, Stages<Sum, T>& stages, Sum (&sum)[T::ROWS][T::COLUMNS]
+) {
+    if (order.step() >= stages.last) return;
     const int row = held_number(T::row()), column = held_number(T::column());
-    left.fetch(), right.fetch();
-    for (int step = 0;; ++step) {
-        Factors<Sum, T>& stage = stages.of[step & 1];  // last read before the barrier of the step before
-        left.put(stage.left), right.put(stage.right);
-        __syncthreads();
-        const bool more = step + 1 < steps;
-        if (more) {
-            left.next(), right.next();
-            left.fetch(), right.fetch();
-        }
-        multiply_step(stage, row, column, sum);
-        if (!more) return;
+    left.turn(), right.turn();
+    left.fetch(0), right.fetch(0);
+    left.put(stages.of[0].left), right.put(stages.of[0].right);
+    __syncthreads();
+    for (int now = 0, next = 1;;) {
+        const int missing = stages.last - order.step(), end = missing > 0 ? min(order.straight(), missing) : 1;
+        for (; next < end; ++next) multiply_and_fetch<T>(left, right, next, stages, now, row, column, sum);
+        order.skip(next), next = 0;
+        if (order.step() < stages.last) left.turn(), right.turn();
+        else if (order.step() == stages.last) left.stop(), right.stop();  // all are there; the last one is yet to be multiplied
+        else return;
     }
 }
 

@@ -3,36 +3,67 @@
 #include "behind_pool.cuh"
 #include "gather.cuh"
 
+// Packs of a gradient on their way, each with the switches beside it; which number of its window each is from.
+template <int PACKS, int COUNT>
+struct Switched {
+    Pack<unsigned char, COUNT> where[PACKS];
+    unsigned int number[PACKS];  // in each byte
+
+    __device__ void from(int pack, int which) { number[pack] = which * 0x01010101u; }
+    __device__ void fetch(int pack, const real* dy, const unsigned char* switches, Pack<real, COUNT>& held) {
+        held = load<COUNT>(dy), where[pack] = load<COUNT>(switches);
+    }
+    // What the switches do not point at is 0.
+    __device__ void choose(Pack<real, COUNT> (&held)[PACKS]) const {
+#pragma unroll
+        for (int pack = 0; pack < PACKS; ++pack) keep_chosen(held[pack], where[pack], number[pack]);
+    }
+};
+
 // UnderWindows of a gradient before the pool, in the order TapByTap of cuda/backward_input.cuh, which knows the convolution
 // and its set, and the set the group: what a thread would hold of its own takes registers.
 template <typename T, int COUNT, typename Order>
 struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
     using Share = AlongSum<real, T, T::M, COUNT>;
     BehindPool behind;
-    Order order;
-    int top[Share::PACKS], left[Share::PACKS], image[Share::PACKS];  // of each window of filters, at its first tap
+    const Order& order;
+    long long from[Share::PACKS];  // of each pack, since the last turn
+    bool inside[Share::PACKS];
+    Switched<Share::PACKS, COUNT> switched;
 
-    __device__ UnderPooledWindows(const BehindPool& behind, Order order) : behind(behind), order(order) {}
+    __device__ UnderPooledWindows(const BehindPool& behind, const Order& order) : behind(behind), order(order) {}
     __device__ void put_row(int pack, int number, int row, int column) {
-        top[pack] = row, left[pack] = column, image[pack] = number * behind.H3;
+        order.set.windows[Share::row(pack)] = {row, column, number * behind.H3};
     }
-    __device__ void put_nothing(int pack) { top[pack] = -(1 << 30), left[pack] = image[pack] = 0; }
-    __device__ void start(int step) { order.start(step, Share::at()); }
-    __device__ void next() { order.next(); }
-    __device__ void fetch() {
+    __device__ void put_nothing(int pack) { order.set.windows[Share::row(pack)] = {-(1 << 30), 0, 0}; }
+    __device__ void turn() {
         const bool seen = order.inside();
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const int row = top[pack] + order.rows, column = left[pack] + order.columns;
-            const bool inside = (unsigned int)row < 2u * behind.H3 && (unsigned int)column < 2u * behind.W3;
+            const auto& first = order.set.windows[Share::row(pack)];
+            const int row = first.top + order.rows, column = first.left + order.columns;
+            inside[pack] = seen && (unsigned int)row < 2u * behind.H3 && (unsigned int)column < 2u * behind.W3;
+            const int window = inside[pack] ? (first.image + (row >> 1)) * behind.W3 + (column >> 1) : 0;
+            from[pack] = apart(window, order.c.K) + (order.set.kept[1] * order.c.filters + order.along());
+            switched.from(pack, (row & 1) * 2 + (column & 1));
             this->held[pack] = {};
-            if (seen && inside) {
-                const int window = (image[pack] + (row >> 1)) * behind.W3 + (column >> 1);
-                this->held[pack] = behind.template gradients<COUNT>(
-                    apart(window, order.c.K) + (order.set.kept[1] * order.c.filters + order.along()), (row & 1) * 2 + (column & 1)
-                );
-            }
         }
+    }
+    __device__ void stop() {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) inside[pack] = false;
+    }
+    __device__ void fetch(int further) {
+#pragma unroll
+        for (int pack = 0; pack < Share::PACKS; ++pack) {
+            const long long at = from[pack] + further * DEPTH;
+            if (inside[pack]) switched.fetch(pack, behind.dy + at, behind.switches + at, this->held[pack]);
+        }
+    }
+    template <typename Stage>
+    __device__ void put(Stage& stage) {
+        switched.choose(this->held);
+        Share::put(stage);
     }
 };
 
@@ -41,53 +72,49 @@ __device__ inline auto gradient_windows(const BehindPool& behind, const Convolut
     return UnderPooledWindows<T, COUNT, Order>(behind, order);
 }
 
-// GradientRows of a gradient before the pool. A thread knows at which (row, column) of which image its positions are.
-template <typename T, int COUNT>
+// GradientRows of a gradient before the pool. With each turn a thread works out for all where one position stands behind it.
+template <typename T, int COUNT, typename Order, typename Stages>
 struct PooledGradientRows : AlongSide<real, T, T::M, COUNT> {
     using Share = AlongSide<real, T, T::M, COUNT>;
     BehindPool behind;  // at the filter of this thread
     const Convolution& c;
-    int position, end;
-    int row[Share::PACKS], column[Share::PACKS], image[Share::PACKS];
+    const Order& order;
+    Stages& stages;
+    bool there;
+    Switched<Share::PACKS, COUNT> switched;
 
-    __device__ PooledGradientRows(const BehindPool& all, const Convolution& c, int filter, int positions)
-        : behind(all), c(c), end(positions) {
-        behind.dy += filter, behind.switches += filter;
+    __device__ PooledGradientRows(const BehindPool& all, const Convolution& c, const Order& order, Stages& stages)
+        : behind(all), c(c), order(order), stages(stages) {
+        const int filter = stages.kept[0] + Share::row(), place = stages.kept[2] * c.filters + filter;
+        behind.dy += place, behind.switches += place, there = filter < c.filters;
     }
-    __device__ void start(int step) {
-        position = step * DEPTH;
+    __device__ void turn() {
+        const int at = order.position + threadIdx.x, line = at / c.W2, number = line / c.H2;
+        const int row = line - number * c.H2, column = at - line * c.W2;
+        const int window = (number * behind.H3 + (row >> 1)) * behind.W3 + (column >> 1);
+        const bool seen = row < 2 * behind.H3 && column < 2 * behind.W3 && at < order.count;
+        stages.pooled[threadIdx.x] = seen ? window * 4 + (row & 1) * 2 + (column & 1) : -1;
+    }
+    __device__ void stop() { there = false; }
+    __device__ void fetch(int further) {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const int at = position + Share::at(pack), line = at / c.W2, number = line / c.H2;
-            row[pack] = line - number * c.H2, column[pack] = at - line * c.W2, image[pack] = number * behind.H3;
-        }
-    }
-    __device__ void next() {
-        position += DEPTH;
-#pragma unroll
-        for (int pack = 0; pack < Share::PACKS; ++pack) {
-            for (column[pack] += DEPTH; column[pack] >= c.W2; column[pack] -= c.W2) {
-                if (++row[pack] == c.H2) row[pack] = 0, image[pack] += behind.H3;
+            const int pooled = stages.pooled[further * DEPTH + Share::at(pack)];
+            this->held[pack] = {}, switched.from(pack, pooled & 3);
+            if (there && pooled >= 0) {
+                const long long at = apart(pooled >> 2, c.K);
+                switched.fetch(pack, behind.dy + at, behind.switches + at, this->held[pack]);
             }
         }
     }
-    __device__ void fetch() {
-#pragma unroll
-        for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const bool seen = row[pack] < 2 * behind.H3 && column[pack] < 2 * behind.W3;
-            this->held[pack] = {};
-            if (seen && position + Share::at(pack) < end) {
-                const int window = (image[pack] + (row[pack] >> 1)) * behind.W3 + (column[pack] >> 1);
-                this->held[pack] = behind.template gradients<COUNT>(
-                    apart(window, c.K), (row[pack] & 1) * 2 + (column[pack] & 1)
-                );
-            }
-        }
+    template <typename Stage>
+    __device__ void put(Stage& stage) {
+        switched.choose(this->held);
+        Share::put(stage);
     }
 };
 
-template <int COUNT, typename T>
-__device__ inline auto gradient_rows(const BehindPool& behind, const Convolution& c, int group, int m0) {
-    const int filter = m0 + PooledGradientRows<T, COUNT>::Share::row();
-    return PooledGradientRows<T, COUNT>(behind, c, group * c.filters + filter, filter < c.filters ? c.positions : 0);
+template <int COUNT, typename T, typename Order, typename Stages>
+__device__ inline auto gradient_rows(const BehindPool& behind, const Convolution& c, const Order& order, Stages& stages) {
+    return PooledGradientRows<T, COUNT, Order, Stages>(behind, c, order, stages);
 }

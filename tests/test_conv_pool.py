@@ -446,19 +446,20 @@ MUTANTS = [
     *mutants_of(
         "behind_pool.cuh",
         "pool_backward_input",
-        ("every position of a window", "if (where.value[lane] != number)", "if (false)"),
+        ("every position of a window", "if (others & 0xffu << 8 * lane)", "if (false)"),
     ),
     *mutants_of(
         "unpool.cuh",
         "pool_backward_input",
         ("rows behind the last window", "(unsigned int)row < 2u * behind.H3 &&", "row >= 0 &&"),
-        ("the gradient of another column", "(row & 1) * 2 + (column & 1)", "(row & 1) * 2"),
+        ("the gradient of another column", "pack, (row & 1) * 2 + (column & 1)", "pack, (row & 1) * 2"),
     ),
     *mutants_of(
         "unpool.cuh",
         "pool_backward_weights",
-        ("the end of a row", "if (++row[pack] == c.H2) row[pack] = 0, image[pack] += behind.H3;", "++row[pack];"),
-        ("positions that no window sees", "column[pack] < 2 * behind.W3;", "true;"),
+        ("windows of the first image", "(number * behind.H3 + (row >> 1))", "(row >> 1)"),
+        ("positions that no window sees", "column < 2 * behind.W3 && at", "at"),
+        ("the same number for all", "switched.from(pack, pooled & 3);", "switched.from(pack, 0);"),
     ),
     *mutants_of(
         "conv_pool.cu",

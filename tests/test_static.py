@@ -121,6 +121,28 @@ def test_the_main_loop_of_a_product_is_the_innermost_one_with_its_multiply_adds(
     assert Code((), (Loop(0, 2, (("IADD3", ""),) * 3),)).product is None
 
 
+def test_of_two_ways_through_a_loop_a_warp_has_one_and_the_longer_one_counts() -> None:
+    """Half of a block brings one factor, half the other: no warp does both. A short loop within counts once."""
+    text = """
+.L_x_1:
+  /*0000*/ @P0 BRA `(.L_x_2) ;
+  /*0010*/ FADD R0, R0, R1 ;
+  /*0020*/ BRA `(.L_x_3) ;
+.L_x_2:
+  /*0030*/ IADD3 R2, R2, R3, RZ ;
+  /*0040*/ @P2 BRA `(.L_x_2) ;
+.L_x_3:
+  /*0050*/ FFMA R4, R5, R6, R4 ;
+  /*0060*/ FFMA R7, R5, R6, R7 ;
+  /*0070*/ @P1 BRA `(.L_x_1) ;"""
+    loop = max(sass._code(text.splitlines()).loops, key=lambda loop: loop.size)
+    names = [name for name, _ in loop.way]
+    assert loop.size == 8 and names == ["BRA", "FADD", "BRA", "FFMA", "FFMA", "BRA"]
+    assert loop.share == 2 / 6
+    straight = Loop(0, 1, (("FFMA", ""), ("BRA", "")))
+    assert straight.share == 0.5
+
+
 def test_every_product_is_held_to_a_share_and_what_it_may_lack_is_told_by_name() -> None:
     kernels = {name.split()[0] for name in table.read()["kernels"]}
     products = {kernel for kernel in kernels if table.PRODUCTS.search(kernel)}

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 LABEL = re.compile(r"^(\.L_\w+):$")
-INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+ )?\s*(?P<name>[A-Z][A-Z0-9_.]*)(?P<rest>[^;]*);")
+INSTRUCTION = re.compile(
+    r"^\s*/\*[0-9a-f]+\*/\s+(?P<only>@!?U?P[0-9T]+ )?\s*(?P<name>[A-Z][A-Z0-9_.]*)(?P<rest>[^;]*);"
+)
 TARGET = re.compile(r"`\((\.L_\w+)\)")
 
 LONG_DIVISION = re.compile(r"cuda_sm\d+_(?:div|rem)_[su]64")
@@ -35,11 +37,16 @@ LOCAL = ("LDL", "STL")
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop: its instructions by their whole names, and the text behind each."""
+    """One loop: its instructions by their whole names, and the text behind each.
+
+    `way`  those that a warp goes through in the longest trip; where threads of a block have different parts, as half of
+           them bring one factor and half the other, a warp has one part alone
+    """
 
     begins: int
     ends: int
     instructions: tuple[tuple[str, str], ...]
+    way: tuple[tuple[str, str], ...] = ()
 
     def __contains__(self, other: "Loop") -> bool:
         return self.begins <= other.begins and other.ends <= self.ends and other is not self
@@ -67,6 +74,12 @@ class Loop:
     def fused(self) -> int:
         """Multiply-adds of real numbers."""
         return sum(name.split(".")[0] in FUSED for name, _ in self.instructions)
+
+    @property
+    def share(self) -> float:
+        """Of the multiply-adds among the instructions of its way."""
+        way = self.way or self.instructions
+        return Loop(self.begins, self.ends, way).fused / len(way)
 
     def widest(self, *kinds: str) -> int:
         """Bytes of the widest access of these kinds (LDG, STG, ...); 0 where there is none."""
@@ -170,15 +183,38 @@ def _kernels(text: str) -> Iterator[tuple[str, Code]]:
 def _code(lines: list[str]) -> Code:
     places: dict[str, int] = {}
     instructions: list[tuple[str, str]] = []
+    conditional: set[int] = set()
     last_back: dict[int, int] = defaultdict(int)
     for line in lines:
         if label := LABEL.match(line):
             places[label[1]] = len(instructions)
         elif found := INSTRUCTION.match(line):
+            if found["only"]:
+                conditional.add(len(instructions))
             instructions.append((found["name"], found["rest"]))
+    jumps = {}
     for index, (name, rest) in enumerate(instructions):
-        target = TARGET.search(rest)
-        if name.startswith("BRA") and target and places.get(target[1], index + 1) <= index:
-            last_back[places[target[1]]] = index
-    loops = (Loop(begin, end, tuple(instructions[begin : end + 1])) for begin, end in last_back.items())
+        if name.startswith("BRA") and (target := TARGET.search(rest)) and target[1] in places:
+            jumps[index] = places[target[1]]
+            if jumps[index] <= index:
+                last_back[jumps[index]] = index
+    loops = []
+    for begin, end in last_back.items():
+        way = tuple(instructions[index] for index in _longest(begin, end, jumps, conditional))
+        loops.append(Loop(begin, end, tuple(instructions[begin : end + 1]), way))
     return Code(tuple(instructions), tuple(loop for loop in loops if loop.size > 1))
+
+
+def _longest(begin: int, end: int, jumps: Mapping[int, int], conditional: Collection[int]) -> list[int]:
+    """The longest way through a loop, from its first instruction to its last, without going back in between."""
+    lengths, follows = {end: 1}, {}
+    for index in range(end - 1, begin - 1, -1):
+        further = [index + 1] if index not in jumps or index in conditional or jumps[index] <= index else []
+        further += [jumps[index]] if index < jumps.get(index, 0) <= end else []
+        if known := [place for place in further if place in lengths]:
+            follows[index] = max(known, key=lambda place: lengths[place])
+            lengths[index] = 1 + lengths[follows[index]]
+    way = [begin]
+    while way[-1] in follows:
+        way.append(follows[way[-1]])
+    return way

@@ -36,7 +36,8 @@ MULTIPROCESSORS = 64
 
 WINOGRAD_COSTS = {"forward": 1.32, "backward_input": 1.32, "backward_weights": 1.6}
 """What a product at a point costs, against one of the largest tile: tiles have to be brought to the points. So 65 % of
-the instructions multiply and add, of the gradient of the weights 54 %, where "implicit" has 86 %."""
+the instructions multiply and add, of the gradient of the weights 54 %; "implicit" is taken to have 86 %, and has a few
+more."""
 
 LAUNCH = 1e6
 """Of the second launch of Winograd's convolution: a multiprocessor does so many products in 5 us."""

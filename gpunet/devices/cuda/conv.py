@@ -7,7 +7,7 @@ products from cuBLAS, chunk by chunk; filters of 1 x 1 at stride 1 need no im2co
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpunet.devices.cuda import depthwise, implicit, winograd
+from gpunet.devices.cuda import depthwise, direct
 from gpunet.devices.cuda.arrays import DeviceArray, Maps, Matrix
 from gpunet.devices.cuda.bias import add_bias
 from gpunet.devices.cuda.gemm import matmul
@@ -39,12 +39,7 @@ def conv_forward(
 ) -> None:
     """y = columns @ w.T + b; see gpunet.devices.cpu.conv."""
     shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-    if algorithm == "implicit":
-        implicit.forward(x, w, b, y, workspace, shape, tile, slices)
-        return
-    if algorithm == "winograd2":
-        assert workspace is not None  # the plan gives it
-        winograd.forward(x, w, b, y, workspace, shape)
+    if direct.forward(algorithm, x, w, b, y, workspace, shape, tile, slices):
         return
     assert isinstance(y, DeviceArray)  # the others write no maps of a wider volume, so no plan asks for that
     if algorithm == "depthwise":
@@ -79,15 +74,10 @@ def conv_backward_weights(
 ) -> None:
     """dw = dy.T @ columns, summed over the chunks in order; see gpunet.devices.cpu.conv."""
     shape = shape_of(x, dw, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-    if algorithm == "implicit":
-        implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate)
+    if direct.backward_weights(algorithm, x, dy, dw, workspace, shape, tile, slices, accumulate):
         return
     if algorithm == "depthwise":
         depthwise.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
-        return
-    if algorithm == "winograd2":
-        assert workspace is not None  # the plan gives it
-        winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate)
         return
     for index, chunk in enumerate(im2col_chunks(columns, shape)):
         add = bool(accumulate) or index > 0
@@ -116,15 +106,10 @@ def conv_backward_input(
 ) -> None:
     """d(columns) = dy @ w, each value then added to where im2col took it from; see gpunet.devices.cpu.conv."""
     shape = shape_of(dx, w, dy.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-    if algorithm == "implicit":
-        implicit.backward_input(dy, w, dx, workspace, shape, tile, slices)
+    if direct.backward_input(algorithm, dy, w, dx, workspace, shape, tile, slices):
         return
     if algorithm == "depthwise":
         depthwise.backward_input(dy, w, dx, shape)
-        return
-    if algorithm == "winograd2":
-        assert workspace is not None  # the plan gives it
-        winograd.backward_input(dy, w, dx, workspace, shape)
         return
     for chunk in im2col_chunks(columns, shape):
         for group in groups(dx.shape[3], w.shape):

@@ -8,7 +8,7 @@ with another P_top.
 from dataclasses import dataclass
 from typing import Any
 
-from gpunet.devices.cuda import implicit, winograd
+from gpunet.devices.cuda import direct
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.bias import sum_rows
 from gpunet.devices.cuda.columns import blocks_of
@@ -52,13 +52,8 @@ def conv_pool_forward(
 ) -> None:
     """The maxima of what conv_forward gives, then ReLU; see gpunet.devices.cpu.conv_pool."""
     H3, W3 = y.shape[1:3]
-    if algorithm in ("implicit", "winograd2"):
-        shape = shape_of(x, w, (2 * H3, 2 * W3), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-        if algorithm == "implicit":
-            implicit.pool_forward(x, w, b, y, switches, shape, tile, relu)
-        else:
-            assert workspace is not None  # the plan gives it
-            winograd.pool_forward(x, w, b, y, switches, workspace, shape, relu)
+    shape = shape_of(x, w, (2 * H3, 2 * W3), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
+    if direct.pool_forward(algorithm, x, w, b, y, switches, workspace, shape, tile, relu):
         return
     assert columns is not None and strip is not None  # the plan gives them
     numbers: dict[str, Any] = {
@@ -107,13 +102,8 @@ def conv_pool_backward_weights(
     accumulate: int = 0,
 ) -> None:
     """dw = dy.T @ columns, dy before the pool; see gpunet.devices.cpu.conv_pool."""
-    if algorithm in ("implicit", "winograd2"):
-        shape = shape_of(x, dw, (H2, W2), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-        if algorithm == "implicit":
-            implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate, switches)
-        else:
-            assert workspace is not None  # the plan gives it
-            winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate, switches)
+    shape = shape_of(x, dw, (H2, W2), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
+    if direct.backward_weights(algorithm, x, dy, dw, workspace, shape, tile, slices, accumulate, switches):
         return
     assert columns is not None and strip is not None  # the plan gives them
     numbers: dict[str, Any] = {
@@ -156,12 +146,7 @@ def conv_pool_backward_input(
 ) -> None:
     """d(columns) = dy @ w, dy before the pool, added to where it is from; see gpunet.devices.cpu.conv_pool."""
     shape = shape_of(dx, w, (H2, W2), S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-    if algorithm == "implicit":
-        implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches)
-        return
-    if algorithm == "winograd2":
-        assert workspace is not None  # the plan gives it
-        winograd.backward_input(dy, w, dx, workspace, shape, switches)
+    if direct.backward_input(algorithm, dy, w, dx, workspace, shape, tile, slices, switches):
         return
     assert columns is not None and strip is not None  # the plan gives them
     gradient = _Gradient(dy, switches, H2, W2, F, S)

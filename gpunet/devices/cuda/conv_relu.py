@@ -1,6 +1,6 @@
 """Convolution with ReLU behind it on CUDA: one kernel where the algorithm is "implicit" or "winograd2"."""
 
-from gpunet.devices.cuda import implicit, winograd
+from gpunet.devices.cuda import direct
 from gpunet.devices.cuda.arrays import DeviceArray, Maps
 from gpunet.devices.cuda.conv import conv_forward, shape_of
 from gpunet.devices.cuda.relu import relu_forward
@@ -27,13 +27,8 @@ def conv_relu_forward(
     slices: int = 1,
 ) -> None:
     """y = max(0, columns @ w.T + b); see gpunet.devices.cpu.conv_relu."""
-    if algorithm in ("implicit", "winograd2"):
-        shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
-        if algorithm == "implicit":
-            implicit.forward(x, w, b, y, workspace, shape, tile, slices, relu=1)
-        else:
-            assert workspace is not None  # the plan gives it
-            winograd.forward(x, w, b, y, workspace, shape, relu=1)
+    shape = shape_of(x, w, y.shape[1:3], S_rows, S_columns, P_top, P_left, dilation_rows, dilation_columns)
+    if direct.forward(algorithm, x, w, b, y, workspace, shape, tile, slices, relu=1):
         return
     numbers = {
         "S_rows": S_rows,

@@ -8,7 +8,7 @@ from math import inf
 
 from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
 from gpunet.devices.cuda.launch import launch
-from gpunet.devices.cuda.tiles import DEPTH, PACK_BYTES, TILES, blocks
+from gpunet.devices.cuda.tiles import PACK_BYTES, TILES, blocks
 from gpunet.program.filters import ConvShape
 
 __all__: tuple[str, ...] = ()  # no ops here
@@ -85,7 +85,7 @@ def backward_weights(
     packable = _packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
     parts = _parts(dw, workspace, slices)
     added = accumulate if slices == 1 else 0
-    places = *numbers(shape), *_way(shape)
+    places = numbers(shape)
     if switches is None:
         _launch("backward_weights", shape, tile, slices, packable, x, dy, parts, added, *places)
     else:
@@ -121,14 +121,6 @@ def numbers(shape: ConvShape) -> tuple[int, ...]:
         F.F_rows, F.F_columns, F.S_rows, F.S_columns, F.P_top, F.P_left, F.dilation_rows, F.dilation_columns,
         shape.maps, shape.K // shape.groups, shape.length, shape.positions,
     )  # fmt: skip
-
-
-def _way(shape: ConvShape) -> tuple[int, ...]:
-    """WAY of cuda/implicit_backward_weights.cu."""
-    F = shape.filters
-    row, image = shape.W2 * F.S_columns, shape.H2 * F.S_rows
-    row_pixels, image_pixels = F.S_rows * shape.W - row, (shape.H - image) * shape.W
-    return DEPTH * F.S_columns, row, image, row_pixels, image_pixels
 
 
 def _packable(values: int, *arrays: DeviceArray) -> bool:

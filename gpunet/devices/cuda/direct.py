@@ -1,0 +1,103 @@
+"""Passes of a convolution on CUDA by the algorithms whose kernels take what is fused with it: implicit, winograd2.
+
+Each function says whether the algorithm was one of these; where it was not, nothing was done.
+"""
+
+from gpunet.devices.cuda import implicit, winograd
+from gpunet.devices.cuda.arrays import DeviceArray, Maps
+from gpunet.program.filters import ConvShape
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+
+def forward(
+    algorithm: str,
+    x: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray | Maps,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    relu: int = 0,
+) -> bool:
+    """y of conv_forward, or where `relu` of conv_relu_forward."""
+    if algorithm == "implicit":
+        implicit.forward(x, w, b, y, workspace, shape, tile, slices, relu)
+    elif algorithm == "winograd2":
+        winograd.forward(x, w, b, y, _filled(workspace), shape, relu)
+    else:
+        return False
+    return True
+
+
+def pool_forward(
+    algorithm: str,
+    x: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray,
+    switches: DeviceArray | None,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    relu: int,
+) -> bool:
+    """y and switches of conv_pool_forward, by windows of 2 x 2; H2 and W2 of the shape are twice those of y."""
+    if algorithm == "implicit":
+        implicit.pool_forward(x, w, b, y, switches, shape, tile, relu)
+    elif algorithm == "winograd2":
+        winograd.pool_forward(x, w, b, y, switches, _filled(workspace), shape, relu)
+    else:
+        return False
+    return True
+
+
+def backward_weights(
+    algorithm: str,
+    x: DeviceArray,
+    dy: DeviceArray,
+    dw: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    accumulate: int,
+    switches: DeviceArray | None = None,
+) -> bool:
+    """dw of conv_backward_weights; with switches, dy is behind a pool of 2 x 2."""
+    if algorithm == "implicit":
+        implicit.backward_weights(x, dy, dw, workspace, shape, tile, slices, accumulate, switches)
+    elif algorithm == "winograd2":
+        winograd.backward_weights(x, dy, dw, _filled(workspace), shape, slices, accumulate, switches)
+    else:
+        return False
+    return True
+
+
+def backward_input(
+    algorithm: str,
+    dy: DeviceArray,
+    w: DeviceArray,
+    dx: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    switches: DeviceArray | None = None,
+) -> bool:
+    """dx of conv_backward_input; with switches, dy is behind a pool of 2 x 2."""
+    if algorithm == "implicit":
+        implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches)
+    elif algorithm == "winograd2":
+        winograd.backward_input(dy, w, dx, _filled(workspace), shape, switches)
+    else:
+        return False
+    return True
+
+
+def _filled(workspace: DeviceArray | None) -> DeviceArray:
+    """Where the filters at the points go; the plan gives it."""
+    assert workspace is not None
+    return workspace

@@ -323,9 +323,9 @@ def test_the_tour_shows_numbers_that_are_right(browser: Any, server: Living, run
         )
         assert sum(cells) == told["parameters"]
         page.locator("#stops button").nth(3).click()
-        page.wait_for_selector("text=switches")
+        page.wait_for_selector('#stop-here :text("switches")')
         page.fill("#stop-here [name=F]", "3")
-        page.wait_for_selector("text=do not fit 4")
+        page.wait_for_selector('#stop-here :text("do not fit 4")')
         assert_clean(watched, server)
 
 

@@ -46,7 +46,17 @@ def test_a_layer_is_six_files() -> None:
 def test_they_pass_their_tests_and_those_that_go_through_all_layers_and_ops(tree: Path) -> None:
     chosen = "celu_ or -celu or test_celu or celu.cu or both_devices or each_of_its_fields or every_kernel_has_mutants"
     files = ("celu", "ops", "browser_ops", "kernels", "mutants", "pattern", "agreement")
-    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not gpu and not slow", "-k", f"({chosen}) and not relu")
+    options = (
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-m",
+        "not gpu and not slow",
+        "-k",
+        f"({chosen}) and not relu",
+    )
     done = run(tree, "pytest", *options, *(f"tests/test_{name}.py" for name in files))
     assert done.returncode == 0, done.stdout + done.stderr
     counted = re.search(r"(\d+) passed", done.stdout)

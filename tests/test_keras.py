@@ -5,6 +5,8 @@ What Keras gave for the files in tests/keras_files is kept beside them; see test
 
 import builtins
 import json
+import struct
+import sys
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -518,6 +520,21 @@ def small(folder: Path) -> bytes:
     config = sequential(("Conv2D", CONV), ("Flatten", {}), ("Dense", {"units": 3, "use_bias": False}))
     arrays["layer2"] = arrays.pop("layer1")
     return write_h5(folder / "small.h5", config, arrays).read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says and holds what a process may take")
+def test_a_text_that_claims_gigabytes_is_refused_before_they_are_taken(tmp_path: Path) -> None:
+    import resource
+
+    path, length = tmp_path / "x.h5", 12_345
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "y" * length
+    whole = path.read_bytes()
+    at = whole.index(struct.pack("<I", length))  # beside the place of the text, which it stands in again
+    path.write_bytes(whole[:at] + struct.pack("<I", 2**32 - 16) + whole[at + 4 :])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    assert "memory" in refusal(path)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 @fuzzing.FEW_CASES

@@ -14,9 +14,10 @@ import numpy as np
 
 from gpunet.data.raw import clean_name, opened
 from gpunet.errors import DataError
+from gpunet.system.allowance import allowance
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 """What h5py raises for a file that it cannot read."""
 
 FILTERS = {1, 2, 3, 32000}
@@ -24,6 +25,9 @@ FILTERS = {1, 2, 3, 32000}
 
 MOST_TIMES = 32
 """So many times its own bytes a file may hold, packed."""
+
+ROOM = 1 << 28
+"""What reading may take beside that. The library believes how long a text claims to be, up to 4 GiB."""
 
 MOST_TEXT = 1 << 26
 MOST_DEPTH = 40
@@ -36,7 +40,10 @@ def hdf5(path: Path, source: BinaryIO | None = None) -> Iterator["Group"]:
     h5py = _h5py(path)
     with opened(path) as (_, size):
         try:
-            with h5py.File(path if source is None else source, "r", locking=False) as file:
+            with (
+                allowance(2 * size * MOST_TIMES + ROOM),
+                h5py.File(path if source is None else source, "r", locking=False) as file,
+            ):
                 yield Group(file, Budget(size * MOST_TIMES))
         except DataError:
             raise

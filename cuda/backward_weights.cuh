@@ -93,8 +93,10 @@ struct SeenRows : AlongSide<real, T, T::N, COUNT> {
             const int n = n0 + first, tap = n / c.maps, row = tap / c.F_columns, map = group * c.maps + n - tap * c.maps;
             const int top = row * c.dilation_rows - c.P_top;
             const int left = (tap - row * c.F_columns) * c.dilation_columns - c.P_left;
-            const real* const seen = x + ((long long)(top * c.W + left) * c.D + map);
-            stages.taps[first / COUNT] = {n < c.length ? top : NOWHERE, left, seen};  // what is no weight sees nothing
+            stages.taps[first / COUNT] = {
+                n < c.length ? top : NOWHERE,  // what is no weight sees nothing
+                left, x + ((long long)(top * c.W + left) * c.D + map)
+            };
         }
     }
     __device__ void turn() {

@@ -33,9 +33,13 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
 
     __device__ UnderPooledWindows(const BehindPool& behind, const Order& order) : behind(behind), order(order) {}
     __device__ void put_row(int pack, int number, int row, int column) {
-        order.set.windows[Share::row(pack)] = {row, column, number * behind.H3};
+        put_window(pack, row, column, number * behind.H3);
     }
-    __device__ void put_nothing(int pack) { order.set.windows[Share::row(pack)] = {-(1 << 30), 0, 0}; }
+    __device__ void put_nothing(int pack) { put_window(pack, -(1 << 30), 0, 0); }
+    // One thread for all that take values of the same row.
+    __device__ void put_window(int pack, int top, int left, int image) {
+        if (Share::at() == 0) order.set.windows[Share::row(pack)] = {top, left, image};
+    }
     __device__ void turn() {
         const bool seen = order.inside();
 #pragma unroll

@@ -2,7 +2,7 @@
 
 import { draw, short } from "../dom.js";
 
-const HEIGHT = 190, LEFT = 46, RIGHT = 10, TOP = 26, BOTTOM = 22;
+const HEIGHT = 190, LEFT = 54, RIGHT = 10, TOP = 26, BOTTOM = 22;
 
 // lines  [{name, className, points: [[x, y], ...]}], of which those without points are left out
 // span   [least, most] of y; null: what there is, from 0.95 of the least to 1.05 of the most
@@ -22,13 +22,13 @@ export function drawCurve(lines, width, { span = null, unit = short, label = "" 
   for (const share of [0, 0.5, 1]) {
     const value = low + share * (top - low);
     svg.append(draw("line", { class: "axis", x1: LEFT, x2: LEFT + across, y1: y(value), y2: y(value) }));
-    svg.append(draw("text", { x: LEFT - 5, y: y(value) + 4, "text-anchor": "end", text: unit(value) }));
+    svg.append(draw("text", { x: LEFT - 5, y: y(value) + 4, "text-anchor": "end", text: unit(Number(value.toPrecision(3))) }));
   }
   svg.append(draw("text", { x: LEFT, y: HEIGHT - 6, text: String(first) }), draw("text", { x: LEFT + across, y: HEIGHT - 6, "text-anchor": "end", text: String(last) }));
   shown.forEach((line, at) => {
     const path = line.points.map(([a, b], n) => `${n ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("");
     svg.append(draw("path", { class: line.className, d: path }));
-    if (line.points.length === 1) svg.append(draw("circle", { cx: x(line.points[0][0]), cy: y(line.points[0][1]), r: 3, fill: "var(--accent)" }));
+    if (line.points.length === 1) svg.append(draw("circle", { cx: x(line.points[0][0]), cy: y(line.points[0][1]), r: 3, class: `of-${line.className}` }));
     svg.append(draw("text", { x: LEFT + (at * across) / 2, y: 12, class: `of-${line.className}`, text: `${line.name}: ${unit(line.points.at(-1)[1])}` }));
   });
   return svg;

@@ -13,7 +13,7 @@ export const conv = {
   async open(room, tried) {
     let shown = null, at = 0;
     const set = dials({ side: ["W", 5, 1, 12], depth: ["Depth", 3, 1, 4], F: ["F", 3, 1, 7], S: ["S", 2, 1, 5], P: ["P", 1, 0, 3] }, () => tried(load));
-    const told = make("p"), numbers = make("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "The numbers" });
+    const told = make("p", { class: "lines" }), numbers = make("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "The numbers" });
     const step = (by) => () => {
       at += by;
       show();
@@ -61,7 +61,7 @@ function sum({ x, w, b, y, sizes }, k, row, column) {
     const value = x[row * S + i - P]?.[column * S + j - P]?.[d] ?? 0;
     if (value * w[k][i][j][d]) products.push(`${value}·${w[k][i][j][d] < 0 ? `(${w[k][i][j][d]})` : w[k][i][j][d]}`);
   }
-  return `y[${row}, ${column}, ${k}] = ${products.join(" + ") || "0"} + bias ${b[k]} = ${y[row][column][k]}   (${side} - ${F} + 2·${P})/${S} + 1 = ${y.length}`;
+  return `y[${row}, ${column}, ${k}] = ${products.join(" + ") || "0"} + bias ${b[k]} = ${y[row][column][k]}\n(${side} - ${F} + 2·${P})/${S} + 1 = ${y.length}`;
 }
 
 function range(count) {

@@ -22,6 +22,7 @@ from tests.living import SMALL, Living, living
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
     with living(tmp_path_factory.mktemp("live"), SMALL, "--data", "digits") as server:
+        server.until("ready")
         yield server
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import gpunet
 from gpunet import BudgetError, ConfigError, Kind, Model
 from gpunet.cli.app import app
+from gpunet.compile.ranks import Division
 from gpunet.devices import target
 from gpunet.devices.cards import cards
 from gpunet.devices.cuda import reserve
@@ -345,3 +346,11 @@ def test_a_profile_runs_here_as_it_is_planned_for_a_card(cuda_device) -> None:
     assert made.plan.budget_bytes == 150_100_000_000 and profile_json(made)["card"] == "H200"
     with pytest.raises(BudgetError, match="the largest batch that fits is"):
         profile(gpunet.load("vgg16"), 4000, cuda_device, steps=1, gpu="1060 3gb", max_cost=0)
+
+
+def test_the_batch_for_a_card_is_that_of_all_ranks() -> None:
+    net, where, two = gpunet.load(SMALL), target("cuda"), Division(ranks=2)
+    [found] = fit_cards(net, [(where, 600 * MIB)], division=two, max_cost=0)
+    wanted = gpunet.fit(net, 600 * MIB, device=where, division=two, max_cost=0)
+    assert (found.rung.batch, found.rung.total_bytes) == (wanted.batch, wanted.total_bytes)
+    assert found.rung.next_total_bytes == wanted.next_total_bytes

@@ -50,10 +50,11 @@ def fit_cards(
 def _rung(planner: Planner, where: DeviceTarget, budget_bytes: int) -> Rung:
     """As `gpunet.fit` has it for a card of the kind of the planner's, whose time it is."""
     own = planner if where == planner.target else Planner(planner.net, replace(planner.options, device=where))
-    batch = most_images(planner, budget_bytes)
-    if batch < planner.least_batch or not (made := own.plan(batch, budget_bytes)).fits:
-        return largest(own, budget_bytes, start=batch or None)
-    return rung_of(made, own.options.allowed, planner.needed(min(batch + 1, MAX_BATCH)).total_bytes)
+    share, ranks = most_images(planner, budget_bytes), planner.ranks
+    if share < planner.least_batch or not (made := own.plan(share * ranks, budget_bytes)).fits:
+        return largest(own, budget_bytes, start=share or None)
+    more = min(share + 1, MAX_BATCH // ranks)
+    return rung_of(made, own.options.allowed, planner.needed(more * ranks).total_bytes)
 
 
 def _of_card(net: Net, where: DeviceTarget, alike: CardFit, options: Mapping[str, Any]) -> CardFit:

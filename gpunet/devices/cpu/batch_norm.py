@@ -6,7 +6,7 @@ from math import gcd
 import numpy as np
 
 from gpunet.devices.cpu.bias import column_sums, sum_in_pairs
-from gpunet.devices.cpu.threads import BLOCK, share
+from gpunet.devices.cpu.threads import BLOCK, share, spare
 
 __all__ = [
     "batch_norm_backward",
@@ -62,7 +62,7 @@ def batch_norm_statistics(
 
     def one(some: slice, worker: int) -> None:
         blocks = stack(rows, some, block_rows)
-        difference = np.empty_like(blocks)
+        difference = spare("difference", blocks.shape, blocks.dtype)
         by_map(np.subtract, blocks, blocks[:, 0], difference)
         totals[some] = column_sums(difference)
         by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
@@ -161,7 +161,7 @@ def sum_gradients(
     def one(some: slice, worker: int) -> None:
         blocks, above = stack(values, some, block_rows), np.ascontiguousarray(above_of(some))
         partials[some] = column_sums(above)
-        product = np.empty_like(blocks)
+        product = spare("product", blocks.shape, blocks.dtype)
         by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
         np.multiply(product, above, out=product)
         np.multiply(column_sums(product), inverse, out=partials[parts:][some])
@@ -214,7 +214,7 @@ def pass_on(
 
     def one(block: slice, worker: int) -> None:
         above = above_of(block)
-        common = np.subtract(values[block], mean)
+        common = np.subtract(values[block], mean, out=spare("common", values[block].shape, values.dtype))
         np.multiply(common, slope, out=common)
         np.add(common, level, out=common)
         np.subtract(above, common, out=target[block])

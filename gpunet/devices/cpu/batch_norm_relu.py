@@ -17,7 +17,7 @@ from gpunet.devices.cpu.batch_norm import (
     sum_gradients,
 )
 from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import share
+from gpunet.devices.cpu.threads import share, spare
 
 __all__ = ["batch_norm_relu_backward", "batch_norm_relu_backward_sums", "batch_norm_relu_forward"]
 
@@ -50,7 +50,7 @@ def batch_norm_relu_forward(
         if added is None:
             normalize(values[block], numbers, out)
         else:
-            np.add(normalize(values[block], numbers, np.empty_like(out)), added[block], out=out)
+            np.add(normalize(values[block], numbers, spare("normal", out.shape, out.dtype)), added[block], out=out)
         np.maximum(out, 0, out=out)
 
     share(blocks_of(values), one)
@@ -86,7 +86,7 @@ def batch_norm_relu_backward_sums(
 
     def above_of(some: slice) -> np.ndarray:
         source = stack(values, some, block_rows)
-        normal = np.empty_like(source)
+        normal = spare("normal", source.shape, source.dtype)
         for operation, numbers in steps:
             by_map(operation, source, np.broadcast_to(numbers, (len(source), len(numbers))), normal)
             source = normal
@@ -121,7 +121,7 @@ def batch_norm_relu_backward(
     numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
 
     def above_of(block: slice) -> np.ndarray:
-        normal = normalize(values[block], numbers, np.empty_like(values[block]))
+        normal = normalize(values[block], numbers, spare("normal", values[block].shape, values.dtype))
         select(gradients[block], _passing(normal), normal)
         return normal
 

@@ -164,20 +164,36 @@ class Winograd:
         self, seen: np.ndarray, above: np.ndarray, dw: np.ndarray, own: list[np.ndarray], *, adds: bool
     ) -> None:
         """The part of dw that the tiles `seen` (n, n, tiles, D) of x and `above` (n, n, tiles, K) of dy give."""
-        form = self.form
-        n, D = form.n, seen.shape[3]
+        n, D = self.form.n, seen.shape[3]
+        of_tiles, of_gradients = _points(seen), _points(above).transpose(0, 2, 1)
 
         def of_filters(some: slice, worker: int) -> None:
-            target = dw[some].transpose(1, 2, 0, 3)
             products, between = cut(own[worker], n, n, some.stop - some.start, D)
-            np.matmul(_points(above)[:, :, some].transpose(0, 2, 1), _points(seen), out=_points(products))
-            change(form.G.T, products, between)
-            if adds:
-                np.add(target, products[:3, :3], out=target)
-            else:
-                np.copyto(target, products[:3, :3])
+            np.matmul(of_gradients[:, some], of_tiles, out=_points(products))
+            self._put_gradients(products, dw[some], between, adds=adds)
 
-        share(slices(len(dw), self.pieces.maps), of_filters, len(own))
+        filters = list(slices(len(dw), self.pieces.maps))
+        if len(filters) >= len(own):
+            share(filters, of_filters, len(own))
+            return
+        for some in filters:  # too few for all workers, who share the points instead
+            products, between = cut(own[0], n, n, some.stop - some.start, D)
+            left, out = of_gradients[:, some], _points(products)
+
+            def of_points(those: slice, worker: int, left: np.ndarray = left, out: np.ndarray = out) -> None:
+                np.matmul(left[those], of_tiles[those], out=out[those])
+
+            share(slices(n * n, -(-n * n // len(own))), of_points, len(own))
+            self._put_gradients(products, dw[some], between, adds=adds)
+
+    def _put_gradients(self, products: np.ndarray, dw: np.ndarray, between: np.ndarray, *, adds: bool) -> None:
+        """What the products at the points (n, n, filters, D) come back to is written to dw, or added to it."""
+        change(self.form.G.T, products, between)
+        target = dw.transpose(1, 2, 0, 3)
+        if adds:
+            np.add(target, products[:3, :3], out=target)
+        else:
+            np.copyto(target, products[:3, :3])
 
     def _change_tiles(self, sides: Sequence[_Side], chunk: Chunk, own: list[np.ndarray]) -> None:
         """The tiles of a chunk on each of the sides, by all workers, some rows of tiles at a time."""

@@ -98,7 +98,8 @@ def values_wanted(sizes: Sizes, limit: int) -> int | None:
     """Values of flat scratch that a plan gives: as many as are of use, at most `limit`; None where that is too few."""
     if pieces_of(sizes, limit, 1) is None:
         return None
-    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if sizes.resident else -(-sizes.K // 16)
+    by_tiles = sizes.resident or sizes.gradient
+    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if by_tiles else -(-sizes.K // 16)
     workers = min(workers, MOST_WORKERS)
     while workers > 1 and _pieces(sizes, 2**62, workers).values > limit:
         workers -= 1  # rather fewer of them with all that is of use to each

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpunet.devices.cpu.threads import spare
 from gpunet.devices.cpu.window import Chunk, positions
 from gpunet.devices.cpu.winograd_scratch import WIDTH
 from gpunet.program.chunks import chunk_rows, chunks
@@ -125,7 +126,7 @@ def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tup
 def _with_zeros_around(x: np.ndarray, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """A copy of the positions of x from `first` on, which may lie in front of it, with zeros where x has none."""
     N, H, W, D = x.shape
-    copy = np.empty((N, *size, D), x.dtype)
+    copy = spare("around", (N, *size, D), x.dtype)
     (top, left), (bottom, right) = (
         (min(max(at, 0), length) for at, length in zip(corner, (H, W), strict=True))
         for corner in (first, (first[0] + size[0], first[1] + size[1]))

@@ -19,8 +19,8 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 
 BLOCK = 131072
-"""Values of an elementwise operation done at a time: few enough for a cache, and enough for a call to NumPy to take much
-longer than it waits for another thread's to end, as only one of them is in Python at a time."""
+"""Values of an elementwise operation done at a time: few enough for a cache, and so many that a call to NumPy takes
+much longer than a thread waits before and after it, as only one at a time is in Python."""
 
 
 @cache

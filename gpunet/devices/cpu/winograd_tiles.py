@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpunet.devices.cpu.threads import spare
-from gpunet.devices.cpu.window import Chunk, positions
+from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd_scratch import WIDTH
 from gpunet.program.chunks import chunk_rows, chunks
 from gpunet.program.winograd import winograd

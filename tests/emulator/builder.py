@@ -36,13 +36,13 @@ def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ..
     source = compose(file, folder)
     kernels = find_kernels(source)
     entries = ", ".join(f"EMULATOR_KERNEL({name}, {bounds})" for bounds, name in kernels)
-    text = f'#include "{FOLDER / "emulator.h"}"\n{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
+    text = f'{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
     command = [*compiler(), *FLAGS, *flags, f"-DREAL={REALS[real]}"]
     headers = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.h"))]
     key = hashlib.sha256("\0".join([*command, text, *headers]).encode()).hexdigest()[:32]
     library = cache_folder("emulator") / f"{file}-{real}-{key}.so"
     if not library.exists():
-        compile_library(command, text, library)
+        compile_library(command, f'#include "{FOLDER / "emulator.h"}"\n{text}', library)  # wherever it lies
     return library, [name for _, name in kernels]
 
 

@@ -2,14 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from gpunet.devices.algorithms import algorithm_for
+from gpunet.errors import ConfigError
 from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
-from gpunet.program.program import DeviceName
+from gpunet.program.program import AnyDtype, DeviceName, Dtype
+from gpunet.program.tensor import HALVES
+from gpunet.values.given import told
 
 MIB = 2**20
+
+DTYPES: tuple[AnyDtype, ...] = get_args(AnyDtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,39 @@ class DeviceTarget(ABC):
     @abstractmethod
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
+
+    @property
+    @abstractmethod
+    def halves(self) -> tuple[Dtype, ...]:
+        """The types of two bytes that it has, the one for training first."""
+
+    @abstractmethod
+    def product_dtype(self, dtype: str) -> str:
+        """The type in which it multiplies matrices where activations are of `dtype`."""
+
+    def dtype(self, asked: AnyDtype) -> Dtype:
+        """The type that is asked for; "mixed": the half type that it trains with best.
+
+        Raises ConfigError for one that there is not, or that it does not have.
+        """
+        if asked not in DTYPES:
+            raise ConfigError(f"the dtype must be one of {', '.join(DTYPES)}; got {told(asked)}")
+        if asked != "mixed" and asked not in HALVES:
+            return asked
+        if asked != "mixed" and asked in self.halves:
+            return asked
+        if not self.halves:
+            raise ConfigError(f"{self._words} has no half types: they need compute capability 7.5; use float32")
+        if asked != "mixed":
+            raise ConfigError(f"{self._words} has no {asked}, which needs compute capability 8.0; use {self.halves[0]}")
+        return self.halves[0]
+
+    @property
+    def _words(self) -> str:
+        """What it is, for messages."""
+        if self.compute_capability is None:
+            return f"the {self.name.upper()}"
+        return f"{self.card or 'a GPU'} (compute capability {'.'.join(map(str, self.compute_capability))})"
 
     def conv_algorithm(
         self, pass_: Pass, shape: ConvShape, *, dtype: str, math: Math, scratch_limit_bytes: int

@@ -2,19 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 from gpunet.devices.algorithms import algorithm_for
 from gpunet.errors import ConfigError
 from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
-from gpunet.program.program import AnyDtype, DeviceName, Dtype
+from gpunet.program.program import DTYPES, AnyDtype, DeviceName, Dtype
 from gpunet.program.tensor import HALVES
 from gpunet.values.given import told
 
 MIB = 2**20
-
-DTYPES: tuple[AnyDtype, ...] = get_args(AnyDtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,10 @@ class DeviceTarget(ABC):
     def product_dtype(self, dtype: str) -> str:
         """The type in which it multiplies matrices where activations are of `dtype`."""
 
+    def has(self, dtype: AnyDtype) -> bool:
+        """Whether there are activations of this type on it."""
+        return bool(self.halves) if dtype == "mixed" else dtype not in HALVES or dtype in self.halves
+
     def dtype(self, asked: AnyDtype) -> Dtype:
         """The type that is asked for; "mixed": the half type that it trains with best.
 
@@ -86,9 +88,7 @@ class DeviceTarget(ABC):
         """
         if asked not in DTYPES:
             raise ConfigError(f"the dtype must be one of {', '.join(DTYPES)}; got {told(asked)}")
-        if asked != "mixed" and asked not in HALVES:
-            return asked
-        if asked != "mixed" and asked in self.halves:
+        if asked != "mixed" and self.has(asked):
             return asked
         if not self.halves:
             raise ConfigError(f"{self._words} has no half types: they need compute capability 7.5; use float32")

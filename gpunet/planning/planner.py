@@ -22,7 +22,7 @@ from gpunet.planning.options import WAYS, Options, Way
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import Orders, tuned_target
 from gpunet.program.algorithm import Math
-from gpunet.program.program import AnyDtype, DeviceName, Mode
+from gpunet.program.program import AnyDtype, DeviceName, Dtype, Mode
 from gpunet.values.given import integer, names, told
 
 MAX_BATCH = 2**24
@@ -185,6 +185,11 @@ class Planner:
     def mixing(self) -> str:
         """The layer that in training needs all images of a batch together, or ""."""
         return self._compiler.mixing
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of activations."""
+        return self._compiler.dtype
 
     @property
     def ranks(self) -> int:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from gpunet.errors import PlanError
 from gpunet.program.algorithm import Fusions
@@ -18,6 +18,8 @@ Dtype = Literal["float32", "float64", "float16", "bfloat16"]
 
 AnyDtype = Literal["float32", "float64", "float16", "bfloat16", "mixed"]
 """What may be asked for; mixed: the type of two bytes that the device has, bfloat16 before float16."""
+
+DTYPES: tuple[AnyDtype, ...] = get_args(AnyDtype)
 
 DeviceName = Literal[
     "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7", "cuda:8",

@@ -22,9 +22,9 @@ def numpy_type(dtype: str) -> np.dtype:
     return found
 
 
-def largest(dtype: str) -> float:
+def largest(dtype: str) -> np.float64:
     """The largest finite value of a floating dtype; that of bfloat16 without ml_dtypes too."""
-    return (2 - 2**-7) * 2.0**127 if dtype == "bfloat16" else float(np.finfo(dtype).max)
+    return np.float64((2 - 2**-7) * 2.0**127 if dtype == "bfloat16" else np.finfo(dtype).max)
 
 
 def is_half(array: np.ndarray) -> bool:

@@ -6,13 +6,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
+from safetensors.torch import load_file
 
 from bench.peer.layers import as_maps
 from bench.peer.net import torch_loss, torch_net
-from gpunet import FC, BatchNorm, ConfigError, Conv, MaxPool, Model, Net, ReLU, plan
+from gpunet import FC, BatchNorm, ConfigError, Conv, DataError, MaxPool, Model, Net, ReLU, plan
 from gpunet.devices import open_device, target
 from gpunet.devices.cpu.halves import PART
 from gpunet.program.tensor import HALVES, ITEMSIZE, Kind
+from gpunet.use.exporting import export_weights
+from gpunet.use.importing import import_weights
 from tests.nets import small
 from tests.op_calls import OPS, Draw
 from tests.ops import run_op
@@ -318,3 +322,38 @@ def _assert_same(one, other):
     assert one[1].keys() == other[1].keys()
     for name, values in one[1].items():
         np.testing.assert_array_equal(values, other[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_weights_are_written_in_halves_and_read_again(dtype, rng, tmp_path):
+    net = normed()
+    with Model(net, 4, "cpu", dtype=dtype) as model:
+        model.step(*batch(rng, net, 4))
+        model.save(tmp_path / "model.safetensors")
+        weights = dict(model.parameters)
+    expected = {name: _wide(_in(KINDS[dtype], values)) for name, values in weights.items()}
+    for ending in (".safetensors", ".pth"):
+        out = tmp_path / f"as_{ending[1:]}{ending}"
+        export_weights(tmp_path / "model.safetensors", out, dtype=dtype)
+        state = load_file(out) if ending == ".safetensors" else torch.load(out, weights_only=True)
+        assert {str(values.dtype) for values in state.values() if values.is_floating_point()} == {f"torch.{dtype}"}
+        found = import_weights(out, net=net, out=tmp_path / f"again_{ending[1:]}.safetensors").weights
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    (file,) = export_weights(tmp_path / "model.safetensors", tmp_path / "net.onnx", to="onnx", dtype=dtype)
+    images = rng.standard_normal((2, *net.input.shape)).astype(np.float32)
+    (scores,) = InferenceSession(file).run(None, {"images": images.transpose(0, 3, 1, 2)})
+    with Model(net, 2, "cpu", mode="infer") as model:
+        for name, values in expected.items():
+            model.parameters[name] = values
+        np.testing.assert_allclose(scores, model.forward(images), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_above_the_range_of_a_type_are_not_written(tmp_path):
+    with Model(normed(), 4, "cpu") as model:
+        model.parameters["fc2.b"] = np.array([0, 7e4, 0, 0])
+        model.save(tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match=r"fc2\.b holds values above the range of float16; write bfloat16 or float32"):
+        export_weights(tmp_path / "model.safetensors", tmp_path / "x.pth", dtype="float16")
+    with pytest.raises(ConfigError, match="weights are written in float32, float16, bfloat16; got 'half'"):
+        export_weights(tmp_path / "model.safetensors", tmp_path / "x.pth", dtype="half")

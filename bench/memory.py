@@ -26,6 +26,7 @@ from gpunet.optimize.optimizers import OptimizerName
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import Rung, ladder
 from gpunet.planning.options import WAYS
+from gpunet.program.program import Dtype
 from gpunet.program.tensor import Kind
 from gpunet.system.resources import config_names
 
@@ -118,6 +119,13 @@ def targets(net: Net) -> list[Target]:
     return [
         Target("bytes an image, free savings", slope_of_free_savings(net) / 1e6, 38.5, "MB"),
         Target(f"bytes an image, at most {MAX_COST:.0%} extra", slope_under_budgets(net) / 1e6, 19.5, "MB"),
+        Target("bfloat16: bytes an image, free savings", slope_of_free_savings(net, "bfloat16") / 1e6, 19.5, "MB"),
+        Target(
+            f"bfloat16: bytes an image, at most {MAX_COST:.0%} extra",
+            slope_under_budgets(net, "bfloat16") / 1e6,
+            9.8,
+            "MB",
+        ),
         *_arena(net, 176, budget_bytes=int(5.6 * GB), optimizer="sgd", max_cost=0.02),
         *_arena(net, 256, budget_bytes=int(8.5 * GB), optimizer="momentum", max_cost=MAX_COST),
         Target("12 GiB: batch over PyTorch's, free savings", free.batch / theirs, 1.8, "x", at_least=True),
@@ -125,14 +133,14 @@ def targets(net: Net) -> list[Target]:
     ]
 
 
-def slope_of_free_savings(net: Net) -> float:
+def slope_of_free_savings(net: Net, dtype: Dtype = "float32") -> float:
     """Bytes an image, im2col scratch not counted: from batch 128 to 256, nothing being short."""
-    return slope(gpunet.plan(net, 128, max_cost=0), gpunet.plan(net, 256, max_cost=0))
+    return slope(*(gpunet.plan(net, batch, max_cost=0, dtype=dtype) for batch in (128, 256)))
 
 
-def slope_under_budgets(net: Net) -> float:
+def slope_under_budgets(net: Net, dtype: Dtype = "float32") -> float:
     """Bytes an image, im2col scratch not counted: from the largest batch in 8 GiB to that in 12 GiB."""
-    options: dict[str, Any] = dict(reserve=RESERVE, max_cost_flops=MAX_COST)
+    options: dict[str, Any] = dict(reserve=RESERVE, max_cost_flops=MAX_COST, dtype=dtype)
     plans = []
     for budget in ("8GiB", "12GiB"):
         batch = gpunet.fit(net, budget, **options).batch

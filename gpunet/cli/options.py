@@ -11,7 +11,7 @@ import typer
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
-from gpunet.program.program import AnyDevice, DeviceName
+from gpunet.program.program import DTYPES, AnyDevice, DeviceName
 from gpunet.train.settings import plan_settings, train_settings
 from gpunet.values.visible import told_path
 
@@ -27,13 +27,6 @@ class ModeName(StrEnum):
 
     train = "train"
     infer = "infer"
-
-
-class Dtype(StrEnum):
-    """Of images, activations and parameters."""
-
-    float32 = "float32"
-    float64 = "float64"
 
 
 AUTO: Literal["auto"] = "auto"
@@ -137,7 +130,25 @@ ClipNorm = Annotated[
     ),
 ]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.", case_sensitive=False)]
-DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.", case_sensitive=False)]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help=f"Of activations: {', '.join(DTYPES)} (the half type that the device has); with halves what learns stays "
+        "float32. Default: what the net's config says, else float32.",
+        show_default=False,
+    ),
+]
+ScoringDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help=f"Of activations: {', '.join(DTYPES)}; weights of any type run in any. Default: float32.",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     DeviceName,
     typer.Option(

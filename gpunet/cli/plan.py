@@ -21,7 +21,7 @@ def plan(
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
     mode: options.Mode = options.ModeName.train,
-    dtype: options.DtypeOption = options.Dtype.float32,
+    dtype: options.DtypeOption = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -116,6 +116,7 @@ def plan(
         freeze=freeze,
         clip_norm=clip_norm,
         reserve=reserve,
+        dtype=dtype,
         math=math,
         without=without,
         max_cost=max_cost,
@@ -125,7 +126,7 @@ def plan(
     said = told.budget if budget is None and gpu is None else budget
     where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
-    settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
+    settings = options.plan_settings(told, mode, scratch) | {"device": where, "tuned": not no_tuned}
     settings |= {"division": Division(ranks, shard=shard_optimizer)}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)

@@ -35,6 +35,7 @@ def predict(
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")] = False,
     batch: options.Batch = None,
     device: options.DeviceOrAuto = options.AUTO,
+    dtype: options.ScoringDtype = None,
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,
@@ -68,7 +69,7 @@ def predict(
     tell_of_values(config.net, path)
     pictures, others = find_pictures(_listed(images))
     most = min((training_of(path) or TrainConfig()).batch if batch is None else batch, len(pictures))
-    made = scoring_plan(config.net, most, device, budget)
+    made = scoring_plan(config.net, most, device, budget, dtype)
     broken: list[DataError] = []
     told: list[dict[str, Any]] = []
     with scoring_model(config.net, made, values) as model:

@@ -132,6 +132,7 @@ def train(
     micro_batches: options.MicroBatches = None,
     reserve: options.Reserve = None,
     no_graph: options.NoGraph = False,
+    dtype: options.DtypeOption = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
     ranks: Ranks = None,
@@ -189,6 +190,7 @@ def train(
         max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
         reserve=reserve,
+        dtype=dtype,
         math=math,
     )
     told = (told.changed(freeze=()) if unfreeze else told).settled()
@@ -205,7 +207,7 @@ def train(
         "division": division(crew, reduce, parts, shard_optimizer, sync_bn),
     }
     made = _affordable(replace(config, train=told), least_free(crew, free, where), settings)
-    told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
+    told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget, dtype=made.dtype)
     with together(crew):
         _run(
             replace(config, train=told),

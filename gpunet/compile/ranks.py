@@ -236,7 +236,8 @@ def _sharded(program: Program, updates: Sequence[Op], sums: Division) -> tuple[P
 
     Source: Rajbhandari et al. 2020, "ZeRO: Memory optimizations toward training trillion parameter models".
     """
-    clipped = any(op.name.startswith("clip_") for op in updates)  # the norm is that of whole gradients
+    whole_ones = ("clip_", "unscale")  # the norm, and whether all are finite, is that of whole gradients
+    clipped = any(op.name.startswith(whole_ones) for op in updates)
     large = {p.tensor.name: p for p in program.parameters if p.caches and prod(p.tensor.shape) >= SHARDED_VALUES}
     caches: dict[str, Tensor] = {}
     ops: list[Op] = []

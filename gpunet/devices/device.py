@@ -87,7 +87,7 @@ class Device(ABC):
 
     @abstractmethod
     def read(self, array: Array) -> np.ndarray:
-        """A copy of the array on the host."""
+        """A copy of the array on the host; of halves, float16 or bfloat16, as float32, which says the same."""
 
     @abstractmethod
     def synchronize(self) -> None:

@@ -93,7 +93,7 @@ def _wanted(said: PlanAsked, config: Config, told: TrainConfig) -> tuple[Net, in
     """Net, batch, budget and options of `gpunet.plan`, as `gpunet plan` settles them."""
     budget = told.budget if said.budget is None and said.card is None else said.budget
     where, budget_bytes = aim(said.device, budget, said.card, assume=True)
-    settings = plan_settings(told, said.mode, said.dtype, None) | {"device": where, "tuned": True}
+    settings = plan_settings(told, said.mode, None) | {"device": where, "tuned": True}
     return config.net, told.batch if said.batch is None else said.batch, budget_bytes, settings
 
 

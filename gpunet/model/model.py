@@ -32,7 +32,7 @@ from gpunet.planning.planner import check_net
 from gpunet.planning.planner import plan as make_plan
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
-from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
+from gpunet.program.program import AnyDevice, AnyDtype, DeviceName, Mode, Now, Op, Phase
 from gpunet.program.shares import share
 from gpunet.program.tensor import Tensor
 from gpunet.ranks.communicator import Communicator
@@ -55,6 +55,8 @@ class Model(Handy):
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
+    `dtype`   of activations: "float32", "float64", a half type, "bfloat16" or "float16", in which what learns and all
+              sums stay float32, or "mixed", the half type that suits the device
     `math`    "exact", or "direct": convolutions without Winograd's algorithm, which rounds differently
     `tuned`   whether convolutions run by what gpunet tune found fastest on this machine, or the choices of another plan
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
@@ -83,7 +85,7 @@ class Model(Handy):
         *,
         optimizer: OptimizerName | Optimizer | Learning = "momentum",
         mode: Mode = "train",
-        dtype: Dtype = "float32",
+        dtype: AnyDtype = "float32",
         math: Math = "exact",
         seed: int = 0,
         learning_rate: float | RateFunction = 0.01,
@@ -326,7 +328,9 @@ class Model(Handy):
                     found[learnt[dw]] = self.device.read(self._bound.view(dw))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
-        return {name: found[name] for name in (*learnt.values(), INPUT) if name in found}
+        scaling = self.plan.program.scaling
+        scale = 1.0 if scaling is None else float(self.device.read(self._bound.view(scaling))[0])
+        return {name: found[name] / scale for name in (*learnt.values(), INPUT) if name in found}
 
     def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
         """A training step in the caller's hands: (op, what runs it), each to be called once, in order.

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.layers.scaling import SCALE
 from gpunet.memory.plan import Plan
 from gpunet.model.bound import BoundProgram
 from gpunet.model.whole import Whole
@@ -56,6 +57,8 @@ class Parameters(Mapping[str, np.ndarray]):
                     values *= parameter.deviation
                 self._write(parameter.tensor, values)
                 self._clear(parameter.caches)
+            if self._plan.program.scaling is not None:
+                self._write(self._plan.program.scaling, np.array([SCALE, 0]))
             self._whole.end()
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from gpunet.planning.fitter import Rung, largest, most_images, rung_of
 from gpunet.planning.options import Options
 from gpunet.planning.planner import MAX_BATCH, Planner, plan
 from gpunet.planning.prediction import predicted
+from gpunet.program.program import AnyDtype, Dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class CardFit:
     target: DeviceTarget
     budget_bytes: int
     rung: Rung
+    dtype: Dtype = "float32"
 
 
 def fit_cards(
@@ -43,8 +45,27 @@ def fit_cards(
         if (_kind(where), budget_bytes) not in found:
             watch(where.card)
             planner = planners.setdefault(_kind(where), Planner(net, Options(**{**options, "device": where})))
-            found[_kind(where), budget_bytes] = CardFit(where, budget_bytes, _rung(planner, where, budget_bytes))
+            rung = _rung(planner, where, budget_bytes)
+            found[_kind(where), budget_bytes] = CardFit(where, budget_bytes, rung, planner.dtype)
     return [_of_card(net, where, found[_kind(where), budget_bytes], options) for where, budget_bytes in cards]
+
+
+def fit_types(
+    net: Net,
+    cards: Sequence[tuple[DeviceTarget, int]],
+    dtypes: Sequence[AnyDtype],
+    *,
+    watch: Callable[[str], None] = lambda card: None,
+    **options: Any,
+) -> list[CardFit]:
+    """`fit_cards` for each of the dtypes that a card has, card by card."""
+    by_type = {
+        dtype: fit_cards(net, [card for card in cards if card[0].has(dtype)], watch=watch, **options, dtype=dtype)
+        for dtype in dtypes
+    }
+    return [
+        fit for card in cards for fits in by_type.values() for fit in fits if (fit.target, fit.budget_bytes) == card
+    ]
 
 
 def _rung(planner: Planner, where: DeviceTarget, budget_bytes: int) -> Rung:

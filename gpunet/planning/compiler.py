@@ -48,8 +48,6 @@ class Compiler:
         """Raise ConfigError for options that make no sense."""
         if self.mode not in ("train", "infer"):
             raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigError(f"the dtype must be float32 or float64; got {told(self.dtype)}")
         if self.math not in MATHS:
             raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
         check_division(self.division, self.batch)

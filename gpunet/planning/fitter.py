@@ -19,7 +19,7 @@ from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
-from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.program.program import AnyDtype, DeviceName, Mode
 from gpunet.values.shown import Shown
 
 LADDER: tuple[tuple[str, ...], ...] = ((), ("recompute",), ("recompute", "chunks"), ("micro-batches",))
@@ -84,7 +84,7 @@ def fit(
     gpu: str | None = None,
     optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
-    dtype: Dtype = "float32",
+    dtype: AnyDtype = "float32",
     math: Math = "exact",
     device: DeviceName | DeviceTarget = "cuda",
     scratch_limit: str | int | None = None,

@@ -12,7 +12,7 @@ from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.choose import MaxCost, most_cost
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
-from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.program.program import AnyDtype, DeviceName, Mode
 from gpunet.values.given import as_float, names, told
 
 Way = Literal["recompute", "chunks", "micro-batches"]
@@ -29,7 +29,7 @@ class Options:
 
     optimizer: OptimizerName | Optimizer | Learning = "momentum"
     mode: Mode = "train"
-    dtype: Dtype = "float32"
+    dtype: AnyDtype = "float32"
     math: Math = "exact"
     device: DeviceName | DeviceTarget = "cuda"
     scratch_limit: str | int | None = None

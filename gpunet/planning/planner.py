@@ -22,7 +22,7 @@ from gpunet.planning.options import WAYS, Options, Way
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import Orders, tuned_target
 from gpunet.program.algorithm import Math
-from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.program.program import AnyDtype, DeviceName, Dtype, Mode
 from gpunet.values.given import integer, names, told
 
 MAX_BATCH = 2**24
@@ -50,7 +50,7 @@ def plan(
     *,
     optimizer: OptimizerName | Optimizer | Learning = "momentum",
     mode: Mode = "train",
-    dtype: Dtype = "float32",
+    dtype: AnyDtype = "float32",
     math: Math = "exact",
     device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
@@ -67,6 +67,8 @@ def plan(
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
     `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
+    `dtype`          of activations; "mixed": the half type that the device has. With halves, "bfloat16" or "float16",
+                     what learns and all sums stay float32
     `math`           "exact": convolutions by whichever algorithm is fastest, Winograd's in float32 too, which rounds
                      differently; "direct": by those that add up the products of the definition
     `device`         "cuda", "cuda:1" (a second GPU) or "cpu"; or what gpunet.devices.target gave for one
@@ -135,7 +137,7 @@ class Planner:
             options.division.count,
             learning(options.optimizer),
             options.mode,
-            options.dtype,
+            where.dtype(options.dtype),
             options.math,
             where,
             tuned_target(where, options.tuned),
@@ -183,6 +185,11 @@ class Planner:
     def mixing(self) -> str:
         """The layer that in training needs all images of a batch together, or ""."""
         return self._compiler.mixing
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of activations."""
+        return self._compiler.dtype
 
     @property
     def ranks(self) -> int:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from gpunet.errors import PlanError
 from gpunet.program.algorithm import Fusions
@@ -13,8 +13,13 @@ from gpunet.program.tensor import Tensor
 
 Phase = Literal["forward", "loss", "backward", "update"]
 Mode = Literal["train", "infer"]
-Dtype = Literal["float32", "float64"]
-"""Of images, activations and parameters."""
+Dtype = Literal["float32", "float64", "float16", "bfloat16"]
+"""Of images, activations and their gradients. Of halves, parameters and all that is summed or kept are float32."""
+
+AnyDtype = Literal["float32", "float64", "float16", "bfloat16", "mixed"]
+"""What may be asked for; mixed: the type of two bytes that the device has, bfloat16 before float16."""
+
+DTYPES: tuple[AnyDtype, ...] = get_args(AnyDtype)
 
 DeviceName = Literal[
     "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7", "cuda:8",
@@ -217,6 +222,8 @@ class Program:
                                    images skip it)
     `numbers`                      the Changing numbers as float64, which the host fills, too; None where there are none
     `changing`                     what stands in it, in order
+    `scaling`                      what float16 gradients are multiplied by meanwhile, [scale, steps since it changed];
+                                   it outlives a step; None where nothing is
     `counters`                     int32 zeros that ops count with and leave as zeros: the host makes them once
     `next_bytes`                   where the next batch may arrive while a step runs, or None; it and image_bytes then
                                    change places from step to step, and are nobody else's
@@ -248,6 +255,7 @@ class Program:
     next_bytes: Tensor | None = None
     numbers: Tensor | None = None
     changing: tuple[Changing, ...] = ()
+    scaling: Tensor | None = None
     counters: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
     within: Mapping[str, Within] = field(default_factory=dict)
@@ -269,6 +277,7 @@ class Program:
         """
         found: dict[str, Tensor] = {}
         persistent = [t for p in self.parameters for t in (p.tensor, *p.caches)]
+        persistent += [] if self.scaling is None else [self.scaling]
         for tensor in [*persistent, *self._fed, *(t for op in self.ops for t in op.arguments if t is not None)]:
             if found.setdefault(tensor.name, tensor) != tensor:
                 raise PlanError(f"two tensors are called {tensor.name}")

@@ -14,6 +14,7 @@ import gpunet.devices.cpu as package
 from gpunet.devices.cpu.probe import free_bytes
 from gpunet.devices.device import Arena, Array, Call, Device, collect_ops, values_between
 from gpunet.errors import DeviceError, OutOfMemory, ShapeError
+from gpunet.values.types import is_half, numpy_type
 
 _WITHOUT_OPS = ("device", "im2col", "meter", "normal", "probe", "random", "select", "target", "threads", "window")
 
@@ -30,15 +31,15 @@ class CpuArena(Arena):
             raise DeviceError(
                 "an arena was used after its memory was given back, as closing a model does: make another"
             )
-        values = values_between(shape, maps)
-        end = offset + values * np.dtype(dtype).itemsize
+        kind, values = numpy_type(dtype), values_between(shape, maps)
+        end = offset + values * kind.itemsize
         if offset < 0 or end > self.nbytes:
             raise ShapeError(f"bytes {offset} to {end} are not all in an arena of {self.nbytes}")
         if not maps:
-            return np.frombuffer(self._memory, dtype, values, offset).reshape(shape)
-        steps = [np.dtype(dtype).itemsize, *accumulate((maps, *shape[-2:0:-1]), mul)]
+            return np.frombuffer(self._memory, kind, values, offset).reshape(shape)
+        steps = [kind.itemsize, *accumulate((maps, *shape[-2:0:-1]), mul)]
         strides = (*(steps[0] * step for step in reversed(steps[1:])), steps[0])
-        return np.ndarray(shape, dtype, self._memory, offset, strides)
+        return np.ndarray(shape, kind, self._memory, offset, strides)
 
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
         self.view(offset, (nbytes,), "uint8").fill(byte)
@@ -72,7 +73,8 @@ class CpuDevice(Device):
     def write(self, array: np.ndarray, values: np.ndarray) -> None:
         if np.shape(values) != array.shape:
             raise ShapeError(f"values of shape {np.shape(values)} do not fit an array of shape {array.shape}")
-        np.copyto(array, values, casting="unsafe")
+        with np.errstate(over="ignore"):  # what is too large for halves becomes infinite
+            np.copyto(array, values, casting="unsafe")
 
     def send(self, array: np.ndarray, values: np.ndarray, after: float) -> float:
         self.write(array, values)
@@ -82,7 +84,7 @@ class CpuDevice(Device):
         return
 
     def read(self, array: np.ndarray) -> np.ndarray:
-        return array.copy()
+        return array.astype(np.float32) if is_half(array) else array.copy()
 
     def synchronize(self) -> None:
         return

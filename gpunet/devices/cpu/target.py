@@ -5,6 +5,8 @@ from typing import ClassVar
 from gpunet.devices.target import MIB, DeviceTarget
 from gpunet.errors import ConfigError
 from gpunet.program.algorithm import NORM, Fusions
+from gpunet.program.program import Dtype
+from gpunet.program.tensor import wide
 
 
 class CpuTarget(DeviceTarget):
@@ -22,6 +24,14 @@ class CpuTarget(DeviceTarget):
         "winograd4": ("relu", "maps", "pool2x2", "late-unpool2x2"),
         NORM: ("relu",),
     }
+
+    @property
+    def halves(self) -> tuple[Dtype, ...]:
+        return ("bfloat16", "float16")
+
+    def product_dtype(self, dtype: str) -> str:
+        """BLAS has no halves."""
+        return wide(dtype)
 
     def hardware(self) -> str:
         from gpunet.devices.cpu.probe import cores, model

@@ -9,12 +9,12 @@ from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
 from gpunet.errors import DeviceError
 from gpunet.program.algorithm import NORM, Fusions
-from gpunet.program.program import DeviceName
+from gpunet.program.program import DeviceName, Dtype
 
 if TYPE_CHECKING:
     from gpunet.devices.cuda.probe import Gpu
 
-HOPPER = (9, 0)
+TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,16 @@ class CudaTarget(DeviceTarget):
     @property
     def name(self) -> DeviceName:
         return full_name("cuda", self.number)
+
+    @property
+    def halves(self) -> tuple[Dtype, ...]:
+        """Tensor cores have float16 from 7.5 on, bfloat16 from 8.0 on."""
+        if self.compute_capability >= AMPERE:
+            return ("bfloat16", "float16")
+        return ("float16",) if self.compute_capability >= TURING else ()
+
+    def product_dtype(self, dtype: str) -> str:
+        return dtype
 
     def reserve(self) -> Reserve:
         """512 MiB for the CUDA context and loaded kernels where nobody has measured it."""

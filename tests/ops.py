@@ -53,10 +53,16 @@ def run_op(
     frame.check_guards(name)
     for position, (key, values) in enumerate(zip(given, inputs, strict=True)):
         if key is not None and key not in made:
-            np.testing.assert_array_equal(device.read(arrays[key]), values, f"{name} changed its input {position}")
+            seen = device.read(arrays[key])
+            np.testing.assert_array_equal(plain(seen), plain(values), f"{name} changed its input {position}")
     results = [device.read(arrays[key]) for key in made]
     frame.free()
     return results
+
+
+def plain(values: np.ndarray) -> np.ndarray:
+    """The same values, those of bfloat16, of which NumPy's tests do not know what is NaN, in float32."""
+    return values.astype(np.float32) if values.dtype.kind == "V" else values
 
 
 def put(device: Device, values: np.ndarray) -> Any:

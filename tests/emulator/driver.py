@@ -40,6 +40,7 @@ class EmulatorDriver(Driver):
     """
 
     multiprocessors = 1
+    capability = (9, 0)
     most_shared_bytes = 227 * 1024
     """For a block, as compute capability 9.0 has it; other GPUs have less."""
 

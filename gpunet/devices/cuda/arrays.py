@@ -28,6 +28,9 @@ class Driver(ABC):
     """Memory, copies, kernel launches and matrix products of one device, in the order in which they are asked for."""
 
     multiprocessors: int
+    capability: tuple[int, int]
+    """Compute capability, such as (8, 6)."""
+
     _recorded: list[Work] | None = None
 
     @abstractmethod

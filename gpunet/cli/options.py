@@ -282,7 +282,8 @@ MathOption = Annotated[
     str | None,
     typer.Option(
         "--math",
-        help="exact: convolutions by the fastest algorithm; direct: without Winograd's, which rounds differently. "
+        help="exact: convolutions by the fastest algorithm; direct: without Winograd's, which rounds differently; "
+        "tf32, 3xtf32: products on a GPU's tensor cores, rounded to 11 bits or nearly exact. "
         "Default: what the net's config says, else exact.",
         show_default=False,
     ),

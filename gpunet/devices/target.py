@@ -65,6 +65,10 @@ class DeviceTarget(ABC):
         """What a measurement holds for: this machine's CPU, or GPU and driver; None where that is not here."""
 
     @abstractmethod
+    def check_math(self, math: Math, dtype: str) -> None:
+        """Raise ConfigError, with what there is, for products that this device has not in that dtype."""
+
+    @abstractmethod
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
 

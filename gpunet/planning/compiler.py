@@ -50,6 +50,7 @@ class Compiler:
             raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
         if self.math not in MATHS:
             raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
+        self.target.check_math(self.math, self.dtype)
         check_division(self.division, self.batch)
         if self.mode == "train":
             self._check_training()

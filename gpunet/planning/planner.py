@@ -70,7 +70,9 @@ def plan(
     `dtype`          of activations; "mixed": the half type that the device has. With halves, "bfloat16" or "float16",
                      what learns and all sums stay float32
     `math`           "exact": convolutions by whichever algorithm is fastest, Winograd's in float32 too, which rounds
-                     differently; "direct": by those that add up the products of the definition
+                     differently; "direct": by those that add up the products of the definition; "tf32", "3xtf32":
+                     products of float32 on a GPU's tensor cores, rounded to 11 bits or nearly exact; a CPU has none:
+                     "exact" there
     `device`         "cuda", "cuda:1" (a second GPU) or "cpu"; or what gpunet.devices.target gave for one
     `budget`         like "6GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.

@@ -16,6 +16,7 @@ import numpy as np
 from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, Matrix, Product, Work
 from gpunet.devices.cuda.packing import Packed, pack
 from gpunet.errors import DeviceError
+from gpunet.program.tensor import HALVES
 
 from .builder import build
 
@@ -39,6 +40,7 @@ class EmulatorDriver(Driver):
     """
 
     multiprocessors = 1
+    capability = (9, 0)
     most_shared_bytes = 227 * 1024
     """For a block, as compute capability 9.0 has it; other GPUs have less."""
 
@@ -304,9 +306,9 @@ class _Library:
 def describe(argument: Argument, real: np.dtype) -> str:
     """As emulator.h describes parameters."""
     if isinstance(argument, DeviceArray):
-        return f"p{argument.dtype.kind}{argument.dtype.itemsize}"
+        return "pf2" if argument.dtype.name in HALVES else f"p{argument.dtype.kind}{argument.dtype.itemsize}"
     if argument is None:
         return "p"
     if isinstance(argument, tuple):
         return f"struct{8 * len(argument)}"
-    return "i8" if isinstance(argument, int) else f"f{real.itemsize}"
+    return "i8" if isinstance(argument, int) else f"f{max(4, real.itemsize)}"

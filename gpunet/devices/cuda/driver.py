@@ -39,6 +39,7 @@ class CupyDriver(Driver):
         self._gpu = visible(number)
         self._nvrtc = _find_nvrtc(self._release)
         check_gpu(self._gpu.capability, self._nvrtc)
+        self.capability = self._gpu.capability
         self._runtime = cupy.cuda.runtime
         self._cuda_errors = (self._runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
         self._modules = Modules(cupy, self._nvrtc, self._gpu.capability)

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
-from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
+from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability, with_article
+from gpunet.devices.cuda.tensor_tiles import FILES, OLDEST
 from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
-from gpunet.errors import DeviceError
-from gpunet.program.algorithm import NORM, Fusions
+from gpunet.errors import ConfigError, DeviceError
+from gpunet.program.algorithm import NORM, Fusions, Math
 from gpunet.program.program import DeviceName, Dtype
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class CudaTarget(DeviceTarget):
     gathers_windows = False
     calls_cost = True
     fusions: ClassVar[Fusions] = {
-        **dict.fromkeys(("implicit", "winograd2"), ("relu", "maps", "pool2x2", "unpool2x2")),
+        **dict.fromkeys(("implicit", "winograd2", *FILES), ("relu", "maps", "pool2x2", "unpool2x2")),
         NORM: ("relu",),
     }
 
@@ -67,6 +68,21 @@ class CudaTarget(DeviceTarget):
         from gpunet.devices.cuda.reserve import hardware
 
         return hardware(self.number) if self.here else None
+
+    def check_math(self, math: Math, dtype: str) -> None:
+        needed = OLDEST.get(math)
+        if needed is None:
+            return
+        if dtype != "float32":
+            raise ConfigError(
+                f"math {math} multiplies float32 on tensor cores, and the dtype is {dtype}: use math exact"
+            )
+        if self.compute_capability < needed:
+            have, need = (".".join(map(str, number)) for number in (self.compute_capability, needed))
+            raise ConfigError(
+                f"math {math} needs tensor cores of compute capability {need} or newer, and "
+                f"{with_article(self.card) if self.card else 'the GPU'} has {have}: use math exact"
+            )
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """32 MiB from Hopper on, as NVIDIA advises: less may keep cuBLAS from splitting long sums of weight gradients.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import for_tools, options
+from gpunet.cli.together import SplitFC
 from gpunet.errors import ConfigError
 from gpunet.values.visible import told_path
 
@@ -71,6 +72,7 @@ def plan(
     shard_optimizer: Annotated[
         bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
     ] = False,
+    split_fc: SplitFC = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -101,6 +103,8 @@ def plan(
         raise ConfigError("--network joins several ranks: say how many, like --ranks 8")
     if shard_optimizer and ranks == 1:
         raise ConfigError("--shard-optimizer divides caches among several ranks: say how many, like --ranks 8")
+    if split_fc and ranks == 1:
+        raise ConfigError("--split-fc divides fully connected layers over several ranks: say how many, like --ranks 8")
     if ranks > 1 and mode == "infer":
         raise ConfigError("--ranks divides a step of training: leave out --mode infer")
     over = None if network is None else named_network(network)
@@ -126,7 +130,7 @@ def plan(
     where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
-    settings |= {"division": Division(ranks, shard=shard_optimizer)}
+    settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:

@@ -50,6 +50,13 @@ Shard = Annotated[
 SyncBN = Annotated[
     bool, typer.Option("--sync-bn", help="Batch normalization takes its statistics over the images of all ranks.")
 ]
+SplitFC = Annotated[
+    bool,
+    typer.Option(
+        "--split-fc",
+        help="Fully connected layers are divided over ranks, so that their gradients need not be sent.",
+    ),
+]
 Parts = Annotated[
     int,
     typer.Option(
@@ -170,7 +177,12 @@ def _require_own_gpus(told: list[list[str]]) -> None:
 
 
 def division(
-    crew: "Crew | None", reduce: str = "exact", parts: int = 1, shard: bool = False, sync_bn: bool = False
+    crew: "Crew | None",
+    reduce: str = "exact",
+    parts: int = 1,
+    shard: bool = False,
+    sync_bn: bool = False,
+    split_fc: bool = False,
 ) -> "Division":
     """How the batch is divided. Raises ConfigError for options that contradict each other."""
     from gpunet.compile.ranks import REDUCTIONS, Division
@@ -184,8 +196,12 @@ def division(
         raise ConfigError("--shard-optimizer divides the optimizer's caches among several ranks: say --ranks or --gpus")
     if sync_bn and crew is None:
         raise ConfigError("--sync-bn takes statistics over several ranks: say --ranks or --gpus")
+    if split_fc and crew is None:
+        raise ConfigError("--split-fc divides fully connected layers over several ranks: say --ranks or --gpus")
     size = 1 if crew is None else crew.place.size
-    return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn)
+    return Division(
+        size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn, split_fc=split_fc
+    )
 
 
 def opened(crew: "Crew | None", where: "DeviceName") -> "tuple[DeviceName | Device, Communicator | None]":

@@ -22,6 +22,7 @@ from gpunet.cli.together import (
     Ranks,
     Reduce,
     Shard,
+    SplitFC,
     SyncBN,
     device_of,
     division,
@@ -140,6 +141,7 @@ def train(
     parts: Parts = 1,
     shard_optimizer: Shard = False,
     sync_bn: SyncBN = False,
+    split_fc: SplitFC = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -202,7 +204,7 @@ def train(
     settings = options.train_settings(told) | {
         "device": where,
         "tuned": tuned_choices(resume, no_tuned),
-        "division": division(crew, reduce, parts, shard_optimizer, sync_bn),
+        "division": division(crew, reduce, parts, shard_optimizer, sync_bn, split_fc),
     }
     made = _affordable(replace(config, train=told), least_free(crew, free, where), settings)
     told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)

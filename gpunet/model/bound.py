@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from gpunet.compile.ranks import BETWEEN_RANKS
+from gpunet.compile.between import BETWEEN_RANKS
 from gpunet.devices.device import Array, Call, Device
 from gpunet.errors import DeviceError
 from gpunet.memory.plan import Plan, PlannedTensor
@@ -15,8 +15,8 @@ from gpunet.program.program import Now, Op, Phase, RunTime, Turn
 from gpunet.program.shares import largest, share
 from gpunet.program.tensor import Kind, Tensor
 from gpunet.ranks.collectives import bind as bind_between_ranks
-from gpunet.ranks.collectives import flat
 from gpunet.ranks.communicator import Communicator
+from gpunet.ranks.flat import flat
 
 POISON = 0xFF
 """Four or eight such bytes are a NaN."""
@@ -82,11 +82,11 @@ class BoundProgram:
             first = last = 0
         key = (name, first, last)
         if key not in self._views:
-            shape = tensor.shape
+            shape = self.plan.program.shape_in(tensor, 0 if self.ranks is None else self.ranks.rank)
             place = self.plan.program.within.get(name)
             around = tensor if place is None else self.plan.program.tensors[place.whole]
             if tensor.batched:
-                shape = (last - first, *tensor.shape[1:])
+                shape = (last - first, *shape[1:])
                 if tensor.shape[0] == self.plan.batch:  # a tensor of a loop holds one round only
                     offset += first * (around.nbytes // around.shape[0])
             maps = 0 if place is None else around.shape[-1]
@@ -161,7 +161,7 @@ class BoundProgram:
         ops = self.plan.program.ops
         for turn in self.plan.program.turns(n):
             op = ops[turn.step]
-            if turn.step >= skip and op.phase in phases and (n or _needs_no_image(op)):
+            if turn.step >= skip and op.phase in phases and (n or self._needs_no_image(op)):
                 key = (turn, n, self.whole, training, self._swapped)
                 if key not in self._calls:
                     self._calls[key] = self._bind(op, *self.call_of(turn, n, training))
@@ -207,6 +207,11 @@ class BoundProgram:
             found.append(array)
         return found
 
+    def _needs_no_image(self, op: Op) -> bool:
+        """Whether an op is run by a rank that has none of the images of a step, too."""
+        of_all = any(t.batched and t.shape[0] > self.plan.batch for t in op.inputs)
+        return op.phase == "update" or op.name in BETWEEN_RANKS or of_all or (op.phase == "loss" and op.across_images)
+
     def _view_of(self, tensor: Tensor, turn: Turn, whole: int) -> Array:
         """What a turn uses of a tensor: of one that holds images of all ranks, all of them."""
         if tensor.batched and tensor.shape[0] > self.plan.batch:
@@ -250,8 +255,3 @@ class BoundProgram:
         loop = self.plan.program.loop_at(turn.step)
         ends = loop is not None and turn.step == loop.last - 1
         self.poison_free(loop.first if loop and ends and turn.more else turn.step + 1)
-
-
-def _needs_no_image(op: Op) -> bool:
-    """Whether an op is run by a rank that has none of the images of a step, too."""
-    return op.phase == "update" or op.name in BETWEEN_RANKS or (op.phase == "loss" and op.across_images)

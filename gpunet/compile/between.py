@@ -1,0 +1,18 @@
+"""Ops between ranks, by name: the ranks' communicator runs them, and no device does."""
+
+GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES = "all_gather", "all_reduce", "reduce_share", "gather_shares"
+"""What each knows of its images to all; the sum over all ranks to all; of that sum to each rank its share of the values;
+and such shares to all."""
+
+JOIN_STATISTICS, JOIN_SUMS = "join_statistics", "join_sums"
+"""Those of batch normalization over all ranks: mean and variance of all images from those of each rank's, and the sums
+of backward over all, weighed as a rank's own share of the images."""
+
+TO_IMAGES, TO_OUTPUTS, SUM_TO_IMAGES = "outputs_to_images", "images_to_outputs", "sum_to_images"
+"""Of a layer whose outputs are divided: what each rank has for all images becomes all outputs for its own images, the
+other way round, and sums over all ranks for its own images."""
+
+BETWEEN_RANKS = (
+    *(GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS),
+    *(TO_IMAGES, TO_OUTPUTS, SUM_TO_IMAGES),
+)

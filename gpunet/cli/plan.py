@@ -1,5 +1,6 @@
 """`gpunet plan`: what a net costs, layer by layer, and whether it fits."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from gpunet.values.visible import told_path
 if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.net.config import Config
+    from gpunet.planning.network import Network
+    from gpunet.planning.weird_trick import BothWays
 
 
 def plan(
@@ -138,6 +141,7 @@ def plan(
 
         save_plot(made, plot)
     together = None if over is None else predict_ranks(made, over)
+    both = _both_ways(config, made, limit, settings, over) if ranks > 1 else None
     for_tools.write_tools(made, snapshot=snapshot, trace=trace)
     if csv:
         typer.echo(made.to_csv(rows), nl=False)
@@ -145,7 +149,7 @@ def plan(
         from gpunet.report.as_json import as_text, plan_json
 
         values = plan_json(config.net, made, largest_batch=largest, images=images)
-        typer.echo(as_text(values if ranks == 1 else values | {"ranks": ranks_json(made, together)}))
+        typer.echo(as_text(values if ranks == 1 else values | {"ranks": ranks_json(made, together, both)}))
     else:
         from gpunet.report.console import show
         from gpunet.report.table import plan_parts, verdict
@@ -153,12 +157,24 @@ def plan(
         words = verdict(made, way_out)
         parts = plan_parts(config.net, made, words, timeline=timeline, times=times, images=images)
         if ranks > 1:
-            parts[-1:-1] = [ranks_table(made, together), ""]
+            parts[-1:-1] = [ranks_table(made, together, both), ""]
         show(*parts)
         if line := freezing_line(config.net, made.batch, settings):
             show("", line)
     if not made.fits:
         raise typer.Exit(1)
+
+
+def _both_ways(
+    config: "Config", made: "Plan", limit: int | None, settings: dict[str, Any], over: "Network | None"
+) -> "BothWays | None":
+    """The plan beside that in which fully connected layers are divided, or not, the other way."""
+    from gpunet.planning.planner import plan
+    from gpunet.planning.weird_trick import both_ways
+
+    turned = replace(settings["division"], split_fc=not settings["division"].split_fc)
+    others = settings | {"division": turned}
+    return both_ways(made, lambda: plan(config.net, made.whole_batch, budget=limit, **others), over)
 
 
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:

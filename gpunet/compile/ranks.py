@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, get_args
 
-from gpunet.compile.between import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
+from gpunet.compile.between import AWAIT, GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
 from gpunet.compile.split import split_fc
 from gpunet.compile.steps import exchanged_tensors
 from gpunet.program.builder import Target
@@ -99,7 +99,7 @@ def for_ranks(program: Program, whole: int, sums: Division) -> Program:
     gradients = [p.gradient for p in reversed(program.parameters) if p.gradient is not None]
     gradients = [dw for dw in gradients if dw.name not in {*apart, *program.split}]
     buckets = _buckets([*gradients, *statistics], sums.bucket_bytes)
-    reduced = [_reduce(bucket, number, sums) for number, bucket in enumerate(buckets)]
+    reduced = [op for number, bucket in enumerate(buckets) for op in _begun(_reduce(bucket, number, sums))]
     ops = (*(op for op in body if op.phase != "update"), *scaled, *reduced, *updates)
     return replace(program, ops=ops, ranks=sums.ranks, whole=whole)
 
@@ -237,6 +237,11 @@ def _reduce(bucket: list[Tensor], number: int, sums: Division, name: str = REDUC
     return Op(name, layer, "update", tuple(bucket), tuple(bucket), tuple(scratch), attributes, across_images=True)
 
 
+def _begun(op: Op) -> tuple[Op, Op]:
+    """What may go on beside others, and what waits for it: `gpunet.compile.overlap` puts others between."""
+    return op, replace(op, name=AWAIT)
+
+
 def _sharded(program: Program, updates: Sequence[Op], sums: Division) -> tuple[Program, list[Op]]:
     """Large parameters are updated share by share, each rank with the caches of its own, and then given to all.
 
@@ -256,9 +261,9 @@ def _sharded(program: Program, updates: Sequence[Op], sums: Division) -> tuple[P
         room = largest(prod(w.shape), sums.ranks)
         caches |= {cache.name: replace(cache, shape=(room,)) for cache in parameter.caches}
         if not clipped:
-            ops.append(_reduce([dw], len(ops), sums, REDUCE_SHARE))
+            ops += _begun(_reduce([dw], len(ops), sums, REDUCE_SHARE))
         ops.append(replace(exchanged_tensors(op, caches), own_share=True, shared=0))
-        ops.append(Op(GATHER_SHARES, w.layer, "update", (w,), (w,), attributes={"most": room}, across_images=True))
+        ops += _begun(Op(GATHER_SHARES, w.layer, "update", (w,), (w,), attributes={"most": room}, across_images=True))
     parameters = tuple(replace(p, caches=tuple(caches.get(t.name, t) for t in p.caches)) for p in program.parameters)
     shapes = {t.name: t.shape for p in program.parameters for t in p.caches if t.name in caches}
     return replace(program, parameters=parameters, sharded={**program.sharded, **shapes}), ops

@@ -180,7 +180,8 @@ def _clipped(ops: Sequence[Op], apart: Collection[str], ranks: int) -> Iterator[
         return
     (total,) = own[0].outputs
     arriving = Tensor(f"{total.layer}.arriving_squares", Kind.WORKSPACE, (ranks,), total.dtype, total.layer)
-    attributes: dict[str, Attribute] = {"most": 1, "reduce": "exact", "images": ranks}  # none has nothing to add
+    attributes: dict[str, Attribute] = {"most": 1, "reduce": "exact", "at_once": 1}
+    attributes["images"] = ranks  # none has nothing to add
     joined = Op(REDUCE, total.layer, "update", (total,), (total,), (arriving, None), attributes, across_images=True)
     others = [op for op in squares if op not in own]
     for op in ops:

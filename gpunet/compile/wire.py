@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 
 from gpunet.compile.between import (
+    AWAIT,
     BETWEEN_RANKS,
     GATHER,
     GATHER_SHARES,
@@ -41,7 +42,7 @@ def messages(op: Op, ranks: int) -> int:
 
 def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
     """Bytes that a rank sends in an op; 0 for an op of a device."""
-    if op.name not in BETWEEN_RANKS:
+    if op.name not in BETWEEN_RANKS or op.name == AWAIT:
         return 0
     if op.name in (TO_IMAGES, TO_OUTPUTS, SUM_TO_IMAGES):
         return _to_others(op, ranks, rank, images) * ITEMSIZE[op.inputs[0].dtype]

@@ -1,12 +1,13 @@
 """A program bound to a device: an arena, views made once, and the calls of a run, poisoned between where asked."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from math import prod
 
 import numpy as np
 
-from gpunet.compile.between import BETWEEN_RANKS
+from gpunet.compile.between import BETWEEN_RANKS, goes_beside
 from gpunet.devices.device import Array, Call, Device
 from gpunet.errors import DeviceError
 from gpunet.memory.plan import Plan, PlannedTensor
@@ -14,6 +15,7 @@ from gpunet.model.replay import MOST_GRAPHS, Replay
 from gpunet.program.program import Now, Op, Phase, RunTime, Turn
 from gpunet.program.shares import largest, share
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.ranks.beside import Beside
 from gpunet.ranks.collectives import bind as bind_between_ranks
 from gpunet.ranks.communicator import Communicator
 from gpunet.ranks.flat import flat
@@ -54,6 +56,7 @@ class BoundProgram:
         self.ranks = ranks
         self.whole = 0
         self.device = device
+        self._beside = Beside(device) if ranks is not None and ranks.goes_beside(device) else None
         self.poison = poison
         self._seed = seed
         self._before_updates = before_updates
@@ -171,7 +174,12 @@ class BoundProgram:
         if op.name not in BETWEEN_RANKS:
             return self.device.bind(name, arrays, numbers)
         assert self.ranks is not None  # whoever planned for several ranks runs on several
-        return bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
+        if self._beside is None:
+            return bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
+        aside = self.device.aside() if goes_beside(op) else nullcontext()
+        with aside:
+            calls = bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
+        return self._beside.bind(op, calls)
 
     def call_of(self, turn: Turn, n: int, training: bool) -> tuple[str, list[Array | None], dict[str, float | str]]:
         """(name of the op, its arrays, its numbers) of a turn in a run over n images."""

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from gpunet.compile.between import (
+    AWAIT,
     GATHER,
     GATHER_SHARES,
     JOIN_STATISTICS,
@@ -32,6 +33,8 @@ def bind(
     op: Op, arrays: Sequence[Array | None], numbers: Mapping[str, float | str], device: Device, all_of: Communicator
 ) -> list[Call]:
     """The calls of an op between ranks; `numbers` has "images", how many the step has of all ranks together."""
+    if op.name == AWAIT:
+        return []
     if op.name == GATHER:
         half = len(arrays) // 2
         pairs = zip(arrays[:half], arrays[half:], strict=True)

@@ -55,6 +55,9 @@ class NcclCommunicator(Communicator):
     def _connect(self, unique: tuple[int, ...]) -> None:
         self._ranks = self._nccl.NcclCommunicator(self.size, unique, self.rank)
 
+    def goes_beside(self, device: Device) -> bool:
+        return isinstance(device, CudaDevice)
+
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
         def go(stream: int) -> None:
             self._nccl.groupStart()

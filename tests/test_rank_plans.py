@@ -165,7 +165,7 @@ def test_what_cannot_be_divided_is_said(words, message, run):
 
 
 def test_the_largest_batch_of_all_ranks_is_that_of_each_times_their_number(run):
-    words = ["fit", "vgg_digits", "--budget", "600MiB", "--max-cost", "0", "--json"]
+    words = ["fit", "vgg_digits", "--budget", "600MiB", "--reserve", "512MiB", "--max-cost", "0", "--json"]
     one, four = (json.loads(run(*words, *more).stdout) for more in ([], ["--ranks", "4"]))
     one, four = (found["budgets"][0] if "budgets" in found else found[0] for found in (one, four))
     assert four["batch"] % 4 == 0 and abs(four["batch"] - 4 * one["batch"]) <= 0.05 * four["batch"]

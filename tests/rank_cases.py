@@ -18,6 +18,9 @@ from gpunet.ranks.communicator import Communicator
 
 PLAIN = "INPUT[7x7x2] -> CONV3-3 -> RELU -> POOL2(fit=pad) -> DROPOUT(p=0.3) -> CONV3-4 -> RELU -> FC-5"
 WIDE = "INPUT[7x7x2] -> CONV3-12 -> RELU -> FC-40 -> RELU -> FC-5"
+DEEP = "INPUT[9x9x2] -> CONV3-8 -> RELU -> POOL2(fit=pad) -> FC-60 -> RELU -> DROPOUT(p=0.3) -> FC-301 -> RELU -> FC-70"
+"""All of its fully connected layers have weights enough to be divided, and the second one's outputs are odd."""
+
 NORMED = "INPUT[7x7x2] -> CONV3-3(bias=false) -> BN -> RELU -> CONV3-4(S=2) -> BN -> RELU -> GAP -> FC-5"
 
 
@@ -46,6 +49,8 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
     learning = Learning(OPTIMIZERS[case.optimizer](), freeze=case.frozen, clip_norm=case.clip_norm)
     batch = max(case.sizes)
     options = dict(case.options) if ranks else {}
+    if ranks is not None and case.device != "cpu":
+        ranks.goes_beside = lambda device: True  # type: ignore[method-assign]  # the emulator does it when it is awaited
     with Model(
         net,
         batch,
@@ -107,9 +112,14 @@ def main(path: Path) -> None:
     told = ranks.tell(found)
     if ranks.rank == 0:  # with as many threads of BLAS, by which its bits differ
         cases = [_case(words) for words in json.loads(path.read_text())]
-        alike = [run(case, parts=1 if ("sync_bn", True) in case.options else ranks.size) for case in cases]
+        alike = [run(case, parts=1 if _joins(case) else ranks.size) for case in cases]
         path.with_suffix(".out").write_text(json.dumps([*told, alike]))
     crew.leave()
+
+
+def _joins(case: Case) -> bool:
+    """Whether something is done for the images of all ranks at once, as one device does."""
+    return not {("sync_bn", True), ("split_fc", True)}.isdisjoint(case.options)
 
 
 def _case(words: dict[str, Any]) -> Case:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.together import Gpus, Ranks, device_of, start_or_meet
+from gpunet.cli.own_gpus import device_of
+from gpunet.cli.together import Gpus, Ranks, start_or_meet
 
 if TYPE_CHECKING:
     from gpunet.data import AnySplit, Dataset

@@ -7,6 +7,8 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import complain
+from gpunet.cli.together import SplitFC
+from gpunet.errors import ConfigError
 from gpunet.program.program import DTYPES, AnyDtype
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def fit(
     shard_optimizer: Annotated[
         bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
     ] = False,
+    split_fc: SplitFC = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -86,6 +89,9 @@ def fit(
     """
     from gpunet.compile.ranks import Division
 
+    for option, given in (("--shard-optimizer", shard_optimizer), ("--split-fc", split_fc)):
+        if given and ranks == 1:
+            raise ConfigError(f"{option} divides what several ranks hold: say how many, like --ranks 8")
     config = options.read_net(net, width, input)
     told = options.training(
         config,
@@ -102,7 +108,7 @@ def fit(
     )
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode)
     settings = options.plan_settings(told, mode, scratch) | {"tuned": not no_tuned}
-    settings |= {"division": Division(ranks, shard=shard_optimizer)}
+    settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}
     aims = _aims(device, budget or [], gpu or [])
     by_card = ALL in (gpu or []) or (gpu and len(aims) > 1) or dtype == ALL
     dtypes = SHOWN if dtype == ALL else (settings["dtype"],)

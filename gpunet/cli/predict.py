@@ -11,8 +11,9 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import MISTAKE, complain
+from gpunet.cli.own_gpus import device_of
 from gpunet.cli.suiting import tell_of_values
-from gpunet.cli.together import Gpus, Ranks, device_of, start_or_meet
+from gpunet.cli.together import Gpus, Ranks, start_or_meet
 from gpunet.errors import ConfigError
 from gpunet.values.visible import visible
 

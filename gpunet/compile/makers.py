@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
+from gpunet.compile.between import BETWEEN_RANKS
 from gpunet.compile.recompute import saved
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Loop, Op, Program
@@ -204,7 +205,8 @@ class _Reader:
         last_use = self._forward.get(name, made)
         loop = program.loop_at(made)
         handed_on = loop is not None and last_use >= loop.last  # to what comes behind the loop
-        fixed = tensor.kind is Kind.DATA or handed_on or name in self._held
+        sent = program.ops[made].name in BETWEEN_RANKS and name in self._saved  # it would have to be sent again
+        fixed = tensor.kind is Kind.DATA or handed_on or sent or name in self._held
         _, last = program.lifetimes[name]
         start = last_use if self._hands_over(tensor, last_use) else last_use + 1
         images = program.loops[0].images if program.loops and tensor.batched else tensor.shape[0]

@@ -56,8 +56,8 @@ class DeviceTarget(ABC):
     def name(self) -> DeviceName:
         """As people say it: cpu, cuda, cuda:1."""
 
-    def reserve(self) -> Reserve:
-        """The reserve of this machine where it was measured, else the stated one."""
+    def reserve(self, ranks: int = 1) -> Reserve:
+        """The reserve of this machine where it was measured, else the stated one; that of one of so many ranks."""
         return Reserve(self.reserve_bytes)
 
     @abstractmethod

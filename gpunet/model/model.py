@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpunet.compile.ranks import BETWEEN_RANKS, Division, Reduce
+from gpunet.compile.between import BETWEEN_RANKS
+from gpunet.compile.ranks import Division, Reduce
 from gpunet.devices import device_name, open_device
 from gpunet.devices.device import Device
 from gpunet.errors import BudgetError, ConfigError, DeviceError, ShapeError
@@ -70,6 +71,7 @@ class Model(Handy):
     `reduce`  how ranks add up gradients: "exact", in their order, or "fast", as the transport likes
     `sync_bn` batch normalization takes its statistics over the images of all ranks
     `shard`   each rank holds its share of the optimizer's caches alone; `state` asks all ranks for them, see there
+    `split_fc`  fully connected layers are divided over ranks: each has its rows of their weights, for the images of all
 
     A step is whole, or the model says so at the next use and until what is learnt is set again; and it is used by one
     thread at a time: ModelError otherwise.
@@ -104,6 +106,7 @@ class Model(Handy):
         reduce: Reduce = "exact",
         shard: bool = False,
         sync_bn: bool = False,
+        split_fc: bool = False,
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
@@ -127,7 +130,9 @@ class Model(Handy):
             max_cost_flops=max_cost_flops,
             ways=ways,
             tuned=tuned,
-            division=Division(1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn),
+            division=Division(
+                1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn, split_fc=split_fc
+            ),
         )
         self.ranks = ranks if ranks is not None and ranks.size > 1 else None
         self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
@@ -350,10 +355,14 @@ class Model(Handy):
         """
         n = self._feed_both(images, labels, whole=self._bound.whole or None)
         phases: tuple[Phase, ...] = ("forward", "loss") if self.ranks is None else ("forward",)  # of each rank alone
+        waited_for = any(op.name in BETWEEN_RANKS and op.phase == "forward" for op in self.plan.program.ops)
+        found = None
         for op, tensor, values in self._bound.outputs(n, self._skipped(images), phases):
-            if values.dtype.kind == "f" and not finite(values):
-                return op, tensor
-        return None
+            if found is None and values.dtype.kind == "f" and not finite(values):
+                found = op, tensor
+                if not waited_for:
+                    break
+        return found
 
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""
@@ -380,6 +389,11 @@ class Model(Handy):
 
     def _feed(self, images: np.ndarray) -> int:
         """Check the images, copy them into the arena, return how many there are."""
+        if self.ranks is not None and self.plan.program.split:
+            raise ConfigError(
+                "the fully connected layers of this model are divided over ranks, so it gives no scores by itself; "
+                "make another, without ranks, of its parameters"
+            )
         self._bound.whole = 0
         return self._put(check_images(images, self.net, self.batch, self.plan.dtype))
 

@@ -6,6 +6,7 @@ from functools import cache, cached_property
 
 from gpunet.compile.lower import lower
 from gpunet.compile.ranks import WHOLE, Division, divided, in_parts
+from gpunet.compile.split import LEAST_WEIGHTS, divisible
 from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices.outside import why_not
 from gpunet.devices.target import DeviceTarget
@@ -124,7 +125,13 @@ class Compiler:
             math=self.math,
         )
         require_ops(self.net, program, self.target.name)
-        return prepare(divided(program, self.batch, self.division), one_buffer, self.without)
+        if self.division.split_fc and self.mode == "train" and not divisible(program, self.division.ranks):
+            raise ConfigError(
+                f"{self.net.name} has no fully connected layer that can be divided over {self.division.ranks} ranks: "
+                f"one that learns at least {LEAST_WEIGHTS:,} weights and has an output for each rank; leave out "
+                "--split-fc"
+            )
+        return prepare(divided(program, self.batch, self.division, self.made_for), one_buffer, self.without)
 
 
 def check_division(division: Division, batch: int) -> None:

@@ -51,6 +51,11 @@ class Options:
             if name not in ALL_WAYS:
                 raise ConfigError(f"there is no way {told(name)} to make a batch fit; there are {', '.join(ALL_WAYS)}")
         ways = names("ways", self.ways)
+        if self.division.split_fc and "micro-batches" in ways:
+            raise ConfigError(
+                "fully connected layers that are divided over ranks take the images of all at once, so a step cannot "
+                "run in micro-batches; leave out micro-batches or the dividing (--split-fc)"
+            )
         return ways if self.division.parts == 1 else tuple(way for way in ways if way == "recompute")
 
     @property

@@ -129,7 +129,11 @@ class Planner:
         """Raises ConfigError for options that make no sense, whatever the batch is."""
         self.net, self.options = check_net(net), options
         self.target = where = target(options.device)
-        self.reserve = where.reserve() if options.reserve is None else Reserve(parse_bytes(options.reserve), "as given")
+        self.reserve = (
+            where.reserve(options.division.ranks)
+            if options.reserve is None
+            else Reserve(parse_bytes(options.reserve), "as given")
+        )
         self._scratch_bytes = (
             where.scratch_limit_bytes if options.scratch_limit is None else parse_bytes(options.scratch_limit)
         )

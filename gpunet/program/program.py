@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Literal, get_args
 
 from gpunet.errors import PlanError
 from gpunet.program.algorithm import Fusions
-from gpunet.program.shares import shares
+from gpunet.program.shares import share, shares
 from gpunet.program.tensor import Tensor
 
 Phase = Literal["forward", "loss", "backward", "update"]
@@ -237,7 +238,10 @@ class Program:
     `ranks, whole`                 how many processes run this program side by side, each on its part of at most `batch`
                                    images, and how many images there are of all of them together. Batched tensors of
                                    more than `batch` rows hold something of all of those.
-    `sharded`                      whole shapes of the optimizer caches of which each rank holds its share, by name
+    `sharded`                      by name, whole shapes of what lasts from step to step and is divided: each rank holds
+                                   its share of the values of an optimizer cache, or its rows of what is in `split`
+    `split`                        by name, tensors of which each rank has its share along an axis: the axis, and how
+                                   long it is in all; their shape has room for the largest share
     """
 
     mode: Mode
@@ -264,6 +268,7 @@ class Program:
     ranks: int = 1
     whole: int = 0
     sharded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    split: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -319,6 +324,21 @@ class Program:
     def own_bytes(self, tensor: Tensor) -> int:
         """The bytes of a tensor that are no other's: none where it lies within a wider one."""
         return 0 if tensor.name in self.within else tensor.nbytes
+
+    def shape_in(self, tensor: Tensor, rank: int) -> tuple[int, ...]:
+        """The shape of what a rank has of a tensor: all, or its share along an axis."""
+        if tensor.name not in self.split:
+            return tensor.shape
+        axis, length = self.split[tensor.name]
+        first, last = share(length, self.ranks, rank)
+        return (*tensor.shape[:axis], last - first, *tensor.shape[axis + 1 :])
+
+    def own_values(self, name: str, rank: int) -> tuple[int, int]:
+        """[first, last) of the values of the whole that a rank has of a tensor in `sharded`."""
+        shape = self.sharded[name]
+        each = prod(shape[1:]) if name in self.split else 1
+        first, last = share(prod(shape) // each, self.ranks, rank)
+        return first * each, last * each
 
     def loop_at(self, step: int) -> Loop | None:
         """The loop that a step belongs to."""

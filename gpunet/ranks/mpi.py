@@ -35,7 +35,7 @@ def load() -> Any:
         import mpi4py
     except ImportError:
         raise ConfigError(f"several ranks need MPI, and mpi4py is not installed: {INSTALL}") from None
-    mpi4py.rc.thread_level = "funneled"
+    mpi4py.rc.thread_level = "serialized"
     mpi4py.rc.errors = "exception"
     if "MPI4PY_LIBMPI" not in os.environ and (path := _of_packages(LIBRARIES)):
         os.environ["MPI4PY_LIBMPI"] = str(path)
@@ -96,6 +96,10 @@ class MpiCommunicator(Communicator):
         self.place = Place(rank, size, 0, host)
         hosts = self.tell(host)
         self.place = Place(rank, size, hosts[:rank].count(host), host)
+
+    def goes_beside(self, device: Device) -> bool:
+        """Arrays of the host, from another thread, where this MPI lets one thread after the other call it."""
+        return device.name == "cpu" and self._mpi.Query_thread() >= self._mpi.THREAD_SERIALIZED
 
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
         ours = [on_host(device, array) for array in sent]

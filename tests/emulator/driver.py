@@ -61,6 +61,7 @@ class EmulatorDriver(Driver):
         self._libraries: dict[tuple[str, str], _Library] = {}
         self._live: dict[int, Allocation] = {}
         self._captured: list[Work] | None = None
+        self._beside: list[_Begun] = []
         self.launched: list[str] = []
         self.graphs_run = 0
 
@@ -106,8 +107,18 @@ class EmulatorDriver(Driver):
         assert after <= perf_counter()
         return _Sent(pointer, values.copy())
 
-    def wait_for(self, event: "_Sent") -> None:
-        self.copy_in(event.pointer, event.values)
+    def wait_for(self, event: "_Sent | _Begun") -> None:
+        if isinstance(event, _Sent):
+            self.copy_in(event.pointer, event.values)
+            return
+        while not event.done:  # in order
+            self._beside.pop(0).run()
+
+    def beside(self, works: Sequence[Work]) -> "_Begun":
+        """Nothing is done before it is waited for: whoever looks too early sees what was there before."""
+        begun = _Begun(list(works))
+        self._beside.append(begun)
+        return begun
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         values.reshape(-1).view(np.uint8)[:] = self._bytes("copy_out", pointer, values.nbytes)
@@ -258,6 +269,19 @@ class _Sent:
 
     pointer: int
     values: np.ndarray
+
+
+@dataclass
+class _Begun:
+    """Work that goes on beside other."""
+
+    works: list[Work]
+    done: bool = False
+
+    def run(self) -> None:
+        for work in self.works:
+            work()
+        self.done = True
 
 
 class _Library:

@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from itertools import accumulate
@@ -50,7 +51,7 @@ class CpuArena(Arena):
 
 
 class CpuDevice(Device):
-    """Ops return when they are done, so `read` and `synchronize` have nothing to wait for."""
+    """Ops return when they are done, so `read` and `synchronize` have nothing to wait for but what goes on `beside`."""
 
     name = "cpu"
 
@@ -67,6 +68,14 @@ class CpuDevice(Device):
 
         return [call]
 
+    def beside(self, calls: Sequence[Call]) -> "Future[None]":
+        return self._other.submit(self.run, calls)
+
+    @cached_property
+    def _other(self) -> ThreadPoolExecutor:
+        """One thread, so that what it is asked for goes in order."""
+        return ThreadPoolExecutor(1, thread_name_prefix="gpunet-beside")
+
     def allocate(self, nbytes: int) -> CpuArena:
         return CpuArena(nbytes)
 
@@ -80,8 +89,9 @@ class CpuDevice(Device):
         self.write(array, values)
         return self.mark()
 
-    def wait_for(self, sent: float) -> None:
-        return
+    def wait_for(self, sent: "float | Future[None]") -> None:
+        if isinstance(sent, Future):
+            sent.result()
 
     def read(self, array: np.ndarray) -> np.ndarray:
         return array.astype(np.float32) if is_half(array) else array.copy()
@@ -96,7 +106,8 @@ class CpuDevice(Device):
         return (last - first) * 1e3
 
     def close(self) -> None:
-        return
+        if "_other" in self.__dict__:
+            self._other.shutdown(wait=False)
 
 
 def open_device() -> CpuDevice:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -89,8 +90,20 @@ class Driver(ABC):
             work()
 
     def on_stream(self, work: Callable[[int], None]) -> None:
-        """Call `work`, on this driver's device, with the pointer of the stream that all its work goes to."""
+        """Call `work`, on this driver's device, with the pointer of the stream that its work goes to at the moment."""
         work(0)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """What is prepared meanwhile is for `beside`: it goes to another stream."""
+        return nullcontext()
+
+    def beside(self, works: Sequence[Work]) -> Any:
+        """Begin work that was prepared `aside`, in order, behind all that was asked for so far, and go on beside it.
+
+        Returns an event behind it, which `wait_for` takes. A driver that has one stream does it at once.
+        """
+        self.run(works)
+        return self.event()
 
     @abstractmethod
     def capture(self, works: Sequence[Work]) -> Work:
@@ -117,7 +130,7 @@ class Driver(ABC):
 
     @abstractmethod
     def wait_for(self, event: Any) -> None:
-        """Let the work asked for from now on begin behind an event of `send`; does not wait for it."""
+        """Let the work asked for from now on begin behind an event of `send` or `beside`; does not wait for it."""
 
     @abstractmethod
     def fill(self, pointer: int, byte: int, nbytes: int) -> None:

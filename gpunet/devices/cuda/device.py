@@ -1,6 +1,7 @@
 """The CUDA device: one arena of a GPU's memory, the project's own kernels and cuBLAS."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
 from typing import Any
@@ -71,6 +72,12 @@ class CudaDevice(Device):
 
     def run(self, calls: Sequence[Call]) -> None:
         self.driver.run(calls)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return self.driver.aside()
+
+    def beside(self, calls: Sequence[Call]) -> Any:
+        return self.driver.beside(calls)
 
     def capture(self, calls: Sequence[Call]) -> Call:
         """A CUDA graph."""

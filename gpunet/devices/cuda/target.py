@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gpunet.devices.cuda.probe import Gpu
 
 TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)
+NCCL_BYTES = 256 * MIB
+"""What NCCL takes of a GPU beside the arena where nobody has measured it: some MiB for each channel to another rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,17 @@ class CudaTarget(DeviceTarget):
     def product_dtype(self, dtype: str) -> str:
         return dtype
 
-    def reserve(self) -> Reserve:
-        """512 MiB for the CUDA context and loaded kernels where nobody has measured it."""
-        from gpunet.devices.cuda.reserve import measured
+    def reserve(self, ranks: int = 1) -> Reserve:
+        """512 MiB for the CUDA context and loaded kernels, and for several ranks 256 MiB for NCCL, where nobody has
+        measured it."""
+        from gpunet.devices.cuda.reserve import measured, measured_nccl
 
-        return (measured(self.number) if self.here else None) or Reserve(self.reserve_bytes)
+        own = (measured(self.number) if self.here else None) or Reserve(self.reserve_bytes)
+        if ranks == 1:
+            return own
+        nccl = (measured_nccl(ranks, self.number) if self.here else None) or Reserve(NCCL_BYTES)
+        words = f"{own.source}; of it {nccl.nbytes / MIB:,.0f} MiB for NCCL, {nccl.source}"
+        return Reserve(own.nbytes + nccl.nbytes, words)
 
     def hardware(self) -> str | None:
         from gpunet.devices.cuda.reserve import hardware

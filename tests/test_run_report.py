@@ -107,5 +107,5 @@ def test_it_opens_without_a_request_on_a_desk_and_on_a_phone(browser: Any, train
         with opened(browser, trained / "report.html", size=size, dark=dark) as watched:
             assert watched.page.locator("h2").count() == len(HEADINGS)
             watched.page.get_by_role("link", name="Memory").click()
-            assert watched.fits() and watched.nameless() == []
+            assert watched.fits() and watched.complaints() == []
             assert watched.errors == [] and watched.requests == []

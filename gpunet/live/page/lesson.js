@@ -11,6 +11,11 @@ export async function lesson(asked) {
   return answer;
 }
 
+// Keep at a stop's room what a link has of its net, as it is now: its text, and what is chosen for it.
+export function netOf(room, text, chosen = {}) {
+  room.dataset.link = new URLSearchParams({ text, ...chosen });
+}
+
 // Number fields, one for each of {name: [label, value, least, most]}; `changed` is told {name: number}.
 export function dials(wanted, changed) {
   const inputs = Object.entries(wanted).map(([name, [text, value, min, max]]) => {

@@ -165,6 +165,8 @@ def test_mistakes_stand_under_the_text_and_the_pictures_answer(browser: Any, ser
         page.fill("#text", "INPUT[8x8x1] -> CONV3-4 -> REL")
         page.wait_for_selector("#mistake:not([hidden])")
         assert "^" in page.inner_text("#mistake") and "REL" in page.inner_text("#mistake")
+        page.fill("#text", f"INPUT[8x8x1] -> {'CONV3-4 -> ' * 20}REL")
+        until(page, "document.querySelector('#mistake pre').scrollLeft > 200")  # the caret is in view
         page.fill("#text", "<img src=x onerror=alert(1)> -> ")
         until(page, "document.getElementById('mistake').textContent.includes('<img')")
         assert page.locator("img").count() == 0
@@ -172,6 +174,7 @@ def test_mistakes_stand_under_the_text_and_the_pictures_answer(browser: Any, ser
         assert not page.is_visible("#mistake")
         page.hover("#layers tr[data-layer=conv1]")
         assert page.locator("#arena.lighting .lit").count() > 2 and "conv1" in page.inner_text("#told")
+        assert page.get_attribute("#steps path.own", "d").startswith("M")
         page.locator("#step").fill("0")
         page.locator("#steps svg").click(position={"x": 200, "y": 80})
         assert "step 0 of" not in page.inner_text("#alive")
@@ -250,6 +253,26 @@ def test_the_training_does_what_its_controls_say(browser: Any, tmp_path: Path) -
         page.click("#stop")
         assert server.process.wait(30) == 0
         until(page, "document.getElementById('state').textContent.includes('ended')")
+
+
+def test_a_page_that_is_hidden_asks_for_nothing(browser: Any, tmp_path: Path) -> None:
+    hide = (
+        "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    with living(tmp_path, SMALL, "--data", "digits") as server, opened(browser, server.link) as watched:
+        server.until("ready")
+        server.ask("do", do="change", epochs=100_000)
+        server.ask("do", do="start")
+        watched.page.click("#tab-see")
+        comes(lambda: bool(watched.page.wait_for_timeout(50)) or any("look/" in url for url in watched.requests))
+        watched.page.evaluate(hide % "true")
+        watched.page.wait_for_timeout(500)  # what was under way
+        count = len(watched.requests)
+        watched.page.wait_for_timeout(1500)
+        assert len(watched.requests) == count
+        watched.page.evaluate(hide % "false")
+        comes(lambda: bool(watched.page.wait_for_timeout(50)) or len(watched.requests) > count + 1)
 
 
 def test_what_is_seen_is_what_the_net_makes(browser: Any, server: Living, tmp_path: Path) -> None:

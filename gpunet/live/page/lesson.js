@@ -11,9 +11,9 @@ export async function lesson(asked) {
   return answer;
 }
 
-// Keep at a stop's room what a link has of its net, as it is now: its text, and what is chosen for it.
+// Tell at a stop's room which net it shows now, as a link has it: the text, and what is chosen for it.
 export function netOf(room, text, chosen = {}) {
-  room.dataset.link = new URLSearchParams({ text, ...chosen });
+  room.dispatchEvent(new CustomEvent("net", { detail: new URLSearchParams({ text, ...chosen }) }));
 }
 
 // Number fields, one for each of {name: [label, value, least, most]}; `changed` is told {name: number}.

@@ -1,24 +1,16 @@
 // The playground of the memory planner: a net as text, and what it costs, as `gpunet plan --json` has it.
 
 import { Newest, parts, send, words } from "./ask.js";
+import { asked, FIELDS, fromLink, linkOf } from "./choices.js";
 import { commandOf } from "./command.js";
 import { bytes, draw, find, grouped, list, make, options, percent, short, table } from "./dom.js";
 import { png, save, svgText } from "./files.js";
+import { hideMistake, showMistake } from "./mistake.js";
 import { drawArena } from "./pictures/arena.js";
 import { drawLadder } from "./pictures/ladder.js";
 import { KINDS, drawSteps, kindWords } from "./pictures/steps.js";
 
 const PAUSE_MS = 60; // behind the last key
-const FIELDS = {
-  batch: ["batch", (text) => (text === "" ? null : Number(text))],
-  device: ["device", (text) => text],
-  card: ["card", (text) => text],
-  budget: ["budget", (text) => text],
-  optimizer: ["optimizer", (text) => text],
-  dtype: ["dtype", (text) => text],
-  mode: ["mode", (text) => text],
-  max_cost: ["max-cost", (text) => (text === "" ? null : Number(text) / 100)],
-};
 const MOST_ALIVE = 20;
 const OCTAVE = 4; // notches of the batch's slider from a batch to twice as many
 
@@ -31,7 +23,7 @@ export class Plan {
     options(find("shipped"), start.nets);
     options(find("optimizer"), start.optimizers);
     options(find("card"), start.cards.map((card) => [`${card.name} (${bytes(card.bytes)})`, card.name]));
-    this.fromLink() || (find("text").value = start.text);
+    fromLink() || (find("text").value = start.text);
     this.listen(train);
     this.plannedSoon(0);
   }
@@ -63,40 +55,32 @@ export class Plan {
     find("as-text").addEventListener("click", () => this.asText());
     find("step").addEventListener("input", ({ target }) => this.at(Number(target.value)));
     find("train-this").addEventListener("click", () => {
-      const { text, batch, optimizer } = this.asked();
-      const asked = { text, ...(batch ? { batch } : {}), ...(optimizer ? { optimizer } : {}) };
-      this.tried(() => train(asked));
+      const { text, batch, optimizer } = asked();
+      this.tried(() => train({ text, ...(batch ? { batch } : {}), ...(optimizer ? { optimizer } : {}) }));
     });
     find("copy-link").addEventListener("click", () => this.copyLink());
     find("save-json").addEventListener("click", () => this.exported("json", "plan.json"));
     find("save-snapshot").addEventListener("click", () => this.exported("snapshot", "plan.pickle"));
     find("save-svg").addEventListener("click", () => this.plan && save("plan.svg", svgText(this.pictures()), "image/svg+xml"));
     find("save-png").addEventListener("click", () => this.plan && this.tried(async () => save("plan.png", await png(this.pictures()))));
-    addEventListener("hashchange", () => this.fromLink() && this.plannedSoon(0));
+    addEventListener("hashchange", () => fromLink() && this.plannedSoon(0));
     addEventListener("resize", () => this.isShown && this.plan && this.drawPictures());
-  }
-
-  // What is asked for, as the server takes it.
-  asked() {
-    const said = { text: find("text").value };
-    for (const [name, [id, read]] of Object.entries(FIELDS)) said[name] = read(find(id).value);
-    return { ...said, micro_batches: find("micro").checked };
   }
 
   plannedSoon(ms) {
     clearTimeout(this.timer);
-    find("plan").dataset.old = "true"; // until what is shown is that of what was written
+    find("plan").dataset.old = this.waits = true; // until what is shown is that of what was written
     this.timer = setTimeout(() => this.newest.run((signal) => this.planned(signal)), ms);
   }
 
   async planned(signal) {
-    const asked = this.asked();
-    this.link = linkOf(asked);
-    this.superseded = false;
+    const said = asked();
+    this.link = linkOf(said);
+    this.superseded = this.waits = false;
     try {
-      for await (const part of parts("plan", asked, { signal })) {
+      for await (const part of parts("plan", said, { signal })) {
         if (signal.aborted) return;
-        this.heard(part);
+        this.heard(part, said.text);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -105,14 +89,14 @@ export class Plan {
     }
   }
 
-  heard(part) {
+  heard(part, text) {
     if (part.stage === "net") {
       this.rungs = [];
-      find("mistake").hidden = true;
+      hideMistake();
       find("batch").placeholder = part.batch;
       find("optimizer").options[0].textContent = `the net's: ${part.optimizer}`;
     } else if (part.stage === "plan") {
-      this.show(part);
+      this.show(part, text);
     } else if (part.stage === "rung") {
       this.rungs.push(part);
       this.showLadder(true);
@@ -129,34 +113,31 @@ export class Plan {
     }
   }
 
-  // of  what is wrong: the "net", which another one mends, or an "action", which may succeed later
   failed(what, of) {
     if (!what) return;
-    find("mistake").textContent = what;
-    find("mistake").hidden = false;
-    find("mistake").dataset.of = of;
+    showMistake(what, of);
     find("cost").dataset.done = "mistake";
   }
 
   async tried(work) {
     try {
       await work();
-      if (find("mistake").dataset.of === "action") find("mistake").hidden = true;
+      hideMistake("action");
     } catch (error) {
       this.failed(words(error), "action");
     }
   }
 
-  show({ plan, final, verdict, ops, command }) {
+  show({ plan, final, verdict, ops, command }, text) {
     this.plan = plan;
     this.ops = ops;
     this.step = plan.peak.step;
-    delete find("plan").dataset.old;
+    if (!this.waits) delete find("plan").dataset.old;
     Object.assign(find("cost").dataset, { planned: final, done: "" }); // for whoever waits for the page
     find("verdict").textContent = final ? verdict : "does not fit by the free savings alone";
     find("verdict").className = final && !plan.fits ? "wrong" : "";
     find("searching").textContent = final ? "" : "looking for ways to fit";
-    find("command").textContent = commandOf(find("text").value, command);
+    find("command").textContent = commandOf(text, command);
     if (batchAt(find("batch-slide").value) !== plan.batch) find("batch-slide").value = Math.round(OCTAVE * Math.log2(plan.batch));
     list(find("figures"), this.figures(plan));
     find("step").max = plan.steps - 1;
@@ -209,7 +190,8 @@ export class Plan {
 
   // Show a layer everywhere; null: none.
   light(layer, what = "") {
-    for (const root of [find("steps"), find("arena"), find("layers")]) {
+    find("steps").firstChild?.show(layer);
+    for (const root of [find("arena"), find("layers")]) {
       root.classList.toggle("lighting", layer !== null);
       for (const one of root.querySelectorAll(".lit")) one.classList.remove("lit");
       if (layer === null) continue;
@@ -274,37 +256,17 @@ export class Plan {
 
   open(link) {
     history.replaceState(null, "", `#${link}`);
-    this.fromLink();
+    fromLink();
     this.plannedSoon(0);
-  }
-
-  fromLink() {
-    const said = new URLSearchParams(location.hash.slice(1));
-    if (!said.has("text")) return false;
-    find("text").value = said.get("text").slice(0, 65536);
-    for (const [name, [id]] of Object.entries(FIELDS)) {
-      find(id).value = said.get(name) ?? "";
-      if (find(id).selectedIndex < 0) find(id).selectedIndex = 0;
-    }
-    find("micro").checked = said.has("micro_batches");
-    return true;
   }
 
   async exported(kind, name) {
     await this.tried(async () => {
-      const answer = await send(`file/${kind}`, JSON.stringify(this.asked()));
+      const answer = await send(`file/${kind}`, JSON.stringify(asked()));
       save(name, await answer.blob());
     });
     this.goOn();
   }
-}
-
-// The link of a plan: its text and what was chosen.
-function linkOf(asked) {
-  const said = new URLSearchParams({ text: asked.text });
-  for (const [name, [id]] of Object.entries(FIELDS)) if (find(id).value !== "") said.set(name, find(id).value);
-  if (asked.micro_batches) said.set("micro_batches", "1");
-  return `#${said}`;
 }
 
 // The batch at a notch of the slider.

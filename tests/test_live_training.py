@@ -233,6 +233,9 @@ def test_another_net_keeps_the_weights_that_fit_and_a_reset_keeps_none(tmp_path:
         page.until("ready")
         settings = page.session.told.get("settings")
         assert settings["optimizer"] == "adam" and settings["momentum"] is None and settings["data"] == "digits"
+        page.do("net", dtype="float64")
+        assert written(page)["conv1.w"].dtype == np.float64
+        page.do("net", dtype="float32")
         page.do("reset", seed=5)
         page.until("ready")
         with Model(

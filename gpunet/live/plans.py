@@ -90,6 +90,7 @@ def _about(about: Known) -> Answer:
         "input": str(config.net.input),
         "batch": told.batch,
         "optimizer": told.optimizer,
+        "dtype": told.dtype,
         "classes": config.net.classes,
     }
 

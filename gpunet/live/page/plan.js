@@ -22,6 +22,7 @@ export class Plan {
     this.start = start;
     options(find("shipped"), start.nets);
     options(find("optimizer"), start.optimizers);
+    options(find("dtype"), start.dtypes);
     options(find("card"), start.cards.map((card) => [`${card.name} (${bytes(card.bytes)})`, card.name]));
     fromLink() || (find("text").value = start.text);
     this.listen(train);
@@ -55,8 +56,9 @@ export class Plan {
     find("as-text").addEventListener("click", () => this.asText());
     find("step").addEventListener("input", ({ target }) => this.at(Number(target.value)));
     find("train-this").addEventListener("click", () => {
-      const { text, batch, optimizer } = asked();
-      this.tried(() => train({ text, ...(batch ? { batch } : {}), ...(optimizer ? { optimizer } : {}) }));
+      const { text, ...said } = asked();
+      const chosen = ["batch", "optimizer", "dtype"].filter((name) => said[name]).map((name) => [name, said[name]]);
+      this.tried(() => train({ text, ...Object.fromEntries(chosen) }));
     });
     find("copy-link").addEventListener("click", () => this.copyLink());
     find("save-json").addEventListener("click", () => this.exported("json", "plan.json"));
@@ -94,7 +96,7 @@ export class Plan {
       this.rungs = [];
       hideMistake();
       find("batch").placeholder = part.batch;
-      find("optimizer").options[0].textContent = `the net's: ${part.optimizer}`;
+      for (const name of ["optimizer", "dtype"]) find(name).options[0].textContent = `the net's: ${part[name]}`;
     } else if (part.stage === "plan") {
       this.show(part, text);
     } else if (part.stage === "rung") {

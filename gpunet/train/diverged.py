@@ -44,8 +44,8 @@ def broken(model: Model, fault: str, images: np.ndarray, rate: float) -> Diverge
 def overflowing(model: Model, rate: float) -> Diverged:
     """What to raise where gradients of float16 are infinite or NaN in step after step, however small the loss."""
     return Diverged(
-        f"the gradients of {model.net.name} overflow float16 in every step, whatever the loss is scaled by, and nothing "
-        f"is learnt from them; use bfloat16, or float32, or {_advice(rate)}"
+        f"the gradients of {model.net.name} overflow float16 in every step, whatever the loss is scaled by, and "
+        f"nothing is learnt from them; use bfloat16, or float32, or {_advice(rate)}"
     )
 
 

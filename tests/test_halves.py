@@ -311,6 +311,7 @@ def test_scores_and_gradients_are_those_of_float64(dtype, tolerance, rng):
     assert np.abs(scores[dtype] - scores["float64"]).max() < tolerance * np.abs(scores["float64"]).max()
 
 
+@pytest.mark.slow
 def test_losses_stay_beside_pytorchs_autocast(rng):
     net = Net("8x8x2", [Conv(8), ReLU(), MaxPool(2), Conv(12), ReLU(), FC(5)])
     images, labels = batch(rng, net, 16)

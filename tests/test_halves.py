@@ -114,6 +114,11 @@ def test_a_large_volume_is_treated_in_parts_and_gives_the_same_bits(rng):
     (y,) = run_op(device, "sigmoid_forward", [x], [(x.shape, x.dtype)])
     (expected,) = run_op(device, "sigmoid_forward", [_wide(x)], [(x.shape, np.float32)])
     np.testing.assert_array_equal(y, _wide(expected.astype(np.float16)))
+    numbers, how = np.array([7.0]), {"p": 0.5, "seed": 3, "step": 0, "layer": 9, "first_image": 2, "training": 1}
+    for op, more in (("dropout", {}), ("dropout_whole", {"maps": 13})):  # which goes by where an image stands
+        (y,) = run_op(device, op, [x, numbers], [(x.shape, x.dtype)], **how, **more)
+        (expected,) = run_op(device, op, [_wide(x), numbers], [(x.shape, np.float32)], **how, **more)
+        np.testing.assert_array_equal(y, _wide(expected.astype(np.float16)))
     pool = {"F": 2, "S": 2, "P": 0}
     made = [((3, 48, 50, 13), np.float16), ((3, 48, 50, 13), np.uint8)]
     y, switches = run_op(device, "max_pool_forward", [x], made, **pool)

@@ -333,7 +333,8 @@ class Model(Handy):
                     found[learnt[dw]] = self.device.read(self._bound.view(dw))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
-        return {name: found[name] / self.scale for name in (*learnt.values(), INPUT) if name in found}
+        scale = self.scale
+        return {name: found[name] / scale for name in (*learnt.values(), INPUT) if name in found}
 
     @property
     def scale(self) -> float:

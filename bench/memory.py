@@ -23,6 +23,8 @@ from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import OptimizerName
+from gpunet.planning.aim import aim
+from gpunet.planning.by_card import fit_types
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import Rung, ladder
 from gpunet.planning.options import WAYS
@@ -35,6 +37,11 @@ RESERVE = "512MiB"
 """For the CUDA context and loaded kernels, the same on both sides."""
 
 GB = 10**9
+
+CARDS = ("RTX 3060 12GB", "RTX 4070", "RTX 5070", "Titan X Pascal")
+"""Of about 12 GB; the last one has no half types."""
+
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += [compare(net, budget, peaks) for budget in options.budget or BUDGETS]
     print(as_text(batches_table(rows)))
     print(as_text(peers_table(peers)))
-    reached = [] if options.no_targets else targets(gpunet.load("vgg16"))
+    reached, types = ([], []) if options.no_targets else (targets(gpunet.load("vgg16")), by_type(gpunet.load("vgg16")))
     if reached:
+        print(as_text(types_table(types)))
         print(as_text(targets_table(reached)))
     results = {
         "reserve_bytes": parse_bytes(RESERVE),
         "max_cost_flops": MAX_COST,
         "rows": rows,
         "pytorch": peers,
+        "by_type": types,
         "targets": [
             {"name": one.name, "reached": one.reached, "target": one.target, "unit": one.unit, "holds": one.holds}
             for one in reached
@@ -131,6 +140,35 @@ def targets(net: Net) -> list[Target]:
         Target("12 GiB: batch over PyTorch's, free savings", free.batch / theirs, 1.8, "x", at_least=True),
         Target(f"12 GiB: batch over PyTorch's, at most {MAX_COST:.0%} extra", best.batch / theirs, 3.5, "x", True),
     ]
+
+
+def by_type(net: Net) -> list[dict[str, Any]]:
+    """The largest batch of each card of about 12 GB in each type that it has, free and at most MAX_COST extra."""
+    cards = [aim("cuda", None, card) for card in CARDS]
+    aims = [(where, total) for where, total in cards if total is not None]
+    free, costly = (
+        fit_types(net, aims, DTYPES, max_cost_flops=cost, ways=ways) for cost, ways in ((0, ()), (MAX_COST, WAYS))
+    )
+    return [
+        {
+            "card": fit.target.card,
+            "dtype": fit.dtype,
+            "budget_bytes": fit.budget_bytes,
+            "free": fit.rung.batch,
+            "at_a_cost": more.rung.batch,
+            "extra_flops_fraction": more.rung.extra_flops_fraction,
+        }
+        for fit, more in zip(free, costly, strict=True)
+    ]
+
+
+def types_table(rows: Sequence[dict[str, Any]]) -> Table:
+    lines = [
+        [row["card"], row["dtype"], row["free"], row["at_a_cost"], f"{row['extra_flops_fraction']:.2%}"] for row in rows
+    ]
+    return Table(
+        "Largest batch of VGG-16 on cards of 12 GB", ["card", "dtype", "free", "at a cost", "extra"], lines, left=2
+    )
 
 
 def slope_of_free_savings(net: Net, dtype: Dtype = "float32") -> float:

@@ -12,14 +12,23 @@ from safetensors.torch import load_file
 from bench.peer.layers import as_maps
 from bench.peer.net import torch_loss, torch_net
 from gpunet import FC, BatchNorm, ConfigError, Conv, DataError, MaxPool, Model, Net, ReLU, plan
+from gpunet.compile.chunk import cut_points
+from gpunet.compile.ranks import Division
+from gpunet.compile.recompute import saved
+from gpunet.compile.rewrite import rewrite
+from gpunet.compile.ways import BEFORE, Ways
 from gpunet.devices import open_device, target
 from gpunet.devices.cpu.halves import PART
+from gpunet.layers.scaling import SCALE
 from gpunet.program.tensor import HALVES, ITEMSIZE, Kind
 from gpunet.use.exporting import export_weights
 from gpunet.use.importing import import_weights
 from tests.nets import small
 from tests.op_calls import OPS, Draw
 from tests.ops import run_op
+from tests.runs import planned, train
+from tests.test_ways import LIMIT, lowered
+from tests.test_ways import planned as planned_in
 
 KINDS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -105,6 +114,11 @@ def test_a_large_volume_is_treated_in_parts_and_gives_the_same_bits(rng):
     (y,) = run_op(device, "sigmoid_forward", [x], [(x.shape, x.dtype)])
     (expected,) = run_op(device, "sigmoid_forward", [_wide(x)], [(x.shape, np.float32)])
     np.testing.assert_array_equal(y, _wide(expected.astype(np.float16)))
+    numbers, how = np.array([7.0]), {"p": 0.5, "seed": 3, "step": 0, "layer": 9, "first_image": 2, "training": 1}
+    for op, more in (("dropout", {}), ("dropout_whole", {"maps": 13})):  # which goes by where an image stands
+        (y,) = run_op(device, op, [x, numbers], [(x.shape, x.dtype)], **how, **more)
+        (expected,) = run_op(device, op, [_wide(x), numbers], [(x.shape, np.float32)], **how, **more)
+        np.testing.assert_array_equal(y, _wide(expected.astype(np.float16)))
     pool = {"F": 2, "S": 2, "P": 0}
     made = [((3, 48, 50, 13), np.float16), ((3, 48, 50, 13), np.uint8)]
     y, switches = run_op(device, "max_pool_forward", [x], made, **pool)
@@ -237,18 +251,51 @@ def test_copies_of_weights_may_be_dropped():
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_rounds_give_the_gradients_of_one(dtype, rng):
+def test_everything_made_again_chunks_and_rounds_give_the_same_gradients(dtype, rng):
     net = small()
-    images, labels = batch(rng, net, 9)
-    found = []
-    for rounds in (False, True):
-        ways = {"ways": ("micro-batches",), "budget": 1} if rounds else {}
-        made = plan(net, 9, dtype=dtype, device="cpu", **ways)
-        assert bool(made.program.loops) == rounds
-        with Model(net, 9, "cpu", plan=made) as model:
-            found.append(model.gradients(images, labels))
-    for name, dw in found[0].items():
-        np.testing.assert_allclose(found[1][name], dw, rtol=0, atol=1e-5 * np.abs(dw).max(), err_msg=name)
+    images, labels = batch(rng, net, 5)
+    program = rewrite(lowered(net, 5, "cpu", dtype=dtype), only=BEFORE)
+    names, cut = tuple(saved(program)), cut_points(program)[-2]
+    assert f"conv2.w.{dtype}" in names
+    found = {}
+    for ways in (Ways(LIMIT), Ways(LIMIT, names), Ways(LIMIT, (), cut, 2), Ways(LIMIT, micro_batch=2)):
+        with Model(net, 5, "cpu", plan=planned_in(net, 5, "cpu", ways, dtype=dtype), debug=True) as model:
+            found[ways] = model.gradients(images, labels)
+    plain, again, *rounds = found.values()
+    for name, dw in plain.items():
+        np.testing.assert_array_equal(again[name], dw, err_msg=name)
+        for one in rounds:  # products of fewer images: a value may be rounded to its neighbour
+            np.testing.assert_allclose(one[name], dw, rtol=0, atol=5e-3 * np.abs(dw).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_parts_of_a_batch_are_added_up(dtype, rng):
+    net = normed()
+    images, labels = batch(rng, net, 12)
+    with Model(net, 12, "cpu", dtype=dtype, parts=3, debug=True) as model:
+        losses = [model.step(images, labels) for _ in range(4)]
+        assert losses[-1] < losses[0]
+        assert dtype != "float16" or list(model.state["loss.scaling"]) == [SCALE, 4]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_find_out_together_whether_a_step_overflowed(ranks):
+    """What is added up of all ranks is scaled, and each looks at the same sums."""
+    made = plan(normed(), 12, dtype="float16", device="cuda", optimizer="adam", division=Division(ranks, shard=True))
+    ops = [op.name for op in made.program.ops]
+    settled = ops.index("settle_scaling")
+    assert max(at for at, op in enumerate(ops) if op in ("all_reduce", "unscale", "add_square_sum")) < settled
+    assert "all_reduce" in ops and settled < ops.index("adam_update")
+
+
+def test_a_run_in_float16_stopped_after_a_step_ends_in_the_same_bits(tmp_path):
+    made = planned("adam", dtype="float16")
+    whole = train(tmp_path / "whole", made)
+    scale, steps = np.frombuffer(whole["loss.scaling"], np.float32)
+    assert scale < SCALE and 0 < steps < 60  # some of its steps overflowed
+    for step in (7, 31):
+        train(tmp_path / str(step), made, stop=step)
+        assert train(tmp_path / str(step), made, go_on=True) == whole
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 2e-2), ("float16", 2e-3)])
@@ -269,6 +316,7 @@ def test_scores_and_gradients_are_those_of_float64(dtype, tolerance, rng):
     assert np.abs(scores[dtype] - scores["float64"]).max() < tolerance * np.abs(scores["float64"]).max()
 
 
+@pytest.mark.slow
 def test_losses_stay_beside_pytorchs_autocast(rng):
     net = Net("8x8x2", [Conv(8), ReLU(), MaxPool(2), Conv(12), ReLU(), FC(5)])
     images, labels = batch(rng, net, 16)

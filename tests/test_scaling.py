@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from gpunet import FC, Conv, Model, Net, ReLU
+from gpunet.data import Dataset, Split
 from gpunet.layers.scaling import PATIENCE, SCALE, SCALING
+from gpunet.train.diverged import Diverged
+from gpunet.train.trainer import Trainer
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
 from tests.ops import run_op
@@ -92,6 +95,19 @@ def test_small_gradients_are_not_lost(rng):
             found.append(model.gradients(images, labels)["conv1.w"])
     exact, scaled, lost = found
     assert np.abs(scaled - exact).max() < 0.05 * np.abs(exact).max() < np.abs(lost - exact).max()
+
+
+def test_a_run_whose_gradients_always_overflow_ends_and_says_why():
+    """Of weights of 6e4 sums of gradients are above 65504, though their products with small images are not."""
+    images = np.full((30, 6, 6, 2), 1e-4, np.float32)
+    with Model(small_net(), 1, "cpu", dtype="float16", learning_rate=0.5) as model:
+        model.parameters["conv1.w"] = np.ones(model.parameters["conv1.w"].shape)
+        signs = np.array([[6e4], [-6e4], [-6e4]])
+        model.parameters["fc1.w"] = np.broadcast_to(signs, model.parameters["fc1.w"].shape)
+        wrong = Split(images, np.arange(30) % 2 + 1)
+        with pytest.raises(Diverged, match=r"overflow float16 in every step.*use bfloat16, or float32, or try"):
+            Trainer(model, Dataset("dark", wrong, wrong), epochs=1).run()
+        assert model.scale == 1
 
 
 def call_scale_gradient(draw: Draw) -> Call:

@@ -54,6 +54,7 @@ def fit(
         str | None,
         typer.Option(
             "--dtype",
+            parser=lambda text: options.dtype_among(text, (*DTYPES, ALL)),
             metavar="DTYPE",
             help=f"Of activations: {', '.join(DTYPES)}; all: {', '.join(SHOWN)} in one table. Default: what the net's "
             "config says, else float32.",

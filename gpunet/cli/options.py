@@ -13,6 +13,7 @@ from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.program import DTYPES, AnyDevice, DeviceName
 from gpunet.train.settings import plan_settings, train_settings
+from gpunet.values.given import told
 from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
@@ -46,6 +47,17 @@ def gpu_name(text: str) -> DeviceName:
     if name == "cpu":
         raise ConfigError("the CPU is looked at in any case: give a GPU, like cuda:1")
     return name
+
+
+def dtype_among(text: str, known: Sequence[str]) -> str:
+    """The type of activations that is meant. Raises ConfigError for one that is not among those that are known."""
+    if text.lower() not in known:
+        raise ConfigError(f"--dtype must be one of {', '.join(known)}; got {told(text)}")
+    return text.lower()
+
+
+def _dtype(text: str) -> str:
+    return dtype_among(text, DTYPES)
 
 
 def _device_or_auto(text: str) -> AnyDevice:
@@ -134,6 +146,7 @@ DtypeOption = Annotated[
     str | None,
     typer.Option(
         "--dtype",
+        parser=_dtype,
         metavar="DTYPE",
         help=f"Of activations: {', '.join(DTYPES)} (the half type that the device has); with halves what learns stays "
         "float32. Default: what the net's config says, else float32.",
@@ -144,6 +157,7 @@ ScoringDtype = Annotated[
     str | None,
     typer.Option(
         "--dtype",
+        parser=_dtype,
         metavar="DTYPE",
         help=f"Of activations: {', '.join(DTYPES)}; weights of any type run in any. Default: float32.",
         show_default=False,

@@ -333,9 +333,25 @@ class Model(Handy):
                     found[learnt[dw]] = self.device.read(self._bound.view(dw))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
-        scaling = self.plan.program.scaling
-        scale = 1.0 if scaling is None else float(self.device.read(self._bound.view(scaling))[0])
+        scale = self.scale
         return {name: found[name] / scale for name in (*learnt.values(), INPUT) if name in found}
+
+    @property
+    def scale(self) -> float:
+        """What gradients of float16 are multiplied by at the moment; 1 where there are none."""
+        return self._scaling[0]
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the gradients of the last step overflowed float16 though they were multiplied by no more than 1."""
+        return self.plan.program.scaling is not None and self._scaling == (1, 0)
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        """The scale, and the steps since it changed."""
+        tensor = self.plan.program.scaling
+        scale, steps = (1, 0) if tensor is None else self.device.read(self._bound.view(tensor)).tolist()
+        return scale, steps
 
     def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
         """A training step in the caller's hands: (op, what runs it), each to be called once, in order.

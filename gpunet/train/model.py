@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpunet.optimize.schedules import Schedule, ScheduleName
     from gpunet.planning.options import Way
     from gpunet.program.algorithm import Math
-    from gpunet.program.program import AnyDevice, Dtype, Mode
+    from gpunet.program.program import AnyDevice, AnyDtype, Mode
     from gpunet.train.history import History
     from gpunet.train.metrics import EpochMetrics
     from gpunet.train.trainer import Progress
@@ -105,7 +105,7 @@ class Model(model.Model):
         net: "Net | None" = None,
         mode: "Mode" = "train",
         optimizer: "OptimizerName | Optimizer | Learning | None" = None,
-        dtype: "Dtype | None" = None,
+        dtype: "AnyDtype | None" = None,
         math: "Math | None" = None,
         seed: int | None = None,
         learning_rate: "float | RateFunction | None" = None,

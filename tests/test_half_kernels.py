@@ -1,13 +1,9 @@
 """Kernels of volumes in halves: every op that makes no products against the CPU's of the same type."""
 
-from collections.abc import Iterator
-from dataclasses import replace
-from inspect import signature
-from typing import Any
-
 import numpy as np
 import pytest
 
+from gpunet import LRN, AvgPool, BatchNorm, Dropout, LocallyConnected, MaxPool, Model, Net, ReLU, Sigmoid
 from gpunet.devices import open_device
 from gpunet.devices.cuda import source
 from gpunet.devices.cuda.device import CudaDevice
@@ -16,68 +12,35 @@ from gpunet.devices.cuda.nvrtc import TYPES
 from gpunet.devices.cuda.source import kernel_files
 from gpunet.devices.device import Device
 from gpunet.errors import DeviceError
+from gpunet.program.program import Dtype
 from gpunet.program.tensor import HALVES
 from gpunet.values.types import as_numbers, numpy_type
 from tests.emulator.driver import EmulatorDriver
-from tests.op_calls import FILES, OPS, Call, Draw
+from tests.half_calls import OPS_IN_HALVES, in_halves
+from tests.op_calls import FILES, Call, Draw
 from tests.ops import Spec, new, put, run_op
 from tests.ptx.driver import PtxDriver
 
-VOLUMES = {
-    **{file: {"y"} for file in ("augment", "image", "cast")},
-    "batch_norm_relu": {"x", "y", "z", "dy", "dx"},
-    "merge": {"x", "y", "a", "b", "dy", "da", "db", "dx", "arrays"},
-    "relu": {"x", "y", "a", "b", "dy", "dx"},
+OF_THE_NET = {
+    "augment",
+    "average_pool",
+    "batch_norm",
+    "cast",
+    "dropout",
+    "image",
+    "local",
+    "lrn",
+    "pool",
+    "relu",
+    "squash",
 }
-"""Arrays that lie in halves, by the file of the op, where these are not x, y and their gradients alone."""
-
-KERNELS = {"batch_norm_relu": "batch_norm"}
-"""The file of kernels, where that is called otherwise."""
-
-
-def takes_halves(op: str) -> bool:
-    file = KERNELS.get(FILES[op], FILES[op])
-    return file in kernel_files() and source.takes_halves(file) and op not in ALONE
-
-
-ALONE = {"batch_norm_update"}
-"""Ops that take no volumes, beside others that do."""
-
-OPS_IN_HALVES = [op for op in OPS if takes_halves(op)]
+"""Files of what the net below calls: they are compiled for one type alone."""
 
 OLDEST = {"float16": "75", "bfloat16": "80"}
 """Architectures, by the type that they have."""
 
 SUM = 2e-6
 """What float32 sums in another order may be off, of the largest value."""
-
-
-def in_halves(call: Call, dtype: str) -> Call:
-    """The same call with its volumes in a half type."""
-    kind, volumes = numpy_type(dtype), VOLUMES.get(FILES[call.op], {"x", "y", "dy", "dx"})
-    names = iter(_names(call.op))
-
-    def turn(tensor: Any) -> Any:
-        if next(names) not in volumes or tensor is None:
-            return tensor
-        if isinstance(tensor, np.ndarray):
-            return tensor.astype(kind) if tensor.dtype.kind == "f" else tensor
-        shape, of = tensor
-        return (shape, kind) if np.dtype(of).kind == "f" else tensor
-
-    with np.errstate(all="ignore"):
-        given = tuple(turn(tensor) for tensor in call.inputs)
-        made: tuple[Spec | np.ndarray, ...] = tuple(turn(tensor) for tensor in call.outputs)
-    return replace(call, inputs=given, outputs=made)
-
-
-def _names(op: str) -> Iterator[str]:
-    """What the arrays of an op are called; where there may be any number, all alike."""
-    found = list(signature(open_device("cpu").ops[op]).parameters.values())
-    for parameter in found:
-        while parameter.kind is parameter.VAR_POSITIONAL:
-            yield parameter.name
-        yield parameter.name
 
 
 def spacing(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -129,7 +92,7 @@ def draw(op: str, rng: np.random.Generator, dtype: str) -> Call:
 @pytest.mark.parametrize("op", OPS_IN_HALVES)
 def test_the_device_code_gives_the_cpus_halves(op: str, rng: np.random.Generator) -> None:
     """In one type, that of all ops of a file; in both when there is time."""
-    dtype = HALVES[sorted(set(FILES.values())).index(FILES[op]) % 2]
+    dtype = "float16" if FILES[op] in OF_THE_NET else "bfloat16"
     device = CudaDevice(PtxDriver("random", architecture="80", watches=True))
     call = draw(op, rng, dtype)
     check(call, dtype, device)
@@ -219,3 +182,23 @@ def test_volumes_of_every_kernel_may_lie_in_halves_but_those_of_losses_and_of_wh
     without = {file for file in kernel_files() if not source.takes_halves(file)}
     others = {"clip", "conv", "conv_pool", "hinge", "loss", "scaling", "slices", "softmax", "update"}
     assert {file for file in without if not file.startswith(("implicit", "winograd"))} == others
+
+
+# ---- whole steps ----
+
+
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_training_steps_are_the_cpus(dtype: Dtype, rng: np.random.Generator) -> None:
+    """Of a net without products of matrices, whose kernels are others; with loss scaling where that is."""
+    first = [LocallyConnected(8, F=3, P=1), BatchNorm(), ReLU(), MaxPool(), LocallyConnected(8, F=1), LRN(), Sigmoid()]
+    net = Net("8x8x3", [*first, Dropout(0.3), AvgPool(), LocallyConnected(3, F=2, P=0)])
+    images = rng.integers(0, 256, (3, 6, 8, 8, 3)).astype(np.uint8)
+    labels = rng.integers(0, 3, (3, 6))
+    devices = open_device("cpu"), CudaDevice(PtxDriver("random", architecture="80", watches=True))
+    models = [Model(net, 6, device, dtype=dtype, seed=3, debug=True) for device in devices]
+    losses = [[model.step(images[i], labels[i]) for i in range(3)] for model in models]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    expected, found = (model.parameters for model in models)
+    for name in expected:
+        near = 1e-3 * largest(expected[name])  # a value that was rounded the other way is a unit of the half type apart
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=near)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda.source import compose, kernel_files
+from gpunet.devices.cuda.source import compose, kernel_files, takes_halves
 from tests.emulator.builder import find_kernels
 from tests.static import __main__ as command
 from tests.static import sass, table
 from tests.static.compiled import reports
 from tests.static.sass import Code, Loop, disassemble
-from tests.static.table import ALL, GPUS, OFTEN, Table, blocks, faults, launch_bounds, regressions, rows_of
+from tests.static.table import ALL, GPUS, IN_HALVES, OFTEN, Table, blocks, faults, launch_bounds, regressions, rows_of
 from tests.static.traffic import ACCESS, Even, traffic_of
 from tests.test_compile import compile_kernels
 
@@ -72,7 +72,8 @@ def test_the_table_has_all_kernels_and_no_others() -> None:
     kernels = {kernel for file in kernel_files() for _, kernel in find_kernels(compose(file))}
     kept = table.read()["kernels"]
     assert {name.split()[0] for name in kept} == kernels
-    assert len(kept) == len(kernels) * 2 * len(GPUS)
+    in_halves = {kernel for file in kernel_files() if takes_halves(file) for _, kernel in find_kernels(compose(file))}
+    assert len(kept) == len(kernels) * 2 * len(GPUS) + len(in_halves) * len(IN_HALVES)
 
 
 # ---- what the table tells is so ----

@@ -14,7 +14,8 @@ from typing import Any
 
 from gpunet.devices.cuda.libraries import packaged_files
 from gpunet.devices.cuda.nvrtc import REALS, Nvrtc, open_nvrtc
-from gpunet.devices.cuda.source import compose, kernel_files
+from gpunet.devices.cuda.source import compose, kernel_files, takes_halves
+from gpunet.program.tensor import HALVES
 from tests.emulator.builder import find_kernels
 from tests.static.compiled import Report, compile_text, reports
 from tests.static.sass import Code, disassemble
@@ -25,15 +26,23 @@ PATH = Path(__file__).parents[2] / "bench" / "results" / "static.json"
 GPUS = {"sm_61": 12, "sm_75": 13, "sm_86": 13, "sm_90": 13, "sm_120": 13}
 """Architectures of the table, each with the CUDA release that compiles for it."""
 
-SHOWN = {"float32": ("sm_75", "sm_86", "sm_90", "sm_120"), "float64": ("sm_86",)}
+SHOWN = {
+    "float32": ("sm_75", "sm_86", "sm_90", "sm_120"),
+    "float64": ("sm_86",),
+    "float16": ("sm_75",),
+    "bfloat16": ("sm_86",),
+}
 """By real type, where the instructions are looked at: before 7.5 no disassembler of today can, and what float64 shows
 on one architecture it shows on all."""
 
-ALL = tuple((real, gpu) for real in REALS for gpu in GPUS)
+IN_HALVES = (("float16", "sm_75"), ("bfloat16", "sm_86"), ("float16", "sm_90"))
+"""Of what there are rows for the files that know of halves."""
+
+ALL = (*((real, gpu) for real in REALS for gpu in GPUS), *IN_HALVES)
 """Of what there are rows."""
 
-OFTEN = tuple((real, gpu) for real, gpu in ALL if real == "float32" or gpu in SHOWN[real])
-"""What `make test` looks at; float64 on the other GPUs is left to `make test-all` and `make static`."""
+OFTEN = tuple((real, gpu) for real, gpu in ALL if real in REALS and (real == "float32" or gpu in SHOWN[real]))
+"""What `make test` looks at; halves, and float64 on the other GPUs, are left to `make test-all` and `make static`."""
 
 REGISTERS = 65_536
 """Of a multiprocessor, on all of them."""
@@ -147,6 +156,8 @@ def rows_of(file: str, cases: Collection[tuple[str, str]] = ALL) -> Iterator[tup
     source = compose(file)
     threads = launch_bounds(source)
     for real, gpu in cases:
+        if real in HALVES and not takes_halves(file):
+            continue
         code, log = compile_text(_nvrtc(GPUS[gpu]), source, real, gpu)
         shown = disassemble(code) if gpu in SHOWN[real] else {}
         for kernel, report in reports(log).items():

@@ -36,6 +36,9 @@ OF_THE_NET = {
 }
 """Files of what the net below calls: they are compiled for one type alone."""
 
+LONG = {"by_axis"}
+"""Files that take long to compile."""
+
 OLDEST = {"float16": "75", "bfloat16": "80"}
 """Architectures, by the type that they have."""
 
@@ -89,7 +92,9 @@ def draw(op: str, rng: np.random.Generator, dtype: str) -> Call:
     return in_halves(Draw(rng).call(op), dtype)
 
 
-@pytest.mark.parametrize("op", OPS_IN_HALVES)
+@pytest.mark.parametrize(
+    "op", [pytest.param(op, marks=pytest.mark.slow if FILES[op] in LONG else ()) for op in OPS_IN_HALVES]
+)
 def test_the_device_code_gives_the_cpus_halves(op: str, rng: np.random.Generator) -> None:
     """In one type, that of all ops of a file; in both when there is time."""
     dtype = "float16" if FILES[op] in OF_THE_NET else "bfloat16"

@@ -12,6 +12,7 @@ import pytest
 
 from gpunet.devices.cuda.source import compose, kernel_files, takes_halves
 from tests.emulator.builder import find_kernels
+from tests.half_calls import OPS_IN_HALVES
 from tests.static import __main__ as command
 from tests.static import sass, table
 from tests.static.compiled import reports
@@ -52,8 +53,9 @@ def test_no_kernel_is_worse_than_the_table_says(
 @pytest.mark.slow
 def test_traffic_is_as_little_as_the_table_says() -> None:
     moved = table.traffic()
-    assert faults({"kernels": {}, "traffic": moved}) == []
-    assert moved == table.read()["traffic"]
+    halves = table.traffic(OPS_IN_HALVES, "float16")
+    assert faults({"kernels": {}, "traffic": moved, table.HALF_TRAFFIC: halves}) == []
+    assert moved == table.read()["traffic"] and halves == table.read()[table.HALF_TRAFFIC]
 
 
 QUICK = ("relu_backward_masked", "relu_mask", "max_pool_backward", "bias_backward", "softmax_forward", "augment")

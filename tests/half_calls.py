@@ -25,14 +25,20 @@ KERNELS = {"batch_norm_relu": "batch_norm"}
 """The file of kernels, where that is called otherwise."""
 
 
-ALONE = {"batch_norm_update"}
-"""Ops that take no volumes, beside others that do."""
+WITHOUT = ("conv", "conv_norm", "conv_pool", "conv_relu", "fc")
+"""Files of ops that make products, all but the gradient of a bias behind a pool."""
 
 
 def _in_halves(op: str) -> bool:
+    """Whether an op takes volumes that may be halves, and makes no products of them."""
+    if op == "batch_norm_update" or (FILES[op] in WITHOUT and op != "conv_pool_backward_bias"):
+        return False
     file = KERNELS.get(FILES[op], FILES[op])
-    return file in kernel_files() and takes_halves(file) and op not in ALONE
+    return file in kernel_files() and takes_halves(file)
 
+
+HALF_FILES = [file for file in kernel_files() if takes_halves(file) and not file.startswith(("tensor", "thrice"))]
+"""Files of kernels whose volumes may be halves, but those of products on tensor cores."""
 
 OPS_IN_HALVES = [op for op in OPS if _in_halves(op)]
 """Ops whose volumes may be halves, but those that make products."""

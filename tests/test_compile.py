@@ -11,8 +11,9 @@ import pytest
 
 from gpunet.devices.cuda.libraries import packaged_files
 from gpunet.devices.cuda.nvrtc import REALS, CompileError
-from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder, takes_halves
+from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
 from tests.emulator.builder import find_kernels
+from tests.half_calls import HALF_FILES
 from tests.ptx.builder import EXTRAS, missing, nvrtc_of, ptx_of
 from tests.static.compiled import compile_text, reports
 
@@ -80,7 +81,7 @@ def test_kernels_compile_without_warnings_and_spills(file: str, release: int, ar
 
 @pytest.mark.slow
 @pytest.mark.parametrize("release, architecture, half", HALF_CASES)
-@pytest.mark.parametrize("file", [file for file in kernel_files() if takes_halves(file)])
+@pytest.mark.parametrize("file", HALF_FILES)
 def test_so_do_those_of_halves(file: str, release: int, architecture: str, half: str) -> None:
     test_kernels_compile_without_warnings_and_spills(file, release, architecture, half)
 

@@ -5,7 +5,6 @@ import pytest
 
 from gpunet import LRN, AvgPool, BatchNorm, Dropout, LocallyConnected, MaxPool, Model, Net, ReLU, Sigmoid
 from gpunet.devices import open_device
-from gpunet.devices.cuda import source
 from gpunet.devices.cuda.device import CudaDevice
 from gpunet.devices.cuda.launch import launch, real_of
 from gpunet.devices.cuda.nvrtc import TYPES
@@ -16,10 +15,12 @@ from gpunet.program.program import Dtype
 from gpunet.program.tensor import HALVES
 from gpunet.values.types import as_numbers, numpy_type
 from tests.emulator.driver import EmulatorDriver
-from tests.half_calls import OPS_IN_HALVES, in_halves
+from tests.geometries import Geometry
+from tests.half_calls import HALF_FILES, OPS_IN_HALVES, in_halves
 from tests.op_calls import FILES, Call, Draw
 from tests.ops import Spec, new, put, run_op
 from tests.ptx.driver import PtxDriver
+from tests.test_implicit import Case
 
 OF_THE_NET = {
     "augment",
@@ -184,9 +185,31 @@ def test_a_kernel_that_knows_no_halves_is_refused_in_words() -> None:
 
 
 def test_volumes_of_every_kernel_may_lie_in_halves_but_those_of_losses_and_of_what_learns() -> None:
-    without = {file for file in kernel_files() if not source.takes_halves(file)}
-    others = {"clip", "conv", "conv_pool", "hinge", "loss", "scaling", "slices", "softmax", "update"}
-    assert {file for file in without if not file.startswith(("implicit", "winograd"))} == others
+    products = "conv", "implicit", "slices", "tensor", "thrice", "winograd"
+    without = {file for file in kernel_files() if file not in HALF_FILES and not file.startswith(products)}
+    assert without == {"clip", "hinge", "loss", "scaling", "softmax", "update"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("groups, K", [(8, 1), (3, 2)])
+def test_depthwise_filters_give_what_the_loops_give(dtype: str, groups: int, K: int, rng: np.random.Generator) -> None:
+    """x, w and dy in halves, the bias and dw in float32, against float64 sums of the same values, rounded once."""
+    kind, device = numpy_type(dtype), CudaDevice(PtxDriver("random", architecture="80", watches=True))
+    case = Case(rng, Geometry(7, 6, F=3, S=2, P=1), N=2, D=1, K=K, groups=groups)
+    x, w, dy = (values.astype(kind) for values in (case.x, case.w, case.dy))
+    case.x, case.w, case.dy = (as_numbers(values) for values in (x, w, dy))
+    how = {**case.geometry.conv_numbers, "algorithm": "depthwise", "slices": 2}
+    scratch = [None, ((2 * w.size,), np.float32)]
+    calls = {
+        "forward": ((x, w, case.b), (dy.shape, kind)),
+        "backward_input": ((dy, w), (x.shape, kind)),
+        "backward_weights": ((x, dy), (w.shape, np.float32)),
+    }
+    for pass_, expected in case.expected().items():
+        inputs, output = calls[pass_]
+        (found,) = run_op(device, f"conv_{pass_}", inputs, [output], scratch, **how)
+        unit = spacing(expected, dtype) if output[1] == kind else 0
+        assert (np.abs(found - expected) <= unit + SUM * largest(expected)).all()
 
 
 # ---- whole steps ----

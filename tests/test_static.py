@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpunet.devices.cuda.source import compose, kernel_files, takes_halves
+from gpunet.devices.cuda.source import compose, kernel_files
 from tests.emulator.builder import find_kernels
-from tests.half_calls import OPS_IN_HALVES
+from tests.half_calls import HALF_FILES, OPS_IN_HALVES
 from tests.static import __main__ as command
 from tests.static import sass, table
 from tests.static.compiled import reports
@@ -74,7 +74,7 @@ def test_the_table_has_all_kernels_and_no_others() -> None:
     kernels = {kernel for file in kernel_files() for _, kernel in find_kernels(compose(file))}
     kept = table.read()["kernels"]
     assert {name.split()[0] for name in kept} == kernels
-    in_halves = {kernel for file in kernel_files() if takes_halves(file) for _, kernel in find_kernels(compose(file))}
+    in_halves = {kernel for file in HALF_FILES for _, kernel in find_kernels(compose(file))}
     assert len(kept) == len(kernels) * 2 * len(GPUS) + len(in_halves) * len(IN_HALVES)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from gpunet.devices.cuda.libraries import packaged_files
 from gpunet.devices.cuda.nvrtc import REALS, Nvrtc, open_nvrtc
-from gpunet.devices.cuda.source import compose, kernel_files, takes_halves
+from gpunet.devices.cuda.source import compose, kernel_files
 from gpunet.program.tensor import HALVES
 from tests.emulator.builder import find_kernels
-from tests.half_calls import OPS_IN_HALVES
+from tests.half_calls import HALF_FILES, OPS_IN_HALVES
 from tests.static.compiled import Report, compile_text, reports
 from tests.static.sass import Code, disassemble
 from tests.static.traffic import KINDS, traffic
@@ -131,7 +131,7 @@ ALLOWED_IN_HALVES: dict[tuple[str, str], tuple[float, str]] = {
     ("scale_and_shift", "reads"): (2.5, "a map's factor and shift beside each value; from the cache"),
     ("shuffle", "reads"): (
         2.0,
-        "values of two bytes one by one; the next ones have the rest of a sector from the cache",
+        "values one by one; the next ones have the rest of a sector from the cache",
     ),
 }
 """The same of volumes in halves, where that is more."""
@@ -197,7 +197,7 @@ def rows_of(file: str, cases: Collection[tuple[str, str]] = ALL) -> Iterator[tup
     source = compose(file)
     threads = launch_bounds(source)
     for real, gpu in cases:
-        if real in HALVES and not takes_halves(file):
+        if real in HALVES and file not in HALF_FILES:
             continue
         code, log = compile_text(_nvrtc(GPUS[gpu]), source, real, gpu)
         shown = disassemble(code) if gpu in SHOWN[real] else {}

@@ -131,13 +131,13 @@ struct Size {
     __device__ constexpr operator int() const { return COUNT; }
 };
 
-// Calls body(size, pack) for `count` values that are treated alike: packs of WIDTH where all pointers are aligned, the
+// Calls body(size, pack) for `count` values that are treated alike: packs of COUNT where all pointers are aligned, the
 // values that are left one by one. Inside, load<size>(x, pack) gives the pack.
-template <typename Body>
+template <int COUNT = WIDTH, typename Body>
 __device__ inline void elementwise(long long count, bool packable, Body body) {
-    const long long packs = packable ? count / WIDTH : 0;
-    for (long long pack = first_item(); pack < packs; pack += item_stride()) body(Size<WIDTH>(), pack);
-    for (long long item = packs * WIDTH + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
+    const long long packs = packable ? count / COUNT : 0;
+    for (long long pack = first_item(); pack < packs; pack += item_stride()) body(Size<COUNT>(), pack);
+    for (long long item = packs * COUNT + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
 }
 
 // ---- divisions by numbers that are the same in a whole launch ----

@@ -106,7 +106,7 @@ __device__ inline void add_products(
 
 template <typename Index>
 __device__ inline void outputs(
-    const stored* x, const stored* w, const real* b, stored* y, Hand& hand, Sizes<Index> of
+    const stored* x, const real* w, const real* b, stored* y, Hand& hand, Sizes<Index> of
 ) {
     const Index positions = of.H2 * of.W2, K = of.K, L = of.L();
     each_tile<Index>(positions, of.N, K, [&](Tile<Index> tile) {
@@ -130,7 +130,7 @@ __device__ inline void outputs(
 // A block takes 32 images and 32 filters of one position, a thread four of the images and one filter.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_forward(
-    const stored* __restrict__ x, const stored* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
+    const stored* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
     long long N, long long H, long long W, long long D, long long H2, long long W2, long long K, long long F,
     long long S, long long P,
     long long magic_W, long long magic_W2, long long magic_S, long long magic_FD
@@ -178,7 +178,7 @@ local_backward_weights(
 }
 
 template <typename Index>
-__device__ inline void input_gradients(const stored* dy, const stored* w, stored* dx, Hand& hand, Sizes<Index> of) {
+__device__ inline void input_gradients(const stored* dy, const real* w, stored* dx, Hand& hand, Sizes<Index> of) {
     const Index W = of.W, D = of.D, K = of.K, image = of.H2 * of.W2 * K, filter = of.L();
     each_tile<Index>(of.H * W, of.N, D, [&](Tile<Index> tile) {
         const Index row = tile.place / of.W, column = tile.place - row * W;
@@ -187,7 +187,7 @@ __device__ inline void input_gradients(const stored* dy, const stored* w, stored
             // Of the first image and the first filter; found once, or there would be too few registers.
             const Index position = i * of.W2 + j, in_window = (row + of.P - i * of.S) * of.F + column + of.P - j * of.S;
             const stored* gradients = dy + position * K;
-            const stored* weights = w + position * K * filter + in_window * D;
+            const real* weights = w + position * K * filter + in_window * D;
             add_products<true, false>(
                 sum, hand, tile, K, [&](Index n, Index k) { return gradients[n * image + k]; },
                 [&](Index d, Index k) { return weights[k * filter + d]; }
@@ -206,7 +206,7 @@ __device__ inline void input_gradients(const stored* dy, const stored* w, stored
 // windows that see the position in row-major order, of each all filters.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_input(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, long long N, long long H,
+    const stored* __restrict__ dy, const real* __restrict__ w, stored* __restrict__ dx, long long N, long long H,
     long long W, long long D, long long H2, long long W2, long long K, long long F, long long S, long long P,
     long long magic_W, long long magic_W2, long long magic_S, long long magic_FD
 ) {

@@ -1,10 +1,18 @@
 """The NumPy type of every dtype of a tensor; that of bfloat16 comes from ml_dtypes, and only where it is asked for."""
 
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
 from gpunet.errors import ConfigError
+
+
+class HasType(Protocol):
+    """A NumPy array, or one of a device."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
 
 
 @cache
@@ -16,7 +24,7 @@ def numpy_type(dtype: str) -> np.dtype:
         from ml_dtypes import bfloat16
     except ImportError:
         raise ConfigError(
-            'bfloat16 on the CPU needs ml_dtypes: pip install "gpunet[half]"; plans need nothing, and float16 neither'
+            'arrays of bfloat16 need ml_dtypes: pip install "gpunet[half]"; plans need nothing, and float16 neither'
         ) from None
     found: np.dtype = np.dtype(bfloat16)
     return found
@@ -27,7 +35,7 @@ def largest(dtype: str) -> np.float64:
     return np.float64((2 - 2**-7) * 2.0**127 if dtype == "bfloat16" else np.finfo(dtype).max)
 
 
-def is_half(array: np.ndarray) -> bool:
+def is_half(array: HasType) -> bool:
     """Whether an array is of two bytes a value, float16 or bfloat16: tensors have no other such type."""
     return array.dtype.itemsize == 2
 

@@ -29,7 +29,7 @@ class BuildError(Exception):
 
 
 def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ...] = ()) -> tuple[Path, list[str]]:
-    """The shared library of cuda/`file`.cu (or `folder`'s) for volumes of `real` and the names of its kernels, in its order.
+    """The shared library of cuda/`file`.cu (or `folder`'s) for volumes of `real`; the names of its kernels, in order.
 
     Compiled once for a text, a header, a compiler and its flags, then found in the cache.
     """

@@ -47,8 +47,8 @@ class Driver(ABC):
     ) -> None:
         """Run `kernel` of cuda/`file`.cu, compiled for volumes of `real`, on `grid` blocks of `block` threads.
 
-        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `cast` says, a Table as a struct;
-        no other type does.
+        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `cast` says, a Table as a
+        struct; no other type does.
         `shared`: bytes of shared memory for each block beside what the kernel declares; dynamic_shared() of
         cuda/ptx.cuh. Raises DeviceError for more than a block of this device may have.
         """
@@ -305,8 +305,8 @@ Argument = DeviceArray | int | float | Table | None
 
 
 def cast(argument: DeviceArray | int | float | None, real: np.dtype) -> np.generic:
-    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long; so in a table. Floats are `real`, float32
-    where that is a half type.
+    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long; so in a table. Floats are
+    `real`, float32 where that is a half type.
 
     The only place where that is decided: CuPy would pass a Python float as a double to a kernel that reads a float.
     Raises TypeError for anything else, NumPy's scalars and bools included.

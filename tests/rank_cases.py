@@ -15,6 +15,7 @@ from gpunet.compile.wire import wire_bytes
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.shares import share
 from gpunet.ranks.communicator import Communicator
+from gpunet.train.diverged import diverged
 
 PLAIN = "INPUT[7x7x2] -> CONV3-3 -> RELU -> POOL2(fit=pad) -> DROPOUT(p=0.3) -> CONV3-4 -> RELU -> FC-5"
 WIDE = "INPUT[7x7x2] -> CONV3-12 -> RELU -> FC-40 -> RELU -> FC-5"
@@ -38,6 +39,7 @@ class Case:
     clip_norm: float | None = None
     frozen: tuple[str, ...] = ()
     debug: bool = False
+    overflows: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -63,6 +65,8 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
         debug=case.debug,
         **options,
     ) as model:
+        if case.overflows:
+            return {"said": _said(model, batch, ranks)}
         rng = np.random.default_rng(1)
         losses, correct, before = [], 0, ranks.sent_bytes if ranks else 0
         for step in range(case.steps):
@@ -91,6 +95,16 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
             "really_sent": sent,
             "norms": {name: float(np.linalg.norm(value)) for name, value in values.items()},
         }
+
+
+def _said(model: Model, batch: int, ranks: Communicator | None) -> str:
+    """What is told of a step in which the last image, the last rank's, is too large for float32."""
+    images = np.random.default_rng(1).random((batch, *model.net.image.shape), np.float32)
+    images[-1] = 3e38
+    own = slice(*share(batch, ranks.size, ranks.rank)) if ranks else slice(None)
+    labels = np.zeros(batch, int)[own]
+    loss = model.step(images[own], labels, batch)
+    return str(diverged(model, "step 1", loss, images[own], labels, 0.1))
 
 
 def _device(name: str) -> Any:

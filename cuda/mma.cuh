@@ -41,6 +41,9 @@ typedef WarpTile<2, 4> Warps128x128;
 typedef WarpTile<2, 2> Warps128x64;
 typedef WarpTile<1, 1> Warps64x32;
 
+// Blocks of so many threads that a multiprocessor must have room for; where values wait in registers there are fewer.
+constexpr int TENSOR_BLOCKS_OF_256 = COPIES_AHEAD ? 2 : 1, TENSOR_BLOCKS_OF_128 = COPIES_AHEAD ? 3 : 2;
+
 // The sums of a thread: [down][across][row and column of it].
 typedef float Sums[4][4][4];
 
@@ -148,13 +151,13 @@ struct HalvesAlongSides {
     __device__ static int row(int i, int lower) { return i * 16 + lower * 8 + threadIdx.x % 32 / 4; }
 };
 
-template <typename Stored, int SIDE>
+template <typename Stored, int SIDE, bool HALVES = is_half<Stored>>
 struct SidesOf {
     typedef AlongSides<Stored, SIDE> Layout;
 };
-template <int SIDE>
-struct SidesOf<Half, SIDE> {
-    typedef HalvesAlongSides<Half, SIDE> Layout;
+template <typename Stored, int SIDE>
+struct SidesOf<Stored, SIDE, true> {
+    typedef HalvesAlongSides<Stored, SIDE> Layout;
 };
 
 // ---- what is multiplied ----
@@ -224,32 +227,53 @@ struct Halves {
     }
 };
 
-typedef Tf32Once Products;  // of what is stored
+template <typename Stored>
+struct ProductsOf {
+    typedef Halves<Stored> Math;
+};
+template <>
+struct ProductsOf<float> {
+    typedef Tf32Once Math;
+};
+
+typedef typename ProductsOf<stored>::Math Products;
 
 constexpr int PACKED = CHUNK_BYTES / sizeof(stored);
 
 // ---- how values get to shared memory ----
+
+// BYTES of memory, whatever they mean, in words.
+template <int BYTES>
+using RawBytes = Pack<unsigned int, BYTES / 4>;
+
+template <int BYTES>
+__device__ inline RawBytes<BYTES> words_at(const void* place) {
+    return load<BYTES / 4>(static_cast<const unsigned int*>(place));
+}
 
 // PACKS packs of COUNT values of a thread, each from global memory to a place in shared memory, or zeros.
 template <typename Stored, int COUNT, int PACKS>
 struct Mover {
     static constexpr int BYTES = COUNT * (int)sizeof(Stored);
     static constexpr bool HOLDS = !COPIES_AHEAD && COUNT > 1;
-    Pack<Stored, COUNT> held[HOLDS ? PACKS : 1];
+    RawBytes<HOLDS ? BYTES : 4> held[HOLDS ? PACKS : 1];
 
     __device__ void begin(int pack, unsigned char* place, const Stored* from, bool inside) {
-        Stored* const to = reinterpret_cast<Stored*>(place);
         if constexpr (HOLDS) {
             held[pack] = {};
-            if (inside) held[pack] = load<COUNT>(from);
+            if (inside) held[pack] = words_at<BYTES>(from);
         } else if constexpr (BYTES >= 4) {
-            copy_ahead<BYTES>(to, from, inside);
+            copy_ahead<BYTES>(
+                reinterpret_cast<unsigned int*>(place), reinterpret_cast<const unsigned int*>(from), inside
+            );
         } else {
-            *to = inside ? *from : Stored();
+            Stored value = {};
+            if (inside) value = *from;
+            *reinterpret_cast<Stored*>(place) = value;
         }
     }
     __device__ void end(int pack, unsigned char* place) {
-        if constexpr (HOLDS) store(reinterpret_cast<Stored*>(place), held[pack]);
+        if constexpr (HOLDS) store(reinterpret_cast<unsigned int*>(place), held[pack]);
     }
 };
 

@@ -1,8 +1,10 @@
 """Convolution by products on tensor cores: kernels of every tile, what is fused with them, and what is chosen."""
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -28,13 +30,58 @@ TILES = list(tensor_tiles.TILES)
 OFF = {"tf32": 2e-3, "3xtf32": 1e-5}
 """By algorithm, how far from float64 a result may be, beside the largest."""
 
+HALF_OFF = {"float16": 2e-3, "bfloat16": 2e-2}
+"""The same by half type; sums that stay float32 are nearly exact."""
 
-def assert_close(found: np.ndarray, expected: np.ndarray, algorithm: str) -> None:
+SUMS_OFF = 1e-5
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, off: float) -> None:
     """Near beside the largest value, and in direction."""
-    largest = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=OFF[algorithm] * largest)
-    cosine = (found * expected).sum() / np.sqrt((found.astype(float) ** 2).sum() * (expected**2).sum())
-    assert cosine > 0.999
+    found = found.astype(float)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=off * np.abs(expected).max())
+    assert (found * expected).sum() > 0.999 * np.sqrt((found**2).sum() * (expected**2).sum())
+
+
+class HalfCase(Case):
+    """A convolution in a half type: biases, gradients of weights and what slices sum up are float32."""
+
+    def __init__(self, rng: np.random.Generator, geometry: Geometry, dtype: str, **sizes: int) -> None:
+        super().__init__(rng, geometry, **sizes)
+        self.half = np.dtype(getattr(ml_dtypes, dtype, dtype))
+        self.exact = Case(rng, geometry, **sizes)
+        self.exact.b = self.b
+        for name in ("x", "w", "dy"):
+            setattr(self, name, getattr(self, name).astype(self.half))
+            setattr(self.exact, name, getattr(self, name).astype(np.float32))
+
+    def expected(self):
+        return self.exact.expected()
+
+    def run(self, device, pass_, *, onto=None, behind=None, **how):
+        inputs, (shape, dtype) = {
+            "forward": ((self.x, self.w, self.b), (self.dy.shape, self.half)),
+            "backward_input": ((self.dy, self.w), (self.x.shape, self.half)),
+            "backward_weights": ((self.x, self.dy), (self.w.shape, np.float32)),
+        }[pass_]
+        scratch = [None, ((how.get("slices", 1) * prod(shape),), np.float32)]
+        outputs = [(shape, dtype) if onto is None else onto]
+        numbers = {**self.geometry.conv_numbers, "algorithm": "halves", **how}
+        if onto is not None:
+            numbers["accumulate"] = 1
+        return run_op(device, f"conv_{pass_}", inputs, outputs, scratch, behind=behind, **numbers)[0]
+
+    def off(self, pass_: str) -> float:
+        return SUMS_OFF if pass_ == "backward_weights" else HALF_OFF[self.half.name]
+
+
+def check_halves(case: HalfCase, device: Any, slices: int) -> None:
+    for pass_, expected in case.expected().items():
+        first, *others = [case.run(device, pass_, tile=tile, slices=slices) for tile in TILES]
+        assert_close(first, expected, case.off(pass_))
+        others.append(case.run(device, pass_, tile=2, behind={0: 1}, slices=slices))
+        for found in others:
+            np.testing.assert_array_equal(found.astype(float), first.astype(float), err_msg=pass_)
 
 
 def deep(stages: int) -> CudaDevice:
@@ -48,7 +95,7 @@ def check_every_tile(case: Case, device: Any, algorithm: str, slices: int) -> No
     for pass_, expected in case.expected().items():
         how = {"algorithm": algorithm, "slices": slices}
         first, *others = [case.run(device, pass_, tile=tile, **how) for tile in TILES]
-        assert_close(first, expected, algorithm)
+        assert_close(first, expected, OFF[algorithm])
         others.append(case.run(device, pass_, tile=2, behind={0: 1}, **how))  # without packs
         for found in others:
             np.testing.assert_array_equal(found, first, err_msg=pass_)
@@ -80,7 +127,7 @@ def test_tiles_that_are_partly_full_in_both_directions(cuda_device, rng, N, D, K
     for pass_ in PASSES:
         expected = case.run(make_device("cpu"), pass_, algorithm="implicit")
         for tile in TILES:
-            assert_close(case.run(cuda_device, pass_, algorithm="tf32", tile=tile), expected, "tf32")
+            assert_close(case.run(cuda_device, pass_, algorithm="tf32", tile=tile), expected, OFF["tf32"])
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4])
@@ -110,7 +157,7 @@ def test_slices_are_added_up_in_order_whatever_there_was(cuda_device, rng, slice
     for pass_, expected in case.expected().items():
         how = {"algorithm": "tf32", "tile": 3, "slices": slices}
         found = case.run(cuda_device, pass_, **how)
-        assert_close(found, expected, "tf32")
+        assert_close(found, expected, OFF["tf32"])
         if pass_ == "backward_weights":
             np.testing.assert_array_equal(case.run(cuda_device, pass_, onto=case.w.copy(), **how), case.w + found)
 
@@ -144,6 +191,30 @@ def test_what_no_window_sees_gets_a_gradient_of_exactly_zero(cuda_device, rng):
     for part in (dx[:, 2::3], dx[:, :, 2::3]):
         assert (part == 0).all() and not np.signbit(part).any()
     assert (dx[:, 0, 0] != 0).any()
+
+
+# ---- halves ----
+
+
+@pytest.mark.parametrize("dtype", HALF_OFF)
+@pytest.mark.parametrize("D, K", [(8, 16), (3, 5), (40, 24)])
+def test_halves_give_the_same_bits_by_every_tile_near_the_loops(cuda_device, rng, dtype, D, K):
+    geometry = GEOMETRIES[int(rng.integers(len(GEOMETRIES)))]
+    check_halves(HalfCase(rng, geometry, dtype, N=2, D=D, K=K), cuda_device, int(rng.integers(1, 4)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", HALF_OFF)
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_so_do_halves_for_all_geometries(cuda_device, rng, dtype, geometry):
+    for D, K in ((8, 16), (3, 5), (40, 24)):
+        check_halves(HalfCase(rng, geometry, dtype, D=D, K=K), cuda_device, int(rng.integers(1, 4)))
+
+
+@pytest.mark.parametrize("architecture, dtype", [("75", "float16"), ("80", "float16"), ("90", "bfloat16")])
+def test_the_device_code_of_halves_gives_the_same_without_races(rng, architecture, dtype):
+    case = HalfCase(rng, Geometry(7, 5, F=3, S=1, P=1), dtype, N=2, D=40, K=24)
+    check_halves(case, CudaDevice(PtxDriver("random", architecture=architecture, watches=True)), 2)
 
 
 # ---- what is fused ----
@@ -203,7 +274,7 @@ def test_the_device_code_gives_the_same_without_races(rng, algorithm):
     for pass_, expected in case.expected().items():
         how = {"algorithm": algorithm, "slices": 2}
         first, *others = [case.run(compiled, pass_, tile=tile, **how) for tile in TILES]
-        assert_close(first, expected, algorithm)
+        assert_close(first, expected, OFF[algorithm])
         oracle.assert_near(first, case.run(make_device("emulated"), pass_, tile=1, **how))
         for found in others:
             np.testing.assert_array_equal(found, first, err_msg=pass_)

@@ -131,7 +131,7 @@ def predicted(plan: Plan) -> Prediction | None:
 
 
 def predict(plan: Plan, card: Card, paces: Paces | None = None) -> Prediction:
-    """What a step of a plan for a GPU, in float32, would take on that card.
+    """What a step of a plan for a GPU, in float32 or a half type, would take on that card.
 
     `paces`  what is known of it beside the table; None: what the cache has
     """
@@ -144,7 +144,7 @@ def why_not(plan: Plan) -> str:
     """Why no time is predicted for a plan, in words; "" where one is."""
     if kind_of(plan.device) != "cuda":
         return f"none for the {plan.device.upper()}: gpunet profile measures one here"
-    if plan.dtype != "float32":
+    if plan.dtype == "float64":
         return f"none in {plan.dtype}: the table of cards has no rates of it"
     if not plan.card:
         return "none without a card: name one, like --gpu 3060"

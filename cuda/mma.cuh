@@ -74,19 +74,28 @@ struct AlongSums {
     }
     __device__ static int column_of(int slot) { return slot / 32 * 32 + slot % 8 * 4 + slot / 8 % 4; }
 
-    // Of the left matrix what 4 products side by side need of two chunks of the step.
-    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
+    // Where a lane reads of the rows, and of the columns, from this one on.
+    __device__ static int first_of_rows(int row) {
         const int lane = threadIdx.x % 32;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) load_matrices(a[i], values + place(row + i * 16 + lane % 16, two * 2 + lane / 16));
+        return place(row + lane % 16, lane / 16);
     }
-    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
+    __device__ static int first_of_columns(int column) {
         const int lane = threadIdx.x % 32;
+        return place(column + lane / 16 * 8 + lane % 8, lane / 8 % 2);
+    }
+    // Of the left matrix what 4 products side by side need of two chunks of the step. Slots go on by eights, and two chunks by
+    // half a row: neither changes how chunks have changed places.
+    __device__ static void read_rows(const unsigned char* values, int first, int two, unsigned int (&a)[4][4]) {
+        const unsigned char* const from = values + (first ^ two * 2 * CHUNK_BYTES);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) load_matrices(a[i], from + i * 16 * STEP_BYTES);
+    }
+    __device__ static void read_columns(const unsigned char* values, int first, int two, unsigned int (&b)[4][2]) {
+        const unsigned char* const from = values + (first ^ two * 2 * CHUNK_BYTES);
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
             unsigned int both[4];
-            const int slot = column + j * 8 + lane / 16 * 8 + lane % 8;
-            load_matrices(both, values + place(slot, two * 2 + lane / 8 % 2));
+            load_matrices(both, from + j * 8 * STEP_BYTES);
             b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
         }
     }
@@ -101,23 +110,24 @@ struct AlongSides {
     static constexpr int CHUNKS = SIDE * (int)sizeof(Stored) / CHUNK_BYTES;
 
     __device__ static int place(int l, int chunk) { return (l * CHUNKS + (chunk ^ (l & 3) * 2)) * CHUNK_BYTES; }
-    __device__ static Pack<float, 4> read(const unsigned char* values, int l, int chunk) {
-        return load<4>(reinterpret_cast<const float*>(values + place(l, chunk)));
+    __device__ static int first_of_rows(int row) { return place(threadIdx.x % 4, row / 4 + threadIdx.x % 32 / 4); }
+    __device__ static int first_of_columns(int column) { return first_of_rows(column); }
+    // Places of the sum go on by fours, and rows by eight chunks: neither changes how chunks have changed places.
+    __device__ static Pack<float, 4> read(const unsigned char* from, int l, int chunk) {
+        return load<4>(reinterpret_cast<const float*>(from + (l * CHUNKS + chunk) * CHUNK_BYTES));
     }
-    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
-        const int l = two * 8 + threadIdx.x % 4, chunk = row / 4 + threadIdx.x % 32 / 4;
+    __device__ static void read_rows(const unsigned char* values, int first, int two, unsigned int (&a)[4][4]) {
 #pragma unroll
         for (int part = 0; part < 4; ++part) {
-            const auto found = read(values, l + part % 2 * 4, chunk + part / 2 * 8);
+            const auto found = read(values + first, two * 8 + part % 2 * 4, part / 2 * 8);
 #pragma unroll
             for (int at = 0; at < 4; ++at) a[part / 2 * 2 + at / 2][part % 2 * 2 + at % 2] = bits_of(found.value[at]);
         }
     }
-    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
-        const int l = two * 8 + threadIdx.x % 4, chunk = column / 4 + threadIdx.x % 32 / 4;
+    __device__ static void read_columns(const unsigned char* values, int first, int two, unsigned int (&b)[4][2]) {
 #pragma unroll
         for (int later = 0; later < 2; ++later) {
-            const auto found = read(values, l + later * 4, chunk);
+            const auto found = read(values + first, two * 8 + later * 4, 0);
 #pragma unroll
             for (int j = 0; j < 4; ++j) b[j][later] = bits_of(found.value[j]);
         }
@@ -134,17 +144,26 @@ struct HalvesAlongSides {
     __device__ static int place(int l, int chunk) {
         return (l * CHUNKS + (chunk ^ (CHUNKS >= 8 ? l & 7 : l >> 1 & 3))) * CHUNK_BYTES;
     }
-    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
-        const int lane = threadIdx.x % 32, l = two * 16 + lane / 16 * 8 + lane % 8;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) load_transposed(a[i], values + place(l, row / 8 + i * 2 + lane / 8 % 2));
+    __device__ static int first_of_rows(int row) {
+        const int lane = threadIdx.x % 32;
+        return place(lane / 16 * 8 + lane % 8, row / 8 + lane / 8 % 2);
     }
-    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
-        const int lane = threadIdx.x % 32, l = two * 16 + lane / 8 % 2 * 8 + lane % 8;
+    __device__ static int first_of_columns(int column) {
+        const int lane = threadIdx.x % 32;
+        return place(lane / 8 % 2 * 8 + lane % 8, column / 8 + lane / 16);
+    }
+    // Places of the sum go on by sixteens; chunks by twos, which have changed places with others among eight or four.
+    __device__ static void read_rows(const unsigned char* values, int first, int two, unsigned int (&a)[4][4]) {
+        const unsigned char* const from = values + two * 16 * CHUNKS * CHUNK_BYTES;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) load_transposed(a[i], from + (first ^ i * 2 * CHUNK_BYTES));
+    }
+    __device__ static void read_columns(const unsigned char* values, int first, int two, unsigned int (&b)[4][2]) {
+        const unsigned char* const from = values + two * 16 * CHUNKS * CHUNK_BYTES;
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
             unsigned int both[4];
-            load_transposed(both, values + place(l, column / 8 + j + lane / 16));
+            load_transposed(both, from + (first ^ j * CHUNK_BYTES));
             b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
         }
     }
@@ -286,9 +305,10 @@ struct SumPacks {
 
     __device__ static int at() { return threadIdx.x % PER_ROW * COUNT; }
     __device__ static int slot(int pack) { return threadIdx.x / PER_ROW + pack * APART; }
+    // Eights of slots do not change how chunks have changed places.
     __device__ static int place(int pack) {
-        const int byte = at() * (int)sizeof(Stored);
-        return Layout::place(slot(pack), byte / CHUNK_BYTES) + byte % CHUNK_BYTES;
+        const int byte = at() * (int)sizeof(Stored), eights = APART % 8 == 0 ? pack : 0;
+        return Layout::place(slot(pack - eights), byte / CHUNK_BYTES) + byte % CHUNK_BYTES + eights * APART * STEP_BYTES;
     }
 };
 
@@ -301,9 +321,11 @@ struct SidePacks {
 
     __device__ static int row() { return threadIdx.x % PER_STEP * COUNT; }
     __device__ static int at(int pack) { return threadIdx.x / PER_STEP + pack * APART; }
+    // Eights of places do not change how chunks have changed places.
     __device__ static int place(int pack) {
-        const int byte = row() * (int)sizeof(Stored);
-        return Layout::place(at(pack), byte / CHUNK_BYTES) + byte % CHUNK_BYTES;
+        const int byte = row() * (int)sizeof(Stored), eights = APART % 8 == 0 ? pack : 0;
+        const int further = eights * APART * Layout::CHUNKS * CHUNK_BYTES;
+        return Layout::place(at(pack - eights), byte / CHUNK_BYTES) + byte % CHUNK_BYTES + further;
     }
 };
 
@@ -356,7 +378,8 @@ __device__ inline void multiply_on_tensor_cores(
         }
         commit();
     }
-    const int row = T::row(), column = T::column();
+    const int row = held_number(Left::Layout::first_of_rows(T::row()));
+    const int column = held_number(Right::Layout::first_of_columns(T::column()));
     unsigned char *now = values, *coming = values + (stages - 1) * T::STAGE_BYTES;
     for (int step = 0; step < steps; ++step) {
         arrived(stages);

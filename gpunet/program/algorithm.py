@@ -12,6 +12,8 @@ Math = Literal["exact", "direct", "tf32", "3xtf32"]
 direct: those that add up the products of the definition; tf32: products on tensor cores of float32 rounded to 11 bits;
 3xtf32: three of these for each, nearly as exact as float32."""
 
+MEANT_FOR_GPUS: tuple[Math, ...] = ("tf32", "3xtf32")
+
 MATHS: tuple[Math, ...] = get_args(Math)
 
 AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4", "tf32", "3xtf32", "halves"]

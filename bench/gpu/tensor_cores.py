@@ -31,8 +31,10 @@ LEAST_RATIO = 1.0
 def run(
     setting: Setting, cases: Sequence[Case] = CASES, seconds: float = SECONDS_A_CASE, only: Sequence[str] = ()
 ) -> None:
-    """Race each case in each way that this GPU has, or those that are said; PyTorch keeps volumes channels last, which it
-    likes best."""
+    """Race each case in each way that this GPU has, or those that are said.
+
+    PyTorch keeps its volumes channels last, which it likes best.
+    """
     for case in cases:
         if setting.quick and case.large:
             setting.findings.skip(f"{case.name}: left out of a quick run")

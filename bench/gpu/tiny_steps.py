@@ -159,6 +159,9 @@ def convolutions() -> Iterator[Op]:
 FALLBACK = frozenset({"relu_and_switches", "unpool"})
 """Kernels of convolutions with a pool behind them by im2col, which no plan has a GPU run."""
 
+ON_TENSOR_CORES = ("tensor_", "thrice_")
+"""How kernels are called that other steps run: those of the section tensor_cores."""
+
 
 def size_of(op: Op, device: Device) -> float:
     """The sum of the sizes of all values that an op makes of random ones."""

@@ -107,6 +107,7 @@ def fit(
         max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
     )
+    options.tell_math(told.math, device)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode)
     settings = options.plan_settings(told, mode, scratch) | {"tuned": not no_tuned}
     settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}

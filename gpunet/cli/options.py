@@ -11,6 +11,7 @@ import typer
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.program.algorithm import MEANT_FOR_GPUS
 from gpunet.program.program import DTYPES, AnyDevice, DeviceName
 from gpunet.train.settings import plan_settings, train_settings
 from gpunet.values.given import told
@@ -307,6 +308,12 @@ NoTuned = Annotated[
     typer.Option("--no-tuned", help="Choose algorithms of convolutions by shape alone, not as gpunet tune found here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
+
+
+def tell_math(math: str, device: str) -> None:
+    """Say where products on tensor cores were asked for and there are none."""
+    if math in MEANT_FOR_GPUS and device == "cpu":
+        complain(f"math {math} is for the tensor cores of a GPU and means nothing on the CPU: it is exact there")
 
 
 def read_net(text: str, width: float | None = None, input: str | None = None) -> "Config":

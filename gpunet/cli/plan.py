@@ -132,6 +132,7 @@ def plan(
     )
     said = told.budget if budget is None and gpu is None else budget
     where, limit = aim(device, said, gpu, assume=True)
+    options.tell_math(told.math, where.name)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, scratch) | {"device": where, "tuned": not no_tuned}
     settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}

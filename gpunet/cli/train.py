@@ -202,6 +202,7 @@ def train(
         device = device_of(crew, device)
     free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
+    options.tell_math(told.math, where)
     settings = options.train_settings(told) | {
         **planned_for(crew, where, told.reserve),
         "tuned": tuned_choices(resume, no_tuned),

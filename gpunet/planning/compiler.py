@@ -51,7 +51,7 @@ class Compiler:
         if self.mode not in ("train", "infer"):
             raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
         if self.math not in MATHS:
-            raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
+            raise ConfigError(f"math must be {', '.join(MATHS[:-1])} or {MATHS[-1]}; got {told(self.math)}")
         self.target.check_math(self.math, self.dtype)
         check_division(self.division, self.batch)
         if self.division.split_fc and wide(self.dtype) != self.dtype:

@@ -11,10 +11,13 @@ from gpunet.program.algorithm import Pass
 from gpunet.program.chunks import chunks
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op
-from gpunet.program.tensor import Tensor
+from gpunet.program.tensor import ITEMSIZE, Tensor
 
 PREFIX = "conv_"
 """Ops that are called after a pass, fused ones too: conv_forward, conv_pool_backward_weights."""
+
+TENSOR_KERNELS = {"tf32": "tensor_tiles", "3xtf32": "thrice_tiles", "halves": "half_tiles"}
+"""By algorithm of products on tensor cores, whose efficiency they have."""
 
 NUMBERS = ("S_rows", "S_columns", "P_top", "P_left", "dilation_rows", "dilation_columns")
 """The attributes that say how filters stand."""
@@ -27,6 +30,7 @@ class ConvCall:
     `column_rows`      rows of the im2col matrix; 0 where there is none
     `workspace_bytes`  flat scratch
     `bias`             whether one is added behind the product
+    `item_bytes`       of a value of the volumes, and of filters that multiply them
     """
 
     pass_: Pass
@@ -35,6 +39,7 @@ class ConvCall:
     workspace_bytes: int
     bias: bool
     slices: int
+    item_bytes: int = ITEM_BYTES
 
     @property
     def filters(self) -> int:
@@ -44,15 +49,16 @@ class ConvCall:
     @property
     def x_bytes(self) -> int:
         shape = self.shape
-        return shape.N * shape.H * shape.W * shape.D * ITEM_BYTES
+        return shape.N * shape.H * shape.W * shape.D * self.item_bytes
 
     @property
     def y_bytes(self) -> int:
-        return self.shape.positions * self.shape.K * ITEM_BYTES
+        return self.shape.positions * self.shape.K * self.item_bytes
 
     @property
     def w_bytes(self) -> int:
-        return self.shape.K * self.shape.length * ITEM_BYTES
+        item_bytes = ITEM_BYTES if self.pass_ == "backward_weights" else self.item_bytes
+        return self.shape.K * self.shape.length * item_bytes
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +74,7 @@ def pass_of(op: Op) -> Pass | None:
 
 def _volumes(tensors: Iterable[Tensor]) -> list[tuple[int, ...]]:
     """The shapes of activations, gradients and filters among them: masks, switches and biases may stand beside."""
-    return [tensor.shape for tensor in tensors if len(tensor.shape) == 4 and tensor.dtype.startswith("float")]
+    return [tensor.shape for tensor in tensors if len(tensor.shape) == 4 and "float" in tensor.dtype]
 
 
 def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
@@ -81,6 +87,7 @@ def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
         workspace.nbytes if workspace is not None else 0,
         pass_ == "forward" and len(op.inputs) > 2,
         int(op.attributes.get("slices", 1)),  # type: ignore[arg-type]  # a number
+        ITEMSIZE[op.inputs[0].dtype],
     )
     return ALGORITHMS[str(op.attributes["algorithm"])](call)
 
@@ -166,9 +173,9 @@ def _implicit(call: ConvCall) -> list[Kernel]:
     return [Kernel("tiles", call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
 
 
-def _on_tensor_cores(kernel: str) -> Callable[[ConvCall], list[Kernel]]:
+def _on_tensor_cores(algorithm: str) -> Callable[[ConvCall], list[Kernel]]:
     """The same by another kernel."""
-    return lambda call: [replace(one, name=kernel) for one in _implicit(call)]
+    return lambda call: [replace(one, name=TENSOR_KERNELS[algorithm]) for one in _implicit(call)]
 
 
 def _depthwise(call: ConvCall) -> list[Kernel]:
@@ -223,8 +230,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
 ALGORITHMS: dict[str, Callable[[ConvCall], list[Kernel]]] = {
     "im2col": _im2col,
     "implicit": _implicit,
-    "tf32": _on_tensor_cores("tensor_tiles"),
-    "3xtf32": _on_tensor_cores("thrice_tiles"),
+    **{algorithm: _on_tensor_cores(algorithm) for algorithm in TENSOR_KERNELS},
     "depthwise": _depthwise,
     "winograd2": _winograd(2),
     "winograd4": _winograd(4),

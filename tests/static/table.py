@@ -51,6 +51,12 @@ REGISTERS = 65_536
 PRODUCTS = re.compile(r"(pool_)?(forward|backward_input|backward_weights)_\d+x\d+|convolve|sum_tiles")
 """What kernels are called that make products and nothing else."""
 
+ON_TENSOR_CORES = re.compile(r"(tensor|thrice)_")
+"""What kernels are called whose products are on tensor cores: one instruction multiplies and adds what 32 would."""
+
+LEAST_PER_READ = 2.5
+"""Of their products, for each instruction that reads factors from shared memory."""
+
 LEAST_FUSED = 0.85
 """Share of multiply-adds in the main loop of a product."""
 
@@ -220,6 +226,8 @@ def _row(report: Report, threads: int, code: Code | None) -> Row:
             row["divisions"] = code.hot.divisions
     if code and code.product:
         row["fused"] = round(code.product.share, 3)
+        if code.product.per_read:
+            row["per_read"] = round(code.product.per_read, 2)
     return row
 
 
@@ -259,6 +267,8 @@ def faults(table: Table) -> list[str]:
         least = least_fused(name.split()[0])
         if "float32" in name and row.get("fused", 1) < least:
             found.append(f"{name}: {row['fused']:.1%} of its main loop multiply and add; {least:.0%} are wanted")
+        if row.get("per_read", LEAST_PER_READ) < LEAST_PER_READ:
+            found.append(f"{name}: {row['per_read']} products for each read of factors; {LEAST_PER_READ} are wanted")
     found += _too_much_traffic(table.get("traffic", {}), "", ALLOWED)
     found += _too_much_traffic(table.get(HALF_TRAFFIC, {}), " in halves", {**ALLOWED, **ALLOWED_IN_HALVES})
     return found
@@ -276,7 +286,7 @@ def _too_much_traffic(
 
 def least_fused(kernel: str) -> float:
     """Share of multiply-adds that the main loop of a kernel must have; 0 of what is no product."""
-    if not PRODUCTS.search(kernel):
+    if not PRODUCTS.search(kernel) or ON_TENSOR_CORES.match(kernel):
         return 0.0
     return next((share for names, (share, _) in REACHED.items() if re.fullmatch(names, kernel)), LEAST_FUSED)
 

@@ -143,7 +143,12 @@ def parts_of(result: DeviceArray, workspace: DeviceArray | None, slices: int) ->
 
 
 def add_up(
-    parts: DeviceArray, b: DeviceArray | None, result: DeviceArray, slices: int, accumulate: int = 0, relu: int = 0
+    parts: DeviceArray | None,
+    b: DeviceArray | None,
+    result: DeviceArray,
+    slices: int,
+    accumulate: int = 0,
+    relu: int = 0,
 ) -> None:
     if slices > 1:
         K = result.shape[-1]

@@ -556,7 +556,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("plan vgg16 --scratch lots", "cannot read 'lots'"),
         ("plan vgg16 --device tpu", "there are cpu, cuda, and cuda:1"),
         ("plan vgg16 --mode both", "--mode must be one of train, infer; got 'both'"),
-        ("plan vgg16 --dtype float16", "--dtype"),
+        ("plan vgg16 --dtype float8", "--dtype"),
         ("plan vgg16 --optimizer adamm", "did you mean adam?"),
         ("plan 'INPUT[8x8x1] -> CNV3-4'", "did you mean CONV?"),
         (

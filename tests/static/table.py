@@ -135,6 +135,7 @@ ALLOWED_IN_HALVES: dict[tuple[str, str], tuple[float, str]] = {
     ("prelu_backward", "reads"): (1.3, "the same"),
     ("scale_maps", "reads"): (2.0, "a map's factor beside each value; from the cache"),
     ("scale_and_shift", "reads"): (2.5, "a map's factor and shift beside each value; from the cache"),
+    ("sum_unpooled_rows", "reads"): (2.4, "a switch is a byte beside a value of two; the pool's volume is small"),
     ("shuffle", "reads"): (
         2.0,
         "values one by one; the next ones have the rest of a sector from the cache",

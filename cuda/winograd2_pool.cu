@@ -69,7 +69,7 @@ struct TilesAcrossWindows {
     __device__ void fetch(int step, Source& source, Held& held) const {
         const unsigned int seen = OwnTile::inside(step, p) ? source.seen : 0;
         load_tile<3>(behind.dy + source.place, seen, behind.W3, p.D, held.tile);
-        load_tile<3>(behind.switches + source.place / 2, seen, behind.W3, halves(p.D), held.switches);
+        load_tile<3>(behind.switches + (source.place >> 1), seen, behind.W3, halves(p.D), held.switches);  // it may be below 0
         source.place += STEP;
     }
     __device__ void put(Held& held, Stage& stage) const {

@@ -148,19 +148,17 @@ def fitted(net: Net, budget: str, theirs: int, **most: Any) -> dict[str, Any] | 
 def at_peak(net: Net) -> dict[str, Any]:
     """Who is alive at the peak of a plan with the free savings alone, by the op that makes them, the largest first."""
     plan = gpunet.plan(net, PEAK_BATCH)
-    step = max(range(plan.steps), key=lambda step: plan.live_bytes[step])
     makers = {t.name: op.name for op in reversed(plan.program.ops) for t in op.outputs if not t.kind.persistent}
     taken: dict[str, int] = {}
-    for planned in plan.tensors:
-        if planned.first <= step < planned.last:
-            kind = planned.kind.value
-            what = f"{kind} of {makers[planned.name]}" if planned.name in makers else kind
-            taken[what] = taken.get(what, 0) + planned.nbytes
+    for planned in plan.alive(plan.peak_step):
+        kind = planned.kind.value
+        what = f"{kind} of {makers[planned.name]}" if planned.name in makers else kind
+        taken[what] = taken.get(what, 0) + planned.nbytes
     return {
         "net": net.name,
         "batch": PEAK_BATCH,
-        "op": plan.program.ops[step].name,
-        "bytes": plan.live_bytes[step],
+        "op": plan.program.ops[plan.peak_step].name,
+        "bytes": plan.live_bytes[plan.peak_step],
         "alive": dict(sorted(taken.items(), key=lambda item: -item[1])),
     }
 

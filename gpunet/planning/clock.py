@@ -27,8 +27,8 @@ Clocks = Callable[[int], Clock]
 def clock(card: str, batch: int, images: int = IMAGES) -> Clock:
     """The clock of a card by its name, for the ops of a step of `batch` images: what a call of so many takes.
 
-    Each kernel is launched, what belongs to no image is read, and multiprocessors are idle where a call has few tiles of
-    results: rounds of a few images take longer.
+    Each kernel is launched, what belongs to no image is read, and multiprocessors are idle where a call has few tiles
+    of results: rounds of a few images take longer.
     """
     known = priced_card(card)
     found: dict[str, int] = {}

@@ -31,6 +31,7 @@ USERS = {
     "batch_norm_relu_backward": ("batch_norm", "batch_norm_relu"),
     "columns": ("bias", "batch_norm"),
     "warp": ("softmax",),
+    "halves": ("pool", "by_axis", "conv_pool"),
     "add_maps": ("merge", "concat"),
     "relu_backward_maps": ("relu", "concat"),
     "relu_mask_maps": ("relu", "concat"),

@@ -186,7 +186,7 @@ def test_every_free_saving_can_be_left_out(run: Run, name: str) -> None:
     options = ("plan", "vgg16", "--batch", 4, "--json")
     found = json.loads(run(*options, "--without", name).stdout)
     assert found["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name]).arena_bytes
-    more = "conv-pool", "small-switches"  # either alone brings little: fused switches are bytes in any case
+    more = "conv-pool", "small-switches"  # either alone brings little: fused switches are small in any case
     every = json.loads(run(*options, *(word for one in (name, *more) for word in ("--without", one))).stdout)
     assert every["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name, *more]).arena_bytes
     assert every["arena_bytes"] > json.loads(run(*options).stdout)["arena_bytes"]

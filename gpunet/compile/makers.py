@@ -31,6 +31,9 @@ class Cost:
     def times(self, factor: float) -> "Cost":
         return Cost(int(factor * self.flops), int(factor * self.ns))
 
+    def plus(self, other: "Cost") -> "Cost":
+        return Cost(self.flops + other.flops, self.ns + other.ns)
+
     def within(self, most: "Cost") -> bool:
         return self.flops <= most.flops and self.ns <= most.ns
 

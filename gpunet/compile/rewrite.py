@@ -18,6 +18,7 @@ from gpunet.compile.steps import exchanged, inserted, readers_of
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
+from gpunet.program.switches import switches_like
 from gpunet.program.tensor import Tensor
 from gpunet.values.given import told
 
@@ -72,13 +73,15 @@ def _swap_backward(ops: list[Op], pool: Op, relu_backward: Op) -> None:
 
 
 def small_switches(program: Program) -> Program:
-    """Pool switches become one byte wherever the window has at most 256 places."""
+    """Pool switches take half a byte wherever the window has at most 15 places, a byte where it has at most 256."""
 
     def smaller(op: Op) -> Iterable[Tensor]:
-        if op.name in ("max_pool_forward", "max_pool_by_axis_forward") and _places(op) <= 256:
-            yield op.outputs[1]
+        if op.name in ("max_pool_forward", "max_pool_by_axis_forward"):
+            y, switches = op.outputs
+            shape, dtype = switches_like(y.shape, _places(op))
+            yield replace(switches, shape=shape, dtype=dtype)
 
-    return _replaced(program, {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)})
+    return _replaced(program, {t.name: t for op in program.ops for t in smaller(op)})
 
 
 def _places(pool: Op) -> int:

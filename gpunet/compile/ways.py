@@ -20,6 +20,8 @@ class Ways:
     `twice`                those of `dropped` that are made for others and once more for backward
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
+    `ghost_rounds`         the whole step runs in so many rounds, each of which batch normalization takes for a batch of
+                           its own, as so many ranks would; 0: it does not. Results are others
     `one_buffer`           images of bytes have one buffer, not two: the next batch is copied once a step has ended
     `late`                 large gradients of weights may wait for the end of the backward pass, and the gradient before
                            a pool need not be there; costs no FLOPs, but only pays where memory is short
@@ -34,11 +36,17 @@ class Ways:
     one_buffer: bool = False
     kept: tuple[str, ...] = ()
     twice: tuple[str, ...] = ()
+    ghost_rounds: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         """The kinds of way that are used, for people; empty where all savings are free."""
-        used = {"recompute": self.dropped, "chunks": self.chunk, "micro-batches": self.micro_batch}
+        used = {
+            "recompute": self.dropped,
+            "chunks": self.chunk,
+            "micro-batches": self.micro_batch,
+            "ghost-rounds": self.ghost_rounds,
+        }
         return tuple(name for name, value in used.items() if value)
 
     @property

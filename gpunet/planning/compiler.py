@@ -105,10 +105,17 @@ class Compiler:
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways, once for each."""
+        if ways.ghost_rounds:
+            return self._in_rounds(ways.ghost_rounds).compile(replace(ways, ghost_rounds=0))
         if ways not in self._made:
             prepared = self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer)
             self._made[ways] = change(prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None)
         return self._made[ways]
+
+    @cached_property
+    def _in_rounds(self) -> Callable[[int], "Compiler"]:
+        """The same where the batch is divided into so many parts, which run one after the other."""
+        return cache(lambda rounds: replace(self, division=Division(parts=rounds), _made={}))
 
     def _in_parts(self, program: Program) -> Program:
         return in_parts(program, self.batch, self.division.parts)

@@ -13,7 +13,7 @@ from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning, learning
 from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.options import ALL_WAYS, WAYS, Options, Way
+from gpunet.planning.options import ALL_WAYS, LADDER_WAYS, WAYS, Options, Way
 from gpunet.planning.planner import MAX_BATCH, Needed, Planner, check_net, check_rounds, nearby
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
@@ -22,8 +22,14 @@ from gpunet.program.algorithm import Math
 from gpunet.program.program import AnyDtype, DeviceName, Mode
 from gpunet.values.shown import Shown
 
-LADDER: tuple[tuple[str, ...], ...] = ((), ("recompute",), ("recompute", "chunks"), ("micro-batches",))
-"""The rungs, by what they may use beyond the free savings."""
+LADDER: tuple[tuple[str, ...], ...] = (
+    (),
+    ("recompute",),
+    ("recompute", "chunks"),
+    ("micro-batches",),
+    ("ghost-rounds",),
+)
+"""The rungs, by what they may use beyond the free savings; the last where it is asked for."""
 
 INFER_LADDER: tuple[tuple[str, ...], ...] = ((), ("chunks",))
 """Where nothing is kept for a backward pass, nothing can be made again, and no gradients are added up."""
@@ -140,7 +146,7 @@ def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
 
     `ways` among the options limits the rungs; with max_cost=0 there is the free one alone.
     """
-    return list(_rungs(Planner(net, Options(**{"ways": ALL_WAYS, **options})), parse_bytes(budget)))
+    return list(_rungs(Planner(net, Options(**{"ways": LADDER_WAYS, **options})), parse_bytes(budget)))
 
 
 def steps(planner: Planner) -> tuple[tuple[str, ...], ...]:
@@ -163,7 +169,8 @@ def _rungs(planner: Planner, budget_bytes: int) -> Iterator[Rung]:
 def survey(net: Net, budget: str | int, **options: Any) -> Survey:
     """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
     budget_bytes, asked = parse_bytes(budget), Options(**options)
-    planner = Planner(net, replace(asked, ways=ALL_WAYS))
+    more = (way for way in asked.ways if way in ALL_WAYS and way not in LADDER_WAYS)
+    planner = Planner(net, replace(asked, ways=(*LADDER_WAYS, *more)))
     if asked.mode != "infer":
         check_rounds(net, planner.mixing, asked.allowed)
     rungs = list(_rungs(planner, budget_bytes))

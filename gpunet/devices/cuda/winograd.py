@@ -68,7 +68,7 @@ def backward_input(
     if switches is None:
         _launch("winograd2", "convolve", "backward_input", shape, packable, dy, values, None, dx, *numbers, shape.D, 0)
         return
-    packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1
+    packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1 and shape.K % 2 == 0
     arrays = dy, switches, values, dx
     behind = dy.shape[1:3]
     _launch("winograd2_pool", "unpool_convolve", "backward_input", shape, packable, *arrays, *numbers, *behind)

@@ -27,6 +27,7 @@ class ConvCall:
     `column_rows`      rows of the im2col matrix; 0 where there is none
     `workspace_bytes`  flat scratch
     `bias`             whether one is added behind the product
+    `normed`           whether what is read is normalized on the way
     """
 
     pass_: Pass
@@ -35,11 +36,16 @@ class ConvCall:
     workspace_bytes: int
     bias: bool
     slices: int
+    normed: bool = False
 
     @property
     def filters(self) -> int:
         """Of a group."""
         return self.shape.K // self.shape.groups
+
+    def named(self, kernel: str) -> str:
+        """The kernel, or that of its kind which normalizes what it reads."""
+        return f"norm_{kernel}" if self.normed else kernel
 
     @property
     def x_bytes(self) -> int:
@@ -79,8 +85,9 @@ def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
         conv_shape(op, pass_, images),
         columns.shape[0] if columns is not None else 0,
         workspace.nbytes if workspace is not None else 0,
-        pass_ == "forward" and len(op.inputs) > 2,
+        pass_ == "forward" and any(len(t.shape) == 1 for t in op.inputs),
         int(op.attributes.get("slices", 1)),  # type: ignore[arg-type]  # a number
+        op.name.startswith("conv_norm_"),
     )
     return ALGORITHMS[str(op.attributes["algorithm"])](call)
 
@@ -163,7 +170,7 @@ def _implicit(call: ConvCall) -> list[Kernel]:
         "backward_input": (pixels, shape.maps, max(1, taps * call.filters * shape.positions // pixels)),
         "backward_weights": (call.filters, shape.length, shape.positions),
     }[call.pass_]
-    return [Kernel("tiles", call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
+    return [Kernel(call.named("tiles"), call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
 
 
 def _on_tensor_cores(kernel: str) -> Callable[[ConvCall], list[Kernel]]:
@@ -194,7 +201,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         if call.pass_ == "backward_weights" and call.workspace_bytes == call.slices * filters:
             sums = Product(call.filters, shape.maps, tiles, points * shape.groups, call.slices)
             return [
-                Kernel("winograd_sums", call.x_bytes + call.y_bytes + filters, product=sums),
+                Kernel(call.named("winograd_sums"), call.x_bytes + call.y_bytes + filters, product=sums),
                 Kernel("winograd_transform", call.w_bytes, call.workspace_bytes, call.workspace_bytes),
             ]
         room = call.workspace_bytes - filters
@@ -209,7 +216,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         product = Product(m, n, k, points * shape.groups)
         of_filters = Kernel("winograd_transform", call.w_bytes, filters, call.workspace_bytes)
         if alone:
-            return [of_filters, Kernel("winograd_product", call.nbytes + filters, product=product)]
+            return [of_filters, Kernel(call.named("winograd_product"), call.nbytes + filters, product=product)]
         volumes, through = (call.x_bytes + call.y_bytes) / pieces / 2, moved / pieces / 2
         return [
             of_filters,

@@ -64,7 +64,7 @@ __device__ inline void pool_forward_tile(
     Stages<real, T>& stages
 ) {
     real sum[T::ROWS][T::COLUMNS] = {};
-    forward_sums<COUNT>(x, w, c, 1, ByWindow(), stages, sum);
+    forward_sums<COUNT, T>(x, w, c, 1, ByWindow(), stages, sum);
     const Pool finish = {b, y, switches, c, relu};
 #pragma unroll
     for (int i = 0; i < T::ROWS; i += RUN) {

@@ -72,7 +72,7 @@ struct TilesAcrossWindows {
         load_tile<3>(behind.switches + (source.place >> 1), seen, behind.W3, halves(p.D), held.switches);  // it may be below 0
         source.place += STEP;
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
         Values tile;
 #pragma unroll
         for (int row = 0; row < 4; ++row) {
@@ -109,7 +109,7 @@ struct TilesOfWindows {
             }
         }
     }
-    __device__ void put(Held& held, Stage& stage) const { put_tile(held.tile, stage); }
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const { put_tile(held.tile, stage); }
 };
 
 // dy        (N, H3, W3, D)      in, behind a pool of windows in (N, H, W, D)

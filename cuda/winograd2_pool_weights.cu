@@ -25,7 +25,7 @@ struct FiltersOfWindows : OwnMap {
         }
         at.next(STEP, t.down(), t.across());
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
         Values tile;
 #pragma unroll
         for (int number = 0; number < 4; ++number) {

@@ -61,7 +61,7 @@ struct InputTiles {
         load_tile<4>(source.next, OwnTile::inside(step, p) ? source.seen : 0, p.W, p.D, held.tile);
         source.next += STEP;
     }
-    __device__ void put(Held& held, Stage& stage) const { put_tile(held.tile, stage); }
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const { put_tile(held.tile, stage); }
 };
 
 // The filters' values at the points, (16, D, K): four packs a thread, each of another point.
@@ -99,7 +99,7 @@ struct FilterValues {
         }
         source.next += (long long)STEP * p.K;
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
 #pragma unroll
         for (int pack = 0; pack < 4; ++pack) {
             Pack<real, WIDTH> found;

@@ -132,7 +132,8 @@ class Changes:
         found, state = self.makers.values[value], self.state
         uses = state.uses(value)
         if found.saved and not state.missing[value]:
-            return found.free
+            first, last = found.free
+            return first, max(first, min(last, *found.early, last))
         if not uses:
             return 0, 0
         if found.saved and not state.twice[value] and self._apart(value):

@@ -77,8 +77,9 @@ class Dropping:
         return limit - int(self._live[first:last].max())
 
     def uses(self, value: int) -> list[int]:
-        """The steps before which something is made from a value again."""
-        return [moment for user in self.makers.users[value] for moment in self._moments[user]]
+        """The steps before which something is made from a value again, and those that read it early."""
+        made = (moment for user in self.makers.users[value] for moment in self._moments[user])
+        return [*made, *self.makers.values[value].early]
 
     def made_before(self, step: int) -> list[int]:
         """The makers that run again right before a step, in order."""
@@ -193,8 +194,8 @@ class Dropping:
         if not (found.saved or found.masked):
             return []
         if moments and moments[0] < (own := moments[-1] if self._is_twice(value) else moments[0]):
-            early = max(use for use in uses if use < own)
-            parts.append((self.makers.nbytes(value, moments[0]), moments[0], early + (early > moments[0])))
+            ends = (use + (use > moments[0] or use in found.early) for use in uses if use < own)
+            parts.append((self.makers.nbytes(value, moments[0]), moments[0], max(ends)))
         if moments:
             end = max([found.ends if found.saved else own, *(use + 1 for use in uses if use > own)])
             parts.append((self.makers.nbytes(value, own), own, end))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from gpunet.compile.fuse_conv_norm import conv_norm
 from gpunet.compile.fuse_norm import norm_relu
 from gpunet.compile.steps import exchanged, readers_of
 from gpunet.program.algorithm import Fusion
@@ -72,7 +73,13 @@ def late_unpool(program: Program) -> Program:
     return _unpool(program, ("late-unpool", "late-unpool2x2"))
 
 
-FUSIONS = {"conv-pool": conv_pool, "conv-relu": conv_relu, "unpool": unpool, "norm-relu": norm_relu}
+FUSIONS = {
+    "conv-pool": conv_pool,
+    "conv-relu": conv_relu,
+    "unpool": unpool,
+    "norm-relu": norm_relu,
+    "conv-norm": conv_norm,
+}
 """Fusions by name, in the order in which they are applied."""
 
 

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from gpunet.compile.concat import concat_in_place
 from gpunet.compile.fuse import FUSIONS, late_unpool
+from gpunet.compile.fuse_conv_norm import late_conv_norm
 from gpunet.compile.fuse_slope import sum_slope
 from gpunet.compile.in_place import in_place
 from gpunet.compile.joint import joint_updates
@@ -139,6 +140,7 @@ REWRITES: dict[str, Rewrite] = {
     "small-switches": small_switches,
     **FUSIONS,
     "late-unpool": late_unpool,
+    "late-conv-norm": late_conv_norm,
     "relu-masks": relu_masks,
     "late-gradients": late_gradients,
     "early-updates": early_updates,

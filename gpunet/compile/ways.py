@@ -24,7 +24,8 @@ class Ways:
                            its own, as so many ranks would; 0: it does not. Results are others
     `one_buffer`           images of bytes have one buffer, not two: the next batch is copied once a step has ended
     `late`                 large gradients of weights may wait for the end of the backward pass, and the gradient before
-                           a pool need not be there; costs no FLOPs, but only pays where memory is short
+                           a pool and what is normalized for a convolution need not be there; costs no FLOPs, but
+                           only pays where memory is short
     """
 
     scratch_limit_bytes: int
@@ -58,8 +59,11 @@ class Ways:
 BEFORE = ("pool-before-relu", "small-switches", *FUSIONS)
 """Free savings that come before the ways: they change which activations are saved at all."""
 
+LATE_BEFORE = ("late-conv-norm",)
+"""Those of `BEFORE` that are only for where memory is short."""
+
 LATE = ("late-unpool", "late-gradients")
-"""Free savings that are only for where memory is short."""
+"""Other free savings that are only for that."""
 
 
 def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
@@ -84,6 +88,8 @@ def change(
 
     `in_parts`  makes of the program of a part that of all parts in turn, which leaves no room for other loops
     """
+    if ways.late:
+        program = rewrite(program, without, only=LATE_BEFORE)
     program = recompute(program, ways.dropped, ways.kept, ways.twice)
     if in_parts is not None:
         program = in_parts(program)
@@ -91,4 +97,5 @@ def change(
         program = run_in_micro_batches(program, ways.micro_batch)
     elif ways.chunk:
         program = run_in_chunks(program, ways.cut, ways.chunk)
-    return rewrite(program, without, skip=BEFORE if ways.late else (*BEFORE, *LATE))
+    before = *BEFORE, *LATE_BEFORE
+    return rewrite(program, without, skip=before if ways.late else (*before, *LATE))

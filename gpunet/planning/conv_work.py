@@ -31,6 +31,7 @@ class ConvCall:
     `workspace_bytes`  flat scratch
     `bias`             whether one is added behind the product
     `item_bytes`       of a value of the volumes, and of filters that multiply them
+    `normed`           whether what is read is normalized on the way
     """
 
     pass_: Pass
@@ -40,11 +41,16 @@ class ConvCall:
     bias: bool
     slices: int
     item_bytes: int = ITEM_BYTES
+    normed: bool = False
 
     @property
     def filters(self) -> int:
         """Of a group."""
         return self.shape.K // self.shape.groups
+
+    def named(self, kernel: str) -> str:
+        """The kernel, or that of its kind which normalizes what it reads."""
+        return f"norm_{kernel}" if self.normed else kernel
 
     @property
     def x_bytes(self) -> int:
@@ -85,9 +91,10 @@ def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
         conv_shape(op, pass_, images),
         columns.shape[0] if columns is not None else 0,
         workspace.nbytes if workspace is not None else 0,
-        pass_ == "forward" and len(op.inputs) > 2,
+        pass_ == "forward" and any(len(t.shape) == 1 for t in op.inputs),
         int(op.attributes.get("slices", 1)),  # type: ignore[arg-type]  # a number
         ITEMSIZE[op.inputs[0].dtype],
+        op.name.startswith("conv_norm_"),
     )
     return ALGORITHMS[str(op.attributes["algorithm"])](call)
 
@@ -170,7 +177,7 @@ def _implicit(call: ConvCall) -> list[Kernel]:
         "backward_input": (pixels, shape.maps, max(1, taps * call.filters * shape.positions // pixels)),
         "backward_weights": (call.filters, shape.length, shape.positions),
     }[call.pass_]
-    return [Kernel("tiles", call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
+    return [Kernel(call.named("tiles"), call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
 
 
 def _on_tensor_cores(algorithm: str) -> Callable[[ConvCall], list[Kernel]]:
@@ -201,7 +208,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         if call.pass_ == "backward_weights" and call.workspace_bytes == call.slices * filters:
             sums = Product(call.filters, shape.maps, tiles, points * shape.groups, call.slices)
             return [
-                Kernel("winograd_sums", call.x_bytes + call.y_bytes + filters, product=sums),
+                Kernel(call.named("winograd_sums"), call.x_bytes + call.y_bytes + filters, product=sums),
                 Kernel("winograd_transform", call.w_bytes, call.workspace_bytes, call.workspace_bytes),
             ]
         room = call.workspace_bytes - filters
@@ -216,7 +223,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         product = Product(m, n, k, points * shape.groups)
         of_filters = Kernel("winograd_transform", call.w_bytes, filters, call.workspace_bytes)
         if alone:
-            return [of_filters, Kernel("winograd_product", call.nbytes + filters, product=product)]
+            return [of_filters, Kernel(call.named("winograd_product"), call.nbytes + filters, product=product)]
         volumes, through = (call.x_bytes + call.y_bytes) / pieces / 2, moved / pieces / 2
         return [
             of_filters,

@@ -20,10 +20,24 @@ AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winogra
 
 ON_TENSOR_CORES: tuple[AlgorithmName, ...] = ("tf32", "3xtf32", "halves")
 
-Fusion = Literal["relu", "maps", "pool", "pool2x2", "unpool", "unpool2x2", "late-unpool", "late-unpool2x2"]
+Fusion = Literal[
+    "relu",
+    "maps",
+    "pool",
+    "pool2x2",
+    "unpool",
+    "unpool2x2",
+    "late-unpool",
+    "late-unpool2x2",
+    "norm",
+    "norm-few",
+    "late-norm",
+    "norm-maps",
+]
 """What may be one op with a convolution: ReLU; writing its output among the maps of a wider volume; max pooling by
 windows that do not overlap, or by those of 2 x 2 within its output alone; finding the gradient before such a pool in
-that behind it; the same only where memory is short."""
+that behind it; the same only where memory is short; normalizing what it reads; this for few filters alone; only where
+memory is short; also of maps of a wider volume."""
 
 Fusions = Mapping[str, tuple[Fusion, ...]]
 """By name of an algorithm, or NORM, what a device fuses with it."""

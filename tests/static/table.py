@@ -73,6 +73,16 @@ REACHED: dict[str, tuple[float, str]] = {
     r"pool_backward_weights_32x32": (0.69, "the same"),
     r"pool_backward_\w+_128x64_scalars": (0.67, "the same"),
     r"pool_backward_\w+_32x32_scalars": (0.49, "the same"),
+    r"norm_forward_128x128": (0.84, "what is read is normalized on the way"),
+    r"norm_\w+_(128x64|64x64)": (0.82, "the same"),
+    r"norm_\w+_32x32": (0.71, "the same"),
+    r"norm_\w+_128x64_scalars": (0.76, "the same, values one by one"),
+    r"norm_\w+_32x32_scalars": (0.58, "the same"),
+    r"norm_convolve(_scalars)?": (
+        0.45,
+        "the threads that bring tiles normalize them and bring them to the points, too",
+    ),
+    r"norm_sum_tiles": (0.43, "the same, of one factor"),
     r"(pool_)?convolve(_scalars)?": (0.55, "the threads that bring tiles bring them to the points, too"),
     r"unpool_convolve": (0.50, "the same, and a switch beside each value"),
     r"unpool_convolve_scalars": (0.41, "the same, each value looked for"),
@@ -106,6 +116,8 @@ ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
         "the same, and a byte beside each value; only padding by which tiles begin with a window runs it",
     ),
     ("backward_weights_32x32", "wavefronts"): (1.01, "places of the taps, written once a block, a pointer at a time"),
+    ("norm_backward_weights_32x32", "wavefronts"): (1.01, "the same"),
+    ("norm_forward_32x32", "wavefronts"): (1.01, "places of the windows, written once a block by every second thread"),
     ("hinge_forward", "wavefronts"): (2.0, "a place beside each value, in rows of scores: nearly nothing"),
 }
 """Kernels with more traffic than that, how much, and why that is right."""

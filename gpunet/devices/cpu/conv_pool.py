@@ -20,6 +20,7 @@ from gpunet.devices.cpu.unpool import positions_of, rows_of_piece, unpool, unpoo
 from gpunet.devices.cpu.window import Chunk, blocks
 from gpunet.devices.cpu.winograd import Winograd
 from gpunet.devices.cpu.winograd_pool import PooledInputs, PooledOutputs
+from gpunet.devices.cpu.winograd_tiles import Inputs
 from gpunet.program.chunks import chunks, strip_rows, strips
 from gpunet.program.filters import ConvShape, Filters
 
@@ -73,7 +74,7 @@ def conv_pool_forward(
     shape = ConvShape.seen(x.shape, w.shape, (N, H2, W2, K), window)
     winograd = Winograd.of("forward", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), y):
-        winograd.forward(x, w, PooledOutputs(y, switches, b, bool(relu), (H2, W2)))
+        winograd.forward(Inputs(x), w, PooledOutputs(y, switches, b, bool(relu), (H2, W2)))
         return
     if columns is None:
         columns = matrix_of_a_row(w, W2)
@@ -142,7 +143,7 @@ def conv_pool_backward_weights(
     shape = ConvShape.seen(x.shape, dw.shape, (len(x), H2, W2, len(dw)), window)
     winograd = Winograd.of("backward_weights", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), dy):
-        winograd.backward_weights(x, PooledInputs(dy, switches, (H2, W2)), dw, accumulate=accumulate)
+        winograd.backward_weights(Inputs(x), PooledInputs(dy, switches, (H2, W2)), dw, accumulate=accumulate)
         return
     if columns is None:
         columns, workspace = matrix_of_a_row(dw, W2), np.empty_like(dw).reshape(-1)

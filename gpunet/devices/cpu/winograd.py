@@ -98,12 +98,12 @@ class Winograd:
             self._change_tiles([of_x, _Side(dy, above, (0, 0), form.A_T.T)], chunk, own)
             self._multiply_gradients(seen, above, dw, own, adds=bool(accumulate) or number > 0)
 
-    def _with_own_sums(self, x: np.ndarray, dy: Inputs, dw: np.ndarray, *, accumulate: bool) -> None:
+    def _with_own_sums(self, x: Inputs, dy: Inputs, dw: np.ndarray, *, accumulate: bool) -> None:
         """Few maps: each worker takes its part of the pieces all the way, and adds them up by itself."""
         form, F, workers = self.form, self.shape.filters, self.pieces.workers
         n, (D, K) = form.n, (x.shape[3], dy.shape[3])
         down, across = tiles(dy.shape[1], dy.shape[2], form.m)
-        pieces = list(chunks(len(x), down, across, self.pieces.tiles))
+        pieces = list(chunks(x.shape[0], down, across, self.pieces.tiles))
         own = shares(self.scratch, workers)
 
         def one(number: int, worker: int) -> None:
@@ -113,7 +113,7 @@ class Winograd:
                 seen, left = cut(rest, n, n, size, D)
                 above, left = cut(left, n, n, size, K)
                 products, between = cut(left, n, n, K, D)
-                Inputs(x).gather(seen, chunk, form.m, (F.P_top, F.P_left), n)
+                x.gather(seen, chunk, form.m, (F.P_top, F.P_left), n)
                 change(form.B_T, seen, between=left)
                 dy.gather(above, chunk, form.m, (0, 0), form.m)
                 change(form.A_T.T, above, between=left)

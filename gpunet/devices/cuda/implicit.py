@@ -90,9 +90,7 @@ def backward_weights(
         _launch("backward_weights", shape, tile, slices, whole, x, dy, parts, added, *places)
     else:
         places = *places, *dy.shape[1:3]
-        _launch(
-            "backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places, fused="pool_"
-        )
+        _launch("backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places, fused="pool_")
     add_up(parts, None, dw, slices, accumulate)
 
 

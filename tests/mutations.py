@@ -130,7 +130,7 @@ COMMON = [
         ),
         ("no tail", "item < count; item +=", "item < packs * COUNT; item +="),
         ("tail guard off by one", "item < count; item +=", "item <= count; item +="),
-        ("tail starts late", "packs * WIDTH + first_item()", "packs * WIDTH + 1 + first_item()"),
+        ("tail starts late", "packs * COUNT + first_item()", "packs * COUNT + 1 + first_item()"),
         ("packs at any address", "% 16 == 0) && ...", "% 4 == 0) && ..."),
     ),
     *mutants_of(

@@ -72,6 +72,13 @@ TESTS = {
     "winograd_sums": ("winograd2",),
     "winograd2": ("winograd2",),
     "winograd2_weights": ("winograd2",),
+    **{
+        f"{products}_{pool}{pass_}": ("tensor_products",)
+        for products in ("tensor", "thrice", "mma")
+        for pool in ("", "pool_")
+        for pass_ in ("forward", "backward_input", "backward_weights")
+    },
+    **dict.fromkeys(("mma", "mma_gather", "mma_pool", "mma_unpool", "tensor_types"), ("tensor_products",)),
 }
 """The tests of files of kernels that are not those of their own name: they are algorithms of the ops of conv.cu."""
 

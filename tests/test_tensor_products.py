@@ -436,7 +436,7 @@ MUTANTS = [
     *mutants_of(
         "mma_forward.cuh",
         "tensor_products",
-        ("a bias for each slice", "if (slices > 1) b = nullptr;", ""),
+        ("a bias for each slice", "if (parts) b = nullptr, parts +=", "if (parts) parts +="),
         (
             "straight on into the next tap",
             "(tap + c.maps - first) / STEP)",
@@ -449,7 +449,7 @@ MUTANTS = [
         "tensor_products",
         ("filters of the next tap", "return first + at < c.filters", "return true"),
         ("windows go on", "rows = -row * down.back", "rows = row * down.back"),
-        ("maps of the first group", "group * c.maps + n0;\n        const bool", "n0;\n        const bool"),
+        ("maps of the first group", "const int first = group * c.maps + n0;", "const int first = n0;"),
     ),
     *mutants_of(
         "mma_backward_weights.cuh",

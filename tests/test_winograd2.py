@@ -297,7 +297,7 @@ MUTANTS = [
         "winograd_sums.cuh",
         "sum_tiles",
         ("maps behind the last", "place() < STEP && map0 + map() < maps ?", "place() < STEP ?"),
-        ("tiles of the next slice", "const bool there = step < source.seen;", "const bool there = source.seen > 0;"),
+        ("tiles of the next slice", "held.seen = step < source.seen ? inside", "held.seen = source.seen > 0 ? inside"),
         ("gradients are padded", "2 * at.row - (SIDE == 2 ? 0 : t.P_top)", "2 * at.row - t.P_top"),
         ("the first slice again", "first = part.rest * each", "first = 0"),
         ("all slices in one place", "(long long)(part.rest * POINTS + own_point())", "(long long)own_point()"),

@@ -36,8 +36,7 @@ def prepared(net: Net, device: str = "cpu", *, rounds: bool = False) -> Program:
             target=target(device),
             scratch_limit_bytes=WAYS.scratch_limit_bytes,
             accumulates=rounds,
-        ),
-        one_buffer=True,
+        )
     )
 
 

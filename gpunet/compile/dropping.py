@@ -43,6 +43,7 @@ class Dropping:
         self._round_bytes = [value.round_bytes for value in makers.values]
         self._moments: list[tuple[int, ...]] = [()] * len(makers.makers)
         self._parts: list[list[Part]] = [[] for _ in makers.values]
+        self._begins: list[list[int]] = [[] for _ in makers.values]  # the steps in which a part of more bytes begins
         self._groups: dict[int, set[int]] = {}
         self._live = np.array(makers.live, np.int64)
         self._own = self._live - np.array(makers.before, np.int64)
@@ -226,6 +227,7 @@ class Dropping:
         for nbytes, first, last in self._parts[value]:
             live[first:last] -= nbytes
         self._parts[value] = parts
+        self._begins[value] = [first for nbytes, first, _ in parts if nbytes > 0]
         for nbytes, first, last in parts:
             live[first:last] += nbytes
 
@@ -253,7 +255,7 @@ class Dropping:
         if not group:
             self._over[step] = self._nothing[step]
             return
-        makers, missing, sizes = self.makers.makers, self.missing, self._sizes(step)
+        makers, missing, begins, sizes = self.makers.makers, self.missing, self._begins, self._sizes(step)
         order = [makers[at] for at in sorted(group)]
         last_user = {value: maker for maker in order for value in maker.inputs}
         passing: set[int] = set()
@@ -271,7 +273,7 @@ class Dropping:
             for value in ending:
                 now -= sizes[value]
             for value in maker.outputs:
-                if self._stays(value, step):
+                if step in begins[value]:  # it is there in the step itself
                     stays += sizes[value]
                 elif missing[value] and value in last_user:
                     passing.add(value)
@@ -288,13 +290,6 @@ class Dropping:
         """Whether a dropped value is made twice; what is made together with others never is."""
         found = self.makers.values[value]
         return self.twice[value] and found.saved and len(self.makers.makers[found.maker].outputs) == 1
-
-    def _stays(self, value: int, step: int) -> bool:
-        """Whether what is made again right before a step is there in the step itself."""
-        for nbytes, first, _ in self._parts[value]:
-            if first == step and nbytes > 0:
-                return True
-        return False
 
 
 @dataclass(slots=True)

@@ -77,7 +77,8 @@ def small_switches(program: Program) -> Program:
         if op.name in ("max_pool_forward", "max_pool_by_axis_forward") and _places(op) <= 256:
             yield op.outputs[1]
 
-    return _replaced(program, {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)})
+    switches = {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)}
+    return _replaced(program, switches) if switches else program
 
 
 def _places(pool: Op) -> int:

@@ -244,8 +244,9 @@ def arrange(program: Program, *, alignment: int = 256) -> Placement:
 def live_bytes(program: Program, *, alignment: int = 256) -> list[int]:
     """Bytes alive in each step, every tensor rounded up to the alignment; the largest bounds any placement."""
     change = [0] * (program.steps + 1)
+    tensors = program.tensors
     for name, (first, last) in program.lifetimes.items():  # who takes over bytes begins where the giver ends
-        size = -(-program.own_bytes(program.tensors[name]) // alignment) * alignment
+        size = -(-program.own_bytes(tensors[name]) // alignment) * alignment
         change[first] += size
         change[last] -= size
     return list(accumulate(change[:-1]))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from math import isfinite
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 
@@ -23,16 +23,13 @@ from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.model.whole import Whole, alone
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
-from gpunet.optimize.learning import Learning
-from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.optimize.rate import Rate, RateFunction
 from gpunet.planning.fitter import fit
-from gpunet.planning.options import WAYS, Way
+from gpunet.planning.options import Given, Options, Settings
 from gpunet.planning.planner import check_net
 from gpunet.planning.planner import plan as make_plan
-from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
-from gpunet.program.program import AnyDevice, DeviceName, Dtype, Mode, Now, Op, Phase
+from gpunet.program.program import AnyDevice, DeviceName, Now, Op, Phase
 from gpunet.program.shares import share
 from gpunet.program.tensor import Tensor
 from gpunet.ranks.communicator import Communicator
@@ -81,19 +78,9 @@ class Model(Handy):
         batch: int = 64,
         device: AnyDevice | Device = "auto",
         *,
-        optimizer: OptimizerName | Optimizer | Learning = "momentum",
-        mode: Mode = "train",
-        dtype: Dtype = "float32",
-        math: Math = "exact",
         seed: int = 0,
         learning_rate: float | RateFunction = 0.01,
         budget: str | int | None = None,
-        scratch_limit: str | int | None = None,
-        without: Collection[str] = (),
-        max_cost: float | None = None,
-        max_cost_flops: float | None = None,
-        ways: Collection[Way] = WAYS,
-        tuned: bool | Orders = True,
         plan: Plan | None = None,
         debug: bool = False,
         graph: bool = True,
@@ -102,10 +89,11 @@ class Model(Handy):
         reduce: Reduce = "exact",
         shard: bool = False,
         sync_bn: bool = False,
+        **settings: Unpack[Settings],
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
-        self.math: Math = math
+        self.math: Math = Options(**settings).math  # and nothing is among the settings that there is not
         self._ahead: Ahead | None = None
         self._begun: Any = None  # the mark before the run that last began
         self.learning_rate = learning_rate
@@ -113,22 +101,12 @@ class Model(Handy):
         if plan is not None and not isinstance(plan, Plan):
             raise ConfigError(f"a plan is needed, as gpunet.plan makes them; got {told(plan)}")
         name = device.name if isinstance(device, Device) else choose_device(device)
-        options: dict[str, Any] = dict(
-            optimizer=optimizer,
-            mode=mode,
-            dtype=dtype,
-            math=math,
-            device=name,
-            scratch_limit=scratch_limit,
-            without=without,
-            max_cost=max_cost,
-            max_cost_flops=max_cost_flops,
-            ways=ways,
-            tuned=tuned,
-            division=Division(1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn),
-        )
+        division = Division(1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn)
         self.ranks = ranks if ranks is not None and ranks.size > 1 else None
-        self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
+        if plan is None:
+            made = make_plan(net, batch, budget=budget, device=name, division=division, **settings)
+            plan = require_fit(net, made, division=division, **settings)
+        self.plan = plan
         self._whole = Whole(self.plan)
         self._owns_device = not isinstance(device, Device)
         self.device = device if isinstance(device, Device) else open_device(name)
@@ -477,14 +455,15 @@ def choose_device(name: str) -> DeviceName:
     return "cpu"
 
 
-def require_fit(net: Net, plan: Plan, **options: Any) -> Plan:
+def require_fit(net: Net, plan: Plan, **options: Unpack[Given]) -> Plan:
     """The plan, if it fits its budget. Raises BudgetError, naming the batch that would, where it does not.
 
     `options`  those of `gpunet.plan` that the plan was made with; budget, batch and what it is for aside
     """
     if plan.fits or plan.budget_bytes is None:
         return plan
-    largest = fit(net, plan.budget_bytes, **{**options, "device": plan.target})
+    options["device"] = plan.target
+    largest = fit(net, plan.budget_bytes, **options)
     raise BudgetError(
         f"{net.name} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}, "
         f"{format_bytes(plan.total_bytes - plan.budget_bytes)} more than the budget of "

@@ -99,20 +99,38 @@ class Compiler:
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways, once for each."""
-        if ways not in self._made:
-            prepared = self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer)
-            self._made[ways] = change(prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None)
-        return self._made[ways]
+        same = replace(ways, scratch_limit_bytes=self._limit(ways.scratch_limit_bytes, ways.rounds))
+        if same not in self._made:
+            prepared = self._prepared(same.scratch_limit_bytes, same.rounds)
+            self._made[same] = change(prepared, same, self.without, self._in_parts if self.division.parts > 1 else None)
+        return self._made[same]
 
     def _in_parts(self, program: Program) -> Program:
         return in_parts(program, self.batch, self.division.parts)
 
     @cached_property
-    def _prepared(self) -> Callable[[int, bool, bool], Program]:
-        """What ways change, made once for a scratch limit, with or without rounds, and for one buffer or two."""
-        return cache(self._prepare)
+    def _limit(self) -> Callable[[int, bool], int]:
+        """The first of the scratch limits so far by which the net is lowered to the very same: what follows is, too."""
+        lowered: dict[tuple[int, bool], Program] = {}
 
-    def _prepare(self, scratch_limit_bytes: int, accumulates: bool, one_buffer: bool) -> Program:
+        def first(limit: int, accumulates: bool) -> int:
+            program = lowered[limit, accumulates] = self._lowered(limit, accumulates)
+            same = (key for key, other in lowered.items() if key[1] == accumulates and other == program)
+            return next(same)[0]
+
+        return cache(first)
+
+    @cached_property
+    def _lowered(self) -> Callable[[int, bool], Program]:
+        """What all ways begin with, made once for a scratch limit, with or without rounds."""
+        return cache(self._lower)
+
+    @cached_property
+    def _prepared(self) -> Callable[[int, bool], Program]:
+        """What ways change, made once for a scratch limit, with or without rounds."""
+        return cache(lambda limit, accumulates: prepare(self._lowered(limit, accumulates), self.without))
+
+    def _lower(self, scratch_limit_bytes: int, accumulates: bool) -> Program:
         program = lower(
             self.net,
             batch=self.part,
@@ -125,7 +143,7 @@ class Compiler:
             math=self.math,
         )
         require_ops(self.net, program, self.target.name)
-        return prepare(divided(program, self.batch, self.division), one_buffer, self.without)
+        return divided(program, self.batch, self.division)
 
 
 def check_division(division: Division, batch: int) -> None:

@@ -147,7 +147,7 @@ def train(
 
     Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
     from gpunet.report.board import FOLDER, writer_type
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning

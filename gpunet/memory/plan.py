@@ -79,7 +79,7 @@ class Plan(Shown):
     of: Any = field(default=None, compare=False)
     learning: Any = field(default=None, compare=False)
     pricing: Callable[["Plan"], Any] | None = field(default=None, compare=False)
-    least: Callable[[], float | None] | None = field(default=None, compare=False)
+    least: Any = field(default=None, compare=False)
 
     @property
     def device(self) -> DeviceName:
@@ -167,6 +167,14 @@ class Plan(Shown):
         without SciPy.
         """
         return None if self.least is None else self.least()
+
+    @property
+    def cost_gap(self) -> float | None:
+        """By how much what is made again costs more than `least_cost`, in its fraction; None where that is."""
+        if self.least_cost is None:
+            return None
+        cost = self.extra_flops_fraction if self.least.by_flops else self.extra_time_fraction
+        return max(cost - self.least_cost, 0.0)
 
     @cached_property
     def tensors(self) -> tuple[PlannedTensor, ...]:

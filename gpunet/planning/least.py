@@ -23,6 +23,11 @@ class Least:
     step: Cost
     price: Price
 
+    @property
+    def by_flops(self) -> bool:
+        """Whether FLOPs are to be few, and not time."""
+        return self.price.flops > 0
+
     def __call__(self) -> float | None:
         """The fraction of the step's time, or of its FLOPs where these are to be few; None where SciPy is missing."""
         from gpunet.compile.relaxation import least_price  # and NumPy, which a plan that fits does without

@@ -23,7 +23,7 @@ from gpunet.memory.arena import Buffer, place
 from gpunet.memory.plan import live_bytes
 from gpunet.memory.problem import NOWHERE, Problem
 from gpunet.memory.validate import validate
-from gpunet.planning.fitter import largest, most_images
+from gpunet.planning.fitter import largest, most_images, survey
 from gpunet.planning.options import Options
 from gpunet.planning.planner import MAX_BATCH, Needed, Planner, nearby
 from tests.hard_plans import hard_plan
@@ -253,6 +253,9 @@ class Line(Planner):
 
     def needed(self, batch, ways=None):
         self.asked.append(batch)
+        return self.at(batch)
+
+    def at(self, batch):
         share = batch // self.ranks
         return Needed(share * self._image + (share >= self._step) * 5000, self._image)
 
@@ -260,7 +263,7 @@ class Line(Planner):
         return Needed(batch // self.ranks * self._image, self._image)
 
     def known(self, ways=None):
-        return {}
+        return {batch: self.at(batch) for batch in self.asked}
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
@@ -270,8 +273,8 @@ def test_the_largest_batch_is_the_last_that_fits(ranks, budget, step):
     planner = Line(100, step, division=Division(ranks))
     found = most_images(planner, budget)
     assert found % ranks == 0
-    assert found < ranks or planner.needed(found).total_bytes <= budget
-    assert planner.needed(found + ranks).total_bytes > budget
+    assert found < ranks or planner.at(found).total_bytes <= budget
+    assert planner.at(found + ranks).total_bytes > budget
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
@@ -287,6 +290,28 @@ def test_a_search_for_the_largest_batch_takes_few_tries():
     assert len(planner.asked) <= 4
     again = Line(100, 57)
     assert most_images(again, 123_456, start=1180) == most_images(planner, 123_456)
+
+
+def test_what_was_looked_at_for_one_budget_is_not_looked_at_again():
+    planner = Line(100, 10**9)
+    assert most_images(planner, 12_345) == 123
+    looked = len(planner.asked)
+    for budget, batch in ((12_300, 123), (12_399, 123), (12_400, 124), (12_299, 122)):
+        assert most_images(planner, budget) == batch
+        if batch == 123:
+            assert len(planner.asked) == looked
+
+
+def test_the_rung_of_other_ways_than_those_of_the_ladder_stands_in_it_too():
+    found = survey(SMALL, "1MiB", device="cpu", reserve=1, ways=("chunks",))
+    assert found.chosen in found.ladder and found.chosen.ways == ("chunks",)
+    assert found.chosen.batch == gpunet.fit(SMALL, "1MiB", device="cpu", reserve=1, ways=("chunks",)).batch
+    assert [rung.ways for rung in found.ladder].count(("recompute", "chunks")) == 1
+    with pytest.raises(gpunet.BudgetError, match="one image takes"):
+        gpunet.fit(SMALL, 2000, device="cpu", reserve=1)
+    mixed = Net("8x8x3", [FC(4), BatchNorm(), FC(3)])
+    with pytest.raises(gpunet.BudgetError, match="2 images, the least to train on, takes"):
+        gpunet.fit(mixed, 2000, device="cpu", reserve=1)
 
 
 @pytest.mark.parametrize("batch, near", [(1, 1), (2, 4), (3, 4), (4, 4), (7, 4), (8, 16), (31, 16), (32, 64)])
@@ -383,3 +408,18 @@ def test_the_least_that_is_made_again_is_told_and_is_no_more_than_what_is():
     assert plan.ways.dropped and set(plan.ways.dropped) <= set(saved(lowered(net, 8, "cpu"))) | {"relu1.y"}
     assert plan.least_cost is not None and 0 <= plan.least_cost <= plan.extra_time_fraction
     assert replace(plan, least=None).least_cost is None and np.isfinite(plan.extra_time_fraction)
+
+
+def test_of_what_runs_in_rounds_the_least_cost_is_told_too():
+    plan = gpunet.plan(gpunet.load("vgg16"), 64, budget="2.7GiB", gpu=None, reserve="270MiB")
+    assert plan.ways.chunk and plan.ways.dropped
+    assert 0 < plan.least_cost <= plan.extra_time_fraction
+    assert plan.cost_gap == plan.extra_time_fraction - plan.least_cost
+
+
+def test_where_flops_are_to_be_few_the_gap_is_one_of_flops():
+    options = {"device": "cpu", "reserve": 1, "scratch_limit": 4000, "ways": ("recompute",)}
+    net = Net("16x16x3", [layer for _ in range(5) for layer in (Conv(6), ReLU())] + [FC(3)])
+    plan = gpunet.plan(net, 8, budget=1, max_cost_flops=2.0, **options)
+    assert 0 <= plan.least_cost <= plan.extra_flops_fraction
+    assert plan.cost_gap == plan.extra_flops_fraction - plan.least_cost

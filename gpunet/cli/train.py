@@ -380,7 +380,7 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     machine with more to spare.
     """
     from gpunet.memory.size import format_bytes
-    from gpunet.model.model import require_fit
+    from gpunet.model.making import require_fit
     from gpunet.planning.freezing import freezing_line
     from gpunet.planning.planner import plan
     from gpunet.report.table import cost_line

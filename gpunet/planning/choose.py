@@ -191,7 +191,7 @@ class Chooser:
         if not choice.ways.dropped:
             return None
         plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=())).program
-        return Least(plain, card, choice.needed_bytes, self.step, self.price)
+        return Least(plain, card, choice.ways, choice.needed_bytes, self.step, self.price)
 
     def _free_options(self) -> Iterator[Choice]:
         """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""

@@ -166,6 +166,19 @@ def test_what_is_undone_is_as_if_it_had_never_been(seed):
         state.toggle(random.randrange(8))
 
 
+def test_what_is_kept_for_another_is_there_in_the_step_before_which_that_is_made():
+    makers = chain([4, 3, 2, 1], [1, 1, 1, 1])
+    short = replace(makers.values[0], last=6, gone=(2, 6))  # it ends where what is made from it is read
+    live = tuple(nbytes - (step >= 6) * short.nbytes * (step < 8) for step, nbytes in enumerate(makers.live))
+    before = tuple(nbytes - (step >= 6) * short.nbytes * (step < 8) for step, nbytes in enumerate(makers.before))
+    shorter = replace(makers, values=(short, *makers.values[1:]), live=live, before=before)
+    whole, other = Dropping(makers), Dropping(shorter)
+    for state in (whole, other):
+        state.toggle(1)
+        assert state.moments(1) == (6,)
+    assert whole.most[6] == other.most[6] and whole.most[7] > other.most[7]
+
+
 def test_what_a_change_may_free_is_what_it_lies_in():
     makers = chain([4, 4, 4, 4], [5, 3, 9, 7])
     changes = Changes(makers, BY_TIME, PLENTY)

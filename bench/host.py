@@ -56,6 +56,7 @@ class IdleDriver(Driver):
     """All that the host does for a launch, and nothing that a GPU would."""
 
     multiprocessors = 28
+    capability = (8, 6)
 
     def __init__(self) -> None:
         self.calls = 0

@@ -23,9 +23,12 @@ from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import OptimizerName
+from gpunet.planning.aim import aim
+from gpunet.planning.by_card import fit_types
 from gpunet.planning.choose import MAX_COST
 from gpunet.planning.fitter import Rung, ladder
 from gpunet.planning.options import WAYS
+from gpunet.program.program import Dtype
 from gpunet.program.tensor import Kind
 from gpunet.system.resources import config_names
 
@@ -34,6 +37,11 @@ RESERVE = "512MiB"
 """For the CUDA context and loaded kernels, the same on both sides."""
 
 GB = 10**9
+
+CARDS = ("RTX 3060 12GB", "RTX 4070", "RTX 5070", "Titan X Pascal")
+"""Of about 12 GB; the last one has no half types."""
+
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += [compare(net, budget, peaks) for budget in options.budget or BUDGETS]
     print(as_text(batches_table(rows)))
     print(as_text(peers_table(peers)))
-    reached = [] if options.no_targets else targets(gpunet.load("vgg16"))
+    reached, types = ([], []) if options.no_targets else (targets(gpunet.load("vgg16")), by_type(gpunet.load("vgg16")))
     if reached:
+        print(as_text(types_table(types)))
         print(as_text(targets_table(reached)))
     results = {
         "reserve_bytes": parse_bytes(RESERVE),
         "max_cost_flops": MAX_COST,
         "rows": rows,
         "pytorch": peers,
+        "by_type": types,
         "targets": [
             {"name": one.name, "reached": one.reached, "target": one.target, "unit": one.unit, "holds": one.holds}
             for one in reached
@@ -118,6 +128,13 @@ def targets(net: Net) -> list[Target]:
     return [
         Target("bytes an image, free savings", slope_of_free_savings(net) / 1e6, 38.5, "MB"),
         Target(f"bytes an image, at most {MAX_COST:.0%} extra", slope_under_budgets(net) / 1e6, 19.5, "MB"),
+        Target("bfloat16: bytes an image, free savings", slope_of_free_savings(net, "bfloat16") / 1e6, 19.5, "MB"),
+        Target(
+            f"bfloat16: bytes an image, at most {MAX_COST:.0%} extra",
+            slope_under_budgets(net, "bfloat16") / 1e6,
+            9.8,
+            "MB",
+        ),
         *_arena(net, 176, budget_bytes=int(5.6 * GB), optimizer="sgd", max_cost=0.02),
         *_arena(net, 256, budget_bytes=int(8.5 * GB), optimizer="momentum", max_cost=MAX_COST),
         Target("12 GiB: batch over PyTorch's, free savings", free.batch / theirs, 1.8, "x", at_least=True),
@@ -125,14 +142,43 @@ def targets(net: Net) -> list[Target]:
     ]
 
 
-def slope_of_free_savings(net: Net) -> float:
+def by_type(net: Net) -> list[dict[str, Any]]:
+    """The largest batch of each card of about 12 GB in each type that it has, free and at most MAX_COST extra."""
+    cards = [aim("cuda", None, card) for card in CARDS]
+    aims = [(where, total) for where, total in cards if total is not None]
+    free, costly = (
+        fit_types(net, aims, DTYPES, max_cost_flops=cost, ways=ways) for cost, ways in ((0, ()), (MAX_COST, WAYS))
+    )
+    return [
+        {
+            "card": fit.target.card,
+            "dtype": fit.dtype,
+            "budget_bytes": fit.budget_bytes,
+            "free": fit.rung.batch,
+            "at_a_cost": more.rung.batch,
+            "extra_flops_fraction": more.rung.extra_flops_fraction,
+        }
+        for fit, more in zip(free, costly, strict=True)
+    ]
+
+
+def types_table(rows: Sequence[dict[str, Any]]) -> Table:
+    lines = [
+        [row["card"], row["dtype"], row["free"], row["at_a_cost"], f"{row['extra_flops_fraction']:.2%}"] for row in rows
+    ]
+    return Table(
+        "Largest batch of VGG-16 on cards of 12 GB", ["card", "dtype", "free", "at a cost", "extra"], lines, left=2
+    )
+
+
+def slope_of_free_savings(net: Net, dtype: Dtype = "float32") -> float:
     """Bytes an image, im2col scratch not counted: from batch 128 to 256, nothing being short."""
-    return slope(gpunet.plan(net, 128, max_cost=0), gpunet.plan(net, 256, max_cost=0))
+    return slope(*(gpunet.plan(net, batch, max_cost=0, dtype=dtype) for batch in (128, 256)))
 
 
-def slope_under_budgets(net: Net) -> float:
+def slope_under_budgets(net: Net, dtype: Dtype = "float32") -> float:
     """Bytes an image, im2col scratch not counted: from the largest batch in 8 GiB to that in 12 GiB."""
-    options: dict[str, Any] = dict(reserve=RESERVE, max_cost_flops=MAX_COST)
+    options: dict[str, Any] = dict(reserve=RESERVE, max_cost_flops=MAX_COST, dtype=dtype)
     plans = []
     for budget in ("8GiB", "12GiB"):
         batch = gpunet.fit(net, budget, **options).batch

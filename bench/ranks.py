@@ -2,7 +2,8 @@
 
 Measured here: a step of one rank and of two on the CPU, each with the same work, and sums in the order of ranks beside
 MPI's own all-reduce on the same buffers in the same run; the bytes that were sent beside those that were planned.
-Predicted, not measured: the efficiency of 2 to 256 ranks of two nets over named networks, as a table and a picture.
+Predicted, not measured: the efficiency of 2 to 256 ranks of two nets over named networks, as a table and a picture;
+of nets with fully connected layers worth dividing, with these divided, too (--split-fc).
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -23,9 +25,11 @@ import numpy as np
 
 from bench.common import RESULTS, save
 from gpunet import load, plan
+from gpunet.compile.between import REDUCE
 from gpunet.compile.ranks import Division
 from gpunet.compile.wire import wire_bytes
 from gpunet.devices import open_device
+from gpunet.errors import ConfigError
 from gpunet.model.model import Model
 from gpunet.planning.network import ASSUMED, NETWORKS, predict_ranks
 from gpunet.program.shares import share
@@ -113,6 +117,7 @@ def _steps(ranks: Communicator, options: argparse.Namespace) -> dict[str, Any]:
             "step_ms": median(took),
             "planned_bytes": planned,
             "sent_bytes": sent,
+            "sums_bytes": [sum(t.nbytes for t in op.inputs) for op in model.plan.program.ops if op.name == REDUCE],
             "arena_bytes": model.arena_bytes,
             "planned_arena_bytes": model.plan.arena_bytes,
         }
@@ -155,25 +160,30 @@ def _ms(call: Callable[[], object]) -> float:
 
 def _predicted(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
-    for name in options.nets:
+    for name, count, split in product(options.nets, options.counts, (False, True)):
         net, images = load(name), NETS.get(name, 64)
-        for count in options.counts:
-            made = plan(net, images * count, gpu=CARD, division=Division(count))
-            for joined in JOINED_BY:
-                found = predict_ranks(made, NETWORKS[joined])
-                assert found.efficiency is not None  # the card is known
-                rows.append(
-                    {
-                        "net": name,
-                        "images_a_rank": images,
-                        "ranks": count,
-                        "network": joined,
-                        "wire_bytes": found.sent_bytes,
-                        "wire_ms": found.wire_ms,
-                        "efficiency": found.efficiency.likely,
-                        "efficiency_range": [found.efficiency.low, found.efficiency.high],
-                    }
-                )
+        try:
+            made = plan(net, images * count, gpu=CARD, division=Division(count, split_fc=split))
+        except ConfigError:  # it has no such layers
+            continue
+        for joined in JOINED_BY:
+            found = predict_ranks(made, NETWORKS[joined])
+            assert found.efficiency is not None  # the card is known
+            rows.append(
+                {
+                    "net": name,
+                    "images_a_rank": images,
+                    "ranks": count,
+                    "split_fc": split,
+                    "network": joined,
+                    "wire_bytes": found.sent_bytes,
+                    "wire_ms": found.wire_ms,
+                    "hidden_ms": found.hidden_ms,
+                    "total_bytes": made.total_bytes,
+                    "efficiency": found.efficiency.likely,
+                    "efficiency_range": [found.efficiency.low, found.efficiency.high],
+                }
+            )
     return rows
 
 
@@ -186,13 +196,17 @@ def _draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(5 * len(nets), 4), layout="constrained")
     FigureCanvasAgg(figure)
     for panel, net in zip(figure.subplots(1, len(nets), squeeze=False)[0], nets, strict=True):
-        for joined in JOINED_BY:
-            points = [row for row in rows if (row["net"], row["network"]) == (net, joined)]
-            panel.plot([p["ranks"] for p in points], [100 * p["efficiency"] for p in points], marker="o", label=joined)
+        for color, (joined, split) in enumerate(product(JOINED_BY, (False, True))):
+            points = [row for row in rows if (row["net"], row["network"], row["split_fc"]) == (net, joined, split)]
+            style = {"color": f"C{color // 2}", "linestyle": "--" if split else "-", "marker": "." if split else "o"}
+            name = f"{joined}, --split-fc" if split else joined
+            if points:
+                ranks, reached = zip(*((p["ranks"], 100 * p["efficiency"]) for p in points), strict=True)
+                panel.plot(ranks, reached, label=name, **style)
         panel.set(title=f"{net}, {NETS.get(net, 64)} images a rank", xlabel="ranks", ylabel="% of linear, predicted")
         panel.set_xscale("log", base=2)
         panel.set_ylim(0, 100)
-        panel.legend()
+        panel.legend(fontsize=7)
     figure.suptitle(f"{CARD}; {ASSUMED}", fontsize=7)
     figure.savefig(path)
 
@@ -206,6 +220,8 @@ def _tell(results: dict[str, Any]) -> None:
             f"{count} rank(s): {found['step_ms']:8.1f} ms a step of {found['images_a_rank']} images each; "
             f"sent {found['sent_bytes']:,} bytes, planned {found['planned_bytes']:,}"
         )
+        if found["sums_bytes"]:
+            print(f"    adds up {', '.join(f'{nbytes:,}' for nbytes in found['sums_bytes'])} bytes in a step")
         for sums in found.get("all_reduce", ()):
             print(
                 f"    {sums['bytes']:12,} bytes: in order {sums['in_order_ms']:8.3f} ms, MPI's own "
@@ -213,7 +229,8 @@ def _tell(results: dict[str, Any]) -> None:
             )
     print(f"predicted, on the {CARD}: {ASSUMED}")
     for row in results["predicted"]:
-        print(f"{row['net']:10} {row['ranks']:4} ranks over {row['network']:7} {row['efficiency']:6.1%}")
+        way = "--split-fc" * row["split_fc"]
+        print(f"{row['net']:10} {way:10} {row['ranks']:4} ranks over {row['network']:7} {row['efficiency']:6.1%}")
     print(f"published: {PUBLISHED['what']}")
 
 

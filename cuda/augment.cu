@@ -128,7 +128,7 @@ constexpr int RGB = 3;
 
 // A thread makes a pixel of three maps; the block then writes its pixels, threads side by side values side by side.
 template <typename Index>
-__device__ inline void augment_rgb(Cuts<Index> cuts, real* y, Index pixels, bool recolour, Normal normal, real* made) {
+__device__ inline void augment_rgb(Cuts<Index> cuts, stored* y, Index pixels, bool recolour, Normal normal, real* made) {
     for (Index first = blockIdx.x * BLOCK; first < pixels; first += item_stride()) {
         if (first + (Index)threadIdx.x < pixels) {
             const Pixel pixel = cuts.at(first + threadIdx.x);
@@ -147,7 +147,7 @@ __device__ inline void augment_rgb(Cuts<Index> cuts, real* y, Index pixels, bool
 
 // A thread makes a pixel of any other number of maps: these have no grey.
 template <typename Index>
-__device__ inline void augment_maps(Cuts<Index> cuts, real* y, Index pixels, bool recolour, Normal normal) {
+__device__ inline void augment_maps(Cuts<Index> cuts, stored* y, Index pixels, bool recolour, Normal normal) {
     for (Index item = first_item(); item < pixels; item += item_stride()) {
         const Pixel pixel = cuts.at(item);
         for (Index d = 0; d < cuts.D; ++d) {
@@ -157,7 +157,7 @@ __device__ inline void augment_maps(Cuts<Index> cuts, real* y, Index pixels, boo
 }
 
 template <typename Index>
-__device__ inline void augmented(Cuts<Index> cuts, real* y, Index pixels, bool recolour, Normal normal, real* made) {
+__device__ inline void augmented(Cuts<Index> cuts, stored* y, Index pixels, bool recolour, Normal normal, real* made) {
     if (cuts.D == RGB) augment_rgb(cuts, y, pixels, recolour, normal, made);
     else augment_maps(cuts, y, pixels, recolour, normal);
 }
@@ -168,7 +168,7 @@ __device__ inline void augmented(Cuts<Index> cuts, real* y, Index pixels, bool r
 // scale and shift are those of map 0, 1 and all others.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 augment(
-    const unsigned char* __restrict__ x, const real* __restrict__ choices, real* __restrict__ y, long long N, long long H0,
+    const unsigned char* __restrict__ x, const real* __restrict__ choices, stored* __restrict__ y, long long N, long long H0,
     long long W0, long long D, long long H, long long W, long long magic_H, long long magic_W, long long recolour,
     real scale_0, real scale_1, real scale_2, real shift_0, real shift_1, real shift_2
 ) {

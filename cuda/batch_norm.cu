@@ -7,6 +7,8 @@
 #include "columns.cuh"
 #include "table.cuh"
 
+constexpr int ROOM = WIDTH > 4 ? 2 : RESIDENT;  // packs of halves, each with many numbers of its maps, take more registers
+
 // The deviations of maps, by which values are divided.
 template <int COUNT>
 __device__ inline Pack<real, COUNT> deviations(const real* variance, real eps) {
@@ -23,11 +25,11 @@ __device__ inline real in_part(long long part, long long rows, long long block_r
 
 // Mean and variance of map k from what its parts gave; what is summed are differences from the mean of the first part.
 __device__ inline void merge_statistics(
-    const real* x, const real* partials, real* mean, real* variance, Pack<real, 1>* shared, long long k, long long rows,
+    const stored* x, const real* partials, real* mean, real* variance, Pack<real, 1>* shared, long long k, long long rows,
     long long D, long long x_row, long long block_rows
 ) {
     const long long parts = (rows + block_rows - 1) / block_rows, last = k < D ? parts : 0;
-    const real start = k < D ? x[k] : 0, above = k < D ? fresh(partials + k) / in_part(0, rows, block_rows) : 0;
+    const real start = k < D ? real(x[k]) : real(0), above = k < D ? fresh(partials + k) / in_part(0, rows, block_rows) : 0;
     const auto sums = add_up<2, 1, 1>(0, last, shared, [=](long long part, Sums<2, 1>& so_far) {
         const real count = in_part(part, rows, block_rows), sum = fresh(partials + part * D + k);
         const real difference = x[part * block_rows * x_row + k] - start + (sum / count - above);
@@ -44,7 +46,7 @@ __device__ inline void merge_statistics(
 
 template <int COUNT>
 __device__ inline void statistics_of_parts(
-    const real* x, int* counters, real* mean, real* variance, real* partials, Pack<real, COUNT>* shared, int& seen,
+    const stored* x, int* counters, real* mean, real* variance, real* partials, Pack<real, COUNT>* shared, int& seen,
     long long rows, long long D, long long x_row, long long block_rows
 ) {
     const long long parts = (rows + block_rows - 1) / block_rows;
@@ -84,7 +86,7 @@ __device__ inline void statistics_of_parts(
 // have more registers.
 extern "C" __global__ void __launch_bounds__(BLOCK, 2)
 batch_norm_statistics(
-    const real* __restrict__ x, int* __restrict__ counters, real* __restrict__ mean, real* __restrict__ variance,
+    const stored* __restrict__ x, int* __restrict__ counters, real* __restrict__ mean, real* __restrict__ variance,
     real* __restrict__ partials, long long rows, long long D, long long x_row, long long block_rows
 ) {
     __shared__ Pack<real, WIDTH> shared[BLOCK];
@@ -135,7 +137,7 @@ __device__ inline bool packable(long long D, long long one_row, long long other_
 
 template <int COUNT, typename Index, typename Relu>
 __device__ inline void normalize(
-    const real* x, const real* mean, const real* variance, const real* scale, const real* shift, const real* z, real* y,
+    const stored* x, const real* mean, const real* variance, const real* scale, const real* shift, const stored* z, stored* y,
     Index rows, Divisor<Index> D, Index x_row, Index y_row, real eps, Relu relu
 ) {
     each_column<COUNT>(rows, D, [=](Index k, Index row, Index lines) {
@@ -162,13 +164,13 @@ __device__ inline void normalize(
 // A thread takes a pack of maps of some positions.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_forward(
-    const real* x, const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ scale,
-    const real* __restrict__ shift, real* y, long long rows, long long D, long long magic_D, long long x_row,
+    const stored* x, const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ scale,
+    const real* __restrict__ shift, stored* y, long long rows, long long D, long long magic_D, long long x_row,
     long long y_row, real eps
 ) {
     const bool packs = packable(D, x_row, y_row) && aligned(x, mean, variance, scale, shift, y);
     const By by_D = {D, magic_D};
-    const real* z = nullptr;
+    const stored* z = nullptr;
     DISPATCH(
         normalize, packs, rows * largest(x_row, y_row), x, mean, variance, scale, shift, z, y, rows, by_D, x_row, y_row, eps,
         WithoutRelu()
@@ -180,8 +182,8 @@ batch_norm_forward(
 // All else as above.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_relu_forward(
-    const real* x, const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ scale,
-    const real* __restrict__ shift, const real* z, real* y, long long rows, long long D, long long magic_D, long long x_row,
+    const stored* x, const real* __restrict__ mean, const real* __restrict__ variance, const real* __restrict__ scale,
+    const real* __restrict__ shift, const stored* z, stored* y, long long rows, long long D, long long magic_D, long long x_row,
     long long y_row, real eps
 ) {
     const bool packs = packable(D, x_row, y_row) && aligned(x, mean, variance, scale, shift, z, y);
@@ -208,7 +210,8 @@ __device__ inline void merge_gradients(
 
 // What the kernels of both gradients take: scale and shift where there is a ReLU behind.
 struct Gradients {
-    const real *dy, *x, *mean, *variance, *scale, *shift;
+    const stored *dy, *x;
+    const real *mean, *variance, *scale, *shift;
     int* counters;
     real *dscale, *dshift, *partials;
     long long rows, D, dy_row, x_row, block_rows;
@@ -217,7 +220,8 @@ struct Gradients {
 
 template <int COUNT, typename Relu>
 __device__ inline void gradients_of_parts(const Gradients& of, Pack<real, COUNT>* shared, int& seen, Relu relu) {
-    const real *dy = of.dy, *x = of.x, *mean = of.mean, *variance = of.variance, *scale = of.scale, *shift = of.shift;
+    const stored *dy = of.dy, *x = of.x;
+    const real *mean = of.mean, *variance = of.variance, *scale = of.scale, *shift = of.shift;
     real* partials = of.partials;
     const long long rows = of.rows, D = of.D, dy_row = of.dy_row, x_row = of.x_row, block_rows = of.block_rows;
     const real eps = of.eps;
@@ -259,7 +263,7 @@ __device__ inline void gradients_of_parts(const Gradients& of, Pack<real, COUNT>
 // A block takes 8 packs of maps of a part; the last one of some maps adds up their parts.
 extern "C" __global__ void __launch_bounds__(BLOCK, 2)
 batch_norm_backward_sums(
-    const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ mean,
+    const stored* __restrict__ dy, const stored* __restrict__ x, const real* __restrict__ mean,
     const real* __restrict__ variance, int* __restrict__ counters, real* __restrict__ dscale, real* __restrict__ dshift,
     real* __restrict__ partials, long long rows, long long D, long long dy_row, long long x_row, long long block_rows,
     real eps
@@ -279,7 +283,7 @@ batch_norm_backward_sums(
 // scale, shift  (D,)  in; dy counts where the ReLU behind let values pass. All else as above.
 extern "C" __global__ void __launch_bounds__(BLOCK, 2)
 batch_norm_relu_backward_sums(
-    const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ mean,
+    const stored* __restrict__ dy, const stored* __restrict__ x, const real* __restrict__ mean,
     const real* __restrict__ variance, const real* __restrict__ scale, const real* __restrict__ shift,
     int* __restrict__ counters, real* __restrict__ dscale, real* __restrict__ dshift, real* __restrict__ partials,
     long long rows, long long D, long long dy_row, long long x_row, long long block_rows, real eps
@@ -298,8 +302,8 @@ batch_norm_relu_backward_sums(
 
 template <int COUNT, typename Index, typename Relu>
 __device__ inline void normalize_backward(
-    const real* dy, const real* x, const real* mean, const real* variance, const real* scale, const real* shift,
-    const real* dscale, const real* dshift, real* dx, Index rows, Divisor<Index> D, Index dy_row, Index x_row, real eps,
+    const stored* dy, const stored* x, const real* mean, const real* variance, const real* scale, const real* shift,
+    const real* dscale, const real* dshift, stored* dx, Index rows, Divisor<Index> D, Index dy_row, Index x_row, real eps,
     real share, Relu relu
 ) {
     each_column<COUNT>(rows, D, [=](Index k, Index row, Index lines) {
@@ -335,8 +339,8 @@ __device__ inline void normalize_backward(
 // share: 1 / rows. A thread takes a pack of maps of some positions.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_backward(
-    const real* dy, const real* x, const real* __restrict__ mean, const real* __restrict__ variance,
-    const real* __restrict__ scale, const real* __restrict__ dscale, const real* __restrict__ dshift, real* dx,
+    const stored* dy, const stored* x, const real* __restrict__ mean, const real* __restrict__ variance,
+    const real* __restrict__ scale, const real* __restrict__ dscale, const real* __restrict__ dshift, stored* dx,
     long long rows, long long D, long long magic_D, long long dy_row, long long x_row, real eps, real share
 ) {
     const bool packs = packable(D, dy_row, x_row) && aligned(dy, x, mean, variance, scale, dscale, dshift, dx);
@@ -349,11 +353,11 @@ batch_norm_backward(
 }
 
 // shift  (D,)  in; dy counts where the ReLU behind let values pass. All else as above.
-extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+extern "C" __global__ void __launch_bounds__(BLOCK, ROOM)
 batch_norm_relu_backward(
-    const real* dy, const real* x, const real* __restrict__ mean, const real* __restrict__ variance,
+    const stored* dy, const stored* x, const real* __restrict__ mean, const real* __restrict__ variance,
     const real* __restrict__ scale, const real* __restrict__ shift, const real* __restrict__ dscale,
-    const real* __restrict__ dshift, real* dx, long long rows, long long D, long long magic_D, long long dy_row,
+    const real* __restrict__ dshift, stored* dx, long long rows, long long D, long long magic_D, long long dy_row,
     long long x_row, real eps, real share
 ) {
     const bool packs = packable(D, dy_row, x_row) && aligned(dy, x, mean, variance, scale, shift, dscale, dshift, dx);
@@ -366,7 +370,7 @@ batch_norm_relu_backward(
 
 template <int COUNT, typename Index>
 __device__ inline void normalize_backward_frozen(
-    const real* dy, const real* variance, const real* scale, real* dx, Index rows, Divisor<Index> D, real eps
+    const stored* dy, const real* variance, const real* scale, stored* dx, Index rows, Divisor<Index> D, real eps
 ) {
     each_column<COUNT>(rows, D, [=](Index k, Index row, Index lines) {
         const auto spread = deviations<COUNT>(variance + k, eps);
@@ -386,7 +390,7 @@ __device__ inline void normalize_backward_frozen(
 // A thread takes a pack of maps of some positions.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 batch_norm_backward_frozen(
-    const real* dy, const real* __restrict__ variance, const real* __restrict__ scale, real* dx, long long rows,
+    const stored* dy, const real* __restrict__ variance, const real* __restrict__ scale, stored* dx, long long rows,
     long long D, long long magic_D, real eps
 ) {
     const bool packs = D % WIDTH == 0 && aligned(dy, variance, scale, dx);

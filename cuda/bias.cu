@@ -2,7 +2,7 @@
 #include "columns.cuh"
 
 template <int COUNT, typename Index>
-__device__ inline void add_bias_packs(const real* b, real* y, Index rows, Divisor<Index> K) {
+__device__ inline void add_bias_packs(const real* b, stored* y, Index rows, Divisor<Index> K) {
     each_column<COUNT>(rows, K, [=](Index k, Index row, Index lines) {
         const auto biases = load<COUNT>(b + k);
         for (; row < rows; row += lines) {
@@ -17,14 +17,14 @@ __device__ inline void add_bias_packs(const real* b, real* y, Index rows, Diviso
 // y       (rows, K)  in and out
 // y += b in every row. A thread takes a pack of maps of some rows.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-add_bias(const real* __restrict__ b, real* __restrict__ y, long long rows, long long K, long long magic_K) {
+add_bias(const real* __restrict__ b, stored* __restrict__ y, long long rows, long long K, long long magic_K) {
     const By by_K = {K, magic_K};
     DISPATCH(add_bias_packs, K % WIDTH == 0 && aligned(b, y), rows * K, b, y, rows, by_K);
 }
 
 template <int COUNT>
 __device__ inline void sum_packs(
-    const real* values, real* sums, Pack<real, COUNT>* shared, long long rows, long long K, long long block_rows, bool accumulate
+    const stored* values, real* sums, Pack<real, COUNT>* shared, long long rows, long long K, long long block_rows, bool accumulate
 ) {
     each_part<COUNT>(rows, K, block_rows, [&](long long part, long long first, long long last, long long k) {
         auto sum = add_up<1, COUNT>(first, last, shared, [=](long long row, Sums<1, COUNT>& so_far) {
@@ -41,7 +41,7 @@ __device__ inline void sum_packs(
 // sums[p] = sum of rows p*block_rows up to (p+1)*block_rows. A block takes 8 packs of maps of one p.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 sum_rows(
-    const real* __restrict__ values, real* __restrict__ sums, long long rows, long long K, long long block_rows,
+    const stored* __restrict__ values, real* __restrict__ sums, long long rows, long long K, long long block_rows,
     long long accumulate
 ) {
     __shared__ Pack<real, WIDTH> shared[BLOCK];
@@ -64,7 +64,7 @@ __device__ inline void merge_sums(
 
 template <int COUNT>
 __device__ inline void sum_all(
-    const real* dy, int* counters, real* db, real* partials, Pack<real, COUNT>* shared, int& seen, long long rows, long long K,
+    const stored* dy, int* counters, real* db, real* partials, Pack<real, COUNT>* shared, int& seen, long long rows, long long K,
     long long block_rows, bool accumulate
 ) {
     const long long parts = (rows + block_rows - 1) / block_rows;
@@ -86,7 +86,7 @@ __device__ inline void sum_all(
 // A block takes 8 packs of maps of a part; the last one of some maps adds up their parts.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 bias_backward(
-    const real* __restrict__ dy, int* __restrict__ counters, real* __restrict__ db, real* __restrict__ partials,
+    const stored* __restrict__ dy, int* __restrict__ counters, real* __restrict__ db, real* __restrict__ partials,
     long long rows, long long K, long long block_rows, long long accumulate
 ) {
     __shared__ Pack<real, WIDTH> shared[BLOCK];

@@ -68,7 +68,7 @@ __device__ inline void each_of(Span rows, Span columns, Body body) {
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_packs(
-    const real* x, real* y, Switch* switches, Index N, Index D, Sliding rows, Sliding columns
+    const stored* x, stored* y, Switch* switches, Index N, Index D, Sliding rows, Sliding columns
 ) {
     const Index H = rows.size, W = columns.size;
     each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
@@ -93,7 +93,7 @@ __device__ inline void max_packs(
 
 template <typename Switch>
 __device__ inline void max_forward(
-    const real* x, real* y, Switch* switches, long long N, long long D, Sliding rows,
+    const stored* x, stored* y, Switch* switches, long long N, long long D, Sliding rows,
     Sliding columns
 ) {
     const bool packable = D % WIDTH == 0 && aligned(x, y, switches);
@@ -113,27 +113,27 @@ __device__ inline void max_forward(
 // The first NaN of a window is its maximum, of equals the first.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_forward_u8(
-    const real* __restrict__ x, real* __restrict__ y, unsigned char* __restrict__ switches, WINDOWS
+    const stored* __restrict__ x, stored* __restrict__ y, unsigned char* __restrict__ switches, WINDOWS
 ) {
     max_forward(x, y, switches, N, D, ROWS, COLUMNS);
 }
 
 // The same with int32 switches, for larger windows.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-max_pool_by_axis_forward_i32(const real* __restrict__ x, real* __restrict__ y, int* __restrict__ switches, WINDOWS) {
+max_pool_by_axis_forward_i32(const stored* __restrict__ x, stored* __restrict__ y, int* __restrict__ switches, WINDOWS) {
     max_forward(x, y, switches, N, D, ROWS, COLUMNS);
 }
 
 // The same without switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-max_pool_by_axis_infer(const real* __restrict__ x, real* __restrict__ y, WINDOWS) {
+max_pool_by_axis_infer(const stored* __restrict__ x, stored* __restrict__ y, WINDOWS) {
     unsigned char* none = nullptr;
     max_forward(x, y, none, N, D, ROWS, COLUMNS);
 }
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_backward_packs(
-    const real* dy, const Switch* switches, real* dx, Index N, Index D, Sliding rows,
+    const stored* dy, const Switch* switches, stored* dx, Index N, Index D, Sliding rows,
     Sliding columns
 ) {
     const Index H2 = rows.outputs, W2 = columns.outputs;
@@ -154,7 +154,7 @@ __device__ inline void max_backward_packs(
 
 template <typename Switch>
 __device__ inline void max_backward(
-    const real* dy, const Switch* switches, real* dx, long long N, long long D, Sliding rows,
+    const stored* dy, const Switch* switches, stored* dx, long long N, long long D, Sliding rows,
     Sliding columns
 ) {
     const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
@@ -166,7 +166,7 @@ __device__ inline void max_backward(
 // dx        (N, H, W, D)    out; not dy; exactly 0 where no switch points
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_backward_u8(
-    const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ dx, WINDOWS
+    const stored* __restrict__ dy, const unsigned char* __restrict__ switches, stored* __restrict__ dx, WINDOWS
 ) {
     max_backward(dy, switches, dx, N, D, ROWS, COLUMNS);
 }
@@ -174,13 +174,13 @@ max_pool_by_axis_backward_u8(
 // The same with int32 switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_backward_i32(
-    const real* __restrict__ dy, const int* __restrict__ switches, real* __restrict__ dx, WINDOWS
+    const stored* __restrict__ dy, const int* __restrict__ switches, stored* __restrict__ dx, WINDOWS
 ) {
     max_backward(dy, switches, dx, N, D, ROWS, COLUMNS);
 }
 
 template <int COUNT, typename Index, typename Axis>
-__device__ inline void average_packs(const real* x, real* y, Index N, Index D, Axis rows, Axis columns) {
+__device__ inline void average_packs(const stored* x, stored* y, Index N, Index D, Axis rows, Axis columns) {
     const Index H = rows.size, W = columns.size;
     each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
@@ -195,7 +195,7 @@ __device__ inline void average_packs(const real* x, real* y, Index N, Index D, A
 }
 
 template <int COUNT, typename Index, typename Axis>
-__device__ inline void average_backward_packs(const real* dy, real* dx, Index N, Index D, Axis rows, Axis columns) {
+__device__ inline void average_backward_packs(const stored* dy, stored* dx, Index N, Index D, Axis rows, Axis columns) {
     const Index H2 = rows.outputs, W2 = columns.outputs;
     each_place<COUNT, Index>(N, rows.size, columns.size, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
@@ -209,13 +209,13 @@ __device__ inline void average_backward_packs(const real* dy, real* dx, Index N,
 }
 
 template <typename Axis>
-__device__ inline void average_forward(const real* x, real* y, long long N, long long D, Axis rows, Axis columns) {
+__device__ inline void average_forward(const stored* x, stored* y, long long N, long long D, Axis rows, Axis columns) {
     const bool packable = D % WIDTH == 0 && aligned(x, y);
     DISPATCH(average_packs, packable, most_values(N, D, rows, columns), x, y, N, D, rows, columns);
 }
 
 template <typename Axis>
-__device__ inline void average_backward(const real* dy, real* dx, long long N, long long D, Axis rows, Axis columns) {
+__device__ inline void average_backward(const stored* dy, stored* dx, long long N, long long D, Axis rows, Axis columns) {
     const bool packable = D % WIDTH == 0 && aligned(dy, dx);
     DISPATCH(average_backward_packs, packable, most_values(N, D, rows, columns), dy, dx, N, D, rows, columns);
 }
@@ -228,14 +228,14 @@ __device__ inline void average_backward(const real* dy, real* dx, long long N, l
 // y  (N, H2, W2, D)  out; not x
 // A window divides by how many positions it has within H x W and the top, bottom, left, right positions around it.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-average_pool_by_axis_forward(const real* __restrict__ x, real* __restrict__ y, COUNTED_WINDOWS) {
+average_pool_by_axis_forward(const stored* __restrict__ x, stored* __restrict__ y, COUNTED_WINDOWS) {
     average_forward(x, y, N, D, COUNTED_ROWS, COUNTED_COLUMNS);
 }
 
 // dy  (N, H2, W2, D)  in
 // dx  (N, H, W, D)    out; not dy; exactly 0 where no window looks
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-average_pool_by_axis_backward(const real* __restrict__ dy, real* __restrict__ dx, COUNTED_WINDOWS) {
+average_pool_by_axis_backward(const stored* __restrict__ dy, stored* __restrict__ dx, COUNTED_WINDOWS) {
     average_backward(dy, dx, N, D, COUNTED_ROWS, COUNTED_COLUMNS);
 }
 
@@ -243,7 +243,7 @@ average_pool_by_axis_backward(const real* __restrict__ dy, real* __restrict__ dx
 // y  (N, H2, W2, D)  out; not x; averages of H2 x W2 parts of the maps
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adaptive_pool_forward(
-    const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
+    const stored* __restrict__ x, stored* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
     long long W2
 ) {
     average_forward(x, y, N, D, Parts{(int)H, (int)H2}, Parts{(int)W, (int)W2});
@@ -253,7 +253,7 @@ adaptive_pool_forward(
 // dx  (N, H, W, D)    out; not dy
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 adaptive_pool_backward(
-    const real* __restrict__ dy, real* __restrict__ dx, long long N, long long H, long long W, long long D,
+    const stored* __restrict__ dy, stored* __restrict__ dx, long long N, long long H, long long W, long long D,
     long long H2, long long W2
 ) {
     average_backward(dy, dx, N, D, Parts{(int)H, (int)H2}, Parts{(int)W, (int)W2});
@@ -261,7 +261,7 @@ adaptive_pool_backward(
 
 template <int COUNT, typename Index>
 __device__ inline void l2_packs(
-    const real* x, real* y, Index N, Index D, Sliding rows, Sliding columns
+    const stored* x, stored* y, Index N, Index D, Sliding rows, Sliding columns
 ) {
     const Index H = rows.size, W = columns.size;
     each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
@@ -278,7 +278,7 @@ __device__ inline void l2_packs(
 // x  (N, H, W, D)    in
 // y  (N, H2, W2, D)  out; not x; the root of the sum of squares of each window
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-l2_pool_by_axis_forward(const real* __restrict__ x, real* __restrict__ y, WINDOWS) {
+l2_pool_by_axis_forward(const stored* __restrict__ x, stored* __restrict__ y, WINDOWS) {
     const Sliding rows = ROWS, columns = COLUMNS;
     const bool packable = D % WIDTH == 0 && aligned(x, y);
     DISPATCH(l2_packs, packable, most_values(N, D, rows, columns), x, y, N, D, rows, columns);
@@ -286,7 +286,7 @@ l2_pool_by_axis_forward(const real* __restrict__ x, real* __restrict__ y, WINDOW
 
 template <int COUNT, typename Index>
 __device__ inline void l2_backward_packs(
-    const real* dy, const real* x, const real* y, real* dx, Index N, Index D, Sliding rows,
+    const stored* dy, const stored* x, const stored* y, stored* dx, Index N, Index D, Sliding rows,
     Sliding columns
 ) {
     const Index H2 = rows.outputs, W2 = columns.outputs;
@@ -311,7 +311,7 @@ __device__ inline void l2_backward_packs(
 // dx  (N, H, W, D)    out; none of the others; a window whose y is 0 adds exactly 0
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 l2_pool_by_axis_backward(
-    const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ y, real* __restrict__ dx, WINDOWS
+    const stored* __restrict__ dy, const stored* __restrict__ x, const stored* __restrict__ y, stored* __restrict__ dx, WINDOWS
 ) {
     const Sliding rows = ROWS, columns = COLUMNS;
     const bool packable = D % WIDTH == 0 && aligned(dy, x, y, dx);

@@ -16,7 +16,7 @@ template <typename Index>
 __device__ inline real slope_of(const real* a, Index slopes, Index d) { return a[slopes == 1 ? 0 : d]; }
 
 template <int COUNT, typename Index>
-__device__ inline void prelu_packs(const real* x, const real* a, real* y, Index rows, Index D, Index slopes) {
+__device__ inline void prelu_packs(const stored* x, const real* a, stored* y, Index rows, Index D, Index slopes) {
     each_pack_of_maps<COUNT>(rows, D, [=](Index pack, Index d) {
         auto values = load<COUNT>(x, pack);
         for (int lane = 0; lane < COUNT; ++lane) {
@@ -30,13 +30,13 @@ __device__ inline void prelu_packs(const real* x, const real* a, real* y, Index 
 // a  (slopes,)  in; one slope a map, or one for all
 // y  out; may be x
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-prelu_forward(const real* x, const real* __restrict__ a, real* y, long long rows, long long D, long long slopes) {
+prelu_forward(const stored* x, const real* __restrict__ a, stored* y, long long rows, long long D, long long slopes) {
     DISPATCH(prelu_packs, D % WIDTH == 0 && aligned(x, y), rows * D, x, a, y, rows, D, slopes);
 }
 
 template <int COUNT, typename Index>
 __device__ inline void prelu_backward_packs(
-    const real* dy, const real* x, const real* a, real* dx, Index rows, Index D, Index slopes
+    const stored* dy, const stored* x, const real* a, stored* dx, Index rows, Index D, Index slopes
 ) {
     each_pack_of_maps<COUNT>(rows, D, [=](Index pack, Index d) {
         const auto values = load<COUNT>(x, pack);
@@ -53,13 +53,13 @@ __device__ inline void prelu_backward_packs(
 // dx     out; may be dy or x
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 prelu_backward(
-    const real* dy, const real* x, const real* __restrict__ a, real* dx, long long rows, long long D, long long slopes
+    const stored* dy, const stored* x, const real* __restrict__ a, stored* dx, long long rows, long long D, long long slopes
 ) {
     DISPATCH(prelu_backward_packs, D % WIDTH == 0 && aligned(dy, x, dx), rows * D, dy, x, a, dx, rows, D, slopes);
 }
 
 template <int COUNT, typename Index>
-__device__ inline void scale_packs(const real* x, const real* scale, const real* shift, real* y, Index rows, Index D) {
+__device__ inline void scale_packs(const stored* x, const real* scale, const real* shift, stored* y, Index rows, Index D) {
     each_pack_of_maps<COUNT>(rows, D, [=](Index pack, Index d) {
         auto values = load<COUNT>(x, pack);
         for (int lane = 0; lane < COUNT; ++lane) {
@@ -74,7 +74,7 @@ __device__ inline void scale_packs(const real* x, const real* scale, const real*
 // scale  (D,)  in
 // y      out; may be x
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-scale_maps(const real* x, const real* __restrict__ scale, real* y, long long rows, long long D) {
+scale_maps(const stored* x, const real* __restrict__ scale, stored* y, long long rows, long long D) {
     const real* none = nullptr;
     DISPATCH(scale_packs, D % WIDTH == 0 && aligned(x, y), rows * D, x, scale, none, y, rows, D);
 }
@@ -82,7 +82,7 @@ scale_maps(const real* x, const real* __restrict__ scale, real* y, long long row
 // The same, with shift (D,), in, added.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 scale_and_shift(
-    const real* x, const real* __restrict__ scale, const real* __restrict__ shift, real* y, long long rows, long long D
+    const stored* x, const real* __restrict__ scale, const real* __restrict__ shift, stored* y, long long rows, long long D
 ) {
     DISPATCH(scale_packs, D % WIDTH == 0 && aligned(x, y), rows * D, x, scale, shift, y, rows, D);
 }
@@ -93,7 +93,7 @@ constexpr int MAPS = 32;  // neighbouring maps that a block sums: its warps read
 // maps of one p: each of its threads adds every 8th row of one map, then the 8 sums of a map are added in a fixed tree.
 template <typename Product>
 __device__ inline void sum_products(
-    const real* dy, const real* x, real* partials, long long rows, long long D, long long block_rows, Product product
+    const stored* dy, const stored* x, real* partials, long long rows, long long D, long long block_rows, Product product
 ) {
     __shared__ real shared[BLOCK];
     const long long tiles = (D + MAPS - 1) / MAPS, parts = (rows + block_rows - 1) / block_rows;
@@ -117,7 +117,7 @@ __device__ inline void sum_products(
 // The parts of a slope's gradient: dy * x where x is not above 0.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 prelu_backward_slopes(
-    const real* __restrict__ dy, const real* __restrict__ x, real* __restrict__ partials, long long rows, long long D,
+    const stored* __restrict__ dy, const stored* __restrict__ x, real* __restrict__ partials, long long rows, long long D,
     long long block_rows
 ) {
     sum_products(dy, x, partials, rows, D, block_rows, [](real above, real value) {
@@ -130,7 +130,7 @@ prelu_backward_slopes(
 // The parts of a scale's gradient: dy * x.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 scale_backward_weights(
-    const real* __restrict__ dy, const real* __restrict__ x, real* __restrict__ partials, long long rows, long long D,
+    const stored* __restrict__ dy, const stored* __restrict__ x, real* __restrict__ partials, long long rows, long long D,
     long long block_rows
 ) {
     sum_products(dy, x, partials, rows, D, block_rows, [](real above, real value) { return above * value; });

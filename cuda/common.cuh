@@ -1,14 +1,19 @@
 // What every kernel file starts with (this text is put in front of it): the number type, how threads share out the
 // items, packs of values that move as one, reductions whose order never changes, and random numbers.
 //
-// REAL is float or double, given by the compiler's command line. All arithmetic is done in `real`.
+// Two types are given by the compiler's command line: REAL, in which all is computed, and STORED, as which the values of
+// volumes, and filters that multiply them, lie in memory. Both are float, or both double, or STORED is one of the half types
+// and REAL float. What there are few of, as the numbers of each map, and all sums, lie in memory as REAL.
+#include "half.cuh"
 
 typedef REAL real;
+typedef STORED stored;
 
 constexpr int BLOCK = 256;                   // threads of a block, in every launch
 constexpr int WARP = 32;                     // threads that run as one
 constexpr int RESIDENT = 3;                  // blocks that a multiprocessor must have room for: 80 registers a thread, no spills
-constexpr int WIDTH = 16 / sizeof(real);     // values in the widest pack that a thread moves at once, 16 bytes
+constexpr int MOVED = 16;                    // bytes that a thread moves at once, at most
+constexpr int WIDTH = MOVED / sizeof(stored);  // values of a volume in so many
 constexpr long long SMALL = 1LL << 30;       // below this many values an int holds any index, one grid stride further too
 
 // A thread takes item first_item(), then every item_stride()-th: any grid does all the work.
@@ -25,27 +30,77 @@ __device__ inline bool is_number(real value) { return value - value == real(0); 
 #define PACK_AT(...) (__VA_ARGS__)
 #endif
 
-// COUNT values side by side, loaded and stored by one instruction; the address must be a multiple of its size.
+// COUNT values side by side. Where they are no more than MOVED bytes, one instruction loads or stores them, and the address
+// must be a multiple of their size.
 template <typename T, int COUNT>
-struct alignas(sizeof(T) * COUNT) Pack {
+struct alignas(sizeof(T) * COUNT < MOVED ? sizeof(T) * COUNT : MOVED) Pack {
     T value[COUNT];
 };
 
+// What values are as long as a thread has them: those of half types are floats.
+template <typename T>
+struct InHand { typedef T type; };
+template <>
+struct InHand<Float16> { typedef float type; };
+template <>
+struct InHand<Bfloat16> { typedef float type; };
+
+// The pack number `pack` of COUNT values.
 template <int COUNT, typename T, typename Index>
-__device__ inline Pack<T, COUNT> load(const T* values, Index pack) {
-    return *PACK_AT(reinterpret_cast<const Pack<T, COUNT>*>(values) + pack);
+__device__ inline auto load(const T* values, Index pack) {
+    constexpr int MOST = MOVED / sizeof(T);
+    Pack<typename InHand<T>::type, COUNT> held;
+    if constexpr (COUNT > MOST) {
+#pragma unroll
+        for (int part = 0; part < COUNT / MOST; ++part) {
+            const auto some = load<MOST>(values, pack * (COUNT / MOST) + part);
+#pragma unroll
+            for (int lane = 0; lane < MOST; ++lane) held.value[part * MOST + lane] = some.value[lane];
+        }
+    } else if constexpr (is_half<T> && COUNT > 1) {
+        const auto words = load<COUNT / 2>(reinterpret_cast<const unsigned int*>(values), pack);
+#pragma unroll
+        for (int lane = 0; lane < COUNT; ++lane) {
+            held.value[lane] = widened<T>((unsigned short)(words.value[lane / 2] >> lane % 2 * 16));
+        }
+    } else if constexpr (is_half<T>) {
+        held.value[0] = values[pack];
+    } else {
+        held = *PACK_AT(reinterpret_cast<const Pack<T, COUNT>*>(values) + pack);
+    }
+    return held;
 }
 
 template <int COUNT, typename T>
-__device__ inline Pack<T, COUNT> load(const T* values) { return load<COUNT>(values, 0); }
+__device__ inline auto load(const T* values) { return load<COUNT>(values, 0); }
 
 template <int COUNT, typename T, typename Index>
-__device__ inline void store(T* values, Index pack, const Pack<T, COUNT>& held) {
-    *PACK_AT(reinterpret_cast<Pack<T, COUNT>*>(values) + pack) = held;
+__device__ inline void store(T* values, Index pack, const Pack<typename InHand<T>::type, COUNT>& held) {
+    constexpr int MOST = MOVED / sizeof(T);
+    if constexpr (COUNT > MOST) {
+#pragma unroll
+        for (int part = 0; part < COUNT / MOST; ++part) {
+            Pack<T, MOST> some;
+#pragma unroll
+            for (int lane = 0; lane < MOST; ++lane) some.value[lane] = held.value[part * MOST + lane];
+            store(values, pack * (COUNT / MOST) + part, some);
+        }
+    } else if constexpr (is_half<T> && COUNT > 1) {
+        Pack<unsigned int, COUNT / 2> words;
+#pragma unroll
+        for (int word = 0; word < COUNT / 2; ++word) {
+            words.value[word] = both_narrowed<T>(held.value[2 * word], held.value[2 * word + 1]);
+        }
+        store(reinterpret_cast<unsigned int*>(values), pack, words);
+    } else if constexpr (is_half<T>) {
+        values[pack] = held.value[0];
+    } else {
+        *PACK_AT(reinterpret_cast<Pack<T, COUNT>*>(values) + pack) = held;
+    }
 }
 
 template <int COUNT, typename T>
-__device__ inline void store(T* values, const Pack<T, COUNT>& held) { store(values, 0, held); }
+__device__ inline void store(T* values, const Pack<typename InHand<T>::type, COUNT>& held) { store(values, 0, held); }
 
 // Whether all pointers stand at multiples of 16 bytes, so that packs of any type may be used.
 template <typename... T>
@@ -76,13 +131,13 @@ struct Size {
     __device__ constexpr operator int() const { return COUNT; }
 };
 
-// Calls body(size, pack) for `count` values that are treated alike: packs of WIDTH where all pointers are aligned, the
+// Calls body(size, pack) for `count` values that are treated alike: packs of COUNT where all pointers are aligned, the
 // values that are left one by one. Inside, load<size>(x, pack) gives the pack.
-template <typename Body>
+template <int COUNT = WIDTH, typename Body>
 __device__ inline void elementwise(long long count, bool packable, Body body) {
-    const long long packs = packable ? count / WIDTH : 0;
-    for (long long pack = first_item(); pack < packs; pack += item_stride()) body(Size<WIDTH>(), pack);
-    for (long long item = packs * WIDTH + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
+    const long long packs = packable ? count / COUNT : 0;
+    for (long long pack = first_item(); pack < packs; pack += item_stride()) body(Size<COUNT>(), pack);
+    for (long long item = packs * COUNT + first_item(); item < count; item += item_stride()) body(Size<1>(), item);
 }
 
 // ---- divisions by numbers that are the same in a whole launch ----

@@ -7,7 +7,7 @@ struct Pooled {
     long long H2, W2, H3, W3, K, F, S;
 
     // The gradient of position (number `position` of the batch, map k) before the pool: dy where the switch points at it.
-    __device__ real gradient(const real* dy, const unsigned char* switches, long long position, long long k) const {
+    __device__ real gradient(const stored* dy, const unsigned char* switches, long long position, long long k) const {
         const long long line = position / W2, column = position % W2, n = line / H2, row = line % H2;
         const long long i = row / S, j = column / S, f_row = row - i * S, f_column = column - j * S;
         if (i >= H3 || j >= W3 || f_row >= F || f_column >= F) return real(0);
@@ -25,7 +25,7 @@ struct Pooled {
 // A thread takes a value of the strip.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 unpool(
-    const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ strip, long long first,
+    const stored* __restrict__ dy, const unsigned char* __restrict__ switches, stored* __restrict__ strip, long long first,
     long long positions, POOLED
 ) {
     const Pooled pooled = {H2, W2, H3, W3, K, F, S};
@@ -39,7 +39,7 @@ unpool(
 // switches  (count,)  in and out: `nowhere` where y becomes 0; null: there are none
 // A thread takes a value.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-relu_and_switches(real* __restrict__ y, unsigned char* __restrict__ switches, long long count, long long nowhere) {
+relu_and_switches(stored* __restrict__ y, unsigned char* __restrict__ switches, long long count, long long nowhere) {
     for (long long item = first_item(); item < count; item += item_stride()) {
         if (!(y[item] <= real(0))) continue;  // NaN stays
         y[item] = real(0);
@@ -53,7 +53,7 @@ relu_and_switches(real* __restrict__ y, unsigned char* __restrict__ switches, lo
 // What sum_rows of cuda/bias.cu gives for the gradient before the pool, (rows, K), bit for bit: in the same order.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 sum_unpooled_rows(
-    const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ sums, long long rows,
+    const stored* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ sums, long long rows,
     long long block_rows, POOLED
 ) {
     __shared__ Pack<real, 1> shared[BLOCK];

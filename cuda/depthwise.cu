@@ -28,7 +28,7 @@ struct AlongRow {
 
 template <int COUNT>
 __device__ inline void depthwise_forward_packs(
-    const real* x, const real* w, const real* b, real* y, const Convolution& c, const Divisors& by
+    const stored* x, const stored* w, const real* b, stored* y, const Convolution& c, const Divisors& by
 ) {
     const int taps = c.F_rows * c.F_columns;
     for (int line = blockIdx.x; line < c.N * c.H2; line += gridDim.x) {
@@ -44,7 +44,7 @@ __device__ inline void depthwise_forward_packs(
                     if (0 <= h && h < c.H && 0 <= v && v < c.W) {
                         seen = load<COUNT>(x + ((long long)(image * c.H + h) * c.W + v) * c.D + d, 0);
                     }
-                    const real* weight = w + (long long)k * taps + row * c.F_columns + column;
+                    const stored* weight = w + (long long)k * taps + row * c.F_columns + column;
 #pragma unroll
                     for (int lane = 0; lane < COUNT; ++lane) {
                         sum.value[lane] = multiply_add(seen.value[lane], weight[lane * taps], sum.value[lane]);
@@ -67,7 +67,7 @@ __device__ inline void depthwise_forward_packs(
 // A block takes a row of an image, a thread a pack of filters of one position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 depthwise_forward(
-    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y, CONVOLUTION,
+    const stored* __restrict__ x, const stored* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y, CONVOLUTION,
     DIVISORS
 ) {
     const Convolution c = CONVOLUTION_OF_NUMBERS;
@@ -89,7 +89,7 @@ struct Seeing {
 };
 
 template <int COUNT>
-__device__ inline void depthwise_backward_input_packs(const real* dy, const real* w, real* dx, const Convolution& c, const Divisors& by) {
+__device__ inline void depthwise_backward_input_packs(const stored* dy, const stored* w, stored* dx, const Convolution& c, const Divisors& by) {
     const int taps = c.F_rows * c.F_columns, each = by.each;
     for (int line = blockIdx.x; line < c.N * c.H; line += gridDim.x) {
         const int image = line / by.rows, h = line - image * c.H, down_first = (h + c.P_top) / by.S_rows;
@@ -106,7 +106,7 @@ __device__ inline void depthwise_backward_input_packs(const real* dy, const real
                     const long long window = (long long)(image * c.H2 + down.window) * c.W2 + across.window;
                     for (int k = d * each; k < (d + 1) * each; ++k) {
                         const auto above = load<COUNT>(dy + window * c.K + k, 0);
-                        const real* weight = w + (long long)k * taps + row * c.F_columns + column;
+                        const stored* weight = w + (long long)k * taps + row * c.F_columns + column;
 #pragma unroll
                         for (int lane = 0; lane < COUNT; ++lane) {
                             sum.value[lane] = multiply_add(above.value[lane], weight[lane * taps], sum.value[lane]);
@@ -125,7 +125,7 @@ __device__ inline void depthwise_backward_input_packs(const real* dy, const real
 // A block takes a row of an image, a thread a pack of maps of one position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 depthwise_backward_input(
-    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, CONVOLUTION, DIVISORS
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, DIVISORS
 ) {
     const Convolution c = CONVOLUTION_OF_NUMBERS;
     const Divisors by = DIVISORS_OF_NUMBERS;
@@ -141,7 +141,7 @@ constexpr int FILTERS = 32, LANES = BLOCK / FILTERS;
 // A block takes a slice of the positions, one tap and FILTERS filters, of which LANES threads take every LANES-th position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 depthwise_backward_weights(
-    const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ parts, CONVOLUTION, DIVISORS,
+    const stored* __restrict__ x, const stored* __restrict__ dy, real* __restrict__ parts, CONVOLUTION, DIVISORS,
     long long slices
 ) {
     __shared__ real shared[LANES][FILTERS];
@@ -156,8 +156,8 @@ depthwise_backward_weights(
     for (int line = lines.first; k < c.K && line < lines.last; ++line) {
         const int image = line / by.rows, h = top + (line - image * c.H2) * c.S_rows;
         if (h < 0 || h >= c.H) continue;
-        const real* seen = x + (long long)(image * c.H + h) * c.W * c.D + k / by.each;
-        const real* above = dy + (long long)line * c.W2 * c.K + k;
+        const stored* seen = x + (long long)(image * c.H + h) * c.W * c.D + k / by.each;
+        const stored* above = dy + (long long)line * c.W2 * c.K + k;
         for (int j = lane; j < c.W2; j += LANES) {
             const int v = left + j * c.S_columns;
             if (0 <= v && v < c.W) sum = multiply_add(above[(long long)j * c.K], seen[(long long)v * c.D], sum);

@@ -11,18 +11,19 @@ __device__ inline unsigned int word_of(const Words& words, int which) {
 // first      where in the batch the first value stands
 // threshold  values whose random word is below it become 0, the others are multiplied by scale
 // seed       the key; group of four values, step and layer are the counter
-// A thread takes a pack of neighbouring values, all of one group.
+// A thread takes a pack of neighbouring values: one group, two of halves, or a part of one.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 dropout(
-    const real* x, const double* __restrict__ numbers, real* y, long long count, long long first, long long threshold,
+    const stored* x, const double* __restrict__ numbers, stored* y, long long count, long long first, long long threshold,
     long long seed, long long step, long long layer, real scale
 ) {
     const long long now = (long long)numbers[step];
     elementwise(count, first % WIDTH == 0 && aligned(x, y), [=](auto size, long long pack) {
         const long long place = first + pack * size;
-        const Words words = random_words(place / 4, now, layer, seed);
         auto values = load<size>(x, pack);
+        Words words = {};
         for (int lane = 0; lane < size; ++lane) {
+            if (lane % 4 == 0) words = random_words((place + lane) / 4, now, layer, seed);
             const unsigned int word = word_of(words, (int)((place + lane) % 4));
             values.value[lane] = word < threshold ? real(0) : values.value[lane] * scale;
         }
@@ -32,7 +33,7 @@ dropout(
 
 template <int COUNT, typename Index>
 __device__ inline void dropout_whole_packs(
-    const real* x, real* y, Index images, Index positions, Index D, long long first_image, long long maps,
+    const stored* x, stored* y, Index images, Index positions, Index D, long long first_image, long long maps,
     long long threshold, long long seed, long long now, long long layer, real scale
 ) {
     D /= COUNT;
@@ -59,7 +60,7 @@ __device__ inline void dropout_whole_packs(
 // All else as in dropout. A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 dropout_whole(
-    const real* x, const double* __restrict__ numbers, real* y, long long images, long long positions, long long D,
+    const stored* x, const double* __restrict__ numbers, stored* y, long long images, long long positions, long long D,
     long long first_image, long long maps, long long threshold, long long seed, long long step, long long layer,
     real scale
 ) {

@@ -4,7 +4,7 @@
 
 template <int COUNT, typename Index>
 __device__ inline void l2_pool_packs(
-    const real* x, real* y, Index N, Index H, Index W, Divisor<Index> D, Divisor<Index> H2, Divisor<Index> W2, Index F,
+    const stored* x, stored* y, Index N, Index H, Index W, Divisor<Index> D, Divisor<Index> H2, Divisor<Index> W2, Index F,
     Index S, Index P
 ) {
     each_pack<COUNT>(N * H2 * W2 * D, [=](Index item) {
@@ -24,7 +24,7 @@ __device__ inline void l2_pool_packs(
 // A thread takes a pack of maps of one output position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 l2_pool_forward(
-    const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
+    const stored* __restrict__ x, stored* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
     long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2, long long magic_W2
 ) {
     const bool packable = D % WIDTH == 0 && aligned(x, y);
@@ -35,7 +35,7 @@ l2_pool_forward(
 
 template <int COUNT, typename Index>
 __device__ inline void l2_pool_backward_packs(
-    const real* dy, const real* x, const real* y, real* dx, Index N, Divisor<Index> H, Divisor<Index> W,
+    const stored* dy, const stored* x, const stored* y, stored* dx, Index N, Divisor<Index> H, Divisor<Index> W,
     Divisor<Index> D, Index H2, Index W2, Index F, Divisor<Index> S, Index P
 ) {
     each_pack<COUNT>(N * H * W * D, [=](Index item) {
@@ -62,7 +62,7 @@ __device__ inline void l2_pool_backward_packs(
 // order; exactly 0 where none does, or where all of them saw nothing but zeros.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 l2_pool_backward(
-    const real* __restrict__ dy, const real* __restrict__ x, const real* __restrict__ y, real* __restrict__ dx,
+    const stored* __restrict__ dy, const stored* __restrict__ x, const stored* __restrict__ y, stored* __restrict__ dx,
     long long N, long long H, long long W, long long D, long long H2, long long W2, long long F, long long S,
     long long P, long long magic_D, long long magic_H, long long magic_W, long long magic_S
 ) {

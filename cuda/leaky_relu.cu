@@ -4,7 +4,7 @@
 // y  (count,)  out; may be x
 // A thread takes a pack of neighbouring values. NaN is not <= 0.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-leaky_relu_forward(const real* x, real* y, long long count, real alpha) {
+leaky_relu_forward(const stored* x, stored* y, long long count, real alpha) {
     elementwise(count, aligned(x, y), [=](auto size, long long pack) {
         auto values = load<size>(x, pack);
         for (int lane = 0; lane < size; ++lane) {
@@ -19,7 +19,7 @@ leaky_relu_forward(const real* x, real* y, long long count, real alpha) {
 // dx  (count,)  out; may be dy or y
 // dx = dy where y > 0 or y is NaN, else alpha * dy. A thread takes a pack of neighbouring values.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-leaky_relu_backward(const real* dy, const real* y, real* dx, long long count, real alpha) {
+leaky_relu_backward(const stored* dy, const stored* y, stored* dx, long long count, real alpha) {
     elementwise(count, aligned(dy, y, dx), [=](auto size, long long pack) {
         const auto outputs = load<size>(y, pack);
         auto gradients = load<size>(dy, pack);

@@ -22,7 +22,7 @@ struct Sizes {
     __device__ inline Index L() const { return F * FD; }
 
     // Value `step` of the window whose first row and first offset inside a row are these, in image n of x; 0 outside.
-    __device__ inline real seen(const real* x, Index n, Index top, Index left, Index step) const {
+    __device__ inline real seen(const stored* x, Index n, Index top, Index left, Index step) const {
         const Index row = step / FD, h = top + row, along = left + step - row * FD.number;
         return 0 <= h && h < H && 0 <= along && along < W * D ? x[(n * H + h) * W * D + along] : real(0);
     }
@@ -106,7 +106,7 @@ __device__ inline void add_products(
 
 template <typename Index>
 __device__ inline void outputs(
-    const real* x, const real* w, const real* b, real* y, Hand& hand, Sizes<Index> of
+    const stored* x, const real* w, const real* b, stored* y, Hand& hand, Sizes<Index> of
 ) {
     const Index positions = of.H2 * of.W2, K = of.K, L = of.L();
     each_tile<Index>(positions, of.N, K, [&](Tile<Index> tile) {
@@ -130,7 +130,7 @@ __device__ inline void outputs(
 // A block takes 32 images and 32 filters of one position, a thread four of the images and one filter.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_forward(
-    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
+    const stored* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
     long long N, long long H, long long W, long long D, long long H2, long long W2, long long K, long long F,
     long long S, long long P,
     long long magic_W, long long magic_W2, long long magic_S, long long magic_FD
@@ -143,7 +143,7 @@ local_forward(
 
 template <typename Index>
 __device__ inline void weight_gradients(
-    const real* x, const real* dy, real* dw, Hand& hand, Sizes<Index> of, bool accumulate
+    const stored* x, const stored* dy, real* dw, Hand& hand, Sizes<Index> of, bool accumulate
 ) {
     const Index positions = of.H2 * of.W2, K = of.K, L = of.L();
     each_tile<Index>(positions, K, L, [&](Tile<Index> tile) {
@@ -167,7 +167,7 @@ __device__ inline void weight_gradients(
 // are added up in order.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_weights(
-    const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ dw, long long N, long long H,
+    const stored* __restrict__ x, const stored* __restrict__ dy, real* __restrict__ dw, long long N, long long H,
     long long W, long long D, long long H2, long long W2, long long K, long long F, long long S, long long P,
     long long magic_W, long long magic_W2, long long magic_S, long long magic_FD, long long accumulate
 ) {
@@ -178,7 +178,7 @@ local_backward_weights(
 }
 
 template <typename Index>
-__device__ inline void input_gradients(const real* dy, const real* w, real* dx, Hand& hand, Sizes<Index> of) {
+__device__ inline void input_gradients(const stored* dy, const real* w, stored* dx, Hand& hand, Sizes<Index> of) {
     const Index W = of.W, D = of.D, K = of.K, image = of.H2 * of.W2 * K, filter = of.L();
     each_tile<Index>(of.H * W, of.N, D, [&](Tile<Index> tile) {
         const Index row = tile.place / of.W, column = tile.place - row * W;
@@ -186,7 +186,7 @@ __device__ inline void input_gradients(const real* dy, const real* w, real* dx, 
         each_window<Index>(row, column, of.F, of.S, of.P, of.H2, of.W2, [&](Index i, Index j) {
             // Of the first image and the first filter; found once, or there would be too few registers.
             const Index position = i * of.W2 + j, in_window = (row + of.P - i * of.S) * of.F + column + of.P - j * of.S;
-            const real* gradients = dy + position * K;
+            const stored* gradients = dy + position * K;
             const real* weights = w + position * K * filter + in_window * D;
             add_products<true, false>(
                 sum, hand, tile, K, [&](Index n, Index k) { return gradients[n * image + k]; },
@@ -206,7 +206,7 @@ __device__ inline void input_gradients(const real* dy, const real* w, real* dx, 
 // windows that see the position in row-major order, of each all filters.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 local_backward_input(
-    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx, long long N, long long H,
+    const stored* __restrict__ dy, const real* __restrict__ w, stored* __restrict__ dx, long long N, long long H,
     long long W, long long D, long long H2, long long W2, long long K, long long F, long long S, long long P,
     long long magic_W, long long magic_W2, long long magic_S, long long magic_FD
 ) {

@@ -27,7 +27,7 @@ struct Boxes {
     __device__ inline Index index(Place<Index> at) const { return ((at.n * H + at.row) * W + at.column) * D + at.d; }
 
     // k + alpha * (sum of x * x over the box around a place)
-    __device__ inline real scale(const real* x, Place<Index> at, real alpha, real k) const {
+    __device__ inline real scale(const stored* x, Place<Index> at, real alpha, real k) const {
         real sum = 0;
         each(at, [&](Place<Index> near) {
             const real value = x[index(near)];
@@ -47,7 +47,7 @@ __device__ inline void each_value(Index N, Boxes<Index> boxes, Body body) {
 
 template <typename Index>
 __device__ inline void normalize(
-    const real* x, real* y, Index N, Boxes<Index> boxes, real alpha, real beta, real k
+    const stored* x, stored* y, Index N, Boxes<Index> boxes, real alpha, real beta, real k
 ) {
     each_value(N, boxes, [&](Index item, Place<Index> at) {
         y[item] = x[item] * power(boxes.scale(x, at, alpha, k), -beta);
@@ -59,7 +59,7 @@ __device__ inline void normalize(
 // A thread takes a value.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 lrn_forward(
-    const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long F,
+    const stored* __restrict__ x, stored* __restrict__ y, long long N, long long H, long long W, long long D, long long F,
     long long maps, long long magic_H, long long magic_W, long long magic_D, real alpha, real beta, real k
 ) {
     const By by_H = {H, magic_H}, by_W = {W, magic_W}, by_D = {D, magic_D};
@@ -69,7 +69,7 @@ lrn_forward(
 
 template <typename Index>
 __device__ inline void normalize_backward(
-    const real* dy, const real* x, real* dx, Index N, Boxes<Index> boxes, real alpha, real beta, real k
+    const stored* dy, const stored* x, stored* dx, Index N, Boxes<Index> boxes, real alpha, real beta, real k
 ) {
     each_value(N, boxes, [&](Index item, Place<Index> at) {
         real pull = 0, own = 0;
@@ -89,7 +89,7 @@ __device__ inline void normalize_backward(
 // A thread takes a value; it makes the scales of all of its box again.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 lrn_backward(
-    const real* __restrict__ dy, const real* __restrict__ x, real* __restrict__ dx, long long N, long long H,
+    const stored* __restrict__ dy, const stored* __restrict__ x, stored* __restrict__ dx, long long N, long long H,
     long long W, long long D, long long F, long long maps, long long magic_H, long long magic_W, long long magic_D,
     real alpha, real beta, real k
 ) {

@@ -1,7 +1,7 @@
 // Which maps of a volume, and in what order. Sources: Caffe's Slice layer; Zhang et al. 2018, "ShuffleNet".
 
 template <int COUNT, typename Index>
-__device__ inline void shift_packs(const real* x, real* y, Index positions, Index x_depth, Index y_depth, Index shift) {
+__device__ inline void shift_packs(const stored* x, stored* y, Index positions, Index x_depth, Index y_depth, Index shift) {
     x_depth /= COUNT, y_depth /= COUNT, shift /= COUNT;
     for (Index pack = first_item(); pack < positions * y_depth; pack += item_stride()) {
         const Index position = pack / y_depth, from = pack % y_depth + shift;
@@ -17,7 +17,7 @@ __device__ inline void shift_packs(const real* x, real* y, Index positions, Inde
 // maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 shift_maps(
-    const real* __restrict__ x, real* __restrict__ y, long long positions, long long x_depth, long long y_depth,
+    const stored* __restrict__ x, stored* __restrict__ y, long long positions, long long x_depth, long long y_depth,
     long long shift
 ) {
     const bool packable = x_depth % WIDTH == 0 && y_depth % WIDTH == 0 && shift % WIDTH == 0 && aligned(x, y);
@@ -26,7 +26,7 @@ shift_maps(
 }
 
 template <int COUNT, typename Index>
-__device__ inline void shuffle_packs(const real* x, real* y, Index positions, Index D, Index groups) {
+__device__ inline void shuffle_packs(const stored* x, stored* y, Index positions, Index D, Index groups) {
     const Index maps = D / groups;  // of a group
     for (Index pack = first_item(); pack < positions * D / COUNT; pack += item_stride()) {
         const Index first = pack * COUNT, d = first % D;
@@ -43,6 +43,6 @@ __device__ inline void shuffle_packs(const real* x, real* y, Index positions, In
 // y  (positions, D)  out; not x
 // Map i of group g becomes map i*groups + g. A thread writes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-shuffle(const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long groups) {
+shuffle(const stored* __restrict__ x, stored* __restrict__ y, long long positions, long long D, long long groups) {
     DISPATCH(shuffle_packs, D % WIDTH == 0 && aligned(y), positions * D, x, y, positions, D, groups);
 }

@@ -3,7 +3,7 @@
 
 // y = rule(a, b) for every value. A thread takes a pack of neighbouring values.
 template <typename Rule>
-__device__ inline void merge(const real* a, const real* b, real* y, long long count, Rule rule) {
+__device__ inline void merge(const stored* a, const stored* b, stored* y, long long count, Rule rule) {
     elementwise(count, aligned(a, b, y), [=](auto size, long long pack) {
         auto values = load<size>(a, pack);
         const auto others = load<size>(b, pack);
@@ -15,13 +15,13 @@ __device__ inline void merge(const real* a, const real* b, real* y, long long co
 // a, b  (count,)  in
 // y     (count,)  out; may be a or b
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-add(const real* a, const real* b, real* y, long long count) {
+add(const stored* a, const stored* b, stored* y, long long count) {
     merge(a, b, y, count, [](real one, real other) { return one + other; });
 }
 
 template <int COUNT, typename Index>
 __device__ inline void add_packs(
-    const real* a, const real* b, real* y, Index positions, Divisor<Index> D, Index a_row, Index b_row
+    const stored* a, const stored* b, stored* y, Index positions, Divisor<Index> D, Index a_row, Index b_row
 ) {
     each_pack<COUNT>(positions * D, [=](Index item) {
         const Index position = item / D, map = item - position * D.number;
@@ -38,7 +38,7 @@ __device__ inline void add_packs(
 // As add. A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 add_maps(
-    const real* a, const real* b, real* y, long long positions, long long D, long long magic_D, long long a_row,
+    const stored* a, const stored* b, stored* y, long long positions, long long D, long long magic_D, long long a_row,
     long long b_row
 ) {
     const bool packs = (D | a_row | b_row) % WIDTH == 0 && aligned(y, a, b);
@@ -48,19 +48,19 @@ add_maps(
 
 // The same as add, y = of_a * a + of_b * b.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-add_scaled(const real* a, const real* b, real* y, long long count, real of_a, real of_b) {
+add_scaled(const stored* a, const stored* b, stored* y, long long count, real of_a, real of_b) {
     merge(a, b, y, count, [=](real one, real other) { return of_a * one + of_b * other; });
 }
 
 // The same, y = a * b.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-multiply(const real* a, const real* b, real* y, long long count) {
+multiply(const stored* a, const stored* b, stored* y, long long count) {
     merge(a, b, y, count, [](real one, real other) { return one * other; });
 }
 
 // The same, y = the larger one; NaN in either is it.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-maximum(const real* a, const real* b, real* y, long long count) {
+maximum(const stored* a, const stored* b, stored* y, long long count) {
     merge(a, b, y, count, [](real one, real other) { return one >= other || one != one ? one : other; });
 }
 
@@ -68,7 +68,7 @@ maximum(const real* a, const real* b, real* y, long long count) {
 // y  (count,)  out; may be x
 // y = factor * x. A thread takes a pack of neighbouring values.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-scaled(const real* x, real* y, long long count, real factor) {
+scaled(const stored* x, stored* y, long long count, real factor) {
     elementwise(count, aligned(x, y), [=](auto size, long long pack) {
         auto values = load<size>(x, pack);
         for (int lane = 0; lane < size; ++lane) values.value[lane] *= factor;
@@ -81,7 +81,7 @@ scaled(const real* x, real* y, long long count, real factor) {
 // da, db  (count,)  out; each may be dy, a or b, but not both the same
 // dy where the maximum was, else exactly 0. A thread takes a pack of neighbouring values.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-maximum_backward(const real* dy, const real* a, const real* b, real* da, real* db, long long count) {
+maximum_backward(const stored* dy, const stored* a, const stored* b, stored* da, stored* db, long long count) {
     elementwise(count, aligned(dy, a, b, da, db), [=](auto size, long long pack) {
         auto first = load<size>(dy, pack), second = first;
         const auto values = load<size>(a, pack), others = load<size>(b, pack);
@@ -98,7 +98,7 @@ maximum_backward(const real* dy, const real* a, const real* b, real* da, real* d
 
 template <int COUNT, typename Index>
 __device__ inline void multiply_gate_packs(
-    const real* a, const real* gate, real* y, Index images, Index positions, Index D
+    const stored* a, const stored* gate, stored* y, Index images, Index positions, Index D
 ) {
     D /= COUNT;
     const Index values = positions * D;  // packs of an image
@@ -116,7 +116,7 @@ __device__ inline void multiply_gate_packs(
 // A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 multiply_gate(
-    const real* a, const real* __restrict__ gate, real* y, long long images, long long positions, long long D
+    const stored* a, const stored* __restrict__ gate, stored* y, long long images, long long positions, long long D
 ) {
     const bool packable = D % WIDTH == 0 && aligned(a, gate, y);
     DISPATCH(multiply_gate_packs, packable, images * positions * D, a, gate, y, images, positions, D);
@@ -130,7 +130,7 @@ constexpr int MAPS = 32;  // neighbouring maps that a block sums: its warps read
 // map, then the 8 sums of a map are added in a fixed tree.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 multiply_backward_gate(
-    const real* __restrict__ dy, const real* __restrict__ a, real* __restrict__ db, long long images,
+    const stored* __restrict__ dy, const stored* __restrict__ a, stored* __restrict__ db, long long images,
     long long positions, long long D
 ) {
     __shared__ real shared[BLOCK];
@@ -152,7 +152,7 @@ multiply_backward_gate(
 
 template <int COUNT, typename Index>
 __device__ inline void copy_packs(
-    const real* x, real* y, Index positions, Divisor<Index> D, Index x_row, Index y_row
+    const stored* x, stored* y, Index positions, Divisor<Index> D, Index x_row, Index y_row
 ) {
     each_pack<COUNT>(positions * D, [=](Index item) {
         const Index position = item / D, d = item - position * D.number;
@@ -165,7 +165,7 @@ __device__ inline void copy_packs(
 // A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 copy_maps(
-    const real* __restrict__ x, real* __restrict__ y, long long positions, long long D, long long magic_D, long long x_row,
+    const stored* __restrict__ x, stored* __restrict__ y, long long positions, long long D, long long magic_D, long long x_row,
     long long y_row
 ) {
     const bool packs = (D | x_row | y_row) % WIDTH == 0 && aligned(x, y);

@@ -5,7 +5,7 @@
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_pool_packs(
-    const real* x, real* y, Switch* switches, Index N, Index H, Index W, Divisor<Index> D,
+    const stored* x, stored* y, Switch* switches, Index N, Index H, Index W, Divisor<Index> D,
     Divisor<Index> H2, Divisor<Index> W2, Index F, Index S, Index P
 ) {
     each_pack<COUNT>(N * H2 * W2 * D, [=](Index item) {
@@ -31,7 +31,7 @@ __device__ inline void max_pool_packs(
 
 template <typename Switch>
 __device__ inline void max_pool(
-    const real* x, real* y, Switch* switches, long long N, long long H, long long W, By D, By H2, By W2, long long F,
+    const stored* x, stored* y, Switch* switches, long long N, long long H, long long W, By D, By H2, By W2, long long F,
     long long S, long long P
 ) {
     const bool packable = D % WIDTH == 0 && aligned(x, y, switches);
@@ -45,7 +45,7 @@ __device__ inline void max_pool(
 // The first NaN of a window is its maximum, of equals the first. A thread takes a pack of maps of one output position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_forward_u8(
-    const real* __restrict__ x, real* __restrict__ y, unsigned char* __restrict__ switches, long long N, long long H,
+    const stored* __restrict__ x, stored* __restrict__ y, unsigned char* __restrict__ switches, long long N, long long H,
     long long W, long long D, long long H2, long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2,
     long long magic_W2
 ) {
@@ -55,7 +55,7 @@ max_pool_forward_u8(
 // The same with int32 switches, for larger windows.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_forward_i32(
-    const real* __restrict__ x, real* __restrict__ y, int* __restrict__ switches, long long N, long long H,
+    const stored* __restrict__ x, stored* __restrict__ y, int* __restrict__ switches, long long N, long long H,
     long long W, long long D, long long H2, long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2,
     long long magic_W2
 ) {
@@ -65,7 +65,7 @@ max_pool_forward_i32(
 // The same without switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_infer(
-    const real* __restrict__ x, real* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
+    const stored* __restrict__ x, stored* __restrict__ y, long long N, long long H, long long W, long long D, long long H2,
     long long W2, long long F, long long S, long long P, long long magic_D, long long magic_H2, long long magic_W2
 ) {
     unsigned char* none = nullptr;
@@ -74,7 +74,7 @@ max_pool_infer(
 
 template <int COUNT, typename Index, typename Switch>
 __device__ inline void max_pool_backward_packs(
-    const real* dy, const Switch* switches, real* dx, Index N, Divisor<Index> H, Divisor<Index> W, Divisor<Index> D,
+    const stored* dy, const Switch* switches, stored* dx, Index N, Divisor<Index> H, Divisor<Index> W, Divisor<Index> D,
     Index H2, Index W2, Index F, Divisor<Index> S, Index P
 ) {
     each_pack<COUNT>(N * H * W * D, [=](Index item) {
@@ -95,7 +95,7 @@ __device__ inline void max_pool_backward_packs(
 
 template <typename Switch>
 __device__ inline void max_pool_backward(
-    const real* dy, const Switch* switches, real* dx, long long N, By H, By W, By D, long long H2, long long W2,
+    const stored* dy, const Switch* switches, stored* dx, long long N, By H, By W, By D, long long H2, long long W2,
     long long F, By S, long long P
 ) {
     const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
@@ -110,7 +110,7 @@ __device__ inline void max_pool_backward(
 // row-major order; exactly 0 where none does.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_backward_u8(
-    const real* __restrict__ dy, const unsigned char* __restrict__ switches, real* __restrict__ dx, long long N,
+    const stored* __restrict__ dy, const unsigned char* __restrict__ switches, stored* __restrict__ dx, long long N,
     long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P,
     long long magic_D, long long magic_H, long long magic_W, long long magic_S
 ) {
@@ -122,7 +122,7 @@ max_pool_backward_u8(
 // The same with int32 switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_backward_i32(
-    const real* __restrict__ dy, const int* __restrict__ switches, real* __restrict__ dx, long long N,
+    const stored* __restrict__ dy, const int* __restrict__ switches, stored* __restrict__ dx, long long N,
     long long H, long long W, long long D, long long H2, long long W2, long long F, long long S, long long P,
     long long magic_D, long long magic_H, long long magic_W, long long magic_S
 ) {

@@ -14,11 +14,10 @@
 //   of sum (16 x 8, float)  sum[0], sum[1]: row g, columns 2t and 2t + 1; sum[2], sum[3]: row g + 8
 //   of A   (16 x DEPTH)     a[0]: row g, a[1]: row g + 8, the values number t of their rows; a[2], a[3]: 4 values further
 //   of B   (DEPTH x 8)      b[0]: column g, the value number t of it; b[1]: 4 values further
-// where a "value" is one of Tf32, or two neighbours of Float16 or Bfloat16, the first in the lower half.
+// where a "value" is one of Tf32, or two neighbours of Float16 or Bfloat16 (cuda/half.cuh), the first in the lower half.
+// Float16 is from 7.5 with a[2] and b[1]; with a[4] and b[2] it is from 8.0, as are all others.
 
-struct Tf32 {};      // float32 whose 13 lowest bits count for nothing; from 8.0
-struct Float16 {};   // from 7.5, with a[2] and b[1]; with a[4] and b[2] from 8.0
-struct Bfloat16 {};  // from 8.0
+struct Tf32 {};  // float32 whose 13 lowest bits count for nothing
 
 #ifndef EMULATED
 

@@ -4,7 +4,7 @@
 // y       (count,)  out; may be x
 // A thread takes a pack of neighbouring values. NaN is not <= 0.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-relu_forward(const real* x, real* y, long long count) {
+relu_forward(const stored* x, stored* y, long long count) {
     elementwise(count, aligned(x, y), [=](auto size, long long pack) {
         auto values = load<size>(x, pack);
         for (int lane = 0; lane < size; ++lane) {
@@ -28,7 +28,7 @@ __device__ inline Pack<real, COUNT> let_through(Pack<real, COUNT> gradients, con
 // dx      (count,)  out; may be dy or y
 // dx = dy where y > 0 or y is NaN, else exactly 0. A thread takes a pack of neighbouring values.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-relu_backward(const real* dy, const real* y, real* dx, long long count) {
+relu_backward(const stored* dy, const stored* y, stored* dx, long long count) {
     elementwise(count, aligned(dy, y, dx), [=](auto size, long long pack) {
         store(dx, pack, let_through(load<size>(dy, pack), load<size>(y, pack)));
     });
@@ -36,7 +36,7 @@ relu_backward(const real* dy, const real* y, real* dx, long long count) {
 
 template <int COUNT, typename Index>
 __device__ inline void relu_backward_packs(
-    const real* dy, const real* y, real* dx, Index positions, Divisor<Index> D, Index dy_row, Index y_row
+    const stored* dy, const stored* y, stored* dx, Index positions, Divisor<Index> D, Index dy_row, Index y_row
 ) {
     each_pack<COUNT>(positions * D, [=](Index item) {
         const Index position = item / D, d = item - position * D.number;
@@ -51,7 +51,7 @@ __device__ inline void relu_backward_packs(
 // As relu_backward. A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_backward_maps(
-    const real* dy, const real* y, real* dx, long long positions, long long D, long long magic_D, long long dy_row,
+    const stored* dy, const stored* y, stored* dx, long long positions, long long D, long long magic_D, long long dy_row,
     long long y_row
 ) {
     const bool packs = (D | dy_row | y_row) % WIDTH == 0 && aligned(dy, y, dx);
@@ -72,7 +72,7 @@ __device__ inline unsigned int passing(const Pack<real, COUNT>& outputs) {
 // dx    (count,)  out; may be a, b or y
 // dx = a + b where y is positive or NaN, else exactly 0. A thread takes a pack of neighbouring values.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-add_relu_backward(const real* a, const real* b, const real* y, real* dx, long long count) {
+add_relu_backward(const stored* a, const stored* b, const stored* y, stored* dx, long long count) {
     elementwise(count, aligned(a, b, y, dx), [=](auto size, long long pack) {
         auto sums = load<size>(a, pack);
         const auto others = load<size>(b, pack), seen = load<size>(y, pack);
@@ -94,7 +94,7 @@ __device__ inline Pack<real, COUNT> masked(Pack<real, COUNT> gradients, unsigned
 
 // Images of a multiple of 8 values follow one another in the mask as in y: a thread takes a pack, as many threads as make
 // a byte put theirs together.
-__device__ inline void mask_of_packs(const real* y, unsigned char* mask, long long count) {
+__device__ inline void mask_of_packs(const stored* y, unsigned char* mask, long long count) {
     constexpr int MAKERS = 8 / WIDTH;
     const long long packs = count / WIDTH, warp_begins = first_item() - threadIdx.x % WARP;
     for (long long ahead = 0; warp_begins + ahead < packs; ahead += item_stride()) {  // all of a warp, or none
@@ -108,7 +108,7 @@ __device__ inline void mask_of_packs(const real* y, unsigned char* mask, long lo
 
 // Other images begin with a byte of their own: a thread makes a byte.
 template <typename Index>
-__device__ inline void mask_of_values(const real* y, unsigned char* mask, Index images, Index values, Divisor<Index> bytes) {
+__device__ inline void mask_of_values(const stored* y, unsigned char* mask, Index images, Index values, Divisor<Index> bytes) {
     for (Index byte = first_item(); byte < images * bytes; byte += item_stride()) {
         const Index image = byte / bytes, in_image = (byte - image * bytes.number) * 8;
         unsigned int bits = 0;
@@ -125,7 +125,7 @@ __device__ inline void mask_of_values(const real* y, unsigned char* mask, Index 
 // magic_bytes is that of ceil(values / 8).
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_mask(
-    const real* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values, long long magic_bytes
+    const stored* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values, long long magic_bytes
 ) {
     const By by_bytes = {(values + 7) / 8, magic_bytes};
     if (values % 8 == 0 && aligned(y)) mask_of_packs(y, mask, images * values);
@@ -135,13 +135,13 @@ relu_mask(
 
 template <typename Index>
 __device__ inline void mask_of_maps(
-    const real* y, unsigned char* mask, Index images, Index values, Divisor<Index> bytes, Divisor<Index> D, Index y_row
+    const stored* y, unsigned char* mask, Index images, Index values, Divisor<Index> bytes, Divisor<Index> D, Index y_row
 ) {
     const Index positions = values / D;  // of an image
     for (Index byte = first_item(); byte < images * bytes; byte += item_stride()) {
         const Index image = byte / bytes, in_image = (byte - image * bytes.number) * 8;
         const Index position = in_image / D;
-        const real* from = y + (image * positions + position) * y_row;
+        const stored* from = y + (image * positions + position) * y_row;
         Index d = in_image - position * D.number;
         unsigned int bits = 0;
         for (int bit = 0, left = (int)(values - in_image < 8 ? values - in_image : 8); bit < left; ++bit) {
@@ -157,7 +157,7 @@ __device__ inline void mask_of_maps(
 // As relu_mask. A thread makes a byte.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_mask_maps(
-    const real* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values, long long magic_bytes,
+    const stored* __restrict__ y, unsigned char* __restrict__ mask, long long images, long long values, long long magic_bytes,
     long long D, long long magic_D, long long y_row
 ) {
     const By by_bytes = {(values + 7) / 8, magic_bytes}, by_D = {D, magic_D};
@@ -166,7 +166,7 @@ relu_mask_maps(
 }
 
 // As above: a thread takes a pack and its part of a byte.
-__device__ inline void masked_packs(const real* dy, const unsigned char* mask, real* dx, long long count) {
+__device__ inline void masked_packs(const stored* dy, const unsigned char* mask, stored* dx, long long count) {
     constexpr int MAKERS = 8 / WIDTH;
     for (long long pack = first_item(); pack < count / WIDTH; pack += item_stride()) {
         const unsigned int bits = mask[pack / MAKERS] >> pack % MAKERS * WIDTH;
@@ -176,7 +176,7 @@ __device__ inline void masked_packs(const real* dy, const unsigned char* mask, r
 
 template <typename Index>
 __device__ inline void masked_values(
-    const real* dy, const unsigned char* mask, real* dx, Index images, Divisor<Index> values
+    const stored* dy, const unsigned char* mask, stored* dx, Index images, Divisor<Index> values
 ) {
     const Index bytes = (values.number + 7) / 8;  // of an image
     for (Index item = first_item(); item < images * values; item += item_stride()) {
@@ -192,7 +192,7 @@ __device__ inline void masked_values(
 // dx = dy where the bit is 1, else exactly 0, as relu_backward has it.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_backward_masked(
-    const real* dy, const unsigned char* __restrict__ mask, real* dx, long long images, long long values,
+    const stored* dy, const unsigned char* __restrict__ mask, stored* dx, long long images, long long values,
     long long magic_values
 ) {
     const By by_values = {values, magic_values};
@@ -203,7 +203,7 @@ relu_backward_masked(
 
 template <int COUNT, typename Index>
 __device__ inline void masked_maps(
-    const real* dy, const unsigned char* mask, real* dx, Index images, Divisor<Index> values, Divisor<Index> D, Index dy_row
+    const stored* dy, const unsigned char* mask, stored* dx, Index images, Divisor<Index> values, Divisor<Index> D, Index dy_row
 ) {
     const Index bytes = (values.number + 7) / 8;  // of an image
     each_pack<COUNT>(images * values, [=](Index item) {
@@ -219,7 +219,7 @@ __device__ inline void masked_maps(
 // As relu_backward_masked. A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 relu_backward_masked_maps(
-    const real* __restrict__ dy, const unsigned char* __restrict__ mask, real* __restrict__ dx, long long images,
+    const stored* __restrict__ dy, const unsigned char* __restrict__ mask, stored* __restrict__ dx, long long images,
     long long values, long long magic_values, long long D, long long magic_D, long long dy_row
 ) {
     const By by_values = {values, magic_values}, by_D = {D, magic_D};

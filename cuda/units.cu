@@ -7,7 +7,7 @@
 
 // y = rule(x) for every value.
 template <typename Rule>
-__device__ inline void unit(const real* x, real* y, long long count, Rule rule) {
+__device__ inline void unit(const stored* x, stored* y, long long count, Rule rule) {
     elementwise(count, aligned(x, y), [=](auto size, long long pack) {
         auto values = load<size>(x, pack);
         for (int lane = 0; lane < size; ++lane) values.value[lane] = rule(values.value[lane]);
@@ -17,7 +17,7 @@ __device__ inline void unit(const real* x, real* y, long long count, Rule rule) 
 
 // dx = rule(dy, seen) for every value; seen is x or y.
 template <typename Rule>
-__device__ inline void unit_backward(const real* dy, const real* seen, real* dx, long long count, Rule rule) {
+__device__ inline void unit_backward(const stored* dy, const stored* seen, stored* dx, long long count, Rule rule) {
     elementwise(count, aligned(dy, seen, dx), [=](auto size, long long pack) {
         const auto known = load<size>(seen, pack);
         auto gradients = load<size>(dy, pack);
@@ -51,13 +51,13 @@ __device__ inline real normal_below(real value) {
 
 // y = min(max(low, x), high)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-clip_forward(const real* x, real* y, long long count, real low, real high) {
+clip_forward(const stored* x, stored* y, long long count, real low, real high) {
     unit(x, y, count, [=](real value) { return clipped(value, low, high); });
 }
 
 // dx = dy where low < y < high or y is NaN, else exactly 0
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-clip_backward(const real* dy, const real* y, real* dx, long long count, real low, real high) {
+clip_backward(const stored* dy, const stored* y, stored* dx, long long count, real low, real high) {
     unit_backward(dy, y, dx, count, [=](real above, real output) {
         return output <= low || output >= high ? real(0) : above;
     });
@@ -65,13 +65,13 @@ clip_backward(const real* dy, const real* y, real* dx, long long count, real low
 
 // y = min(max(0, x + 3), 6) / 6
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-hard_sigmoid_forward(const real* x, real* y, long long count) {
+hard_sigmoid_forward(const stored* x, stored* y, long long count) {
     unit(x, y, count, [](real value) { return hard_gate(value); });
 }
 
 // dx = dy / 6 where 0 < y < 1 or y is NaN, else exactly 0
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-hard_sigmoid_backward(const real* dy, const real* y, real* dx, long long count) {
+hard_sigmoid_backward(const stored* dy, const stored* y, stored* dx, long long count) {
     unit_backward(dy, y, dx, count, [](real above, real output) {
         return output <= real(0) || output >= real(1) ? real(0) : above / real(6);
     });
@@ -79,13 +79,13 @@ hard_sigmoid_backward(const real* dy, const real* y, real* dx, long long count) 
 
 // y = x where x > 0, else alpha * (exp(x) - 1)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-elu_forward(const real* x, real* y, long long count, real alpha) {
+elu_forward(const stored* x, stored* y, long long count, real alpha) {
     unit(x, y, count, [=](real value) { return value > real(0) ? value : alpha * expm1(value); });
 }
 
 // dx = dy where y > 0, else dy * (y + alpha)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-elu_backward(const real* dy, const real* y, real* dx, long long count, real alpha) {
+elu_backward(const stored* dy, const stored* y, stored* dx, long long count, real alpha) {
     unit_backward(dy, y, dx, count, [=](real above, real output) {
         return output > real(0) ? above : above * (output + alpha);
     });
@@ -93,7 +93,7 @@ elu_backward(const real* dy, const real* y, real* dx, long long count, real alph
 
 // y = log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)), which never overflows
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-softplus_forward(const real* x, real* y, long long count) {
+softplus_forward(const stored* x, stored* y, long long count) {
     unit(x, y, count, [](real value) {
         return (value < real(0) ? real(0) : value) + log1p(exp(-fabs(value)));
     });
@@ -101,19 +101,19 @@ softplus_forward(const real* x, real* y, long long count) {
 
 // dx = dy * (1 - exp(-y))
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-softplus_backward(const real* dy, const real* y, real* dx, long long count) {
+softplus_backward(const stored* dy, const stored* y, stored* dx, long long count) {
     unit_backward(dy, y, dx, count, [](real above, real output) { return above * -expm1(-output); });
 }
 
 // y = x * sigmoid(x)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-silu_forward(const real* x, real* y, long long count) {
+silu_forward(const stored* x, stored* y, long long count) {
     unit(x, y, count, [](real value) { return value * sigmoid_of(value); });
 }
 
 // dx = dy * s * (1 + x * (1 - s)), s = sigmoid(x)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-silu_backward(const real* dy, const real* x, real* dx, long long count) {
+silu_backward(const stored* dy, const stored* x, stored* dx, long long count) {
     unit_backward(dy, x, dx, count, [](real above, real value) {
         return above * (sigmoid_of(value) * (real(1) + value * sigmoid_of(-value)));
     });
@@ -121,13 +121,13 @@ silu_backward(const real* dy, const real* x, real* dx, long long count) {
 
 // y = x * min(max(0, x + 3), 6) / 6
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-hard_swish_forward(const real* x, real* y, long long count) {
+hard_swish_forward(const stored* x, stored* y, long long count) {
     unit(x, y, count, [](real value) { return value * hard_gate(value); });
 }
 
 // dx = 0 where x <= -3, dy where x >= 3, else dy * (x/3 + 1/2)
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-hard_swish_backward(const real* dy, const real* x, real* dx, long long count) {
+hard_swish_backward(const stored* dy, const stored* x, stored* dx, long long count) {
     unit_backward(dy, x, dx, count, [](real above, real value) {
         return above * (value <= real(-3) ? real(0) : value >= real(3) ? real(1) : value / real(3) + real(0.5));
     });
@@ -135,7 +135,7 @@ hard_swish_backward(const real* dy, const real* x, real* dx, long long count) {
 
 // y = x * p(x), p the probability that a standard normal number is below x, or its approximation by tanh
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-gelu_forward(const real* x, real* y, long long count, long long by_tanh) {
+gelu_forward(const stored* x, stored* y, long long count, long long by_tanh) {
     unit(x, y, count, [=](real value) {
         return value * (by_tanh ? (real(1) + bend(value)) / real(2) : normal_below(value));
     });
@@ -143,7 +143,7 @@ gelu_forward(const real* x, real* y, long long count, long long by_tanh) {
 
 // dx = dy * (p(x) + x * p'(x))
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
-gelu_backward(const real* dy, const real* x, real* dx, long long count, long long by_tanh) {
+gelu_backward(const stored* dy, const stored* x, stored* dx, long long count, long long by_tanh) {
     unit_backward(dy, x, dx, count, [=](real above, real value) {
         if (by_tanh) {
             const real bent = bend(value), steepness = SCALE * (real(1) + real(3) * CUBIC * value * value);

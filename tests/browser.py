@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,35 @@ WIDE, NARROW = (1280, 900), (390, 844)
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
-PLAIN = """() => [...document.querySelectorAll('button, input, canvas[tabindex], img, [role]')]
-  .filter((one) => one.offsetParent !== null)
-  .filter((one) => !(one.getAttribute('aria-label') || one.textContent.trim() || one.alt || one.labels?.length))
-  .map((one) => one.outerHTML)"""
-"""What can be seen and has no name for a screen reader."""
+CONTROLS = "button, input, select, textarea, canvas[tabindex]"
+
+KEEP_TOUCHED = """(() => {
+  const touched = window.touched = new WeakSet();
+  const keep = ({ target }) => target instanceof Element && touched.add(target.closest("%s") ?? target);
+  for (const kind of ["click", "input", "change", "keydown"]) document.addEventListener(kind, keep, true);
+})()"""
+"""Runs before a page's own scripts, and keeps what is clicked and filled from then on."""
+
+UNTOUCHED = """(root) => [...document.querySelectorAll(root)].flatMap((one) => [...one.querySelectorAll("%s")])
+  .filter((one) => !window.touched.has(one)).map((one) => one.id || one.name || one.textContent.trim())"""
+
+CHECKED = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .flatMap(({ id, impact, nodes }) => nodes.map(({ html }) => `${impact} ${id}: ${html.slice(0, 200)}`))"""
+
+
+HAND_OVER = """([kind, name, content]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([new Uint8Array(content)], name, {type: "image/png"}));
+  const event = kind === "drop" ? new DragEvent(kind, {dataTransfer: files, cancelable: true})
+    : new ClipboardEvent(kind, {clipboardData: files});
+  window.dispatchEvent(event);
+}"""
+
+
+@cache
+def checker() -> str:
+    """axe-core, the checker of accessibility, as text; it asks nobody for anything."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 
 
 def chromium() -> str | None:
@@ -50,10 +76,20 @@ class Watched:
         """Whether nothing stands out of the window to the right."""
         return bool(self.page.evaluate(OVERFLOW) <= 0)
 
-    def nameless(self) -> list[str]:
-        """Controls and pictures without a name for those who cannot see them."""
-        found: list[str] = self.page.evaluate(PLAIN)
+    def complaints(self) -> list[str]:
+        """What axe has to say against what is shown now: contrast, names, roles, order of headings."""
+        self.page.evaluate(checker())
+        found: list[str] = self.page.evaluate(CHECKED)
         return found
+
+    def untouched(self, within: str = "body") -> list[str]:
+        """The controls there that nobody has clicked, filled or chosen since the page was loaded."""
+        found: list[str] = self.page.evaluate(UNTOUCHED % CONTROLS, within)
+        return found
+
+    def hand_over(self, kind: str, name: str, content: bytes) -> None:
+        """Drop a file on the page ("drop"), or paste it there ("paste")."""
+        self.page.evaluate(HAND_OVER, [kind, name, list(content)])
 
 
 @contextmanager
@@ -78,6 +114,7 @@ def opened(
     window = {"width": size[0], "height": size[1]}
     context = browser.new_context(viewport=window, color_scheme="dark" if dark else "light", **options)
     try:
+        context.add_init_script(KEEP_TOUCHED % CONTROLS)
         watched = Watched(context.new_page())
         watched.page.on("console", lambda said: said.type in ("error", "warning") and watched.errors.append(said.text))
         watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))

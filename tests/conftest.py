@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_numbers = count()
+"""Of the caches of the tests."""
+
+
 def make_device(name: str) -> Device:
     """A device by the name that the fixtures use: cpu, cuda, or emulated with the order of its threads."""
     if name.startswith("emulated"):
@@ -44,7 +49,7 @@ def make_device(name: str) -> Device:
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own for each test: no figure may depend on what was measured on this machine before."""
-    path = tmp_path_factory.mktemp("cache") / "gpunet"
+    path = tmp_path_factory.getbasetemp() / "caches" / str(next(_numbers)) / "gpunet"  # mktemp looks through all others
     monkeypatch.setenv(cache.FOLDER_VARIABLE, str(path))
     return path
 

@@ -115,13 +115,13 @@ COMMON = [
     *mutants_of(
         "common.cuh",
         "elementwise",
-        ("one pack too many", "packable ? count / WIDTH : 0", "packable ? count / WIDTH + 1 : 0"),
+        ("one pack too many", "packable ? count / COUNT : 0", "packable ? count / COUNT + 1 : 0"),
         (
             "one pack too few",
             "pack += item_stride()) body(Size",
             "pack += item_stride()) if (pack < packs - 1) body(Size",
         ),
-        ("no tail", "item < count; item +=", "item < packs * WIDTH; item +="),
+        ("no tail", "item < count; item +=", "item < packs * COUNT; item +="),
         ("tail guard off by one", "item < count; item +=", "item <= count; item +="),
         ("tail starts late", "packs * WIDTH + first_item()", "packs * WIDTH + 1 + first_item()"),
         ("packs at any address", "% 16 == 0) && ...", "% 4 == 0) && ..."),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpunet.devices.device import Arena, Device
+from gpunet.values.types import as_numbers
 
 ALIGNMENT = 256
 POISON = 0xFF
@@ -53,7 +54,8 @@ def run_op(
     frame.check_guards(name)
     for position, (key, values) in enumerate(zip(given, inputs, strict=True)):
         if key is not None and key not in made:
-            np.testing.assert_array_equal(device.read(arrays[key]), values, f"{name} changed its input {position}")
+            seen = device.read(arrays[key])
+            np.testing.assert_array_equal(seen, as_numbers(values), f"{name} changed its input {position}")
     results = [device.read(arrays[key]) for key in made]
     frame.free()
     return results

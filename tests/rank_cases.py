@@ -15,9 +15,13 @@ from gpunet.compile.wire import wire_bytes
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.program.shares import share
 from gpunet.ranks.communicator import Communicator
+from gpunet.train.diverged import diverged
 
 PLAIN = "INPUT[7x7x2] -> CONV3-3 -> RELU -> POOL2(fit=pad) -> DROPOUT(p=0.3) -> CONV3-4 -> RELU -> FC-5"
 WIDE = "INPUT[7x7x2] -> CONV3-12 -> RELU -> FC-40 -> RELU -> FC-5"
+DEEP = "INPUT[9x9x2] -> CONV3-8 -> RELU -> POOL2(fit=pad) -> FC-60 -> RELU -> DROPOUT(p=0.3) -> FC-301 -> RELU -> FC-70"
+"""All of its fully connected layers have weights enough to be divided, and the second one's outputs are odd."""
+
 NORMED = "INPUT[7x7x2] -> CONV3-3(bias=false) -> BN -> RELU -> CONV3-4(S=2) -> BN -> RELU -> GAP -> FC-5"
 
 
@@ -35,6 +39,7 @@ class Case:
     clip_norm: float | None = None
     frozen: tuple[str, ...] = ()
     debug: bool = False
+    overflows: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -46,6 +51,8 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
     learning = Learning(OPTIMIZERS[case.optimizer](), freeze=case.frozen, clip_norm=case.clip_norm)
     batch = max(case.sizes)
     options = dict(case.options) if ranks else {}
+    if ranks is not None and case.device != "cpu":
+        ranks.goes_beside = lambda device: True  # type: ignore[method-assign]  # the emulator does it when it is awaited
     with Model(
         net,
         batch,
@@ -58,6 +65,8 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
         debug=case.debug,
         **options,
     ) as model:
+        if case.overflows:
+            return {"said": _said(model, batch, ranks)}
         rng = np.random.default_rng(1)
         losses, correct, before = [], 0, ranks.sent_bytes if ranks else 0
         for step in range(case.steps):
@@ -88,6 +97,16 @@ def run(case: Case, ranks: Communicator | None = None, parts: int = 1) -> dict[s
         }
 
 
+def _said(model: Model, batch: int, ranks: Communicator | None) -> str:
+    """What is told of a step in which the last image, the last rank's, is too large for float32."""
+    images = np.random.default_rng(1).random((batch, *model.net.image.shape), np.float32)
+    images[-1] = 3e38
+    own = slice(*share(batch, ranks.size, ranks.rank)) if ranks else slice(None)
+    labels = np.zeros(batch, int)[own]
+    loss = model.step(images[own], labels, batch)
+    return str(diverged(model, "step 1", loss, images[own], labels, 0.1))
+
+
 def _device(name: str) -> Any:
     if name == "cpu":
         return "cpu"
@@ -107,9 +126,14 @@ def main(path: Path) -> None:
     told = ranks.tell(found)
     if ranks.rank == 0:  # with as many threads of BLAS, by which its bits differ
         cases = [_case(words) for words in json.loads(path.read_text())]
-        alike = [run(case, parts=1 if ("sync_bn", True) in case.options else ranks.size) for case in cases]
+        alike = [run(case, parts=1 if _joins(case) else ranks.size) for case in cases]
         path.with_suffix(".out").write_text(json.dumps([*told, alike]))
     crew.leave()
+
+
+def _joins(case: Case) -> bool:
+    """Whether something is done for the images of all ranks at once, as one device does."""
+    return not {("sync_bn", True), ("split_fc", True)}.isdisjoint(case.options)
 
 
 def _case(words: dict[str, Any]) -> Case:

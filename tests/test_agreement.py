@@ -36,6 +36,9 @@ def one_thread() -> Iterator[None]:
 CASES = {"cpu": 2000, "cuda": 500}
 """Random cases on a device, of all layer types together; each in float32 and in float64."""
 
+OFTEN = 4
+"""Of so many cases one is always tried, the others in `make test-all`."""
+
 
 def cases(kind: type, device: str) -> list[Case]:
     """Those of a layer type: more where there are more fields to vary, so that those of all types are CASES or more."""
@@ -62,7 +65,17 @@ def test_there_are_enough_cases_with_every_fit_policy_and_every_value_of_every_s
 
 @pytest.mark.parametrize("kind", layer_types(), ids=lambda kind: kind.type)
 def test_random_layers_and_all_their_gradients_agree_with_pytorch(device, kind):
-    for case in cases(kind, device.name):
+    check_all(cases(kind, device.name)[::OFTEN], device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", layer_types(), ids=lambda kind: kind.type)
+def test_the_other_random_layers_agree_with_pytorch_too(device, kind):
+    check_all([case for place, case in enumerate(cases(kind, device.name)) if place % OFTEN], device)
+
+
+def check_all(drawn, device):
+    for case in drawn:
         for dtype, tolerance in TOLERANCE.items():
             check(case, device, dtype, tolerance)
 

@@ -133,10 +133,22 @@ def test_a_missed_target_is_an_error(tmp_path, monkeypatch, capsys):
     missed = [memory.Target("one", 5.0, 4.0, "GB"), memory.Target("two", 3.0, 2.0, "x", at_least=True)]
     assert [one.holds for one in missed] == [False, True]
     monkeypatch.setattr(memory, "targets", lambda net: missed)
+    monkeypatch.setattr(memory, "by_type", lambda net: [])
     code, results = run(tmp_path, "--net", "vgg_digits", "--budget", "600MiB")
     assert code == 1
     assert [one["holds"] for one in results["targets"]] == [False, True]
     assert "one 5.00 GB <= 4 GB NO" in " ".join(capsys.readouterr().out.split())
+
+
+def test_cards_are_told_by_name_in_each_type_that_they_have(monkeypatch):
+    monkeypatch.setattr(memory, "CARDS", ("RTX 3060 12GB", "Titan X Pascal"))
+    rows = memory.by_type(gpunet.load("INPUT[64x64x3] -> [CONV3-16 -> RELU]*3 -> POOL2 -> FC-10"))
+    assert [(row["card"], row["dtype"]) for row in rows] == [
+        *(("RTX 3060 12GB", dtype) for dtype in ("float32", "bfloat16", "float16")),
+        ("Titan X Pascal", "float32"),
+    ]
+    assert rows[1]["free"] > 1.8 * rows[0]["free"] and all(row["at_a_cost"] >= row["free"] for row in rows)
+    assert len(memory.types_table(rows).rows) == 4
 
 
 def test_bytes_without_scratch_are_those_of_a_program_without_it():

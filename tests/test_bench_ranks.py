@@ -18,6 +18,8 @@ def test_bytes_are_those_that_were_planned_and_efficiency_falls_with_slower_netw
     two = found["ranks"]["2"]
     assert two["sent_bytes"] == two["planned_bytes"] > 0 and two["arena_bytes"] == two["planned_arena_bytes"]
     assert [sums["bytes"] for sums in two["all_reduce"]] == [16 * 1024]
-    by_network = {row["network"]: row["efficiency"] for row in found["predicted"]}
+    assert sum(two["sums_bytes"]) > two["sent_bytes"] / 2
+    by_network = {row["network"]: row["efficiency"] for row in found["predicted"] if not row["split_fc"]}
     assert by_network["10Gb"] < by_network["25Gb"] < by_network["nvlink"] < 1
-    assert plot.stat().st_size > 1000
+    divided = {row["network"]: row for row in found["predicted"] if row["split_fc"]}
+    assert divided["10Gb"]["hidden_ms"] > 0 and plot.stat().st_size > 1000

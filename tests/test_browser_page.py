@@ -248,7 +248,7 @@ def test_the_page_is_drawn_on_by_mouse_and_by_keyboard(browser: Any, tmp_path: P
         with opened(browser, made.path, size=NARROW if dark else WIDE, dark=dark) as watched:
             page = watched.page
             page.get_by_text("Draw, or give a picture").wait_for()
-            assert watched.fits() and watched.nameless() == []
+            assert watched.fits() and watched.complaints() == []
             page.keyboard.press("Tab")  # the sheet is the first that the keyboard comes to
             for key in [" ", *["ArrowDown"] * 4, *["ArrowRight"] * 4, " "]:
                 page.keyboard.press(key)
@@ -293,25 +293,12 @@ def test_pictures_are_dropped_and_pasted_and_what_is_none_is_told(
         wanted = give(watched, path)
         assert len(wanted) == 10 and list(wanted.values()) == sorted(wanted.values(), reverse=True)
         for number, kind in enumerate(("drop", "paste")):
-            _hand_over(watched, kind, f"b{number}.png", path.read_bytes())
+            watched.hand_over(kind, f"b{number}.png", path.read_bytes())
             watched.page.locator("#detail", has_text=f"b{number}.png").wait_for()
             assert shown(watched) == wanted
-        _hand_over(watched, "drop", "notes.png", b"no picture")
+        watched.hand_over("drop", "notes.png", b"no picture")
         watched.page.get_by_text("notes.png is no picture that this browser reads").wait_for()
         watched.page.evaluate("window.dispatchEvent(new DragEvent('drop', {dataTransfer: new DataTransfer()}))")
         watched.page.get_by_text("that holds no picture").wait_for()
         assert give(watched, path) == wanted
         assert watched.fits() and watched.errors == [] and watched.requests == []
-
-
-def _hand_over(watched: Watched, kind: str, name: str, content: bytes) -> None:
-    watched.page.evaluate(
-        """([kind, name, content]) => {
-          const files = new DataTransfer();
-          files.items.add(new File([new Uint8Array(content)], name, {type: "image/png"}));
-          const event = kind === "drop" ? new DragEvent(kind, {dataTransfer: files, cancelable: true})
-            : new ClipboardEvent(kind, {clipboardData: files});
-          window.dispatchEvent(event);
-        }""",
-        [kind, name, list(content)],
-    )

@@ -13,6 +13,7 @@ from gpunet.devices.cuda.libraries import packaged_files
 from gpunet.devices.cuda.nvrtc import REALS, CompileError
 from gpunet.devices.cuda.source import compose, kernel_files, kernel_folder
 from tests.emulator.builder import find_kernels
+from tests.half_calls import HALF_FILES
 from tests.ptx.builder import EXTRAS, missing, nvrtc_of, ptx_of
 from tests.static.compiled import compile_text, reports
 
@@ -38,6 +39,13 @@ CASES = [
     for real in REALS
 ]
 """Each architecture with both types, some of them when there is time (`make test-all`)."""
+
+HALF_CASES = [
+    *((13, architecture, "float16") for architecture in ("sm_75", "sm_86", "sm_90", "sm_120")),
+    *((13, architecture, "bfloat16") for architecture in ("sm_86", "sm_90", "sm_120")),
+    *((12, "sm_90", half) for half in ("float16", "bfloat16")),
+]
+"""The same for half types, from the architectures on that have them."""
 
 OLD = re.compile(r"nvrtc: warning: Architectures prior to .* are deprecated.*")
 """What CUDA 12 says of GPUs that CUDA 13 does not know."""
@@ -69,6 +77,13 @@ def test_kernels_compile_without_warnings_and_spills(file: str, release: int, ar
     found = reports(log)
     assert sorted(found) == sorted(name for _, name in find_kernels(source))  # by these names they are launched
     assert {name: report for name, report in found.items() if report.spills} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release, architecture, half", HALF_CASES)
+@pytest.mark.parametrize("file", HALF_FILES)
+def test_so_do_those_of_halves(file: str, release: int, architecture: str, half: str) -> None:
+    test_kernels_compile_without_warnings_and_spills(file, release, architecture, half)
 
 
 def test_values_that_leave_the_registers_are_seen() -> None:

@@ -473,6 +473,26 @@ def test_what_is_sent_goes_through_pinned_memory_and_a_stream_of_its_own(fake_cu
     assert [fake_cupy.arrived[4096 * k] for k in range(1, 5)] == [bytes([k] * 6) for k in range(1, 5)]
 
 
+def test_what_goes_beside_has_a_stream_of_its_own_between_two_events(fake_cupy: FakeCupy) -> None:
+    driver, real, streams = CupyDriver(), np.dtype(np.float32), []
+    with driver.aside():
+        works = driver.record(lambda: driver.launch("relu", "relu_forward", 1, 256, 3, real=real))
+    works.append(lambda: driver.on_stream(streams.append))
+    begin = len(fake_cupy.notes)
+    event = driver.beside(works)
+    driver.launch("relu", "relu_forward", 1, 256, 3, real=real)
+    driver.on_stream(streams.append)
+    driver.wait_for(event)
+    side = STREAM + 2
+    order = [
+        (name, numbers[-2] if name == "relu_forward" else numbers[0]) for name, *numbers in fake_cupy.notes[begin:]
+    ]
+    beside = [("record", STREAM), ("wait_event", side), ("relu_forward", side), ("record", side)]
+    assert [note for note in order if note[0] != "load"] == [*beside, ("relu_forward", STREAM), ("wait_event", STREAM)]
+    assert fake_cupy.named("wait_event")[-1] == (STREAM, event)
+    assert streams == [side, STREAM]
+
+
 def test_events_on_the_stream_tell_the_time_and_only_the_later_one_is_waited_for(fake_cupy: FakeCupy) -> None:
     driver = CupyDriver()
     events = [driver.event() for _ in range(4)]

@@ -16,7 +16,8 @@ from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices import target
 from gpunet.planning.choose import bound
 from gpunet.planning.clock import clock
-from gpunet.program.program import Program
+from gpunet.program.program import Dtype, Program
+from gpunet.program.tensor import HALVES
 from tests.graphs import random_graph
 from tests.nets import random_net, shipped
 
@@ -25,13 +26,13 @@ WAYS = Ways(4000, one_buffer=True)
 NS = clock("", BATCH)
 
 
-def prepared(net: Net, device: str = "cpu", *, rounds: bool = False) -> Program:
+def prepared(net: Net, device: str = "cpu", *, rounds: bool = False, dtype: Dtype = "float32") -> Program:
     return prepare(
         lower(
             net,
             batch=BATCH,
             mode="train",
-            dtype="float32",
+            dtype=dtype,
             optimizer="sgd",
             target=target(device),
             scratch_limit_bytes=WAYS.scratch_limit_bytes,
@@ -52,9 +53,11 @@ def with_it(ways: Ways, state: Dropping) -> Ways:
     return replace(ways, dropped=dropped, kept=kept, twice=twice)
 
 
-def counted(net: Net, rng: np.random.Generator, ways: Ways = WAYS, device: str = "cpu") -> Iterator[float]:
+def counted(
+    net: Net, rng: np.random.Generator, ways: Ways = WAYS, device: str = "cpu", dtype: Dtype = "float32"
+) -> Iterator[float]:
     """For some choices, the bytes that were counted over those of the program; what else is counted must be exact."""
-    before = prepared(net, device, rounds=ways.rounds)
+    before = prepared(net, device, rounds=ways.rounds, dtype=dtype)
     plain = change(before, ways)
     state = Dropping(makers_of(plain, NS))
     assert state.peak == bound(plain) and state.cost.flops == state.cost.ns == 0
@@ -80,6 +83,18 @@ def test_what_is_counted_is_what_a_program_takes_but_for_what_rewrites_do_better
 @pytest.mark.parametrize("name", ["resnet50", "googlenet", "mobilenet_v2", "densenet121"])
 def test_what_is_counted_of_nets_of_blocks_is_exact_to_a_hundredth(name):
     found = list(counted(shipped(name), np.random.default_rng(1), device="cuda"))
+    assert min(found) > 0.99 and max(found) < 1.05
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_copies_of_weights_are_counted_too(dtype):
+    found: list[float] = []
+    for seed in range(8):
+        rng = np.random.default_rng(200 + seed)
+        net = random_graph(rng, layers=8) if seed % 2 else random_net(rng, layers=8)
+        found += counted(net, rng, dtype=dtype)
+    assert min(found) > 0.97 and np.mean([ratio == 1 for ratio in found]) > 0.5 and np.mean(found) < 1.04
+    found = list(counted(shipped("googlenet"), np.random.default_rng(1), device="cuda", dtype=dtype))
     assert min(found) > 0.99 and max(found) < 1.05
 
 

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ MPI_ONLY = "ranks"
 """The only room that knows of MPI."""
 
 
+@cache
 def parts_of_gpunet() -> set[str]:
     """Top-level modules and packages."""
     return {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

@@ -3,14 +3,20 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
+from time import sleep
 from typing import Any
 
 import pytest
 
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.live.asked import MOST_TEXT, net_of, plan_asked
+from gpunet.live.child import Newer
 from gpunet.live.helper import Helper
+from gpunet.live.known import Known
 from gpunet.live.plans import plans, texts
+from gpunet.planning.fitter import ladder
 from tests.conftest import Run
 
 SMALL = "INPUT[16x16x3] -> [CONV3-16 -> RELU]*3 -> POOL2 -> FC-10"
@@ -76,6 +82,61 @@ def test_what_needs_a_search_is_first_shown_without_it() -> None:
     assert [next(parts)["stage"] for _ in range(1)] == ["net"]
     first = next(parts)
     assert first["stage"] == "plan" and not first["final"] and first["plan"]["ways"]["names"] == []
+
+
+def test_a_ladder_that_is_known_is_there_at_once_and_is_that_of_the_ways_that_are_allowed(run: Run) -> None:
+    asked = {"text": SMALL, "budget": "600MiB", "micro_batches": True}
+    first, again = list(plans(asked)), list(plans(asked | {"batch": 7}))
+    assert [part["stage"] for part in first] == ["net", "plan", "rung", "search", *["rung"] * 4, "done"]
+    assert [part["stage"] for part in again] == ["net", "plan", *["rung"] * 5, "done"]
+    (told,) = json.loads(run("fit", SMALL, "--budget", "600MiB", "--micro-batches", "--json").stdout)
+    for parts in (first, again):
+        assert [part["batch"] for part in parts if part["stage"] == "rung"] == [one["batch"] for one in told["ladder"]]
+        assert parts[-1]["largest"] == told["batch"]
+    assert again[1]["plan"]["batch"] == 7
+
+
+def test_a_search_that_is_broken_off_leaves_nothing_half_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = Known(plan_asked({"text": SMALL, "budget": "520MiB"}))
+    rungs = about.ladder()
+    first = next(rungs)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise Newer
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gpunet.live.known.largest", broken)
+        planner = about._planner
+        with pytest.raises(Newer):
+            next(rungs)
+        assert about._planner is not planner and about.rungs == [first]
+    assert list(about.ladder()) == ladder(about.config.net, "520MiB", device="cuda")
+
+
+def test_a_newer_request_breaks_off_a_search_within_the_same_process() -> None:
+    words = [sys.executable, "-m", "gpunet.live.child", "plans"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None and child.stdout is not None
+
+        def ask(number: int, **asked: Any) -> None:
+            child.stdin.write(json.dumps({"id": number, "kind": "plan", "asked": asked}) + "\n")
+            child.stdin.flush()
+
+        def until(number: int, stage: str) -> list[Any]:
+            parts: list[Any] = []
+            while not parts or (parts[-1].get("id"), parts[-1].get("stage")) != (number, stage):
+                parts.append(json.loads(child.stdout.readline()))
+            return parts
+
+        ask(1, text="vgg16", budget="8GiB")  # whose ladder takes seconds
+        until(1, "search")
+        until(1, "rung")
+        sleep(0.2)  # the next rung takes much longer
+        ask(2, text=SMALL)
+        parts = until(2, "plan")
+        child.stdin.close()
+    assert [part for part in parts if part.get("id") == 1] == []
+    assert child.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ from gpunet import Model, load
 from gpunet.cli.live import _data_of, _prepared
 from gpunet.errors import GpunetError
 from gpunet.live.session import Session
-from gpunet.net.config import Config
+from gpunet.net.config import Config, load_config
 from gpunet.train.history import read_history
 from gpunet.train.weights import load_weights
 from tests.conftest import Run
 from tests.living import SMALL
 
 NET = "INPUT[8x8x1] -> CONV3-4 -> BN -> RELU -> DROPOUT -> POOL2 -> FC-10"
+AUGMENTED = 'input = "8x8x1"\nnet = "CONV3-4 -> RELU -> POOL2 -> FC-10"\n[augment]\npad = 1\nbrightness = 0.3\n'
 WAIT = 30.0
 
 
@@ -59,7 +60,7 @@ class Page:
 
 
 def config_of(net: str, **told: Any) -> Config:
-    config = Config(load(net))
+    config = load_config(net)
     return _prepared(replace(config, train=config.train.changed(data="digits", **told).settled()))
 
 
@@ -129,6 +130,29 @@ def test_pauses_looks_and_measurements_change_no_bit(expected: Path, tmp_path: P
 
     assert trained(config_of(NET, epochs=2, batch=200), script, out=tmp_path / "live") == 0
     assert_same(tmp_path / "live", expected)
+
+
+def test_augmentation_is_drawn_as_in_train_whatever_was_paused_changed_and_looked_at(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text(AUGMENTED)
+    words = ("--data", "digits", "--epochs", 2, "--batch", 200, "--device", "cpu", "--out", "plain")
+    assert run("train", "net.toml", *words).exit_code == 0
+
+    def script(page: Page) -> None:
+        page.until("ready")
+        page.do("weights", folder=str(tmp_path))
+        page.steps(3)
+        page.do("change", clip_norm=None)  # as it is: the run is left within an epoch and gone on with
+        page.until("paused")
+        page.do("weights", folder=str(tmp_path))
+        page.steps(7)
+        page.do("measure")
+        page.do("change", epochs=2)
+        page.until("paused")
+        page.do("start")
+        page.until("finished")
+
+    assert trained(config_of("net.toml", epochs=2, batch=200), script, out=tmp_path / "live") == 0
+    assert_same(tmp_path / "live", Path("plain"))
 
 
 def test_a_run_that_the_page_stopped_goes_on_elsewhere_with_the_same_bits(
@@ -209,6 +233,9 @@ def test_another_net_keeps_the_weights_that_fit_and_a_reset_keeps_none(tmp_path:
         page.until("ready")
         settings = page.session.told.get("settings")
         assert settings["optimizer"] == "adam" and settings["momentum"] is None and settings["data"] == "digits"
+        page.do("net", dtype="float64")
+        assert written(page)["conv1.w"].dtype == np.float64
+        page.do("net", dtype="float32")
         page.do("reset", seed=5)
         page.until("ready")
         with Model(

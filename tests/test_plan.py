@@ -176,7 +176,7 @@ def test_sgd_keeps_no_cache():
         ({"optimizer": "momentun"}, "there is no optimizer 'momentun'; there are sgd, momentum"),
         ({"device": "tpu"}, "there is no device 'tpu'; there are cpu, cuda"),
         ({"mode": "eval"}, "train or infer"),
-        ({"dtype": "float16"}, "float32 or float64"),
+        ({"dtype": "half"}, "the dtype must be one of float32, float64, float16, bfloat16, mixed; got 'half'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, words):

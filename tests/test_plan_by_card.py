@@ -350,7 +350,7 @@ def test_a_profile_runs_here_as_it_is_planned_for_a_card(cuda_device) -> None:
 
 def test_the_batch_for_a_card_is_that_of_all_ranks() -> None:
     net, where, two = gpunet.load(SMALL), target("cuda"), Division(ranks=2)
-    [found] = fit_cards(net, [(where, 600 * MIB)], division=two, max_cost=0)
-    wanted = gpunet.fit(net, 600 * MIB, device=where, division=two, max_cost=0)
+    [found] = fit_cards(net, [(where, 900 * MIB)], division=two, max_cost=0)
+    wanted = gpunet.fit(net, 900 * MIB, device=where, division=two, max_cost=0)
     assert (found.rung.batch, found.rung.total_bytes) == (wanted.batch, wanted.total_bytes)
     assert found.rung.next_total_bytes == wanted.next_total_bytes

@@ -90,7 +90,7 @@ def test_a_copy_is_bound_by_memory_a_product_by_arithmetic_and_what_is_tiny_by_i
     assert copy.bound == "memory"
     assert copy.ms == pytest.approx(2e9 / able.bytes_per_ms / share("copy").memory + LAUNCH_MS)
     product = price(Kernel("product", 3 * 4 * 4096**2, product=Product(4096, 4096, 4096)), CARD)
-    least = 2 * 4096**3 / able.flops_per_ms
+    least = 2 * 4096**3 / able.flops_per_ms["float32"]
     assert product.bound == "arithmetic" and 1 < product.ms / least < 1.4
     tiny = price(Kernel("copy", 1000), CARD)
     assert tiny.bound == "launches" and LAUNCH_MS < tiny.ms < 1.1 * LAUNCH_MS

@@ -155,10 +155,16 @@ def test_random_graphs(device, check):
     check(device, 2)
 
 
-@pytest.mark.parametrize("check, seeds", [(check_against_pytorch, 80), (check_savings, 12), (check_budgets, 12)])
+@pytest.mark.parametrize("check, seeds", [(check_against_pytorch, 80), (check_savings, 5), (check_budgets, 12)])
 def test_many_random_graphs_on_the_cpu(check, seeds):
     for seed in range(10, 10 + seeds):
         check(open_device("cpu"), seed)
+
+
+@pytest.mark.slow
+def test_more_random_graphs_save_on_the_cpu():
+    for seed in range(15, 40):
+        check_savings(open_device("cpu"), seed)
 
 
 def test_tight_plans_of_random_graphs_are_sound():

@@ -12,9 +12,9 @@ from PIL import Image
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.ranks.mpi import find_starter
 from tests.conftest import ROOT
-from tests.rank_cases import NORMED, PLAIN, WIDE, Case, as_words
+from tests.rank_cases import DEEP, NORMED, PLAIN, WIDE, Case, as_words
 
-SYNC = (("sync_bn", True),)
+SYNC, SPLIT = (("sync_bn", True),), (("split_fc", True),)
 CASES = {
     **{name: Case(optimizer=name, steps=8) for name in OPTIMIZERS},
     "sixty steps of uneven batches": Case(),
@@ -34,8 +34,21 @@ JOINED = {
     "batch normalization over all ranks": Case(NORMED, dtype="float64", sizes=(8, 5, 3), steps=9, options=SYNC),
     "in float32": Case(NORMED, sizes=(8, 5), steps=2, options=SYNC),
     "over all ranks on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5), steps=2, options=SYNC),
+    "fully connected layers divided": Case(DEEP, dtype="float64", steps=8, options=SPLIT),
+    "divided, clipped, and the other caches divided, too": Case(
+        DEEP, "adam", dtype="float64", clip_norm=0.5, steps=4, options=(*SPLIT, ("shard", True))
+    ),
+    "divided and poisoned": Case(DEEP, steps=2, debug=True, options=SPLIT),
+    "divided on the emulated GPU": Case(DEEP, device="emulated", sizes=(5, 1), steps=2, options=SPLIT),
 }
 """Which end in one device's values, but for rounding."""
+
+OVERFLOWING = {
+    "": Case(NORMED, overflows=True),
+    "sync_bn": Case(NORMED, overflows=True, options=SYNC),
+    "split_fc": Case(DEEP, overflows=True, options=SPLIT),
+}
+"""In one rank alone, by what the others wait for in the forward pass."""
 
 
 def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
@@ -62,9 +75,10 @@ def started(count: int, path: Path, *, plain: bool = False) -> list[list[dict]]:
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
     """By case, what each of two ranks came to, and one device in two parts."""
     path = tmp_path_factory.mktemp("ranks") / "cases.json"
-    path.write_text(json.dumps([as_words(case) for case in (CASES | JOINED).values()]))
+    all_of = CASES | JOINED | OVERFLOWING
+    path.write_text(json.dumps([as_words(case) for case in all_of.values()]))
     told = started(2, path)
-    return {name: [rank[number] for rank in told] for number, name in enumerate(CASES | JOINED)}
+    return {name: [rank[number] for rank in told] for number, name in enumerate(all_of)}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -83,13 +97,29 @@ def test_each_rank_takes_and_sends_the_bytes_that_were_planned(two_ranks, name):
 
 
 @pytest.mark.parametrize("name", JOINED)
-def test_batch_normalization_over_all_ranks_gives_what_one_device_does(two_ranks, name):
+def test_what_is_done_for_all_images_at_once_ends_as_on_one_device(two_ranks, name):
     *ranks, expected = two_ranks[name]
     assert ranks[0]["digest"] == ranks[1]["digest"]
     close = 1e-12 if JOINED[name].dtype == "float64" else 1e-6
     assert ranks[0]["losses"] == pytest.approx(expected["losses"], rel=close)
     assert ranks[0]["norms"] == pytest.approx(expected["norms"], rel=10 * close, abs=1e-6)
-    assert ranks[0]["really_sent"] == ranks[0]["sent"]
+    for found in ranks:
+        assert found["really_sent"] == found["sent"] and found["arena"] == found["planned"]
+
+
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_a_rank_that_overflows_is_named_by_all_of_them(two_ranks, name):
+    first, second, _ = two_ranks[name]
+    assert first["said"] == second["said"] and "the loss became nan" in first["said"]
+    where = "on rank 0, bn1" if name == "sync_bn" else "on rank 1, conv1"  # of statistics of all, all are broken
+    assert where in first["said"]
+
+
+def test_fully_connected_layers_that_are_divided_give_the_same_bits_again(two_ranks, tmp_path):
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps([as_words(JOINED["fully connected layers divided"])]))
+    ((again, _, _),) = zip(*started(2, path), strict=True)
+    assert again["digest"] == two_ranks["fully connected layers divided"][0]["digest"]
 
 
 def test_ranks_that_meet_over_tcp_end_in_the_same_bits(tmp_path):
@@ -105,9 +135,12 @@ def test_ranks_that_meet_over_tcp_end_in_the_same_bits(tmp_path):
 def test_more_ranks_than_cores_end_in_the_bits_of_as_many_parts(count, plain, tmp_path):
     path = tmp_path / "cases.json"
     cases = [Case(), Case(NORMED, sizes=(8, 6, 7), steps=12), Case(WIDE, "adam", steps=6, options=(("shard", True),))]
+    cases.append(Case(DEEP, dtype="float64", steps=8, options=SPLIT))
     path.write_text(json.dumps([as_words(case) for case in cases]))
-    for *ranks, expected in zip(*started(count, path, plain=plain), strict=True):
-        assert {found["digest"] for found in ranks} == {expected["digest"]}
+    for number, (*ranks, expected) in enumerate(zip(*started(count, path, plain=plain), strict=True)):
+        wanted = ranks[0] if cases[number].options == SPLIT else expected
+        assert {found["digest"] for found in ranks} == {wanted["digest"]}
+        assert ranks[0]["losses"] == pytest.approx(expected["losses"], rel=1e-12)
         assert all(found["really_sent"] == found["sent"] for found in ranks)
 
 

@@ -23,8 +23,11 @@ FUSED = (*FUSIONS, "late-unpool")
 CALLS = ("joint-updates", "spare-masks", "sum-slope")
 """Those that make fewer calls at the same peak."""
 
-ONE = [without for count in (0, 1, len(REWRITES) - 1) for without in combinations(REWRITES, count)]
-TWO = [without for count in (2, len(REWRITES) - 2) for without in combinations(REWRITES, count)]
+OF_ONE = [name for name in REWRITES if name != "overlap"]
+"""Those that change anything where there is one rank: for several see tests/test_rank_plans.py."""
+
+ONE = [without for count in (0, 1, len(OF_ONE) - 1) for without in combinations(OF_ONE, count)]
+TWO = [without for count in (2, len(OF_ONE) - 2) for without in combinations(OF_ONE, count)]
 SUBSETS = [*ONE, *TWO[::2]]
 """Without any of the rewrites, without one and with one alone; half of those without two and with two alone."""
 
@@ -45,18 +48,18 @@ def train(net: Net, device, without, seed: int = 3):
 
 
 @pytest.mark.parametrize("pairs", [8, pytest.param(len(SUBSETS), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_subsets_of_the_rewrites_give_the_same_bits(device, seed, pairs):
     rng = np.random.default_rng(40 + seed)
     net = small() if seed == 0 else random_net(rng, layers=8)
-    plain = train(net, device, tuple(REWRITES))
-    singles = [without for without in SUBSETS if len(without) in (0, 1, len(REWRITES) - 1)]
+    plain = train(net, device, tuple(OF_ONE))
+    singles = [without for without in SUBSETS if len(without) in (0, 1, len(OF_ONE) - 1)]
     others = [SUBSETS[i] for i in rng.permutation(len(SUBSETS))[:pairs]] if seed == 0 else []
     for without in dict.fromkeys((*singles, *others)):
         assert train(net, device, without) == plain, without
 
 
-@pytest.mark.parametrize("name", [name for name in REWRITES if name not in (*FUSED, *CALLS)])
+@pytest.mark.parametrize("name", [name for name in OF_ONE if name not in (*FUSED, *CALLS)])
 def test_each_rewrite_lowers_the_peak_of_a_net_that_has_what_it_is_for(name):
     first = [gpunet.Conv(16), gpunet.ReLU()]
     nets = {"in-place": [*first, gpunet.FC(2)], "relu-masks": [*first, gpunet.Conv(2), gpunet.FC(2)]}

@@ -107,5 +107,20 @@ def test_it_opens_without_a_request_on_a_desk_and_on_a_phone(browser: Any, train
         with opened(browser, trained / "report.html", size=size, dark=dark) as watched:
             assert watched.page.locator("h2").count() == len(HEADINGS)
             watched.page.get_by_role("link", name="Memory").click()
-            assert watched.fits() and watched.nameless() == []
+            assert watched.fits() and watched.complaints() == []
             assert watched.errors == [] and watched.requests == []
+
+
+@in_browser
+@pytest.mark.slow
+def test_the_report_of_vgg_digits_is_small_and_asks_for_nothing(browser: Any, run: Run) -> None:
+    for name in ("first", "second"):
+        assert run("train", "vgg_digits", "--device", "cpu", "--epochs", 1, "--out", name).exit_code == 0
+    assert run("report", "first", "--device", "cpu", "--out", "report.html").exit_code == 0
+    assert run("compare", "first", "second", "--out", "both.html").exit_code == 0
+    assert Path("report.html").stat().st_size <= 500_000
+    for page in ("report.html", "both.html"):
+        for size, dark in ((WIDE, True), (NARROW, False)):
+            with opened(browser, Path(page), size=size, dark=dark) as watched:
+                assert watched.fits() and watched.complaints() == []
+                assert watched.errors == [] and watched.requests == []

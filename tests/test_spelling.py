@@ -72,7 +72,10 @@ def test_what_a_command_does_not_have_is_not_advised():
         ),
         (["plan", PATTERN, "--batch-size", "x"], "--batch-size must be an integer; got 'x'"),
         (["plan", PATTERN, "--width", "half"], "--width must be a number; got 'half'"),
-        (["plan", PATTERN, "--dtype", "float16"], "--dtype must be one of float32, float64; got 'float16'"),
+        (
+            ["plan", PATTERN, "--dtype", "half"],
+            "--dtype must be one of float32, float64, float16, bfloat16, mixed; got 'half'",
+        ),
         (["eval", "x", "--split", "all"], "--split must be one of test, validation, train; got 'all'"),
         (["demo", "--seed", "-1"], "--seed must be at least 0; got '-1'"),
         (["slide", "a", "b", "--top", "0"], "--top must be at least 1; got '0'"),

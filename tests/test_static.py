@@ -12,11 +12,12 @@ import pytest
 
 from gpunet.devices.cuda.source import compose, kernel_files
 from tests.emulator.builder import find_kernels
+from tests.half_calls import HALF_FILES, OPS_IN_HALVES
 from tests.static import __main__ as command
 from tests.static import sass, table
 from tests.static.compiled import reports
 from tests.static.sass import Code, Loop, disassemble
-from tests.static.table import ALL, GPUS, OFTEN, Table, blocks, faults, launch_bounds, regressions, rows_of
+from tests.static.table import ALL, GPUS, IN_HALVES, OFTEN, Table, blocks, faults, launch_bounds, regressions, rows_of
 from tests.static.traffic import ACCESS, Even, traffic_of
 from tests.test_compile import compile_kernels
 
@@ -52,8 +53,9 @@ def test_no_kernel_is_worse_than_the_table_says(
 @pytest.mark.slow
 def test_traffic_is_as_little_as_the_table_says() -> None:
     moved = table.traffic()
-    assert faults({"kernels": {}, "traffic": moved}) == []
-    assert moved == table.read()["traffic"]
+    halves = table.traffic(OPS_IN_HALVES, "float16")
+    assert faults({"kernels": {}, "traffic": moved, table.HALF_TRAFFIC: halves}) == []
+    assert moved == table.read()["traffic"] and halves == table.read()[table.HALF_TRAFFIC]
 
 
 QUICK = ("relu_backward_masked", "relu_mask", "max_pool_backward", "bias_backward", "softmax_forward", "augment")
@@ -72,7 +74,8 @@ def test_the_table_has_all_kernels_and_no_others() -> None:
     kernels = {kernel for file in kernel_files() for _, kernel in find_kernels(compose(file))}
     kept = table.read()["kernels"]
     assert {name.split()[0] for name in kept} == kernels
-    assert len(kept) == len(kernels) * 2 * len(GPUS)
+    in_halves = {kernel for file in HALF_FILES for _, kernel in find_kernels(compose(file))}
+    assert len(kept) == len(kernels) * 2 * len(GPUS) + len(in_halves) * len(IN_HALVES)
 
 
 # ---- what the table tells is so ----

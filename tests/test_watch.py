@@ -13,6 +13,9 @@ from gpunet.ranks.communicator import Place
 from gpunet.ranks.crew import Crew, started
 from gpunet.ranks.watch import DIED, RanksEnded, Watch, Watched
 
+ALL = {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+"""What starters without MPI set."""
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +94,14 @@ def test_strangers_are_not_heard(ranks, said):
     assert said == []
 
 
+def test_what_one_rank_alone_has_is_a_disagreement():
+    told = [{"net": "a"}, {"net": "a", "frozen": "conv1"}]
+    communicator = SimpleNamespace(tell=lambda facts: told, place=Place(0, 2), look=None)
+    crew = Crew(communicator, SimpleNamespace(look=None), None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="about the frozen: rank 0 has None, rank 1 has conv1"):
+        crew.agree(told[0])
+
+
 def test_ranks_that_disagree_are_refused_alike():
     told = [{"net": "a", "version": "1"}, {"net": "b", "version": "1"}]
     communicator = SimpleNamespace(tell=lambda facts: told, place=Place(0, 2), look=None)
@@ -105,7 +116,7 @@ def test_ranks_that_disagree_are_refused_alike():
         ({}, None),
         ({"PMI_RANK": "1", "PMI_SIZE": "4"}, (1, 4)),
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}, None),
-        ({"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, (2, 3)),
+        (ALL, (2, 3)),
     ],
 )
 def test_a_starter_says_who_is_who(variables, place, monkeypatch):
@@ -119,6 +130,8 @@ def test_a_starter_says_who_is_who(variables, place, monkeypatch):
     [
         ({"RANK": "0", "WORLD_SIZE": "2"}, "set LOCAL_RANK, MASTER_ADDR, MASTER_PORT, too"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "set LOCAL_RANK"),
+        ({**ALL, "RANK": "3"}, "RANK must be from 0 to 2, as WORLD_SIZE is 3; it is 3"),
+        ({**ALL, "MASTER_PORT": "99999"}, "MASTER_PORT must be from 1 to 65535; it is 99999"),
         ({"PMI_RANK": "x", "PMI_SIZE": "2"}, "PMI_RANK must be a number"),
     ],
 )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpunet.cli import options
-from gpunet.cli.together import Gpus, Ranks, device_of, start_or_meet
+from gpunet.cli.own_gpus import device_of
+from gpunet.cli.together import Gpus, Ranks, start_or_meet
 
 if TYPE_CHECKING:
     from gpunet.data import AnySplit, Dataset
@@ -34,6 +35,7 @@ def evaluate(
     skip_broken: options.SkipBroken = None,
     batch: options.Batch = None,
     device: options.DeviceOrAuto = options.AUTO,
+    dtype: options.ScoringDtype = None,
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,
@@ -63,7 +65,7 @@ def evaluate(
     names, dataset = data_of(config.net, path, told)
     images, words = _split(dataset, split)
     most = min(told.batch if batch is None else batch, len(images))
-    made = scoring_plan(config.net, most, device, budget)
+    made = scoring_plan(config.net, most, device, budget, dtype)
     if not json:
         show(cost_line(made), f"{dataset.name}: {len(images):,} images {words}", *dataset.note.splitlines())
     with scoring_model(config.net, made, values) as model, working("testing") as say:

@@ -42,6 +42,12 @@ def export(
         int | None, typer.Option(metavar="32|8", help="Of a weight in a page; default: 32.", show_default=False)
     ] = None,
     net: options.NetOfWeights = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="DTYPE", help="Of the weights for torch and onnx: float32, float16, bfloat16; each rounded once."
+        ),
+    ] = "float32",
     pixels: Annotated[
         bool, typer.Option("--pixels", help="ONNX: it takes images of bytes (N, H, W, D), and prepares them itself.")
     ] = False,
@@ -63,6 +69,8 @@ def export(
         raise ConfigError(
             "--pixels is for --to onnx: PyTorch's module has `prepare` beside it, and a page takes pictures"
         )
+    if dtype != "float32" and to is Target.html:
+        raise ConfigError("a page computes in float32: --bits 8 makes it smaller; --dtype is for torch and onnx")
     if to is Target.html:
         _export_page(weights, out, 32 if bits is None else bits, net)
         return
@@ -73,7 +81,7 @@ def export(
     target: Literal["torch", "keras", "onnx"] = "torch"
     if to is not Target.torch:
         target = "keras" if to is Target.keras else "onnx"
-    first, *beside = export_weights(weights, out, to=target, net=net, pixels=pixels)
+    first, *beside = export_weights(weights, out, to=target, net=net, pixels=pixels, dtype=dtype)  # type: ignore[arg-type]
     if beside:
         what = ("weights", "model") if to is Target.keras else ("state dict", "module")
         module = beside[0]

@@ -7,6 +7,9 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import complain
+from gpunet.cli.together import SplitFC
+from gpunet.errors import ConfigError
+from gpunet.program.program import DTYPES, AnyDtype
 
 if TYPE_CHECKING:
     from gpunet.devices.target import DeviceTarget
@@ -19,6 +22,9 @@ CPU_BUDGETS = ("3GiB", "4GiB", "6GiB", "8GiB", "11GiB", "12GiB")
 """What people spare of their machine's memory."""
 
 ALL = "all"
+
+SHOWN: tuple[AnyDtype, ...] = ("float32", "bfloat16", "float16")
+"""The types of activations beside each other, where all are asked for."""
 
 
 def fit(
@@ -44,7 +50,17 @@ def fit(
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
     mode: options.Mode = options.ModeName.train,
-    dtype: options.DtypeOption = options.Dtype.float32,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            parser=lambda text: options.dtype_among(text, (*DTYPES, ALL)),
+            metavar="DTYPE",
+            help=f"Of activations: {', '.join(DTYPES)}; all: {', '.join(SHOWN)} in one table. Default: what the net's "
+            "config says, else float32.",
+            show_default=False,
+        ),
+    ] = None,
     device: options.Device = "cuda",
     scratch: options.Scratch = None,
     reserve: options.Reserve = None,
@@ -61,6 +77,7 @@ def fit(
     shard_optimizer: Annotated[
         bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
     ] = False,
+    split_fc: SplitFC = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -73,6 +90,9 @@ def fit(
     """
     from gpunet.compile.ranks import Division
 
+    for option, given in (("--shard-optimizer", shard_optimizer), ("--split-fc", split_fc)):
+        if given and ranks == 1:
+            raise ConfigError(f"{option} divides what several ranks hold: say how many, like --ranks 8")
     config = options.read_net(net, width, input)
     told = options.training(
         config,
@@ -80,6 +100,7 @@ def fit(
         freeze=freeze,
         clip_norm=clip_norm,
         reserve=reserve,
+        dtype=None if dtype == ALL else dtype,
         math=math,
         without=without,
         max_cost=max_cost,
@@ -87,11 +108,15 @@ def fit(
         micro_batches=micro_batches,
     )
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode)
-    settings = options.plan_settings(told, mode, dtype, scratch) | {"tuned": not no_tuned}
-    settings |= {"division": Division(ranks, shard=shard_optimizer)}
+    settings = options.plan_settings(told, mode, scratch) | {"tuned": not no_tuned}
+    settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}
     aims = _aims(device, budget or [], gpu or [])
-    by_card = ALL in (gpu or []) or (gpu and len(aims) > 1)
-    misfits = (_show_cards if by_card else _show_ladders)(config.net, aims, settings, json)
+    by_card = ALL in (gpu or []) or (gpu and len(aims) > 1) or dtype == ALL
+    dtypes = SHOWN if dtype == ALL else (settings["dtype"],)
+    if by_card:
+        misfits = _show_cards(config.net, aims, dtypes, settings, json)
+    else:
+        misfits = _show_ladders(config.net, aims, settings, json)
     for message in misfits:
         complain(message)
     if misfits:
@@ -138,13 +163,27 @@ def _show_ladders(net: "Net", aims: Sequence["Aim"], settings: dict[str, Any], j
     return misfits
 
 
-def _show_cards(net: "Net", aims: Sequence["Aim"], settings: dict[str, Any], json: bool) -> list[str]:
-    """A row for each card; returns what to say of those that hold nothing."""
-    from gpunet.planning.by_card import fit_cards
+def _show_cards(
+    net: "Net", aims: Sequence["Aim"], dtypes: Sequence[AnyDtype], settings: dict[str, Any], json: bool
+) -> list[str]:
+    """A row for each card and each dtype that it has; returns what to say of those that hold nothing.
+
+    Raises ConfigError where no card has any of them.
+    """
+    from gpunet.planning.by_card import fit_types
     from gpunet.report.console import working
 
+    if not any(where.has(dtype) for where, _ in aims for dtype in dtypes):
+        aims[0][0].dtype(dtypes[0])  # says what it has
+    settings = {name: value for name, value in settings.items() if name != "dtype"}
     with working("looking for the largest batches") as say:
-        fits = fit_cards(net, aims, watch=lambda card: say(f"looking for the largest batch of the {card}"), **settings)
+
+        def watch(card: str) -> None:
+            say(f"looking for the largest batch of the {card}")
+
+        fits = fit_types(net, aims, dtypes, watch=watch, **settings)
+    if len(dtypes) == 1 and (without := [where.card for where, _ in aims if not where.has(dtypes[0])]):
+        complain(f"left out, as they have no {_in_words(dtypes[0])}: {', '.join(without)}")
     if json:
         from gpunet.report.as_json import as_text, card_fits_json
 
@@ -154,5 +193,9 @@ def _show_cards(net: "Net", aims: Sequence["Aim"], settings: dict[str, Any], jso
         from gpunet.report.console import show
 
         show(*card_fit_parts(fits))
-    none = ", ".join(fit.target.card for fit in fits if not fit.rung.batch)
+    none = ", ".join(dict.fromkeys(fit.target.card for fit in fits if not fit.rung.batch))
     return [f"{net.name} does not fit {none}: try another --optimizer, --max-cost, --width or --input"] if none else []
+
+
+def _in_words(dtype: AnyDtype) -> str:
+    return "half types" if dtype == "mixed" else dtype

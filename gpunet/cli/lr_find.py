@@ -10,8 +10,9 @@ import typer
 from gpunet.cli import options
 from gpunet.cli.affordable import affordable_plan
 from gpunet.cli.dataset import open_dataset
+from gpunet.cli.own_gpus import device_of
 from gpunet.cli.suiting import require_suited, with_scale
-from gpunet.cli.together import Gpus, Ranks, device_of, division, opened, start_or_meet
+from gpunet.cli.together import Gpus, Ranks, division, opened, start_or_meet
 from gpunet.cli.trained import quiet
 from gpunet.values.visible import told_path
 

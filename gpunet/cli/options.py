@@ -11,8 +11,9 @@ import typer
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
-from gpunet.program.program import AnyDevice, DeviceName
+from gpunet.program.program import DTYPES, AnyDevice, DeviceName
 from gpunet.train.settings import plan_settings, train_settings
+from gpunet.values.given import told
 from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ class ModeName(StrEnum):
 
     train = "train"
     infer = "infer"
-
-
-class Dtype(StrEnum):
-    """Of images, activations and parameters."""
-
-    float32 = "float32"
-    float64 = "float64"
 
 
 AUTO: Literal["auto"] = "auto"
@@ -53,6 +47,17 @@ def gpu_name(text: str) -> DeviceName:
     if name == "cpu":
         raise ConfigError("the CPU is looked at in any case: give a GPU, like cuda:1")
     return name
+
+
+def dtype_among(text: str, known: Sequence[str]) -> str:
+    """The type of activations that is meant. Raises ConfigError for one that is not among those that are known."""
+    if text.lower() not in known:
+        raise ConfigError(f"--dtype must be one of {', '.join(known)}; got {told(text)}")
+    return text.lower()
+
+
+def _dtype(text: str) -> str:
+    return dtype_among(text, DTYPES)
 
 
 def _device_or_auto(text: str) -> AnyDevice:
@@ -137,7 +142,27 @@ ClipNorm = Annotated[
     ),
 ]
 Mode = Annotated[ModeName, typer.Option(help="A training step, or scores alone.", case_sensitive=False)]
-DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of activations and parameters.", case_sensitive=False)]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        parser=_dtype,
+        metavar="DTYPE",
+        help=f"Of activations: {', '.join(DTYPES)} (the half type that the device has); with halves what learns stays "
+        "float32. Default: what the net's config says, else float32.",
+        show_default=False,
+    ),
+]
+ScoringDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        parser=_dtype,
+        metavar="DTYPE",
+        help=f"Of activations: {', '.join(DTYPES)}; weights of any type run in any. Default: float32.",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     DeviceName,
     typer.Option(
@@ -271,7 +296,8 @@ MathOption = Annotated[
     str | None,
     typer.Option(
         "--math",
-        help="exact: convolutions by the fastest algorithm; direct: without Winograd's, which rounds differently. "
+        help="exact: convolutions by the fastest algorithm; direct: without Winograd's, which rounds differently; "
+        "tf32, 3xtf32: products on a GPU's tensor cores, rounded to 11 bits or nearly exact. "
         "Default: what the net's config says, else exact.",
         show_default=False,
     ),

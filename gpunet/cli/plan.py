@@ -1,17 +1,21 @@
 """`gpunet plan`: what a net costs, layer by layer, and whether it fits."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpunet.cli import for_tools, options
+from gpunet.cli.together import SplitFC
 from gpunet.errors import ConfigError
 from gpunet.values.visible import told_path
 
 if TYPE_CHECKING:
     from gpunet.memory.plan import Plan
     from gpunet.net.config import Config
+    from gpunet.planning.network import Network
+    from gpunet.planning.weird_trick import BothWays
 
 
 def plan(
@@ -21,7 +25,7 @@ def plan(
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
     mode: options.Mode = options.ModeName.train,
-    dtype: options.DtypeOption = options.Dtype.float32,
+    dtype: options.DtypeOption = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +75,7 @@ def plan(
     shard_optimizer: Annotated[
         bool, typer.Option("--shard-optimizer", help="Each rank holds its share of the optimizer's caches alone.")
     ] = False,
+    split_fc: SplitFC = False,
     width: options.Width = None,
     input: options.Input = None,
     json: options.Json = False,
@@ -101,6 +106,8 @@ def plan(
         raise ConfigError("--network joins several ranks: say how many, like --ranks 8")
     if shard_optimizer and ranks == 1:
         raise ConfigError("--shard-optimizer divides caches among several ranks: say how many, like --ranks 8")
+    if split_fc and ranks == 1:
+        raise ConfigError("--split-fc divides fully connected layers over several ranks: say how many, like --ranks 8")
     if ranks > 1 and mode == "infer":
         raise ConfigError("--ranks divides a step of training: leave out --mode infer")
     over = None if network is None else named_network(network)
@@ -116,6 +123,7 @@ def plan(
         freeze=freeze,
         clip_norm=clip_norm,
         reserve=reserve,
+        dtype=dtype,
         math=math,
         without=without,
         max_cost=max_cost,
@@ -125,8 +133,8 @@ def plan(
     said = told.budget if budget is None and gpu is None else budget
     where, limit = aim(device, said, gpu, assume=True)
     options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
-    settings = options.plan_settings(told, mode, dtype, scratch) | {"device": where, "tuned": not no_tuned}
-    settings |= {"division": Division(ranks, shard=shard_optimizer)}
+    settings = options.plan_settings(told, mode, scratch) | {"device": where, "tuned": not no_tuned}
+    settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
     largest, way_out = (None, "") if made.fits else _way_out(config, made, settings)
     if plot is not None:
@@ -134,6 +142,7 @@ def plan(
 
         save_plot(made, plot)
     together = None if over is None else predict_ranks(made, over)
+    both = _both_ways(config, made, limit, settings, over) if ranks > 1 else None
     for_tools.write_tools(made, snapshot=snapshot, trace=trace)
     if csv:
         typer.echo(made.to_csv(rows), nl=False)
@@ -141,7 +150,7 @@ def plan(
         from gpunet.report.as_json import as_text, plan_json
 
         values = plan_json(config.net, made, largest_batch=largest, images=images)
-        typer.echo(as_text(values if ranks == 1 else values | {"ranks": ranks_json(made, together)}))
+        typer.echo(as_text(values if ranks == 1 else values | {"ranks": ranks_json(made, together, both)}))
     else:
         from gpunet.report.console import show
         from gpunet.report.table import plan_parts, verdict
@@ -149,12 +158,24 @@ def plan(
         words = verdict(made, way_out)
         parts = plan_parts(config.net, made, words, timeline=timeline, times=times, images=images)
         if ranks > 1:
-            parts[-1:-1] = [ranks_table(made, together), ""]
+            parts[-1:-1] = [ranks_table(made, together, both), ""]
         show(*parts)
         if line := freezing_line(config.net, made.batch, settings):
             show("", line)
     if not made.fits:
         raise typer.Exit(1)
+
+
+def _both_ways(
+    config: "Config", made: "Plan", limit: int | None, settings: dict[str, Any], over: "Network | None"
+) -> "BothWays | None":
+    """The plan beside that in which fully connected layers are divided, or not, the other way."""
+    from gpunet.planning.planner import plan
+    from gpunet.planning.weird_trick import both_ways
+
+    turned = replace(settings["division"], split_fc=not settings["division"].split_fc)
+    others = settings | {"division": turned}
+    return both_ways(made, lambda: plan(config.net, made.whole_batch, budget=limit, **others), over)
 
 
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:

@@ -11,8 +11,9 @@ import typer
 
 from gpunet.cli import options
 from gpunet.cli.guard import MISTAKE, complain
+from gpunet.cli.own_gpus import device_of
 from gpunet.cli.suiting import tell_of_values
-from gpunet.cli.together import Gpus, Ranks, device_of, start_or_meet
+from gpunet.cli.together import Gpus, Ranks, start_or_meet
 from gpunet.errors import ConfigError
 from gpunet.values.visible import visible
 
@@ -35,6 +36,7 @@ def predict(
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")] = False,
     batch: options.Batch = None,
     device: options.DeviceOrAuto = options.AUTO,
+    dtype: options.ScoringDtype = None,
     budget: options.Budget = None,
     net: options.NetOfWeights = None,
     json: options.Json = False,
@@ -68,7 +70,7 @@ def predict(
     tell_of_values(config.net, path)
     pictures, others = find_pictures(_listed(images))
     most = min((training_of(path) or TrainConfig()).batch if batch is None else batch, len(pictures))
-    made = scoring_plan(config.net, most, device, budget)
+    made = scoring_plan(config.net, most, device, budget, dtype)
     broken: list[DataError] = []
     told: list[dict[str, Any]] = []
     with scoring_model(config.net, made, values) as model:

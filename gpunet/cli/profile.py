@@ -30,7 +30,7 @@ def profile(
     optimizer: options.Optimizer = None,
     freeze: options.Freeze = None,
     clip_norm: options.ClipNorm = None,
-    dtype: options.DtypeOption = options.Dtype.float32,
+    dtype: options.DtypeOption = None,
     width: options.Width = None,
     input: options.Input = None,
     no_graph: options.NoGraph = False,
@@ -54,7 +54,9 @@ def profile(
 
     for_tools.check_tools(json=json, csv=csv, rows=rows, trace=trace)
     config = options.read_net(net, width, input)
-    told = options.training(config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, math=math, reserve=reserve)
+    told = options.training(
+        config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, dtype=dtype, math=math, reserve=reserve
+    )
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,
@@ -64,7 +66,6 @@ def profile(
             watch=lambda done: say(f"timed {done} of {steps} steps"),
             budget=told.budget if budget is None and gpu is None else budget,
             gpu=gpu,
-            dtype=str(dtype),
             graph=not no_graph,
             tuned=not no_tuned,
             **options.train_settings(told),

@@ -25,6 +25,11 @@ ELSEWHERE = {
     "--pretrained": "--weights",
     "--num-classes": "--classes",
     "--precision": "--dtype",
+    "--amp": "--dtype mixed",
+    "--mixed-precision": "--dtype mixed",
+    "--half": "--dtype mixed",
+    "--fp16": "--dtype float16",
+    "--bf16": "--dtype bfloat16",
     "--opt": "--optimizer",
     "--optim": "--optimizer",
     "--random-seed": "--seed",
@@ -47,8 +52,6 @@ ANSWERS = {
     "--wd": "settings of an optimizer stand under [train] in a config: weight_decay = 5e-4",
     "--workers": "pictures are read by as many threads as there are cores",
     "--num-workers": "pictures are read by as many threads as there are cores",
-    "--amp": "nets compute in float32; --dtype float64 is the other way",
-    "--fp16": "nets compute in float32; --dtype float64 is the other way",
 }
 """What people type and nothing is called: what there is in its place."""
 

@@ -2,15 +2,17 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpunet.cli.guard import complain
-from gpunet.errors import ConfigError
+from gpunet.cli.own_gpus import gpu_count
+from gpunet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from gpunet.compile.ranks import Division
@@ -49,6 +51,13 @@ Shard = Annotated[
 ]
 SyncBN = Annotated[
     bool, typer.Option("--sync-bn", help="Batch normalization takes its statistics over the images of all ranks.")
+]
+SplitFC = Annotated[
+    bool,
+    typer.Option(
+        "--split-fc",
+        help="Fully connected layers are divided over ranks, so that their gradients need not be sent.",
+    ),
 ]
 Parts = Annotated[
     int,
@@ -105,72 +114,13 @@ def _require_gpus(wanted: int, device: "AnyDevice", *, asked: bool) -> None:
     raise ConfigError(f"{wanted} ranks need as many GPUs, and there is {are} here; use fewer, or --ranks --device cpu")
 
 
-def gpu_count() -> int:
-    """How many GPUs CUDA shows; 0 where it cannot be asked."""
-    from gpunet.devices.cuda.libcuda import count
-    from gpunet.errors import DeviceError
-
-    try:
-        return count()
-    except DeviceError:
-        return 0
-
-
-def device_of(crew: "Crew", device: "AnyDevice") -> "AnyDevice":
-    """The device of this rank: of the GPUs of its machine the one of its number, if its starter shows it several.
-
-    Raises ConfigError, in all ranks alike, where two would share a GPU, or are on GPUs of another kind.
-    """
-    from gpunet.devices import device_name
-
-    there = gpu_count()
-    everyone = crew.communicator.tell(there)
-    number = crew.place.local_rank if there > 1 else 0
-    if device == "cuda" or (device == "auto" and min(everyone)):
-        device = device_name(f"cuda:{number}" if number else "cuda")
-    elif device == "auto":
-        device = "cpu"
-    _require_own_gpus(crew.communicator.tell(_identity(crew, device)))
-    return device
-
-
-def _identity(crew: "Crew", device: "AnyDevice") -> list[str]:
-    """Where a rank runs: its name, the GPU, and its compute capability, "" for the CPU."""
-    from gpunet.devices.cuda.libcuda import visible
-    from gpunet.devices.name import split_name
-    from gpunet.errors import DeviceError
-
-    kind, number = split_name(device)
-    if kind != "cuda":
-        return [str(crew.place), "", ""]
-    try:
-        found = visible(number)
-    except DeviceError:  # opening it says why
-        return [str(crew.place), f"{crew.place.host} {device}", ""]
-    return [str(crew.place), found.uuid, "{}.{}".format(*found.capability)]
-
-
-def _require_own_gpus(told: list[list[str]]) -> None:
-    """Raise ConfigError where ranks share a GPU, or have GPUs that would not run the same step."""
-    first: dict[str, str] = {}
-    for who, gpu, capability in told:
-        if gpu and gpu in first:
-            raise ConfigError(
-                f"{first[gpu]} and {who} would run on the same GPU; start one rank for each, as --gpus does, or show "
-                "each another by CUDA_VISIBLE_DEVICES"
-            )
-        first[gpu] = who
-        if bool(gpu) != bool(told[0][1]):
-            raise ConfigError("some ranks would run on a GPU and some on the CPU; say --device cpu, or use fewer ranks")
-        if capability != told[0][2]:
-            raise ConfigError(
-                f"{told[0][0]} has a GPU of compute capability {told[0][2]} and {who} one of {capability}: they would "
-                "not run the same step; use ranks on GPUs of one kind"
-            )
-
-
 def division(
-    crew: "Crew | None", reduce: str = "exact", parts: int = 1, shard: bool = False, sync_bn: bool = False
+    crew: "Crew | None",
+    reduce: str = "exact",
+    parts: int = 1,
+    shard: bool = False,
+    sync_bn: bool = False,
+    split_fc: bool = False,
 ) -> "Division":
     """How the batch is divided. Raises ConfigError for options that contradict each other."""
     from gpunet.compile.ranks import REDUCTIONS, Division
@@ -184,8 +134,12 @@ def division(
         raise ConfigError("--shard-optimizer divides the optimizer's caches among several ranks: say --ranks or --gpus")
     if sync_bn and crew is None:
         raise ConfigError("--sync-bn takes statistics over several ranks: say --ranks or --gpus")
+    if split_fc and crew is None:
+        raise ConfigError("--split-fc divides fully connected layers over several ranks: say --ranks or --gpus")
     size = 1 if crew is None else crew.place.size
-    return Division(size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn)
+    return Division(
+        size, parts, "fast" if reduce == "fast" else "exact", shard=shard, sync_bn=sync_bn, split_fc=split_fc
+    )
 
 
 def opened(crew: "Crew | None", where: "DeviceName") -> "tuple[DeviceName | Device, Communicator | None]":
@@ -196,45 +150,47 @@ def opened(crew: "Crew | None", where: "DeviceName") -> "tuple[DeviceName | Devi
         return where, crew.communicator
     from gpunet.devices import open_device
     from gpunet.devices.cuda.device import CudaDevice
+    from gpunet.devices.cuda.reserve import keep_nccl
+    from gpunet.devices.name import split_name
     from gpunet.ranks.nccl import NcclCommunicator
 
     device = open_device(where)
     assert isinstance(device, CudaDevice)  # no other device has GPUs
-    return device, NcclCommunicator(crew.communicator, device)
-
-
-def least_free(crew: "Crew | None", free: dict[str, int | None], where: "DeviceName") -> int | None:
-    """What is free for each rank: what the least of them has, those of one machine's CPU sharing its memory."""
-    own = free.get(where)
-    if crew is None or own is None:
-        return own
-    hosts = crew.communicator.tell(crew.place.host)
-    own = own // hosts.count(crew.place.host) if where == "cpu" else own
-    told = crew.communicator.tell(own)
-    rank = told.index(min(told))
-    if crew.leads and max(told) > min(told) and where != "cpu":
-        typer.echo(f"the plan is made for rank {rank} on {hosts[rank]}, which has the least memory free")
-    return int(min(told))
+    ranks = NcclCommunicator(crew.communicator, device)
+    with suppress(DataError):  # a cache that cannot be written is no reason to stop
+        keep_nccl(ranks.took_bytes, ranks.size, split_name(where)[1])
+    return device, ranks
 
 
 def require_alike(crew: "Crew | None", trainer: "Trainer", made: "Plan") -> None:
     """Raise ConfigError, in all ranks alike, where they do not have the same net, data, plan and version."""
     if crew is None:
         return
-    from gpunet.train.resume import fingerprint
+    from gpunet.train.resume import identity
     from gpunet.version import __version__
 
-    program = made.program
-    steps = repr([(op.name, [t.name for t in op.outputs if t is not None]) for op in program.ops])
+    ops = made.program.ops
+    steps = repr([(op.name, [(t.name, t.shape) for t in op.outputs]) for op in ops])
     crew.agree(
         {
             "version of gpunet": __version__,
             "net": f"{made.net} {_short(repr(trainer.model.net.nodes))}",
-            "settings": f"batch {trainer.batch}, {trainer.epochs} epochs, seed {trainer.seed}",
-            "data": f"{trainer.data.name}: {fingerprint(trainer.data.train)}",
-            "steps of the plan, as other cards or budgets make them": f"{len(program.ops)} ops {_short(steps)}",
+            "settings": f"batch {trainer.batch}, {trainer.epochs} epochs, patience {trainer.patience}",
+            **{name: str(value) for name, value in identity(trainer).items()},
+            "way in which they share a step (--reduce, --shard-optimizer, --sync-bn, --split-fc)": _sharing(made),
+            "steps of the plan, as other cards or budgets make them": f"{len(ops)} ops {_short(steps)}",
         }
     )
+
+
+def _sharing(made: "Plan") -> str:
+    """What a rank does with others in a step, as far as options say."""
+    from gpunet.compile.between import BETWEEN_RANKS
+
+    ops = [op for op in made.program.ops if op.name in BETWEEN_RANKS]
+    reduces = sorted({str(op.attributes["reduce"]) for op in ops if "reduce" in op.attributes})
+    kinds = Counter(op.name for op in ops)
+    return ", ".join([*reduces, *(f"{count} {name}" for name, count in sorted(kinds.items()))])
 
 
 def _short(text: str) -> str:

@@ -14,6 +14,7 @@ from gpunet.cli.dataset import anywhere, open_dataset, require_there
 from gpunet.cli.factors import DecayFactors, RateFactors, read_factors
 from gpunet.cli.guard import complain
 from gpunet.cli.outcome import look_is_due, tell_finished, tell_outcome
+from gpunet.cli.own_gpus import device_of, least_free, planned_for
 from gpunet.cli.starting import starting_config, tuned_choices
 from gpunet.cli.suiting import require_suited, tell_of_values
 from gpunet.cli.together import (
@@ -22,11 +23,10 @@ from gpunet.cli.together import (
     Ranks,
     Reduce,
     Shard,
+    SplitFC,
     SyncBN,
-    device_of,
     division,
     follow,
-    least_free,
     opened,
     require_alike,
     start_or_meet,
@@ -132,6 +132,7 @@ def train(
     micro_batches: options.MicroBatches = None,
     reserve: options.Reserve = None,
     no_graph: options.NoGraph = False,
+    dtype: options.DtypeOption = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
     ranks: Ranks = None,
@@ -140,6 +141,7 @@ def train(
     parts: Parts = 1,
     shard_optimizer: Shard = False,
     sync_bn: SyncBN = False,
+    split_fc: SplitFC = False,
 ) -> None:
     """Train a net: plan it, refuse what does not fit, and keep checkpoints, weights and metrics in a folder.
 
@@ -189,6 +191,7 @@ def train(
         max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
         reserve=reserve,
+        dtype=dtype,
         math=math,
     )
     told = (told.changed(freeze=()) if unfreeze else told).settled()
@@ -200,12 +203,12 @@ def train(
     free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
     settings = options.train_settings(told) | {
-        "device": where,
+        **planned_for(crew, where, told.reserve),
         "tuned": tuned_choices(resume, no_tuned),
-        "division": division(crew, reduce, parts, shard_optimizer, sync_bn),
+        "division": division(crew, reduce, parts, shard_optimizer, sync_bn, split_fc),
     }
     made = _affordable(replace(config, train=told), least_free(crew, free, where), settings)
-    told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget)
+    told = told.changed(budget=made.budget_bytes if told.budget is None else told.budget, dtype=made.dtype)
     with together(crew):
         _run(
             replace(config, train=told),

@@ -113,9 +113,12 @@ def _require_names(dataset: "Dataset", net: "Net", known: "Sequence[str]") -> No
         raise DataError(f"{dataset.name} has {len(there)} classes; {net.name} learnt to tell {len(known)} apart")
 
 
-def scoring_plan(net: "Net", batch: int, device: str, budget: str | None) -> "Plan":
-    """A plan that scores images, within the budget or what is free. Raises BudgetError where it does not fit."""
-    return affordable_plan(net, batch, device, budget, mode="infer")
+def scoring_plan(net: "Net", batch: int, device: str, budget: str | None, dtype: str | None = None) -> "Plan":
+    """A plan that scores images, within the budget or what is free; `dtype` None: in float32.
+
+    Raises BudgetError where it does not fit.
+    """
+    return affordable_plan(net, batch, device, budget, mode="infer", dtype=dtype or "float32")
 
 
 def scoring_model(net: "Net", made: "Plan", weights: "Mapping[str, np.ndarray]") -> "Model":

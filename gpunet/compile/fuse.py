@@ -212,7 +212,7 @@ def _strip(op: Op, before: Tensor, times: int = 1) -> Tensor | None:
         return None
     *positions, K = before.shape
     rows = min(times * columns.shape[0], prod(positions))
-    return Tensor(columns.name.replace("columns", "strip"), Kind.WORKSPACE, (rows, K), before.dtype, op.layer)
+    return Tensor(columns.name.replace("columns", "strip"), Kind.WORKSPACE, (rows, K), columns.dtype, op.layer)
 
 
 def _apart(pool: Op) -> bool:

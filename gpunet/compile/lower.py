@@ -7,6 +7,7 @@ from zlib import crc32
 
 from gpunet.layers.loss import LOSS, LossTensors, emit_add_loss, loss_of
 from gpunet.layers.merge import emit_add
+from gpunet.layers.scaling import emit_scaled, emit_settled, scaling_of
 from gpunet.net.augment import Augment
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net, Node
@@ -15,7 +16,7 @@ from gpunet.optimize.optimizers import Factors, Optimizer, OptimizerName, cache_
 from gpunet.program.algorithm import Math
 from gpunet.program.builder import Builder, Emitter, Target
 from gpunet.program.program import Attribute, Dtype, Mode, Parameter, Program, RunTime, Seen
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import Kind, Tensor, wide
 
 BLOCK_VALUES = 16384
 """Values of a gradient in one partial sum of its squares."""
@@ -62,7 +63,8 @@ def lower(
     frozen = how.frozen([node.name for node in net.nodes])
     learns = _learning_upstream(net, frozen, image_gradient)
     own = {
-        node.name: _parameters(net, node, mode, dtype, None if node.name in frozen else how.optimizer) for node in nodes
+        node.name: _parameters(net, node, mode, wide(dtype), None if node.name in frozen else how.optimizer)
+        for node in nodes
     }
     parameters = [p for found in own.values() for p in found]
     emitters = {INPUT: Emitter(builder, INPUT)}
@@ -71,13 +73,17 @@ def lower(
     outputs = _emit_forward(nodes, feed.images, emitters)
     scores = outputs[nodes[-1].name]
     loss = correct = dimages = None
+    if feed.labels is None:
+        scores = Emitter(builder, nodes[-1].name, widens=True).cast(scores, "scores")
     if feed.labels is not None:
         tensors, dscores = _emit_losses(net, builder, outputs, feed.labels, learns)
         loss, correct = tensors.loss, tensors.correct
         builder.loss = loss
         dimages = _emit_backward(net, dscores, emitters, learns)
         builder.phase = "update"
-        _emit_clips(builder, how, [p.gradient for p in parameters if p.gradient is not None])
+        gradients = [p.gradient for p in parameters if p.gradient is not None]
+        builder.loss = emit_settled(builder, gradients)
+        _emit_clips(builder, how, gradients)
         _emit_updates(builder, how, [node.name for node in net.nodes], parameters)
         for node in nodes:
             if node.name not in frozen:
@@ -96,6 +102,7 @@ def lower(
         loss=loss,
         correct=correct,
         image_gradient=dimages,
+        scaling=builder.scaling,
         numbers=builder.numbers,
         changing=tuple(builder.changing),
         counters=builder.counters,
@@ -115,7 +122,7 @@ def _emit_input(net: Net, builder: Builder) -> _Feed:
         pixels: dict[str, Attribute] = {"scale": net.scale, "shift": net.shift}
         emit.op("image_to_float", (image_bytes,), (images,), attributes=pixels)
         return _Feed(image_bytes, next_bytes, images, labels)
-    choices = _data("choices", builder, (CHOICES,))
+    choices = _data("choices", builder, (CHOICES,), emit.wide)
     numbers = {**_augmentation(net, net.augment), "seen": emit.number(Seen())}
     emit.op("augment", (image_bytes, emit.numbers), (images, choices), attributes=numbers)
     return _Feed(image_bytes, next_bytes, images, labels)
@@ -190,16 +197,22 @@ def _emit_losses(
     """
     last = net.nodes[-1].name
     builder.phase = "loss"
-    emit = Emitter(builder, LOSS)
-    tensors = net.loss.forward(emit, outputs[last], labels)
+    emit = Emitter(builder, LOSS, widens=True)
+    tensors = net.loss.forward(emit, emit.cast(outputs[last], "scores"), labels)
     emitters = {last: (emit, 1.0)}
     for node in net.heads:
         weight = node.head or 0.0  # a head has one
-        emit = Emitter(builder, loss_of(node.name))
-        emit_add_loss(emit, net.loss.forward(emit, outputs[node.name], labels).loss, tensors.loss, weight)
+        emit = Emitter(builder, loss_of(node.name), widens=True)
+        part = net.loss.forward(emit, emit.cast(outputs[node.name], "scores"), labels)
+        emit_add_loss(emit, part.loss, tensors.loss, weight)
         emitters[node.name] = (emit, weight)
     builder.phase = "backward"
-    back = {name: net.loss.backward(emit, weight) for name, (emit, weight) in emitters.items() if learns[name]}
+    builder.scaling = scaling_of(builder)
+    back = {}
+    for name, (emit, weight) in emitters.items():
+        if learns[name]:
+            dscores = emit_scaled(emit, net.loss.backward(emit, weight))
+            back[name] = Emitter(builder, emit.layer).cast(dscores, "dx")
     return tensors, back
 
 

@@ -1,13 +1,15 @@
 """What the forward pass makes, by number: who makes each value, who reads it when, and what making it again costs.
 
 The graph behind the search for what to drop (`dropping`, `frontier`): values are the batched activations of the forward
-pass, makers the ops that make them. What belongs to no image, such as the statistics of a batch, is always there.
+pass, and half-typed copies of weights; makers are the ops that make them. What else belongs to no image, such as the
+statistics of a batch, is always there.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
+from gpunet.compile.between import BETWEEN_RANKS
 from gpunet.compile.recompute import saved
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Loop, Op, Program
@@ -180,6 +182,7 @@ class _Reader:
         joined = {op.outputs[0].name for op in program.ops if op.name == "concat_forward"}
         nested = {name: place.whole for name, place in program.within.items() if name in joined}
         self._held = {*nested, *nested.values()}  # without one of them the others have its bytes all the same
+        self._copies = {op.outputs[0].name for op in program.ops if op.name == "cast_forward"}
         self._made: dict[str, int] = {}
         self._forward: dict[str, int] = {}
         self._backward: dict[str, list[int]] = {}
@@ -193,7 +196,8 @@ class _Reader:
                     self._backward.setdefault(t.name, []).append(step)
 
     def counts(self, tensor: Tensor) -> bool:
-        return tensor.batched and tensor.kind in (Kind.ACTIVATION, Kind.DATA)
+        """Images', and copies of weights, which can be made again like them."""
+        return (tensor.batched or tensor.name in self._copies) and tensor.kind in (Kind.ACTIVATION, Kind.DATA)
 
     def value(self, tensor: Tensor, maker: int) -> Value:
         program, name = self._program, tensor.name
@@ -201,10 +205,11 @@ class _Reader:
         last_use = self._forward.get(name, made)
         loop = program.loop_at(made)
         handed_on = loop is not None and last_use >= loop.last  # to what comes behind the loop
-        fixed = tensor.kind is Kind.DATA or handed_on or name in self._held
+        sent = program.ops[made].name in BETWEEN_RANKS and name in self._saved  # it would have to be sent again
+        fixed = tensor.kind is Kind.DATA or handed_on or sent or name in self._held
         _, last = program.lifetimes[name]
         start = last_use if self._hands_over(tensor, last_use) else last_use + 1
-        images = program.loops[0].images if program.loops else tensor.shape[0]
+        images = program.loops[0].images if program.loops and tensor.batched else tensor.shape[0]
         return Value(
             name=name,
             maker=maker,

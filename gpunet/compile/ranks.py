@@ -10,19 +10,13 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, get_args
 
+from gpunet.compile.between import AWAIT, GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
+from gpunet.compile.split import split_fc
+from gpunet.compile.steps import exchanged_tensors
+from gpunet.program.builder import Target
 from gpunet.program.program import Attribute, Loop, Op, Program, RunTime
 from gpunet.program.shares import largest
 from gpunet.program.tensor import ITEMSIZE, Kind, Tensor
-
-GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES = "all_gather", "all_reduce", "reduce_share", "gather_shares"
-"""Ops between ranks, which the ranks' communicator runs and no device: what each knows of its images to all; the sum
-over all ranks to all; of that sum to each rank its share of the values; and such shares to all."""
-
-JOIN_STATISTICS, JOIN_SUMS = "join_statistics", "join_sums"
-"""Those of batch normalization over all ranks: mean and variance of all images from those of each rank's, and the sums
-of backward over all, weighed as a rank's own share of the images."""
-
-BETWEEN_RANKS = (GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS)
 
 SHARDED_VALUES = 16384
 """From so many values on, a parameter's caches are divided among ranks: with fewer that saves nothing."""
@@ -46,6 +40,7 @@ class Division:
     `bucket_bytes`  of gradients that are sent at a time
     `shard`         whether each rank holds its share of the optimizer's caches alone: ZeRO's first stage
     `sync_bn`       whether batch normalization takes its statistics over all ranks
+    `split_fc`      whether fully connected layers are divided over ranks, and only all else works on a share of images
     """
 
     ranks: int = 1
@@ -54,6 +49,7 @@ class Division:
     bucket_bytes: int = BUCKET_BYTES
     shard: bool = False
     sync_bn: bool = False
+    split_fc: bool = False
 
     @property
     def count(self) -> int:
@@ -72,9 +68,13 @@ class Division:
 WHOLE = Division()
 
 
-def divided(program: Program, batch: int, division: Division) -> Program:
+def divided(program: Program, batch: int, division: Division, target: Target) -> Program:
     """The program of a part made to be run by ranks, where there are several; `batch`: images of all."""
-    return for_ranks(program, batch, division) if division.ranks > 1 else program
+    if division.ranks == 1:
+        return program
+    if division.split_fc and program.mode == "train":
+        program = split_fc(program, batch, division.ranks, division.bucket_bytes, target)
+    return for_ranks(program, batch, division)
 
 
 def for_ranks(program: Program, whole: int, sums: Division) -> Program:
@@ -97,9 +97,9 @@ def for_ranks(program: Program, whole: int, sums: Division) -> Program:
         program, updates = _sharded(program, updates, sums)
     apart = {t.name for op in updates if op.name == REDUCE_SHARE for t in op.inputs}
     gradients = [p.gradient for p in reversed(program.parameters) if p.gradient is not None]
-    gradients = [dw for dw in gradients if dw.name not in apart]
-    buckets = [*_buckets(gradients, sums.bucket_bytes), *_buckets(statistics, sums.bucket_bytes)]
-    reduced = [_reduce(bucket, number, sums) for number, bucket in enumerate(buckets)]
+    gradients = [dw for dw in gradients if dw.name not in {*apart, *program.split}]
+    buckets = _buckets([*gradients, *statistics], sums.bucket_bytes)
+    reduced = [op for number, bucket in enumerate(buckets) for op in _begun(_reduce(bucket, number, sums))]
     ops = (*(op for op in body if op.phase != "update"), *scaled, *reduced, *updates)
     return replace(program, ops=ops, ranks=sums.ranks, whole=whole)
 
@@ -116,7 +116,7 @@ def in_parts(program: Program, whole: int, parts: int) -> Program:
     gradients = [p.gradient for p in program.parameters if p.gradient is not None]
     totals = {t.name: replace(t, name=f"{t.name}_total") for t in (*gradients, *(op.outputs[0] for op in scaled))}
     body = list(_with_sums([*body, *scaled], totals))
-    later = [_exchanged(op, totals) for op in updates]
+    later = [exchanged_tensors(op, totals) for op in updates]
     parameters = tuple(
         replace(p, gradient=totals[p.gradient.name]) if p.gradient is not None else p for p in program.parameters
     )
@@ -146,7 +146,7 @@ def _gathered(ops: Iterable[Op], whole: int) -> Iterable[Op]:
             all_of = {t.name: _all_of(t, whole) for t in op.inputs if t.batched}
             own = tuple(t for t in op.inputs if t.batched)
             yield Op(GATHER, op.layer, "loss", own, tuple(all_of.values()), across_images=True)
-            op = _exchanged(op, all_of)
+            op = exchanged_tensors(op, all_of)
         yield op
 
 
@@ -170,7 +170,7 @@ def _portions(updates: Sequence[Op]) -> tuple[list[Op], list[Op]]:
             portion = replace(tensor, name=f"{tensor.name}_portion")
             attributes = {"factor": RunTime("portion")}
             scaled[tensor.name] = Op("scaled", op.layer, "update", (tensor,), (portion,), attributes=attributes)
-        op = _exchanged(op, {t.name: scaled[t.name].outputs[0] for t in own})
+        op = exchanged_tensors(op, {t.name: scaled[t.name].outputs[0] for t in own})
         of_part = {"images": RunTime("part_images")} if own else {}  # of how many the variance is unbiased
         changed.append(replace(op, attributes={**op.attributes, **of_part}))
     return list(scaled.values()), changed
@@ -181,7 +181,7 @@ def _joined(ops: Iterable[Op], ranks: int) -> Iterable[Op]:
     sums: dict[str, Tensor] = {}
     for op in ops:
         if op.name == "batch_norm_backward":
-            op = _exchanged(op, sums)
+            op = exchanged_tensors(op, sums)
         yield op
         if op.name == "batch_norm_statistics":
             attributes = {"images": RunTime("images"), "training": RunTime("training")}
@@ -204,14 +204,20 @@ def _join(name: str, op: Op, outputs: tuple[Tensor, ...], ranks: int, attributes
 
 
 def _buckets(tensors: Iterable[Tensor], most_bytes: int) -> list[list[Tensor]]:
-    """Tensors in order, together as long as they are of one dtype and no more than so many bytes."""
+    """Tensors in order, together as long as they are of one dtype and no more than so many bytes.
+
+    One of more than half of that goes alone, and does not part those around it: no step sends a bias by itself.
+    """
     found: list[list[Tensor]] = []
+    last: dict[str, list[Tensor]] = {}
     for tensor in tensors:
-        last = found[-1] if found else []
-        if last and last[0].dtype == tensor.dtype and sum(t.nbytes for t in [*last, tensor]) <= most_bytes:
-            last.append(tensor)
-        else:
-            found.append([tensor])
+        open_to = last.get(tensor.dtype)
+        if open_to is not None and sum(t.nbytes for t in [*open_to, tensor]) <= most_bytes:
+            open_to.append(tensor)
+            continue
+        found.append([tensor])
+        if 2 * tensor.nbytes <= most_bytes:
+            last[tensor.dtype] = found[-1]
     return found
 
 
@@ -231,13 +237,20 @@ def _reduce(bucket: list[Tensor], number: int, sums: Division, name: str = REDUC
     return Op(name, layer, "update", tuple(bucket), tuple(bucket), tuple(scratch), attributes, across_images=True)
 
 
+def _begun(op: Op) -> tuple[Op, Op]:
+    """What may go on beside others, and what waits for it: `gpunet.compile.overlap` puts others between."""
+    return op, replace(op, name=AWAIT)
+
+
 def _sharded(program: Program, updates: Sequence[Op], sums: Division) -> tuple[Program, list[Op]]:
     """Large parameters are updated share by share, each rank with the caches of its own, and then given to all.
 
     Source: Rajbhandari et al. 2020, "ZeRO: Memory optimizations toward training trillion parameter models".
     """
-    clipped = any(op.name.startswith("clip_") for op in updates)  # the norm is that of whole gradients
-    large = {p.tensor.name: p for p in program.parameters if p.caches and prod(p.tensor.shape) >= SHARDED_VALUES}
+    whole_ones = ("clip_", "unscale")  # the norm, and whether all are finite, is that of whole gradients
+    clipped = any(op.name.startswith(whole_ones) for op in updates)
+    whole = {p.tensor.name: p for p in program.parameters if p.caches and p.tensor.name not in program.split}
+    large = {name: p for name, p in whole.items() if prod(p.tensor.shape) >= SHARDED_VALUES}
     caches: dict[str, Tensor] = {}
     ops: list[Op] = []
     for op in updates:
@@ -249,12 +262,12 @@ def _sharded(program: Program, updates: Sequence[Op], sums: Division) -> tuple[P
         room = largest(prod(w.shape), sums.ranks)
         caches |= {cache.name: replace(cache, shape=(room,)) for cache in parameter.caches}
         if not clipped:
-            ops.append(_reduce([dw], len(ops), sums, REDUCE_SHARE))
-        ops.append(replace(_exchanged(op, caches), own_share=True, shared=0))
-        ops.append(Op(GATHER_SHARES, w.layer, "update", (w,), (w,), attributes={"most": room}, across_images=True))
+            ops += _begun(_reduce([dw], len(ops), sums, REDUCE_SHARE))
+        ops.append(replace(exchanged_tensors(op, caches), own_share=True, shared=0))
+        ops += _begun(Op(GATHER_SHARES, w.layer, "update", (w,), (w,), attributes={"most": room}, across_images=True))
     parameters = tuple(replace(p, caches=tuple(caches.get(t.name, t) for t in p.caches)) for p in program.parameters)
-    whole = {t.name: t.shape for p in program.parameters for t in p.caches if t.name in caches}
-    return replace(program, parameters=parameters, sharded=whole), ops
+    shapes = {t.name: t.shape for p in program.parameters for t in p.caches if t.name in caches}
+    return replace(program, parameters=parameters, sharded={**program.sharded, **shapes}), ops
 
 
 def _with_sums(ops: Sequence[Op], totals: dict[str, Tensor]) -> Iterable[Op]:
@@ -267,15 +280,6 @@ def _with_sums(ops: Sequence[Op], totals: dict[str, Tensor]) -> Iterable[Op]:
             if last == step:
                 sums = {"accumulate": RunTime("accumulate")}
                 yield Op("add_part", op.layer, "backward", (own[name],), (totals[name],), attributes=sums)
-
-
-def _exchanged(op: Op, tensors: dict[str, Tensor]) -> Op:
-    """The op with some tensors in the place of others, by name."""
-
-    def new(found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(tensors.get(t.name, t) for t in found)
-
-    return replace(op, inputs=new(op.inputs), outputs=new(op.outputs))
 
 
 def _widened(program: Program, part: int, whole: int) -> Program:
@@ -291,7 +295,7 @@ def _widened(program: Program, part: int, whole: int) -> Program:
     used = {t.name: wide(t) for op in program.ops for t in (*op.inputs, *op.outputs) if t.name in names}
     return replace(
         program,
-        ops=tuple(_exchanged(op, used) for op in program.ops),
+        ops=tuple(exchanged_tensors(op, used) for op in program.ops),
         image_bytes=wide(program.image_bytes),
         next_bytes=None if program.next_bytes is None else wide(program.next_bytes),
         images=wide(program.images),

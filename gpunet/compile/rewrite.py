@@ -13,6 +13,7 @@ from gpunet.compile.fuse_slope import sum_slope
 from gpunet.compile.in_place import in_place
 from gpunet.compile.joint import joint_updates
 from gpunet.compile.masks import relu_masks, spare_masks
+from gpunet.compile.overlap import overlap
 from gpunet.compile.steps import exchanged, inserted, readers_of
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import live_bytes
@@ -139,6 +140,7 @@ REWRITES: dict[str, Rewrite] = {
     "relu-masks": relu_masks,
     "late-gradients": late_gradients,
     "early-updates": early_updates,
+    "overlap": overlap,
     "joint-updates": joint_updates,
     "spare-masks": spare_masks,
     "sum-slope": sum_slope,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from gpunet.program.program import Op, Program
+from gpunet.program.tensor import Tensor
 
 
 def readers_of(ops: Sequence[Op]) -> dict[str, list[int]]:
@@ -39,3 +40,12 @@ def exchanged(program: Program, gone: Collection[int], before: Mapping[int, Sequ
 def inserted(program: Program, after: Mapping[int, Sequence[Op]]) -> Program:
     """The program with these ops behind those steps; what comes behind the last step of a loop is not in it."""
     return exchanged(program, (), {step + 1: ops for step, ops in after.items()})
+
+
+def exchanged_tensors(op: Op, tensors: Mapping[str, Tensor]) -> Op:
+    """The op with some tensors in the place of others, by name; its scratch stays."""
+
+    def new(found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensors.get(t.name, t) for t in found)
+
+    return replace(op, inputs=new(op.inputs), outputs=new(op.outputs))

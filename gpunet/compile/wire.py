@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from math import prod
 
-from gpunet.compile.ranks import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
+from gpunet.compile.between import (
+    AWAIT,
+    BETWEEN_RANKS,
+    GATHER,
+    GATHER_SHARES,
+    JOIN_STATISTICS,
+    JOIN_SUMS,
+    REDUCE,
+    REDUCE_SHARE,
+    SUM_TO_IMAGES,
+    TO_IMAGES,
+    TO_OUTPUTS,
+)
 from gpunet.program.program import Op, Program
 from gpunet.program.shares import share
 from gpunet.program.tensor import ITEMSIZE
@@ -19,13 +31,21 @@ def messages(op: Op, ranks: int) -> int:
     """How many times in a row each rank waits for all others in an op between ranks."""
     if op.name in (GATHER, JOIN_STATISTICS, JOIN_SUMS):
         return len(op.inputs)
+    if op.name in (TO_IMAGES, TO_OUTPUTS):
+        return 1
     if op.name in (REDUCE_SHARE, GATHER_SHARES):
         return len(_lengths(op))
+    if op.name == SUM_TO_IMAGES:
+        return -(-prod(op.outputs[0].shape) // _most(op))
     return 0 if op.name != REDUCE else 2 * len(_lengths(op))
 
 
 def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
     """Bytes that a rank sends in an op; 0 for an op of a device."""
+    if op.name not in BETWEEN_RANKS or op.name == AWAIT:
+        return 0
+    if op.name in (TO_IMAGES, TO_OUTPUTS, SUM_TO_IMAGES):
+        return _to_others(op, ranks, rank, images) * ITEMSIZE[op.inputs[0].dtype]
     if op.name == GATHER:
         first, last = share(images, ranks, rank)
         values = sum(prod(t.shape[1:]) * ITEMSIZE[t.dtype] for t in op.inputs)
@@ -38,8 +58,6 @@ def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
         own = last - first
         values = size - own if op.name == REDUCE_SHARE else own * (ranks - 1)
         return values * ITEMSIZE[op.inputs[0].dtype]
-    if op.name != REDUCE:
-        return 0
     if op.attributes["reduce"] == "fast":
         return sum(2 * t.nbytes * (ranks - 1) // ranks for t in op.inputs)
     values = 0
@@ -50,8 +68,23 @@ def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
     return values * ITEMSIZE[op.inputs[0].dtype]
 
 
+def _to_others(op: Op, ranks: int, rank: int, images: int) -> int:
+    """Values that a rank sends of a layer whose outputs are divided: those of others' images, or others' outputs."""
+    first, last = share(images, ranks, rank)
+    if op.name == SUM_TO_IMAGES:
+        return (images - (last - first)) * prod(op.inputs[0].shape[1:])
+    outputs = (op.outputs if op.name == TO_IMAGES else op.inputs)[0].shape[-1]
+    own_first, own_last = share(outputs, ranks, rank)
+    own = own_last - own_first
+    return (images - (last - first)) * own if op.name == TO_IMAGES else (last - first) * (outputs - own)
+
+
+def _most(op: Op) -> int:
+    return int(op.attributes["most"])  # type: ignore[arg-type]  # a number, as who made the op wrote it
+
+
 def _lengths(op: Op) -> list[int]:
     """How many values go at a time."""
-    most = int(op.attributes["most"])  # type: ignore[arg-type]  # a number, as _reduce wrote it
+    most = _most(op)
     sizes: Sequence[int] = [prod(t.shape) for t in op.inputs]
     return [min(most, size - first) for size in (sum(sizes),) for first in range(0, size, most)]

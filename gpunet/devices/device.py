@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from math import prod
 from pkgutil import iter_modules
@@ -62,6 +63,17 @@ class Device(ABC):
         for call in calls:
             call()
 
+    def aside(self) -> AbstractContextManager[None]:
+        """What is bound meanwhile is for `beside`."""
+        return nullcontext()
+
+    @abstractmethod
+    def beside(self, calls: Sequence[Call]) -> Any:
+        """Begin calls that were bound `aside`, in order, behind all that was asked for so far and those begun before.
+
+        What is asked for next goes on beside them. Returns what `wait_for` takes, never None.
+        """
+
     def capture(self, calls: Sequence[Call]) -> Call | None:
         """All of these calls of `bind`, each of which was made before, as one; None where that would gain nothing."""
         return None
@@ -83,11 +95,11 @@ class Device(ABC):
 
     @abstractmethod
     def wait_for(self, sent: Any) -> None:
-        """Let what is asked for from now on begin once those values are there; does not wait for it."""
+        """Let what is asked for from now on begin once what `send` or `beside` has begun is done."""
 
     @abstractmethod
     def read(self, array: Array) -> np.ndarray:
-        """A copy of the array on the host."""
+        """A copy of the array on the host; of halves, float16 or bfloat16, as float32, which says the same."""
 
     @abstractmethod
     def synchronize(self) -> None:

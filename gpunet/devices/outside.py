@@ -77,8 +77,9 @@ def add_op(
                 value of its outputs, returns nothing and allocates nothing that grows with the batch. Numbers come by
                 keyword, each marked float or int.
     `cuda`      source text with the kernel of the same name, behind gpunet's cuda/common.cuh: void NAME(the arrays as
-                pointers, the sizes as long long, then the numbers: real for float, long long for int). Without it,
-                planning for CUDA is refused.
+                pointers, the sizes as long long, then the numbers: real for float, long long for int). Pointers
+                to volumes, which may lie in halves, are stored*, those to other floats real*. Without it, planning for
+                CUDA is refused.
     `sizes`     says, of the arrays, how many items the kernel has to do, and more integers that it takes, if any; None:
                 the values of the last array
     `blocks`    a block of threads works on each item, and not a thread

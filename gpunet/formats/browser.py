@@ -25,7 +25,7 @@ from gpunet.planning.planner import plan
 from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op, RunTime
-from gpunet.system.resources import browser_modules, browser_text
+from gpunet.system.resources import browser_modules, browser_style, browser_text
 from gpunet.version import __version__
 
 Bits = Literal[8, 32]
@@ -125,7 +125,7 @@ def page(
         "about": escape(_about(net, bits)),
         "image": f"{net.image.H}x{net.image.W}, {'grey' if net.image.D == 1 else 'in colour'}",
         "footer": escape(f"Made by gpunet {__version__}; the net takes {format_bytes(made.arena_bytes)} here."),
-        "style": browser_text("page.css"),
+        "style": browser_style("page.css"),
         "policy": POLICY.format(digest=b64encode(sha256(script.encode()).digest()).decode()),
         "net": json.dumps(about, separators=(",", ":")).replace("<", "\\u003c"),
         "worker": engine(),

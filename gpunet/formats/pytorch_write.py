@@ -1,20 +1,32 @@
 """State dicts for PyTorch, written without it: `torch.load(weights_only=True)` takes the archive, and safetensors."""
 
+import json
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
+from gpunet.formats.halves import BITS
 from gpunet.formats.layout import TORCH
 from gpunet.formats.match import places, torch_names
 from gpunet.formats.torchvision import COUNTER
 from gpunet.net.net import Net
 from gpunet.system.files import write_whole
 
-STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "int64": "LongStorage"}
+STORAGES = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "float16": "HalfStorage",
+    str(BITS): "BFloat16Storage",
+    "int64": "LongStorage",
+}
+SAFETENSORS = {"float32": "F32", "float64": "F64", "float16": "F16", str(BITS): "BF16", "int64": "I64"}
+"""By dtype, what the two formats call it."""
+
 OPENED = (1980, 1, 1, 0, 0, 0)
 """The time of every entry: the same weights give the same bytes."""
 
@@ -33,10 +45,24 @@ def state_dict(net: Net, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def write_safetensors(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays as PyTorch's users have them. Raises DataError where that is not possible."""
-    from safetensors.numpy import save
+    """Write the arrays as PyTorch's users have them. Raises DataError where that is not possible.
 
-    write_whole(path, save(dict(state), metadata={"format": "pt"}))
+    By hand, as NumPy has no bfloat16 that the library would know; wide values first, so that all of them are aligned.
+    """
+    state = dict(sorted(state.items(), key=lambda item: -item[1].itemsize))
+    ends = list(accumulate(values.nbytes for values in state.values()))
+    entries = {
+        name: {
+            "dtype": SAFETENSORS[str(values.dtype)],
+            "shape": list(values.shape),
+            "data_offsets": [end - values.nbytes, end],
+        }
+        for (name, values), end in zip(state.items(), ends, strict=True)
+    }
+    text = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    header = len(text).to_bytes(8, "little") + text
+    write_whole(path, [header, *(_little(values) for values in state.values())])
 
 
 def write_pth(path: Path, state: Mapping[str, np.ndarray]) -> None:
@@ -53,8 +79,12 @@ def _entries(state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
     yield "data.pkl", _pickled(state)
     yield "byteorder", b"little"
     for number, values in enumerate(state.values()):
-        yield f"data/{number}", values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        yield f"data/{number}", _little(values)
     yield "version", b"3\n"
+
+
+def _little(values: np.ndarray) -> bytes:
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _pickled(state: Mapping[str, np.ndarray]) -> bytes:

@@ -13,7 +13,7 @@ from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_bool, require_fit, require_int, require_sizes
 from gpunet.program.algorithm import Pass
 from gpunet.program.builder import Emitter
-from gpunet.program.chunks import chunk_rows
+from gpunet.program.chunks import chunk_rows, images_at_once
 from gpunet.program.field import Window
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Attribute
@@ -118,7 +118,7 @@ class Conv(Layer):
 
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs
-        w, b = emit.parameters["w"], emit.parameters.get("b")
+        w, b = emit.weights("w"), emit.parameters.get("b")
         y = emit.activation("y", self.output(of(x)).shape)
         numbers, scratch = self._chosen(emit, "forward", self._shape(x, w, y))
         emit.op("conv_forward", (x, w, b), (y,), scratch, flops=_flops(y, w), attributes=numbers)
@@ -126,11 +126,12 @@ class Conv(Layer):
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
-        x, w = emit.kept["x"], emit.parameters["w"]
+        x = emit.kept["x"]
         if not emit.frozen:
             self._backward_weights(emit, x, dy)
         if not needs_dx:
             return ()
+        w = emit.weights("w")
         dx = emit.gradient("dx", x)
         numbers, scratch = self._chosen(emit, "backward_input", self._shape(dx, w, dy))
         emit.op("conv_backward_input", (dy, w), (dx,), scratch, flops=_flops(dy, w), attributes=numbers)
@@ -155,18 +156,21 @@ class Conv(Layer):
         found = emit.conv_algorithm(pass_, shape)
         prefix = {"forward": "", "backward_input": "dx_", "backward_weights": "dw_"}[pass_]
         columns = _columns(emit, shape, f"{prefix}columns") if found.needs_columns else None
-        if found.name == "im2col":
+        if found.name == "im2col" and emit.multiplies_wide:
+            workspace = emit.workspace(f"{prefix}workspace", (_wide_values(emit, shape),))
+        elif found.name == "im2col":
             workspace = _product_workspace(emit, pass_, shape, columns, f"{prefix}gemm")
         else:
-            workspace = emit.workspace(f"{prefix}workspace", (-(-found.workspace_bytes // ITEMSIZE[emit.dtype]),))
+            workspace = emit.workspace(f"{prefix}workspace", (-(-found.workspace_bytes // ITEMSIZE[emit.wide]),))
         return {**self.geometry, **found.attributes}, (columns, workspace)
 
 
 def _columns(emit: Emitter, shape: ConvShape, name: str) -> Tensor:
     """The im2col matrix of a group, for as many output positions at a time as the scratch limit allows."""
-    most = emit.scratch_limit_bytes // (shape.length * ITEMSIZE[emit.dtype])
+    dtype = emit.target.product_dtype(emit.dtype)
+    most = emit.scratch_limit_bytes // (shape.length * ITEMSIZE[dtype])
     rows = chunk_rows(shape.N, shape.H2, shape.W2, most)
-    return emit.tensor(name, Kind.WORKSPACE, (rows, shape.length))
+    return emit.tensor(name, Kind.WORKSPACE, (rows, shape.length), dtype)
 
 
 def _product_workspace(
@@ -178,6 +182,13 @@ def _product_workspace(
         accumulate = rows < shape.positions or emit.accumulates
         return emit.gemm_workspace(name, shape.K, shape.length, accumulate=accumulate)
     return emit.gemm_workspace(name, rows, shape.K if pass_ == "forward" else shape.length)
+
+
+def _wide_values(emit: Emitter, shape: ConvShape) -> int:
+    """Of wide copies of the weights, or of their gradient, and of as many images on both sides as the limit allows."""
+    each = shape.H * shape.W * shape.D + shape.H2 * shape.W2 * shape.K
+    most = emit.scratch_limit_bytes // ITEMSIZE[emit.wide]
+    return shape.K * shape.length + images_at_once(shape.N, each, most) * each
 
 
 def _flops(y: Tensor, w: Tensor) -> int:

@@ -41,17 +41,17 @@ class FC(Layer):
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs
         y = emit.activation("y", (1, 1, self.K))
-        workspace = emit.gemm_workspace("gemm", emit.batch, self.K)
-        w, b = emit.parameters["w"], emit.parameters.get("b")
+        workspace = self._workspace(emit, "gemm", x, emit.batch, self.K)
+        w, b = emit.weights("w"), emit.parameters.get("b")
         emit.op("fc_forward", (x, w, b), (y,), (workspace,), flops=self._flops(x))
         emit.kept["x"] = x
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
-        x, w = emit.kept["x"], emit.parameters["w"]
+        x = emit.kept["x"]
         values = of(x).values
         if not emit.frozen:
-            workspace = emit.gemm_workspace("dw_gemm", self.K, values, accumulate=emit.accumulates)
+            workspace = self._workspace(emit, "dw_gemm", x, self.K, values, accumulate=emit.accumulates)
             dw, flops = emit.gradients["w"], self._flops(x)
             emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, attributes={"accumulate": 0})
             if self.bias:
@@ -59,9 +59,17 @@ class FC(Layer):
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)
-        workspace = emit.gemm_workspace("dx_gemm", emit.batch, values)
-        emit.op("fc_backward_input", (dy, w), (dx,), (workspace,), flops=self._flops(x))
+        workspace = self._workspace(emit, "dx_gemm", x, emit.batch, values)
+        emit.op("fc_backward_input", (dy, emit.weights("w")), (dx,), (workspace,), flops=self._flops(x))
         return (dx,)
+
+    def _workspace(
+        self, emit: Emitter, name: str, x: Tensor, rows: int, columns: int, *, accumulate: bool = False
+    ) -> Tensor | None:
+        """What a product of (rows, columns) wants beside it, or wide copies of what it takes and makes."""
+        if not emit.multiplies_wide:
+            return emit.gemm_workspace(name, rows, columns, accumulate=accumulate)
+        return emit.workspace(name, (prod(x.shape) + emit.batch * self.K + rows * columns * accumulate,))
 
     def _flops(self, x: Tensor) -> int:
         """One multiplication and one addition for each weight and image."""

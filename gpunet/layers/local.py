@@ -99,5 +99,5 @@ class LocallyConnected(Layer):
             return None
         N, H2, W2, K = y.shape
         length = self.F * self.F * x.shape[3]
-        rows = min((N + K) * H2 * W2, max(2, emit.scratch_limit_bytes // (length * ITEMSIZE[emit.dtype])))
+        rows = min((N + K) * H2 * W2, max(2, emit.scratch_limit_bytes // (length * ITEMSIZE[emit.wide])))
         return emit.workspace(name, (rows, length))

@@ -63,13 +63,14 @@ class PlanAsked:
     budget: str | None = None
     optimizer: str | None = None
     mode: str = "train"
-    dtype: str = "float32"
+    dtype: str | None = None
     max_cost: float | None = None
     micro_batches: bool | None = None
 
     def training(self, config: Config) -> TrainConfig:
         """How to train: as the config says, with what was asked for in its place. Raises ConfigError."""
-        given = {"optimizer": self.optimizer, "max_cost": self.max_cost, "micro_batches": self.micro_batches}
+        names = ("optimizer", "dtype", "max_cost", "micro_batches")
+        given = {name: getattr(self, name) for name in names}
         return config.train.changed(**{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -99,7 +100,7 @@ def plan_asked(asked: Asked) -> PlanAsked:
         budget=text_in(asked, "budget"),
         optimizer=text_in(asked, "optimizer"),
         mode=text_in(asked, "mode") or "train",
-        dtype=text_in(asked, "dtype") or "float32",
+        dtype=text_in(asked, "dtype"),
         max_cost=number_in(asked, "max_cost"),
         micro_batches=True if asked.get("micro_batches") is True else None,
     )

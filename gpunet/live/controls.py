@@ -38,8 +38,7 @@ def changed_anew(config: Config, asked: Asked) -> Config:
             told = replace(said.train, **kept)
         config = replace(said, train=told)
     given = _given(told, asked, ("batch", "seed"))
-    if (name := text_in(asked, "optimizer")) is not None:
-        given["optimizer"] = name
+    given |= {name: text_in(asked, name) for name in ("optimizer", "dtype") if text_in(asked, name) is not None}
     told = replace(told, weights=None, fresh=()).changed(**given)
     return replace(config, train=told.settled())
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 PATIENCE = 0.3
-"""Seconds that a newer request waits for a search that is under way before its process is ended."""
+"""Seconds that a newer request waits for one that is under way, and was not broken off, before its process is ended."""
 
 MOST_LINE = 1 << 27
 """Bytes of a part of an answer."""
@@ -149,6 +149,8 @@ class Helper:
                 process.ready.set()
                 number = part.pop("id", 0)
                 process.answering = max(process.answering, number)
+                if part.get("stage") == "begun":
+                    continue
                 if number == self._count and self._parts is not None:
                     self._parts.put_nowait(part)
         if process is self._main and self._parts is not None:

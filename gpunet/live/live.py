@@ -14,6 +14,7 @@ from gpunet.live.serving import HOST, Serving, bound
 from gpunet.live.session import Session
 from gpunet.net.config import Config
 from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.program.program import DTYPES
 from gpunet.system.resources import config_names
 from gpunet.version import __version__
 
@@ -62,5 +63,6 @@ def _start(text: str, config: Config, device: str) -> dict[str, Any]:
         "device": device,
         "nets": config_names(),
         "optimizers": list(OPTIMIZERS),
+        "dtypes": list(DTYPES),
         "cards": [{"name": card.name, "bytes": card.total_bytes} for card in cards()],
     }

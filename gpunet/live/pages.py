@@ -4,8 +4,8 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent / "page"
-SHARED = ("drawing.js", "results.js")
-"""Modules of gpunet/browser."""
+SHARED = ("colours.css", "drawing.js", "results.js")
+"""Files of gpunet/browser."""
 
 TYPES = {
     ".html": "text/html; charset=utf-8",

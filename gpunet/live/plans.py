@@ -2,66 +2,59 @@
 
 An answer is an iterator of plain dictionaries, each with its `stage`:
 
-    net    where TOML or a name was given: what the net's config says of its training
-    plan   the plan as `gpunet plan --json` has it, and beside it `ops`; `final` where no search changes it any more
-    rung   a rung of the ladder of ways, as `gpunet fit --json` has it, from the free savings on
-    done   `largest`: the largest batch in the ways that are allowed
+    net     what the net's config says of its training
+    plan    the plan as `gpunet plan --json` has it, and beside it `ops`; `final` where no search changes it any more
+    rung    a rung of the ladder of ways, as `gpunet fit --json` has it, from the free savings on
+    search  what follows is searched for, which may take seconds
+    done    `largest`: the largest batch in the ways that are allowed
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from gpunet.errors import BudgetError
-from gpunet.live.asked import Asked, PlanAsked, net_of, plan_asked
+from gpunet.live.asked import Asked, PlanAsked, plan_asked
+from gpunet.live.known import Known, known
 from gpunet.memory.plan import Plan
-from gpunet.net.config import Config, TrainConfig
 from gpunet.net.net import Net
-from gpunet.planning.aim import aim
-from gpunet.planning.fitter import fit, rungs
-from gpunet.planning.planner import plan
+from gpunet.planning.fitter import Rung
 from gpunet.report.as_json import plan_json, rung_json
 from gpunet.report.snapshot import memory_snapshot
 from gpunet.report.table import verdict
-from gpunet.train.settings import plan_settings
 
 Answer = dict[str, Any]
 
 
 def plans(asked: Asked) -> Iterator[Answer]:
     """The plan that is asked for, and the ladder. Raises ConfigError, ShapeError or PlanError."""
-    said, config, told = _read(asked)
-    net, batch, budget, settings = _wanted(said, config, told)
-    yield {"stage": "net", **_about(config, told)}
-    free = plan(net, batch, **settings)
+    said = plan_asked(asked)
+    about = known(said)
+    net, batch, budget = _wanted(about, said)
+    yield {"stage": "net", **_about(about)}
+    free = about.plan(batch, None)
     if budget is None:
         yield _plan_answer(net, free, said, final=True)
         yield {"stage": "done", "largest": None}
         return
-    at_once = free.total_bytes <= budget
-    made = plan(net, batch, budget=budget, **settings) if at_once else free
-    yield _plan_answer(net, made, said, final=at_once)
-    if not at_once:
-        made = plan(net, batch, budget=budget, **settings)
-        yield _plan_answer(net, made, said, final=True)
-    largest = None
-    for rung in rungs(net, budget, **settings):
-        if set(rung.ways) <= set(settings["ways"]):
-            largest = rung.batch
-        yield {"stage": "rung", **rung_json(rung)}
-    yield {"stage": "done", "largest": largest}
+    fits = free.total_bytes <= budget
+    yield _plan_answer(net, about.plan(batch, budget) if fits else free, said, final=fits)
+    rungs = about.ladder()
+    yield from map(_rung_answer, islice(rungs, about.at_once))
+    if not (fits and about.chosen):
+        yield {"stage": "search"}
+    if not fits:
+        yield _plan_answer(net, about.plan(batch, budget), said, final=True)
+    yield from map(_rung_answer, rungs)
+    yield {"stage": "done", "largest": about.largest_batch()}
 
 
 def exported(asked: Asked) -> tuple[Net, Plan, int | None]:
     """(net, plan, the largest batch that fits where this one does not) as `gpunet plan` makes them."""
-    said, config, told = _read(asked)
-    net, batch, budget, settings = _wanted(said, config, told)
-    made = plan(net, batch, budget=budget, **settings)
-    if made.fits or budget is None:
-        return net, made, None
-    try:
-        return net, made, fit(net, budget, **settings).batch
-    except BudgetError:
-        return net, made, 0
+    said = plan_asked(asked)
+    about = known(said)
+    net, batch, budget = _wanted(about, said)
+    made = about.plan(batch, budget)
+    return net, made, None if made.fits or budget is None else about.largest_batch()
 
 
 def snapshots(asked: Asked) -> Iterator[Answer]:
@@ -83,30 +76,27 @@ def texts(asked: Asked) -> Iterator[Answer]:
     yield {"stage": "file", "text": as_text(plan_json(net, made, largest_batch=largest)) + "\n"}
 
 
-def _read(asked: Asked) -> tuple[PlanAsked, Config, TrainConfig]:
-    said = plan_asked(asked)
-    config = net_of(said.text)
-    return said, config, said.training(config)
+def _wanted(about: Known, said: PlanAsked) -> tuple[Net, int, int | None]:
+    """Net, batch and budget as `gpunet plan` settles them."""
+    return about.config.net, about.told.batch if said.batch is None else said.batch, about.budget
 
 
-def _wanted(said: PlanAsked, config: Config, told: TrainConfig) -> tuple[Net, int, int | None, dict[str, Any]]:
-    """Net, batch, budget and options of `gpunet.plan`, as `gpunet plan` settles them."""
-    budget = told.budget if said.budget is None and said.card is None else said.budget
-    where, budget_bytes = aim(said.device, budget, said.card, assume=True)
-    settings = plan_settings(told, said.mode, said.dtype, None) | {"device": where, "tuned": True}
-    return config.net, told.batch if said.batch is None else said.batch, budget_bytes, settings
-
-
-def _about(config: Config, told: TrainConfig) -> Answer:
+def _about(about: Known) -> Answer:
     """What the net's config says, for controls that are left to it."""
+    config, told = about.config, about.told
     return {
         "name": config.net.name,
         "title": config.title,
         "input": str(config.net.input),
         "batch": told.batch,
         "optimizer": told.optimizer,
+        "dtype": told.dtype,
         "classes": config.net.classes,
     }
+
+
+def _rung_answer(rung: Rung) -> Answer:
+    return {"stage": "rung", **rung_json(rung)}
 
 
 def _plan_answer(net: Net, made: Plan, said: PlanAsked, *, final: bool) -> Answer:

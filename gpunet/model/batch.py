@@ -4,6 +4,7 @@ import numpy as np
 
 from gpunet.errors import DataError, ShapeError
 from gpunet.net.net import Net, least_images
+from gpunet.values.types import largest
 
 
 def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.ndarray:
@@ -28,7 +29,7 @@ def check_images(images: np.ndarray, net: Net, batch: int, dtype: str) -> np.nda
         return images
     if images.dtype.kind != "f":
         raise DataError(f"images must be uint8 or floats; got {images.dtype}")
-    most = np.finfo(dtype).max
+    most = largest(dtype)
     if not (-most <= images.min() and images.max() <= most):  # false for NaN, too
         bad = next(i for i, image in enumerate(images) if not (-most <= image.min() and image.max() <= most))
         raise DataError(f"image {bad} of the batch holds NaN, or values that are infinite in {dtype}")

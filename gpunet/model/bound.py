@@ -1,12 +1,13 @@
 """A program bound to a device: an arena, views made once, and the calls of a run, poisoned between where asked."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from math import prod
 
 import numpy as np
 
-from gpunet.compile.ranks import BETWEEN_RANKS
+from gpunet.compile.between import BETWEEN_RANKS, goes_beside
 from gpunet.devices.device import Array, Call, Device
 from gpunet.errors import DeviceError
 from gpunet.memory.plan import Plan, PlannedTensor
@@ -14,9 +15,10 @@ from gpunet.model.replay import MOST_GRAPHS, Replay
 from gpunet.program.program import Now, Op, Phase, RunTime, Turn
 from gpunet.program.shares import largest, share
 from gpunet.program.tensor import Kind, Tensor
+from gpunet.ranks.beside import Beside
 from gpunet.ranks.collectives import bind as bind_between_ranks
-from gpunet.ranks.collectives import flat
 from gpunet.ranks.communicator import Communicator
+from gpunet.ranks.flat import flat
 
 POISON = 0xFF
 """Four or eight such bytes are a NaN."""
@@ -54,6 +56,7 @@ class BoundProgram:
         self.ranks = ranks
         self.whole = 0
         self.device = device
+        self._beside = Beside(device) if ranks is not None and ranks.goes_beside(device) else None
         self.poison = poison
         self._seed = seed
         self._before_updates = before_updates
@@ -82,11 +85,11 @@ class BoundProgram:
             first = last = 0
         key = (name, first, last)
         if key not in self._views:
-            shape = tensor.shape
+            shape = self.plan.program.shape_in(tensor, 0 if self.ranks is None else self.ranks.rank)
             place = self.plan.program.within.get(name)
             around = tensor if place is None else self.plan.program.tensors[place.whole]
             if tensor.batched:
-                shape = (last - first, *tensor.shape[1:])
+                shape = (last - first, *shape[1:])
                 if tensor.shape[0] == self.plan.batch:  # a tensor of a loop holds one round only
                     offset += first * (around.nbytes // around.shape[0])
             maps = 0 if place is None else around.shape[-1]
@@ -161,7 +164,7 @@ class BoundProgram:
         ops = self.plan.program.ops
         for turn in self.plan.program.turns(n):
             op = ops[turn.step]
-            if turn.step >= skip and op.phase in phases and (n or _needs_no_image(op)):
+            if turn.step >= skip and op.phase in phases and (n or self._needs_no_image(op)):
                 key = (turn, n, self.whole, training, self._swapped)
                 if key not in self._calls:
                     self._calls[key] = self._bind(op, *self.call_of(turn, n, training))
@@ -171,7 +174,12 @@ class BoundProgram:
         if op.name not in BETWEEN_RANKS:
             return self.device.bind(name, arrays, numbers)
         assert self.ranks is not None  # whoever planned for several ranks runs on several
-        return bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
+        if self._beside is None:
+            return bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
+        aside = self.device.aside() if goes_beside(op) else nullcontext()
+        with aside:
+            calls = bind_between_ranks(op, arrays, numbers, self.device, self.ranks)
+        return self._beside.bind(op, calls)
 
     def call_of(self, turn: Turn, n: int, training: bool) -> tuple[str, list[Array | None], dict[str, float | str]]:
         """(name of the op, its arrays, its numbers) of a turn in a run over n images."""
@@ -206,6 +214,11 @@ class BoundProgram:
                 array = flat(array, 0, last - first)
             found.append(array)
         return found
+
+    def _needs_no_image(self, op: Op) -> bool:
+        """Whether an op is run by a rank that has none of the images of a step, too."""
+        of_all = any(t.batched and t.shape[0] > self.plan.batch for t in op.inputs)
+        return op.phase == "update" or op.name in BETWEEN_RANKS or of_all or (op.phase == "loss" and op.across_images)
 
     def _view_of(self, tensor: Tensor, turn: Turn, whole: int) -> Array:
         """What a turn uses of a tensor: of one that holds images of all ranks, all of them."""
@@ -250,8 +263,3 @@ class BoundProgram:
         loop = self.plan.program.loop_at(turn.step)
         ends = loop is not None and turn.step == loop.last - 1
         self.poison_free(loop.first if loop and ends and turn.more else turn.step + 1)
-
-
-def _needs_no_image(op: Op) -> bool:
-    """Whether an op is run by a rank that has none of the images of a step, too."""
-    return op.phase == "update" or op.name in BETWEEN_RANKS or (op.phase == "loss" and op.across_images)

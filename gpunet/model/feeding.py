@@ -68,6 +68,11 @@ class Feeding(Handy):
 
     def _feed(self, images: np.ndarray) -> int:
         """Check the images, copy them into the arena, return how many there are."""
+        if self.ranks is not None and self.plan.program.split:
+            raise ConfigError(
+                "the fully connected layers of this model are divided over ranks, so it gives no scores by itself; "
+                "make another, without ranks, of its parameters"
+            )
         self._bound.whole = 0
         return self._put(check_images(images, self.net, self.batch, self.plan.dtype))
 

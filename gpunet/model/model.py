@@ -8,7 +8,8 @@ from typing import Self, Unpack
 
 import numpy as np
 
-from gpunet.compile.ranks import BETWEEN_RANKS, Division, Reduce
+from gpunet.compile.between import BETWEEN_RANKS
+from gpunet.compile.ranks import Division, Reduce
 from gpunet.devices import open_device
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError, DeviceError
@@ -47,6 +48,8 @@ class Model(Feeding):
     `seed`    draws the starting weights, what dropout drops and how images are augmented: the same seed gives the same
               bits
     `budget`  like "6GiB": find the cheapest ways to stay within it, refuse to start above it
+    `dtype`   of activations: "float32", "float64", a half type, "bfloat16" or "float16", in which what learns and all
+              sums stay float32, or "mixed", the half type that suits the device
     `math`    "exact", or "direct": convolutions without Winograd's algorithm, which rounds differently
     `tuned`   whether convolutions run by what gpunet tune found fastest on this machine, or the choices of another plan
     `plan`    run in this plan of the net, made before for the same device; what it settles is then not asked again
@@ -60,6 +63,7 @@ class Model(Feeding):
     `reduce`  how ranks add up gradients: "exact", in their order, or "fast", as the transport likes
     `sync_bn` batch normalization takes its statistics over the images of all ranks
     `shard`   each rank holds its share of the optimizer's caches alone; `state` asks all ranks for them, see there
+    `split_fc`  fully connected layers are divided over ranks: each has its rows of their weights, for the images of all
 
     A step is whole, or the model says so at the next use and until what is learnt is set again; and it is used by one
     thread at a time: ModelError otherwise.
@@ -84,6 +88,7 @@ class Model(Feeding):
         reduce: Reduce = "exact",
         shard: bool = False,
         sync_bn: bool = False,
+        split_fc: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         self.net = check_net(net)
@@ -94,7 +99,8 @@ class Model(Feeding):
         if plan is not None and not isinstance(plan, Plan):
             raise ConfigError(f"a plan is needed, as gpunet.plan makes them; got {told(plan)}")
         name = device.name if isinstance(device, Device) else choose_device(device)
-        division = Division(1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn)
+        size = 1 if ranks is None else ranks.size
+        division = Division(size, parts, reduce, shard=shard, sync_bn=sync_bn, split_fc=split_fc)
         self.ranks = ranks if ranks is not None and ranks.size > 1 else None
         if plan is None:
             made = make_plan(net, batch, budget=budget, device=name, division=division, **settings)
@@ -262,7 +268,25 @@ class Model(Feeding):
                     found[learnt[dw]] = self.device.read(self._bound.view(dw))
             if wanted is not None and wanted in op.outputs:
                 found[INPUT] = self.device.read(self._bound.view(wanted, 0, n))
-        return {name: found[name] for name in (*learnt.values(), INPUT) if name in found}
+        scale = self.scale
+        return {name: found[name] / scale for name in (*learnt.values(), INPUT) if name in found}
+
+    @property
+    def scale(self) -> float:
+        """What gradients of float16 are multiplied by at the moment; 1 where there are none."""
+        return self._scaling[0]
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the gradients of the last step overflowed float16 though they were multiplied by no more than 1."""
+        return self.plan.program.scaling is not None and self._scaling == (1, 0)
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        """The scale, and the steps since it changed."""
+        tensor = self.plan.program.scaling
+        scale, steps = (1, 0) if tensor is None else self.device.read(self._bound.view(tensor)).tolist()
+        return scale, steps
 
     def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
         """A training step in the caller's hands: (op, what runs it), each to be called once, in order.
@@ -282,10 +306,14 @@ class Model(Feeding):
         """
         n = self._feed_both(images, labels, whole=self._bound.whole or None)
         phases: tuple[Phase, ...] = ("forward", "loss") if self.ranks is None else ("forward",)  # of each rank alone
+        waited_for = any(op.name in BETWEEN_RANKS and op.phase == "forward" for op in self.plan.program.ops)
+        found = None
         for op, tensor, values in self._bound.outputs(n, self._skipped(images), phases):
-            if values.dtype.kind == "f" and not finite(values):
-                return op, tensor
-        return None
+            if found is None and values.dtype.kind == "f" and not finite(values):
+                found = op, tensor
+                if not waited_for:
+                    break
+        return found
 
     def close(self) -> None:
         """Give the arena back. The model is of no use afterwards."""

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from gpunet.errors import ConfigError, ShapeError
+from gpunet.layers.scaling import SCALE
 from gpunet.memory.plan import Plan
 from gpunet.model.bound import BoundProgram
 from gpunet.model.whole import Whole
-from gpunet.program.shares import share
 from gpunet.program.tensor import Tensor
 from gpunet.values.given import integer, told
 
@@ -50,12 +50,15 @@ class Parameters(Mapping[str, np.ndarray]):
         with self._whole.use():
             self._whole.begin()
             for parameter, stream in zip(parameters, np.random.SeedSequence(seed).spawn(len(parameters)), strict=True):
-                values = np.full(parameter.tensor.shape, parameter.start, parameter.tensor.dtype)
+                name = parameter.tensor.name
+                values = np.full(self._tensors[name].shape, parameter.start, parameter.tensor.dtype)
                 if parameter.deviation:
                     np.random.default_rng(stream).standard_normal(dtype=values.dtype, out=values)
                     values *= parameter.deviation
-                self._write(parameter.tensor, values)
+                self._write(parameter.tensor, self._own(name, values) if name in self._parts else values)
                 self._clear(parameter.caches)
+            if self._plan.program.scaling is not None:
+                self._write(self._plan.program.scaling, np.array([SCALE, 0]))
             self._whole.end()
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -92,7 +95,7 @@ class Parameters(Mapping[str, np.ndarray]):
             self._bound.ranks.tell(None)
 
     def is_given(self, name: str) -> bool:
-        """Whether a cache of which each rank has its share was set here as a whole, so that the others can have it."""
+        """Whether what each rank has a share of was set here as a whole, so that the others can have it."""
         return name in self._given
 
     def settle(self) -> None:
@@ -100,7 +103,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._given.clear()
 
     def _from_all(self, name: str) -> np.ndarray:
-        """A cache of which each rank has its share. Rank 0 asks all others, who `serve`."""
+        """What each rank has a share of. Rank 0 asks all others, who `serve`."""
         ranks = self._bound.ranks
         if name in self._given or ranks is None:
             return self._given[name]
@@ -112,21 +115,25 @@ class Parameters(Mapping[str, np.ndarray]):
         ranks, shape, dtype = self._bound.ranks, self._tensors[name].shape, self._tensors[name].dtype
         assert ranks is not None  # none else have shares
         values = np.empty(shape, dtype).reshape(-1)
-        cuts = [share(values.size, ranks.size, rank) for rank in range(ranks.size)]
+        cuts = [self._plan.program.own_values(name, rank) for rank in range(ranks.size)]
         first, last = cuts[ranks.rank]
-        own = self._bound.device.read(self._bound.view(self._parts[name]))[: last - first]
+        own = self._bound.device.read(self._bound.view(self._parts[name])).reshape(-1)[: last - first]
         ranks.exchange(self._bound.device, [own] * ranks.size, [values[a:b] for a, b in cuts])
         return values.reshape(shape)
 
     def _take_share(self, name: str, values: np.ndarray) -> None:
-        """Keep of a whole cache this rank's share, and, until all have theirs, the whole for them."""
-        ranks, part = self._bound.ranks, self._parts[name]
-        self._given[name] = np.asarray(values, part.dtype)
-        if ranks is not None:
-            first, last = share(values.size, ranks.size, ranks.rank)
-            own = np.zeros(part.shape, part.dtype)
-            own[: last - first] = values.reshape(-1)[first:last]
-            self._write(part, own)
+        """Keep of whole values this rank's share, and, until all have theirs, the whole for them."""
+        self._given[name] = np.asarray(values, self._parts[name].dtype)
+        if self._bound.ranks is not None:
+            self._write(self._parts[name], self._own(name, values))
+
+    def _own(self, name: str, values: np.ndarray) -> np.ndarray:
+        """This rank's share of whole values, as it lies in the arena."""
+        rank = 0 if self._bound.ranks is None else self._bound.ranks.rank
+        first, last = self._plan.program.own_values(name, rank)
+        own = np.zeros(self._bound.view(self._parts[name]).shape, values.dtype)
+        own.reshape(-1)[: last - first] = values.reshape(-1)[first:last]
+        return own
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -144,7 +151,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def _clear(self, caches: Iterable[Tensor]) -> None:
         for cache in caches:
-            self._write(cache, np.zeros(cache.shape, cache.dtype))
+            self._write(cache, np.zeros(self._bound.view(cache).shape, cache.dtype))
 
     def _find(self, name: str) -> Tensor:
         if not isinstance(name, str) or name not in self._tensors:

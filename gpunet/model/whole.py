@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from gpunet.errors import ModelError
+from gpunet.layers.scaling import SCALING
 from gpunet.memory.plan import Plan
 
 FEW = 3
@@ -21,7 +22,8 @@ class Whole:
 
     def __init__(self, plan: Plan) -> None:
         updates = [op for op in plan.program.ops if op.phase == "update"]
-        self._changed = frozenset(t.name for op in updates for t in op.outputs if t.kind.persistent)
+        changed = {t.name for op in updates for t in op.outputs if t.kind.persistent}
+        self._changed = frozenset(changed - {SCALING})  # which suits any step
         self._net = plan.net
         self._lock = Lock()
         self.torn: frozenset[str] = frozenset()

@@ -36,6 +36,7 @@ from gpunet.optimize.schedules import SCHEDULES, Metric, Plateau, Schedule, sche
 from gpunet.optimize.schedules import strangers as strangers_of_schedule
 from gpunet.optimize.span import parse_span
 from gpunet.program.algorithm import MATHS
+from gpunet.program.program import DTYPES
 from gpunet.system import resources
 from gpunet.values.visible import told_path, typable, visible
 
@@ -109,6 +110,7 @@ class TrainConfig:
                 when the run ends because nothing better comes: see gpunet.optimize.patience
     `spare_outputs`
                 whether the net may tell apart more classes than the data have
+    `dtype`     of activations: see gpunet.planning.planner.plan
     `math`      which algorithms convolutions may run by, exact or direct: see gpunet.planning.planner.plan
     `weights, fresh`
                 a file of weights that it starts from, and the layers that are drawn all the same
@@ -159,6 +161,7 @@ class TrainConfig:
     min_delta: Annotated[float, Range(0, 1)] | None = None
     patience_growth: Annotated[float, Range(1, 1_000_000, open=("least",))] | None = None
     spare_outputs: bool = False
+    dtype: Annotated[str, OneOf(DTYPES)] = "float32"
     math: Annotated[str, OneOf(MATHS)] = "exact"
     weights: Annotated[str, Line(1000)] | None = None
     fresh: tuple[Annotated[str, Line(100)], ...] = ()

@@ -15,6 +15,7 @@ from gpunet.planning.fitter import Rung, largest
 from gpunet.planning.options import Given, Options
 from gpunet.planning.planner import Planner
 from gpunet.planning.prediction import predicted
+from gpunet.program.program import AnyDtype, Dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class CardFit:
     target: DeviceTarget
     budget_bytes: int
     rung: Rung
+    dtype: Dtype = "float32"
 
 
 def fit_cards(
@@ -44,10 +46,25 @@ def fit_cards(
         if (_kind(where), budget_bytes) not in found:
             watch(where.card)
             planner = planners.setdefault(_kind(where), Planner(net, replace(said, device=where)))
-            found[_kind(where), budget_bytes] = CardFit(
-                where, budget_bytes, largest(planner, budget_bytes, where=where)
-            )
+            rung = largest(planner, budget_bytes, where=where)
+            found[_kind(where), budget_bytes] = CardFit(where, budget_bytes, rung, planner.dtype)
     return [_of_card(net, where, found[_kind(where), budget_bytes], said) for where, budget_bytes in cards]
+
+
+def fit_types(
+    net: Net,
+    cards: Sequence[tuple[DeviceTarget, int]],
+    dtypes: Sequence[AnyDtype],
+    *,
+    watch: Callable[[str], None] = lambda card: None,
+    **options: Unpack[Given],
+) -> list[CardFit]:
+    """`fit_cards` for each of the dtypes that a card has, card by card."""
+    by_type = []
+    for dtype in dtypes:
+        options["dtype"] = dtype
+        by_type.append(fit_cards(net, [card for card in cards if card[0].has(dtype)], watch=watch, **options))
+    return [fit for card in cards for fits in by_type for fit in fits if (fit.target, fit.budget_bytes) == card]
 
 
 def _of_card(net: Net, where: DeviceTarget, alike: CardFit, said: Options) -> CardFit:

@@ -6,6 +6,7 @@ from functools import cache, cached_property
 
 from gpunet.compile.lower import lower
 from gpunet.compile.ranks import WHOLE, Division, divided, in_parts
+from gpunet.compile.split import LEAST_WEIGHTS, divisible
 from gpunet.compile.ways import Ways, change, prepare
 from gpunet.devices.outside import why_not
 from gpunet.devices.target import DeviceTarget
@@ -16,6 +17,7 @@ from gpunet.optimize.learning import Learning
 from gpunet.program.algorithm import MATHS, Math
 from gpunet.program.builder import Target
 from gpunet.program.program import DeviceName, Dtype, Mode, Program
+from gpunet.program.tensor import wide
 from gpunet.values.given import integer, told
 
 
@@ -48,11 +50,15 @@ class Compiler:
         """Raise ConfigError for options that make no sense."""
         if self.mode not in ("train", "infer"):
             raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigError(f"the dtype must be float32 or float64; got {told(self.dtype)}")
         if self.math not in MATHS:
             raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
+        self.target.check_math(self.math, self.dtype)
         check_division(self.division, self.batch)
+        if self.division.split_fc and wide(self.dtype) != self.dtype:
+            raise ConfigError(
+                f"fully connected layers are divided over ranks in float32 and float64, not in {self.dtype}: leave out "
+                "--split-fc, or use another dtype"
+            )
         if self.mode == "train":
             self._check_training()
 
@@ -143,7 +149,13 @@ class Compiler:
             math=self.math,
         )
         require_ops(self.net, program, self.target.name)
-        return divided(program, self.batch, self.division)
+        if self.division.split_fc and self.mode == "train" and not divisible(program, self.division.ranks):
+            raise ConfigError(
+                f"{self.net.name} has no fully connected layer that can be divided over {self.division.ranks} ranks: "
+                f"one that learns at least {LEAST_WEIGHTS:,} weights and has an output for each rank; leave out "
+                "--split-fc"
+            )
+        return divided(program, self.batch, self.division, self.made_for)
 
 
 def check_division(division: Division, batch: int) -> None:

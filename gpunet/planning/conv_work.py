@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import get_args
 
@@ -166,6 +166,11 @@ def _implicit(call: ConvCall) -> list[Kernel]:
     return [Kernel("tiles", call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
 
 
+def _on_tensor_cores(kernel: str) -> Callable[[ConvCall], list[Kernel]]:
+    """The same by another kernel."""
+    return lambda call: [replace(one, name=kernel) for one in _implicit(call)]
+
+
 def _depthwise(call: ConvCall) -> list[Kernel]:
     """One map at a time: every weight serves one map, so there is no product to speak of."""
     shape = call.shape
@@ -218,6 +223,8 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
 ALGORITHMS: dict[str, Callable[[ConvCall], list[Kernel]]] = {
     "im2col": _im2col,
     "implicit": _implicit,
+    "tf32": _on_tensor_cores("tensor_tiles"),
+    "3xtf32": _on_tensor_cores("thrice_tiles"),
     "depthwise": _depthwise,
     "winograd2": _winograd(2),
     "winograd4": _winograd(4),

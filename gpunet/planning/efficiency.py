@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, fields
 from functools import cache as once
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpunet.devices.cards import Card
 from gpunet.system import cache
 from gpunet.version import __version__
+
+Unit = Literal["float32", "tf32", "float16"]
+"""What multiplies: ordinary cores, or tensor cores in one of their types; bfloat16 is as fast as float16."""
 
 ISSUED_PER_CLOCK = 4 * 0.8
 """Instructions of warps that an SM issues in a clock: four schedulers, which find a warp that is ready four times of
@@ -28,21 +31,24 @@ class Share:
 
     `memory`  share of a copy's bandwidth
     `slots`   instructions of a warp for 512 bytes that it moves
-    `peak`    share of the float32 peak that its products sustain
+    `peak`    share of the peak of its `unit` that its products sustain
+    `issued`  instructions of a warp for each product of a warp on tensor cores
     """
 
     memory: float
     slots: float = 0.0
     peak: float = 0.5
+    unit: Unit = "float32"
+    issued: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a card sustains: bytes a ms of a plain copy, float32 operations and instructions of warps a ms."""
+    """What a card sustains a ms: bytes of a plain copy, instructions of warps, and operations by each unit it has."""
 
     bytes_per_ms: float
-    flops_per_ms: float
     slots_per_ms: float
+    flops_per_ms: Mapping[Unit, float]
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,16 @@ def rates(card: Card) -> Rates:
     major, minor = card.compute_capability
     table = _table()["cards"]
     found = {**table.get(str(major), table[max(table, key=float)]), **table.get(f"{major}.{minor}", {})}
-    flops_per_ms = card.float32_tflops * 1e9 * found["clock"]
-    clocks_per_ms = flops_per_ms / (2 * found["cores"] * card.multiprocessors)
+    flops_per_ms: dict[Unit, float] = {"float32": card.float32_tflops * 1e9 * found["clock"]}
+    of_tensor_cores: dict[Unit, float | None] = {"tf32": card.tf32_tflops, "float16": card.float16_tflops}
+    for unit, tflops in of_tensor_cores.items():
+        if tflops is not None:
+            flops_per_ms[unit] = tflops * 1e9 * found["clock"] * found.get("tensor", 1.0)
+    clocks_per_ms = flops_per_ms["float32"] / (2 * found["cores"] * card.multiprocessors)
     return Rates(
         card.bandwidth_gb_s * 1e6 * found["copy"],
-        flops_per_ms,
         clocks_per_ms * card.multiprocessors * ISSUED_PER_CLOCK,
+        flops_per_ms,
     )
 
 

@@ -1,6 +1,6 @@
 """`gpunet.fit`: the largest batch for a budget, exactly (it fits, one more does not), and the ladder of ways."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
@@ -112,22 +112,21 @@ def ladder(net: Net, budget: str | int, **options: Unpack[Given]) -> list[Rung]:
     return list(_rungs(Planner(net, Options(**options)), parse_bytes(budget)))
 
 
-def rungs(net: Net, budget: str | int, **options: Unpack[Given]) -> Iterator[Rung]:
-    """The rungs of the whole ladder one by one, each once it is found, whatever `ways` the options allow."""
-    return _rungs(Planner(net, replace(Options(**options), ways=ALL_WAYS)), parse_bytes(budget))
+def steps(planner: Planner) -> tuple[tuple[str, ...], ...]:
+    """The rungs of the ladder, by their ways, that there are for a planner, from the free savings on."""
+    options = planner.options
+    found = INFER_LADDER if options.mode == "infer" else LADDER
+    if planner.mixing:
+        found = tuple(ways for ways in found if "micro-batches" not in ways)
+    return tuple(ways for ways in found if set(ways) <= set(options.allowed) and not (ways and options.max_cost == 0))
 
 
 def _rungs(planner: Planner, budget_bytes: int) -> Iterator[Rung]:
-    options = planner.options
-    steps = INFER_LADDER if options.mode == "infer" else LADDER
-    if planner.mixing:
-        steps = tuple(ways for ways in steps if "micro-batches" not in ways)
     start = None
-    for ways in steps:
-        if set(ways) <= set(options.allowed) and not (ways and options.max_cost == 0):
-            rung = largest(planner, budget_bytes, ways, start=start)
-            yield rung
-            start = rung.batch
+    for ways in steps(planner):
+        rung = largest(planner, budget_bytes, ways, start=start)
+        yield rung
+        start = rung.batch
 
 
 def survey(net: Net, budget: str | int, **options: Unpack[Given]) -> Survey:
@@ -137,13 +136,16 @@ def survey(net: Net, budget: str | int, **options: Unpack[Given]) -> Survey:
     if asked.mode != "infer":
         check_rounds(net, planner.mixing, asked.allowed)
     rungs = list(_rungs(planner, budget_bytes))
+    chosen = allowed_rung(planner, budget_bytes, asked.allowed, rungs)
+    return Survey(budget_bytes, chosen, (*rungs, *([] if chosen in rungs else [chosen])), planner.target)
+
+
+def allowed_rung(planner: Planner, budget_bytes: int, allowed: tuple[str, ...], rungs: Sequence[Rung]) -> Rung:
+    """The rung of the ways that are allowed: one of the whole ladder, or one more."""
     possible = {way for rung in rungs for way in rung.ways}
-    allowed = tuple(way for way in asked.allowed if way in possible)
-    chosen = next((rung for rung in rungs if set(rung.ways) == set(allowed)), None)
-    if chosen is None:
-        chosen = largest(planner, budget_bytes, allowed, start=max(rung.batch for rung in rungs))
-        rungs.append(chosen)
-    return Survey(budget_bytes, chosen, tuple(rungs), planner.target)
+    ways = tuple(way for way in allowed if way in possible)
+    found = next((rung for rung in rungs if set(rung.ways) == set(ways)), None)
+    return found or largest(planner, budget_bytes, ways, start=max(rung.batch for rung in rungs))
 
 
 def too_small(net: Net, budget: str | int, **options: Unpack[Given]) -> BudgetError:

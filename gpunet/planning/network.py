@@ -2,17 +2,20 @@
 of a step on one card. A model, no measurement.
 
 What it takes for granted: each rank has a connection of its own of that speed, all send at the same time, a message
-needs the network's latency and each other rank's a microsecond more, and nothing is hidden behind the backward pass,
-as ranks add up a bucket before they go on.
+needs the network's latency and each other rank's a microsecond more. What goes on beside the arithmetic takes nothing
+from it, and goes in order: a rank waits at the op that awaits it, as the plan has it, for what is not done by then.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gpunet.compile.between import AWAIT, goes_beside
 from gpunet.compile.wire import messages, op_bytes, wire_bytes
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.planning.prediction import Range
+from gpunet.program.program import Op
 from gpunet.values.given import told
 
 REACHED = 0.85
@@ -22,8 +25,8 @@ MESSAGE_MS = 0.001
 """For each message that a rank sends at the same time as others."""
 
 ASSUMED = (
-    f"each rank has such a connection of its own and reaches {REACHED:.0%} of its speed; nothing is hidden behind the "
-    "backward pass; predicted, not measured"
+    f"each rank has such a connection of its own and reaches {REACHED:.0%} of its speed; what is sent takes nothing "
+    "from the arithmetic beside it; predicted, not measured"
 )
 
 
@@ -75,7 +78,8 @@ class RanksPrediction:
     """What a step of several ranks would take over a network.
 
     `step_ms`   of one rank's share, without the others; None where its card is not known
-    `wire_ms`   in which it waits for the others; `sent_bytes`: what the first rank, which sends the most, sends
+    `wire_ms`   in which something is sent; `sent_bytes`: what the first rank, which sends the most, sends
+    `waits_ms`  of that, in which the rank has nothing else to do: the rest is hidden behind its arithmetic
     """
 
     ranks: int
@@ -84,13 +88,18 @@ class RanksPrediction:
     sent_bytes: int
     wire_ms: float
     step_ms: Range | None
+    waits_ms: float
+
+    @property
+    def hidden_ms(self) -> float:
+        return self.wire_ms - self.waits_ms
 
     @property
     def efficiency(self) -> Range | None:
         """Speed of all ranks over that of one times how many there are, the share of each being the same."""
         if self.step_ms is None:
             return None
-        low, likely, high = (ms / (ms + self.wire_ms) for ms in self.step_ms)
+        low, likely, high = (ms / (ms + self.waits_ms) for ms in self.step_ms)
         return Range(low, likely, high)
 
     @property
@@ -98,24 +107,48 @@ class RanksPrediction:
         """Of all ranks together."""
         if self.step_ms is None:
             return None
-        low, likely, high = (ms + self.wire_ms for ms in self.step_ms)
+        low, likely, high = (ms + self.waits_ms for ms in self.step_ms)
         return Range(low, likely, high).over(self.batch * 1e3)
 
 
 def predict_ranks(plan: Plan, over: Network) -> RanksPrediction:
     """What a step of a plan for several ranks takes over a network."""
-    program = plan.program
-    rounds = sum(messages(op, program.ranks) for op in program.ops)
-    sent = wire_bytes(program)
-    found = plan.predicted
+    program, found = plan.program, plan.predicted
+    sent = [
+        over.ms(op_bytes(op, plan.ranks, 0, program.whole), messages(op, plan.ranks), plan.ranks) for op in program.ops
+    ]
+    step_ms = [0.0] * len(sent) if found is None else [op.ms.likely for op in found.ops]
     return RanksPrediction(
         program.ranks,
         over,
         plan.whole_batch,
-        sent,
-        over.ms(sent, rounds, program.ranks),
+        wire_bytes(program),
+        sum(sent),
         None if found is None else found.ms,
+        waits_of(program.ops, step_ms, sent),
     )
+
+
+def waits_of(ops: Sequence[Op], step_ms: Sequence[float], sent_ms: Sequence[float]) -> float:
+    """Milliseconds in which a rank waits for others, from what each op takes it and the wire.
+
+    What is sent goes one after the other; an AWAIT waits for its own, any other op of the wire for its own and all
+    before.
+    """
+    now = free = waits = 0.0
+    done: dict[str, float] = {}
+    for op, computes, sends in zip(ops, step_ms, sent_ms, strict=True):
+        now += computes
+        if sends:
+            free = max(free, now) + sends
+        until = free if sends and not goes_beside(op) else now
+        if goes_beside(op):
+            done[op.inputs[0].name] = free
+        elif op.name == AWAIT:
+            until = done[op.inputs[0].name]
+        waits += max(0.0, until - now)
+        now = max(now, until)
+    return waits
 
 
 def by_layer(plan: Plan) -> dict[str, int]:

@@ -12,7 +12,7 @@ from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.choose import MaxCost, most_cost
 from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
-from gpunet.program.program import DeviceName, Dtype, Mode
+from gpunet.program.program import AnyDtype, DeviceName, Mode
 from gpunet.values.given import as_float, names, told
 
 Way = Literal["recompute", "chunks", "micro-batches"]
@@ -28,7 +28,7 @@ class Settings(TypedDict, total=False):
 
     optimizer: OptimizerName | Optimizer | Learning
     mode: Mode
-    dtype: Dtype
+    dtype: AnyDtype
     math: Math
     scratch_limit: str | int | None
     without: Collection[str]
@@ -52,7 +52,7 @@ class Options:
 
     optimizer: OptimizerName | Optimizer | Learning = "momentum"
     mode: Mode = "train"
-    dtype: Dtype = "float32"
+    dtype: AnyDtype = "float32"
     math: Math = "exact"
     device: DeviceName | DeviceTarget = "cuda"
     scratch_limit: str | int | None = None
@@ -74,6 +74,11 @@ class Options:
             if name not in ALL_WAYS:
                 raise ConfigError(f"there is no way {told(name)} to make a batch fit; there are {', '.join(ALL_WAYS)}")
         ways = names("ways", self.ways)
+        if self.division.split_fc and "micro-batches" in ways:
+            raise ConfigError(
+                "fully connected layers that are divided over ranks take the images of all at once, so a step cannot "
+                "run in micro-batches; leave out micro-batches or the dividing (--split-fc)"
+            )
         return ways if self.division.parts == 1 else tuple(way for way in ways if way == "recompute")
 
     @property

@@ -20,6 +20,7 @@ from gpunet.planning.compiler import Compiler
 from gpunet.planning.options import Given, Options
 from gpunet.planning.prediction import predicted
 from gpunet.planning.tuned import tuned_target
+from gpunet.program.program import Dtype
 from gpunet.values.given import integer, names, told
 
 MAX_BATCH = 2**24
@@ -56,9 +57,12 @@ def plan(
 
     `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all; "momentum"
     `mode`           "train", or "infer": a forward pass
-    `dtype`          "float32" or "float64"
+    `dtype`          of activations, "float32"; "mixed": the half type that the device has. With halves, "bfloat16" or
+                     "float16", what learns and all sums stay float32
     `math`           "exact": convolutions by whichever algorithm is fastest, Winograd's in float32 too, which rounds
-                     differently; "direct": by those that add up the products of the definition
+                     differently; "direct": by those that add up the products of the definition; "tf32", "3xtf32":
+                     products of float32 on a GPU's tensor cores, rounded to 11 bits or nearly exact; a CPU has none:
+                     "exact" there
     `device`         "cuda", "cuda:1" (a second GPU) or "cpu"; or what gpunet.devices.target gave for one
     `budget`         like "6GiB": the cheapest ways to fit it are chosen. None: no limit. The plan is made in any case,
                      `plan.fits` tells.
@@ -103,7 +107,11 @@ class Planner:
         """Raises ConfigError for options that make no sense, whatever the batch is."""
         self.net, self.options = check_net(net), options
         self.target = where = target(options.device)
-        self.reserve = where.reserve() if options.reserve is None else Reserve(parse_bytes(options.reserve), "as given")
+        self.reserve = (
+            where.reserve(options.division.ranks)
+            if options.reserve is None
+            else Reserve(parse_bytes(options.reserve), "as given")
+        )
         self._scratch_bytes = (
             where.scratch_limit_bytes if options.scratch_limit is None else parse_bytes(options.scratch_limit)
         )
@@ -113,7 +121,7 @@ class Planner:
             options.division.count,
             learning(options.optimizer),
             options.mode,
-            options.dtype,
+            where.dtype(options.dtype),
             options.math,
             where,
             tuned_target(where, options.tuned),
@@ -162,6 +170,11 @@ class Planner:
     def mixing(self) -> str:
         """The layer that in training needs all images of a batch together, or ""."""
         return self._compiler.mixing
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of activations."""
+        return self._compiler.dtype
 
     @property
     def ranks(self) -> int:

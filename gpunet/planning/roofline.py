@@ -3,12 +3,13 @@
 Source: Williams, Waterman & Patterson 2009, "Roofline"; what a product loses in its last wave of tiles is on top.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
 from gpunet.devices.cards import Card
-from gpunet.planning.efficiency import rates, share
+from gpunet.planning.efficiency import Unit, rates, share
 from gpunet.planning.kernel import ITEM_BYTES, Kernel, Product
 
 Bound = Literal["memory", "arithmetic", "launches"]
@@ -25,6 +26,12 @@ L2_SPEED = 2.5
 TILES = {(128, 128): 1.0, (128, 64): 1.06, (64, 128): 1.06, (64, 64): 1.2}
 """Rows and columns of results that a block of threads makes, and what each costs: small ones load their operands more
 often."""
+
+TENSOR_TILES = {(128, 128): 1.0, (128, 64): 1.06, (64, 32): 1.3}
+"""The same on tensor cores."""
+
+FLOPS_ISSUED: Mapping[Unit, float] = {"float32": 64.0, "tf32": 2048.0, "float16": 4096.0}
+"""Operations of one instruction of a warp."""
 
 LEAST_SUM = 512
 """Products of a sum below which it is not cut into slices."""
@@ -62,25 +69,26 @@ def price(kernel: Kernel, card: Card) -> Price:
     scratch_bytes = kernel.scratch_bytes / (L2_SPEED if in_cache else 1)
     extra_bytes, flops = 0.0, kernel.flops
     if kernel.product is not None:
-        extra_bytes, padded = _cut(kernel.product, card.multiprocessors)
+        tiles = TILES if reach.unit == "float32" else TENSOR_TILES
+        extra_bytes, padded = _cut(kernel.product, tiles, card.multiprocessors)
         flops += padded
     memory_ms = (kernel.nbytes + scratch_bytes + extra_bytes) / (able.bytes_per_ms * reach.memory)
     moved = kernel.nbytes + kernel.scratch_bytes
-    issue_ms = moved / 512 * reach.slots / able.slots_per_ms
-    arithmetic_ms = max(issue_ms, flops / (able.flops_per_ms * reach.peak))
+    issued = moved / 512 * reach.slots + flops / FLOPS_ISSUED[reach.unit] * reach.issued
+    arithmetic_ms = max(issued / able.slots_per_ms, flops / (able.flops_per_ms[reach.unit] * reach.peak))
     count = kernel.launches
     return Price(memory_ms * count, arithmetic_ms * count, LAUNCH_MS * count)
 
 
-def _cut(product: Product, multiprocessors: int) -> tuple[float, float]:
+def _cut(product: Product, tiles: Mapping[tuple[int, int], float], multiprocessors: int) -> tuple[float, float]:
     """(bytes of slices, operations): those of whole tiles in whole waves over the SMs, in the cut that takes fewest."""
     best = (0.0, float("inf"))
-    for tile, cost in TILES.items():
+    for tile, cost in tiles.items():
         if product.tile not in (None, tile):
             continue
-        tiles = ceil(product.m / tile[0]) * ceil(product.n / tile[1]) * product.count
+        made = ceil(product.m / tile[0]) * ceil(product.n / tile[1]) * product.count
         for slices in [product.slices] if product.slices else _slices(product.k):
-            waves = ceil(tiles * slices / multiprocessors)
+            waves = ceil(made * slices / multiprocessors)
             length = ceil(product.k / slices) + FILL
             flops = 2.0 * waves * multiprocessors * tile[0] * tile[1] * length * cost
             nbytes = 2.0 * slices * product.m * product.n * product.count * ITEM_BYTES if slices > 1 else 0.0

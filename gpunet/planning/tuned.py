@@ -56,6 +56,9 @@ class TunedTarget:
     def fusions(self) -> Fusions:
         return self.of.fusions
 
+    def product_dtype(self, dtype: str) -> str:
+        return self.of.product_dtype(dtype)
+
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         return self.of.gemm_workspace_bytes(rows, columns, itemsize, accumulate=accumulate)
 

@@ -1,6 +1,6 @@
 """What an op asks of a GPU: its kernels, each with its bytes and its arithmetic."""
 
-from gpunet.compile.ranks import BETWEEN_RANKS, REDUCE, REDUCE_SHARE
+from gpunet.compile.between import BETWEEN_RANKS, REDUCE, REDUCE_SHARE
 from gpunet.planning.conv_work import conv_work, pass_of
 from gpunet.planning.kernel import Kernel, Product
 from gpunet.planning.predict import op_bytes
@@ -11,6 +11,7 @@ def work(op: Op, images: int, batch: int) -> list[Kernel]:
     """The kernels of one call of an op over so many images of the batch."""
     if pass_ := pass_of(op):
         return conv_work(op, pass_, images)
+    images = images * _rows(op, batch) // batch
     nbytes = op_bytes(op, images)
     if op.name in (REDUCE, REDUCE_SHARE):  # its sums; what the wire takes, gpunet.planning.network says
         return [Kernel("add", nbytes)]
@@ -22,6 +23,11 @@ def work(op: Op, images: int, batch: int) -> list[Kernel]:
         return [Kernel("product", nbytes, product=_fc_product(op, images))]
     kernel = "local" if op.name.startswith("local_") else op.name
     return [Kernel(kernel, nbytes, flops=op.flops * images / batch)]
+
+
+def _rows(op: Op, batch: int) -> int:
+    """For how many images it works where a rank has `batch`: for those of all ranks, if it has a row of each."""
+    return max([batch, *(t.shape[0] for t in (*op.inputs, *op.outputs) if t.batched and t.shape[0] > batch)])
 
 
 def _fc_product(op: Op, images: int) -> Product:

@@ -7,13 +7,17 @@ from typing import Literal, get_args
 Pass = Literal["forward", "backward_input", "backward_weights"]
 """What an op of a convolution makes: y, dx or dw."""
 
-Math = Literal["exact", "direct"]
-"""Which algorithms may be chosen. exact: any, Winograd's too, whose sums round differently; direct: those that add up
-the products of the definition."""
+Math = Literal["exact", "direct", "tf32", "3xtf32"]
+"""Which algorithms may be chosen, and how they multiply. exact: any, Winograd's too, whose sums round differently;
+direct: those that add up the products of the definition; tf32: products on tensor cores of float32 rounded to 11 bits;
+3xtf32: three of these for each, nearly as exact as float32."""
+
+ON_TENSOR_CORES: tuple[Math, ...] = ("tf32", "3xtf32")
+"""What only GPUs have."""
 
 MATHS: tuple[Math, ...] = get_args(Math)
 
-AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4"]
+AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4", "tf32", "3xtf32"]
 
 Fusion = Literal["relu", "maps", "pool", "pool2x2", "unpool", "unpool2x2", "late-unpool", "late-unpool2x2"]
 """What may be one op with a convolution: ReLU; writing its output among the maps of a wider volume; max pooling by
@@ -32,7 +36,8 @@ class Algorithm:
     """How an op of a convolution works.
 
     `name`             im2col: a matrix of windows, and products by a library; implicit: the product without the matrix;
-                       depthwise: one map at a time; winograd2, winograd4: F(2x2, 3x3) and F(4x4, 3x3)
+                       depthwise: one map at a time; winograd2, winograd4: F(2x2, 3x3) and F(4x4, 3x3); tf32, 3xtf32: as
+                       implicit, on tensor cores
     `needs_columns`    whether there is an im2col matrix, as large as the limit of the scratch allows
     `workspace_bytes`  flat scratch; for "im2col" 0, as the target knows what the library's products want
     `tile`             which tile of results a block of a GPU's threads makes, as the device numbers them

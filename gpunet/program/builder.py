@@ -7,7 +7,7 @@ from typing import Protocol
 from gpunet.program.algorithm import Algorithm, Fusions, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Attribute, Changing, Dtype, Mode, Op, Phase
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import ITEMSIZE, Kind, Tensor, wide
 
 NUMBERS = "input.numbers"
 """The tensor of Changing numbers."""
@@ -37,6 +37,10 @@ class Target(Protocol):
         """Whether a call costs time by itself, so that one for several arrays is better than one for each."""
         ...
 
+    def product_dtype(self, dtype: str) -> str:
+        """The type in which it multiplies matrices where activations are of `dtype`."""
+        ...
+
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """Bytes a (rows, columns) matrix product wants beside its operands; `accumulate`: added to what is there."""
         ...
@@ -55,7 +59,8 @@ class Builder:
     `scratch_limit_bytes`  most bytes of scratch of one op of a convolution; the plan's decision, which layers obey
     `accumulates`          gradients will be added up over rounds
     `math`                 which algorithms of convolution may be chosen
-    `loss`                 what training makes small, once it is emitted
+    `loss`                 what training makes small, once it is emitted; then what updates look at in its place
+    `scaling`              what gradients are multiplied by meanwhile, where they are
     `changing`             the Changing numbers that ops asked for, in the order of their places
     `most_counters`        that any op asked for
     """
@@ -70,6 +75,7 @@ class Builder:
     phase: Phase = "forward"
     ops: list[Op] = field(default_factory=list)
     loss: Tensor | None = None
+    scaling: Tensor | None = None
     changing: list[Changing] = field(default_factory=list)
     most_counters: int = 0
 
@@ -103,9 +109,11 @@ class Emitter:
 
     `parameters`     by short name ("w", "b"); `gradients` the same, empty when nothing is trained
     `kept`           the layer's own notes between forward and backward: tensors by any name it likes
+    `copies`         of parameters, by short name, as `weights` makes them
     `inputs`         how many tensors the layer takes
     `frozen`         whether the layer is to stay as it is while others learn
     `returns`        whether a backward pass will come back to the layer
+    `widens`         whether its activations are of the wide type even where those of the net are halves, as a loss's
     """
 
     builder: Builder
@@ -113,9 +121,11 @@ class Emitter:
     parameters: dict[str, Tensor] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    copies: dict[str, Tensor] = field(default_factory=dict)
     inputs: int = 1
     frozen: bool = False
     returns: bool = False
+    widens: bool = False
 
     @property
     def batch(self) -> int:
@@ -123,11 +133,22 @@ class Emitter:
 
     @property
     def dtype(self) -> str:
-        return self.builder.dtype
+        """Of activations and their gradients."""
+        return self.wide if self.widens else self.builder.dtype
+
+    @property
+    def wide(self) -> str:
+        """Of parameters and their gradients, of statistics, sums and scratch: float32 where activations are halves."""
+        return wide(self.builder.dtype)
 
     @property
     def target(self) -> Target:
         return self.builder.target
+
+    @property
+    def multiplies_wide(self) -> bool:
+        """Whether the target multiplies matrices of halves as copies of the wide type, which need scratch."""
+        return self.target.product_dtype(self.dtype) != self.dtype
 
     @property
     def trains(self) -> bool:
@@ -177,8 +198,8 @@ class Emitter:
         return self.builder.counters
 
     def tensor(self, name: str, kind: Kind, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-        """A new tensor of this layer with exactly this shape."""
-        return Tensor(f"{self.layer}.{name}", kind, shape, dtype or self.dtype, self.layer)
+        """A new tensor of this layer with exactly this shape, of the wide type unless another is said."""
+        return Tensor(f"{self.layer}.{name}", kind, shape, dtype or self.wide, self.layer)
 
     def activation(self, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """A new activation, `shape` for each image of the batch."""
@@ -190,16 +211,33 @@ class Emitter:
         return Tensor(f"{self.layer}.{name}", Kind.GRADIENT, like.shape, like.dtype, self.layer, like.batched)
 
     def workspace(self, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Tensor | None:
-        """New scratch for one op, or None where the shape holds nothing."""
+        """New scratch for one op, of the wide type, or None where the shape holds nothing."""
         return None if 0 in shape else self.tensor(name, Kind.WORKSPACE, shape, dtype)
 
     def gemm_workspace(self, name: str, rows: int, columns: int, *, accumulate: bool = False) -> Tensor | None:
-        """New scratch for matrix products of (rows, columns), as the target wants it, in values of the net's dtype."""
-        from gpunet.program.tensor import ITEMSIZE
-
-        size = ITEMSIZE[self.dtype]
+        """New scratch for matrix products of (rows, columns), as the target wants it, in values of the wide type."""
+        size = ITEMSIZE[self.wide]
         wanted = self.target.gemm_workspace_bytes(rows, columns, size, accumulate=accumulate)
         return self.workspace(name, (-(-wanted // size),))
+
+    def weights(self, name: str) -> Tensor:
+        """The parameter `name` as matrix products take it: where activations are halves, a copy of that type.
+
+        The copy is made where it is first asked for; what learns is the parameter itself.
+        """
+        w = self.parameters[name]
+        if name not in self.copies:
+            self.copies[name] = self.cast(w, name, Kind.ACTIVATION)
+        return self.copies[name]
+
+    def cast(self, x: Tensor, name: str, kind: Kind | None = None) -> Tensor:
+        """x in the type of this layer's activations, each value rounded once; x itself where it is of that type."""
+        if x.dtype == self.dtype:
+            return x
+        name = f"{self.layer}.{name}.{self.dtype}"
+        y = replace(x, name=name, dtype=self.dtype, layer=self.layer, kind=kind or x.kind)
+        self.op("cast_forward", (x,), (y,))
+        return y
 
     def op(
         self,

@@ -19,6 +19,11 @@ def chunk_rows(N: int, H2: int, W2: int, most: int) -> int:
     return max(1, most // W2) * W2
 
 
+def images_at_once(N: int, values: int, most: int) -> int:
+    """How many images, of so many values each, are done at a time, so that there are at most `most`: at least one."""
+    return max(1, min(N, most // max(1, values)))
+
+
 def chunks(N: int, H2: int, W2: int, rows: int) -> Iterator[tuple[int, int, int, int]]:
     """The chunks that an im2col matrix of `rows` rows holds, in order: (image0, image1, row0, row1), half-open.
 

@@ -4,17 +4,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from math import prod
+from typing import Literal, get_args
 
 from gpunet.errors import PlanError
 from gpunet.program.algorithm import Fusions
-from gpunet.program.shares import shares
+from gpunet.program.shares import share, shares
 from gpunet.program.tensor import Tensor
 
 Phase = Literal["forward", "loss", "backward", "update"]
 Mode = Literal["train", "infer"]
-Dtype = Literal["float32", "float64"]
-"""Of images, activations and parameters."""
+Dtype = Literal["float32", "float64", "float16", "bfloat16"]
+"""Of images, activations and their gradients. Of halves, parameters and all that is summed or kept are float32."""
+
+AnyDtype = Literal["float32", "float64", "float16", "bfloat16", "mixed"]
+"""What may be asked for; mixed: the type of two bytes that the device has, bfloat16 before float16."""
+
+DTYPES: tuple[AnyDtype, ...] = get_args(AnyDtype)
 
 DeviceName = Literal[
     "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7", "cuda:8",
@@ -222,6 +228,8 @@ class Program:
                                    images skip it)
     `numbers`                      the Changing numbers as float64, which the host fills, too; None where there are none
     `changing`                     what stands in it, in order
+    `scaling`                      what float16 gradients are multiplied by meanwhile, [scale, steps since it changed];
+                                   it outlives a step; None where nothing is
     `counters`                     int32 zeros that ops count with and leave as zeros: the host makes them once
     `next_bytes`                   where the next batch may arrive while a step runs, or None; it and image_bytes then
                                    change places from step to step, and are nobody else's
@@ -235,7 +243,10 @@ class Program:
     `ranks, whole`                 how many processes run this program side by side, each on its part of at most `batch`
                                    images, and how many images there are of all of them together. Batched tensors of
                                    more than `batch` rows hold something of all of those.
-    `sharded`                      whole shapes of the optimizer caches of which each rank holds its share, by name
+    `sharded`                      by name, whole shapes of what lasts from step to step and is divided: each rank holds
+                                   its share of the values of an optimizer cache, or its rows of what is in `split`
+    `split`                        by name, tensors of which each rank has its share along an axis: the axis, and how
+                                   long it is in all; their shape has room for the largest share
     """
 
     mode: Mode
@@ -253,6 +264,7 @@ class Program:
     next_bytes: Tensor | None = None
     numbers: Tensor | None = None
     changing: tuple[Changing, ...] = ()
+    scaling: Tensor | None = None
     counters: Tensor | None = None
     takes_over: Mapping[str, str] = field(default_factory=dict)
     within: Mapping[str, Within] = field(default_factory=dict)
@@ -261,6 +273,7 @@ class Program:
     ranks: int = 1
     whole: int = 0
     sharded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    split: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -274,6 +287,7 @@ class Program:
         """
         found: dict[str, Tensor] = {}
         persistent = [t for p in self.parameters for t in (p.tensor, *p.caches)]
+        persistent += [] if self.scaling is None else [self.scaling]
         for tensor in [*persistent, *self._fed, *(t for op in self.ops for t in op.used)]:
             known = found.setdefault(tensor.name, tensor)
             if known is not tensor and known != tensor:
@@ -315,6 +329,21 @@ class Program:
     def own_bytes(self, tensor: Tensor) -> int:
         """The bytes of a tensor that are no other's: none where it lies within a wider one."""
         return 0 if tensor.name in self.within else tensor.nbytes
+
+    def shape_in(self, tensor: Tensor, rank: int) -> tuple[int, ...]:
+        """The shape of what a rank has of a tensor: all, or its share along an axis."""
+        if tensor.name not in self.split:
+            return tensor.shape
+        axis, length = self.split[tensor.name]
+        first, last = share(length, self.ranks, rank)
+        return (*tensor.shape[:axis], last - first, *tensor.shape[axis + 1 :])
+
+    def own_values(self, name: str, rank: int) -> tuple[int, int]:
+        """[first, last) of the values of the whole that a rank has of a tensor in `sharded`."""
+        shape = self.sharded[name]
+        each = prod(shape[1:]) if name in self.split else 1
+        first, last = share(prod(shape) // each, self.ranks, rank)
+        return first * each, last * each
 
     def loop_at(self, step: int) -> Loop | None:
         """The loop that a step belongs to."""

@@ -4,8 +4,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-ITEMSIZE = {"float32": 4, "float64": 8, "uint8": 1, "int32": 4}
+ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "uint8": 1, "int32": 4}
 """Bytes of one value, by dtype."""
+
+HALVES = ("float16", "bfloat16")
+"""The types of two bytes: for activations, their gradients and copies of weights, never for what is summed or kept."""
+
+
+def wide(dtype: str) -> str:
+    """The type of parameters, their gradients, statistics, losses and scratch where activations are of `dtype`."""
+    return "float32" if dtype in HALVES else dtype
 
 
 class Kind(StrEnum):

@@ -10,21 +10,37 @@ from functools import partial
 
 import numpy as np
 
-from gpunet.compile.ranks import GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE_SHARE
+from gpunet.compile.between import (
+    AWAIT,
+    GATHER,
+    GATHER_SHARES,
+    JOIN_STATISTICS,
+    JOIN_SUMS,
+    REDUCE_SHARE,
+    SUM_TO_IMAGES,
+    TO_IMAGES,
+    TO_OUTPUTS,
+)
 from gpunet.devices.device import Array, Call, Device
 from gpunet.program.program import Op
 from gpunet.program.shares import share, shares
 from gpunet.ranks.communicator import Communicator
+from gpunet.ranks.flat import added, flat
+from gpunet.ranks.split import bind_split
 
 
 def bind(
     op: Op, arrays: Sequence[Array | None], numbers: Mapping[str, float | str], device: Device, all_of: Communicator
 ) -> list[Call]:
     """The calls of an op between ranks; `numbers` has "images", how many the step has of all ranks together."""
+    if op.name == AWAIT:
+        return []
     if op.name == GATHER:
         half = len(arrays) // 2
         pairs = zip(arrays[:half], arrays[half:], strict=True)
         return [partial(_gather, device, all_of, own, every) for own, every in pairs]
+    if op.name in (TO_IMAGES, TO_OUTPUTS, SUM_TO_IMAGES):
+        return bind_split(op, arrays, numbers, device, all_of)
     if op.name == GATHER_SHARES:
         return [partial(_give_shares, device, all_of, flat(arrays[0]))]
     if op.name == REDUCE_SHARE:
@@ -37,13 +53,6 @@ def bind(
     if numbers["reduce"] == "fast":
         return [partial(all_of.total, device, flat(array)) for array in gradients]
     return list(_reduced(gradients, scratch, device, all_of, int(numbers["most"]), int(numbers["images"])))
-
-
-def flat(array: Array, first: int = 0, last: int | None = None) -> Array:
-    """The values [first, last) of an array, as they lie."""
-    values = array.reshape(-1)
-    last = values.size if last is None else last
-    return values[first:last] if isinstance(values, np.ndarray) else values.rows(first, last)
 
 
 def _gather(device: Device, all_of: Communicator, own: Array, every: Array) -> None:
@@ -67,7 +76,7 @@ def _reduced(
     Ranks without images have nothing to add.
     """
     arriving, packed = scratch
-    add = partial(_add, device)
+    add = partial(added, device)
     if packed is not None:
         yield from _packing(gradients, packed, add)
     for vector in _pieces(gradients if packed is None else [packed], most):
@@ -101,7 +110,7 @@ def _reduced_share(
         yield partial(all_of.exchange, device, parts, rows)
         if own:
             for number, row in enumerate(rows[: min(n, images)]):
-                yield from _add(device, row, parts[rank], number > 0)
+                yield from added(device, row, parts[rank], number > 0)
 
 
 def _give_shares(device: Device, all_of: Communicator, values: Array) -> None:
@@ -143,10 +152,6 @@ def _join(
         results = [mean, within + between]
     for array, values in zip(joined, results, strict=True):
         device.write(array, np.asarray(values).astype(array.dtype))
-
-
-def _add(device: Device, part: Array, total: Array, more: bool) -> list[Call]:
-    return device.bind("add_part", [part, total], {"accumulate": int(more)})
 
 
 def _packing(

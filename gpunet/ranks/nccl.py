@@ -23,6 +23,8 @@ OLDEST = 22707
 PINNED = {"NCCL_ALGO": "Ring", "NCCL_PROTO": "Simple", "NCCL_NVLS_ENABLE": "0"}
 """What sums by NCCL depend on; set only where nobody else did."""
 
+ALIGNED = 256
+
 TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64", "int32": "NCCL_INT32", "uint8": "NCCL_UINT8"}
 
 
@@ -31,7 +33,9 @@ class NcclCommunicator(Communicator):
 
     `nccl`  cupy.cuda.nccl, or what stands for it
 
-    Its own memory, some MiB for each connection, is outside of the arena. Raises ConfigError where NCCL is missing or
+    `took_bytes`  what NCCL has taken of the GPU, some MiB for each connection, outside of the arena
+
+    Raises ConfigError where NCCL is missing or
     too old, DeviceError where it cannot connect the ranks.
     """
 
@@ -49,11 +53,30 @@ class NcclCommunicator(Communicator):
                     "--upgrade 'gpunet[nccl13]' (or nccl12)"
                 )
         unique = others.tell(list(self._nccl.get_unique_id()) if self.rank == 0 else None)[0]
+        free, _ = device.driver.memory()
         with self._errors("connect the ranks"):
             device.driver.on_stream(lambda stream: self._connect(tuple(unique)))
+        self._wake(device)
+        self.took_bytes = max(0, free - device.driver.memory()[0])
+
+    def _wake(self, device: CudaDevice) -> None:
+        """Send a value to each rank, and add one up: NCCL takes its memory when it is used first."""
+        arena = device.allocate(ALIGNED * (self.size + 1))
+        try:
+            values = [arena.view(ALIGNED * number, (1,), "float32") for number in range(self.size + 1)]
+            arena.fill(0, arena.nbytes, 0)
+            self.exchange(device, [values[-1]] * self.size, values[:-1])
+            self.total(device, values[-1])
+            device.synchronize()
+        finally:
+            arena.free()
+        self.sent_bytes = 0
 
     def _connect(self, unique: tuple[int, ...]) -> None:
         self._ranks = self._nccl.NcclCommunicator(self.size, unique, self.rank)
+
+    def goes_beside(self, device: Device) -> bool:
+        return isinstance(device, CudaDevice)
 
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
         def go(stream: int) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from secrets import token_hex
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from gpunet.errors import ConfigError, GpunetError
@@ -91,6 +91,12 @@ class Watch:
         """Wait until what is known has been said, once the processes are gone."""
         if self._faults:
             self.ended.wait(2 * SETTLE_SECONDS + BEAT_SECONDS)
+
+    def see_off(self, seconds: float) -> None:
+        """Wait, for so long at most, until no other rank is connected: until then one may not know why all end."""
+        until = monotonic() + seconds
+        while monotonic() < until and any(r.place is None or r.place.rank for r in list(self._ranks.values())):
+            sleep(BEAT_SECONDS / 10)
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:

@@ -103,7 +103,12 @@ def fit_json(surveys: Sequence[Survey]) -> list[dict[str, Any]]:
 def card_fits_json(fits: Sequence[CardFit]) -> list[dict[str, Any]]:
     """A dictionary for each card, as `fit_json` without the ladder; `doubt`: what is unsure of its memory, or null."""
     return [
-        {**_made_for(fit.target, fit.budget_bytes), "doubt": fit.target.doubt or None, **rung_json(fit.rung)}
+        {
+            **_made_for(fit.target, fit.budget_bytes),
+            "dtype": fit.dtype,
+            "doubt": fit.target.doubt or None,
+            **rung_json(fit.rung),
+        }
         for fit in fits
     ]
 

@@ -58,8 +58,10 @@ def card_fit_parts(fits: Sequence[CardFit]) -> list[Table | str]:
 
 
 def card_fit_table(fits: Sequence[CardFit]) -> Table:
-    """A row for each card."""
+    """A row for each card, and for each dtype where there are several."""
+    several = len({fit.dtype for fit in fits}) > 1
     headings = (
+        *(("dtype",) if several else ()),
         "compute\ncapability",
         "budget",
         "largest\nbatch",
@@ -77,7 +79,8 @@ def card_fit_table(fits: Sequence[CardFit]) -> Table:
             more = [f"{fraction:.2%}" if fraction else NOTHING for fraction in fractions]
             cells = [format_bytes(rung.total_bytes), f"{rung.total_bytes:,}", *more]
         table.add_row(
-            fit.target.card,
+            fit.target.card or fit.target.name,
+            *((fit.dtype,) if several else ()),
             capability(fit.target.compute_capability),
             format_bytes(fit.budget_bytes) + ("?" if fit.target.doubt else ""),
             f"{rung.batch:,}" if rung.batch else "none",

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gpunet.report.canvas import as_png
 from gpunet.report.sheet import as_html
-from gpunet.system.resources import browser_text
+from gpunet.system.resources import browser_style, browser_text
 from gpunet.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def report_text(title: str, about: str, parts: Sequence[Part]) -> str:
     values = {
         "title": escape(title),
         "about": escape(about),
-        "style": browser_text("report.css"),
+        "style": browser_style("report.css"),
         "links": "".join(f'<a href="#part{n}">{escape(part.heading)}</a>' for n, part in enumerate(parts)),
         "sections": "".join(_section(n, part) for n, part in enumerate(parts)),
         "footer": escape(f"Made by gpunet {__version__}. All of it is in this file."),

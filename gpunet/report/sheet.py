@@ -57,11 +57,13 @@ def _table(table: Table) -> str:
 
 
 def _row(tag: str, columns: Iterable[Column], cells: Iterable[object]) -> str:
-    made = (
-        f'<{tag} style="text-align: {"right" if column.justify == "right" else "left"}">{_words(cell)}</{tag}>'
-        for column, cell in zip(columns, cells, strict=True)
-    )
+    made = (_cell(tag, column, _words(cell)) for column, cell in zip(columns, cells, strict=True))
     return f"<tr>{''.join(made)}</tr>"
+
+
+def _cell(tag: str, column: Column, words: str) -> str:
+    tag = tag if words else "td"  # what is empty is the head of nothing
+    return f'<{tag} style="text-align: {"right" if column.justify == "right" else "left"}">{words}</{tag}>'
 
 
 def _words(cell: object) -> str:

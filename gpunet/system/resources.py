@@ -26,6 +26,11 @@ def browser_text(name: str) -> str:
     return (_PACKAGE / "browser" / name).read_text("utf-8")
 
 
+def browser_style(name: str) -> str:
+    """The style sheet of a page of that name, with the colours that all pages share."""
+    return browser_text("colours.css") + browser_text(name)
+
+
 @cache
 def browser_modules() -> dict[str, str]:
     """The modules that run in the browser, by name: "worker.js"; ops as "ops/pool.js"."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpunet.errors import DataError
+from gpunet.layers.scaling import SCALING
 from gpunet.model.model import Model
 from gpunet.model.parameters import Parameters, finite
 from gpunet.system.files import regular, write_whole
@@ -47,6 +48,9 @@ class Checkpoint:
         wanted = {name: list(tensor.shape) for name, tensor in model.state.tensors.items()}
         with safe_open(self.path, "np") as file:
             there = {name: file.get_slice(name).get_shape() for name in file.keys() if name != DIGEST}  # noqa: SIM118
+            for one, other in ((there, wanted), (wanted, there)):  # which float16 alone has
+                if SCALING not in other:
+                    one.pop(SCALING, None)
             if there != wanted:
                 wrong = next(name for name in sorted({*there, *wanted}) if there.get(name) != wanted.get(name))
                 raise DataError(

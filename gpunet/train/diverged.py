@@ -41,6 +41,14 @@ def broken(model: Model, fault: str, images: np.ndarray, rate: float) -> Diverge
     return Diverged(f"the update of step {model.steps:,} diverged: {fault}, and is not kept; {advice}")
 
 
+def overflowing(model: Model, rate: float) -> Diverged:
+    """What to raise where gradients of float16 are infinite or NaN in step after step, however small the loss."""
+    return Diverged(
+        f"the gradients of {model.net.name} overflow float16 in every step, whatever the loss is scaled by, and "
+        f"nothing is learnt from them; use bfloat16, or float32, or {_advice(rate)}"
+    )
+
+
 def first_fault(model: Model, images: np.ndarray, labels: np.ndarray) -> str:
     """The first layer with a value that is infinite or NaN, in words."""
     broken = [tensor for name, tensor in model.state.tensors.items() if not finite(model.state[name])]

@@ -107,6 +107,7 @@ def circumstances(model: Model) -> dict[str, str]:
     facts = model.device.arithmetic()
     ways = plan.ways or Ways(plan.scratch_limit_bytes)
     joined = ", batch normalization over all" * plan.joins_ranks
+    joined += ", fully connected layers divided" * bool(plan.program.split)
     rounds = f"all of {ways.micro_batch} images" if ways.micro_batch else f"{ways.chunk} images up to {ways.cut}"
     return {
         "device": f"{kind}, {library}" if library else kind,

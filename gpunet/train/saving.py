@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpunet.errors import ConfigError, DataError
+from gpunet.layers.scaling import SCALING
 from gpunet.model.model import Model
 from gpunet.net.config import TrainConfig, dump_net, load_config
 from gpunet.net.net import Net
@@ -138,7 +139,8 @@ class _Saved:
 def _restore(model: Model, all_there: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> None:
     """Set what lasts: caches too, where the file has all of them as the model wants them."""
     wanted = {name: tensor.shape for name, tensor in model.state.tensors.items()}
-    whole = all(name in all_there and all_there[name].shape == shape for name, shape in wanted.items())
+    needed = {name: shape for name, shape in wanted.items() if name != SCALING}  # which float16 alone has
+    whole = all(name in all_there and all_there[name].shape == shape for name, shape in needed.items())
     found = all_there if whole else weights
     for name in wanted:
         if name in found and name != DIGEST:

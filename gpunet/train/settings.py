@@ -13,12 +13,13 @@ def train_settings(told: "TrainConfig", mode: str = "train") -> dict[str, Any]:
     """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
     micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
     fitting = fit_settings(told.without, told.max_cost, told.max_cost_flops, micro_batches)
-    return {"optimizer": told.learning, "math": told.math, "reserve": told.reserve, **fitting}
+    how = {"optimizer": told.learning, "dtype": told.dtype, "math": told.math}
+    return {**how, "reserve": told.reserve, **fitting}
 
 
-def plan_settings(told: "TrainConfig", mode: str, dtype: str, scratch: str | None) -> dict[str, Any]:
+def plan_settings(told: "TrainConfig", mode: str, scratch: str | None) -> dict[str, Any]:
     """The options of `gpunet.plan` and `gpunet.fit`; device and budget aside."""
-    what: dict[str, Any] = {"mode": str(mode), "dtype": str(dtype), "scratch_limit": scratch}
+    what: dict[str, Any] = {"mode": str(mode), "scratch_limit": scratch}
     return what | train_settings(told, mode)
 
 

@@ -21,7 +21,7 @@ from gpunet.optimize.patience import Patience
 from gpunet.optimize.rate import Rate
 from gpunet.optimize.schedules import Plateau, Schedule
 from gpunet.program.shares import share
-from gpunet.train.diverged import diverged
+from gpunet.train.diverged import diverged, overflowing
 from gpunet.train.metrics import EpochMetrics, Mean
 from gpunet.train.schedule import Rates
 from gpunet.values.given import integer
@@ -137,7 +137,8 @@ class Trainer:
     def run(self) -> list[EpochMetrics]:
         """Train all epochs; the rows measured, which `self.rows` holds also when something stops the run.
 
-        Raises Diverged, naming epoch, step and layer, when a loss is infinite or NaN.
+        Raises Diverged, naming epoch, step and layer, when a loss is infinite or NaN; or when gradients are in every
+        step, by the end of an epoch.
         """
         for watcher in self.watchers:
             watcher.started(self)
@@ -213,6 +214,8 @@ class Trainer:
                 self._mean.add(whole, loss, correct)
                 self._spent = before + perf_counter() - started
                 self._tell(loss, correct, whole)
+        if self.model.overflows:
+            raise overflowing(self.model, self.rates.learning_rate)
 
     def _tell(self, loss: float, correct: int, images: int) -> None:
         progress = Progress(

@@ -16,6 +16,7 @@ from gpunet.data.raw import opened
 from gpunet.errors import DataError
 from gpunet.formats.known import foreign_format, read_foreign, way_in
 from gpunet.formats.match import match
+from gpunet.layers.scaling import SCALING
 from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config, parse_config
 from gpunet.net.net import Net, Node
@@ -221,6 +222,7 @@ def _fitting(
     trunk, whole = shapes(net, net.trunk), shapes(net, net.nodes)
     if DIGEST in weights:  # a checkpoint has the optimizer's caches, too
         weights = {name: values for name, values in weights.items() if name in whole}
+    weights = {name: values for name, values in weights.items() if name != SCALING}
     # a saved model has them too, under the names of the parameters that they are of
     weights = {name: values for name, values in weights.items() if layer_of(name) not in whole}
     weights = {name: values for name, values in weights.items() if layer_of(name) not in fresh}

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gpunet.errors import ConfigError
+from gpunet.errors import ConfigError, DataError
+from gpunet.formats.halves import FILE_TYPES, FileType, narrowed, too_large
 from gpunet.formats.keras import write as keras
 from gpunet.formats.onnx.exporting import onnx_file
 from gpunet.formats.pytorch_write import state_dict, write_pth, write_safetensors
@@ -37,6 +38,7 @@ def export_weights(
     to: Target = "torch",
     net: str | None = None,
     pixels: bool = False,
+    dtype: FileType = "float32",
 ) -> tuple[Path, ...]:
     """Write the weights of a run, or in a file, for another framework; returns the files that were written.
 
@@ -47,6 +49,8 @@ def export_weights(
            name in .onnx: the whole net, opset 17, a node a layer, called as the layer; it takes float32 (N, D, H, W),
            as images enter
     `net`  of the weights, as `gpunet.load` takes it, where they do not say it
+    `dtype`   of the weights in the file, for "torch" and "onnx": float16 and bfloat16 take half the bytes, each value
+              rounded once. What loads them computes as it likes; an ONNX file in float32
     `pixels`  for "onnx": whether it takes images of bytes, (N, H, W, D), and prepares them within
 
     Raises DataError for weights that cannot be used, ConfigError for a name that says no format, for files that are
@@ -56,27 +60,37 @@ def export_weights(
         raise ConfigError(f"weights are exported to {', '.join(get_args(Target))}; got {to!r}")
     if pixels and to != "onnx":
         raise ConfigError("pixels are prepared within ONNX files alone; other files have `prepare` beside them")
+    if dtype not in FILE_TYPES:
+        raise ConfigError(f"weights are written in {', '.join(FILE_TYPES)}; got {dtype!r}")
+    if dtype != "float32" and to == "keras":
+        raise ConfigError("Keras keeps its weights in float32: leave out the dtype, and let it cast them")
     places = None if out is None else _places(Path(out), to)
     path = weights_file(weights)
     config, values = open_weights(path, net)
+    for name, array in values.items():
+        if too_large(array, dtype):
+            raise DataError(f"{path}: {name} holds values above the range of {dtype}; write bfloat16 or float32")
     places = places or _places(Path(re.sub(r"\W", "_", config.net.name) + ENDINGS[to][0]), to)
     classes = known_names(path, config.net.classes)
     if to == "onnx":
-        write_whole(places[0], onnx_file(config.net, values, classes, pixels=pixels, white=white_of(path)))
+        write_whole(places[0], onnx_file(config.net, values, classes, pixels=pixels, white=white_of(path), dtype=dtype))
     elif to == "keras":
         text = keras.module_text(config.net, places[0], classes)
         keras.write_weights(places[0], config.net, values)
         write_whole(places[1], text)
     else:
-        _write_torch(places, config.net, values, classes)
+        _write_torch(places, config.net, values, classes, dtype)
     return places
 
 
-def _write_torch(places: tuple[Path, ...], net: Net, values: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
+def _write_torch(
+    places: tuple[Path, ...], net: Net, values: Mapping[str, np.ndarray], classes: Sequence[str], dtype: FileType
+) -> None:
     """A state dict, and the module that loads it."""
     state, module = places
     text = module_text(net, state, classes)
-    STATES[state.suffix](state, state_dict(net, values))
+    arrays = {name: narrowed(array, dtype) for name, array in state_dict(net, values).items()}
+    STATES[state.suffix](state, arrays)
     write_whole(module, text)
 
 

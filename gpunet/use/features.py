@@ -19,6 +19,7 @@ from gpunet.model.model import Model
 from gpunet.model.parameters import finite
 from gpunet.net.net import Net
 from gpunet.program.program import AnyDevice
+from gpunet.program.tensor import wide
 from gpunet.system.files import write_whole
 from gpunet.train.weights import Shape
 
@@ -97,7 +98,7 @@ def write_features(
         "paths": np.array(paths),
         "classes": np.array(list(classes), dtype=str),
     }
-    write_whole(path, _archive(arrays, (count, *shape), model.plan.dtype, parts))
+    write_whole(path, _archive(arrays, (count, *shape), wide(model.plan.dtype), parts))
 
 
 def _features(

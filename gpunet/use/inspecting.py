@@ -22,7 +22,7 @@ from gpunet.net.net import Net
 from gpunet.optimize.learning import Learning
 from gpunet.optimize.optimizers import optimizer
 from gpunet.program.program import Now, Op
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import Kind, Tensor, wide
 
 GREY = 0.5
 """Of white, or of the range of an image's values: what covers a part of it."""
@@ -127,7 +127,7 @@ def _arriving(op: Op, net: Net) -> Tensor | None:
 
 
 def _one_hot(label: int, tensor: Tensor) -> np.ndarray:
-    values = np.zeros(tensor.shape, tensor.dtype)
+    values = np.zeros(tensor.shape, wide(tensor.dtype))
     values.reshape(-1)[label] = 1
     return values
 

@@ -23,7 +23,8 @@ from gpunet.model.model import Model
 from gpunet.model.scores import require_finite, softmax
 from gpunet.net.net import Net, Node
 from gpunet.net.weights import convert_weights
-from gpunet.program.program import AnyDevice, Dtype
+from gpunet.program.program import AnyDevice, AnyDtype
+from gpunet.program.tensor import wide
 from gpunet.program.volume import Volume
 from gpunet.values.given import told
 from gpunet.values.shown import Shown
@@ -127,12 +128,12 @@ class Sweep:
         """
         rows, columns = self.rows, self.columns
         beyond = (max(0, axis.reach - size) for axis, size in zip((rows, columns), self.image, strict=True))
-        wide = np.pad(image, [*((0, more) for more in beyond), (0, 0)], mode="edge")
+        padded = np.pad(image, [*((0, more) for more in beyond), (0, 0)], mode="edge")
         classes = self.net.output.D
-        scores = np.empty((rows.each * rows.passes, columns.each * columns.passes, classes), model.plan.dtype)
+        scores = np.empty((rows.each * rows.passes, columns.each * columns.passes, classes), wide(model.plan.dtype))
         for row, column in product(range(rows.passes), range(columns.passes)):
             top, left = row * rows.stride, column * columns.stride
-            seen = wide[top : top + rows.pixels, left : left + columns.pixels]
+            seen = padded[top : top + rows.pixels, left : left + columns.pixels]
             made = model.forward(seen[np.newaxis]).reshape(rows.each, columns.each, classes)
             scores[row :: rows.passes, column :: columns.passes] = made
         crop, stride = self.crop.shape[:2], (rows.stride, columns.stride)
@@ -149,7 +150,7 @@ def slide(
     *,
     device: AnyDevice = "auto",
     budget: str | int | None = None,
-    dtype: Dtype = "float32",
+    dtype: AnyDtype = "float32",
 ) -> ScoreMap:
     """The scores of all crops of an image that are as large as the input of `net`.
 

@@ -12,12 +12,12 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from gpunet.devices.cuda.nvrtc import type_options
 from gpunet.devices.cuda.source import compose
 
 FOLDER = Path(__file__).parent
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+__launch_bounds__\s*\(([^()]*)\)\s*(\w+)\s*\(')
 """How every kernel is declared; groups: its launch bounds, its name."""
-REALS = {"float32": "float", "float64": "double"}
 FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-fast-math", "-ffp-contract=off", "-w"]
 
 COUNTING = "-fsanitize=thread"
@@ -29,20 +29,20 @@ class BuildError(Exception):
 
 
 def build(file: str, real: str, folder: Path | None = None, flags: tuple[str, ...] = ()) -> tuple[Path, list[str]]:
-    """The shared library of cuda/`file`.cu (or `folder`'s) for REAL=`real` and the names of its kernels, in its order.
+    """The shared library of cuda/`file`.cu (or `folder`'s) for volumes of `real`; the names of its kernels, in order.
 
     Compiled once for a text, a header, a compiler and its flags, then found in the cache.
     """
     source = compose(file, folder)
     kernels = find_kernels(source)
     entries = ", ".join(f"EMULATOR_KERNEL({name}, {bounds})" for bounds, name in kernels)
-    text = f'#include "{FOLDER / "emulator.h"}"\n{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
-    command = [*compiler(), *FLAGS, *flags, f"-DREAL={REALS[real]}"]
+    text = f'{source}\n#line 1 "emulator"\nEMULATOR_EXPORTS({entries})\n'
+    command = [*compiler(), *FLAGS, *flags, *type_options(real)]
     headers = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.h"))]
     key = hashlib.sha256("\0".join([*command, text, *headers]).encode()).hexdigest()[:32]
     library = cache_folder("emulator") / f"{file}-{real}-{key}.so"
     if not library.exists():
-        compile_library(command, text, library)
+        compile_library(command, f'#include "{FOLDER / "emulator.h"}"\n{text}', library)  # wherever it lies
     return library, [name for _, name in kernels]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from gpunet.devices.cuda.arrays import Allocation, Argument, DeviceArray, Driver, Matrix, Product, Work
 from gpunet.devices.cuda.packing import Packed, pack
 from gpunet.errors import DeviceError
+from gpunet.program.tensor import HALVES
 
 from .builder import build
 
@@ -39,6 +40,7 @@ class EmulatorDriver(Driver):
     """
 
     multiprocessors = 1
+    capability = (9, 0)
     most_shared_bytes = 227 * 1024
     """For a block, as compute capability 9.0 has it; other GPUs have less."""
 
@@ -59,6 +61,7 @@ class EmulatorDriver(Driver):
         self._libraries: dict[tuple[str, str], _Library] = {}
         self._live: dict[int, Allocation] = {}
         self._captured: list[Work] | None = None
+        self._beside: list[_Begun] = []
         self.launched: list[str] = []
         self.graphs_run = 0
 
@@ -104,8 +107,18 @@ class EmulatorDriver(Driver):
         assert after <= perf_counter()
         return _Sent(pointer, values.copy())
 
-    def wait_for(self, event: "_Sent") -> None:
-        self.copy_in(event.pointer, event.values)
+    def wait_for(self, event: "_Sent | _Begun") -> None:
+        if isinstance(event, _Sent):
+            self.copy_in(event.pointer, event.values)
+            return
+        while not event.done:  # in order
+            self._beside.pop(0).run()
+
+    def beside(self, works: Sequence[Work]) -> "_Begun":
+        """Nothing is done before it is waited for: whoever looks too early sees what was there before."""
+        begun = _Begun(list(works))
+        self._beside.append(begun)
+        return begun
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         values.reshape(-1).view(np.uint8)[:] = self._bytes("copy_out", pointer, values.nbytes)
@@ -258,6 +271,19 @@ class _Sent:
     values: np.ndarray
 
 
+@dataclass
+class _Begun:
+    """Work that goes on beside other."""
+
+    works: list[Work]
+    done: bool = False
+
+    def run(self) -> None:
+        for work in self.works:
+            work()
+        self.done = True
+
+
 class _Library:
     """A compiled .cu file."""
 
@@ -304,9 +330,9 @@ class _Library:
 def describe(argument: Argument, real: np.dtype) -> str:
     """As emulator.h describes parameters."""
     if isinstance(argument, DeviceArray):
-        return f"p{argument.dtype.kind}{argument.dtype.itemsize}"
+        return "pf2" if argument.dtype.name in HALVES else f"p{argument.dtype.kind}{argument.dtype.itemsize}"
     if argument is None:
         return "p"
     if isinstance(argument, tuple):
         return f"struct{8 * len(argument)}"
-    return "i8" if isinstance(argument, int) else f"f{real.itemsize}"
+    return "i8" if isinstance(argument, int) else f"f{max(4, real.itemsize)}"

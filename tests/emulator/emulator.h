@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "block.h"
+#include "half.h"
 #include "ptx.h"
 #ifdef EMULATOR_COUNT
 #include "count.h"
@@ -36,14 +37,16 @@ namespace emulator {
 
 // ---- parameters of kernels -----------------------------------------------------------------------------------------
 
-// "f4", "i8", "u1": kind and bytes of a number, as NumPy writes them; "p" before it for a pointer to such; "struct24": of
-// so many bytes.
+// "f4", "i8", "u1": kind and bytes of a number, as NumPy writes them, "f2" of both half types; "p" before it for a pointer
+// to such; "struct24": of so many bytes.
 template <class T>
 std::string describe() {
     if constexpr (std::is_pointer_v<T>) {
         return "p" + describe<std::remove_cv_t<std::remove_pointer_t<T>>>();
     } else if constexpr (std::is_void_v<T>) {
         return "v";
+    } else if constexpr (sizeof(T) == 2 && std::is_convertible_v<T, float>) {
+        return "f2";
     } else if constexpr (std::is_class_v<T>) {
         return "struct" + std::to_string(sizeof(T));
     } else {

@@ -47,6 +47,7 @@ class PtxDriver(EmulatorDriver):
     ):
         super().__init__(order, **others)
         self._architecture = architecture
+        self.capability = int(architecture[:-1]), int(architecture[-1])
         self._watches = watches
         self._noise = noise
         self._options = options

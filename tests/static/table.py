@@ -15,7 +15,9 @@ from typing import Any
 from gpunet.devices.cuda.libraries import packaged_files
 from gpunet.devices.cuda.nvrtc import REALS, Nvrtc, open_nvrtc
 from gpunet.devices.cuda.source import compose, kernel_files
+from gpunet.program.tensor import HALVES
 from tests.emulator.builder import find_kernels
+from tests.half_calls import HALF_FILES, OPS_IN_HALVES
 from tests.static.compiled import Report, compile_text, reports
 from tests.static.sass import Code, disassemble
 from tests.static.traffic import KINDS, traffic
@@ -25,15 +27,23 @@ PATH = Path(__file__).parents[2] / "bench" / "results" / "static.json"
 GPUS = {"sm_61": 12, "sm_75": 13, "sm_86": 13, "sm_90": 13, "sm_120": 13}
 """Architectures of the table, each with the CUDA release that compiles for it."""
 
-SHOWN = {"float32": ("sm_75", "sm_86", "sm_90", "sm_120"), "float64": ("sm_86",)}
+SHOWN = {
+    "float32": ("sm_75", "sm_86", "sm_90", "sm_120"),
+    "float64": ("sm_86",),
+    "float16": ("sm_75",),
+    "bfloat16": ("sm_86",),
+}
 """By real type, where the instructions are looked at: before 7.5 no disassembler of today can, and what float64 shows
 on one architecture it shows on all."""
 
-ALL = tuple((real, gpu) for real in REALS for gpu in GPUS)
+IN_HALVES = (("float16", "sm_75"), ("bfloat16", "sm_86"), ("float16", "sm_90"))
+"""Of what there are rows for the files that know of halves."""
+
+ALL = (*((real, gpu) for real in REALS for gpu in GPUS), *IN_HALVES)
 """Of what there are rows."""
 
-OFTEN = tuple((real, gpu) for real, gpu in ALL if real == "float32" or gpu in SHOWN[real])
-"""What `make test` looks at; float64 on the other GPUs is left to `make test-all` and `make static`."""
+OFTEN = tuple((real, gpu) for real, gpu in ALL if real in REALS and (real == "float32" or gpu in SHOWN[real]))
+"""What `make test` looks at; halves, and float64 on the other GPUs, are left to `make test-all` and `make static`."""
 
 REGISTERS = 65_536
 """Of a multiprocessor, on all of them."""
@@ -94,6 +104,38 @@ ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
 }
 """Kernels with more traffic than that, how much, and why that is right."""
 
+NUMBERS_OF_MAPS = "eight float32 numbers of maps, or sums, in two pieces; few beside many rows"
+
+ALLOWED_IN_HALVES: dict[tuple[str, str], tuple[float, str]] = {
+    **{
+        (f"batch_norm_{name}", "reads"): (1.55, NUMBERS_OF_MAPS)
+        for name in (
+            "forward",
+            "backward",
+            "backward_frozen",
+            "backward_sums",
+            "relu_forward",
+            "relu_backward",
+            "relu_backward_sums",
+        )
+    },
+    **{
+        (f"batch_norm_{name}", "writes"): (2.0, NUMBERS_OF_MAPS)
+        for name in ("statistics", "backward_sums", "relu_backward_sums")
+    },
+    ("max_pool_forward_i32", "writes"): (1.7, "eight switches of large windows in two pieces"),
+    ("max_pool_backward_i32", "reads"): (1.7, "the same"),
+    ("prelu_forward", "reads"): (1.5, "a map's slope beside each value; from the cache"),
+    ("prelu_backward", "reads"): (1.3, "the same"),
+    ("scale_maps", "reads"): (2.0, "a map's factor beside each value; from the cache"),
+    ("scale_and_shift", "reads"): (2.5, "a map's factor and shift beside each value; from the cache"),
+    ("shuffle", "reads"): (
+        2.0,
+        "values one by one; the next ones have the rest of a sector from the cache",
+    ),
+}
+"""The same of volumes in halves, where that is more."""
+
 DIVIDING = frozenset(
     {
         "adaptive_pool_backward",
@@ -120,14 +162,22 @@ DIVIDING = frozenset(
 SLACK = 1.1
 """How much longer a hot loop may become before it is a regression."""
 
+HALF_TRAFFIC = "traffic in halves"
+"""Of the table: the traffic of kernels whose volumes are float16."""
+
 Row = dict[str, Any]
 Table = dict[str, dict[str, Any]]
 
 
 def measure() -> Table:
-    """{"made by": versions, "kernels": a row by "kernel real gpu", "traffic": by kernel}."""
+    """{"made by": versions, "kernels": a row by "kernel real gpu", "traffic" and "traffic in halves": by kernel}."""
     rows = {name: row for file in kernel_files() for name, row in rows_of(file)}
-    return {"made by": made_by(), "kernels": dict(sorted(rows.items())), "traffic": dict(sorted(traffic().items()))}
+    return {
+        "made by": made_by(),
+        "kernels": dict(sorted(rows.items())),
+        "traffic": dict(sorted(traffic().items())),
+        HALF_TRAFFIC: dict(sorted(traffic(OPS_IN_HALVES, "float16").items())),
+    }
 
 
 def made_by() -> dict[str, str]:
@@ -147,6 +197,8 @@ def rows_of(file: str, cases: Collection[tuple[str, str]] = ALL) -> Iterator[tup
     source = compose(file)
     threads = launch_bounds(source)
     for real, gpu in cases:
+        if real in HALVES and file not in HALF_FILES:
+            continue
         code, log = compile_text(_nvrtc(GPUS[gpu]), source, real, gpu)
         shown = disassemble(code) if gpu in SHOWN[real] else {}
         for kernel, report in reports(log).items():
@@ -207,12 +259,19 @@ def faults(table: Table) -> list[str]:
         least = least_fused(name.split()[0])
         if "float32" in name and row.get("fused", 1) < least:
             found.append(f"{name}: {row['fused']:.1%} of its main loop multiply and add; {least:.0%} are wanted")
-    for kernel, kinds in table.get("traffic", {}).items():
-        for kind, ratio in kinds.items():
-            most, _ = ALLOWED.get((kernel, kind), (MOST_TRAFFIC[kind], ""))
-            if ratio > most:
-                found.append(f"{kernel}: {kind} take {ratio} times the least; {most} may be")
+    found += _too_much_traffic(table.get("traffic", {}), "", ALLOWED)
+    found += _too_much_traffic(table.get(HALF_TRAFFIC, {}), " in halves", {**ALLOWED, **ALLOWED_IN_HALVES})
     return found
+
+
+def _too_much_traffic(
+    traffic: dict[str, Any], words: str, allowed: Mapping[tuple[str, str], tuple[float, str]]
+) -> Iterator[str]:
+    for kernel, kinds in traffic.items():
+        for kind, ratio in kinds.items():
+            most, _ = allowed.get((kernel, kind), (MOST_TRAFFIC[kind], ""))
+            if ratio > most:
+                yield f"{kernel}{words}: {kind} take {ratio} times the least; {most} may be"
 
 
 def least_fused(kernel: str) -> float:

@@ -19,6 +19,7 @@ from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.device import CudaDevice
 from tests.emulator.builder import COUNTING
 from tests.emulator.driver import EmulatorDriver
+from tests.half_calls import in_halves
 from tests.op_calls import OPS, Draw
 
 WARP = 32
@@ -170,21 +171,25 @@ class Even(Draw):
         return {"F": 2, "S": 2, "P": 0}, H // 2, W // 2
 
 
-def traffic(ops: Collection[str] = OPS) -> dict[str, dict[str, float]]:
-    """By kernel and kind of KINDS, what the best of its launches took beside the least: 1.0 is ideal."""
+def traffic(ops: Collection[str] = OPS, half: str | None = None) -> dict[str, dict[str, float]]:
+    """By kernel and kind of KINDS, what the best of its launches took beside the least: 1.0 is ideal.
+
+    With volumes in float32, or in a `half` type.
+    """
     best: dict[str, dict[str, float]] = defaultdict(dict)
     for op in ops:
-        for kernel, kinds in _launches(op):
+        for kernel, kinds in _launches(op, half):
             for kind, found in kinds.items():
                 if found.requests >= FEW:
                     best[kernel][kind] = round(min(best[kernel].get(kind, np.inf), found.ratio), 3)
     return dict(best)
 
 
-def _launches(op: str) -> Iterator[tuple[str, Mapping[str, Traffic]]]:
+def _launches(op: str, half: str | None) -> Iterator[tuple[str, Mapping[str, Traffic]]]:
     for seed in SEEDS:
         driver = CountingDriver()
         device = CudaDevice(driver)
-        Even(np.random.default_rng(seed)).call(op).run(device)
+        call = Even(np.random.default_rng(seed)).call(op)
+        (in_halves(call, half) if half else call).run(device)
         device.close()
         yield from driver.counted

@@ -45,7 +45,7 @@ def candidates(
     beside, which is what "im2col" takes for their gradient.
     """
     found = [(_im2col_ns(pass_, shape), Algorithm("im2col", needs_columns=not shape.is_product))]
-    if dtype == "float32" and math == "exact" and suits(shape):
+    if dtype == "float32" and math != "direct" and suits(shape):
         for name, m in WINOGRAD.items():
             sizes = sizes_of(pass_, shape, m)
             beside = 0 if sizes.resident else shape.K * shape.length

@@ -7,6 +7,7 @@ Classification".
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.random import random_words
 from gpunet.devices.cpu.threads import BLOCK, share
 
@@ -18,6 +19,7 @@ _GREY = 299, 587, 114
 """Thousandths of red, green and blue in grey (ITU-R BT.601)."""
 
 
+@by_image("y", whole=("numbers",))
 def augment(
     x: np.ndarray,
     numbers: np.ndarray,

@@ -5,12 +5,14 @@ Source: CS231n "Pooling Layer", "General pooling".
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.window import NOTHING, Around, Axes, Chunk, blocks, counts, each_position, gather
 
 __all__ = ["average_pool_backward", "average_pool_forward"]
 
 
+@by_image("y")
 def average_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
     """Average over each F x F window at stride S, P rows and columns around x, of the values of x that it sees.
 
@@ -24,6 +26,7 @@ def average_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int
     average_forward(x, y, (F, F), (S, S), (P, P))
 
 
+@by_image("dx")
 def average_pool_backward(dy: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
     """Each value of dx is the sum, over the windows that see it, of dy / (how many positions the window sees).
 

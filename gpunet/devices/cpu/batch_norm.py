@@ -6,7 +6,8 @@ from math import gcd
 import numpy as np
 
 from gpunet.devices.cpu.bias import column_sums, sum_in_pairs
-from gpunet.devices.cpu.threads import BLOCK, share
+from gpunet.devices.cpu.halves import as_wide, by_position, store
+from gpunet.devices.cpu.threads import BLOCK, share, spare
 
 __all__ = [
     "batch_norm_backward",
@@ -62,7 +63,7 @@ def batch_norm_statistics(
 
     def one(some: slice, worker: int) -> None:
         blocks = stack(rows, some, block_rows)
-        difference = np.empty_like(blocks)
+        difference = spare("difference", blocks.shape, blocks.dtype)
         by_map(np.subtract, blocks, blocks[:, 0], difference)
         totals[some] = column_sums(difference)
         by_map(np.subtract, difference, totals[some] / blocks.shape[1], difference)
@@ -78,20 +79,21 @@ def _put_together(
     rows: np.ndarray, totals: np.ndarray, squares: np.ndarray, mean: np.ndarray, variance: np.ndarray, block_rows: int
 ) -> None:
     """Mean and variance of all rows from what their parts of block_rows gave, which is scratch afterwards."""
-    firsts, full = rows[::block_rows], len(totals) - 1
+    first_row, firsts, full = as_wide(rows[0]), rows[::block_rows], len(totals) - 1
     above = totals[0] / min(block_rows, len(rows))
     blocks = [(slice(first, min(first + PARTS, full)), block_rows) for first in range(0, full, PARTS)]
     for block, count in [*blocks, (slice(full, full + 1), len(rows) - full * block_rows)]:
-        difference = firsts[block] - rows[0] + (totals[block] / count - above)
+        difference = as_wide(firsts[block]) - first_row + (totals[block] / count - above)
         np.multiply(difference, count, out=totals[block])
         np.add(squares[block], totals[block] * difference, out=squares[block])
     total = sum_in_pairs(totals)
     further = total / len(rows)
-    np.add(rows[0], above + further, out=mean)
+    np.add(first_row, above + further, out=mean)
     np.subtract(sum_in_pairs(squares), total * further, out=variance)
     np.divide(np.maximum(variance, 0, out=variance), len(rows), out=variance)
 
 
+@by_position("y")
 def batch_norm_forward(
     x: np.ndarray,
     mean: np.ndarray,
@@ -161,7 +163,7 @@ def sum_gradients(
     def one(some: slice, worker: int) -> None:
         blocks, above = stack(values, some, block_rows), np.ascontiguousarray(above_of(some))
         partials[some] = column_sums(above)
-        product = np.empty_like(blocks)
+        product = spare("product", blocks.shape, blocks.dtype)
         by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
         np.multiply(product, above, out=product)
         np.multiply(column_sums(product), inverse, out=partials[parts:][some])
@@ -213,16 +215,17 @@ def pass_on(
     mean, slope, level, factor = repeated(values, mean, slope, level, factor)
 
     def one(block: slice, worker: int) -> None:
-        above = above_of(block)
-        common = np.subtract(values[block], mean)
+        above, source = as_wide(above_of(block)), as_wide(values[block])
+        common = np.subtract(source, mean, out=spare("common", source.shape, source.dtype))
         np.multiply(common, slope, out=common)
         np.add(common, level, out=common)
-        np.subtract(above, common, out=target[block])
-        np.multiply(target[block], factor, out=target[block])
+        np.subtract(above, common, out=common)
+        store(np.multiply(common, factor, out=common), target[block])
 
     share(blocks_of(values), one)
 
 
+@by_position("dx")
 def batch_norm_backward_frozen(
     dy: np.ndarray, variance: np.ndarray, scale: np.ndarray, dx: np.ndarray, *, eps: float
 ) -> None:
@@ -282,9 +285,9 @@ def _parts(rows: np.ndarray, block_rows: int) -> Iterator[slice]:
 
 
 def stack(rows: np.ndarray, parts: slice, block_rows: int) -> np.ndarray:
-    """(parts, rows of each, D): a view of some parts of the rows."""
+    """(parts, rows of each, D): a view of some parts of the rows, of halves a float32 copy."""
     some = rows[parts.start * block_rows : parts.stop * block_rows]
-    return some.reshape(parts.stop - parts.start, -1, rows.shape[1])
+    return as_wide(some).reshape(parts.stop - parts.start, -1, rows.shape[1])
 
 
 def by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: np.ndarray) -> None:

@@ -16,12 +16,14 @@ from gpunet.devices.cpu.batch_norm import (
     stack,
     sum_gradients,
 )
+from gpunet.devices.cpu.halves import as_wide, by_position
 from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import share
+from gpunet.devices.cpu.threads import share, spare
 
 __all__ = ["batch_norm_relu_backward", "batch_norm_relu_backward_sums", "batch_norm_relu_forward"]
 
 
+@by_position("y")
 def batch_norm_relu_forward(
     x: np.ndarray,
     mean: np.ndarray,
@@ -50,7 +52,7 @@ def batch_norm_relu_forward(
         if added is None:
             normalize(values[block], numbers, out)
         else:
-            np.add(normalize(values[block], numbers, np.empty_like(out)), added[block], out=out)
+            np.add(normalize(values[block], numbers, spare("normal", out.shape, out.dtype)), added[block], out=out)
         np.maximum(out, 0, out=out)
 
     share(blocks_of(values), one)
@@ -86,7 +88,7 @@ def batch_norm_relu_backward_sums(
 
     def above_of(some: slice) -> np.ndarray:
         source = stack(values, some, block_rows)
-        normal = np.empty_like(source)
+        normal = spare("normal", source.shape, source.dtype)
         for operation, numbers in steps:
             by_map(operation, source, np.broadcast_to(numbers, (len(source), len(numbers))), normal)
             source = normal
@@ -121,8 +123,9 @@ def batch_norm_relu_backward(
     numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
 
     def above_of(block: slice) -> np.ndarray:
-        normal = normalize(values[block], numbers, np.empty_like(values[block]))
-        select(gradients[block], _passing(normal), normal)
+        source = as_wide(values[block])
+        normal = normalize(source, numbers, spare("normal", source.shape, source.dtype))
+        select(as_wide(gradients[block]), _passing(normal), normal)
         return normal
 
     pass_on(above_of, values, mean, variance, scale, dscale, dshift, target, eps)

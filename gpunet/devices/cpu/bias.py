@@ -5,6 +5,7 @@ from math import gcd
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import as_wide
 from gpunet.devices.cpu.threads import share
 
 __all__ = ["bias_backward"]
@@ -36,7 +37,7 @@ def bias_backward(
     blocks = -(-len(rows) // block_rows)
 
     def one(block: int, worker: int) -> None:
-        partials[block] = column_sums(rows[block * block_rows : (block + 1) * block_rows])
+        partials[block] = column_sums(as_wide(rows[block * block_rows : (block + 1) * block_rows]))
 
     share(range(blocks), one)
     total = sum_in_pairs(partials[:blocks])

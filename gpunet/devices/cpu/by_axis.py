@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpunet.devices.cpu.average_pool import average_backward, average_forward
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.l2_pool import l2_backward, l2_forward
 from gpunet.devices.cpu.pool import max_backward, max_forward, max_infer
 from gpunet.devices.cpu.threads import share
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@by_image("y")
 def max_pool_by_axis_forward(
     x: np.ndarray,
     y: np.ndarray,
@@ -49,6 +51,7 @@ def max_pool_by_axis_forward(
     max_forward(x, y, switches, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left))
 
 
+@by_image("y")
 def max_pool_by_axis_infer(
     x: np.ndarray,
     y: np.ndarray,
@@ -68,6 +71,7 @@ def max_pool_by_axis_infer(
     max_infer(x, y, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left))
 
 
+@by_image("dx")
 def max_pool_by_axis_backward(
     dy: np.ndarray,
     switches: np.ndarray,
@@ -89,6 +93,7 @@ def max_pool_by_axis_backward(
     max_backward(dy, switches, dx, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left))
 
 
+@by_image("y")
 def average_pool_by_axis_forward(
     x: np.ndarray,
     y: np.ndarray,
@@ -114,6 +119,7 @@ def average_pool_by_axis_forward(
     average_forward(x, y, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left), (top, bottom, left, right))
 
 
+@by_image("dx")
 def average_pool_by_axis_backward(
     dy: np.ndarray,
     dx: np.ndarray,
@@ -137,6 +143,7 @@ def average_pool_by_axis_backward(
     average_backward(dy, dx, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left), (top, bottom, left, right))
 
 
+@by_image("y")
 def l2_pool_by_axis_forward(
     x: np.ndarray,
     y: np.ndarray,
@@ -156,6 +163,7 @@ def l2_pool_by_axis_forward(
     l2_forward(x, y, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left))
 
 
+@by_image("dx")
 def l2_pool_by_axis_backward(
     dy: np.ndarray,
     x: np.ndarray,
@@ -179,6 +187,7 @@ def l2_pool_by_axis_backward(
     l2_backward(dy, x, y, dx, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left))
 
 
+@by_image("y")
 def adaptive_pool_forward(x: np.ndarray, y: np.ndarray) -> None:
     """Averages of H2 x W2 parts of each map: part i of an axis is floor(i*H/H2) up to ceil((i + 1)*H/H2).
 
@@ -195,6 +204,7 @@ def adaptive_pool_forward(x: np.ndarray, y: np.ndarray) -> None:
     share(range(len(x)), one)
 
 
+@by_image("dx")
 def adaptive_pool_backward(dy: np.ndarray, dx: np.ndarray) -> None:
     """Each value of dx is the sum, over the parts that hold it, of dy / (how many positions the part has).
 

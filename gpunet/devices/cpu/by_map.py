@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gpunet.devices.cpu.bias import sum_in_pairs
+from gpunet.devices.cpu.halves import as_wide, by_position
 from gpunet.devices.cpu.threads import BLOCK, share_blocks
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
 ]
 
 
+@by_position("y")
 def prelu_forward(x: np.ndarray, a: np.ndarray, y: np.ndarray) -> None:
     """y = x where x > 0, else a * x.
 
@@ -34,6 +36,7 @@ def prelu_forward(x: np.ndarray, a: np.ndarray, y: np.ndarray) -> None:
     _each(x, one)
 
 
+@by_position("dx")
 def prelu_backward(dy: np.ndarray, x: np.ndarray, a: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy where x > 0, else a * dy.
 
@@ -64,6 +67,7 @@ def prelu_backward_slopes(
     _sum(dy, x, da, partials, block_rows, accumulate, lambda dy, x: np.where(x > 0, 0, dy * x))
 
 
+@by_position("y")
 def scale_forward(x: np.ndarray, scale: np.ndarray, shift: np.ndarray | None, y: np.ndarray) -> None:
     """y = x * scale + shift, map by map.
 
@@ -82,6 +86,7 @@ def scale_forward(x: np.ndarray, scale: np.ndarray, shift: np.ndarray | None, y:
     _each(x, one)
 
 
+@by_position("dx")
 def scale_backward(dy: np.ndarray, scale: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy * scale, map by map.
 
@@ -129,7 +134,9 @@ def _sum(
     blocks = -(-len(values) // block_rows)
 
     def one(rows: slice, worker: int) -> None:
-        np.add.reduce(product(above[rows], values[rows]), axis=0, out=partials[rows.start // block_rows])
+        np.add.reduce(
+            product(as_wide(above[rows]), as_wide(values[rows])), axis=0, out=partials[rows.start // block_rows]
+        )
 
     share_blocks(len(values), one, block_rows)
     total = sum_in_pairs(partials[:blocks])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from gpunet.devices.cpu.half_products import convolving
 from gpunet.devices.cpu.im2col import add_columns, im2col
 from gpunet.devices.cpu.threads import BLOCK, share, split, thread_count
 from gpunet.devices.cpu.window import Chunk
@@ -19,6 +20,7 @@ from gpunet.program.filters import ConvShape, Filters, groups
 __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
 
 
+@convolving
 def conv_forward(
     x: np.ndarray,
     w: np.ndarray,
@@ -124,6 +126,7 @@ def multiply(
     _finish(out, b, relu)
 
 
+@convolving
 def conv_backward_weights(
     x: np.ndarray,
     dy: np.ndarray,
@@ -214,6 +217,7 @@ def add_gradient(
         np.add(total, product, out=total)
 
 
+@convolving
 def conv_backward_input(
     dy: np.ndarray,
     w: np.ndarray,

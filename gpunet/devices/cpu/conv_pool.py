@@ -11,6 +11,8 @@ import numpy as np
 
 from gpunet.devices.cpu.bias import column_sums, sum_in_pairs
 from gpunet.devices.cpu.conv import add_gradient, matrix_of_a_row, multiply, parts_of, spread, tiles
+from gpunet.devices.cpu.half_products import convolving
+from gpunet.devices.cpu.halves import as_wide
 from gpunet.devices.cpu.pool import relu_of_maxima, take_maxima
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.unpool import positions_of, rows_of_piece, unpool, unpool_together
@@ -23,6 +25,7 @@ from gpunet.program.filters import ConvShape, Filters
 __all__ = ["conv_pool_backward_bias", "conv_pool_backward_input", "conv_pool_backward_weights", "conv_pool_forward"]
 
 
+@convolving
 def conv_pool_forward(
     x: np.ndarray,
     w: np.ndarray,
@@ -96,6 +99,7 @@ def conv_pool_forward(
     share(strips(N, H2, W2, rows, S), one, workers)
 
 
+@convolving
 def conv_pool_backward_weights(
     x: np.ndarray,
     dy: np.ndarray,
@@ -148,6 +152,7 @@ def conv_pool_backward_weights(
         share(parts_of(dw), each)
 
 
+@convolving
 def conv_pool_backward_input(
     dy: np.ndarray,
     switches: np.ndarray,
@@ -231,7 +236,7 @@ def conv_pool_backward_bias(
         pieces = [(image0, image1)] if many else [(image, image + 1) for image in range(image0, image1)]
         found = [rows_of_piece(dy, switches, piece, (first, last), (H2, W2), F, S) for piece in pieces]
         values = found[0] if len(found) == 1 else np.concatenate(found)
-        partials[block] = column_sums(values)
+        partials[block] = column_sums(as_wide(values))
 
     share(range(count), one)
     total = sum_in_pairs(partials[:count])

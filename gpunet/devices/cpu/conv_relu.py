@@ -4,11 +4,13 @@ cache."""
 import numpy as np
 
 from gpunet.devices.cpu.conv import convolve
+from gpunet.devices.cpu.half_products import convolving
 from gpunet.program.filters import Filters
 
 __all__ = ["conv_relu_forward"]
 
 
+@convolving
 def conv_relu_forward(
     x: np.ndarray,
     w: np.ndarray,

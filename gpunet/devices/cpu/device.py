@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from itertools import accumulate
@@ -14,6 +15,7 @@ import gpunet.devices.cpu as package
 from gpunet.devices.cpu.probe import free_bytes
 from gpunet.devices.device import Arena, Array, Call, Device, collect_ops, values_between
 from gpunet.errors import DeviceError, OutOfMemory, ShapeError
+from gpunet.values.types import is_half, numpy_type
 
 _WITHOUT_OPS = ("device", "im2col", "meter", "normal", "probe", "random", "select", "target", "threads", "window")
 
@@ -30,15 +32,15 @@ class CpuArena(Arena):
             raise DeviceError(
                 "an arena was used after its memory was given back, as closing a model does: make another"
             )
-        values = values_between(shape, maps)
-        end = offset + values * np.dtype(dtype).itemsize
+        kind, values = numpy_type(dtype), values_between(shape, maps)
+        end = offset + values * kind.itemsize
         if offset < 0 or end > self.nbytes:
             raise ShapeError(f"bytes {offset} to {end} are not all in an arena of {self.nbytes}")
         if not maps:
-            return np.frombuffer(self._memory, dtype, values, offset).reshape(shape)
-        steps = [np.dtype(dtype).itemsize, *accumulate((maps, *shape[-2:0:-1]), mul)]
+            return np.frombuffer(self._memory, kind, values, offset).reshape(shape)
+        steps = [kind.itemsize, *accumulate((maps, *shape[-2:0:-1]), mul)]
         strides = (*(steps[0] * step for step in reversed(steps[1:])), steps[0])
-        return np.ndarray(shape, dtype, self._memory, offset, strides)
+        return np.ndarray(shape, kind, self._memory, offset, strides)
 
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
         self.view(offset, (nbytes,), "uint8").fill(byte)
@@ -49,7 +51,7 @@ class CpuArena(Arena):
 
 
 class CpuDevice(Device):
-    """Ops return when they are done, so `read` and `synchronize` have nothing to wait for."""
+    """Ops return when they are done, so `read` and `synchronize` have nothing to wait for but what goes on `beside`."""
 
     name = "cpu"
 
@@ -66,23 +68,33 @@ class CpuDevice(Device):
 
         return [call]
 
+    def beside(self, calls: Sequence[Call]) -> "Future[None]":
+        return self._other.submit(self.run, calls)
+
+    @cached_property
+    def _other(self) -> ThreadPoolExecutor:
+        """One thread, so that what it is asked for goes in order."""
+        return ThreadPoolExecutor(1, thread_name_prefix="gpunet-beside")
+
     def allocate(self, nbytes: int) -> CpuArena:
         return CpuArena(nbytes)
 
     def write(self, array: np.ndarray, values: np.ndarray) -> None:
         if np.shape(values) != array.shape:
             raise ShapeError(f"values of shape {np.shape(values)} do not fit an array of shape {array.shape}")
-        np.copyto(array, values, casting="unsafe")
+        with np.errstate(over="ignore"):  # what is too large for halves becomes infinite
+            np.copyto(array, values, casting="unsafe")
 
     def send(self, array: np.ndarray, values: np.ndarray, after: float) -> float:
         self.write(array, values)
         return self.mark()
 
-    def wait_for(self, sent: float) -> None:
-        return
+    def wait_for(self, sent: "float | Future[None]") -> None:
+        if isinstance(sent, Future):
+            sent.result()
 
     def read(self, array: np.ndarray) -> np.ndarray:
-        return array.copy()
+        return array.astype(np.float32) if is_half(array) else array.copy()
 
     def synchronize(self) -> None:
         return
@@ -94,7 +106,8 @@ class CpuDevice(Device):
         return (last - first) * 1e3
 
     def close(self) -> None:
-        return
+        if "_other" in self.__dict__:
+            self._other.shutdown(wait=False)
 
 
 def open_device() -> CpuDevice:

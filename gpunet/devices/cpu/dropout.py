@@ -5,6 +5,7 @@ Sources: CS231n "Dropout", inverted; Srivastava et al. 2014; whole maps and bran
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.random import random_words
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share, share_blocks
@@ -12,6 +13,7 @@ from gpunet.devices.cpu.threads import share, share_blocks
 __all__ = ["dropout", "dropout_whole"]
 
 
+@by_image("y", whole=("numbers",))
 def dropout(
     x: np.ndarray,
     numbers: np.ndarray,
@@ -56,6 +58,7 @@ def dropout(
     share_blocks(source.size, one)
 
 
+@by_image("y", whole=("numbers",))
 def dropout_whole(
     x: np.ndarray,
     numbers: np.ndarray,

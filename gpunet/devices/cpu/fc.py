@@ -5,6 +5,7 @@ Source: CS231n "Fully-connected layer"; "Backpropagation, gradients for vectoriz
 
 import numpy as np
 
+from gpunet.devices.cpu.half_products import connecting
 from gpunet.devices.cpu.threads import share, split
 
 __all__ = ["fc_backward_input", "fc_backward_weights", "fc_forward"]
@@ -16,6 +17,7 @@ CACHED = 200_000
 """Weights that stay in a core's own cache."""
 
 
+@connecting
 def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, workspace: np.ndarray | None) -> None:
     """Every output sees every input: y[n, 0, 0, k] = b[k] + sum of w[k] * x[n].
 
@@ -52,6 +54,7 @@ def _multiply_few(inputs: np.ndarray, w: np.ndarray, scores: np.ndarray) -> None
             np.matmul(w[first : first + step], values, out=scores[image, first : first + step])
 
 
+@connecting
 def fc_backward_weights(
     x: np.ndarray, dy: np.ndarray, dw: np.ndarray, workspace: np.ndarray | None, *, accumulate: int = 0
 ) -> None:
@@ -78,6 +81,7 @@ def fc_backward_weights(
     share(split(inputs.shape[1]), one)
 
 
+@connecting
 def fc_backward_input(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, workspace: np.ndarray | None) -> None:
     """dx[n] = sum over k of dy[n, 0, 0, k] * w[k].
 

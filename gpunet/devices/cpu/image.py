@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.threads import share_blocks
 
 __all__ = ["image_to_float"]
 
 
+@by_image("y")
 def image_to_float(x: np.ndarray, y: np.ndarray, *, scale: float, shift: float) -> None:
     """y = x*scale + shift, elementwise, computed in y's dtype.
 

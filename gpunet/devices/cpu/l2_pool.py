@@ -5,12 +5,14 @@ Source: CS231n "Pooling Layer", "General pooling".
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.window import Axes, Chunk, blocks, each_position, gather
 
 __all__ = ["l2_pool_backward", "l2_pool_forward"]
 
 
+@by_image("y")
 def l2_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
     """y = sqrt(sum of x*x) over each F x F window at stride S, with P zeros around x.
 
@@ -23,6 +25,7 @@ def l2_pool_forward(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> 
     l2_forward(x, y, (F, F), (S, S), (P, P))
 
 
+@by_image("dx")
 def l2_pool_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
     """Each value of dx is the sum of dy * (x / y) over the windows that see it; one whose y is 0 adds exactly 0.
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_position
 from gpunet.devices.cpu.threads import share_blocks
 
 __all__ = ["leaky_relu_backward", "leaky_relu_forward"]
 
 
+@by_position("y")
 def leaky_relu_forward(x: np.ndarray, y: np.ndarray, *, alpha: float) -> None:
     """y = x where x > 0, else alpha * x, elementwise; 0 < alpha < 1.
 
@@ -22,6 +24,7 @@ def leaky_relu_forward(x: np.ndarray, y: np.ndarray, *, alpha: float) -> None:
     share_blocks(source.size, one)
 
 
+@by_position("dx")
 def leaky_relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, alpha: float) -> None:
     """dx = dy where the output y was positive or NaN, else alpha * dy. As alpha > 0, y has the sign of x.
 

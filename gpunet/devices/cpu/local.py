@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import as_wide, by_image
 from gpunet.devices.cpu.threads import share, thread_count
 
 __all__ = ["local_backward_input", "local_backward_weights", "local_forward"]
 
 
+@by_image("y", whole=("w", "b", "columns"))
 def local_forward(
     x: np.ndarray,
     w: np.ndarray,
@@ -80,7 +82,7 @@ def local_backward_weights(
         windows, products = np.split(tiles[worker], [images])
         total = _matrix(dw[i, j])
         for image, last in _groups(N, images):
-            seen, above = windows[: last - image], dy[image:last, i, j].T
+            seen, above = windows[: last - image], as_wide(dy[image:last, i, j]).T
             _gather(x[image:last], seen, i * S - P, j * S - P, F)
             if image == 0 and not accumulate:
                 np.matmul(above, seen, out=total)
@@ -93,6 +95,7 @@ def local_backward_weights(
     share(np.ndindex(H2, W2), one, len(tiles))
 
 
+@by_image("dx", whole=("w", "columns"))
 def local_backward_input(
     dy: np.ndarray,
     w: np.ndarray,

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.threads import share
 
 __all__ = ["lrn_backward", "lrn_forward"]
 
 
+@by_image("y")
 def lrn_forward(x: np.ndarray, y: np.ndarray, *, F: int, maps: int, alpha: float, beta: float, k: float) -> None:
     """y = x * scale**-beta, scale = k + alpha * (sum of x*x over the box around x: F x F positions of `maps` maps).
 
@@ -26,6 +28,7 @@ def lrn_forward(x: np.ndarray, y: np.ndarray, *, F: int, maps: int, alpha: float
     share(range(len(x)), one)
 
 
+@by_image("dx")
 def lrn_backward(
     dy: np.ndarray, x: np.ndarray, dx: np.ndarray, *, F: int, maps: int, alpha: float, beta: float, k: float
 ) -> None:

@@ -5,6 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image, by_position
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share, share_blocks, share_values
 
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 
+@by_position("y")
 def add(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     """y = a + b, elementwise.
 
@@ -31,6 +33,7 @@ def add(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     share_values(lambda left, right, target: np.add(left, right, out=target), a, b, y)
 
 
+@by_position("y")
 def add_scaled(a: np.ndarray, b: np.ndarray, y: np.ndarray, *, of_a: float, of_b: float) -> None:
     """y = of_a * a + of_b * b, elementwise.
 
@@ -46,6 +49,7 @@ def add_scaled(a: np.ndarray, b: np.ndarray, y: np.ndarray, *, of_a: float, of_b
     share_blocks(left.size, one)
 
 
+@by_position("y")
 def scaled(x: np.ndarray, y: np.ndarray, *, factor: float) -> None:
     """y = factor * x, elementwise.
 
@@ -60,6 +64,7 @@ def scaled(x: np.ndarray, y: np.ndarray, *, factor: float) -> None:
     share_blocks(source.size, one)
 
 
+@by_image("y")
 def multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     """y = a * b, elementwise; a b of one position an image stands for all of a's.
 
@@ -70,6 +75,7 @@ def multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     share(range(len(a)), lambda n, worker: np.multiply(a[n], b[n], out=y[n]))
 
 
+@by_image("db")
 def multiply_backward_gate(dy: np.ndarray, a: np.ndarray, db: np.ndarray) -> None:
     """db = sum of dy * a over the positions of an image, of each map.
 
@@ -81,6 +87,7 @@ def multiply_backward_gate(dy: np.ndarray, a: np.ndarray, db: np.ndarray) -> Non
     share(range(len(a)), lambda n, worker: np.add.reduce(dy[n] * a[n], axis=(0, 1), out=db[n, 0, 0]))
 
 
+@by_position("y")
 def maximum(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     """y = the larger of a and b, elementwise.
 
@@ -97,6 +104,7 @@ def maximum(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
     share_blocks(left.size, one)
 
 
+@by_position("da", "db")
 def maximum_backward(dy: np.ndarray, a: np.ndarray, b: np.ndarray, da: np.ndarray, db: np.ndarray) -> None:
     """dy goes to where the maximum was: to a where a >= b or a is NaN, else to b; the other gets exactly 0.
 

@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.window import Axes, Chunk, blocks, each_position, gather
@@ -15,6 +16,7 @@ from gpunet.devices.cpu.window import Axes, Chunk, blocks, each_position, gather
 __all__ = ["max_pool_backward", "max_pool_forward", "max_pool_infer"]
 
 
+@by_image("y")
 def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: int, S: int, P: int) -> None:
     """Maximum over each F x F window, stride S, P rows and columns around x; remembers where it was.
 
@@ -28,6 +30,7 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
     max_forward(x, y, switches, (F, F), (S, S), (P, P))
 
 
+@by_image("y")
 def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> None:
     """Maximum over each F x F window, as max_pool_forward, without remembering where it was.
 
@@ -39,6 +42,7 @@ def max_pool_infer(x: np.ndarray, y: np.ndarray, *, F: int, S: int, P: int) -> N
     max_infer(x, y, (F, F), (S, S), (P, P))
 
 
+@by_image("dx")
 def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F: int, S: int, P: int) -> None:
     """Each value of dx is the sum of dy over the windows whose maximum it was.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_position
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import BLOCK, share, share_blocks, share_values
 
@@ -13,6 +14,7 @@ _Tile = tuple[slice, slice, slice]
 """Images, values of each of them, and the bytes of a mask that hold their bits."""
 
 
+@by_position("y")
 def relu_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = max(0, x), elementwise.
 
@@ -29,6 +31,7 @@ def relu_forward(x: np.ndarray, y: np.ndarray) -> None:
     share_blocks(source.size, one)
 
 
+@by_position("dx")
 def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy where the output y was positive or NaN, else exactly 0.
 
@@ -47,6 +50,7 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     share_values(one, dy, y, dx)
 
 
+@by_position("dx")
 def add_relu_backward(a: np.ndarray, b: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = a + b where the output y was positive or NaN, else exactly 0: the bits of `add` and of relu_backward.
 

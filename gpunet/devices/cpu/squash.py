@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_position
 from gpunet.devices.cpu.threads import share_blocks
 
 __all__ = ["sigmoid_backward", "sigmoid_forward", "tanh_backward", "tanh_forward"]
 
 
+@by_position("y")
 def sigmoid_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = 1 / (1 + exp(-x)), elementwise.
 
@@ -27,6 +29,7 @@ def sigmoid_forward(x: np.ndarray, y: np.ndarray) -> None:
     share_blocks(source.size, one)
 
 
+@by_position("dx")
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy * (y * (1 - y)).
 
@@ -38,6 +41,7 @@ def sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     _backward(dy, y, dx, lambda y: y * (1 - y))
 
 
+@by_position("y")
 def tanh_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = tanh(x), elementwise.
 
@@ -53,6 +57,7 @@ def tanh_forward(x: np.ndarray, y: np.ndarray) -> None:
     share_blocks(source.size, one)
 
 
+@by_position("dx")
 def tanh_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy * ((1 - y) * (1 + y)), which near y = 1 and -1 is more exact than 1 - y*y.
 

@@ -4,7 +4,9 @@ from typing import ClassVar
 
 from gpunet.devices.target import MIB, DeviceTarget
 from gpunet.errors import ConfigError
-from gpunet.program.algorithm import NORM, Fusions
+from gpunet.program.algorithm import NORM, Fusions, Math
+from gpunet.program.program import Dtype
+from gpunet.program.tensor import wide
 
 
 class CpuTarget(DeviceTarget):
@@ -23,10 +25,21 @@ class CpuTarget(DeviceTarget):
         NORM: ("relu",),
     }
 
+    @property
+    def halves(self) -> tuple[Dtype, ...]:
+        return ("bfloat16", "float16")
+
+    def product_dtype(self, dtype: str) -> str:
+        """BLAS has no halves."""
+        return wide(dtype)
+
     def hardware(self) -> str:
         from gpunet.devices.cpu.probe import cores, model
 
         return f"{model()}, {cores()} cores"
+
+    def check_math(self, math: Math, dtype: str) -> None:
+        """A CPU has no tensor cores; what is meant for them means nothing here."""
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """NumPy cannot add a product to what is there, so it makes the product first: room for all of it."""

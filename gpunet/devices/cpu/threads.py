@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import chain, islice
-from threading import Lock, RLock
+from math import prod
+from threading import Lock, RLock, local
 from typing import TypeVar
 
 import numpy as np
@@ -17,8 +18,9 @@ from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 
-BLOCK = 32768
-"""Values of an elementwise operation done at a time: several arrays of them stay in a core's own cache."""
+BLOCK = 131072
+"""Values of an elementwise operation done at a time: few enough for a cache, and so many that a call to NumPy takes
+much longer than a thread waits before and after it, as only one at a time is in Python."""
 
 
 @cache
@@ -44,6 +46,9 @@ def _turn() -> "RLock":
     """Held by whoever shares out: models in several threads take turns, as BLAS has one number of threads for all."""
     return RLock()
 
+
+_spares = local()
+"""What each thread keeps for `spare`."""
 
 if hasattr(os, "register_at_fork"):  # neither threads nor what they hold survive a fork
     os.register_at_fork(after_in_child=_helpers.cache_clear)
@@ -90,6 +95,18 @@ def _wait(others: Sequence[Future[None]]) -> None:
     except BaseException:
         wait(others)
         raise
+
+
+def spare(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Room for a block of values, of this thread's own: what this name had before is gone.
+
+    It is kept, as the system would take memory that is given back, and give it again page by page.
+    """
+    kept: dict[str, np.ndarray] = _spares.__dict__
+    nbytes = prod(shape) * dtype.itemsize
+    if name not in kept or kept[name].size < nbytes:
+        kept[name] = np.empty(nbytes, np.uint8)
+    return kept[name][:nbytes].view(dtype).reshape(shape)
 
 
 def share_blocks(size: int, do: Callable[[slice, int], object], block: int = BLOCK) -> None:

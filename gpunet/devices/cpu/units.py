@@ -8,6 +8,7 @@ from math import pi, sqrt
 
 import numpy as np
 
+from gpunet.devices.cpu.halves import by_position
 from gpunet.devices.cpu.normal import normal_below, normal_density
 from gpunet.devices.cpu.select import select
 from gpunet.devices.cpu.threads import share_blocks
@@ -33,6 +34,7 @@ SCALE, CUBIC = sqrt(2 / pi), 0.044715
 """Of GELU by tanh: tanh(SCALE * (x + CUBIC * x^3))."""
 
 
+@by_position("y")
 def clip_forward(x: np.ndarray, y: np.ndarray, *, low: float, high: float) -> None:
     """y = min(max(low, x), high), elementwise.
 
@@ -43,6 +45,7 @@ def clip_forward(x: np.ndarray, y: np.ndarray, *, low: float, high: float) -> No
     _each(x, y, lambda x: np.clip(x, low, high))
 
 
+@by_position("dx")
 def clip_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, low: float, high: float) -> None:
     """dx = dy where low < y < high or y is NaN, else exactly 0.
 
@@ -53,6 +56,7 @@ def clip_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, low: float, 
     _where(dy, y, dx, lambda y: ~((y <= low) | (y >= high)))
 
 
+@by_position("y")
 def hard_sigmoid_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = min(max(0, x + 3), 6) / 6, elementwise.
 
@@ -63,6 +67,7 @@ def hard_sigmoid_forward(x: np.ndarray, y: np.ndarray) -> None:
     _each(x, y, _gate)
 
 
+@by_position("dx")
 def hard_sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy / 6 where 0 < y < 1 or y is NaN, else exactly 0.
 
@@ -73,6 +78,7 @@ def hard_sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None
     _where(dy, y, dx, lambda y: ~((y <= 0) | (y >= 1)), 6)
 
 
+@by_position("y")
 def elu_forward(x: np.ndarray, y: np.ndarray, *, alpha: float) -> None:
     """y = x where x > 0, else alpha * (exp(x) - 1).
 
@@ -83,6 +89,7 @@ def elu_forward(x: np.ndarray, y: np.ndarray, *, alpha: float) -> None:
     _each(x, y, lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
 
 
+@by_position("dx")
 def elu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, alpha: float) -> None:
     """dx = dy where y > 0, else dy * (y + alpha).
 
@@ -93,6 +100,7 @@ def elu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, alpha: float)
     _times(dy, y, dx, lambda y: np.where(y > 0, y.dtype.type(1), y + y.dtype.type(alpha)))
 
 
+@by_position("y")
 def softplus_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = log(1 + exp(x)), elementwise.
 
@@ -103,6 +111,7 @@ def softplus_forward(x: np.ndarray, y: np.ndarray) -> None:
     _each(x, y, lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
+@by_position("dx")
 def softplus_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy * (1 - exp(-y)), which is sigmoid(x).
 
@@ -114,6 +123,7 @@ def softplus_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     _times(dy, y, dx, lambda y: -np.expm1(-y))
 
 
+@by_position("y")
 def silu_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = x * sigmoid(x), elementwise.
 
@@ -124,6 +134,7 @@ def silu_forward(x: np.ndarray, y: np.ndarray) -> None:
     _each(x, y, lambda x: x * _sigmoid(x))
 
 
+@by_position("dx")
 def silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     """dx = dy * s * (1 + x * (1 - s)), s = sigmoid(x).
 
@@ -135,6 +146,7 @@ def silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     _times(dy, x, dx, lambda x: _sigmoid(x) * (1 + x * _sigmoid(-x)))
 
 
+@by_position("y")
 def hard_swish_forward(x: np.ndarray, y: np.ndarray) -> None:
     """y = x * min(max(0, x + 3), 6) / 6, elementwise.
 
@@ -145,6 +157,7 @@ def hard_swish_forward(x: np.ndarray, y: np.ndarray) -> None:
     _each(x, y, lambda x: x * _gate(x))
 
 
+@by_position("dx")
 def hard_swish_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     """dx = 0 where x <= -3, dy where x >= 3, else dy * (x/3 + 1/2).
 
@@ -156,6 +169,7 @@ def hard_swish_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
     _times(dy, x, dx, lambda x: np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + x.dtype.type(0.5))))
 
 
+@by_position("y")
 def gelu_forward(x: np.ndarray, y: np.ndarray, *, by_tanh: int) -> None:
     """y = x * p(x), p the probability that a standard normal number is below x.
 
@@ -167,6 +181,7 @@ def gelu_forward(x: np.ndarray, y: np.ndarray, *, by_tanh: int) -> None:
     _each(x, y, lambda x: x * ((1 + _bend(x)) / 2 if by_tanh else normal_below(x)))
 
 
+@by_position("dx")
 def gelu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, *, by_tanh: int) -> None:
     """dx = dy * (p(x) + x * p'(x)), p as gelu_forward has it.
 

@@ -80,8 +80,12 @@ class Winograd:
     def backward_weights(self, x: np.ndarray, dy: Inputs, dw: np.ndarray, *, accumulate: int) -> None:
         """As conv_backward_weights, the adjoint of `forward` in the filters: dw = G^T ((B^T x B) * (A dy A^T)) G.
 
-        The tiles of a piece are summed in one product, pieces one after the other.
+        The tiles of a piece are summed in one product, pieces one after the other; where each worker has tiles of its
+        own, then what they found, in their order.
         """
+        if self.pieces.resident:
+            self._with_own_sums(x, dy, dw, accumulate=bool(accumulate))
+            return
         form, F = self.form, self.shape.filters
         D, K = x.shape[3], dy.shape[3]
         down, across = tiles(dy.shape[1], dy.shape[2], form.m)
@@ -93,6 +97,36 @@ class Winograd:
             of_x = _Side(Inputs(x), seen, (F.P_top, F.P_left), form.B_T)
             self._change_tiles([of_x, _Side(dy, above, (0, 0), form.A_T.T)], chunk, own)
             self._multiply_gradients(seen, above, dw, own, adds=bool(accumulate) or number > 0)
+
+    def _with_own_sums(self, x: np.ndarray, dy: Inputs, dw: np.ndarray, *, accumulate: bool) -> None:
+        """Few maps: each worker takes its part of the pieces all the way, and adds them up by itself."""
+        form, F, workers = self.form, self.shape.filters, self.pieces.workers
+        n, (D, K) = form.n, (x.shape[3], dy.shape[3])
+        down, across = tiles(dy.shape[1], dy.shape[2], form.m)
+        pieces = list(chunks(len(x), down, across, self.pieces.tiles))
+        own = shares(self.scratch, workers)
+
+        def one(number: int, worker: int) -> None:
+            total, rest = cut(own[number], *dw.shape)
+            for chunk in pieces[number::workers]:
+                size = tiles_in(chunk, across)
+                seen, left = cut(rest, n, n, size, D)
+                above, left = cut(left, n, n, size, K)
+                products, between = cut(left, n, n, K, D)
+                Inputs(x).gather(seen, chunk, form.m, (F.P_top, F.P_left), n)
+                change(form.B_T, seen, between=left)
+                dy.gather(above, chunk, form.m, (0, 0), form.m)
+                change(form.A_T.T, above, between=left)
+                np.matmul(_points(above).transpose(0, 2, 1), _points(seen), out=_points(products))
+                self._put_gradients(products, total, between, adds=chunk is not pieces[number])
+
+        share(range(min(workers, len(pieces))), one, workers)
+        for number in range(min(workers, len(pieces))):
+            total, _ = cut(own[number], *dw.shape)
+            if accumulate or number:
+                np.add(dw, total, out=dw)
+            else:
+                np.copyto(dw, total)
 
     # -- the products ------------------------------------------------------------------------------
 
@@ -164,20 +198,36 @@ class Winograd:
         self, seen: np.ndarray, above: np.ndarray, dw: np.ndarray, own: list[np.ndarray], *, adds: bool
     ) -> None:
         """The part of dw that the tiles `seen` (n, n, tiles, D) of x and `above` (n, n, tiles, K) of dy give."""
-        form = self.form
-        n, D = form.n, seen.shape[3]
+        n, D = self.form.n, seen.shape[3]
+        of_tiles, of_gradients = _points(seen), _points(above).transpose(0, 2, 1)
 
         def of_filters(some: slice, worker: int) -> None:
-            target = dw[some].transpose(1, 2, 0, 3)
             products, between = cut(own[worker], n, n, some.stop - some.start, D)
-            np.matmul(_points(above)[:, :, some].transpose(0, 2, 1), _points(seen), out=_points(products))
-            change(form.G.T, products, between)
-            if adds:
-                np.add(target, products[:3, :3], out=target)
-            else:
-                np.copyto(target, products[:3, :3])
+            np.matmul(of_gradients[:, some], of_tiles, out=_points(products))
+            self._put_gradients(products, dw[some], between, adds=adds)
 
-        share(slices(len(dw), self.pieces.maps), of_filters, len(own))
+        filters = list(slices(len(dw), self.pieces.maps))
+        if len(filters) >= len(own):
+            share(filters, of_filters, len(own))
+            return
+        for some in filters:  # too few for all workers, who share the points instead
+            products, between = cut(own[0], n, n, some.stop - some.start, D)
+            left, out = of_gradients[:, some], _points(products)
+
+            def of_points(those: slice, worker: int, left: np.ndarray = left, out: np.ndarray = out) -> None:
+                np.matmul(left[those], of_tiles[those], out=out[those])
+
+            share(slices(n * n, -(-n * n // len(own))), of_points, len(own))
+            self._put_gradients(products, dw[some], between, adds=adds)
+
+    def _put_gradients(self, products: np.ndarray, dw: np.ndarray, between: np.ndarray, *, adds: bool) -> None:
+        """What the products at the points (n, n, filters, D) come back to is written to dw, or added to it."""
+        change(self.form.G.T, products, between)
+        target = dw.transpose(1, 2, 0, 3)
+        if adds:
+            np.add(target, products[:3, :3], out=target)
+        else:
+            np.copyto(target, products[:3, :3])
 
     def _change_tiles(self, sides: Sequence[_Side], chunk: Chunk, own: list[np.ndarray]) -> None:
         """The tiles of a chunk on each of the sides, by all workers, some rows of tiles at a time."""

@@ -7,6 +7,7 @@ gradient before the pool is made of that behind it.
 import numpy as np
 
 from gpunet.devices.cpu.pool import relu_of_maxima, take_maximum
+from gpunet.devices.cpu.threads import spare
 from gpunet.devices.cpu.unpool import unpool
 from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd_tiles import Inputs, Outputs, gather, scatter
@@ -69,6 +70,6 @@ class PooledInputs(Inputs):
         if first >= last:
             planes[:extent, :extent] = 0
             return
-        rows = np.empty((image1 - image0, last - first, 2 * W3, K), self._x.dtype)
+        rows = spare("unpooled", (image1 - image0, last - first, 2 * W3, K), self._x.dtype)
         unpool(self._x, self._switches, rows.reshape(-1, K), (image0, image1, first, last), 2 * W3, 2, 2)
         gather(rows, planes, (0, image1 - image0, 0, row1 - row0), m, (first - top, padding[1]), extent)

@@ -15,6 +15,9 @@ WIDTH = 4096
 FEW = 128 * 128
 """Maps times filters up to which transformed filters stay in the caches, so that they are made once."""
 
+FEW_SUMS = 64 * 64
+"""Maps times filters up to which each worker sums the gradient of the filters over tiles of its own."""
+
 CACHED = 24576
 """Values of one plane of filters, tiles and products that a worker has together, where the filters are so FEW."""
 
@@ -54,8 +57,9 @@ class Sizes(NamedTuple):
 
     @property
     def resident(self) -> bool:
-        """Whether the transformed filters stay."""
-        return not self.gradient and self.D * self.K <= FEW
+        """Whether the transformed filters stay, or the sums of their gradient: each worker then has its own tiles."""
+        pairs = self.D * self.K
+        return pairs <= (FEW_SUMS if self.gradient else FEW)
 
 
 def sizes_of(pass_: Pass, shape: ConvShape, m: int) -> Sizes:
@@ -70,7 +74,7 @@ class Pieces(NamedTuple):
     """`tiles` at a time, whole rows of them; `maps` of the result at a time; `workers` that there is scratch for.
 
     `resident`  the transformed filters stay and each worker has tiles of its own; else all work on the same tiles, and
-                each makes the filters that it needs
+                each makes the filters that it needs. Of a gradient: each has sums over its own tiles; else of filters
     `values`    of flat scratch that this takes
     """
 
@@ -98,7 +102,8 @@ def values_wanted(sizes: Sizes, limit: int) -> int | None:
     """Values of flat scratch that a plan gives: as many as are of use, at most `limit`; None where that is too few."""
     if pieces_of(sizes, limit, 1) is None:
         return None
-    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if sizes.resident else -(-sizes.K // 16)
+    by_tiles = sizes.resident or sizes.gradient  # which are shared out
+    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if by_tiles else -(-sizes.K // 16)
     workers = min(workers, MOST_WORKERS)
     while workers > 1 and _pieces(sizes, 2**62, workers).values > limit:
         workers -= 1  # rather fewer of them with all that is of use to each
@@ -109,7 +114,10 @@ def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
     """As large as they fit and are of use; never less than one row of tiles, whether that fits or not."""
     maps = s.K if s.resident else _filters_at_a_time(s, workers)
     width = min(WIDTH, s.tiles * max(s.D, s.K) + s.D * s.K)
-    if s.resident:
+    if s.resident and s.gradient:  # products at the points, what they come back to, and its sum
+        shared, once, each = 0, workers * (2 * s.D * s.K + width), workers * (s.D + s.K)
+        most = CACHED // (s.D + s.K)
+    elif s.resident:
         shared, once, each = s.D * s.K, workers * width, workers * (s.D + s.K)
         most = max(1, CACHED - s.D * s.K) // (s.D + s.K)
     elif s.gradient:

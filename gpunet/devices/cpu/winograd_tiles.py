@@ -12,11 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpunet.devices.cpu.window import Chunk, positions
+from gpunet.devices.cpu.threads import spare
+from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd_scratch import WIDTH
+from gpunet.program.chunks import chunk_rows, chunks
 from gpunet.program.winograd import winograd
 
 __all__: tuple[str, ...] = ()  # no ops here
+
+COPIED = 65536
+"""Values of the input that are copied with zeros around them at a time: they stay in a core's own cache."""
 
 
 class Form(NamedTuple):
@@ -105,22 +110,37 @@ def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tup
 
     A tile begins m rows or columns behind the one before it, the first `padding` above and left of x.
     """
-    image0, image1, row0, row1 = chunk
-    H, W = x.shape[1:3]
-    x, whole = _positions(x), _positions(planes)
-    across = planes.shape[2] // ((image1 - image0) * (row1 - row0))
-    columns = [positions(W, 0, across, c, m, padding[1]) for c in range(extent)]
-    for r in range(extent):
-        down0, down1 = positions(H, row0, row1, r, m, padding[0])
-        top = down0 * m - padding[0] + r
-        rows = slice(top, top + (down1 - down0) * m, m) if down1 > down0 else slice(0)
-        for c, (right0, right1) in enumerate(columns):
-            left = right0 * m - padding[1] + c
-            seen = slice(left, left + (right1 - right0) * m, m) if right1 > right0 else slice(0)
-            plane = whole[r, c].reshape(image1 - image0, row1 - row0, across)
-            if (down0, down1, right0, right1) != (row0, row1, 0, across):
-                planes[r, c] = 0
-            plane[:, down0 - row0 : down1 - row0, right0:right1] = x[image0:image1, rows, seen]
+    images, down = chunk[1] - chunk[0], chunk[3] - chunk[2]
+    across = planes.shape[2] // (images * down)
+    target = _positions(planes[:extent, :extent]).reshape(extent, extent, images, down, across)
+    at_a_time = chunk_rows(images, down, across, COPIED // (m * m * x.shape[3]))
+    for image0, image1, row0, row1 in chunks(images, down, across, at_a_time):
+        corner = (chunk[2] + row0) * m - padding[0], -padding[1]
+        size = (row1 - row0 - 1) * m + extent, (across - 1) * m + extent
+        whole = _with_zeros_around(x[chunk[0] + image0 : chunk[0] + image1], corner, size)
+        image, row, column = whole.strides
+        shape, strides = (extent, extent, len(whole), row1 - row0, across), (row, column, image, m * row, m * column)
+        target[:, :, image0:image1, row0:row1] = np.ndarray(shape, whole.dtype, whole, 0, strides)
+
+
+def _with_zeros_around(x: np.ndarray, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """A copy of the positions of x from `first` on, which may lie in front of it, with zeros where x has none."""
+    N, H, W, D = x.shape
+    copy = spare("around", (N, *size, D), x.dtype)
+    (top, left), (bottom, right) = (
+        (min(max(at, 0), length) for at, length in zip(corner, (H, W), strict=True))
+        for corner in (first, (first[0] + size[0], first[1] + size[1]))
+    )
+    above, below, before, behind = top - first[0], bottom - first[0], left - first[1], right - first[1]
+    if bottom <= top or right <= left:
+        copy[...] = 0
+        return _positions(copy)
+    copy[:, :above] = 0
+    copy[:, below:] = 0
+    copy[:, above:below, :before] = 0
+    copy[:, above:below, behind:] = 0
+    copy[:, above:below, before:behind] = x[:, top:bottom, left:right]
+    return _positions(copy)
 
 
 def scatter(planes: np.ndarray, y: np.ndarray, b: np.ndarray | None, chunk: Chunk, m: int) -> None:
@@ -128,15 +148,25 @@ def scatter(planes: np.ndarray, y: np.ndarray, b: np.ndarray | None, chunk: Chun
     image0, image1, row0, row1 = chunk
     if b is None:
         planes, y = _positions(planes), _positions(y)
+    part = y[image0:image1, row0 * m : row1 * m]
+    images, down, across = image1 - image0, row1 - row0, planes.shape[2] // ((image1 - image0) * (row1 - row0))
+    tiles = planes[:m, :m].reshape(m, m, images, down, across, *planes.shape[3:])
+    if part.shape[1:3] == (down * m, across * m):  # nothing hangs over: one call, as Python's time counts here
+        target = np.moveaxis(part.reshape(images, down, m, across, m, *part.shape[3:]), (2, 4), (0, 1))
+        _put(tiles, b, target)
+        return
     for r in range(m):
         for c in range(m):
-            target = y[image0:image1, row0 * m + r : row1 * m : m, c::m]
-            plane = planes[r, c].reshape(image1 - image0, row1 - row0, -1, *planes.shape[3:])
-            seen = plane[:, : target.shape[1], : target.shape[2]]
-            if b is None:
-                np.copyto(target, seen)
-            else:
-                np.add(seen, b, out=target)
+            target = part[:, r::m, c::m]
+            _put(tiles[r, c, :, : target.shape[1], : target.shape[2]], b, target)
+
+
+def _put(values: np.ndarray, b: np.ndarray | None, target: np.ndarray) -> None:
+    """target = values, plus b where there is one."""
+    if b is None:
+        np.copyto(target, values)
+    else:
+        np.add(values, b, out=target)
 
 
 def _positions(x: np.ndarray) -> np.ndarray:

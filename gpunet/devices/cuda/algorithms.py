@@ -4,12 +4,12 @@ How many slices a sum is cut into follows from the shape and the scratch there m
 give the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
-from gpunet.devices.cuda import tiles, winograd_tiles
+from gpunet.devices.cuda import tensor_tiles, tiles, winograd_tiles
 from gpunet.devices.target import MIB
-from gpunet.program.algorithm import Algorithm, Math, Pass
+from gpunet.program.algorithm import Algorithm, AlgorithmName, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.tensor import ITEMSIZE
 from gpunet.program.winograd import suits
@@ -27,6 +27,9 @@ FEW_BLOCKS = 128
 
 LEAST_STEPS = {"forward": 64, "backward_input": 64, "backward_weights": 32}
 """Steps of a slice, of tiles.DEPTH values each: shorter ones do not pay for a launch."""
+
+TENSOR_COSTS = {1: 1.0, 2: 1.1, 3: 1.3}
+"""The same of a tile on tensor cores."""
 
 COSTS = {1: 1.0, 2: 1.1, 3: 1.2, 4: 1.9}
 """What a result costs in a tile of that number, against the largest: each value that is read serves fewer results."""
@@ -63,9 +66,13 @@ def candidates(
     most = min(scratch_limit_bytes, MOST_SLICES_BYTES) // result_bytes
     slices = max(1, min(_wanted_slices(pass_, shape), most))
     workspace_bytes = slices * result_bytes if slices > 1 else 0
+    name: AlgorithmName = "implicit"
+    known, tile_costs = tiles.TILES, COSTS
+    if (math == "tf32" or math == "3xtf32") and dtype == "float32":
+        name, known, tile_costs = math, tensor_tiles.TILES, TENSOR_COSTS
     costs = {
-        Algorithm("implicit", False, workspace_bytes, tile, slices): _cost(pass_, shape, tile, slices)
-        for tile in tiles.TILES
+        Algorithm(name, False, workspace_bytes, tile, slices): _cost(pass_, shape, tile, known, cost, slices)
+        for tile, cost in tile_costs.items()
     }
     if dtype == "float32" and math == "exact" and suits(shape):
         costs.update(_winograd(pass_, shape, min(scratch_limit_bytes, MOST_SLICES_BYTES)))
@@ -96,14 +103,16 @@ def _wanted_slices(pass_: Pass, shape: ConvShape) -> int:
     return max(1, min(-(-BLOCKS // blocks), most))
 
 
-def _cost(pass_: Pass, shape: ConvShape, tile: int, slices: int) -> float:
+def _cost(
+    pass_: Pass, shape: ConvShape, tile: int, among: Mapping[int, tiles.Tile], tile_cost: float, slices: int
+) -> float:
     """What a multiprocessor does one after the other, in products of the largest tile."""
-    known = tiles.TILES[tile]
+    known = among[tile]
     if not tiles.packs(shape) and known.scalars != tile:
         return inf
     rounds = -(-tiles.blocks(pass_, shape, known) * slices // MULTIPROCESSORS)
     _, _, length = tiles.extents(pass_, shape)
-    return rounds * known.M * known.N * COSTS[tile] * length / slices
+    return rounds * known.M * known.N * tile_cost * length / slices
 
 
 def _winograd(pass_: Pass, shape: ConvShape, limit_bytes: int) -> dict[Algorithm, float]:

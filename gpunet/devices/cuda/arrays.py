@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -28,6 +29,9 @@ class Driver(ABC):
     """Memory, copies, kernel launches and matrix products of one device, in the order in which they are asked for."""
 
     multiprocessors: int
+    capability: tuple[int, int]
+    """Compute capability, such as (8, 6)."""
+
     _recorded: list[Work] | None = None
 
     @abstractmethod
@@ -41,10 +45,10 @@ class Driver(ABC):
     def launch(
         self, file: str, kernel: str, grid: int, block: int, *arguments: "Argument", real: np.dtype, shared: int = 0
     ) -> None:
-        """Run `kernel` of cuda/`file`.cu, compiled with REAL=`real`, on `grid` blocks of `block` threads.
+        """Run `kernel` of cuda/`file`.cu, compiled for volumes of `real`, on `grid` blocks of `block` threads.
 
-        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `real`, a Table as a struct;
-        no other type does.
+        A DeviceArray arrives as a pointer (None as null), an int as long long, a float as `cast` says, a Table as a
+        struct; no other type does.
         `shared`: bytes of shared memory for each block beside what the kernel declares; dynamic_shared() of
         cuda/ptx.cuh. Raises DeviceError for more than a block of this device may have.
         """
@@ -86,8 +90,20 @@ class Driver(ABC):
             work()
 
     def on_stream(self, work: Callable[[int], None]) -> None:
-        """Call `work`, on this driver's device, with the pointer of the stream that all its work goes to."""
+        """Call `work`, on this driver's device, with the pointer of the stream that its work goes to at the moment."""
         work(0)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """What is prepared meanwhile is for `beside`: it goes to another stream."""
+        return nullcontext()
+
+    def beside(self, works: Sequence[Work]) -> Any:
+        """Begin work that was prepared `aside`, in order, behind all that was asked for so far, and go on beside it.
+
+        Returns an event behind it, which `wait_for` takes. A driver that has one stream does it at once.
+        """
+        self.run(works)
+        return self.event()
 
     @abstractmethod
     def capture(self, works: Sequence[Work]) -> Work:
@@ -114,7 +130,7 @@ class Driver(ABC):
 
     @abstractmethod
     def wait_for(self, event: Any) -> None:
-        """Let the work asked for from now on begin behind an event of `send`; does not wait for it."""
+        """Let the work asked for from now on begin behind an event of `send` or `beside`; does not wait for it."""
 
     @abstractmethod
     def fill(self, pointer: int, byte: int, nbytes: int) -> None:
@@ -289,7 +305,8 @@ Argument = DeviceArray | int | float | Table | None
 
 
 def cast(argument: DeviceArray | int | float | None, real: np.dtype) -> np.generic:
-    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long, floats `real`; so in a table.
+    """A kernel's argument as the bytes it expects: pointers 8 bytes, integers long long; so in a table. Floats are
+    `real`, float32 where that is a half type.
 
     The only place where that is decided: CuPy would pass a Python float as a double to a kernel that reads a float.
     Raises TypeError for anything else, NumPy's scalars and bools included.
@@ -301,5 +318,5 @@ def cast(argument: DeviceArray | int | float | None, real: np.dtype) -> np.gener
     if type(argument) is int:
         return np.int64(argument)
     if type(argument) is float:
-        return np.float32(argument) if real == np.float32 else np.float64(argument)
+        return np.float64(argument) if real == np.float64 else np.float32(argument)
     raise TypeError(f"a kernel takes DeviceArray, int, float or None, not {type(argument).__name__} ({argument!r})")

@@ -20,7 +20,7 @@ DIGEST_BYTES = 32
 
 
 def compiled(nvrtc: Nvrtc, file: str, real: str, capability: Capability) -> bytes:
-    """The code of cuda/`file`.cu with REAL=`real` (float32 or float64) for a GPU. Raises CompileError with NVRTC's log.
+    """The code of cuda/`file`.cu for volumes of `real`, a type of TYPES, on a GPU. Raises CompileError with the log.
 
     Where the cache folder cannot be written it is compiled all the same, and a message says so once.
     """

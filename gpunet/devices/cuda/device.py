@@ -1,6 +1,7 @@
 """The CUDA device: one arena of a GPU's memory, the project's own kernels and cuBLAS."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
 from typing import Any
@@ -12,6 +13,7 @@ from gpunet.devices.cuda.arrays import Allocation, DeviceArray, Driver, Maps
 from gpunet.devices.device import Arena, Call, Device, collect_ops, values_between
 from gpunet.devices.name import full_name
 from gpunet.errors import DeviceError, ShapeError
+from gpunet.values.types import as_numbers, numpy_type
 
 STAGING_BYTES = 4 * 2**20
 """Values that must be converted or gathered on their way to the device go through so much host memory at a time."""
@@ -28,10 +30,11 @@ class CudaArena(Arena):
         self._allocation: Allocation | None = driver.allocate(nbytes)
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: str, maps: int = 0) -> DeviceArray | Maps:
-        pointer = self._pointer(offset, values_between(shape, maps) * np.dtype(dtype).itemsize)
+        kind = numpy_type(dtype)
+        pointer = self._pointer(offset, values_between(shape, maps) * kind.itemsize)
         if maps:
-            return Maps(pointer, tuple(shape), maps, np.dtype(dtype), self._driver)
-        return DeviceArray(pointer, tuple(shape), np.dtype(dtype), self._driver)
+            return Maps(pointer, tuple(shape), maps, kind, self._driver)
+        return DeviceArray(pointer, tuple(shape), kind, self._driver)
 
     def fill(self, offset: int, nbytes: int, byte: int) -> None:
         self._driver.fill(self._pointer(offset, nbytes), byte, nbytes)
@@ -72,6 +75,12 @@ class CudaDevice(Device):
     def run(self, calls: Sequence[Call]) -> None:
         self.driver.run(calls)
 
+    def aside(self) -> AbstractContextManager[None]:
+        return self.driver.aside()
+
+    def beside(self, calls: Sequence[Call]) -> Any:
+        return self.driver.beside(calls)
+
     def capture(self, calls: Sequence[Call]) -> Call:
         """A CUDA graph."""
         return self.driver.capture(calls)
@@ -87,10 +96,12 @@ class CudaDevice(Device):
             raise ShapeError(f"values of shape {values.shape} do not fit an array of shape {array.shape}")
         if values.dtype == array.dtype and values.flags.c_contiguous:
             self.driver.copy_in(array.pointer, values)
-        elif values.ndim == 0:
-            self.driver.copy_in(array.pointer, values.astype(array.dtype))
-        else:
-            self._write_in_parts(array, values)
+            return
+        with np.errstate(over="ignore"):  # what is too large for halves becomes infinite
+            if values.ndim == 0:
+                self.driver.copy_in(array.pointer, values.astype(array.dtype))
+            else:
+                self._write_in_parts(array, values)
 
     def send(self, array: DeviceArray, values: np.ndarray, after: Any) -> Any:
         if values.shape != array.shape or values.dtype != array.dtype:
@@ -118,13 +129,14 @@ class CudaDevice(Device):
             return self._read_maps(array)
         values = np.empty(array.shape, array.dtype)
         self.driver.copy_out(array.pointer, values)
-        return values
+        return as_numbers(values)
 
     def _read_maps(self, array: Maps) -> np.ndarray:
         """By way of the volume that they lie in, but for what comes behind them in its last position."""
         values = np.empty(prod(array.shape[:-1]) * array.stride, array.dtype)
         self.driver.copy_out(array.pointer, values[: values_between(array.shape, array.stride)])
-        return values.reshape(*array.shape[:-1], array.stride)[..., : array.shape[-1]].copy()
+        maps = values.reshape(*array.shape[:-1], array.stride)[..., : array.shape[-1]]
+        return as_numbers(maps.copy())
 
     def synchronize(self) -> None:
         self.driver.synchronize()

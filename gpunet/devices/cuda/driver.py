@@ -28,8 +28,8 @@ OUT_OF_MEMORY = 2
 class CupyDriver(Driver):
     """The GPU that CUDA shows under that number; every call works there, whichever the thread's current one is.
 
-    All work goes to one stream of its own, in order, but what is sent ahead comes through another; memory comes from
-    CUDA itself and not from CuPy's pool.
+    All work goes to one stream of its own, in order, but what is sent ahead comes through another, and what ranks do
+    beside through a third; memory comes from CUDA itself and not from CuPy's pool.
     """
 
     def __init__(self, number: int = 0) -> None:
@@ -39,6 +39,7 @@ class CupyDriver(Driver):
         self._gpu = visible(number)
         self._nvrtc = _find_nvrtc(self._release)
         check_gpu(self._gpu.capability, self._nvrtc)
+        self.capability = self._gpu.capability
         self._runtime = cupy.cuda.runtime
         self._cuda_errors = (self._runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
         self._modules = Modules(cupy, self._nvrtc, self._gpu.capability)
@@ -52,10 +53,12 @@ class CupyDriver(Driver):
             with self._context.current():
                 self._stream = self._cupy.cuda.Stream(non_blocking=True)
                 ahead = self._cupy.cuda.Stream(non_blocking=True)
+                self._side = self._cupy.cuda.Stream(non_blocking=True)
                 self._cublas = Cublas(_load_cublas(self._release), self._stream.ptr)
         except self._cuda_errors as error:
             raise DeviceError(explain(error.status, str(error))) from error
         self.multiprocessors = int(properties["multiProcessorCount"])
+        self._here = self._stream
         self._copies = Copies(self._cupy, self._stream)
         self._ahead = Copies(self._cupy, ahead)
 
@@ -137,6 +140,7 @@ class CupyDriver(Driver):
     def synchronize(self) -> None:
         with self._working("finish its work"):
             self._ahead.stream.synchronize()
+            self._side.synchronize()
             self._stream.synchronize()
 
     def event(self) -> Any:
@@ -162,7 +166,7 @@ class CupyDriver(Driver):
                 self._modules.allow_shared(function, shared)
         packed = pack(arguments, real)
         launch_kernel, errors = self._cupy.cuda.driver.launchKernel, self._cuda_errors
-        numbers = (function, grid, 1, 1, block, 1, 1, shared, self._stream.ptr, packed.pointer, 0)
+        numbers = (function, grid, 1, 1, block, 1, 1, shared, self._here.ptr, packed.pointer, 0)
 
         def begin(held: object = packed) -> None:
             try:
@@ -182,7 +186,25 @@ class CupyDriver(Driver):
 
     def on_stream(self, work: Callable[[int], None]) -> None:
         with self._working("work with other GPUs"):
-            work(self._stream.ptr)
+            work(self._here.ptr)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._here = self._side
+        try:
+            yield
+        finally:
+            self._here = self._stream
+
+    def beside(self, works: Sequence[Work]) -> Any:
+        with self._working("work beside"):
+            before, behind = (self._cupy.cuda.Event(disable_timing=True) for _ in range(2))
+            before.record(self._stream)
+            self._side.wait_event(before)
+            with self.aside():
+                self.run(works)
+            behind.record(self._side)
+        return behind
 
     def capture(self, works: Sequence[Work]) -> Work:
         with self._working("take a step as a CUDA graph (without graphs: --no-graph)"):

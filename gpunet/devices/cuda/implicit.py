@@ -26,12 +26,12 @@ def forward(
     relu: int = 0,
 ) -> None:
     """y of conv_forward, or where `relu` of conv_relu_forward; `workspace` holds the slices where there are several."""
-    packable = _packable(shape.maps, x, w)
+    whole = packable(shape.maps, x, w)
     y, y_row = lying(y)
-    parts = _parts(y, workspace, slices)
+    parts = parts_of(y, workspace, slices)
     least = 0.0 if relu and slices == 1 else -inf
-    _launch("forward", shape, tile, slices, packable, x, w, b, parts, *numbers(shape), y_row, least)
-    _add_up(parts, b, y, slices, relu=relu)
+    _launch("forward", shape, tile, slices, whole, x, w, b, parts, *numbers(shape), y_row, least)
+    add_up(parts, b, y, slices, relu=relu)
 
 
 def pool_forward(
@@ -45,8 +45,8 @@ def pool_forward(
     relu: int,
 ) -> None:
     """y and switches of conv_pool_forward, by windows of 2 x 2; H2 and W2 of the shape are twice those of y."""
-    packable = _packable(shape.maps, x, w)
-    _launch("forward", shape, tile, 1, packable, x, w, b, y, switches, *numbers(shape), relu, pooled=True)
+    whole = packable(shape.maps, x, w)
+    _launch("forward", shape, tile, 1, whole, x, w, b, y, switches, *numbers(shape), relu, pooled=True)
 
 
 def backward_input(
@@ -60,14 +60,14 @@ def backward_input(
     switches: DeviceArray | None = None,
 ) -> None:
     """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
-    packable = _packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
-    parts = _parts(dx, workspace, slices)
+    whole = packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
+    parts = parts_of(dx, workspace, slices)
     if switches is None:
-        _launch("backward_input", shape, tile, slices, packable, dy, w, parts, *numbers(shape))
+        _launch("backward_input", shape, tile, slices, whole, dy, w, parts, *numbers(shape))
     else:
         places = *numbers(shape), *dy.shape[1:3]
-        _launch("backward_input", shape, tile, slices, packable, dy, switches, w, parts, *places, pooled=True)
-    _add_up(parts, None, dx, slices)
+        _launch("backward_input", shape, tile, slices, whole, dy, switches, w, parts, *places, pooled=True)
+    add_up(parts, None, dx, slices)
 
 
 def backward_weights(
@@ -82,16 +82,16 @@ def backward_weights(
     switches: DeviceArray | None = None,
 ) -> None:
     """dw of conv_backward_weights; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
-    packable = _packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
-    parts = _parts(dw, workspace, slices)
+    whole = packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
+    parts = parts_of(dw, workspace, slices)
     added = accumulate if slices == 1 else 0
     places = numbers(shape)
     if switches is None:
-        _launch("backward_weights", shape, tile, slices, packable, x, dy, parts, added, *places)
+        _launch("backward_weights", shape, tile, slices, whole, x, dy, parts, added, *places)
     else:
         places = *places, *dy.shape[1:3]
-        _launch("backward_weights", shape, tile, slices, packable, x, dy, switches, parts, added, *places, pooled=True)
-    _add_up(parts, None, dw, slices, accumulate)
+        _launch("backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places, pooled=True)
+    add_up(parts, None, dw, slices, accumulate)
 
 
 def _launch(
@@ -99,14 +99,14 @@ def _launch(
     shape: ConvShape,
     tile: int,
     slices: int,
-    packable: bool,
+    whole: bool,
     *arguments: DeviceArray | float | None,
     pooled: bool = False,
 ) -> None:
     """Begin one of the kernels of a pass, or where `pooled` of those with a pool; the last argument are the slices."""
-    known = TILES[tile] if packable else TILES[TILES[tile].scalars]
+    known = TILES[tile] if whole else TILES[TILES[tile].scalars]
     name = f"pool_{pass_}" if pooled else pass_
-    kernel = f"{name}_{known.name}" + ("" if packable else "_scalars")
+    kernel = f"{name}_{known.name}" + ("" if whole else "_scalars")
     first = arguments[0]
     assert isinstance(first, DeviceArray)
     grid = blocks(pass_, shape, known) * slices
@@ -123,7 +123,7 @@ def numbers(shape: ConvShape) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _packable(values: int, *arrays: DeviceArray) -> bool:
+def packable(values: int, *arrays: DeviceArray) -> bool:
     """Whether so many values side by side are whole packs in all of these."""
     return all(values * array.dtype.itemsize % PACK_BYTES == 0 and array.pointer % PACK_BYTES == 0 for array in arrays)
 
@@ -131,10 +131,10 @@ def _packable(values: int, *arrays: DeviceArray) -> bool:
 def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
     """Whether the filters of a group are whole packs in dy, and in the switches, which have a byte for each value."""
     whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
-    return whole and _packable(shape.K // shape.groups, dy)
+    return whole and packable(shape.K // shape.groups, dy)
 
 
-def _parts(result: DeviceArray, workspace: DeviceArray | None, slices: int) -> DeviceArray:
+def parts_of(result: DeviceArray, workspace: DeviceArray | None, slices: int) -> DeviceArray:
     """Where the kernel writes: the result itself, or all its slices."""
     if slices == 1:
         return result
@@ -142,7 +142,7 @@ def _parts(result: DeviceArray, workspace: DeviceArray | None, slices: int) -> D
     return workspace.rows(0, slices * result.size)
 
 
-def _add_up(
+def add_up(
     parts: DeviceArray, b: DeviceArray | None, result: DeviceArray, slices: int, accumulate: int = 0, relu: int = 0
 ) -> None:
     if slices > 1:

@@ -25,7 +25,7 @@ class Modules:
         self._shared: dict[int, int] = {}
 
     def kernel(self, file: str, kernel: str, real: str) -> Any:
-        """`kernel` of cuda/`file`.cu with REAL=`real`. Raises DeviceError where it cannot be compiled."""
+        """`kernel` of cuda/`file`.cu for volumes of `real`. Raises DeviceError where it cannot be compiled."""
         key = (file, kernel, real)
         if key not in self._kernels:
             self._kernels[key] = self._module(file, real).get_function(kernel)

@@ -16,7 +16,16 @@ from gpunet.errors import DeviceError
 
 __all__: tuple[str, ...] = ()  # no ops here
 
-REALS = {"float32": "float", "float64": "double"}
+REALS = ("float32", "float64")
+"""Types in which is computed."""
+
+TYPES = {
+    "float32": ("float", "float"),
+    "float64": ("double", "double"),
+    "float16": ("Float16", "float"),
+    "bfloat16": ("Bfloat16", "float"),
+}
+"""STORED and REAL of cuda/common.cuh, by the type of a volume: as what it lies in memory, in what is computed."""
 
 COMPILATION = 6
 """NVRTC_ERROR_COMPILATION: its log says why."""
@@ -116,10 +125,16 @@ class Nvrtc:
             raise DeviceError(f"NVRTC {'.'.join(map(str, self.version))}: {name} returned {words}")
 
 
+def type_options(real: str) -> tuple[str, str]:
+    """What every compiler of the kernels gets for a type of TYPES."""
+    stored, computed = TYPES[real]
+    return f"-DSTORED={stored}", f"-DREAL={computed}"
+
+
 def compile_options(real: str, architecture: str) -> tuple[str, ...]:
-    """All that NVRTC gets for REAL=`real` (float32 or float64) and what `Nvrtc.architecture` says."""
+    """All that NVRTC gets for a type of TYPES and what `Nvrtc.architecture` says."""
     # the second: lambdas are functions of the GPU, too
-    return ("--std=c++17", "--device-as-default-execution-space", f"-DREAL={REALS[real]}", f"-arch={architecture}")
+    return ("--std=c++17", "--device-as-default-execution-space", *type_options(real), f"-arch={architecture}")
 
 
 @cache

@@ -27,7 +27,7 @@ class Packed:
 
 
 def pack(arguments: Sequence[Argument], real: np.dtype) -> Packed:
-    """The arguments as the kernels of `real` (float32 or float64) expect them; see `cast`. A table takes many slots."""
+    """The arguments as the kernels of `real` expect them; see `cast`. A table takes many slots."""
     parts = [argument if isinstance(argument, tuple) else (argument,) for argument in arguments]
     slots = np.zeros(sum(map(len, parts)), np.uint64)
     for slot, value in enumerate(cast(one, real) for part in parts for one in part):

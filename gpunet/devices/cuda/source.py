@@ -44,6 +44,12 @@ def compose(file: str, folder: Path | None = None) -> str:
     return common + _whole(own, _read(folder, own) if text is None else text, folder, seen)
 
 
+@cache
+def takes_halves(file: str) -> bool:
+    """Whether kernels of cuda/`file`.cu have pointers to volumes that may lie in halves: `stored*`, not `real*`."""
+    return re.search(r"\bstored\s*\*", compose(file)) is not None
+
+
 def _whole(name: str, text: str, folder: Path, seen: set[str]) -> str:
     """A text with the headers that it asks for; `seen`: those that stand in front of it already."""
     begun, parts = 0, [_line(1, name)]

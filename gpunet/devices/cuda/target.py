@@ -4,17 +4,20 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
-from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability
+from gpunet.devices.cards import DEFAULT, Card, find, named, parse_capability, with_article
+from gpunet.devices.cuda.tensor_tiles import FILES, OLDEST
 from gpunet.devices.name import full_name
 from gpunet.devices.target import MIB, DeviceTarget, Reserve
-from gpunet.errors import DeviceError
-from gpunet.program.algorithm import NORM, Fusions
-from gpunet.program.program import DeviceName
+from gpunet.errors import ConfigError, DeviceError
+from gpunet.program.algorithm import NORM, Fusions, Math
+from gpunet.program.program import DeviceName, Dtype
 
 if TYPE_CHECKING:
     from gpunet.devices.cuda.probe import Gpu
 
-HOPPER = (9, 0)
+TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)
+NCCL_BYTES = 256 * MIB
+"""What NCCL takes of a GPU beside the arena where nobody has measured it: some MiB for each channel to another rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class CudaTarget(DeviceTarget):
     gathers_windows = False
     calls_cost = True
     fusions: ClassVar[Fusions] = {
-        **dict.fromkeys(("implicit", "winograd2"), ("relu", "maps", "pool2x2", "unpool2x2")),
+        **dict.fromkeys(("implicit", "winograd2", *FILES), ("relu", "maps", "pool2x2", "unpool2x2")),
         NORM: ("relu",),
     }
 
@@ -47,16 +50,47 @@ class CudaTarget(DeviceTarget):
     def name(self) -> DeviceName:
         return full_name("cuda", self.number)
 
-    def reserve(self) -> Reserve:
-        """512 MiB for the CUDA context and loaded kernels where nobody has measured it."""
-        from gpunet.devices.cuda.reserve import measured
+    @property
+    def halves(self) -> tuple[Dtype, ...]:
+        """Tensor cores have float16 from 7.5 on, bfloat16 from 8.0 on."""
+        if self.compute_capability >= AMPERE:
+            return ("bfloat16", "float16")
+        return ("float16",) if self.compute_capability >= TURING else ()
 
-        return (measured(self.number) if self.here else None) or Reserve(self.reserve_bytes)
+    def product_dtype(self, dtype: str) -> str:
+        return dtype
+
+    def reserve(self, ranks: int = 1) -> Reserve:
+        """512 MiB for the CUDA context and loaded kernels, and for several ranks 256 MiB for NCCL, where nobody has
+        measured it."""
+        from gpunet.devices.cuda.reserve import measured, measured_nccl
+
+        own = (measured(self.number) if self.here else None) or Reserve(self.reserve_bytes)
+        if ranks == 1:
+            return own
+        nccl = (measured_nccl(ranks, self.number) if self.here else None) or Reserve(NCCL_BYTES)
+        words = f"{own.source}; of it {nccl.nbytes / MIB:,.0f} MiB for NCCL, {nccl.source}"
+        return Reserve(own.nbytes + nccl.nbytes, words)
 
     def hardware(self) -> str | None:
         from gpunet.devices.cuda.reserve import hardware
 
         return hardware(self.number) if self.here else None
+
+    def check_math(self, math: Math, dtype: str) -> None:
+        needed = OLDEST.get(math)
+        if needed is None:
+            return
+        if dtype != "float32":
+            raise ConfigError(
+                f"math {math} multiplies float32 on tensor cores, and the dtype is {dtype}: use math exact"
+            )
+        if self.compute_capability < needed:
+            have, need = (".".join(map(str, number)) for number in (self.compute_capability, needed))
+            raise ConfigError(
+                f"math {math} needs tensor cores of compute capability {need} or newer, and "
+                f"{with_article(self.card) if self.card else 'the GPU'} has {have}: use math exact"
+            )
 
     def gemm_workspace_bytes(self, rows: int, columns: int, itemsize: int, *, accumulate: bool) -> int:
         """32 MiB from Hopper on, as NVIDIA advises: less may keep cuBLAS from splitting long sums of weight gradients.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gpunet.errors import ConfigError
+from gpunet.formats.halves import FileType
 from gpunet.formats.onnx.said import SAYINGS, Saying
 from gpunet.formats.onnx.schema import CLASSES, ENTERS, WHITE
 from gpunet.formats.onnx.writing import BATCH, MOST_BYTES, Graph, Sizes
@@ -27,6 +28,7 @@ def onnx_file(
     *,
     pixels: bool = False,
     white: int = 255,
+    dtype: FileType = "float32",
 ) -> list[Bytes]:
     """The bytes of the file, in pieces.
 
@@ -36,6 +38,8 @@ def onnx_file(
 
     `white`   the value of white in images of bytes, which the file says where it is not 255
 
+    `dtype`   of the weights; of halves they become float32 where they are read
+
     Raises ConfigError, naming all layers that ONNX cannot say, or where the file would be too large for the format.
     """
     missing = [f"{node.name} ({node.layer.word})" for node in net.trunk if type(node.layer) not in SAYINGS]
@@ -43,7 +47,7 @@ def onnx_file(
         raise ConfigError(f"{net.name} has layers that are not said in ONNX here: {', '.join(missing)}")
     names = {node.name for node in net.trunk}
     images, scores = (name if name not in names else f"/{name}" for name in (IMAGES, SCORES))
-    graph, about = Graph(), {CLASSES: json.dumps(list(classes))} if classes else {}
+    graph, about = Graph(dtype=dtype), {CLASSES: json.dumps(list(classes))} if classes else {}
     about |= {} if white == 255 else {WHITE: str(white)}
     first = _prepare(graph, net, images) if pixels else images
     last = _layers(graph, net, weights, first)

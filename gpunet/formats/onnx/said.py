@@ -63,7 +63,7 @@ class Saying:
         """A parameter in float32, laid out as ONNX has it, perhaps in another shape."""
         values = np.asarray(self.arrays[parameter], np.float32)
         laid = Place(self.layer, parameter, values.shape, self.volumes[0]).given(values, TORCH)
-        return self.graph.constant(f"{self.name}.{parameter}", laid if shape is None else laid.reshape(shape))
+        return self.graph.weights(f"{self.name}.{parameter}", laid if shape is None else laid.reshape(shape))
 
     @property
     def pads(self) -> tuple[int, ...]:
@@ -99,11 +99,11 @@ def _local(say: Saying) -> None:
     rows = say.part("Reshape", "rows", windows, say.integers("rows/shape", 0, D * F * F, H2 * W2))
     w = np.asarray(say.arrays["w"], np.float32).transpose(0, 1, 5, 3, 4, 2).reshape(H2 * W2, D * F * F, K)
     b = np.asarray(say.arrays["b"], np.float32).transpose(2, 0, 1)
-    filters = say.graph.constant(f"{say.name}.w", np.ascontiguousarray(w))
+    filters = say.graph.weights(f"{say.name}.w", np.ascontiguousarray(w))
     product = say.part("MatMul", "product", say.part("Transpose", "positions", rows, perm=(2, 0, 1)), filters)
     back = say.part("Transpose", "maps", product, perm=(1, 2, 0))
     shaped = say.part("Reshape", "volume", back, say.integers("volume/shape", 0, K, H2, W2))
-    say.node("Add", shaped, say.graph.constant(f"{say.name}.b", np.ascontiguousarray(b)))
+    say.node("Add", shaped, say.graph.weights(f"{say.name}.b", np.ascontiguousarray(b)))
 
 
 # -- pools

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpunet.data.raw import clean_name, opened
 from gpunet.errors import DataError
+from gpunet.formats.halves import BITS
 
 DTYPES = {
     1: "<f4",
@@ -27,8 +28,8 @@ DTYPES = {
 }
 """By the numbers that files say; bf2 is bfloat16, the upper half of a float32."""
 
-NUMBERS = {np.dtype(name): number for number, name in DTYPES.items() if name != "bf2"}
-"""The number of a dtype."""
+NUMBERS = {np.dtype(name): number for number, name in DTYPES.items() if name not in ("bf2", "<u2")} | {BITS: 16}
+"""The number of a dtype of what is written: 16 bits without a sign are those of bfloat16."""
 
 EXTERNAL = 1
 MOST_DIMS = 16

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunet.formats.halves import FileType, narrowed
 from gpunet.formats.onnx.schema import ATTRIBUTE_TYPES, MODEL
 from gpunet.formats.onnx.tensors import NUMBERS, packed
 from gpunet.formats.protobuf import Bytes, encoded
@@ -29,11 +30,13 @@ class Graph:
     """The nodes and constants of a file so far.
 
     `shapes`  of values, by name
+    `dtype`   of what is learnt: halves become float32 where they are read
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, Sizes] = field(default_factory=dict)
+    dtype: FileType = "float32"
 
     def node(self, op: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node; its output has its name. Attributes: integers, floats, texts, tuples of integers."""
@@ -45,6 +48,13 @@ class Graph:
         """Add an array."""
         self.constants[name] = values
         return name
+
+    def weights(self, name: str, values: np.ndarray) -> str:
+        """Add an array of what is learnt, float32."""
+        if self.dtype == "float32":
+            return self.constant(name, values)
+        half = self.constant(f"{name}.{self.dtype}", narrowed(values, self.dtype))
+        return self.node("Cast", name, [half], to=NUMBERS[np.dtype(np.float32)])
 
     def integers(self, name: str, *values: int) -> str:
         """Add integers, as nodes take shapes and axes."""

@@ -11,6 +11,11 @@ export async function lesson(asked) {
   return answer;
 }
 
+// Tell at a stop's room which net it shows now, as a link has it: the text, and what is chosen for it.
+export function netOf(room, text, chosen = {}) {
+  room.dispatchEvent(new CustomEvent("net", { detail: new URLSearchParams({ text, ...chosen }) }));
+}
+
 // Number fields, one for each of {name: [label, value, least, most]}; `changed` is told {name: number}.
 export function dials(wanted, changed) {
   const inputs = Object.entries(wanted).map(([name, [text, value, min, max]]) => {

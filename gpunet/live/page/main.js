@@ -14,7 +14,10 @@ const HERE_MS = 60000; // a page that is open says so, also where it is hidden
 const start = await (await fetch("start")).json();
 const news = new News();
 const parts = {};
-parts.learn = new Learn();
+parts.learn = new Learn((link) => {
+  parts.plan.open(link);
+  show("plan");
+});
 parts.see = new See(news);
 parts.train = new Train(news, start);
 parts.plan = new Plan(start, async (asked) => {

@@ -1,30 +1,18 @@
 // The playground of the memory planner: a net as text, and what it costs, as `gpunet plan --json` has it.
 
 import { Newest, parts, send, words } from "./ask.js";
+import { asked, FIELDS, fromLink, linkOf } from "./choices.js";
+import { commandOf } from "./command.js";
 import { bytes, draw, find, grouped, list, make, options, percent, short, table } from "./dom.js";
 import { png, save, svgText } from "./files.js";
+import { hideMistake, showMistake } from "./mistake.js";
 import { drawArena } from "./pictures/arena.js";
+import { drawLadder } from "./pictures/ladder.js";
 import { KINDS, drawSteps, kindWords } from "./pictures/steps.js";
 
 const PAUSE_MS = 60; // behind the last key
-const FIELDS = {
-  batch: ["batch", (text) => (text === "" ? null : Number(text))],
-  device: ["device", (text) => text],
-  card: ["card", (text) => text],
-  budget: ["budget", (text) => text],
-  optimizer: ["optimizer", (text) => text],
-  dtype: ["dtype", (text) => text],
-  mode: ["mode", (text) => text],
-  max_cost: ["max-cost", (text) => (text === "" ? null : Number(text) / 100)],
-};
 const MOST_ALIVE = 20;
-const LADDER = {
-  "": "free savings alone",
-  recompute: "layers made again, too",
-  "recompute,chunks": "first layers in rounds, too",
-  chunks: "first layers in rounds, too",
-  "micro-batches": "the whole step in rounds",
-};
+const OCTAVE = 4; // notches of the batch's slider from a batch to twice as many
 
 export class Plan {
   // start  what the server begins with;  train  called with {text, batch, optimizer} of a net to be trained
@@ -34,8 +22,9 @@ export class Plan {
     this.start = start;
     options(find("shipped"), start.nets);
     options(find("optimizer"), start.optimizers);
+    options(find("dtype"), start.dtypes);
     options(find("card"), start.cards.map((card) => [`${card.name} (${bytes(card.bytes)})`, card.name]));
-    this.fromLink() || (find("text").value = start.text);
+    fromLink() || (find("text").value = start.text);
     this.listen(train);
     this.plannedSoon(0);
   }
@@ -43,6 +32,12 @@ export class Plan {
   shown(chosen) {
     this.isShown = chosen;
     if (chosen && this.plan) this.drawPictures();
+    if (chosen) this.goOn();
+  }
+
+  // Ask again where a file, or a stop of the tour, was asked for meanwhile.
+  goOn() {
+    if (this.superseded) this.plannedSoon(0);
   }
 
   listen(train) {
@@ -51,7 +46,7 @@ export class Plan {
     find("card").addEventListener("input", () => (find("budget").value = ""));
     find("budget").addEventListener("input", () => (find("card").value = ""));
     find("batch-slide").addEventListener("input", ({ target }) => {
-      find("batch").value = Math.round(2 ** (target.value / 4));
+      find("batch").value = batchAt(target.value);
       changed();
     });
     find("shipped").addEventListener("change", ({ target }) => {
@@ -61,93 +56,94 @@ export class Plan {
     find("as-text").addEventListener("click", () => this.asText());
     find("step").addEventListener("input", ({ target }) => this.at(Number(target.value)));
     find("train-this").addEventListener("click", () => {
-      const { text, batch, optimizer } = this.asked();
-      const asked = { text, ...(batch ? { batch } : {}), ...(optimizer ? { optimizer } : {}) };
-      this.tried(() => train(asked));
+      const { text, ...said } = asked();
+      const chosen = ["batch", "optimizer", "dtype"].filter((name) => said[name]).map((name) => [name, said[name]]);
+      this.tried(() => train({ text, ...Object.fromEntries(chosen) }));
     });
     find("copy-link").addEventListener("click", () => this.copyLink());
     find("save-json").addEventListener("click", () => this.exported("json", "plan.json"));
     find("save-snapshot").addEventListener("click", () => this.exported("snapshot", "plan.pickle"));
-    find("save-svg").addEventListener("click", () => save("plan.svg", svgText(this.pictures()), "image/svg+xml"));
-    find("save-png").addEventListener("click", () => this.tried(async () => save("plan.png", await png(this.pictures()))));
-    addEventListener("hashchange", () => this.fromLink() && this.plannedSoon(0));
+    find("save-svg").addEventListener("click", () => this.plan && save("plan.svg", svgText(this.pictures()), "image/svg+xml"));
+    find("save-png").addEventListener("click", () => this.plan && this.tried(async () => save("plan.png", await png(this.pictures()))));
+    addEventListener("hashchange", () => fromLink() && this.plannedSoon(0));
     addEventListener("resize", () => this.isShown && this.plan && this.drawPictures());
-  }
-
-  // What is asked for, as the server takes it.
-  asked() {
-    const said = { text: find("text").value };
-    for (const [name, [id, read]] of Object.entries(FIELDS)) said[name] = read(find(id).value);
-    return { ...said, micro_batches: find("micro").checked };
   }
 
   plannedSoon(ms) {
     clearTimeout(this.timer);
+    find("plan").dataset.old = this.waits = true; // until what is shown is that of what was written
     this.timer = setTimeout(() => this.newest.run((signal) => this.planned(signal)), ms);
   }
 
   async planned(signal) {
-    const asked = this.asked();
-    this.link = linkOf(asked);
+    const said = asked();
+    this.link = linkOf(said);
+    this.superseded = this.waits = false;
     try {
-      for await (const part of parts("plan", asked, { signal })) {
+      for await (const part of parts("plan", said, { signal })) {
         if (signal.aborted) return;
-        this.heard(part);
+        this.heard(part, said.text);
       }
     } catch (error) {
-      if (!signal.aborted) this.failed(words(error));
+      if (signal.aborted) return;
+      this.failed(words(error), "net");
+      find("searching").textContent = this.plan ? "that of the net before the mistake" : "";
     }
   }
 
-  heard(part) {
+  heard(part, text) {
     if (part.stage === "net") {
       this.rungs = [];
-      find("mistake").hidden = true;
+      hideMistake();
       find("batch").placeholder = part.batch;
-      find("optimizer").options[0].textContent = `the net's: ${part.optimizer}`;
+      for (const name of ["optimizer", "dtype"]) find(name).options[0].textContent = `the net's: ${part[name]}`;
     } else if (part.stage === "plan") {
-      this.show(part);
+      this.show(part, text);
     } else if (part.stage === "rung") {
       this.rungs.push(part);
-      this.showLadder();
+      this.showLadder(true);
+    } else if (part.stage === "search") {
+      find("searching").textContent = this.plan.fits ? "looking for the largest batch" : "looking for ways to fit";
     } else if (part.stage === "done") {
-      this.largest = part.largest;
+      if (part.largest !== null) this.showLadder(false);
       find("searching").textContent = part.largest === null ? "" : `the largest batch that fits: ${grouped(part.largest)}`;
       find("cost").dataset.done = "true";
     } else if (part.stage === "superseded") {
-      find("searching").textContent = "another window asked for a plan meanwhile; change something to ask again";
+      this.superseded = true;
+      if (this.plan) this.showLadder(false);
+      find("searching").textContent = "another plan was asked for meanwhile; change something to ask again";
     }
   }
 
-  failed(what) {
+  failed(what, of) {
     if (!what) return;
-    find("mistake").textContent = what;
-    find("mistake").hidden = false;
+    showMistake(what, of);
     find("cost").dataset.done = "mistake";
   }
 
   async tried(work) {
     try {
       await work();
-      find("mistake").hidden = true;
+      hideMistake("action");
     } catch (error) {
-      this.failed(words(error));
+      this.failed(words(error), "action");
     }
   }
 
-  show({ plan, final, verdict, ops, command }) {
+  show({ plan, final, verdict, ops, command }, text) {
     this.plan = plan;
     this.ops = ops;
-    this.command = command;
     this.step = plan.peak.step;
+    if (!this.waits) delete find("plan").dataset.old;
     Object.assign(find("cost").dataset, { planned: final, done: "" }); // for whoever waits for the page
     find("verdict").textContent = final ? verdict : "does not fit by the free savings alone";
     find("verdict").className = final && !plan.fits ? "wrong" : "";
-    find("searching").textContent = plan.budget_bytes === null ? "" : final ? "looking for the largest batch" : "looking for ways to fit";
-    find("command").textContent = ["gpunet", "plan", inWords(find("text").value), ...command].map(quoted).join(" ");
+    find("searching").textContent = final ? "" : "looking for ways to fit";
+    find("command").textContent = commandOf(text, command);
+    if (batchAt(find("batch-slide").value) !== plan.batch) find("batch-slide").value = Math.round(OCTAVE * Math.log2(plan.batch));
     list(find("figures"), this.figures(plan));
     find("step").max = plan.steps - 1;
-    this.showLadder();
+    this.showLadder(true);
     this.showLayers();
     if (this.isShown) this.drawPictures();
   }
@@ -196,7 +192,8 @@ export class Plan {
 
   // Show a layer everywhere; null: none.
   light(layer, what = "") {
-    for (const root of [find("steps"), find("arena"), find("layers")]) {
+    find("steps").firstChild?.show(layer);
+    for (const root of [find("arena"), find("layers")]) {
       root.classList.toggle("lighting", layer !== null);
       for (const one of root.querySelectorAll(".lit")) one.classList.remove("lit");
       if (layer === null) continue;
@@ -235,20 +232,9 @@ export class Plan {
     return { tabindex: 0, data: { layer }, on: { mouseenter: on, focus: on, mouseleave: off, blur: off } };
   }
 
-  showLadder() {
-    if (this.plan.budget_bytes === null) {
-      find("ladder").replaceChildren(make("p", { text: "Without a limit there is no largest batch: choose a card, or say a budget." }));
-      return;
-    }
-    const rows = this.rungs.map((rung) => [
-      LADDER[rung.ways.join(",")] ?? rung.ways.join(", "),
-      { text: grouped(rung.batch), data: { batch: rung.batch } },
-      rung.total_bytes === null ? "" : bytes(rung.total_bytes),
-      rung.batch ? percent(rung.extra_time_fraction) : "",
-      rung.predicted_ms ? short(rung.predicted_ms.likely) : "",
-      rung.predicted_ms ? short((1000 * rung.batch) / rung.predicted_ms.likely) : "",
-    ]);
-    find("ladder").replaceChildren(table(["ways", "batch", "takes", "extra time", "ms a step", "images/s"], rows));
+  showLadder(looking) {
+    const without = make("p", { text: "Without a limit there is no largest batch: choose a card, or say a budget." });
+    find("ladder").replaceChildren(...(this.plan.budget_bytes === null ? [without] : drawLadder(this.rungs, looking)));
   }
 
   async asText() {
@@ -270,39 +256,24 @@ export class Plan {
     }
   }
 
-  fromLink() {
-    const said = new URLSearchParams(location.hash.slice(1));
-    if (!said.has("text")) return false;
-    find("text").value = said.get("text").slice(0, 65536);
-    for (const [name, [id]] of Object.entries(FIELDS)) if (said.has(name)) find(id).value = said.get(name);
-    find("micro").checked = said.has("micro_batches");
-    return true;
+  open(link) {
+    history.replaceState(null, "", `#${link}`);
+    fromLink();
+    this.plannedSoon(0);
   }
 
   async exported(kind, name) {
     await this.tried(async () => {
-      const answer = await send(`file/${kind}`, JSON.stringify(this.asked()));
+      const answer = await send(`file/${kind}`, JSON.stringify(asked()));
       save(name, await answer.blob());
     });
+    this.goOn();
   }
 }
 
-// The link of a plan: its text and what was chosen.
-function linkOf(asked) {
-  const said = new URLSearchParams({ text: asked.text });
-  for (const [name, [id]] of Object.entries(FIELDS)) if (find(id).value !== "") said.set(name, find(id).value);
-  if (asked.micro_batches) said.set("micro_batches", "1");
-  return `#${said}`;
-}
-
-// A net as a word of a command: a pattern or a name as it is, TOML as a file.
-function inWords(text) {
-  const line = text.replace(/#[^\n]*/g, "").replace(/\s+/g, " ").trim();
-  return /^[^=]*->|^[\w-]+$|^INPUT/.test(line) ? line : "net.toml";
-}
-
-function quoted(word) {
-  return /[^\w.%+-]/.test(word) ? `'${word.replaceAll("'", "'\\''")}'` : word;
+// The batch at a notch of the slider.
+function batchAt(notch) {
+  return Math.round(2 ** (notch / OCTAVE));
 }
 
 function legend(kind) {

@@ -222,7 +222,7 @@ export class See {
     this.redrawImage();
     const [H, W] = this.news.said.image, scale = this.size.h / H;
     const context = find("seen").getContext("2d");
-    context.fillStyle = "rgb(31 111 235 / 45%)";
+    context.fillStyle = "rgb(26 98 212 / 45%)";
     context.fillRect(left * scale, top * scale, columns.size * scale, rows.size * scale);
     find("field-told").textContent = `sees rows ${top} to ${top + rows.size - 1}, columns ${left} to ${left + columns.size - 1} of ${H}x${W}; below 0 is padding`;
   }

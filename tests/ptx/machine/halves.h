@@ -26,9 +26,8 @@ struct Half {
         const u16 sign = std::signbit(value) ? 0x8000 : 0;
         value = fabs(value);
         if (std::isinf(value)) return sign | INFINITE;
-        int exponent;
-        frexp(value, &exponent);
-        exponent = exponent - 1 > LEAST ? exponent - 1 : LEAST;
+        int exponent = LEAST;
+        if (value >= ldexp(1, LEAST)) exponent = ilogb(value);
         const f64 units = nearbyint(ldexp(value, FRACTION - exponent));  // a carry goes into the exponent by itself
         const f64 whole = units + ldexp(exponent - LEAST, FRACTION);
         return sign | u16(whole < INFINITE ? whole : INFINITE);

@@ -15,7 +15,7 @@ export function kindWords(kind) {
 // hear   {at(step)}
 export function drawSteps(plan, ops, width, hear) {
   const across = Math.max(width, 200) - LEFT - RIGHT, high = HEIGHT - TOP - BOTTOM;
-  const alive = byKind(plan);
+  const kinds = byKind(plan);
   const peak = plan.peak.live_bytes;
   const room = plan.budget_bytes === null ? null : plan.budget_bytes - plan.reserve_bytes;
   const most = room !== null && room < FAR * peak ? Math.max(room, peak) * 1.04 : peak * 1.08;
@@ -25,7 +25,7 @@ export function drawSteps(plan, ops, width, hear) {
   svg.setAttribute("aria-label", `Bytes alive over ${plan.steps} steps; at the peak, step ${plan.peak.step}, ${bytes(peak)}`);
   let below = new Array(plan.steps).fill(0);
   for (const kind of KINDS) {
-    const above = below.map((count, step) => count + alive[kind][step]);
+    const above = below.map((count, step) => count + kinds[kind][step]);
     svg.append(draw("path", { d: area(below, above, x, y), fill: `var(--${kind})`, data: { kind } }));
     below = above;
   }
@@ -36,7 +36,9 @@ export function drawSteps(plan, ops, width, hear) {
   svg.append(...phases(ops, x));
   if (room !== null) svg.append(...budget(room, most, across, y));
   const line = draw("line", { class: "at", y1: TOP, y2: HEIGHT - BOTTOM });
-  svg.append(line);
+  const own = draw("path", { class: "own", "pointer-events": "none" });
+  svg.append(own, line);
+  svg.show = (layer) => own.setAttribute("d", layer === null ? "" : area(new Array(plan.steps).fill(0), ofLayer(plan, layer), x, y));
   svg.moveTo = (step) => ["x1", "x2"].forEach((end) => line.setAttribute(end, x(step + 0.5)));
   svg.addEventListener("click", ({ offsetX }) => {
     const step = Math.floor(((offsetX * (across + LEFT + RIGHT)) / svg.clientWidth - LEFT) / across * plan.steps);
@@ -46,13 +48,22 @@ export function drawSteps(plan, ops, width, hear) {
 }
 
 function byKind(plan) {
-  const alive = Object.fromEntries(KINDS.map((kind) => [kind, new Array(plan.steps + 1).fill(0)]));
-  for (const { kind, nbytes, first, last } of plan.tensors) {
-    alive[kind][first] += nbytes;
-    alive[kind][last] -= nbytes;
+  return Object.fromEntries(KINDS.map((kind) => [kind, alive(plan.steps, plan.tensors.filter((one) => one.kind === kind))]));
+}
+
+function ofLayer(plan, layer) {
+  return alive(plan.steps, plan.tensors.filter((one) => one.layer === layer)).slice(0, plan.steps);
+}
+
+// Bytes of these tensors that are alive in each step.
+function alive(steps, tensors) {
+  const counts = new Array(steps + 1).fill(0);
+  for (const { nbytes, first, last } of tensors) {
+    counts[first] += nbytes;
+    counts[last] -= nbytes;
   }
-  for (const counts of Object.values(alive)) for (let step = 1; step <= plan.steps; step++) counts[step] += counts[step - 1];
-  return alive;
+  for (let step = 1; step <= steps; step++) counts[step] += counts[step - 1];
+  return counts;
 }
 
 // Steps are half-open: the area goes up and down in stairs.

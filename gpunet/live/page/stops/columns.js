@@ -1,8 +1,9 @@
 // Stop 3: a convolution as one product of matrices. Source: CS231n "Implementation as Matrix Multiplication".
 
 import { make } from "../dom.js";
-import { dials, lesson } from "../lesson.js";
+import { dials, lesson, netOf } from "../lesson.js";
 import { drawNumbers } from "../pictures/numbers.js";
+import { netText } from "./conv.js";
 
 export const columns = {
   title: "im2col: windows as rows",
@@ -19,6 +20,7 @@ export const columns = {
     async function load() {
       shown = await lesson({ lesson: "conv", ...set.said() });
       at = 0;
+      netOf(room, netText(shown));
       show();
     }
     function show() {

@@ -1,7 +1,7 @@
 // Stop 1: a convolution by hand, the 5x5x3 demo of the notes. Source: CS231n "Convolutional Layer".
 
 import { make } from "../dom.js";
-import { dials, lesson } from "../lesson.js";
+import { dials, lesson, netOf } from "../lesson.js";
 import { drawNumbers } from "../pictures/numbers.js";
 
 export const conv = {
@@ -23,6 +23,7 @@ export const conv = {
     async function load() {
       shown = await lesson({ lesson: "conv", ...set.said() });
       at = 0;
+      netOf(room, netText(shown));
       show();
     }
     function show() {
@@ -36,6 +37,11 @@ export const conv = {
     await load();
   },
 };
+
+// The convolution as a net of its own.
+export function netText({ sizes: { side, depth, F, S, P, filters } }) {
+  return `INPUT[${side}x${side}x${depth}] -> CONV${F}-${filters}(S=${S}, P=${P})`;
+}
 
 // The padded maps with the window marked, the maps of the filter, and the outputs.
 function drawn({ x, w, y, sizes, output }, k, row, column) {

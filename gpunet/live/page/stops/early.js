@@ -2,6 +2,7 @@
 
 import { Mistake, parts } from "../ask.js";
 import { bytes, draw, grouped, make, table } from "../dom.js";
+import { netOf } from "../lesson.js";
 
 const WIDE = 150;
 
@@ -14,7 +15,10 @@ export const early = {
   async open(room, tried) {
     const side = make("input", { type: "range", min: 32, max: 448, step: 32, value: 224, "aria-label": "Side of the images" });
     const told = make("p"), rows = make("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Layers" });
-    const load = async () => show(await planned(Number(side.value)));
+    const load = async () => {
+      show(await planned(Number(side.value)));
+      netOf(room, VGG(side.value), { batch: 1 });
+    };
     side.addEventListener("change", () => tried(load));
     room.append(make("label", { text: "Side of the images " }, side), told, rows);
     function show(plan) {
@@ -22,7 +26,7 @@ export const early = {
       const most = { activation_bytes: 1, parameters: 1 };
       for (const layer of layers) for (const name of Object.keys(most)) most[name] = Math.max(most[name], layer[name]);
       const bar = (layer, name, colour) => draw("svg", { width: WIDE, height: 12, "aria-hidden": "true" }, draw("rect", { width: (WIDE * layer[name]) / most[name], height: 12, fill: colour }));
-      rows.replaceChildren(table(["layer", "output", "activations", "", "parameters", ""], layers.map((layer) => [
+      rows.replaceChildren(table(["layer", "output", "activations", "beside the most", "parameters", "beside the most"], layers.map((layer) => [
         layer.name,
         layer.output.join("x"),
         { text: bytes(layer.activation_bytes), data: { bytes: layer.activation_bytes } },

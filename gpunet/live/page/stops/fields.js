@@ -1,7 +1,7 @@
 // Stop 2: what a unit sees, and what stride and padding do to it. Source: CS231n "Layer Patterns".
 
 import { draw, make, table } from "../dom.js";
-import { lesson } from "../lesson.js";
+import { lesson, netOf } from "../lesson.js";
 
 const NETS = {
   "three 3x3 in a row": "INPUT[32x32x3] -> [CONV3-16 -> RELU]*3 -> FC-10",
@@ -21,7 +21,10 @@ export const fields = {
   async open(room, tried) {
     const text = make("input", { type: "text", value: Object.values(NETS)[0], maxlength: 2000, "aria-label": "Pattern" });
     text.style.width = "100%";
-    const load = async () => show(await lesson({ lesson: "fields", text: text.value }));
+    const load = async () => {
+      show(await lesson({ lesson: "fields", text: text.value }));
+      netOf(room, text.value);
+    };
     text.addEventListener("change", () => tried(load));
     const choices = Object.entries(NETS).map(([name, net]) => make("button", { type: "button", text: name, on: { click: () => ((text.value = net), tried(load)) } }));
     const picture = make("div", { class: "pair" }), rows = make("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Layers" });

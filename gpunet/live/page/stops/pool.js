@@ -1,7 +1,7 @@
 // Stop 4: max-pooling and its switches. Source: CS231n "Pooling Layer".
 
 import { make } from "../dom.js";
-import { dials, lesson } from "../lesson.js";
+import { dials, lesson, netOf } from "../lesson.js";
 import { drawNumbers } from "../pictures/numbers.js";
 
 export const pool = {
@@ -15,7 +15,8 @@ export const pool = {
     const numbers = make("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "The numbers" });
     room.append(set.element, numbers);
     async function load() {
-      const { x, y, switches, dy, dx } = await lesson({ lesson: "pool", ...set.said() });
+      const { x, y, switches, dy, dx, F, S } = await lesson({ lesson: "pool", ...set.said() });
+      netOf(room, `INPUT[${x.length}x${x.length}x1] -> POOL${F}(S=${S})`);
       numbers.replaceChildren(
         drawNumbers("x", x, (i, j) => (y.flat().includes(x[i][j]) ? "on" : "")),
         drawNumbers("y: the largest", y),

@@ -2,6 +2,7 @@
 
 import { parts } from "../ask.js";
 import { bytes, grouped, make, percent, short, table } from "../dom.js";
+import { netOf } from "../lesson.js";
 
 const BUDGETS = ["3GiB", "4GiB", "6GiB", "8GiB", "12GiB"];
 
@@ -17,6 +18,7 @@ export const ways = {
     const load = (budget) => async () => {
       ending?.abort();
       ending = new AbortController();
+      netOf(room, "vgg16", { budget, batch: 16 });
       const rungs = [];
       for await (const part of parts("plan", { text: "vgg16", budget, batch: 16 }, { signal: ending.signal })) {
         if (part.stage === "rung") rungs.push(part);

@@ -1,0 +1,354 @@
+// A matrix product on tensor cores, one tile of the results for each block: out[m, n] = sum over l of left[m, l] * right[n, l],
+// in steps of 64 bytes of each row. What the matrices are, the gatherers know; what becomes of a result, the epilogue.
+//
+// Three things stand apart: how values are stored (Stored: float, or a half type), what the tensor cores make of them (Math:
+// Tf32Once, Tf32Thrice, Halves), and where they are from (a gatherer). Sums are float32. A warp makes 64 x 32 results whatever
+// the tile, its instructions add the products in the order of l: no bit depends on the tile.
+//
+// Some steps ahead are on their way to shared memory while one is multiplied. There 16 bytes, a chunk, are what a thread moves
+// and what an instruction reads of a row; chunks change places so that the eight of a wavefront lie in banks of their own.
+// Source: the stages and the swizzle are those of CUTLASS ("Efficient GEMM in CUDA", NVIDIA's documentation); the fragments
+// are those of the PTX ISA, "Warp-level matrix instructions".
+
+#include "gather.cuh"
+#include "ptx.cuh"
+#include "tensor_types.cuh"
+
+constexpr int STEP_BYTES = 64, CHUNK_BYTES = 16;
+
+// Values of a row in a step.
+template <typename Stored>
+constexpr int STEP_OF = STEP_BYTES / (int)sizeof(Stored);
+
+// Where copies go on beside the arithmetic; elsewhere values wait in registers until the step before is multiplied.
+#if defined(EMULATED) || __CUDA_ARCH__ >= 800
+constexpr bool COPIES_AHEAD = true;
+#else
+constexpr bool COPIES_AHEAD = false;
+#endif
+
+// Warps down and across, each with 64 x 32 results: 4 x 4 products of 16 x 8, of each of which a thread has four.
+template <int DOWN, int ACROSS>
+struct WarpTile {
+    static constexpr int M = 64 * DOWN, N = 32 * ACROSS, THREADS = 32 * DOWN * ACROSS;
+    static constexpr int STAGE_BYTES = (M + N) * STEP_BYTES;
+
+    __device__ static int row() { return threadIdx.x / 32 % DOWN * 64; }
+    __device__ static int column() { return threadIdx.x / 32 / DOWN * 32; }
+};
+
+typedef WarpTile<2, 4> Warps128x128;
+typedef WarpTile<2, 2> Warps128x64;
+typedef WarpTile<1, 1> Warps64x32;
+
+// The sums of a thread: [down][across][row and column of it].
+typedef float Sums[4][4][4];
+
+__device__ inline unsigned int bits_of(float value) {
+    unsigned int bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+__device__ inline float float_of(unsigned int bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// ---- how the values of a step lie in shared memory, and what a warp reads there ----
+
+// Rows of 64 bytes along the sum. Rows are kept in the order in which products want them, "slots", so that the results of a
+// thread stand side by side: runs of 4 rows and of 8 columns.
+struct AlongSums {
+    static constexpr bool RUNS_OF_4 = true;
+
+    __device__ static int place(int slot, int chunk) { return slot * STEP_BYTES + (chunk ^ (slot >> 1 & 3)) * CHUNK_BYTES; }
+
+    // The row of a slot of the left matrix, and the column of one of the right matrix.
+    __device__ static int row_of(int slot) {
+        return slot / 64 * 64 + slot / 32 % 2 * 32 + slot % 8 * 4 + slot / 16 % 2 * 2 + slot / 8 % 2;
+    }
+    __device__ static int column_of(int slot) { return slot / 32 * 32 + slot % 8 * 4 + slot / 8 % 4; }
+
+    // Of the left matrix what 4 products side by side need of two chunks of the step.
+    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) load_matrices(a[i], values + place(row + i * 16 + lane % 16, two * 2 + lane / 16));
+    }
+    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int j = 0; j < 4; j += 2) {
+            unsigned int both[4];
+            const int slot = column + j * 8 + lane / 16 * 8 + lane % 8;
+            load_matrices(both, values + place(slot, two * 2 + lane / 8 % 2));
+            b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
+        }
+    }
+    __device__ static int row(int i, int lower) { return i / 2 * 32 + threadIdx.x % 32 / 4 * 4 + i % 2 * 2 + lower; }
+};
+
+// For each place of the sum the values of all rows. Of floats a thread reads four rows at once.
+template <typename Stored, int SIDE>
+struct AlongSides {
+    static_assert(sizeof(Stored) == 4, "halves have a layout of their own");
+    static constexpr bool RUNS_OF_4 = true;
+    static constexpr int CHUNKS = SIDE * (int)sizeof(Stored) / CHUNK_BYTES;
+
+    __device__ static int place(int l, int chunk) { return (l * CHUNKS + (chunk ^ (l & 3) * 2)) * CHUNK_BYTES; }
+    __device__ static Pack<float, 4> read(const unsigned char* values, int l, int chunk) {
+        return load<4>(reinterpret_cast<const float*>(values + place(l, chunk)));
+    }
+    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
+        const int l = two * 8 + threadIdx.x % 4, chunk = row / 4 + threadIdx.x % 32 / 4;
+#pragma unroll
+        for (int part = 0; part < 4; ++part) {
+            const auto found = read(values, l + part % 2 * 4, chunk + part / 2 * 8);
+#pragma unroll
+            for (int at = 0; at < 4; ++at) a[part / 2 * 2 + at / 2][part % 2 * 2 + at % 2] = bits_of(found.value[at]);
+        }
+    }
+    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
+        const int l = two * 8 + threadIdx.x % 4, chunk = column / 4 + threadIdx.x % 32 / 4;
+#pragma unroll
+        for (int later = 0; later < 2; ++later) {
+            const auto found = read(values, l + later * 4, chunk);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) b[j][later] = bits_of(found.value[j]);
+        }
+    }
+    __device__ static int row(int i, int lower) { return AlongSums::row(i, lower); }
+};
+
+// Halves side by side are of neighbouring rows: the instruction that reads them turns them.
+template <typename Stored, int SIDE>
+struct HalvesAlongSides {
+    static constexpr bool RUNS_OF_4 = false;
+    static constexpr int CHUNKS = SIDE * (int)sizeof(Stored) / CHUNK_BYTES;
+
+    __device__ static int place(int l, int chunk) {
+        return (l * CHUNKS + (chunk ^ (CHUNKS >= 8 ? l & 7 : l >> 1 & 3))) * CHUNK_BYTES;
+    }
+    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
+        const int lane = threadIdx.x % 32, l = two * 16 + lane / 16 * 8 + lane % 8;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) load_transposed(a[i], values + place(l, row / 8 + i * 2 + lane / 8 % 2));
+    }
+    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
+        const int lane = threadIdx.x % 32, l = two * 16 + lane / 8 % 2 * 8 + lane % 8;
+#pragma unroll
+        for (int j = 0; j < 4; j += 2) {
+            unsigned int both[4];
+            load_transposed(both, values + place(l, column / 8 + j + lane / 16));
+            b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
+        }
+    }
+    __device__ static int row(int i, int lower) { return i * 16 + lower * 8 + threadIdx.x % 32 / 4; }
+};
+
+template <typename Stored, int SIDE>
+struct SidesOf {
+    typedef AlongSides<Stored, SIDE> Layout;
+};
+template <int SIDE>
+struct SidesOf<Half, SIDE> {
+    typedef HalvesAlongSides<Half, SIDE> Layout;
+};
+
+// ---- what is multiplied ----
+
+// float32 as tf32, whose 13 lowest bits count for nothing. What is cut off would make all sums smaller; to make up for that takes
+// one instruction, where the nearest tf32 takes three: off by at most 0.7 units of the last place, what is a tf32 stays as it is,
+// and NaN and infinities do.
+struct Tf32Once {
+    __device__ static unsigned int nearly(unsigned int bits) { return bits_of(float_of(bits) * 1.000338f); }
+    __device__ static void multiply(Sums& sums, unsigned int (&a)[4][4], unsigned int (&b)[4][2]) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int at = 0; at < 4; ++at) a[i][at] = nearly(a[i][at]);
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            b[j][0] = nearly(b[j][0]), b[j][1] = nearly(b[j][1]);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) multiply_add(Tf32(), sums[i][j], a[i], b[j]);
+        }
+    }
+};
+
+// float32 as the sum of two of tf32, of whose four products all but the smallest are added: nearly float32. An infinity becomes
+// NaN, as what is left of it is none.
+struct Tf32Thrice {
+    __device__ static unsigned int rest_of(unsigned int bits) {
+        return bits_of(float_of(bits) - float_of(bits & 0xFFFFE000u));
+    }
+    __device__ static void multiply(Sums& sums, unsigned int (&a)[4][4], unsigned int (&b)[4][2]) {
+        unsigned int a_rest[4][4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int at = 0; at < 4; ++at) a_rest[i][at] = rest_of(a[i][at]);
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            const unsigned int b_rest[2] = {rest_of(b[j][0]), rest_of(b[j][1])};
+#pragma unroll
+            for (int i = 0; i < 4; ++i) multiply_add(Tf32(), sums[i][j], a_rest[i], b[j]);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) multiply_add(Tf32(), sums[i][j], a[i], b_rest);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) multiply_add(Tf32(), sums[i][j], a[i], b[j]);
+        }
+    }
+};
+
+// Halves as they are: from 8.0 the two chunks at once, before one after the other.
+template <typename Kind>
+struct Halves {
+    __device__ static void multiply(Sums& sums, unsigned int (&a)[4][4], unsigned int (&b)[4][2]) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                if constexpr (COPIES_AHEAD) {
+                    multiply_add(Kind(), sums[i][j], a[i], b[j]);
+                } else {
+                    multiply_add(Kind(), sums[i][j], {a[i][0], a[i][1]}, {b[j][0]});
+                    multiply_add(Kind(), sums[i][j], {a[i][2], a[i][3]}, {b[j][1]});
+                }
+            }
+        }
+    }
+};
+
+typedef Tf32Once Products;  // of what is stored
+
+constexpr int PACKED = CHUNK_BYTES / sizeof(stored);
+
+// ---- how values get to shared memory ----
+
+// PACKS packs of COUNT values of a thread, each from global memory to a place in shared memory, or zeros.
+template <typename Stored, int COUNT, int PACKS>
+struct Mover {
+    static constexpr int BYTES = COUNT * (int)sizeof(Stored);
+    static constexpr bool HOLDS = !COPIES_AHEAD && COUNT > 1;
+    Pack<Stored, COUNT> held[HOLDS ? PACKS : 1];
+
+    __device__ void begin(int pack, unsigned char* place, const Stored* from, bool inside) {
+        Stored* const to = reinterpret_cast<Stored*>(place);
+        if constexpr (HOLDS) {
+            held[pack] = {};
+            if (inside) held[pack] = load<COUNT>(from);
+        } else if constexpr (BYTES >= 4) {
+            copy_ahead<BYTES>(to, from, inside);
+        } else {
+            *to = inside ? *from : Stored();
+        }
+    }
+    __device__ void end(int pack, unsigned char* place) {
+        if constexpr (HOLDS) store(reinterpret_cast<Stored*>(place), held[pack]);
+    }
+};
+
+// Packs of COUNT values along the sum: a thread takes one place in the step and some slots of SIDE.
+template <typename Stored, typename T, int SIDE, int COUNT>
+struct SumPacks {
+    typedef AlongSums Layout;
+    static constexpr int PER_ROW = STEP_OF<Stored> / COUNT, APART = T::THREADS / PER_ROW, PACKS = SIDE / APART;
+    static_assert(APART > 0 && SIDE % APART == 0, "each thread takes as many packs");
+
+    __device__ static int at() { return threadIdx.x % PER_ROW * COUNT; }
+    __device__ static int slot(int pack) { return threadIdx.x / PER_ROW + pack * APART; }
+    __device__ static int place(int pack) {
+        const int byte = at() * (int)sizeof(Stored);
+        return Layout::place(slot(pack), byte / CHUNK_BYTES) + byte % CHUNK_BYTES;
+    }
+};
+
+// Packs of COUNT values along the side: a thread takes some rows side by side and some places in the step.
+template <typename Stored, typename T, int SIDE, int COUNT>
+struct SidePacks {
+    typedef typename SidesOf<Stored, SIDE>::Layout Layout;
+    static constexpr int PER_STEP = SIDE / COUNT, APART = T::THREADS / PER_STEP, PACKS = STEP_OF<Stored> / APART;
+    static_assert(APART > 0 && STEP_OF<Stored> % APART == 0, "each thread takes as many packs");
+
+    __device__ static int row() { return threadIdx.x % PER_STEP * COUNT; }
+    __device__ static int at(int pack) { return threadIdx.x / PER_STEP + pack * APART; }
+    __device__ static int place(int pack) {
+        const int byte = row() * (int)sizeof(Stored);
+        return Layout::place(at(pack), byte / CHUNK_BYTES) + byte % CHUNK_BYTES;
+    }
+};
+
+// ---- the loop ----
+
+// Takes the steps of a sum one after the other, from where its order stands. The order knows how many go straight on from there:
+// straight(), at least 1; skip(steps) goes on. A gatherer looks with turn() where the order stands; then begin(further, values)
+// has the values of the step that is so many further on their way, and finish(values) puts those there that wait in registers.
+template <typename Order, typename Left, typename Right>
+struct Ahead {
+    Order& order;
+    Left& left;
+    Right& right;
+    int further, end;
+
+    __device__ Ahead(Order& order, Left& left, Right& right) : order(order), left(left), right(right), further(0), end(0) {}
+    __device__ void begin(unsigned char* left_values, unsigned char* right_values) {
+        if (further == end) {
+            order.skip(end);
+            further = 0, end = order.straight();
+            left.turn(), right.turn();
+        }
+        left.begin(further, left_values), right.begin(further, right_values);
+        ++further;
+    }
+};
+
+// All copies but those of the newest `stages` - 2 steps have arrived, for all threads.
+__device__ inline void arrived(int stages) {
+    if (stages == 2) wait_for<0>();
+    else if (stages == 3) wait_for<1>();
+    else wait_for<2>();
+    __syncthreads();
+}
+
+// Adds `steps` steps of a sum to those of this thread. `stages`, 2 to 4, have room in dynamic shared memory.
+template <typename T, typename Math, typename Order, typename Left, typename Right>
+__device__ inline void multiply_on_tensor_cores(
+    Order& order, Left& left, Right& right, int steps, int stages, Sums& sums
+) {
+    unsigned char* const values = dynamic_shared<unsigned char>();
+    constexpr int RIGHT = T::M * STEP_BYTES;
+    Ahead<Order, Left, Right> ahead(order, left, right);
+    for (int step = 0; step < stages - 1; ++step) {
+        unsigned char* const coming = values + step * T::STAGE_BYTES;
+        if (step < steps) {
+            __syncthreads();  // a turn may change what the step before was found by
+            ahead.begin(coming, coming + RIGHT);
+            left.finish(coming), right.finish(coming + RIGHT);
+        }
+        commit();
+    }
+    const int row = T::row(), column = T::column();
+    unsigned char *now = values, *coming = values + (stages - 1) * T::STAGE_BYTES;
+    for (int step = 0; step < steps; ++step) {
+        arrived(stages);
+        const bool more = step + stages - 1 < steps;
+        if (more) ahead.begin(coming, coming + RIGHT);  // there stood what was multiplied before the barrier
+        commit();
+#pragma unroll
+        for (int two = 0; two < 2; ++two) {
+            unsigned int a[4][4], b[4][2];
+            Left::Layout::read_rows(now, row, two, a);
+            Right::Layout::read_columns(now + RIGHT, column, two, b);
+            Math::multiply(sums, a, b);
+        }
+        if (more) left.finish(coming), right.finish(coming + RIGHT);
+        coming = now;
+        now += T::STAGE_BYTES;
+        if (now == values + stages * T::STAGE_BYTES) now = values;
+    }
+}

@@ -1,0 +1,40 @@
+// The gradient of a convolution's input on tensor cores; cuda/mma_backward_input.cuh.
+
+#include "mma_backward_input.cuh"
+
+// dy  (N, H2, W2, K)                        in
+// w   (K, F_rows, F_columns, D/groups)      in
+// dx  (N, H, W, D), or (slices, N, H, W, D) where there are several: the sums of each slice    out; 0 where no window looked
+// stages: steps that dynamic shared memory has room for
+// A thread makes 8 x 8 results. Packs need filters and maps of a group that they divide.
+extern "C" __global__ void __launch_bounds__(256, 2)
+tensor_backward_input_128x128(
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
+    long long stages
+) {
+    BACKWARD_INPUT(Products, PACKED, Warps128x128, dy);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3)
+tensor_backward_input_128x64(
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
+    long long stages
+) {
+    BACKWARD_INPUT(Products, PACKED, Warps128x64, dy);
+}
+
+extern "C" __global__ void __launch_bounds__(32, 8)
+tensor_backward_input_64x32(
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
+    long long stages
+) {
+    BACKWARD_INPUT(Products, PACKED, Warps64x32, dy);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3)
+tensor_backward_input_128x64_scalars(
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
+    long long stages
+) {
+    BACKWARD_INPUT(Products, 1, Warps128x64, dy);
+}

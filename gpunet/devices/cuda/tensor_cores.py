@@ -1,0 +1,132 @@
+"""Convolution on CUDA as a matrix product on tensor cores, without its matrix: cuda/tensor_*.cu and cuda/thrice_*.cu.
+
+What gpunet.devices.cuda.implicit says of tiles and slices holds here, too: no bit depends on the tile.
+"""
+
+from math import inf
+
+from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
+from gpunet.devices.cuda.implicit import add_up, numbers, packable, parts_of
+from gpunet.devices.cuda.tensor_tiles import FILES, TILES, shared_bytes, stages
+from gpunet.devices.cuda.tiles import PACK_BYTES, blocks
+from gpunet.program.filters import ConvShape
+
+__all__: tuple[str, ...] = ()  # no ops here
+
+
+def forward(
+    algorithm: str,
+    x: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray | Maps,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    relu: int = 0,
+) -> None:
+    """y of conv_forward, or where `relu` of conv_relu_forward; `workspace` holds the slices where there are several."""
+    whole = packable(shape.maps, x, w)
+    y, y_row = lying(y)
+    parts = parts_of(y, workspace, slices)
+    least = 0.0 if relu and slices == 1 else -inf
+    _launch(algorithm, "forward", shape, tile, slices, whole, x, w, b, parts, *numbers(shape), y_row, least)
+    add_up(parts, b, y, slices, relu=relu)
+
+
+def pool_forward(
+    algorithm: str,
+    x: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray,
+    switches: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    relu: int,
+) -> None:
+    """y and switches of conv_pool_forward, by windows of 2 x 2; H2 and W2 of the shape are twice those of y."""
+    whole = packable(shape.maps, x, w)
+    _launch(
+        algorithm, "forward", shape, tile, 1, whole, x, w, b, y, switches, *numbers(shape), relu, pooled=True
+    )  # fmt: skip
+
+
+def backward_input(
+    algorithm: str,
+    dy: DeviceArray,
+    w: DeviceArray,
+    dx: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    switches: DeviceArray | None = None,
+) -> None:
+    """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
+    whole = packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
+    parts = parts_of(dx, workspace, slices)
+    if switches is None:
+        _launch(algorithm, "backward_input", shape, tile, slices, whole, dy, w, parts, *numbers(shape))
+    else:
+        places = *numbers(shape), *dy.shape[1:3]
+        _launch(
+            algorithm, "backward_input", shape, tile, slices, whole, dy, switches, w, parts, *places, pooled=True
+        )  # fmt: skip
+    add_up(parts, None, dx, slices)
+
+
+def backward_weights(
+    algorithm: str,
+    x: DeviceArray,
+    dy: DeviceArray,
+    dw: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    accumulate: int,
+    switches: DeviceArray | None = None,
+) -> None:
+    """dw of conv_backward_weights; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
+    whole = packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
+    parts = parts_of(dw, workspace, slices)
+    added = accumulate if slices == 1 else 0
+    places = numbers(shape)
+    if switches is None:
+        _launch(algorithm, "backward_weights", shape, tile, slices, whole, x, dy, parts, added, *places)
+    else:
+        places = *places, *dy.shape[1:3]
+        _launch(
+            algorithm, "backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places,
+            pooled=True,
+        )  # fmt: skip
+    add_up(parts, None, dw, slices, accumulate)
+
+
+def _launch(
+    algorithm: str,
+    pass_: str,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    whole: bool,
+    *arguments: DeviceArray | float | None,
+    pooled: bool = False,
+) -> None:
+    """Begin one of the kernels of a pass, or where `pooled` of those with a pool; slices and stages come last."""
+    known = TILES[tile] if whole else TILES[TILES[tile].scalars]
+    file = f"{FILES[algorithm]}_{'pool_' if pooled else ''}{pass_}"
+    kernel = f"{file}_{known.name}" + ("" if whole else "_scalars")
+    first = arguments[0]
+    assert isinstance(first, DeviceArray)
+    deep = stages(first.driver.capability)
+    grid, shared = blocks(pass_, shape, known) * slices, shared_bytes(known, deep)
+    first.driver.launch(file, kernel, grid, known.threads, *arguments, slices, deep, real=first.dtype, shared=shared)
+
+
+def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
+    """Whether the filters of a group are whole packs in dy, and in the switches, which have a byte for each value."""
+    whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
+    return whole and packable(shape.K // shape.groups, dy)

@@ -1,9 +1,10 @@
-"""The largest batch in a few GB beside PyTorch's own count, and what a plan takes: `python bench/memory.py`.
+"""The largest batch beside PyTorch's own count, and who is alive at the peak of a plan: `python bench/memory.py`.
 
 Both sides plan the same training step: float32, SGD with momentum 0.9, the same reserve for what lies outside of the
-tensors. gpunet's batches are those of its plans, to the byte; PyTorch's those of its MemTracker, which knows neither
-cuDNN's workspace nor what the allocator cannot use. No GPU is needed. The second table holds VGG-16's figures against
-the project's targets; exit code 1 where one is missed.
+tensors. gpunet's batches are those of its plans, to the byte, at four prices: the free savings alone; what needs no
+product of matrices, at whatever predicted time; 3 % more FLOPs; 3 % more predicted time. PyTorch's are those of its
+MemTracker, which knows neither cuDNN's workspace nor what the allocator cannot use. No GPU is needed. Two tables hold
+the figures against the project's targets; exit code 1 where one is missed.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from gpunet.program.program import Dtype
 from gpunet.program.tensor import Kind
 from gpunet.system.resources import config_names
 
-BUDGETS = ("3GiB", "4GiB", "6GiB", "8GiB", "11GiB", "12GiB")
+BUDGETS = ("12GiB",)
 RESERVE = "512MiB"
 """For the CUDA context and loaded kernels, the same on both sides."""
 
@@ -43,10 +44,27 @@ CARDS = ("RTX 3060 12GB", "RTX 4070", "RTX 5070", "Titan X Pascal")
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 
+PRICES: dict[str, dict[str, float]] = {
+    "free": {"max_cost": 0},
+    "no products": {"max_cost_flops": 0},
+    "FLOPs": {"max_cost_flops": MAX_COST},
+    "time": {"max_cost": MAX_COST},
+}
+"""By the name of a price, the options of a plan that may cost no more."""
+
+AT_NO_PRODUCT, RESIDUAL_AT_NO_PRODUCT, AT_SOME_TIME = 1.25, 1.8, 2.0
+"""How many times PyTorch's batch every net is to reach; every one with sums; and all at MAX_COST of predicted time."""
+
+PEAK_BATCH = 64
+"""Images of the plan whose peak is shown."""
+
+SHOWN_AT_PEAK = 3
+"""Kinds of tensors of a peak that the table shows, the largest first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure of VGG-16 and what it must reach."""
+    """A figure and what it must reach."""
 
     name: str
     reached: float
@@ -64,8 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     peers = []
     rows = []
+    peaks_of_nets = []
     for name in options.net or config_names():
         net = gpunet.load(name)
+        peaks_of_nets.append(at_peak(net))
         try:
             peaks = Peaks.of(net)
             peers.append(describe(net, peaks))
@@ -75,16 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += [compare(net, budget, peaks) for budget in options.budget or BUDGETS]
     print(as_text(batches_table(rows)))
     print(as_text(peers_table(peers)))
+    print(as_text(peak_table(peaks_of_nets)))
     reached, types = ([], []) if options.no_targets else (targets(gpunet.load("vgg16")), by_type(gpunet.load("vgg16")))
+    reached += [] if options.no_targets else net_targets(rows)
     if reached:
         print(as_text(types_table(types)))
         print(as_text(targets_table(reached)))
     results = {
         "reserve_bytes": parse_bytes(RESERVE),
-        "max_cost_flops": MAX_COST,
+        "max_cost": MAX_COST,
         "rows": rows,
         "pytorch": peers,
         "by_type": types,
+        "peaks": peaks_of_nets,
         "targets": [
             {"name": one.name, "reached": one.reached, "target": one.target, "unit": one.unit, "holds": one.holds}
             for one in reached
@@ -95,23 +118,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(net: Net, budget: str, peaks: Peaks) -> dict[str, Any]:
-    """The largest batch in a budget: PyTorch's, and gpunet's on each rung of its ladder, at most MAX_COST extra."""
+    """The largest batch in a budget: PyTorch's, and gpunet's at each price."""
     theirs = peaks.largest(parse_bytes(budget) - parse_bytes(RESERVE))
-    rungs = {" + ".join(rung.ways) or "free": rung for rung in rungs_of(net, budget)}
     return {
         "net": net.name,
+        "residual": any(node.layer.type == "add" for node in net.nodes),
         "budget": budget,
         "pytorch": theirs,
-        "gpunet": {
-            name: {
-                "batch": rung.batch,
-                "total_bytes": rung.total_bytes,
-                "next_total_bytes": rung.next_total_bytes,
-                "extra_flops_fraction": rung.extra_flops_fraction,
-                "ratio": rung.batch / theirs if theirs else None,
-            }
-            for name, rung in rungs.items()
-        },
+        "gpunet": {name: fitted(net, budget, theirs, **most) for name, most in PRICES.items()},
+    }
+
+
+def fitted(net: Net, budget: str, theirs: int, **most: Any) -> dict[str, Any] | None:
+    """The largest batch at a price, beside PyTorch's; None where not even one image fits."""
+    try:
+        found = gpunet.fit(net, budget, reserve=RESERVE, **most)
+    except gpunet.BudgetError:
+        return None
+    return {
+        "batch": found.batch,
+        "total_bytes": found.total_bytes,
+        "next_total_bytes": found.next_total_bytes,
+        "extra_flops_fraction": found.extra_flops_fraction,
+        "extra_time_fraction": found.extra_time_fraction,
+        "ratio": found.batch / theirs if theirs else None,
+    }
+
+
+def at_peak(net: Net) -> dict[str, Any]:
+    """Who is alive at the peak of a plan with the free savings alone, by the op that makes them, the largest first."""
+    plan = gpunet.plan(net, PEAK_BATCH)
+    makers = {t.name: op.name for op in reversed(plan.program.ops) for t in op.outputs if not t.kind.persistent}
+    taken: dict[str, int] = {}
+    for planned in plan.alive(plan.peak_step):
+        kind = planned.kind.value
+        what = f"{kind} of {makers[planned.name]}" if planned.name in makers else kind
+        taken[what] = taken.get(what, 0) + planned.nbytes
+    return {
+        "net": net.name,
+        "batch": PEAK_BATCH,
+        "op": plan.program.ops[plan.peak_step].name,
+        "bytes": plan.live_bytes[plan.peak_step],
+        "alive": dict(sorted(taken.items(), key=lambda item: -item[1])),
     }
 
 
@@ -171,6 +219,17 @@ def types_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
+def net_targets(rows: Sequence[dict[str, Any]]) -> list[Target]:
+    """What every net is to reach beside PyTorch, at no product of matrices and at some predicted time."""
+    found = []
+    for row in rows:
+        least = RESIDUAL_AT_NO_PRODUCT if row["residual"] else AT_NO_PRODUCT
+        for price, wanted in (("no products", least), ("time", AT_SOME_TIME)):
+            ratio = (row["gpunet"][price] or {}).get("ratio") or 0.0
+            found.append(Target(f"{row['net']}, {row['budget']}, {price}", ratio, wanted, "x", at_least=True))
+    return found
+
+
 def slope_of_free_savings(net: Net, dtype: Dtype = "float32") -> float:
     """Bytes an image, im2col scratch not counted: from batch 128 to 256, nothing being short."""
     return slope(*(gpunet.plan(net, batch, max_cost=0, dtype=dtype) for batch in (128, 256)))
@@ -211,22 +270,36 @@ def _arena(net: Net, batch: int, *, budget_bytes: int, optimizer: OptimizerName,
 
 
 def batches_table(rows: Sequence[dict[str, Any]]) -> Table:
-    names = list(dict.fromkeys(name for row in rows for name in row["gpunet"]))
-    columns = ["net", "budget", "PyTorch", *(part for name in names for part in (f"gpunet, {name}", "ratio", "extra"))]
+    columns = ["net", "budget", "PyTorch"]
+    columns += [part for name in PRICES for part in (name, "ratio", *(("time",) if name != "free" else ()))]
     lines = []
     for row in rows:
         cells: list[object] = [row["net"], row["budget"], row["pytorch"]]
-        for name in names:
-            rung = row["gpunet"][name]
-            ratio = "-" if rung["ratio"] is None else f"{rung['ratio']:.2f}"
-            cells += [rung["batch"], ratio, f"{rung['extra_flops_fraction']:.2%}"]
+        for name in PRICES:
+            one, paid = row["gpunet"][name], name != "free"
+            if one is None:
+                cells += ["-"] * (3 if paid else 2)
+                continue
+            cells += [one["batch"], "-" if one["ratio"] is None else f"{one['ratio']:.2f}"]
+            cells += [f"{one['extra_time_fraction']:.1%}"] if paid else []
         lines.append(cells)
     notes = [
         f"Training with momentum, float32; {format_bytes(parse_bytes(RESERVE))} of each budget are reserve, on both "
         "sides.",
-        "ratio: gpunet's batch over PyTorch's. extra: FLOPs of what is made again, over those of a step.",
+        f"no products: whatever needs no product of matrices; FLOPs and time: at most {MAX_COST:.0%} more of them.",
+        "ratio: gpunet's batch over PyTorch's. time: predicted, of what is made again, over that of a step.",
     ]
     return Table("Largest batch", columns, lines, notes, left=2)
+
+
+def peak_table(peaks: Sequence[dict[str, Any]]) -> Table:
+    lines = []
+    for one in peaks:
+        parts = [f"{nbytes / one['bytes']:.0%} {what}" for what, nbytes in one["alive"].items()]
+        an_image = number(one["bytes"] / one["batch"] / 1e6, 4)
+        lines.append([one["net"], an_image, one["op"], ", ".join(parts[:SHOWN_AT_PEAK])])
+    notes = [f"Free savings alone, batch {PEAK_BATCH}; MB = 10**6 bytes. By the op that made them."]
+    return Table("Alive at the peak", ["net", "MB an image", "at", "most of it"], lines, notes)
 
 
 def peers_table(peers: Sequence[dict[str, Any]]) -> Table:
@@ -244,14 +317,14 @@ def targets_table(reached: Sequence[Target]) -> Table:
         ]
         for one in reached
     ]
-    return Table("VGG-16 against its targets", ["figure", "reached", "target", "holds"], lines)
+    return Table("Against the targets", ["figure", "reached", "target", "holds"], lines)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", action="append", help="a net, a config or a pattern; default: every shipped one")
     parser.add_argument("--budget", action="append", help=f"like 6GiB; default: {', '.join(BUDGETS)}")
-    parser.add_argument("--no-targets", action="store_true", help="leave out VGG-16's table of targets")
+    parser.add_argument("--no-targets", action="store_true", help="leave out the table of targets")
     parser.add_argument("--json", type=Path, help=f"where to write (default: {RESULTS.name}/memory.json)")
     return parser.parse_args(arguments)
 

@@ -85,6 +85,7 @@ struct SeenRows : AlongSide<real, T, T::N, COUNT> {
     const Convolution& c;
     const ByPosition<T>& order;
     WeightStages<T>& stages;
+    bool inside[Share::PACKS];  // of the packs on their way
 
     __device__ SeenRows(
         const real* x, const Convolution& c, const ByPosition<T>& order, WeightStages<T>& stages, int group, int n0
@@ -116,13 +117,21 @@ struct SeenRows : AlongSide<real, T, T::N, COUNT> {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
             const Corner corner = stages.corners[further * DEPTH + Share::at(pack)];
-            const bool inside = (unsigned int)(corner.h + tap.top) < (unsigned int)c.H &
-                                (unsigned int)(corner.v + tap.left) < (unsigned int)c.W;
+            inside[pack] = (unsigned int)(corner.h + tap.top) < (unsigned int)c.H &
+                           (unsigned int)(corner.v + tap.left) < (unsigned int)c.W;
             this->held[pack] = {};
-            if (inside) this->held[pack] = load<COUNT>(behind(tap.seen, corner.pixel, c.D));
+            if (inside[pack]) this->held[pack] = load<COUNT>(behind(tap.seen, corner.pixel, c.D));
         }
     }
 };
+
+// A volume that lies as it is. Another kind of volume has another such function.
+template <int COUNT, typename T>
+__device__ inline auto seen_rows(
+    const real* x, const Convolution& c, const ByPosition<T>& order, WeightStages<T>& stages, int group, int n0
+) {
+    return SeenRows<T, COUNT>(x, c, order, stages, group, n0);
+}
 
 // The gradients, which lie as they are. Another kind of gradient has another such function.
 template <int COUNT, typename T>
@@ -132,9 +141,9 @@ __device__ inline auto gradient_rows(
     return GradientRows<real, T, COUNT>(dy, c, order, stages.kept);
 }
 
-template <int COUNT, typename T, typename Gradient, typename Shared>
+template <int COUNT, typename T, typename Volume, typename Gradient, typename Shared>
 __device__ inline void backward_weights_tile(
-    const real* x, Gradient dy, real* dw, int accumulate, const Convolution& c, int slices, Shared& stages
+    Volume x, Gradient dy, real* dw, int accumulate, const Convolution& c, int slices, Shared& stages
 ) {
     const Part part(blockIdx.x, tiles(c.length, T::N), tiles(c.filters, T::M));
     const int group = part.rest % c.groups, number = part.rest / c.groups;
@@ -143,7 +152,7 @@ __device__ inline void backward_weights_tile(
     keep(stages, slice.last, m0, n0, group, number);
     ByPosition<T> order(slice.first, c.positions);
     auto gradients = gradient_rows<COUNT, T>(dy, c, order, stages);
-    SeenRows<T, COUNT> seen(x, c, order, stages, group, n0);
+    auto seen = seen_rows<COUNT, T>(x, c, order, stages, group, n0);
     real sum[T::ROWS][T::COLUMNS] = {};
     multiply<T>(order, gradients, seen, stages, sum);
 

@@ -5,6 +5,7 @@
 // one before, x_row values of x, y_row of y, dy_row of dy. Sums over rows are taken in two levels, always in the same
 // order: parts of block_rows rows, then the parts.
 #include "columns.cuh"
+#include "normalized.cuh"
 #include "table.cuh"
 
 constexpr int ROOM = WIDTH > 4 ? 2 : RESIDENT;  // packs of halves, each with many numbers of its maps, take more registers
@@ -109,11 +110,6 @@ batch_norm_recall(
         mean[k] = running_mean[k];
         variance[k] = running_variance[k];
     }
-}
-
-// A value less the mean of its map, scaled and shifted: one multiply-add, so that the gradient's kernels find the very bits.
-__device__ inline real normalized(real value, real mean, real factor, real shift) {
-    return fma(value - mean, factor, shift);
 }
 
 // Whether ReLU lets the gradient of such a value pass.

@@ -5,6 +5,8 @@
 // N images of H x W x D; outputs H2 x W2. A thread takes a pack of maps of one output position, or, backwards, of one
 // input position, whose windows it visits in row-major order.
 
+#include "switches.cuh"
+
 // Positions of an axis, or windows, from `first` up to `last`. Along one axis an int holds all of them.
 struct Span {
     int first, last;
@@ -66,28 +68,59 @@ __device__ inline void each_of(Span rows, Span columns, Body body) {
     }
 }
 
-template <int COUNT, typename Index, typename Switch>
-__device__ inline void max_packs(
-    const stored* x, stored* y, Switch* switches, Index N, Index D, Sliding rows, Sliding columns
-) {
+// The maxima of a window of some maps, and where they are.
+template <int COUNT>
+struct Maxima {
+    Pack<real, COUNT> best;
+    Pack<int, COUNT> where;
+};
+
+// Those of the output at a place, whose `d` counts packs. Of equals the first, of NaNs the first.
+template <int COUNT, typename Index>
+__device__ inline Maxima<COUNT> maxima(const stored* x, const Place<Index>& at, Index D, Sliding rows, Sliding columns) {
     const Index H = rows.size, W = columns.size;
-    each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
-        const int top = rows.start(at.row), left = columns.start(at.column);
-        Pack<real, COUNT> best = {};
-        Pack<Switch, COUNT> where = {};
-        bool none = true;
-        each_of(rows.seen(at.row), columns.seen(at.column), [&](int h, int w) {
-            const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * (D / COUNT) + at.d);
-            for (int lane = 0; lane < COUNT; ++lane) {
-                if (none || beats(values.value[lane], best.value[lane])) {
-                    best.value[lane] = values.value[lane];
-                    where.value[lane] = Switch((h - top) * columns.F + (w - left));
-                }
+    const int top = rows.start(at.row), left = columns.start(at.column);
+    Maxima<COUNT> found = {};
+    bool none = true;
+    each_of(rows.seen(at.row), columns.seen(at.column), [&](int h, int w) {
+        const auto values = load<COUNT>(x, ((at.n * H + h) * W + w) * (D / COUNT) + at.d);
+        for (int lane = 0; lane < COUNT; ++lane) {
+            if (none || beats(values.value[lane], found.best.value[lane])) {
+                found.best.value[lane] = values.value[lane];
+                found.where.value[lane] = (h - top) * columns.F + (w - left);
             }
-            none = false;
-        });
-        store(y, pack, best);
-        if (switches) store(switches, pack, where);
+        }
+        none = false;
+    });
+    return found;
+}
+
+template <int COUNT, typename Index, typename Switches>
+__device__ inline void max_packs(
+    const stored* x, stored* y, Switches switches, Index N, Index D, Sliding rows, Sliding columns
+) {
+    each_place<COUNT, Index>(N, rows.outputs, columns.outputs, D, [&](Place<Index> at, Index pack) {
+        const auto found = maxima<COUNT>(x, at, D, rows, columns);
+        store(y, pack, found.best);
+        const Index position = (at.n * rows.outputs + at.row) * columns.outputs + at.column;
+        if (switches.wanted()) switches.put(position, D, at.d * COUNT, found.where);
+    });
+}
+
+// The same of maps that are no whole packs, where switches are halves: two maps at a time, which share a byte.
+template <typename Index>
+__device__ inline void max_pairs(
+    const stored* x, stored* y, unsigned char* switches, Index N, Index D, Sliding rows, Sliding columns
+) {
+    each_place<1, Index>(N, rows.outputs, columns.outputs, halves(D), [&](Place<Index> at, Index pair) {
+        stored* const to = y + (((at.n * rows.outputs + at.row) * columns.outputs + at.column) * D + 2 * at.d);
+        int where[2] = {};
+        at.d *= 2;
+        for (int lane = 0; lane < 2 && at.d < D; ++lane, ++at.d) {
+            const auto found = maxima<1>(x, at, D, rows, columns);
+            store(to + lane, found.best), where[lane] = found.where.value[0];
+        }
+        switches[pair] = both(where[0], where[1]);
     });
 }
 
@@ -97,7 +130,8 @@ __device__ inline void max_forward(
     Sliding columns
 ) {
     const bool packable = D % WIDTH == 0 && aligned(x, y, switches);
-    DISPATCH(max_packs, packable, most_values(N, D, rows, columns), x, y, switches, N, D, rows, columns);
+    const Whole<Switch> all = {switches};
+    DISPATCH(max_packs, packable, most_values(N, D, rows, columns), x, y, all, N, D, rows, columns);
 }
 
 #define WINDOWS                                                                                               \
@@ -124,6 +158,24 @@ max_pool_by_axis_forward_i32(const stored* __restrict__ x, stored* __restrict__ 
     max_forward(x, y, switches, N, D, ROWS, COLUMNS);
 }
 
+// The same with switches (N, H2, W2, ceil(D/2)), halves of bytes, for windows of up to 15 places. Where maps are no whole packs
+// a thread takes two maps.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_by_axis_forward_halves(
+    const stored* __restrict__ x, stored* __restrict__ y, unsigned char* __restrict__ switches, WINDOWS
+) {
+    const Sliding down = ROWS, across = COLUMNS;
+    const long long values = most_values(N, D, down, across);
+    const Halved<unsigned char> packed = {switches};
+    if (D % WIDTH == 0 && aligned(x, y, switches)) {
+        DISPATCH(max_packs, true, values, x, y, packed, N, D, down, across);
+    } else if (values < SMALL) {
+        max_pairs<int>(x, y, switches, N, D, down, across);
+    } else {
+        max_pairs<long long>(x, y, switches, N, D, down, across);
+    }
+}
+
 // The same without switches.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_infer(const stored* __restrict__ x, stored* __restrict__ y, WINDOWS) {
@@ -131,19 +183,19 @@ max_pool_by_axis_infer(const stored* __restrict__ x, stored* __restrict__ y, WIN
     max_forward(x, y, none, N, D, ROWS, COLUMNS);
 }
 
-template <int COUNT, typename Index, typename Switch>
+template <int COUNT, typename Index, typename Switches>
 __device__ inline void max_backward_packs(
-    const stored* dy, const Switch* switches, stored* dx, Index N, Index D, Sliding rows,
+    const stored* dy, Switches switches, stored* dx, Index N, Index D, Sliding rows,
     Sliding columns
 ) {
     const Index H2 = rows.outputs, W2 = columns.outputs;
     each_place<COUNT, Index>(N, rows.size, columns.size, D, [&](Place<Index> at, Index pack) {
         Pack<real, COUNT> sum = {};
         each_of(rows.covering(at.row), columns.covering(at.column), [&](int i, int j) {
-            const Index window = ((at.n * H2 + i) * W2 + j) * (D / COUNT) + at.d;
-            const Switch here = Switch(((int)at.row - rows.start(i)) * columns.F + ((int)at.column - columns.start(j)));
-            const auto where = load<COUNT>(switches, window);
-            const auto gradients = load<COUNT>(dy, window);
+            const Index window = (at.n * H2 + i) * W2 + j;
+            const int here = ((int)at.row - rows.start(i)) * columns.F + ((int)at.column - columns.start(j));
+            const auto where = switches.template get<COUNT>(window, D, at.d * COUNT);
+            const auto gradients = load<COUNT>(dy, window * (D / COUNT) + at.d);
             for (int lane = 0; lane < COUNT; ++lane) {
                 if (where.value[lane] == here) sum.value[lane] += gradients.value[lane];
             }
@@ -152,12 +204,12 @@ __device__ inline void max_backward_packs(
     });
 }
 
-template <typename Switch>
+template <typename Switches>
 __device__ inline void max_backward(
-    const stored* dy, const Switch* switches, stored* dx, long long N, long long D, Sliding rows,
+    const stored* dy, Switches switches, stored* dx, long long N, long long D, Sliding rows,
     Sliding columns
 ) {
-    const bool packable = D % WIDTH == 0 && aligned(dy, switches, dx);
+    const bool packable = D % WIDTH == 0 && aligned(dy, switches.numbers, dx);
     DISPATCH(max_backward_packs, packable, most_values(N, D, rows, columns), dy, switches, dx, N, D, rows, columns);
 }
 
@@ -168,7 +220,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_backward_u8(
     const stored* __restrict__ dy, const unsigned char* __restrict__ switches, stored* __restrict__ dx, WINDOWS
 ) {
-    max_backward(dy, switches, dx, N, D, ROWS, COLUMNS);
+    max_backward(dy, Whole<const unsigned char>{switches}, dx, N, D, ROWS, COLUMNS);
 }
 
 // The same with int32 switches.
@@ -176,7 +228,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 max_pool_by_axis_backward_i32(
     const stored* __restrict__ dy, const int* __restrict__ switches, stored* __restrict__ dx, WINDOWS
 ) {
-    max_backward(dy, switches, dx, N, D, ROWS, COLUMNS);
+    max_backward(dy, Whole<const int>{switches}, dx, N, D, ROWS, COLUMNS);
+}
+
+// The same with switches (N, H2, W2, ceil(D/2)), halves of bytes.
+extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
+max_pool_by_axis_backward_halves(
+    const stored* __restrict__ dy, const unsigned char* __restrict__ switches, stored* __restrict__ dx, WINDOWS
+) {
+    max_backward(dy, Halved<const unsigned char>{switches}, dx, N, D, ROWS, COLUMNS);
 }
 
 template <int COUNT, typename Index, typename Axis>

@@ -65,6 +65,14 @@ struct FilterRows : AlongSum<Stored, T, T::N, COUNT> {
     }
 };
 
+// The windows of a volume that lies as it is. Another kind of volume has another such function.
+template <int COUNT, typename T>
+__device__ inline auto windows_of(
+    const real* x, const Convolution& c, int group, const InOnePiece& order, const Stages<real, T>&
+) {
+    return UnderWindows<real, T, COUNT, InOnePiece>(x, c.H, c.W, c.D, group * c.maps, order);
+}
+
 // The positions of the output as rows of the product, in their order.
 struct InOrder {
     __device__ static int count(const Convolution& c) { return c.positions; }
@@ -76,16 +84,16 @@ struct InOrder {
 
 // The sums of the tile that is this block's; what stands in `kept` of the stages: its first row, its first filter in the
 // group, the group, and the number of the slice.
-template <int COUNT, typename T, typename Positions>
+template <int COUNT, typename T, typename Volume, typename Positions, typename Shared>
 __device__ inline void forward_sums(
-    const real* x, const real* w, const Convolution& c, int slices, Positions, Stages<real, T>& stages,
+    Volume x, const real* w, const Convolution& c, int slices, Positions, Shared& stages,
     real (&sum)[T::ROWS][T::COLUMNS]
 ) {
     const Part part(blockIdx.x, tiles(c.filters, T::N), tiles(Positions::count(c), T::M));
     const int m0 = part.down * T::M, n0 = part.across * T::N, group = part.rest % c.groups, number = part.rest / c.groups;
     const Slice slice(number, slices, tiles(c.length, DEPTH));
     InOnePiece order(c, slice.first, AlongSum<real, T, T::M, COUNT>::at());
-    UnderWindows<real, T, COUNT, InOnePiece> windows(x, c.H, c.W, c.D, group * c.maps, order);
+    auto windows = windows_of<COUNT, T>(x, c, group, order, stages);
 #pragma unroll
     for (int pack = 0; pack < windows.PACKS; ++pack) {
         const int m = m0 + windows.row(pack);

@@ -1,41 +1,6 @@
-// Convolution as a matrix product without its matrix; cuda/forward.cuh. Then the bias, and ReLU.
+// Convolution as a matrix product without its matrix, then the bias, and ReLU; cuda/plus_bias.cuh.
 
-#include "forward.cuh"
-
-// What becomes of the results: plus the bias, where there is one, not below `least`, and stored. Of a slice the sums alone.
-struct PlusBias {
-    const real* b;
-    real* y;
-    const Convolution& c;
-    int row;  // values from a position of y to the next
-    real least;
-
-    __device__ void operator()(int slice, int position, int filter, Pack<real, RUN> run, int left) const {
-#pragma unroll
-        for (int lane = 0; lane < RUN; ++lane) {
-            if (b && lane < left) run.value[lane] += b[filter + lane];
-            run.value[lane] = run.value[lane] <= least ? least : run.value[lane];  // NaN stays
-        }
-        real* const place = y + ((long long)slice * c.positions + position) * row + filter;
-        RunOf<WIDTH, real>{place, left, (c.filters | row) % WIDTH == 0 && aligned(y)}.store_run(run);
-    }
-};
-
-template <int COUNT, typename T>
-__device__ inline void forward_tile(
-    const real* x, const real* w, const real* b, real* y, const Convolution& c, int y_row, real least, int slices,
-    Stages<real, T>& stages
-) {
-    real sum[T::ROWS][T::COLUMNS] = {};
-    forward_sums<COUNT>(x, w, c, slices, InOrder(), stages, sum);
-    const PlusBias finish = {slices == 1 ? b : nullptr, y, c, y_row, least};
-    each_run<T>(sum, [&](int row, int column, const Pack<real, RUN>& run) {
-        const int position = stages.kept[0] + row, filter = stages.kept[1] + column;
-        if (position < c.positions && filter < c.filters) {
-            finish(stages.kept[3], position, stages.kept[2] * c.filters + filter, run, c.filters - filter);
-        }
-    });
-}
+#include "plus_bias.cuh"
 
 // x  (N, H, W, D)                             in
 // w  (K, F_rows, F_columns, D/groups)         in
@@ -51,7 +16,7 @@ forward_128x128(
     long long y_row, real least, long long slices
 ) {
     __shared__ Stages<real, Tile128x128> stages;
-    forward_tile<WIDTH>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
+    forward_tile<WIDTH, Tile128x128>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(128, BLOCKS_OF_128)
@@ -60,7 +25,7 @@ forward_128x64(
     long long y_row, real least, long long slices
 ) {
     __shared__ Stages<real, Tile128x64> stages;
-    forward_tile<WIDTH>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
+    forward_tile<WIDTH, Tile128x64>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(64, BLOCKS_OF_64)
@@ -69,7 +34,7 @@ forward_64x64(
     long long y_row, real least, long long slices
 ) {
     __shared__ Stages<real, Tile64x64> stages;
-    forward_tile<WIDTH>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
+    forward_tile<WIDTH, Tile64x64>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(32, BLOCKS_OF_32)
@@ -78,7 +43,7 @@ forward_32x32(
     long long y_row, real least, long long slices
 ) {
     __shared__ Stages<real, Tile32x32> stages;
-    forward_tile<WIDTH>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
+    forward_tile<WIDTH, Tile32x32>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2)
@@ -87,7 +52,7 @@ forward_128x64_scalars(
     long long y_row, real least, long long slices
 ) {
     __shared__ Stages<real, Tile128x64> stages;
-    forward_tile<1>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
+    forward_tile<1, Tile128x64>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }
 
 extern "C" __global__ void __launch_bounds__(32, SCALARS_OF_32)
@@ -96,5 +61,5 @@ forward_32x32_scalars(
     long long y_row, real least, long long slices
 ) {
     __shared__ Stages<real, Tile32x32> stages;
-    forward_tile<1>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
+    forward_tile<1, Tile32x32>(x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, stages);
 }

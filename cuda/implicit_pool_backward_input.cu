@@ -10,7 +10,7 @@ constexpr int POOLED_BLOCKS_OF_256 = BLOCKS_OF_256;
 #endif
 
 // dy        (N, H3, W3, K)                    in
-// switches  (N, H3, W3, K)                    in
+// switches  (N, H3, W3, ceil(K/2))            in
 // w         (K, F_rows, F_columns, D/groups)  in
 // dx        (N, H, W, D), or (slices, N, H, W, D) where there are several: the sums of each slice    out; 0 where no window
 //           looked

@@ -11,7 +11,7 @@ constexpr int POOLED_BLOCKS_OF_256 = BLOCKS_OF_256;
 
 // x         (N, H, W, D)    in
 // dy        (N, H3, W3, K)  in
-// switches  (N, H3, W3, K)  in
+// switches  (N, H3, W3, ceil(K/2))  in
 // dw        (K, F_rows, F_columns, D/groups), or that many times `slices`: the sums of each slice    out; in and out where
 //           accumulate is 1
 // Otherwise as the kernels of cuda/implicit_backward_weights.cu.

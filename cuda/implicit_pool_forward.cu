@@ -3,6 +3,7 @@
 
 #include "forward.cuh"
 #include "maximum.cuh"
+#include "switches.cuh"
 
 // The positions of the output as rows of the product, window after window, in each of them row by row.
 struct ByWindow {
@@ -38,12 +39,21 @@ struct Pool {
                 four[number] = biased ? sum + bias : sum;
             }
             const Maximum found(four, relu);
-            best.value[lane] = found.value, where.value[lane] = found.number;
+            best.value[lane] = found.value, where.value[lane] = lane < left ? found.number : 0;
         }
         const long long place = (long long)window * c.K + filter;
         RunOf<WIDTH, real>{y + place, left, c.filters % WIDTH == 0 && aligned(y)}.store_run(best);
         if (switches) {
-            RunOf<RUN, unsigned char>{switches + place, left, c.filters % RUN == 0 && aligned(switches)}.store_run(where);
+            unsigned char* const to = switches + ((long long)window * halves(c.K) + filter / 2);
+            const auto bytes = in_halves(where);
+            if (c.filters % RUN == 0 && aligned(switches)) {
+                store(to, bytes);
+            } else {
+#pragma unroll
+                for (int lane = 0; lane < RUN / 2; ++lane) {
+                    if (2 * lane < left) to[lane] = bytes.value[lane];
+                }
+            }
         }
     }
 };
@@ -54,7 +64,7 @@ __device__ inline void pool_forward_tile(
     Stages<real, T>& stages
 ) {
     real sum[T::ROWS][T::COLUMNS] = {};
-    forward_sums<COUNT>(x, w, c, 1, ByWindow(), stages, sum);
+    forward_sums<COUNT, T>(x, w, c, 1, ByWindow(), stages, sum);
     const Pool finish = {b, y, switches, c, relu};
 #pragma unroll
     for (int i = 0; i < T::ROWS; i += RUN) {
@@ -72,7 +82,8 @@ __device__ inline void pool_forward_tile(
 // w         (K, F_rows, F_columns, D/groups)  in
 // b         (K,)                              in; null: no bias
 // y         (N, H2/2, W2/2, K)                out
-// switches  (N, H2/2, W2/2, K)                out: row*2 + column of the maximum, 4 where ReLU gives 0; null: not wanted
+// switches  (N, H2/2, W2/2, ceil(K/2))        out, halves: row*2 + column of the maximum, 4 where ReLU gives 0; null: not
+//                                             wanted. Where there are groups, each has an even number of filters
 // H2 and W2 are even; slices is 1. Otherwise as the kernels of cuda/implicit_forward.cu.
 extern "C" __global__ void __launch_bounds__(256, BLOCKS_OF_256)
 pool_forward_128x128(

@@ -41,6 +41,9 @@ typedef WarpTile<2, 4> Warps128x128;
 typedef WarpTile<2, 2> Warps128x64;
 typedef WarpTile<1, 1> Warps64x32;
 
+// Blocks of so many threads that a multiprocessor must have room for; where values wait in registers there are fewer.
+constexpr int TENSOR_BLOCKS_OF_256 = COPIES_AHEAD ? 2 : 1, TENSOR_BLOCKS_OF_128 = COPIES_AHEAD ? 3 : 2;
+
 // The sums of a thread: [down][across][row and column of it].
 typedef float Sums[4][4][4];
 
@@ -71,19 +74,28 @@ struct AlongSums {
     }
     __device__ static int column_of(int slot) { return slot / 32 * 32 + slot % 8 * 4 + slot / 8 % 4; }
 
-    // Of the left matrix what 4 products side by side need of two chunks of the step.
-    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
+    // Where a lane reads of the rows, and of the columns, from this one on.
+    __device__ static int first_of_rows(int row) {
         const int lane = threadIdx.x % 32;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) load_matrices(a[i], values + place(row + i * 16 + lane % 16, two * 2 + lane / 16));
+        return place(row + lane % 16, lane / 16);
     }
-    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
+    __device__ static int first_of_columns(int column) {
         const int lane = threadIdx.x % 32;
+        return place(column + lane / 16 * 8 + lane % 8, lane / 8 % 2);
+    }
+    // Of the left matrix what 4 products side by side need of two chunks of the step. Slots go on by eights, and two chunks by
+    // half a row: neither changes how chunks have changed places.
+    __device__ static void read_rows(const unsigned char* values, int first, int two, unsigned int (&a)[4][4]) {
+        const unsigned char* const from = values + (first ^ two * 2 * CHUNK_BYTES);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) load_matrices(a[i], from + i * 16 * STEP_BYTES);
+    }
+    __device__ static void read_columns(const unsigned char* values, int first, int two, unsigned int (&b)[4][2]) {
+        const unsigned char* const from = values + (first ^ two * 2 * CHUNK_BYTES);
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
             unsigned int both[4];
-            const int slot = column + j * 8 + lane / 16 * 8 + lane % 8;
-            load_matrices(both, values + place(slot, two * 2 + lane / 8 % 2));
+            load_matrices(both, from + j * 8 * STEP_BYTES);
             b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
         }
     }
@@ -98,23 +110,24 @@ struct AlongSides {
     static constexpr int CHUNKS = SIDE * (int)sizeof(Stored) / CHUNK_BYTES;
 
     __device__ static int place(int l, int chunk) { return (l * CHUNKS + (chunk ^ (l & 3) * 2)) * CHUNK_BYTES; }
-    __device__ static Pack<float, 4> read(const unsigned char* values, int l, int chunk) {
-        return load<4>(reinterpret_cast<const float*>(values + place(l, chunk)));
+    __device__ static int first_of_rows(int row) { return place(threadIdx.x % 4, row / 4 + threadIdx.x % 32 / 4); }
+    __device__ static int first_of_columns(int column) { return first_of_rows(column); }
+    // Places of the sum go on by fours, and rows by eight chunks: neither changes how chunks have changed places.
+    __device__ static Pack<float, 4> read(const unsigned char* from, int l, int chunk) {
+        return load<4>(reinterpret_cast<const float*>(from + (l * CHUNKS + chunk) * CHUNK_BYTES));
     }
-    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
-        const int l = two * 8 + threadIdx.x % 4, chunk = row / 4 + threadIdx.x % 32 / 4;
+    __device__ static void read_rows(const unsigned char* values, int first, int two, unsigned int (&a)[4][4]) {
 #pragma unroll
         for (int part = 0; part < 4; ++part) {
-            const auto found = read(values, l + part % 2 * 4, chunk + part / 2 * 8);
+            const auto found = read(values + first, two * 8 + part % 2 * 4, part / 2 * 8);
 #pragma unroll
             for (int at = 0; at < 4; ++at) a[part / 2 * 2 + at / 2][part % 2 * 2 + at % 2] = bits_of(found.value[at]);
         }
     }
-    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
-        const int l = two * 8 + threadIdx.x % 4, chunk = column / 4 + threadIdx.x % 32 / 4;
+    __device__ static void read_columns(const unsigned char* values, int first, int two, unsigned int (&b)[4][2]) {
 #pragma unroll
         for (int later = 0; later < 2; ++later) {
-            const auto found = read(values, l + later * 4, chunk);
+            const auto found = read(values + first, two * 8 + later * 4, 0);
 #pragma unroll
             for (int j = 0; j < 4; ++j) b[j][later] = bits_of(found.value[j]);
         }
@@ -131,30 +144,39 @@ struct HalvesAlongSides {
     __device__ static int place(int l, int chunk) {
         return (l * CHUNKS + (chunk ^ (CHUNKS >= 8 ? l & 7 : l >> 1 & 3))) * CHUNK_BYTES;
     }
-    __device__ static void read_rows(const unsigned char* values, int row, int two, unsigned int (&a)[4][4]) {
-        const int lane = threadIdx.x % 32, l = two * 16 + lane / 16 * 8 + lane % 8;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) load_transposed(a[i], values + place(l, row / 8 + i * 2 + lane / 8 % 2));
+    __device__ static int first_of_rows(int row) {
+        const int lane = threadIdx.x % 32;
+        return place(lane / 16 * 8 + lane % 8, row / 8 + lane / 8 % 2);
     }
-    __device__ static void read_columns(const unsigned char* values, int column, int two, unsigned int (&b)[4][2]) {
-        const int lane = threadIdx.x % 32, l = two * 16 + lane / 8 % 2 * 8 + lane % 8;
+    __device__ static int first_of_columns(int column) {
+        const int lane = threadIdx.x % 32;
+        return place(lane / 8 % 2 * 8 + lane % 8, column / 8 + lane / 16);
+    }
+    // Places of the sum go on by sixteens; chunks by twos, which have changed places with others among eight or four.
+    __device__ static void read_rows(const unsigned char* values, int first, int two, unsigned int (&a)[4][4]) {
+        const unsigned char* const from = values + two * 16 * CHUNKS * CHUNK_BYTES;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) load_transposed(a[i], from + (first ^ i * 2 * CHUNK_BYTES));
+    }
+    __device__ static void read_columns(const unsigned char* values, int first, int two, unsigned int (&b)[4][2]) {
+        const unsigned char* const from = values + two * 16 * CHUNKS * CHUNK_BYTES;
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
             unsigned int both[4];
-            load_transposed(both, values + place(l, column / 8 + j + lane / 16));
+            load_transposed(both, from + (first ^ j * CHUNK_BYTES));
             b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
         }
     }
     __device__ static int row(int i, int lower) { return i * 16 + lower * 8 + threadIdx.x % 32 / 4; }
 };
 
-template <typename Stored, int SIDE>
+template <typename Stored, int SIDE, bool HALVES = is_half<Stored>>
 struct SidesOf {
     typedef AlongSides<Stored, SIDE> Layout;
 };
-template <int SIDE>
-struct SidesOf<Half, SIDE> {
-    typedef HalvesAlongSides<Half, SIDE> Layout;
+template <typename Stored, int SIDE>
+struct SidesOf<Stored, SIDE, true> {
+    typedef HalvesAlongSides<Stored, SIDE> Layout;
 };
 
 // ---- what is multiplied ----
@@ -224,32 +246,53 @@ struct Halves {
     }
 };
 
-typedef Tf32Once Products;  // of what is stored
+template <typename Stored>
+struct ProductsOf {
+    typedef Halves<Stored> Math;
+};
+template <>
+struct ProductsOf<float> {
+    typedef Tf32Once Math;
+};
+
+typedef typename ProductsOf<stored>::Math Products;
 
 constexpr int PACKED = CHUNK_BYTES / sizeof(stored);
 
 // ---- how values get to shared memory ----
+
+// BYTES of memory, whatever they mean, in words.
+template <int BYTES>
+using RawBytes = Pack<unsigned int, BYTES / 4>;
+
+template <int BYTES>
+__device__ inline RawBytes<BYTES> words_at(const void* place) {
+    return load<BYTES / 4>(static_cast<const unsigned int*>(place));
+}
 
 // PACKS packs of COUNT values of a thread, each from global memory to a place in shared memory, or zeros.
 template <typename Stored, int COUNT, int PACKS>
 struct Mover {
     static constexpr int BYTES = COUNT * (int)sizeof(Stored);
     static constexpr bool HOLDS = !COPIES_AHEAD && COUNT > 1;
-    Pack<Stored, COUNT> held[HOLDS ? PACKS : 1];
+    RawBytes<HOLDS ? BYTES : 4> held[HOLDS ? PACKS : 1];
 
     __device__ void begin(int pack, unsigned char* place, const Stored* from, bool inside) {
-        Stored* const to = reinterpret_cast<Stored*>(place);
         if constexpr (HOLDS) {
             held[pack] = {};
-            if (inside) held[pack] = load<COUNT>(from);
+            if (inside) held[pack] = words_at<BYTES>(from);
         } else if constexpr (BYTES >= 4) {
-            copy_ahead<BYTES>(to, from, inside);
+            copy_ahead<BYTES>(
+                reinterpret_cast<unsigned int*>(place), reinterpret_cast<const unsigned int*>(from), inside
+            );
         } else {
-            *to = inside ? *from : Stored();
+            Stored value = {};
+            if (inside) value = *from;
+            *reinterpret_cast<Stored*>(place) = value;
         }
     }
     __device__ void end(int pack, unsigned char* place) {
-        if constexpr (HOLDS) store(reinterpret_cast<Stored*>(place), held[pack]);
+        if constexpr (HOLDS) store(reinterpret_cast<unsigned int*>(place), held[pack]);
     }
 };
 
@@ -262,9 +305,10 @@ struct SumPacks {
 
     __device__ static int at() { return threadIdx.x % PER_ROW * COUNT; }
     __device__ static int slot(int pack) { return threadIdx.x / PER_ROW + pack * APART; }
+    // Eights of slots do not change how chunks have changed places.
     __device__ static int place(int pack) {
-        const int byte = at() * (int)sizeof(Stored);
-        return Layout::place(slot(pack), byte / CHUNK_BYTES) + byte % CHUNK_BYTES;
+        const int byte = at() * (int)sizeof(Stored), eights = APART % 8 == 0 ? pack : 0;
+        return Layout::place(slot(pack - eights), byte / CHUNK_BYTES) + byte % CHUNK_BYTES + eights * APART * STEP_BYTES;
     }
 };
 
@@ -277,9 +321,11 @@ struct SidePacks {
 
     __device__ static int row() { return threadIdx.x % PER_STEP * COUNT; }
     __device__ static int at(int pack) { return threadIdx.x / PER_STEP + pack * APART; }
+    // Eights of places do not change how chunks have changed places.
     __device__ static int place(int pack) {
-        const int byte = row() * (int)sizeof(Stored);
-        return Layout::place(at(pack), byte / CHUNK_BYTES) + byte % CHUNK_BYTES;
+        const int byte = row() * (int)sizeof(Stored), eights = APART % 8 == 0 ? pack : 0;
+        const int further = eights * APART * Layout::CHUNKS * CHUNK_BYTES;
+        return Layout::place(at(pack - eights), byte / CHUNK_BYTES) + byte % CHUNK_BYTES + further;
     }
 };
 
@@ -332,7 +378,8 @@ __device__ inline void multiply_on_tensor_cores(
         }
         commit();
     }
-    const int row = T::row(), column = T::column();
+    const int row = held_number(Left::Layout::first_of_rows(T::row()));
+    const int column = held_number(Right::Layout::first_of_columns(T::column()));
     unsigned char *now = values, *coming = values + (stages - 1) * T::STAGE_BYTES;
     for (int step = 0; step < steps; ++step) {
         arrived(stages);

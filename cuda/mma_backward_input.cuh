@@ -95,9 +95,9 @@ __device__ inline auto rows_of_gradient(
     return RowsUnderWindows<Stored, T, COUNT, Order>(dy + group * c.filters, c.H2, c.W2, c.K, windows, order);
 }
 
-template <typename Math, int COUNT, typename T, typename Gradient, typename Stored, typename Made>
+template <typename Math, int COUNT, typename T, typename Gradient, typename Stored>
 __device__ inline void backward_input_on_tensor_cores(
-    Gradient dy, const Stored* w, Made* dx, const Convolution& c, int slices, int stages, InputPlaces<T>& places
+    Gradient dy, const Stored* w, Stored* dx, real* parts, const Convolution& c, int slices, int stages, InputPlaces<T>& places
 ) {
     if constexpr (ON_TENSOR_CORES<Stored>) {
         const int row_sets = min(c.S_rows, c.H), column_sets = min(c.S_columns, c.W);
@@ -133,11 +133,15 @@ __device__ inline void backward_input_on_tensor_cores(
         Sums sums = {};
         multiply_on_tensor_cores<T, Math>(order, rows, columns, slice.steps(), stages, sums);
 
-        dx += (long long)number * c.N * c.H * c.W * c.D + group * c.maps + n0;
-        const bool packed = (c.maps | c.D) % RUN == 0 && aligned(dx);
+        if (parts) parts += (long long)number * c.N * c.H * c.W * c.D;
+        const bool packed = (c.maps | c.D) % RUN == 0 && aligned(dx, parts);
+        const int first = group * c.maps + n0;
         each_run_of<T, AlongSums, typename SidesOf<Stored, T::N>::Layout>(sums, [&](int row, int column, const auto& run) {
             const int pixel = places.pixel[row], left = c.maps - n0 - column;
-            if (pixel >= 0 && left > 0) store_rounded(dx + (long long)pixel * c.D + column, run, left, packed);
+            if (pixel < 0 || left <= 0) return;
+            const long long place = (long long)pixel * c.D + first + column;
+            if (parts) store_rounded(parts + place, run, left, packed);
+            else store_rounded(dx + place, run, left, packed);
         });
     }
 }
@@ -146,5 +150,5 @@ __device__ inline void backward_input_on_tensor_cores(
 #define BACKWARD_INPUT(math, count, tile, gradient)                                                                \
     __shared__ InputPlaces<tile> places;                                                                           \
     backward_input_on_tensor_cores<math, count>(                                                                   \
-        gradient, w, dx, CONVOLUTION_OF_NUMBERS, (int)slices, (int)stages, places                                  \
+        gradient, w, dx, parts, CONVOLUTION_OF_NUMBERS, (int)slices, (int)stages, places                                  \
     )

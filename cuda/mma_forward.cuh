@@ -103,19 +103,19 @@ __device__ inline void forward_sums_of(
     multiply_on_tensor_cores<T, Math>(order, rows, columns, slice.steps(), stages, sums);
 }
 
-// What becomes of the results: plus the bias, where there is one, not below `least`, and stored. Of a slice the sums alone.
+// What becomes of the results: plus the bias, where there is one, not below `least`, and stored. Of a slice the sums alone, among
+// the parts.
 template <typename Math, int COUNT, typename T, typename Stored>
 __device__ inline void forward_on_tensor_cores(
-    const Stored* x, const Stored* w, const real* b, Stored* y, const Convolution& c, int y_row, real least, int slices, int stages,
+    const Stored* x, const Stored* w, const real* b, Stored* y, real* parts, const Convolution& c, int y_row, real least, int slices, int stages,
     Windows2d<T>& windows
 ) {
     if constexpr (ON_TENSOR_CORES<Stored>) {
         const ForwardPart<T> part(c, c.positions);
         Sums sums = {};
         forward_sums_of<Math, COUNT>(x, w, c, part, slices, stages, RowByRow(), windows, sums);
-        if (slices > 1) b = nullptr;
-        y += (long long)part.number * c.positions * y_row;
-        const bool packed = (c.filters | y_row) % RUN == 0 && aligned(y);
+        if (parts) b = nullptr, parts += (long long)part.number * c.positions * y_row;
+        const bool packed = (c.filters | y_row) % RUN == 0 && aligned(y, parts);
         each_run_of<T, AlongSums, AlongSums>(sums, [&](int row, int column, Pack<float, RUN>& run) {
             const int position = part.m0 + row, left = c.filters - part.n0 - column;
             if (position >= c.positions || left <= 0) return;
@@ -125,7 +125,9 @@ __device__ inline void forward_on_tensor_cores(
                 if (b && lane < left) run.value[lane] += b[filter + lane];
                 run.value[lane] = run.value[lane] <= least ? (float)least : run.value[lane];  // NaN stays
             }
-            store_rounded(y + (long long)position * y_row + filter, run, left, packed);
+            const long long place = (long long)position * y_row + filter;
+            if (parts) store_rounded(parts + place, run, left, packed);
+            else store_rounded(y + place, run, left, packed);
         });
     }
 }
@@ -134,5 +136,5 @@ __device__ inline void forward_on_tensor_cores(
 #define FORWARD(math, count, tile)                                                                                       \
     __shared__ Windows2d<tile> windows;                                                                                  \
     forward_on_tensor_cores<math, count>(                                                                                \
-        x, w, b, y, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, (int)stages, windows                         \
+        x, w, b, y, parts, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, (int)stages, windows                         \
     )

@@ -108,15 +108,12 @@ __device__ inline void each_run_of(const Sums& sums, Body body) {
 // Stores the first `left` values of a run, each rounded once; whole where it is packed and all of them are there.
 template <typename Stored, int COUNT>
 __device__ inline void store_rounded(Stored* place, const Pack<float, COUNT>& run, int left, bool packed) {
-    Pack<Stored, COUNT> values;
-#pragma unroll
-    for (int lane = 0; lane < COUNT; ++lane) values.value[lane] = rounded<Stored>(run.value[lane]);
     if (packed) {
-        store(place, values);
+        store(place, run);
         return;
     }
 #pragma unroll
     for (int lane = 0; lane < COUNT; ++lane) {
-        if (lane < left) place[lane] = values.value[lane];
+        if (lane < left) place[lane] = run.value[lane];
     }
 }

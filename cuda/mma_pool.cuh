@@ -35,7 +35,7 @@ struct PoolOf {
 #pragma unroll
             for (int number = 0; number < 4; ++number) {
                 const float sum = sums[lane][number];
-                four[number] = widened(rounded<Stored>(biased ? sum + bias : sum));
+                four[number] = (real)Stored(biased ? sum + bias : sum);
             }
             const Maximum found(four, relu);
             best.value[lane] = found.value, where.value[lane] = found.number;

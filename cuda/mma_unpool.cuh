@@ -15,21 +15,34 @@ struct BehindAPool {
 // PACKS packs of a gradient on their way, each with the switches beside it.
 template <typename Stored, int COUNT, int PACKS>
 struct Chosen {
-    Pack<Stored, COUNT> held[PACKS];
-    Pack<unsigned char, COUNT> where[PACKS];
-    unsigned char number[PACKS];  // where a switch should point
+    static constexpr int BYTES = COUNT * (int)sizeof(Stored), PER_WORD = 4 / (int)sizeof(Stored);
+    static constexpr int WAITING = COUNT > 1 ? PACKS : 1;  // single values do not wait: they would take too many registers
+    RawBytes<BYTES < 4 ? 4 : BYTES> held[WAITING];
+    Pack<unsigned char, COUNT> where[WAITING];
+    unsigned char number[WAITING];  // where a switch should point
 
-    __device__ void begin(int pack, const BehindAPool<Stored>& behind, long long at, int which, bool inside) {
-        held[pack] = {}, where[pack] = {}, number[pack] = (unsigned char)which;
-        if (inside) held[pack] = load<COUNT>(behind.dy + at), where[pack] = load<COUNT>(behind.switches + at);
+    __device__ void begin(
+        int pack, unsigned char* place, const BehindAPool<Stored>& behind, long long at, int which, bool inside
+    ) {
+        if constexpr (COUNT == 1) {
+            Stored value = {};
+            if (inside && behind.switches[at] == which) value = behind.dy[at];
+            *reinterpret_cast<Stored*>(place) = value;
+        } else {
+            held[pack] = {}, where[pack] = {}, number[pack] = (unsigned char)which;
+            if (inside) held[pack] = words_at<BYTES>(behind.dy + at), where[pack] = load<COUNT>(behind.switches + at);
+        }
     }
     // What the switches do not point at is 0.
     __device__ void end(int pack, unsigned char* place) {
+        if constexpr (COUNT > 1) {
 #pragma unroll
-        for (int lane = 0; lane < COUNT; ++lane) {
-            if (where[pack].value[lane] != number[pack]) held[pack].value[lane] = Stored();
+            for (int lane = 0; lane < COUNT; ++lane) {
+                const unsigned int others = PER_WORD == 1 ? 0 : 0xFFFFu << (lane + 1) % 2 * 16;
+                if (where[pack].value[lane] != number[pack]) held[pack].value[lane / PER_WORD] &= others;
+            }
+            store(reinterpret_cast<unsigned int*>(place), held[pack]);
         }
-        store(reinterpret_cast<Stored*>(place), held[pack]);
     }
 };
 
@@ -52,7 +65,7 @@ struct RowsUnderPooledWindows : SumPacks<Stored, T, T::M, COUNT>, Chosen<Stored,
         const BehindAPool<Stored>& behind_pool, int K, const Windows2d<T>& windows, const Order& order
     ) : behind_pool(behind_pool), K(K), windows(windows), order(order) {}
     __device__ void turn() {}
-    __device__ void begin(int further, unsigned char*) {
+    __device__ void begin(int further, unsigned char* values) {
         const int along = order.along() + further * STEP_OF<Stored>;
         const bool seen = order.first + order.at + further * STEP_OF<Stored> < order.c.filters;
 #pragma unroll
@@ -62,7 +75,9 @@ struct RowsUnderPooledWindows : SumPacks<Stored, T, T::M, COUNT>, Chosen<Stored,
             const bool inside = seen && (unsigned int)row < 2u * behind_pool.H3 && (unsigned int)column < 2u * behind_pool.W3;
             const int window = inside ? (first.pixel + (row >> 1)) * behind_pool.W3 + (column >> 1) : 0;
             const int number = (row & 1) * 2 + (column & 1);
-            Chosen<Stored, COUNT, Share::PACKS>::begin(pack, behind_pool, apart(window, K) + along, number, inside);
+            Chosen<Stored, COUNT, Share::PACKS>::begin(
+                pack, values + Share::place(pack), behind_pool, apart(window, K) + along, number, inside
+            );
         }
     }
     __device__ void finish(unsigned char* values) {
@@ -107,13 +122,15 @@ struct RowsOfPooledGradients : SidePacks<Stored, T, T::M, COUNT>, Chosen<Stored,
         const bool seen = row < 2 * behind_pool.H3 && column < 2 * behind_pool.W3 && at < order.count;
         pooled[threadIdx.x] = seen ? window * 4 + (row & 1) * 2 + (column & 1) : -1;
     }
-    __device__ void begin(int further, unsigned char*) {
+    __device__ void begin(int further, unsigned char* values) {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
             const int found = pooled[further * STEP_OF<Stored> + Share::at(pack)];
             const bool inside = there && found >= 0;
             const long long at = apart(inside ? found >> 2 : 0, c.K) + Share::row();
-            Chosen<Stored, COUNT, Share::PACKS>::begin(pack, behind_pool, at, found & 3, inside);
+            Chosen<Stored, COUNT, Share::PACKS>::begin(
+                pack, values + Share::place(pack), behind_pool, at, found & 3, inside
+            );
         }
     }
     __device__ void finish(unsigned char* values) {

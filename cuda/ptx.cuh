@@ -16,6 +16,7 @@
 //   of B   (DEPTH x 8)      b[0]: column g, the value number t of it; b[1]: 4 values further
 // where a "value" is one of Tf32, or two neighbours of Float16 or Bfloat16 (cuda/half.cuh), the first in the lower half.
 // Float16 is from 7.5 with a[2] and b[1]; with a[4] and b[2] it is from 8.0, as are all others.
+#include "half.cuh"
 
 struct Tf32 {};  // float32 whose 13 lowest bits count for nothing
 

@@ -7,15 +7,15 @@
 // A thread takes one value. Its products were added in an order that the shape says, so the bits are the same everywhere.
 extern "C" __global__ void __launch_bounds__(BLOCK)
 add_slices(
-    const real* __restrict__ parts, const real* __restrict__ b, real* __restrict__ sums, long long count, long long slices,
+    const real* __restrict__ parts, const real* __restrict__ b, stored* __restrict__ sums, long long count, long long slices,
     long long K, long long accumulate, long long relu
 ) {
     for (long long item = first_item(); item < count; item += item_stride()) {
         real sum = parts[item];
         for (long long slice = 1; slice < slices; ++slice) sum += parts[slice * count + item];
         if (b) sum += b[item % K];
-        if (accumulate) sum += sums[item];
+        if (accumulate) sum += (real)sums[item];
         if (relu && sum <= real(0)) sum = real(0);  // NaN is not
-        sums[item] = sum;
+        sums[item] = stored(sum);
     }
 }

@@ -4,37 +4,38 @@
 
 // dy  (N, H2, W2, K)                        in
 // w   (K, F_rows, F_columns, D/groups)      in
-// dx  (N, H, W, D), or (slices, N, H, W, D) where there are several: the sums of each slice    out; 0 where no window looked
+// dx  (N, H, W, D)                          out; 0 where no window looked; null where there are parts
+// parts  (slices, N, H, W, D)               out: the sums of each slice; null where slices is 1
 // stages: steps that dynamic shared memory has room for
 // A thread makes 8 x 8 results. Packs need filters and maps of a group that they divide.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, TENSOR_BLOCKS_OF_256)
 tensor_backward_input_128x128(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Products, PACKED, Warps128x128, dy);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(128, TENSOR_BLOCKS_OF_128)
 tensor_backward_input_128x64(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Products, PACKED, Warps128x64, dy);
 }
 
 extern "C" __global__ void __launch_bounds__(32, 8)
 tensor_backward_input_64x32(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Products, PACKED, Warps64x32, dy);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(128, 2)
 tensor_backward_input_128x64_scalars(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Products, 1, Warps128x64, dy);
 }

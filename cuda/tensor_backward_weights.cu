@@ -8,7 +8,7 @@
 //     accumulate is 1
 // stages: steps that dynamic shared memory has room for
 // A thread makes 8 x 8 results. Packs need filters and maps of a group that they divide.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, TENSOR_BLOCKS_OF_256)
 tensor_backward_weights_128x128(
     const stored* __restrict__ x, const stored* __restrict__ dy, real* __restrict__ dw, long long accumulate, CONVOLUTION,
     long long slices, long long stages
@@ -16,7 +16,7 @@ tensor_backward_weights_128x128(
     BACKWARD_WEIGHTS(Products, PACKED, Warps128x128, WeightPlaces, dy);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(128, TENSOR_BLOCKS_OF_128)
 tensor_backward_weights_128x64(
     const stored* __restrict__ x, const stored* __restrict__ dy, real* __restrict__ dw, long long accumulate, CONVOLUTION,
     long long slices, long long stages
@@ -32,7 +32,7 @@ tensor_backward_weights_64x32(
     BACKWARD_WEIGHTS(Products, PACKED, Warps64x32, WeightPlaces, dy);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(128, 2)
 tensor_backward_weights_128x64_scalars(
     const stored* __restrict__ x, const stored* __restrict__ dy, real* __restrict__ dw, long long accumulate, CONVOLUTION,
     long long slices, long long stages

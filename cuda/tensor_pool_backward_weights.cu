@@ -16,7 +16,7 @@ tensor_pool_backward_weights_128x128(
     BACKWARD_WEIGHTS(Products, PACKED, Warps128x128, PooledPlaces, GRADIENT_BEHIND_A_POOL);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(128, 2)
 tensor_pool_backward_weights_128x64(
     const stored* __restrict__ x, const stored* __restrict__ dy, const unsigned char* __restrict__ switches,
     real* __restrict__ dw, long long accumulate, CONVOLUTION, long long H3, long long W3, long long slices, long long stages

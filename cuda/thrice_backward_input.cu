@@ -5,32 +5,32 @@
 // As the kernels of cuda/tensor_backward_input.cu.
 extern "C" __global__ void __launch_bounds__(256, 1)
 thrice_backward_input_128x128(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps128x128, dy);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3)
 thrice_backward_input_128x64(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps128x64, dy);
 }
 
 extern "C" __global__ void __launch_bounds__(32, 8)
 thrice_backward_input_64x32(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps64x32, dy);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_backward_input_128x64_scalars(
-    const stored* __restrict__ dy, const stored* __restrict__ w, stored* __restrict__ dx, CONVOLUTION, long long slices,
-    long long stages
+    const real* __restrict__ dy, const real* __restrict__ w, real* __restrict__ dx,
+    real* __restrict__ parts, CONVOLUTION, long long slices, long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, 1, Warps128x64, dy);
 }

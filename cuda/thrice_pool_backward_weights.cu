@@ -5,7 +5,7 @@
 // As the kernels of cuda/tensor_pool_backward_weights.cu.
 extern "C" __global__ void __launch_bounds__(256, 1)
 thrice_pool_backward_weights_128x128(
-    const stored* __restrict__ x, const stored* __restrict__ dy, const unsigned char* __restrict__ switches,
+    const real* __restrict__ x, const real* __restrict__ dy, const unsigned char* __restrict__ switches,
     real* __restrict__ dw, long long accumulate, CONVOLUTION, long long H3, long long W3, long long slices, long long stages
 ) {
     BACKWARD_WEIGHTS(Tf32Thrice, PACKED, Warps128x128, PooledPlaces, GRADIENT_BEHIND_A_POOL);
@@ -13,7 +13,7 @@ thrice_pool_backward_weights_128x128(
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_pool_backward_weights_128x64(
-    const stored* __restrict__ x, const stored* __restrict__ dy, const unsigned char* __restrict__ switches,
+    const real* __restrict__ x, const real* __restrict__ dy, const unsigned char* __restrict__ switches,
     real* __restrict__ dw, long long accumulate, CONVOLUTION, long long H3, long long W3, long long slices, long long stages
 ) {
     BACKWARD_WEIGHTS(Tf32Thrice, PACKED, Warps128x64, PooledPlaces, GRADIENT_BEHIND_A_POOL);
@@ -21,7 +21,7 @@ thrice_pool_backward_weights_128x64(
 
 extern "C" __global__ void __launch_bounds__(32, 8)
 thrice_pool_backward_weights_64x32(
-    const stored* __restrict__ x, const stored* __restrict__ dy, const unsigned char* __restrict__ switches,
+    const real* __restrict__ x, const real* __restrict__ dy, const unsigned char* __restrict__ switches,
     real* __restrict__ dw, long long accumulate, CONVOLUTION, long long H3, long long W3, long long slices, long long stages
 ) {
     BACKWARD_WEIGHTS(Tf32Thrice, PACKED, Warps64x32, PooledPlaces, GRADIENT_BEHIND_A_POOL);
@@ -29,7 +29,7 @@ thrice_pool_backward_weights_64x32(
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_pool_backward_weights_128x64_scalars(
-    const stored* __restrict__ x, const stored* __restrict__ dy, const unsigned char* __restrict__ switches,
+    const real* __restrict__ x, const real* __restrict__ dy, const unsigned char* __restrict__ switches,
     real* __restrict__ dw, long long accumulate, CONVOLUTION, long long H3, long long W3, long long slices, long long stages
 ) {
     BACKWARD_WEIGHTS(Tf32Thrice, 1, Warps128x64, PooledPlaces, GRADIENT_BEHIND_A_POOL);

@@ -5,7 +5,7 @@
 // As the kernels of cuda/tensor_pool_forward.cu.
 extern "C" __global__ void __launch_bounds__(256, 1)
 thrice_pool_forward_128x128(
-    const stored* __restrict__ x, const stored* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
+    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
     unsigned char* __restrict__ switches, CONVOLUTION, long long relu, long long slices, long long stages
 ) {
     POOL_FORWARD(Tf32Thrice, PACKED, Warps128x128);
@@ -13,7 +13,7 @@ thrice_pool_forward_128x128(
 
 extern "C" __global__ void __launch_bounds__(128, 3)
 thrice_pool_forward_128x64(
-    const stored* __restrict__ x, const stored* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
+    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
     unsigned char* __restrict__ switches, CONVOLUTION, long long relu, long long slices, long long stages
 ) {
     POOL_FORWARD(Tf32Thrice, PACKED, Warps128x64);
@@ -21,7 +21,7 @@ thrice_pool_forward_128x64(
 
 extern "C" __global__ void __launch_bounds__(32, 8)
 thrice_pool_forward_64x32(
-    const stored* __restrict__ x, const stored* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
+    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
     unsigned char* __restrict__ switches, CONVOLUTION, long long relu, long long slices, long long stages
 ) {
     POOL_FORWARD(Tf32Thrice, PACKED, Warps64x32);
@@ -29,7 +29,7 @@ thrice_pool_forward_64x32(
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_pool_forward_128x64_scalars(
-    const stored* __restrict__ x, const stored* __restrict__ w, const real* __restrict__ b, stored* __restrict__ y,
+    const real* __restrict__ x, const real* __restrict__ w, const real* __restrict__ b, real* __restrict__ y,
     unsigned char* __restrict__ switches, CONVOLUTION, long long relu, long long slices, long long stages
 ) {
     POOL_FORWARD(Tf32Thrice, 1, Warps128x64);

@@ -6,12 +6,14 @@
 // Packs of a gradient on their way, each with the switches beside it; which number of its window each is from.
 template <int PACKS, int COUNT>
 struct Switched {
-    Pack<unsigned char, COUNT> where[PACKS];
-    unsigned int number[PACKS];  // in each byte
+    HalvesOf<COUNT> where[PACKS];
+    unsigned int number[PACKS];  // in each half of a byte
 
-    __device__ void from(int pack, int which) { number[pack] = which * 0x01010101u; }
-    __device__ void fetch(int pack, const real* dy, const unsigned char* switches, Pack<real, COUNT>& held) {
-        held = load<COUNT>(dy), where[pack] = load<COUNT>(switches);
+    __device__ void from(int pack, int which) { number[pack] = which * 0x11111111u; }
+    // `switches`: where the half of map `k` of the position lies.
+    __device__ void fetch(int pack, const real* dy, const unsigned char* switches, int k, Pack<real, COUNT>& held) {
+        held = load<COUNT>(dy), where[pack] = load<sizeof(HalvesOf<COUNT>)>(switches);
+        if (COUNT == 1) where[pack].value[0] >>= k % 2 * 4;
     }
     // What the switches do not point at is 0.
     __device__ void choose(Pack<real, COUNT> (&held)[PACKS]) const {
@@ -28,6 +30,7 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
     BehindPool behind;
     const Order& order;
     long long from[Share::PACKS];  // of each pack, since the last turn
+    long long half[Share::PACKS];  // where its switches lie; of several maps that is half of where it lies itself
     bool inside[Share::PACKS];
     Switched<Share::PACKS, COUNT> switched;
 
@@ -48,7 +51,9 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
             const int row = first.top + order.rows, column = first.left + order.columns;
             inside[pack] = seen && (unsigned int)row < 2u * behind.H3 && (unsigned int)column < 2u * behind.W3;
             const int window = inside[pack] ? (first.image + (row >> 1)) * behind.W3 + (column >> 1) : 0;
-            from[pack] = apart(window, order.c.K) + (order.set.kept[1] * order.c.filters + order.along());
+            const int k = order.set.kept[1] * order.c.filters + order.along();
+            from[pack] = apart(window, order.c.K) + k;
+            if (COUNT == 1) half[pack] = 2 * apart(window, halves(order.c.K)) + k;
             switched.from(pack, (row & 1) * 2 + (column & 1));
             this->held[pack] = {};
         }
@@ -60,8 +65,8 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
     __device__ void fetch(int further) {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const long long at = from[pack] + further * DEPTH;
-            if (inside[pack]) switched.fetch(pack, behind.dy + at, behind.switches + at, this->held[pack]);
+            const long long at = from[pack] + further * DEPTH, twice = COUNT == 1 ? half[pack] + further * DEPTH : at;
+            if (inside[pack]) switched.fetch(pack, behind.dy + at, behind.switches + twice / 2, (int)twice, this->held[pack]);
         }
     }
     template <typename Stage>
@@ -85,12 +90,14 @@ struct PooledGradientRows : AlongSide<real, T, T::M, COUNT> {
     const Order& order;
     Stages& stages;
     bool there;
+    int odd;  // whether its filter's half is the upper one
     Switched<Share::PACKS, COUNT> switched;
 
     __device__ PooledGradientRows(const BehindPool& all, const Convolution& c, const Order& order, Stages& stages)
         : behind(all), c(c), order(order), stages(stages) {
         const int filter = stages.kept[0] + Share::row(), place = stages.kept[2] * c.filters + filter;
-        behind.dy += place, behind.switches += place, there = filter < c.filters;
+        odd = place % 2;
+        behind.dy += place, behind.switches += place / 2, there = filter < c.filters;
     }
     __device__ void turn() {
         const int at = order.position + threadIdx.x, line = at / c.W2, number = line / c.H2;
@@ -106,8 +113,9 @@ struct PooledGradientRows : AlongSide<real, T, T::M, COUNT> {
             const int pooled = stages.pooled[further * DEPTH + Share::at(pack)];
             this->held[pack] = {}, switched.from(pack, pooled & 3);
             if (there && pooled >= 0) {
-                const long long at = apart(pooled >> 2, c.K);
-                switched.fetch(pack, behind.dy + at, behind.switches + at, this->held[pack]);
+                const int window = pooled >> 2;
+                const unsigned char* const where = behind.switches + apart(window, halves(c.K));
+                switched.fetch(pack, behind.dy + apart(window, c.K), where, odd, this->held[pack]);
             }
         }
     }

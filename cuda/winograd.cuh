@@ -31,11 +31,13 @@ union alignas(16) AtPoints {
     real results[POINTS][AT_A_TIME][PART];
 };
 
-// What a thread has on its way to shared memory: of one step a tile, or packs; behind a pool the switches, too.
+// What a thread has on its way to shared memory: of one step a tile, and which of it is there; or packs; behind a pool the
+// switches, too. What a gatherer does not look at again takes no registers.
 typedef real Values[4][4];
 struct Held {
     Values tile;
     int switches[4][4];
+    unsigned int seen;
 };
 
 // ---- to the points and back; each along one axis ----
@@ -198,8 +200,8 @@ __device__ inline void fetch_step(const Left& left, const Right& right, int step
 }
 
 // Adds `steps` steps to the sums of this thread. A gatherer has start(), where a thread begins; fetch(step, source,
-// held), which goes on; and put(held, stage). `left` is that of the first half of the threads, `right` of the others. While a step is
-// multiplied, the next one is on its way.
+// held), which goes on; and put(step, source, held, stage), which takes what was fetched for that step. `left` is that of the
+// first half of the threads, `right` of the others. While a step is multiplied, the next one is on its way.
 template <bool TURNED, typename Left, typename Right>
 __device__ inline void multiply_points(
     const Left& left, const Right& right, int steps, AtPoints& shared, real (&sum)[2 * RUN][2 * RUN]
@@ -210,8 +212,8 @@ __device__ inline void multiply_points(
     fetch_step(left, right, 0, source, held);
     for (int step = 0;; ++step) {
         Stage& stage = shared.stages[step & 1];  // last read before the barrier of the step before
-        if (threadIdx.x < HALF) left.put(held, stage);
-        else right.put(held, stage);
+        if (threadIdx.x < HALF) left.put(step, source, held, stage);
+        else right.put(step, source, held, stage);
         __syncthreads();
         const bool more = step + 1 < steps;
         if (more) fetch_step(left, right, step + 1, source, held);

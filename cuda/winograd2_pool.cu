@@ -14,12 +14,15 @@ struct Pool {
     bool relu;
 
     __device__ void operator()(const TileAt& at, int k, const Values& tile) const {
-        const real bias = b ? b[k] : real(0);
+        const bool there = k < p.K;
+        const real bias = b && there ? b[k] : real(0);
         const real four[4] = {tile[0][0] + bias, tile[0][1] + bias, tile[1][0] + bias, tile[1][1] + bias};
         const Maximum found(four, relu);
         const long long window = (at.image * p.down() + at.row) * p.across() + at.column;
-        y[window * p.K + k] = found.value;
-        if (switches) switches[window * p.K + k] = found.number;
+        if (there) y[window * p.K + k] = found.value;
+        if (!switches) return;
+        const int number = there ? found.number : 0, next = __shfl_down_sync(0xFFFFFFFFu, number, 1);
+        if (there && k % 2 == 0) switches[window * halves(p.K) + k / 2] = both(number, next);
     }
 };
 
@@ -27,7 +30,7 @@ struct Pool {
 // values    (16, D, K)           in, what filters_to_points of cuda/winograd2.cu wrote
 // b         (K,)                 in; null: no bias
 // y         (N, H2/2, W2/2, K)   out
-// switches  (N, H2/2, W2/2, K)   out: row*2 + column of the maximum, 4 where ReLU gives 0; null: not wanted
+// switches  (N, H2/2, W2/2, ceil(K/2))  out, halves: row*2 + column of the maximum, 4 where ReLU gives 0; null: not wanted
 // H2 and W2 are even. Otherwise as the kernels of cuda/winograd2.cu.
 extern "C" __global__ void __launch_bounds__(BLOCK, WINOGRAD_BLOCKS)
 pool_convolve(
@@ -66,17 +69,18 @@ struct TilesAcrossWindows {
     __device__ void fetch(int step, Source& source, Held& held) const {
         const unsigned int seen = OwnTile::inside(step, p) ? source.seen : 0;
         load_tile<3>(behind.dy + source.place, seen, behind.W3, p.D, held.tile);
-        load_tile<3>(behind.switches + source.place, seen, behind.W3, p.D, held.switches);
+        load_tile<3>(behind.switches + (source.place >> 1), seen, behind.W3, halves(p.D), held.switches);  // it may be below 0
         source.place += STEP;
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
         Values tile;
 #pragma unroll
         for (int row = 0; row < 4; ++row) {
 #pragma unroll
             for (int column = 0; column < 4; ++column) {
                 const int i = (row + 1) / 2, j = (column + 1) / 2, number = (row + 1) % 2 * 2 + (column + 1) % 2;
-                tile[row][column] = held.switches[i][j] == number ? held.tile[i][j] : real(0);
+                const int where = half_of(held.switches[i][j], OwnTile::map());
+                tile[row][column] = where == number ? held.tile[i][j] : real(0);
             }
         }
         put_tile(tile, stage);
@@ -100,19 +104,19 @@ struct TilesOfWindows {
             held.tile[at / 4][at % 4] = 0;
             if (more && (unsigned int)row < 2u * behind.H3 && (unsigned int)column < 2u * behind.W3) {
                 const int window = (source.at.image * behind.H3 + row / 2) * behind.W3 + column / 2;
-                const long long place = apart(window, p.D) + (step * STEP + OwnTile::map());
-                held.tile[at / 4][at % 4] = behind.gradients<1>(place, row % 2 * 2 + column % 2).value[0];
+                const int map = step * STEP + OwnTile::map(), number = row % 2 * 2 + column % 2;
+                held.tile[at / 4][at % 4] = behind.gradient(window, map, p.D, number);
             }
         }
     }
-    __device__ void put(Held& held, Stage& stage) const { put_tile(held.tile, stage); }
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const { put_tile(held.tile, stage); }
 };
 
 // dy        (N, H3, W3, D)      in, behind a pool of windows in (N, H, W, D)
-// switches  (N, H3, W3, D)      in
+// switches  (N, H3, W3, ceil(D/2))  in
 // values    (16, D, K)          in, what filters_to_points of cuda/winograd2.cu wrote where `turned`
 // dx        (N, H2, W2, K)      out
-// P_top and P_left are odd. Otherwise as the kernels of cuda/winograd2.cu.
+// P_top and P_left are odd, D is even. Otherwise as the kernels of cuda/winograd2.cu.
 extern "C" __global__ void __launch_bounds__(BLOCK, WINOGRAD_BLOCKS)
 unpool_convolve(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ values,
@@ -124,7 +128,7 @@ unpool_convolve(
     convolve_part<WIDTH>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false});
 }
 
-// Any padding, and maps that need not be packs.
+// Any padding, and maps that need not be packs, nor pairs.
 extern "C" __global__ void __launch_bounds__(BLOCK)
 unpool_convolve_scalars(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ values,

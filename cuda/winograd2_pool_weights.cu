@@ -19,12 +19,13 @@ struct FiltersOfWindows : OwnMap {
         held.tile[0][0] = 0, held.switches[0][0] = 0;
         if (step < source.seen && at.row < behind.H3 && at.column < behind.W3) {
             const int window = (at.image * behind.H3 + at.row) * behind.W3 + at.column;
-            const long long place = source.place + apart(window, t.K);
-            held.tile[0][0] = behind.dy[place], held.switches[0][0] = behind.switches[place];
+            const int k = (int)source.place;
+            held.tile[0][0] = behind.dy[apart(window, t.K) + k];
+            held.switches[0][0] = half_of(behind.switches[apart(window, halves(t.K)) + k / 2], k);
         }
         at.next(STEP, t.down(), t.across());
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
         Values tile;
 #pragma unroll
         for (int number = 0; number < 4; ++number) {
@@ -36,7 +37,7 @@ struct FiltersOfWindows : OwnMap {
 
 // x         (N, H, W, D)          in
 // dy        (N, H3, W3, K)        in, behind a pool of windows in (N, H2, W2, K)
-// switches  (N, H3, W3, K)        in
+// switches  (N, H3, W3, ceil(K/2))        in
 // parts     (slices, 16, K, D)    out
 // Otherwise as sum_tiles of cuda/winograd2_weights.cu.
 extern "C" __global__ void __launch_bounds__(BLOCK, WINOGRAD_BLOCKS)

@@ -61,7 +61,7 @@ struct InputTiles {
         load_tile<4>(source.next, OwnTile::inside(step, p) ? source.seen : 0, p.W, p.D, held.tile);
         source.next += STEP;
     }
-    __device__ void put(Held& held, Stage& stage) const { put_tile(held.tile, stage); }
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const { put_tile(held.tile, stage); }
 };
 
 // The filters' values at the points, (16, D, K): four packs a thread, each of another point.
@@ -99,7 +99,7 @@ struct FilterValues {
         }
         source.next += (long long)STEP * p.K;
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
 #pragma unroll
         for (int pack = 0; pack < 4; ++pack) {
             Pack<real, WIDTH> found;
@@ -129,7 +129,8 @@ __device__ inline void show_results(const real (&sum)[2 * RUN][2 * RUN], int fir
     }
 }
 
-// Calls finish(at, k, tile) for each tile of results of a filter, by neighbouring threads for neighbouring filters.
+// Calls finish(at, k, tile) for each tile of results of a filter, by the threads of a warp for neighbouring filters, also for those
+// behind the last one.
 template <int COUNT, typename Tiles, typename Finish>
 __device__ inline void convolve_part(
     const Tiles& inputs, const real* values, const Plane& p, AtPoints& shared, const Finish& finish
@@ -146,7 +147,7 @@ __device__ inline void convolve_part(
 #pragma unroll
         for (int row = threadIdx.x / PART; row < AT_A_TIME; row += BLOCK / PART) {
             const int number = part.down * PART + first + row;
-            if (number >= p.tiles_of_all() || k >= p.K) continue;
+            if (number >= p.tiles_of_all()) continue;
             Values tile;
 #pragma unroll
             for (int point = 0; point < POINTS; ++point) {
@@ -167,14 +168,14 @@ struct PlusBias {
     bool relu;
 
     __device__ void operator()(const TileAt& at, int k, const Values& tile) const {
-        const real bias = b ? b[k] : real(0);
+        const real bias = b && k < p.K ? b[k] : real(0);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
                 const int row = 2 * at.row + i, column = 2 * at.column + j;
                 const real value = tile[i][j] + bias;
-                if (row < p.H2 && column < p.W2) {
+                if (row < p.H2 && column < p.W2 && k < p.K) {
                     real* const place = y + (long long)((at.image * p.H2 + row) * p.W2 + column) * y_row;
                     place[k] = relu && value <= real(0) ? real(0) : value;  // NaN stays
                 }

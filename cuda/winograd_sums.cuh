@@ -51,27 +51,32 @@ struct MapsOfTiles : OwnMap {
         const int H = SIDE == 2 ? t.H2 : t.H, W = SIDE == 2 ? t.W2 : t.W;
         const int top = 2 * at.row - (SIDE == 2 ? 0 : t.P_top), left = 2 * at.column - (SIDE == 2 ? 0 : t.P_left);
         const long long position = (at.image * H + top) * W + left;
-        const bool there = step < source.seen;
-        load_tile<SIDE>(source.next + position * maps, there ? inside<SIDE>(top, left, H, W) : 0, W, maps, held.tile);
+        held.seen = step < source.seen ? inside<SIDE>(top, left, H, W) : 0;
+        load_tile<SIDE>(source.next + position * maps, held.seen, W, maps, held.tile);
         at.next(STEP, t.down(), t.across());
     }
-    __device__ void put(Held& held, Stage& stage) const {
+    __device__ void put(int, const Source&, Held& held, Stage& stage) const {
         if constexpr (SIDE == 2) change<2, 4>(held.tile, gradients_to_points), put_values(held.tile, stage.left);
         else change<4, 4>(held.tile, inputs_to_points), put_values(held.tile, stage.right);
     }
 };
 
+// A volume that lies as it is. Another kind of volume has another such function.
+__device__ inline auto input_maps(const real* x, const Tiles& t, int d0, int first, int last) {
+    return MapsOfTiles<4>(x, t, d0, t.D, first, last);
+}
+
 // The sums of the block at all points over the tiles of its slice; gradients_of(k0, first, last) gives the gatherer of dy.
-template <typename Gradients>
+template <typename Volume, typename Gradients>
 __device__ inline void sum_part(
-    const real* x, Gradients gradients_of, real* parts, const Tiles& t, int each, AtPoints& shared
+    Volume x, Gradients gradients_of, real* parts, const Tiles& t, int each, AtPoints& shared
 ) {
     real sum[2 * RUN][2 * RUN] = {};
     {
         const Part part = t.part();
         const int first = part.rest * each, last = min(first + each, t.all());
         const auto gradients = gradients_of(part.down * PART, first, last);
-        const MapsOfTiles<4> inputs(x, t, part.across * PART, t.D, first, last);
+        const auto inputs = input_maps(x, t, part.across * PART, first, last);
         multiply_points<false>(gradients, inputs, tiles(last - first, STEP), shared, sum);
     }
     const Part part = t.part();

@@ -130,7 +130,7 @@ def composed(tmp_path: Path) -> Callable[..., str]:
     """Makes the whole text of a kernel file beside the project's headers and others."""
 
     def compose_with(text: str, **headers: str) -> str:
-        for name in ("common", "ptx"):
+        for name in ("common", "half", "ptx"):
             (tmp_path / f"{name}.cuh").write_bytes((kernel_folder() / f"{name}.cuh").read_bytes())
         for name, header in headers.items():
             (tmp_path / f"{name}.cuh").write_text(header)

@@ -30,7 +30,9 @@ USERS = {
     "batch_norm_relu_backward_sums": ("batch_norm", "batch_norm_relu"),
     "batch_norm_relu_backward": ("batch_norm", "batch_norm_relu"),
     "columns": ("bias", "batch_norm"),
+    "normalized": ("batch_norm", "conv_norm"),
     "warp": ("softmax",),
+    "halves": ("pool", "by_axis", "conv_pool"),
     "add_maps": ("merge", "concat"),
     "relu_backward_maps": ("relu", "concat"),
     "relu_mask_maps": ("relu", "concat"),
@@ -54,6 +56,11 @@ TESTS = {
     "implicit_pool_backward_input": ("conv_pool",),
     "implicit_pool_backward_weights": ("conv_pool",),
     "unpool": ("conv_pool",),
+    "plus_bias": ("implicit", "concat"),
+    "implicit_norm_forward": ("conv_norm",),
+    "implicit_norm_backward_weights": ("conv_norm",),
+    "winograd2_norm": ("conv_norm",),
+    "winograd2_norm_weights": ("conv_norm",),
     "slices": ("implicit",),
     "depthwise": ("implicit",),
     "behind_pool": ("conv_pool",),
@@ -65,6 +72,13 @@ TESTS = {
     "winograd_sums": ("winograd2",),
     "winograd2": ("winograd2",),
     "winograd2_weights": ("winograd2",),
+    **{
+        f"{products}_{pool}{pass_}": ("tensor_products",)
+        for products in ("tensor", "thrice", "mma")
+        for pool in ("", "pool_")
+        for pass_ in ("forward", "backward_input", "backward_weights")
+    },
+    **dict.fromkeys(("mma", "mma_gather", "mma_pool", "mma_unpool", "tensor_types"), ("tensor_products",)),
 }
 """The tests of files of kernels that are not those of their own name: they are algorithms of the ops of conv.cu."""
 
@@ -123,7 +137,7 @@ COMMON = [
         ),
         ("no tail", "item < count; item +=", "item < packs * COUNT; item +="),
         ("tail guard off by one", "item < count; item +=", "item <= count; item +="),
-        ("tail starts late", "packs * WIDTH + first_item()", "packs * WIDTH + 1 + first_item()"),
+        ("tail starts late", "packs * COUNT + first_item()", "packs * COUNT + 1 + first_item()"),
         ("packs at any address", "% 16 == 0) && ...", "% 4 == 0) && ..."),
     ),
     *mutants_of(

@@ -11,6 +11,7 @@ from gpunet.devices.device import Device
 from gpunet.errors import ShapeError
 from gpunet.program.volume import FitPolicy, output_size
 from tests.ops import Spec, run_op
+from tests.oracle import in_halves
 
 FILES = {name: op.__module__.rpartition(".")[2] for name, op in open_device("cpu").ops.items()}
 """The file of every op."""
@@ -101,16 +102,19 @@ class Draw:
         return self.values(*shape), {"accumulate": 1}
 
     def pooling(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x with ties, NaN and infinities; dy; switches that point anywhere in their windows."""
+        """x with ties, NaN and infinities; dy; switches that point anywhere in their windows, as they may lie."""
         N, H, W, D = self.volume()
         self.geometry, H2, W2 = self.window(H, W)
         x = np.round(self.values(N, H, W, D), 0 if self.rng.random() < 0.5 else 7)
         if not self.whole:
             special = self.rng.choice([np.nan, -np.inf, np.inf], x.shape).astype(self.dtype)
             x = np.where(self.rng.random(x.shape) < 0.1, special, x)
-        type_of_switch = np.uint8 if self.rng.random() < 0.7 else np.int32
-        switches = self.rng.integers(0, self.geometry["F"] ** 2, (N, H2, W2, D)).astype(type_of_switch)
-        return x, self.values(N, H2, W2, D), switches
+        return x, self.values(N, H2, W2, D), self.switches((N, H2, W2, D), self.geometry["F"] ** 2)
+
+    def switches(self, shape: tuple[int, ...], places: int) -> np.ndarray:
+        """Some that point at any of so many places: two a byte, where that can be, a byte each, or four."""
+        switches = self.rng.integers(0, places, shape).astype(np.uint8 if self.rng.random() < 0.7 else np.int32)
+        return in_halves(switches) if places <= 15 and self.rng.random() < 0.5 else switches
 
     def activations(self) -> np.ndarray:
         x = self.values(*self.volume())

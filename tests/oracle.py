@@ -95,6 +95,22 @@ def max_pool(x: np.ndarray, H2: int, W2: int, *, F: int, S: int, P: int) -> tupl
     return y, switches
 
 
+def in_halves(numbers: np.ndarray) -> np.ndarray:
+    """Numbers below 16, (..., D) -> (..., ceil(D/2)) bytes: of two neighbours the first in the lower half."""
+    *places, D = numbers.shape
+    found = np.zeros((*places, -(-D // 2)), np.uint8)
+    for d in range(D):
+        found[..., d // 2] += np.uint8(16 if d % 2 else 1) * numbers[..., d].astype(np.uint8)
+    return found
+
+
+def of_halves(found: np.ndarray, D: int) -> np.ndarray:
+    """What `in_halves` was made of; what is left over must be 0."""
+    if D % 2:
+        assert (found[..., -1] < 16).all()
+    return np.stack([found[..., d // 2] // 16 if d % 2 else found[..., d // 2] % 16 for d in range(D)], axis=-1)
+
+
 def max_pool_backward(
     dy: np.ndarray, switches: np.ndarray, shape: tuple[int, ...], *, F: int, S: int, P: int
 ) -> np.ndarray:

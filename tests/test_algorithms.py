@@ -96,5 +96,5 @@ def test_direct_leaves_winograd_out_wherever_it_is_said(tmp_path) -> None:
     (tmp_path / "net.toml").write_text('input = "16x16x32"\nnet = "CONV3-64(P=1) -> FC-4"\n[train]\nmath = "Direct"\n')
     result = CliRunner().invoke(app, ["plan", str(tmp_path / "net.toml"), "--device", "cpu", "--json"])
     assert result.exit_code == 0 and "winograd" not in result.output
-    with pytest.raises(ConfigError, match="math must be exact or direct; got 'fast'"):
+    with pytest.raises(ConfigError, match="math must be exact, direct, tf32 or 3xtf32; got 'fast'"):
         gpunet.plan(net, device="cpu", math="fast")  # type: ignore[arg-type]

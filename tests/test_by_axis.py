@@ -41,6 +41,12 @@ CASES = [
 ]
 
 
+def few(case):
+    """Whether half a byte holds all places of a window."""
+    rows, columns = case[3]
+    return rows * columns <= 15
+
+
 def numbers_of(F, S, P):
     names = ("F_rows", "F_columns", "S_rows", "S_columns", "P_top", "P_left")
     return dict(zip(names, (*F, *S, P[0], P[2]), strict=True))
@@ -67,16 +73,22 @@ def draw_case(rng, case, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("switch", [np.uint8, np.int32])
+@pytest.mark.parametrize(
+    "case, switch",
+    [(case, switch) for case in CASES for switch in ("halves", np.uint8, np.int32) if switch != "halves" or few(case)],
+)
 def test_maxima_stand_where_the_switches_point_and_get_the_gradient(device, rng, case, switch, dtype):
     x, dy = draw_case(rng, case, dtype)
     F, S, P = case[3:6]
     numbers = numbers_of(F, S, P)
-    y, switches = run_op(device, "max_pool_by_axis_forward", [x], [(dy.shape, dtype), (dy.shape, switch)], **numbers)
+    D = dy.shape[3]
+    kept = ((*dy.shape[:3], -(-D // 2)), np.uint8) if switch == "halves" else (dy.shape, switch)
+    y, switches = run_op(device, "max_pool_by_axis_forward", [x], [(dy.shape, dtype), kept], **numbers)
     (plain,) = run_op(device, "max_pool_by_axis_infer", [x], [(dy.shape, dtype)], **numbers)
     (dx,) = run_op(device, "max_pool_by_axis_backward", [dy, switches], [(x.shape, dtype)], **numbers)
     expected = np.zeros(x.shape)
+    if switch == "halves":
+        switches = oracle.of_halves(switches, D)
     for (i, j), seen in windows(case).items():
         for n, d in product(range(len(x)), range(x.shape[3])):
             best = seen[0]
@@ -154,12 +166,12 @@ def test_square_windows_keep_their_ops_and_whole_equal_parts_take_them():
 
 
 def test_savings_of_pools_know_windows_by_axis(device):
-    """ReLU goes behind the pool, and its switches are bytes."""
+    """ReLU goes behind the pool, and two of its switches are a byte."""
     net = Net("8x6x2", [Conv(4), ReLU(), MaxPool((4, 2)), FC(3)])
     plan = gpunet.plan(net, 2, device="cpu")
     names = [op.name for op in plan.program.ops]
     assert names.index("max_pool_by_axis_forward") < names.index("relu_forward")
-    assert plan.program.tensors["pool1.switches"].dtype == "uint8"
+    assert plan.program.tensors["pool1.switches"].shape == (2, 2, 3, 2)
     check_net(net, device)
 
 
@@ -238,13 +250,10 @@ def _pooling(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, int], tuple[
     return x, draw.values(N, H2, W2, D), numbers_of(F, S, P), P
 
 
-def _switches(draw: Draw, shape: tuple[int, ...], places: int) -> np.ndarray:
-    return draw.rng.integers(0, places, shape).astype((np.uint8, np.int32)[draw.size(0, 1)])
-
-
 def call_max_pool_by_axis_forward(draw: Draw) -> Call:
     x, dy, numbers, _ = _pooling(draw)
-    outputs = (dy.shape, draw.dtype), (dy.shape, (np.uint8, np.int32)[draw.size(0, 1)])
+    switches = draw.switches(dy.shape, numbers["F_rows"] * numbers["F_columns"])
+    outputs = (dy.shape, draw.dtype), (switches.shape, switches.dtype)
     return Call("max_pool_by_axis_forward", (x,), outputs, attributes=numbers)
 
 
@@ -255,7 +264,7 @@ def call_max_pool_by_axis_infer(draw: Draw) -> Call:
 
 def call_max_pool_by_axis_backward(draw: Draw) -> Call:
     x, dy, numbers, _ = _pooling(draw)
-    switches = _switches(draw, dy.shape, numbers["F_rows"] * numbers["F_columns"])
+    switches = draw.switches(dy.shape, numbers["F_rows"] * numbers["F_columns"])
     return Call("max_pool_by_axis_backward", (dy, switches), ((x.shape, draw.dtype),), attributes=numbers)
 
 
@@ -315,17 +324,19 @@ MUTANTS = [
             "(int)F_rows, (int)S_columns, (int)P_left, 0, 0}",
         ),
         ("switches count rows of another width", "(h - top) * columns.F + (w - left)", "(h - top) * W + (w - left)"),
-        ("packs at any address", "D % WIDTH == 0 && aligned(x, y, switches)", "D % WIDTH == 0"),
+        ("packs of halves at any address", "if (D % WIDTH == 0 && aligned(x, y, switches))", "if (D % WIDTH == 0)"),
+        ("a pair reaches into the next position", "lane < 2 && at.d < D;", "lane < 2;"),
+        ("packs at any address", "packable = D % WIDTH == 0 && aligned(x, y, switches)", "packable = D % WIDTH == 0"),
     ),
     *mutants_of(
         "by_axis.cu",
         "max_pool_by_axis_forward",
-        ("the last of equals", "none || beats(values.value[lane], best.value[lane])", "true"),
+        ("the last of equals", "none || beats(values.value[lane], found.best.value[lane])", "true"),
     ),
     *mutants_of(
         "by_axis.cu",
         "max_pool_by_axis_infer",
-        ("switches that are not there", "if (switches) store(switches", "store(switches"),
+        ("switches that are not there", "if (switches.wanted()) switches.put", "switches.put"),
     ),
     *mutants_of(
         "by_axis.cu",
@@ -337,7 +348,7 @@ MUTANTS = [
     *mutants_of(
         "by_axis.cu",
         "max_pool_by_axis_backward",
-        ("packs at any address", "aligned(dy, switches, dx)", "aligned(dy, switches)"),
+        ("packs at any address", "aligned(dy, switches.numbers, dx)", "aligned(dy, switches.numbers)"),
     ),
     *mutants_of(
         "by_axis.cu",

@@ -186,7 +186,7 @@ def test_every_free_saving_can_be_left_out(run: Run, name: str) -> None:
     options = ("plan", "vgg16", "--batch", 4, "--json")
     found = json.loads(run(*options, "--without", name).stdout)
     assert found["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name]).arena_bytes
-    more = "conv-pool", "small-switches"  # either alone brings little: fused switches are bytes in any case
+    more = "conv-pool", "small-switches"  # either alone brings little: fused switches are small in any case
     every = json.loads(run(*options, *(word for one in (name, *more) for word in ("--without", one))).stdout)
     assert every["arena_bytes"] == gpunet.plan(gpunet.load("vgg16"), 4, without=[name, *more]).arena_bytes
     assert every["arena_bytes"] > json.loads(run(*options).stdout)["arena_bytes"]
@@ -556,7 +556,7 @@ def test_a_run_folder_is_never_overwritten(run: Run, tmp_path: Path) -> None:
         ("plan vgg16 --scratch lots", "cannot read 'lots'"),
         ("plan vgg16 --device tpu", "there are cpu, cuda, and cuda:1"),
         ("plan vgg16 --mode both", "--mode must be one of train, infer; got 'both'"),
-        ("plan vgg16 --dtype float16", "--dtype"),
+        ("plan vgg16 --dtype float8", "--dtype"),
         ("plan vgg16 --optimizer adamm", "did you mean adam?"),
         ("plan 'INPUT[8x8x1] -> CNV3-4'", "did you mean CONV?"),
         (

@@ -67,8 +67,15 @@ def compile_kernels(source: str, release: int, architecture: str, real: str) -> 
         pytest.fail(str(error))
 
 
+ON_TENSOR_CORES = ("tensor_", "thrice_")
+"""How files begin whose kernels take long to compile: by default for one architecture, in tests/test_tensor_code.py."""
+
+
 @pytest.mark.parametrize("release, architecture, real", CASES)
-@pytest.mark.parametrize("file", kernel_files())
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=pytest.mark.slow if file.startswith(ON_TENSOR_CORES) else ()) for file in kernel_files()],
+)
 def test_kernels_compile_without_warnings_and_spills(file: str, release: int, architecture: str, real: str) -> None:
     source = compose(file)
     code, log = compile_kernels(source, release, architecture, real)

@@ -223,7 +223,7 @@ MUTANTS = [
         ("packs across rows", "return (D | one_row | other_row) % WIDTH == 0;", "return D % WIDTH == 0;"),
     ),
     *mutants_of(
-        "implicit_forward.cu",
+        "plus_bias.cuh",
         "rows of implicit",
         ("side by side", "c.positions + position) * row", "c.positions + position) * c.K"),
         ("packs across positions", "(c.filters | row) % WIDTH == 0", "c.filters % WIDTH == 0"),

@@ -71,19 +71,30 @@ def drawn(draw: Draw) -> Case:
         break
     groups = draw.size(1, 2)
     D, K = groups * maps, groups * draw.depth()
-    switches = draw.rng.integers(0, F * F + 1, (N, H3, W3, K)).astype(np.uint8)
+    switches = lying(draw.rng.integers(0, F * F + 1, (N, H3, W3, K)), F)
     rows = chunk_rows(N, H2, W2, draw.size(1, N * H2 * W2))
     pool = {"H2": H2, "W2": W2, "F": F, "S": S}
     w, b = draw.values(K, *extents, maps), draw.values(K) if draw.rng.random() < 0.8 else None
     return Case(draw.values(N, H, W, D), w, b, draw.values(N, H3, W3, K), switches, conv, pool, rows)
 
 
+def lying(switches: np.ndarray, F: int) -> np.ndarray:
+    """Switches of windows of F x F, or of nowhere, as they lie in plans: two a byte, or a byte each."""
+    return oracle.in_halves(switches) if F <= 3 else switches.astype(np.uint8)
+
+
 def in_twos(case: Case, rng: np.random.Generator) -> Case:
-    """The same convolution with a pool of 2 x 2 within its output, which a GPU makes in the kernel of the product."""
+    """The same convolution with a pool of 2 x 2 within its output, which a GPU makes in the kernel of the product.
+
+    Of several groups each gets an even number of filters, so that none share a byte of switches.
+    """
+    if case.x.shape[3] > case.w.shape[3]:
+        w, b = np.repeat(case.w, 2, axis=0), None if case.b is None else np.repeat(case.b, 2)
+        case = replace(case, w=w, b=b)
     H2, W2 = (max(2, size) for size in case.before[1:3])  # positions outside x read zeros
     shape = len(case.x), H2 // 2, W2 // 2, len(case.w)
     pool = {"H2": H2, "W2": W2, "F": 2, "S": 2}
-    switches = rng.integers(0, 5, shape).astype(np.uint8)
+    switches = lying(rng.integers(0, 5, shape), 2)
     return replace(case, dy=rng.integers(-3, 4, shape).astype(case.x.dtype), switches=switches, pool=pool)
 
 
@@ -93,7 +104,7 @@ def of_winograd(draw: Draw, volume: tuple[int, int, int, int], K: int, P: tuple[
     H2, W2 = max(2, H + P[0] + P[1] - 2), max(2, W + P[2] + P[3] - 2)
     conv = {"S_rows": 1, "S_columns": 1, "P_top": P[0], "P_left": P[2], "dilation_rows": 1, "dilation_columns": 1}
     pool, shape = {"H2": H2, "W2": W2, "F": 2, "S": 2}, (N, H2 // 2, W2 // 2, K)
-    dy, switches = draw.values(*shape), draw.rng.integers(0, 5, shape).astype(np.uint8)
+    dy, switches = draw.values(*shape), lying(draw.rng.integers(0, 5, shape), 2)
     return Case(draw.values(N, H, W, D), draw.values(K, 3, 3, D), draw.values(K), dy, switches, conv, pool, 0)
 
 
@@ -107,12 +118,12 @@ def separately(device: Device, case: Case, relu: bool) -> tuple[np.ndarray, np.n
     outputs = [(case.before, case.x.dtype)]
     (before,) = run_op(device, "conv_forward", given, outputs, case.conv_scratch, **case.conv)
     shape, F = case.dy.shape, case.pool["F"]
-    both = [(shape, case.x.dtype), (shape, case.switches.dtype)]
+    both = [(shape, case.x.dtype), (shape, np.uint8)]
     y, switches = run_op(device, "max_pool_forward", [before], both, **case.windows)
     if relu:
         (y,) = run_op(device, "relu_forward", [y], [(shape, case.x.dtype)])
-        switches = np.where(y <= 0, F * F, switches).astype(switches.dtype)
-    return y, switches
+        switches = np.where(y <= 0, F * F, switches)
+    return y, lying(switches, F)
 
 
 @pytest.mark.parametrize("relu", [0, 1])
@@ -122,7 +133,7 @@ def test_forward_gives_the_bits_of_the_separate_ops(device, seed, relu):
     case.x[0, 0, 0, 0] = np.nan
     wanted = separately(device, case, bool(relu))
     shape, S = case.dy.shape, case.pool["S"]
-    both = [(shape, case.x.dtype), (shape, case.switches.dtype)]
+    both = [(shape, case.x.dtype), (case.switches.shape, np.uint8)]
     given = [case.x, case.w, case.b]
     found = run_op(device, "conv_pool_forward", given, both, case.scratch(S), **case.numbers, relu=relu)
     assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
@@ -186,7 +197,7 @@ def test_values_are_those_of_the_definition(device, seed):
     before = oracle.conv_forward(case.x, case.w, case.b, *case.before[1:3], **case.conv)
     expected, _ = oracle.max_pool(before, *case.dy.shape[1:3], **case.windows)
     shape, scratch = case.dy.shape, case.scratch(case.pool["S"])
-    both = [(shape, case.x.dtype), (shape, case.switches.dtype)]
+    both = [(shape, case.x.dtype), (case.switches.shape, np.uint8)]
     given = [case.x, case.w, case.b]
     y, _ = run_op(device, "conv_pool_forward", given, both, scratch, **case.numbers, relu=1)
     oracle.assert_near(y, np.maximum(expected, 0))
@@ -195,7 +206,7 @@ def test_values_are_those_of_the_definition(device, seed):
 def test_the_cpu_takes_every_algorithm_without_scratch():
     cpu, case = open_device("cpu"), some(3)
     y, switches = separately(cpu, case, True)
-    both = [(y.shape, y.dtype), (y.shape, switches.dtype)]
+    both = [(y.shape, y.dtype), (switches.shape, switches.dtype)]
     numbers, none = {**case.numbers, "algorithm": "implicit"}, (None, None, None)
     found = run_op(cpu, "conv_pool_forward", [case.x, case.w, case.b], both, none, **numbers, relu=1)
     oracle.assert_near(found[0], y)
@@ -217,11 +228,11 @@ def test_one_kernel_gives_the_bits_of_the_separate_ones(cuda_device, seed, tile)
     dtype, none, behind = case.x.dtype, (None, None), [case.dy, case.switches]
     given = [case.x, case.w, case.b]
     (before,) = run_op(cuda_device, "conv_forward", given, [(case.before, dtype)], none, **conv)
-    both = [(case.dy.shape, dtype), (case.dy.shape, np.uint8)]
+    both = [(case.dy.shape, dtype), (case.switches.shape, np.uint8)]
     y, switches = run_op(cuda_device, "max_pool_forward", [before], both, **case.windows)
     found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=0)
     assert [found[0].tobytes(), found[1].tobytes()] == [y.tobytes(), switches.tobytes()]
-    switches[y <= 0] = 4
+    switches = lying(np.where(y <= 0, 4, oracle.of_halves(switches, len(case.w))), 2)
     found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=1)
     assert [found[0].tobytes(), found[1].tobytes()] == [np.maximum(y, 0).tobytes(), switches.tobytes()]
     dz = unpooled(cuda_device, case)
@@ -240,7 +251,13 @@ def test_one_kernel_gives_the_bits_of_the_separate_ones(cuda_device, seed, tile)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "N, H, W, D, K, P",
-    [(2, 9, 14, 5, 8, (1, 1)), (1, 8, 11, 36, 33, (1, 1)), (3, 6, 9, 9, 40, (2, 1)), (2, 7, 8, 8, 12, (0, 2))],
+    [
+        (2, 9, 14, 5, 8, (1, 1)),
+        (1, 8, 11, 36, 33, (1, 1)),
+        (1, 8, 11, 36, 34, (1, 1)),
+        (3, 6, 9, 9, 40, (2, 1)),
+        (2, 7, 8, 8, 12, (0, 2)),
+    ],
 )
 def test_winograds_kernels_give_the_bits_of_the_separate_ones(cuda_device, rng, N, H, W, D, K, P, dtype):
     """Odd outputs, whose last row no window sees; packs and none; padding by which tiles begin within a window, and
@@ -253,12 +270,12 @@ def test_winograds_kernels_give_the_bits_of_the_separate_ones(cuda_device, rng, 
     (plain,) = run_op(cuda_device, "conv_forward", given, before, scratch, **conv)
     (found,) = run_op(cuda_device, "conv_relu_forward", given, before, scratch, **conv)
     assert found.tobytes() == np.maximum(plain, 0).tobytes()
-    both = [(case.dy.shape, dtype), (case.dy.shape, np.uint8)]
+    both = [(case.dy.shape, dtype), (case.switches.shape, np.uint8)]
     y, switches = run_op(cuda_device, "max_pool_forward", [plain], both, **case.windows)
     for relu in (0, 1):
         found = run_op(cuda_device, "conv_pool_forward", given, both, (*scratch, None), **conv, **case.pool, relu=relu)
         assert [found[0].tobytes(), found[1].tobytes()] == [y.tobytes(), switches.tobytes()]
-        switches, y = np.where(y <= 0, 4, switches).astype(np.uint8), np.maximum(y, 0)
+        switches, y = lying(np.where(y <= 0, 4, oracle.of_halves(switches, K)), 2), np.maximum(y, 0)
     x, dz = np.nan_to_num(case.x), unpooled(cuda_device, case)
     for slices in (1, 3):
         numbers = {**conv, "slices": slices}
@@ -292,10 +309,10 @@ def test_tiles_of_winograd_are_pooled_and_made_of_what_is_pooled(m, P, D, K, val
     }
     pool, scratch = {"H2": H2, "W2": W2, "F": 2, "S": 2}, (None, ((values,), np.float32))
     behind = N, H2 // 2, W2 // 2, K
-    both = [(behind, np.float32), (behind, np.uint8)]
+    both = [(behind, np.float32), ((*behind[:3], -(-K // 2)), np.uint8)]
     (before,) = run_op(cpu, "conv_forward", [x, w, b], [((N, H2, W2, K), np.float32)], scratch, **conv)
     y, switches = run_op(cpu, "max_pool_forward", [before], both, F=2, S=2, P=0)
-    switches[y <= 0] = 4
+    switches = lying(np.where(y <= 0, 4, oracle.of_halves(switches, K)), 2)
     found = run_op(cpu, "conv_pool_forward", [x, w, b], both, (*scratch, None), **conv, **pool, relu=1)
     assert [one.tobytes() for one in found] == [np.maximum(y, 0).tobytes(), switches.tobytes()]
     (found,) = run_op(cpu, "conv_relu_forward", [x, w, b], [(before.shape, np.float32)], scratch, **conv)
@@ -341,7 +358,7 @@ def by_some_algorithm(draw: Draw, strips: int = 0) -> tuple[Case, tuple[Any, ...
 
 def call_conv_pool_forward(draw: Draw) -> Call:
     case, scratch, numbers = by_some_algorithm(draw)
-    outputs = (case.dy.shape, draw.dtype), (case.dy.shape, case.switches.dtype)
+    outputs = (case.dy.shape, draw.dtype), (case.switches.shape, np.uint8)
     attributes = {**numbers, "relu": draw.size(0, 1)}
     return Call("conv_pool_forward", (case.x, case.w, case.b), outputs, scratch, attributes)
 
@@ -387,7 +404,7 @@ MUTANTS = [
         ("rows between windows", "|| f_row >= F ||", "||"),
         ("columns between windows", " || f_column >= F) return", ") return"),
         ("the first position is forgotten", "switches, first + position,", "switches, position,"),
-        ("every position of a window", "switches[window] == f_row * F + f_column ?", "true ?"),
+        ("every position of a window", "where == f_row * F + f_column ?", "true ?"),
         ("tail guard off by one", "item < positions * K;", "item <= positions * K;"),
     ),
     *mutants_of(
@@ -412,7 +429,9 @@ MUTANTS = [
         "pool_convolve",
         ("no bias", "tile[1][1] + bias};", "tile[1][1]};"),
         ("columns before rows", "tile[0][1] + bias, tile[1][0] + bias", "tile[1][0] + bias, tile[0][1] + bias"),
-        ("switches of no one", "if (switches) switches[", "switches["),
+        ("switches of no one", "if (!switches) return;", ""),
+        ("filters behind the last", "if (there) y[", "y["),
+        ("the switch of no filter", "there ? found.number : 0, next", "found.number, next"),
         (
             "rows of another pool",
             "(at.image * p.down() + at.row) * p.across()",
@@ -422,7 +441,7 @@ MUTANTS = [
     *mutants_of(
         "winograd2_pool.cu",
         "unpool_convolve",
-        ("every position of a window", "held.switches[i][j] == number ?", "true ?"),
+        ("every position of a window", "where == number ? held.tile[i][j]", "true ? held.tile[i][j]"),
         ("the window of another row", "i = (row + 1) / 2, j", "i = row / 2, j"),
         ("columns before rows", "(row + 1) % 2 * 2 + (column + 1) % 2;", "(column + 1) % 2 * 2 + (row + 1) % 2;"),
         ("windows behind the last", "inside<3>(row, column, behind.H3, behind.W3)", "inside<3>(row, column, p.H, p.W)"),
@@ -446,7 +465,7 @@ MUTANTS = [
     *mutants_of(
         "behind_pool.cuh",
         "pool_backward_input",
-        ("every position of a window", "if (others & 0xffu << 8 * lane)", "if (false)"),
+        ("every position of a window", "if (others & 0xfu << 4 * lane)", "if (false)"),
     ),
     *mutants_of(
         "unpool.cuh",

@@ -199,7 +199,7 @@ def test_bfloat16_is_planned_and_refused_in_words_where_ml_dtypes_is_missing(mon
     monkeypatch.setattr(builtins, "__import__", without)
     numpy_type.cache_clear()
     assert plan(small(), 4, dtype="bfloat16", device="cpu").arena_bytes
-    with pytest.raises(ConfigError, match=r'needs ml_dtypes: pip install "gpunet\[half\]"'):
+    with pytest.raises(ConfigError, match=r'need ml_dtypes: pip install "gpunet\[half\]"'):
         Model(small(), 4, "cpu", dtype="bfloat16").step(
             np.zeros((2, *small().input.shape), np.float32), np.array([0, 1])
         )

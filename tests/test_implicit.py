@@ -372,7 +372,7 @@ MUTANTS = [
         ("straight on into the next tap", "(tap + c.maps - first) / DEPTH", "(tap + c.maps - first + 7) / DEPTH"),
     ),
     *mutants_of(
-        "implicit_forward.cu",
+        "plus_bias.cuh",
         "forward",
         ("a bias for each slice", "slices == 1 ? b : nullptr", "b"),
         ("the bias of the first filters", "+= b[filter + lane]", "+= b[lane]"),

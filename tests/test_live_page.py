@@ -462,9 +462,19 @@ def test_the_keyboard_alone_suffices(browser: Any, server: Living) -> None:
 def test_every_tab_fits_and_reads_well(browser: Any, server: Living, size: tuple[int, int], dark: bool) -> None:
     with opened(browser, server.link, size=size, dark=dark) as watched:
         planned(watched)
+        page = watched.page
         for tab in ("plan", "train", "see", "learn"):
-            watched.page.click(f"#tab-{tab}")
-            watched.page.wait_for_timeout(1500)
+            page.click(f"#tab-{tab}")
+            page.wait_for_timeout(1500)
+            assert_clean(watched, server)
+            if tab == "see":
+                page.click("#salient")
+                page.click("#judge")
+                page.wait_for_selector("#confusion td")
+                assert_clean(watched, server)
+        for stop in page.locator("#stops button").all():
+            stop.click()
+            page.wait_for_selector("#stop-here > div table")
             assert_clean(watched, server)
 
 
@@ -498,17 +508,18 @@ def test_digits_are_learnt_within_a_minute(browser: Any, tmp_path: Path) -> None
 def test_the_drawn_maps_are_the_activations(browser: Any, server: Living) -> None:
     """Value by value: what stands on the canvas is what the layer gives, from its least to its most."""
     looked = next(one for one in server.ask("look/layers", index=1, layers=["relu1"]) if one["stage"] == "layer")
-    with opened(browser, server.link) as watched:
+    with opened(browser, server.link, size=NARROW) as watched:
         page = watched.page
         page.click("#tab-see")
         page.fill("#index", "1")
         page.press("#index", "Enter")
         until(page, "document.getElementById('seen-about').textContent.startsWith('image 1:')")
-        page.wait_for_selector("[data-layer=relu1] canvas[data-set=activations]")
         page.locator("article[data-layer=relu1]").scroll_into_view_if_needed()  # others are not looked at
+        page.wait_for_selector("[data-layer=relu1] canvas[data-set=activations]")
         drawn = (
             "(() => { const one = document.querySelector('[data-layer=relu1] canvas[data-set=activations]');"
             "return [...one.getContext('2d').getImageData(0, 0, 8, 8).data].filter((_, at) => at % 4 === 0); })()"
         )
         expected = list(b64decode(looked["activations"]["bytes"])[:64])
         comes(lambda: page.evaluate(drawn) == expected)
+        assert watched.fits()

@@ -68,6 +68,8 @@ def test_the_command_that_the_page_shows_gives_the_same_plan(run: Run) -> None:
     made = next(part for part in plans(asked) if part["stage"] == "plan")
     told = json.loads(run("plan", SMALL, *made["command"], "--json").stdout)
     assert without_clock(made["plan"]) == without_clock(told)
+    assert plan_asked({"text": SMALL, "dtype": "float32"}).command == ["--dtype", "float32"]  # a config may say another
+    assert plan_asked({"text": SMALL}).command == []
 
 
 def test_the_ladder_is_that_of_fit(run: Run) -> None:

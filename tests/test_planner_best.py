@@ -424,10 +424,10 @@ def test_the_least_that_is_made_again_is_told_and_is_no_more_than_what_is():
 
 
 def test_of_what_runs_in_rounds_the_least_cost_is_told_too():
-    plan = gpunet.plan(gpunet.load("vgg16"), 64, budget="2.7GiB", gpu=None, reserve="270MiB")
+    plan = gpunet.plan(gpunet.load("vgg16"), 64, budget=1, reserve=1, max_cost=0.5)
     assert plan.ways.chunk and plan.ways.dropped
     assert 0 < plan.least_cost <= plan.extra_time_fraction
-    assert plan.cost_gap == plan.extra_time_fraction - plan.least_cost
+    assert plan.cost_gap == plan.extra_time_fraction - plan.least_cost < 0.1
 
 
 def test_where_flops_are_to_be_few_the_gap_is_one_of_flops():

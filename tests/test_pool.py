@@ -18,10 +18,13 @@ GEOMETRIES = [*(geometry for geometry in COMMON if geometry.P < geometry.F), LAR
 
 
 def forward(device, x, geometry):
-    """y and switches."""
-    shape = (len(x), geometry.H2, geometry.W2, x.shape[3])
-    switch = np.uint8 if geometry.F <= 16 else np.int32
-    return run_op(device, "max_pool_forward", [x], [(shape, x.dtype), (shape, switch)], **geometry.numbers)
+    """y and switches, as they lie in plans: two a byte up to windows of 3 x 3."""
+    D = x.shape[3]
+    places = len(x), geometry.H2, geometry.W2
+    bytes_of_a_place = -(-D // 2) if geometry.F <= 3 else D
+    outputs = ((*places, D), x.dtype), ((*places, bytes_of_a_place), np.uint8 if geometry.F <= 16 else np.int32)
+    y, switches = run_op(device, "max_pool_forward", [x], outputs, **geometry.numbers)
+    return y, oracle.of_halves(switches, D) if geometry.F <= 3 else switches
 
 
 def infer(device, x, geometry):
@@ -32,6 +35,8 @@ def infer(device, x, geometry):
 
 def backward(device, dy, switches, geometry):
     shape = (len(dy), geometry.H, geometry.W, dy.shape[3])
+    if geometry.F <= 3:
+        switches = oracle.in_halves(switches)
     (dx,) = run_op(device, "max_pool_backward", [dy, switches], [(shape, dy.dtype)], **geometry.numbers)
     return dx
 
@@ -160,7 +165,7 @@ def test_many_blocks_and_a_row_longer_than_a_block(device, rng):
 
 def call_max_pool_forward(draw: Draw) -> Call:
     x, y, switches = draw.pooling()
-    outputs = (y.shape, draw.dtype), (y.shape, switches.dtype)
+    outputs = (y.shape, draw.dtype), (switches.shape, switches.dtype)
     return Call("max_pool_forward", (x,), outputs, attributes=draw.geometry)
 
 
@@ -176,29 +181,46 @@ def call_max_pool_backward(draw: Draw) -> Call:
 
 MUTANTS = [
     *mutants_of(
+        "switches.cuh",
+        "halves",
+        ("the other half", "byte >> k % 2 * 4 & 15", "byte >> (k + 1) % 2 * 4 & 15"),
+        ("both halves", "byte >> k % 2 * 4 & 15", "byte >> k % 2 * 4"),
+        ("halves that overlap", "first | second << 4", "first | second << 3"),
+        ("half of a position", "(maps + 1) / 2", "maps / 2"),
+    ),
+    *mutants_of(
         "pool.cu",
         "max_pool_forward",
         ("no padding", "top = at.row * S - P,", "top = at.row * S,"),
         ("a stride of F", "left = at.column * S - P;", "left = at.column * F - P;"),
-        ("switches count from the edge", "Switch((h - top) * F", "Switch(h * F"),
-        ("switches with another stride", "Switch((h - top) * F", "Switch((h - top) * W"),
+        ("switches count from the edge", "(int)((h - top) * F", "(int)(h * F"),
+        ("switches with another stride", "(int)((h - top) * F", "(int)((h - top) * W"),
         ("-inf never wins", "none || beats", "beats"),
-        ("the last always wins", "            none = false;\n", ""),
-        ("packs across positions", "D % WIDTH == 0 && aligned(x, y, switches)", "aligned(x, y, switches)"),
+        ("the last always wins", "        none = false;\n", ""),
+        ("packs across positions", "packable = D % WIDTH == 0 && aligned(x, y", "packable = aligned(x, y"),
+        ("packs of halves across positions", "if (D % WIDTH == 0 && aligned(x, y", "if (aligned(x, y"),
+        ("a pair reaches into the next position", "lane < 2 && at.d < D;", "lane < 2;"),
+        ("halves the other way round", "both(where[0], where[1])", "both(where[1], where[0])"),
         (
             "ints for many inputs",
-            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(max_pool_packs",
-            "1;\n    DISPATCH(max_pool_packs",
+            "N * D * largest(H * W, H2 * W2);\n    DISPATCH(max_pool_packs, packable",
+            "1;\n    DISPATCH(max_pool_packs, packable",
         ),
     ),
-    *mutants_of("pool.cu", "max_pool_infer", ("writes switches", "if (switches) store(", "store(")),
+    *mutants_of(
+        "pool.cu", "max_pool_infer", ("writes switches", "if (switches.wanted()) switches.put", "switches.put")
+    ),
     *mutants_of(
         "pool.cu",
         "max_pool_backward",
         ("every window counts", "if (where.value[lane] == here) sum", "sum"),
         ("the last window counts alone", "sum.value[lane] += gradients", "sum.value[lane] = gradients"),
         ("switches with another stride", "(at.row + P - i * S) * F", "(at.row + P - i * S) * S"),
-        ("packs across positions", "D % WIDTH == 0 && aligned(dy, switches, dx)", "aligned(dy, switches, dx)"),
+        (
+            "packs across positions",
+            "D % WIDTH == 0 && aligned(dy, switches.numbers, dx)",
+            "aligned(dy, switches.numbers, dx)",
+        ),
         (
             "ints for many inputs",
             "largest(N * D * largest(H * W, H2 * W2), reach(H, W, D, S, P));\n    DISPATCH(max_pool_backward",

@@ -19,6 +19,8 @@ CASES = {
     **{name: Case(optimizer=name, steps=8) for name in OPTIMIZERS},
     "sixty steps of uneven batches": Case(),
     "float64": Case(dtype="float64", steps=12),
+    "bfloat16": Case(NORMED, dtype="bfloat16", sizes=(8, 5), steps=4),
+    "float16": Case(dtype="float16", steps=4),
     "batch normalization over each part": Case(NORMED, sizes=(8, 6, 7), steps=12),
     "frozen batch normalization": Case(NORMED, frozen=("bn1",), steps=12, sizes=(8, 5)),
     "augmentation": Case(augment=True, steps=12),

@@ -179,13 +179,14 @@ def test_no_parameter_is_read_after_its_update():
         assert updated == {p.tensor.name for p in program.parameters}
 
 
-def test_switches_take_one_byte_up_to_windows_of_256_places():
-    for F, nbytes in ((2, 1), (16, 1), (17, 4)):
+@pytest.mark.parametrize("D", [2, 5])
+def test_switches_take_half_a_byte_up_to_windows_of_15_places_and_a_byte_up_to_256(D):
+    for F, nbytes in ((2, -(-D // 2)), (3, -(-D // 2)), (4, D), (16, D), (17, 4 * D)):
         net = Net("34x34x2", [MaxPool(F), gpunet.Conv(2), gpunet.FC(3)], fit="crop")
-        learning = Net("34x34x2", [gpunet.Conv(2), MaxPool(F), gpunet.FC(3)], fit="crop")
+        learning = Net("34x34x2", [gpunet.Conv(D), MaxPool(F), gpunet.FC(3)], fit="crop")
         assert "pool1.switches" not in {t.name for t in gpunet.plan(net, 1, mode="infer").tensors}
         switches = next(t for t in gpunet.plan(learning, 1).tensors if t.name == "pool1.switches")
-        assert switches.nbytes == np.prod(switches.tensor.shape) * nbytes
+        assert switches.nbytes == np.prod(switches.tensor.shape[:3]) * nbytes
 
 
 def test_an_unknown_rewrite_is_refused_with_a_hint():

@@ -1,8 +1,10 @@
 """Convolution by products on tensor cores: kernels of every tile, what is fused with them, and what is chosen."""
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -28,13 +30,63 @@ TILES = list(tensor_tiles.TILES)
 OFF = {"tf32": 2e-3, "3xtf32": 1e-5}
 """By algorithm, how far from float64 a result may be, beside the largest."""
 
+HALF_OFF = {"float16": 2e-3, "bfloat16": 2e-2}
+"""The same by half type; sums that stay float32 are nearly exact."""
 
-def assert_close(found: np.ndarray, expected: np.ndarray, algorithm: str) -> None:
+SUMS_OFF = 1e-5
+
+SLOW = pytest.mark.slow
+"""Kernels that take long to build: others like them are tried by default."""
+
+MODES = ["tf32", pytest.param("3xtf32", marks=SLOW)]
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, off: float) -> None:
     """Near beside the largest value, and in direction."""
-    largest = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=OFF[algorithm] * largest)
-    cosine = (found * expected).sum() / np.sqrt((found.astype(float) ** 2).sum() * (expected**2).sum())
-    assert cosine > 0.999
+    found = found.astype(float)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=off * np.abs(expected).max())
+    assert (found * expected).sum() > 0.999 * np.sqrt((found**2).sum() * (expected**2).sum())
+
+
+class HalfCase(Case):
+    """A convolution in a half type: biases, gradients of weights and what slices sum up are float32."""
+
+    def __init__(self, rng: np.random.Generator, geometry: Geometry, dtype: str, **sizes: int) -> None:
+        super().__init__(rng, geometry, **sizes)
+        self.half = np.dtype(getattr(ml_dtypes, dtype, dtype))
+        self.exact = Case(rng, geometry, **sizes)
+        self.exact.b = self.b
+        for name in ("x", "w", "dy"):
+            setattr(self, name, getattr(self, name).astype(self.half))
+            setattr(self.exact, name, getattr(self, name).astype(np.float32))
+
+    def expected(self):
+        return self.exact.expected()
+
+    def run(self, device, pass_, *, onto=None, behind=None, **how):
+        inputs, (shape, dtype) = {
+            "forward": ((self.x, self.w, self.b), (self.dy.shape, self.half)),
+            "backward_input": ((self.dy, self.w), (self.x.shape, self.half)),
+            "backward_weights": ((self.x, self.dy), (self.w.shape, np.float32)),
+        }[pass_]
+        scratch = [None, ((how.get("slices", 1) * prod(shape),), np.float32)]
+        outputs = [(shape, dtype) if onto is None else onto]
+        numbers = {**self.geometry.conv_numbers, "algorithm": "halves", **how}
+        if onto is not None:
+            numbers["accumulate"] = 1
+        return run_op(device, f"conv_{pass_}", inputs, outputs, scratch, behind=behind, **numbers)[0]
+
+    def off(self, pass_: str) -> float:
+        return SUMS_OFF if pass_ == "backward_weights" else HALF_OFF[self.half.name]
+
+
+def check_halves(case: HalfCase, device: Any, slices: int) -> None:
+    for pass_, expected in case.expected().items():
+        first, *others = [case.run(device, pass_, tile=tile, slices=slices) for tile in TILES]
+        assert_close(first, expected, case.off(pass_))
+        others.append(case.run(device, pass_, tile=2, behind={0: 1}, slices=slices))
+        for found in others:
+            np.testing.assert_array_equal(found.astype(float), first.astype(float), err_msg=pass_)
 
 
 def deep(stages: int) -> CudaDevice:
@@ -48,7 +100,7 @@ def check_every_tile(case: Case, device: Any, algorithm: str, slices: int) -> No
     for pass_, expected in case.expected().items():
         how = {"algorithm": algorithm, "slices": slices}
         first, *others = [case.run(device, pass_, tile=tile, **how) for tile in TILES]
-        assert_close(first, expected, algorithm)
+        assert_close(first, expected, OFF[algorithm])
         others.append(case.run(device, pass_, tile=2, behind={0: 1}, **how))  # without packs
         for found in others:
             np.testing.assert_array_equal(found, first, err_msg=pass_)
@@ -57,8 +109,15 @@ def check_every_tile(case: Case, device: Any, algorithm: str, slices: int) -> No
 # ---- values ----
 
 
-@pytest.mark.parametrize("algorithm", OFF)
-@pytest.mark.parametrize("D, K", [(3, 5), (20, 36)])
+@pytest.mark.parametrize(
+    "algorithm, D, K",
+    [
+        ("tf32", 3, 5),
+        ("tf32", 20, 36),
+        pytest.param("3xtf32", 3, 5, marks=SLOW),
+        pytest.param("3xtf32", 20, 36, marks=SLOW),
+    ],
+)
 def test_every_tile_with_packs_and_without_gives_the_same_bits_near_those_of_the_loops(
     cuda_device, rng, algorithm, D, K
 ):
@@ -66,7 +125,7 @@ def test_every_tile_with_packs_and_without_gives_the_same_bits_near_those_of_the
     check_every_tile(Case(rng, geometry, N=2, D=D, K=K), cuda_device, algorithm, int(rng.integers(1, 4)))
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("algorithm", OFF)
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_so_it_does_for_all_geometries(cuda_device, rng, algorithm, geometry):
@@ -80,7 +139,7 @@ def test_tiles_that_are_partly_full_in_both_directions(cuda_device, rng, N, D, K
     for pass_ in PASSES:
         expected = case.run(make_device("cpu"), pass_, algorithm="implicit")
         for tile in TILES:
-            assert_close(case.run(cuda_device, pass_, algorithm="tf32", tile=tile), expected, "tf32")
+            assert_close(case.run(cuda_device, pass_, algorithm="tf32", tile=tile), expected, OFF["tf32"])
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4])
@@ -91,7 +150,8 @@ def test_steps_ahead_change_no_bit(rng, stages):
         np.testing.assert_array_equal(case.run(deep(stages), pass_, algorithm="tf32", tile=3), wanted)
 
 
-def test_whole_numbers_are_exact_whatever_rounds_them(cuda_device, rng):
+@pytest.mark.parametrize("algorithm", MODES)
+def test_whole_numbers_are_exact_whatever_rounds_them(cuda_device, rng, algorithm):
     """Up to 2**11: what is a tf32 stays as it is."""
     case = Case(rng, Geometry(6, 5, F=3, S=1, P=1), D=8, K=8)
     for name in ("x", "w", "b", "dy"):
@@ -99,8 +159,7 @@ def test_whole_numbers_are_exact_whatever_rounds_them(cuda_device, rng):
     case.x.reshape(-1)[:3] = 2047, -2048, 1
     for pass_ in PASSES:
         exact = case.run(cuda_device, pass_, algorithm="implicit", tile=4)
-        for algorithm in OFF:
-            np.testing.assert_array_equal(case.run(cuda_device, pass_, algorithm=algorithm, tile=3), exact)
+        np.testing.assert_array_equal(case.run(cuda_device, pass_, algorithm=algorithm, tile=3), exact)
 
 
 @pytest.mark.parametrize("slices", [2, 5, 60])
@@ -110,7 +169,7 @@ def test_slices_are_added_up_in_order_whatever_there_was(cuda_device, rng, slice
     for pass_, expected in case.expected().items():
         how = {"algorithm": "tf32", "tile": 3, "slices": slices}
         found = case.run(cuda_device, pass_, **how)
-        assert_close(found, expected, "tf32")
+        assert_close(found, expected, OFF["tf32"])
         if pass_ == "backward_weights":
             np.testing.assert_array_equal(case.run(cuda_device, pass_, onto=case.w.copy(), **how), case.w + found)
 
@@ -124,7 +183,7 @@ def test_a_gradient_is_added_to_what_was_there(cuda_device, rng, D):
     np.testing.assert_array_equal(both, case.w + found)
 
 
-@pytest.mark.parametrize("algorithm", OFF)
+@pytest.mark.parametrize("algorithm", MODES)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_reaches_exactly_the_outputs_that_see_it(cuda_device, rng, algorithm, value):
     """By 3xtf32 an infinity becomes NaN."""
@@ -144,6 +203,31 @@ def test_what_no_window_sees_gets_a_gradient_of_exactly_zero(cuda_device, rng):
     for part in (dx[:, 2::3], dx[:, :, 2::3]):
         assert (part == 0).all() and not np.signbit(part).any()
     assert (dx[:, 0, 0] != 0).any()
+
+
+# ---- halves ----
+
+
+@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=SLOW), "bfloat16"])
+@pytest.mark.parametrize("D, K", [(3, 5), (40, 24)])
+def test_halves_give_the_same_bits_by_every_tile_near_the_loops(cuda_device, rng, dtype, D, K):
+    geometry = GEOMETRIES[int(rng.integers(len(GEOMETRIES)))]
+    check_halves(HalfCase(rng, geometry, dtype, N=2, D=D, K=K), cuda_device, int(rng.integers(1, 4)))
+
+
+@SLOW
+@pytest.mark.parametrize("dtype", HALF_OFF)
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_so_do_halves_for_all_geometries(cuda_device, rng, dtype, geometry):
+    for D, K in ((8, 16), (3, 5), (40, 24)):
+        check_halves(HalfCase(rng, geometry, dtype, D=D, K=K), cuda_device, int(rng.integers(1, 4)))
+
+
+@SLOW
+@pytest.mark.parametrize("architecture, dtype", [("75", "float16"), ("80", "float16"), ("90", "bfloat16")])
+def test_the_device_code_of_halves_gives_the_same_without_races(rng, architecture, dtype):
+    case = HalfCase(rng, Geometry(7, 5, F=3, S=1, P=1), dtype, N=2, D=40, K=24)
+    check_halves(case, CudaDevice(PtxDriver("random", architecture=architecture, watches=True)), 2)
 
 
 # ---- what is fused ----
@@ -195,7 +279,7 @@ def test_results_go_among_the_maps_of_a_wider_volume(cuda_device, rng):
 # ---- the device code ----
 
 
-@pytest.mark.parametrize("algorithm", OFF)
+@pytest.mark.parametrize("algorithm", MODES)
 def test_the_device_code_gives_the_same_without_races(rng, algorithm):
     """Nearly: the emulator adds up one product after the other."""
     case = Case(rng, Geometry(7, 5, F=3, S=2, P=1), N=2, D=20, K=36)
@@ -203,13 +287,13 @@ def test_the_device_code_gives_the_same_without_races(rng, algorithm):
     for pass_, expected in case.expected().items():
         how = {"algorithm": algorithm, "slices": 2}
         first, *others = [case.run(compiled, pass_, tile=tile, **how) for tile in TILES]
-        assert_close(first, expected, algorithm)
+        assert_close(first, expected, OFF[algorithm])
         oracle.assert_near(first, case.run(make_device("emulated"), pass_, tile=1, **how))
         for found in others:
             np.testing.assert_array_equal(found, first, err_msg=pass_)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("architecture", ["80", "86", "90", "120"])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(3))
@@ -270,7 +354,8 @@ def test_a_mode_stands_in_the_plan_and_means_nothing_on_the_cpu():
         op.attributes["algorithm"] for op in made.program.ops if op.name.startswith("conv_") and "bias" not in op.name
     }
     assert names == {"3xtf32"}
-    assert [op.name for op in made.program.ops] == [op.name for op in plain.program.ops]  # all that is fused still is
+    fused = [[op.name for op in plan.program.ops if op.name.startswith("conv_")] for plan in (made, plain)]
+    assert fused[0] == fused[1] and "conv_pool_backward_weights" in fused[0]
     on_cpu = [gpunet.plan(net, 4, device="cpu", math=math) for math in ("exact", "tf32")]
     assert on_cpu[0].arena_bytes == on_cpu[1].arena_bytes
     assert [op.attributes for op in on_cpu[0].program.ops] == [op.attributes for op in on_cpu[1].program.ops]
@@ -279,7 +364,7 @@ def test_a_mode_stands_in_the_plan_and_means_nothing_on_the_cpu():
 # ---- whole steps ----
 
 
-@pytest.mark.parametrize("math", OFF)
+@pytest.mark.parametrize("math", MODES)
 def test_training_steps_are_near_those_of_numpy_and_the_plan_is_kept(math, rng):
     layers = [Conv(8), ReLU(), Conv(8), ReLU(), MaxPool(), Conv(6, F=1), ReLU(), FC(9), ReLU(), FC(3)]
     net = Net("8x8x3", layers)
@@ -293,6 +378,37 @@ def test_training_steps_are_near_those_of_numpy_and_the_plan_is_kept(math, rng):
     np.testing.assert_allclose(losses[1], losses[0], rtol=50 * OFF[math])
     for name, values in found[0].items():
         np.testing.assert_allclose(found[1][name], values, rtol=0, atol=10 * OFF[math] * np.abs(values).max())
+
+
+@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=SLOW), "bfloat16"])
+def test_training_steps_in_halves_are_near_those_of_numpy(dtype, rng):
+    layers = [Conv(8), ReLU(), Conv(8), ReLU(), MaxPool(), Conv(6, F=1), ReLU(), FC(9), ReLU(), FC(3)]
+    net = Net("8x8x3", layers)
+    pixels, labels = rng.integers(0, 256, (3, 6, 8, 8, 3), dtype=np.uint8), rng.integers(0, 3, (3, 6))
+    losses = []
+    for device in (open_device("cpu"), make_device("emulated-random")):
+        with Model(net, 6, device, seed=3, dtype=dtype, debug=True) as model:
+            assert model.arena_bytes == model.plan.arena_bytes
+            losses.append([model.step(pixels[i], labels[i]) for i in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=5 * HALF_OFF[dtype])
+
+
+@pytest.mark.parametrize("N, inputs, K", [(3, 20, 12), (70, 9, 5)])
+def test_fully_connected_layers_are_convolutions_of_one_position(cuda_device, rng, N, inputs, K):
+    x, w, b, dy = (
+        rng.standard_normal(size).astype(np.float32) for size in ((N, 1, 1, inputs), (K, inputs), K, (N, 1, 1, K))
+    )
+    flat, above = x.reshape(N, inputs).astype(float), dy.reshape(N, K).astype(float)
+    how = {"algorithm": "tf32", "tile": 3, "slices": 2}
+    calls = {
+        "fc_forward": ([x, w, b], (N, 1, 1, K), flat @ w.T + b),
+        "fc_backward_weights": ([x, dy], (K, inputs), above.T @ flat),
+        "fc_backward_input": ([dy, w], (N, 1, 1, inputs), above @ w),
+    }
+    for op, (given, shape, expected) in calls.items():
+        scratch = [((2 * prod(shape),), np.float32)]
+        (found,) = run_op(cuda_device, op, given, [(shape, np.float32)], scratch, **how)
+        assert_close(found.reshape(expected.shape), expected, OFF["tf32"])
 
 
 MUTANTS = [
@@ -320,7 +436,7 @@ MUTANTS = [
     *mutants_of(
         "mma_forward.cuh",
         "tensor_products",
-        ("a bias for each slice", "if (slices > 1) b = nullptr;", ""),
+        ("a bias for each slice", "if (parts) b = nullptr, parts +=", "if (parts) parts +="),
         (
             "straight on into the next tap",
             "(tap + c.maps - first) / STEP)",
@@ -333,7 +449,7 @@ MUTANTS = [
         "tensor_products",
         ("filters of the next tap", "return first + at < c.filters", "return true"),
         ("windows go on", "rows = -row * down.back", "rows = row * down.back"),
-        ("maps of the first group", "group * c.maps + n0;\n        const bool", "n0;\n        const bool"),
+        ("maps of the first group", "const int first = group * c.maps + n0;", "const int first = n0;"),
     ),
     *mutants_of(
         "mma_backward_weights.cuh",

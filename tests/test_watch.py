@@ -78,6 +78,17 @@ def test_silence_is_a_hang(ranks, said):
     assert said[0].startswith("rank 0 on here: has not answered for")
 
 
+def test_rank_0_goes_last_but_waits_for_none_that_hangs(ranks):
+    begun = monotonic()
+    ranks.watch.see_off(0.3)
+    assert monotonic() - begun >= 0.3  # rank 1 is still there
+    ranks.made[1]._left = True  # no beats, and yet connected
+    until(lambda: ranks.watch.cause)
+    begun = monotonic()
+    ranks.watch.see_off(5)
+    assert monotonic() - begun < 4
+
+
 def test_ranks_that_leave_are_not_missed(ranks, said):
     for one in ranks.made:
         one.left()

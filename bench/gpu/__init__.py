@@ -15,6 +15,7 @@ SECTIONS = (
     "memory",
     "tune",
     "steps",
+    "tensor_cores",
     "predictions",
     "layers",
     "kernels",

@@ -76,6 +76,7 @@ def arguments(name: str, setting: Setting) -> tuple[tuple[Any, ...], Mapping[str
         "memory": {"cases": cases, "meter": Meter(setting)},
         "tune": {"cases": cases, "rounds": 1},
         "steps": {"cases": cases, "seconds": 0.01},
+        "tensor_cores": {"cases": cases, "seconds": 0.01, "only": ["tf32"]},
         "predictions": {"cases": cases, "card": find(CARD), "steps": 1, "copy_bytes": 4000},
         "layers": {"cases": cases, "steps": 1, "peer_seconds": 0.001},
         "kernels": kernels,

@@ -12,6 +12,7 @@ from gpunet.devices.cuda.launch import launch
 from gpunet.layers.bias import BLOCK_ROWS
 from gpunet.optimize.optimizers import Adam, Momentum, Optimizer
 from gpunet.program.program import Now
+from gpunet.program.switches import switches_like
 
 from .kernel import Kernel, Sizes, Spec, nbytes_of
 from .timing import Call
@@ -165,6 +166,12 @@ def _normed(sizes: Sizes) -> tuple[Spec, dict[str, Spec], dict[str, Spec]]:
     return x, {"x": x, "scale": D, "shift": D, "counters": counters}, {"mean": D, "variance": D, "partials": partials}
 
 
+def _switches(y: Spec) -> Spec:
+    """Of windows of 2 x 2, as they lie in plans."""
+    shape, dtype = switches_like(y[0], 4)
+    return shape, dtype
+
+
 def pool(sizes: Sizes) -> Kernel:
     x, y = _maps(sizes), _pooled(sizes)
 
@@ -177,11 +184,11 @@ def pool(sizes: Sizes) -> Kernel:
     return Kernel(
         "max_pool_forward",
         {"x": x},
-        {"y": y, "switches": (y[0], "uint8")},
+        {"y": y, "switches": _switches(y)},
         lambda ops, t: ops["max_pool_forward"](t["x"], t["y"], t["switches"], F=2, S=2, P=0),
         peers,
         "y",
-        nbytes_of(x) + nbytes_of(y) + prod(y[0]),
+        nbytes_of(x) + nbytes_of(y) + nbytes_of(_switches(y)),
         _to_nhwc,
     )
 
@@ -195,7 +202,8 @@ def pool_backward(sizes: Sizes) -> Kernel:
         for name, dy in _layouts(t["dy"]):
             (N, D, H2, W2), like = dy.shape, {"device": dy.device}
             x = torch.empty((N, D, 2 * H2, 2 * W2), **like).contiguous(memory_format=_format(torch, dy))
-            switch = t["switches"].permute(0, 3, 1, 2).long()
+            both = torch.stack([t["switches"] % 16, t["switches"] // 16], dim=-1).flatten(-2)  # two maps a byte
+            switch = both[..., :D].permute(0, 3, 1, 2).long()
             row, column = (torch.arange(H2, **like) * 2).view(-1, 1), torch.arange(W2, **like) * 2
             indices = (row + switch // 2) * 2 * W2 + column + switch % 2  # PyTorch counts positions in the whole map
             indices = indices.contiguous(memory_format=_format(torch, dy))
@@ -204,12 +212,12 @@ def pool_backward(sizes: Sizes) -> Kernel:
 
     return Kernel(
         "max_pool_backward",
-        {"dy": y, "switches": (y[0], "uint8")},
+        {"dy": y, "switches": _switches(y)},
         {"dx": x},
         lambda ops, t: ops["max_pool_backward"](t["dy"], t["switches"], t["dx"], F=2, S=2, P=0),
         peers,
         "dx",
-        nbytes_of(x) + nbytes_of(y) + prod(y[0]),
+        nbytes_of(x) + nbytes_of(y) + nbytes_of(_switches(y)),
         _to_nhwc,
         below=4,
     )

@@ -51,7 +51,7 @@ BATCH = 5
 
 
 def net() -> Net:
-    """Odd sizes and sizes of whole packs; strides, windows that hang over, both types of switches."""
+    """Odd sizes and sizes of whole packs; strides, windows that hang over, all types of switches."""
     layers = [
         Conv(8),
         ReLU(),
@@ -59,6 +59,7 @@ def net() -> Net:
         Conv(7, F=2, S=2, P=1),
         ReLU(),
         Conv(6),
+        MaxPool(4, S=1, P=3),
         MaxPool(17, S=3, P=16),
         FC(12),
         ReLU(),
@@ -123,8 +124,8 @@ def other_layers() -> list[Net]:
 
 
 def by_axis_net() -> Net:
-    """Windows that are not square, in both types of switches."""
-    pools = "POOL2x3(S=1x3) -> AVGPOOL3x2(S=1) -> L2POOL2x3(S=1) -> POOL16x17(S=1, P=15)"
+    """Windows that are not square, in all types of switches."""
+    pools = "POOL2x3(S=1x3) -> POOL4x5(S=1, P=2) -> AVGPOOL3x2(S=1) -> L2POOL2x3(S=1) -> POOL16x17(S=1, P=15)"
     return load(f"INPUT[13x18x3] -> CONV3-8 -> {pools} -> FC-5")
 
 
@@ -156,18 +157,22 @@ def convolutions() -> Iterator[Op]:
                     yield op
 
 
-FALLBACK = frozenset({"relu_and_switches", "unpool"})
+FALLBACK = frozenset({"relu_and_switches", "relu_and_halves", "unpool"})
 """Kernels of convolutions with a pool behind them by im2col, which no plan has a GPU run."""
+
+ON_TENSOR_CORES = ("tensor_", "thrice_")
+"""How kernels are called that other steps run: those of the section tensor_cores."""
 
 
 def size_of(op: Op, device: Device) -> float:
-    """The sum of the sizes of all values that an op makes of random ones."""
+    """The sum of the sizes of all values that an op makes of random ones; of bytes those of both halves."""
     with Room([op], device) as room:
         arrays = room.arrays(op, random_values)
         device.run(device.bind(op.name, arrays, numbers(op)))
         first = len(op.arguments) - len(op.scratch) - len(op.outputs)
         made = arrays[first : first + len(op.outputs)]
-        return sum(float(np.abs(device.read(values).astype(float)).sum()) for values in made)
+        found = [device.read(values) for values in made]
+        return sum(float(np.abs((x // 16 + x % 16 if x.dtype == np.uint8 else x).astype(float)).sum()) for x in found)
 
 
 def ways_to_run() -> list[tuple[Net, dict[str, Any]]]:

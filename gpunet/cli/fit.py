@@ -68,6 +68,7 @@ def fit(
     max_cost: options.MaxCost = None,
     max_cost_flops: options.MaxCostFlops = None,
     micro_batches: options.MicroBatches = None,
+    ways: options.AskedWays = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
     ranks: Annotated[
@@ -106,8 +107,10 @@ def fit(
         max_cost=max_cost,
         max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
+        ways=ways,
     )
-    options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode)
+    options.tell_math(told.math, device)
+    options.check_fitting((max_cost, max_cost_flops), micro_batches, ways, mode=mode)
     settings = options.plan_settings(told, mode, scratch) | {"tuned": not no_tuned}
     settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}
     aims = _aims(device, budget or [], gpu or [])

@@ -11,6 +11,7 @@ import typer
 from gpunet.cli.guard import complain
 from gpunet.errors import ConfigError
 from gpunet.optimize.optimizers import OPTIMIZERS
+from gpunet.program.algorithm import MEANT_FOR_GPUS
 from gpunet.program.program import DTYPES, AnyDevice, DeviceName
 from gpunet.train.settings import plan_settings, train_settings
 from gpunet.values.given import told
@@ -222,6 +223,16 @@ MicroBatches = Annotated[
         show_default=False,
     ),
 ]
+AskedWays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ways",
+        metavar="NAME",
+        help="What may be done to fit that must be asked for: micro-batches, as --micro-batches, or ghost-rounds, in "
+        "which batch normalization sees a round at a time, which gives other results. May be given several times.",
+        show_default=False,
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option(
@@ -309,6 +320,12 @@ NoTuned = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")]
 
 
+def tell_math(math: str, device: str) -> None:
+    """Say where products on tensor cores were asked for and there are none."""
+    if math in MEANT_FOR_GPUS and device == "cpu":
+        complain(f"math {math} is for the tensor cores of a GPU and means nothing on the CPU: it is exact there")
+
+
 def read_net(text: str, width: float | None = None, input: str | None = None) -> "Config":
     """The config behind NET, its net scaled by --width and over --input where they are given.
 
@@ -339,6 +356,7 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
 
     `given`  values by the field of TrainConfig; None, or no names at all, where nothing was given
     """
+    given |= _asked_ways(given.pop("ways", None) or ())
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     told, data = config.train, given.get("data")
     if data not in (None, told.data) and not Path(data).is_dir():
@@ -346,9 +364,22 @@ def training(config: "Config", **given: Any) -> "TrainConfig":
     return told.changed(**{name: value for name, value in said.items() if value not in (None, ())})
 
 
+ASKED_WAYS = {"micro-batches": "micro_batches", "ghost-rounds": "ghost_rounds"}
+"""The ways that --ways names, and the fields of TrainConfig that say so."""
+
+
+def _asked_ways(names: Sequence[str]) -> dict[str, bool]:
+    """The fields of TrainConfig for what --ways names. Raises ConfigError for a way that need not be asked for."""
+    for name in names:
+        if name not in ASKED_WAYS:
+            raise ConfigError(f"--ways names what must be asked for, {' or '.join(ASKED_WAYS)}; got {told(name)}")
+    return {ASKED_WAYS[name]: True for name in names}
+
+
 def check_fitting(
     costs: Sequence[float | None],
     micro_batches: bool | None,
+    ways: Sequence[str] | None = None,
     *,
     mode: ModeName = ModeName.train,
     budget: bool = True,
@@ -358,10 +389,13 @@ def check_fitting(
     `costs`   --max-cost and --max-cost-flops
     `budget`  whether there is one
     """
+    if ways and mode == "infer":
+        raise ConfigError(f"--ways {ways[0]} adds up gradients, and --mode infer makes none: leave one of them out")
     if micro_batches and mode == "infer":
         raise ConfigError("--micro-batches adds up gradients, and --mode infer makes none: leave one of them out")
     given = {
         "--micro-batches": micro_batches or None,
+        "--ways": ways or None,
         **dict(zip(("--max-cost", "--max-cost-flops"), costs, strict=True)),
     }
     option = next((name for name, value in given.items() if value is not None), None)

@@ -42,6 +42,7 @@ def plan(
     max_cost: options.MaxCost = None,
     max_cost_flops: options.MaxCostFlops = None,
     micro_batches: options.MicroBatches = None,
+    ways: options.AskedWays = None,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
     plot: Annotated[
@@ -129,10 +130,12 @@ def plan(
         max_cost=max_cost,
         max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
+        ways=ways,
     )
     said = told.budget if budget is None and gpu is None else budget
     where, limit = aim(device, said, gpu, assume=True)
-    options.check_fitting((max_cost, max_cost_flops), micro_batches, mode=mode, budget=limit is not None)
+    options.tell_math(told.math, where.name)
+    options.check_fitting((max_cost, max_cost_flops), micro_batches, ways, mode=mode, budget=limit is not None)
     settings = options.plan_settings(told, mode, scratch) | {"device": where, "tuned": not no_tuned}
     settings |= {"division": Division(ranks, shard=shard_optimizer, split_fc=split_fc)}
     made = make_plan(config.net, told.batch if batch is None else batch, budget=limit, **settings)
@@ -182,7 +185,7 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
     from gpunet.errors import BudgetError
     from gpunet.planning.fitter import fit
-    from gpunet.planning.options import ALL_WAYS, Options
+    from gpunet.planning.options import LADDER_WAYS, Options
     from gpunet.planning.planner import Planner, plan
 
     assert made.budget_bytes is not None  # all fits where there is no budget
@@ -194,7 +197,7 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     mixing = Planner(config.net, Options(**settings)).mixing
     rounds_help = made.mode == "train" and settings["max_cost"] != 0 and not mixing
     if rounds_help and "micro-batches" not in settings["ways"]:
-        rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": ALL_WAYS})
+        rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": LADDER_WAYS})
         if rounds.fits and rounds.ways.micro_batch > 1:
             words += f", and so would rounds of {rounds.ways.micro_batch:,} images (--micro-batches)"
     return largest, f"{words}; the largest batch that fits is {largest}"

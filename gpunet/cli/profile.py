@@ -49,6 +49,7 @@ def profile(
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
+    from gpunet.model.making import choose_device
     from gpunet.profile.measure import profile as measure
     from gpunet.report.console import working
 
@@ -57,6 +58,7 @@ def profile(
     told = options.training(
         config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, dtype=dtype, math=math, reserve=reserve
     )
+    options.tell_math(told.math, choose_device(device))
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,

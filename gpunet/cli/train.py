@@ -130,6 +130,7 @@ def train(
     max_cost: options.MaxCost = None,
     max_cost_flops: options.MaxCostFlops = None,
     micro_batches: options.MicroBatches = None,
+    ways: options.AskedWays = None,
     reserve: options.Reserve = None,
     no_graph: options.NoGraph = False,
     dtype: options.DtypeOption = None,
@@ -190,6 +191,7 @@ def train(
         max_cost=max_cost,
         max_cost_flops=max_cost_flops,
         micro_batches=micro_batches,
+        ways=ways,
         reserve=reserve,
         dtype=dtype,
         math=math,
@@ -202,6 +204,7 @@ def train(
         device = device_of(crew, device)
     free = options.free_bytes(device) if told.budget is None else {}  # before opening a GPU takes some of it
     where = choose_device(device)
+    options.tell_math(told.math, where)
     settings = options.train_settings(told) | {
         **planned_for(crew, where, told.reserve),
         "tuned": tuned_choices(resume, no_tuned),

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 
 from gpunet.compile.dropping import Before, Bytes, Dropping
-from gpunet.compile.makers import Cost, Makers, Price
+from gpunet.compile.makers import Cost, Makers, Price, Value
 
 LOOKS = 8
 """How many of the likeliest changes are looked at before one is made."""
@@ -40,7 +40,7 @@ class Changes:
         self._dearest = sorted(self._all, key=lambda value: -self._alone[value])
         self._sizes = np.array([value.nbytes for value in makers.values], np.int64)
         self._saved = np.array([value.saved for value in makers.values], bool)
-        self._free = np.array([value.free for value in makers.values], np.int64).reshape(-1, 2).T
+        self._free = np.array([_free(value) for value in makers.values], np.int64).reshape(-1, 2).T
 
     @property
     def price(self) -> int:
@@ -223,6 +223,12 @@ class Changes:
 
     def _make(self, change: Change) -> Before:
         return self.state.toggle(*change.values, twice=change.twice)
+
+
+def _free(value: Value) -> tuple[int, int]:
+    """The steps [first, last) in which it may be gone until it is read for the first time."""
+    first, last = value.free
+    return first, max(first, min(last, *value.early, last))
 
 
 def _alone(makers: Makers, price: Price) -> list[int]:

@@ -39,7 +39,9 @@ WRITES: Mapping[str, tuple[int, ...]] = {
 }
 """The same of outputs; of concat_backward all may, and those of a convolution where the device says so."""
 
-CONVOLUTIONS = ("conv_forward", "conv_relu_forward")
+CONVOLUTIONS = ("conv_forward", "conv_relu_forward", "conv_norm_forward")
+
+NORMALIZING = ("conv_norm_forward", "conv_norm_backward_weights")
 
 
 def concat_in_place(program: Program) -> Program:
@@ -119,10 +121,13 @@ def _strided(program: Program, op: Op) -> tuple[Collection[int], Collection[int]
     """The inputs and the outputs of an op that may be maps of a wider volume."""
     reads: Collection[int] = range(len(op.inputs)) if op.name == "concat_forward" else READS.get(op.name, ())
     writes: Collection[int] = WRITES.get(op.name, ())
+    fused = program.fusions.get(str(op.attributes.get("algorithm")), ())
+    if op.name in NORMALIZING and "norm-maps" in fused:
+        reads = (0,)
     if op.name == "concat_backward":
         writes = range(len(op.outputs))
     elif op.name in CONVOLUTIONS and op.attributes.get("slices", 1) == 1:
-        writes = (0,) if "maps" in program.fusions.get(str(op.attributes["algorithm"]), ()) else ()
+        writes = (0,) if "maps" in fused else ()
     return reads, writes
 
 

@@ -39,6 +39,7 @@ class Dropping:
         self.missing = [not (value.saved or value.fixed) for value in makers.values]
         self.twice = [False] * len(makers.values)
         self._maker_of = [value.maker for value in makers.values]
+        self._early = {at for at, value in enumerate(makers.values) if value.early}
         self._nbytes = [value.nbytes for value in makers.values]
         self._round_bytes = [value.round_bytes for value in makers.values]
         self._moments: list[tuple[int, ...]] = [()] * len(makers.makers)
@@ -83,14 +84,15 @@ class Dropping:
         return limit - int(self._live[first:last].max())
 
     def uses(self, value: int) -> list[int]:
-        """The steps before which something is made from a value again."""
+        """The steps before which something is made from a value again, and those that read it early."""
         moments = self._moments
-        return [moment for user in self.makers.users[value] for moment in moments[user]]
+        found = [moment for user in self.makers.users[value] for moment in moments[user]]
+        return [*found, *early] if (early := self.makers.values[value].early) else found
 
     def sources(self) -> set[int]:
-        """Values from which something is made again."""
+        """Values from which something is made again, and those that are read early."""
         makers = self.makers.makers
-        return {value for group in self._groups.values() for at in group for value in makers[at].inputs}
+        return {value for group in self._groups.values() for at in group for value in makers[at].inputs} | self._early
 
     def made_before(self, step: int) -> list[int]:
         """The makers that run again right before a step, in order."""
@@ -242,8 +244,8 @@ class Dropping:
         moments = self._moments[found.maker]
         parts = [(-found.nbytes, *found.gone), (found.round_bytes, *found.once)] if found.saved else []
         if moments and moments[0] < (own := moments[-1] if self._is_twice(value) else moments[0]):
-            early = max(use for use in uses if use < own)
-            parts.append((self.makers.nbytes(value, moments[0]), moments[0], early + (early > moments[0])))
+            ends = (use + (use > moments[0] or use in found.early) for use in uses if use < own)
+            parts.append((self.makers.nbytes(value, moments[0]), moments[0], max(ends)))
         if moments:
             end = max([found.ends if found.saved else own, *(use + 1 for use in uses if use > own)])
             parts.append((self.makers.nbytes(value, own), own, end))

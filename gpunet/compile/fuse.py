@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from gpunet.compile.fuse_conv_norm import conv_norm
 from gpunet.compile.fuse_norm import norm_relu
 from gpunet.compile.steps import exchanged, readers_of
 from gpunet.program.algorithm import Fusion
 from gpunet.program.program import Attribute, Op, Program
+from gpunet.program.switches import switches_like
 from gpunet.program.tensor import Kind, Tensor
 
 SWITCHES = 255
@@ -71,7 +73,13 @@ def late_unpool(program: Program) -> Program:
     return _unpool(program, ("late-unpool", "late-unpool2x2"))
 
 
-FUSIONS = {"conv-pool": conv_pool, "conv-relu": conv_relu, "unpool": unpool, "norm-relu": norm_relu}
+FUSIONS = {
+    "conv-pool": conv_pool,
+    "conv-relu": conv_relu,
+    "unpool": unpool,
+    "norm-relu": norm_relu,
+    "conv-norm": conv_norm,
+}
 """Fusions by name, in the order in which they are applied."""
 
 
@@ -94,8 +102,10 @@ class _ConvPool:
 
     @property
     def switches(self) -> tuple[Tensor, ...]:
-        """Where the maxima were, a byte for each; none in inference."""
-        return tuple(replace(tensor, dtype="uint8") for tensor in self.pool.outputs[1:])
+        """Where the maxima were, half a byte for each or a whole one; none in inference."""
+        y, *kept = self.pool.outputs
+        shape, dtype = switches_like(y.shape, int(self.pool.attributes["F"]) ** 2)  # type: ignore[arg-type]
+        return tuple(replace(tensor, shape=shape, dtype=dtype) for tensor in kept)
 
     def forward(self) -> Op:
         made = (self.relu or self.pool).outputs[0]
@@ -152,6 +162,7 @@ def _pays(program: Program, found: _ConvPool) -> bool:
         _apart(found.pool)
         and _fuses(program, found.conv, what)
         and not _is_one_product(found.conv)
+        and _in_whole_bytes(found.conv)
         and found.conv.attributes.get("slices", 1) == 1  # a sum in slices is not complete where it is made
         and (strip is None or 2 * strip.nbytes <= before.nbytes)
     )
@@ -225,6 +236,13 @@ def _in_twos(pool: Op, before: Tensor, behind: Tensor) -> bool:
     """Whether the windows are 2 x 2 at stride 2 and all of them within the volume before."""
     (_, H2, W2, _), (_, H3, W3, _) = before.shape, behind.shape
     return pool.attributes["F"] == pool.attributes["S"] == 2 and 2 * H3 <= H2 and 2 * W3 <= W2
+
+
+def _in_whole_bytes(conv: Op) -> bool:
+    """Whether no two groups of filters, which different threads make, share a byte of switches."""
+    x, w = conv.inputs[:2]
+    groups = x.shape[3] // w.shape[3]
+    return groups == 1 or w.shape[0] // groups % 2 == 0
 
 
 def _is_one_product(op: Op) -> bool:

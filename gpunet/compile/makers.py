@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from gpunet.compile.between import BETWEEN_RANKS
-from gpunet.compile.recompute import saved
+from gpunet.compile.recompute import early_reads, saved
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Loop, Op, Program
 from gpunet.program.tensor import Kind, Tensor
@@ -30,6 +30,9 @@ class Cost:
 
     def times(self, factor: float) -> "Cost":
         return Cost(int(factor * self.flops), int(factor * self.ns))
+
+    def plus(self, other: "Cost") -> "Cost":
+        return Cost(self.flops + other.flops, self.ns + other.ns)
 
     def within(self, most: "Cost") -> bool:
         return self.flops <= most.flops and self.ns <= most.ns
@@ -71,6 +74,7 @@ class Value:
     `keepable`    not saved, but worth keeping where others are made from it, as making it again takes products
     `round_bytes`  of the images of one round, where there are rounds
     `read`        the first step of the backward pass that reads it; NEVER where none does
+    `early`       steps of it that read it before that and with which it may go, as if something were made from it there
     `gone`        what dropping it frees: its bytes in the steps [gone[0], gone[1])
     `once`        where it lives in the forward pass all the same, for the images of one round; (0, 0): it does not
     `ends`        the step by which its last reader has read it, made again or not
@@ -90,6 +94,7 @@ class Value:
     once: tuple[int, int]
     ends: int
     last: int
+    early: tuple[int, ...] = ()
 
     @property
     def free(self) -> tuple[int, int]:
@@ -183,6 +188,7 @@ class _Reader:
         nested = {name: place.whole for name, place in program.within.items() if name in joined}
         self._held = {*nested, *nested.values()}  # without one of them the others have its bytes all the same
         self._copies = {op.outputs[0].name for op in program.ops if op.name == "cast_forward"}
+        self._early = {} if program.loops else early_reads(program)
         self._made: dict[str, int] = {}
         self._forward: dict[str, int] = {}
         self._backward: dict[str, list[int]] = {}
@@ -192,7 +198,7 @@ class _Reader:
             for t in op.inputs:
                 if op.phase in ("forward", "loss"):
                     self._forward[t.name] = step
-                else:
+                elif step not in self._early.get(t.name, ()):
                     self._backward.setdefault(t.name, []).append(step)
 
     def counts(self, tensor: Tensor) -> bool:
@@ -224,6 +230,7 @@ class _Reader:
             once=(made, last_use + 1) if loop and reads else (0, 0),
             ends=max(reads, default=-1) + 1 if loop else last,
             last=last,
+            early=tuple(self._early.get(name, ())),
         )
 
     def _hands_over(self, tensor: Tensor, step: int) -> bool:

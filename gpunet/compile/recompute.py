@@ -29,13 +29,33 @@ def saved(program: Program) -> dict[str, Tensor]:
     return {name: t for name, t in made.items() if t.name in read and t.kind is Kind.ACTIVATION}
 
 
+EARLY = "conv_norm_backward_weights"
+"""The op that may read a value some steps before the others do: it normalizes that, and the gradient of the
+normalization comes after that of the convolution's input."""
+
+
+def early_reads(program: Program) -> dict[str, list[int]]:
+    """By name, the steps of the backward pass in which EARLY reads a value that others read later on."""
+    early: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
+    for step, op in enumerate(program.ops):
+        if op.phase == "backward":
+            for tensor in op.inputs:
+                if op.name == EARLY:
+                    early.setdefault(tensor.name, []).append(step)
+                else:
+                    first.setdefault(tensor.name, step)
+    return {name: steps for name, steps in early.items() if name in first and max(steps) < first[name]}
+
+
 def recompute(
     program: Program, dropped: Collection[str], kept: Collection[str] = (), twice: Collection[str] = ()
 ) -> Program:
     """The program without the activations `dropped` between forward and backward: each is made once more, just in time.
 
     `kept`   activations that backward does not read, which stay all the same: others are made from them
-    `twice`  those of `dropped` that do not wait for backward once others were made from them: they are made once more
+    `twice`  those of `dropped` that do not wait for backward once others were made from them, or EARLY has read them:
+             they are made once more
 
     Raises PlanError for a dropped name that is not among `saved(program)`, for a kept one that no op makes, and for one
     to be made twice that is not dropped.
@@ -54,11 +74,13 @@ def recompute(
                 raise PlanError(f"{name} cannot be {wrong}")
     again = _Again(program, (frozenset(known) | frozenset(kept)) - frozenset(dropped), frozenset(dropped))
     own: set[str] = set()
-    for op in program.ops:
+    early = early_reads(program)
+    for step, op in enumerate(program.ops):
         if op.phase == "backward":
             wanted = [t for t in op.inputs if t.name in dropped]
-            again.begin({t.name for t in wanted if t.name in twice} - own)
-            own |= {t.name for t in wanted}
+            now = {t.name for t in wanted if step not in early.get(t.name, ())}
+            again.begin((now & frozenset(twice)) - own)
+            own |= now
             again.make(wanted)
             op = replace(op, inputs=tuple(again.found(t) if t in wanted else t for t in op.inputs))
         again.ops.append(op)

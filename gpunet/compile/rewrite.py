@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from gpunet.compile.concat import concat_in_place
 from gpunet.compile.fuse import FUSIONS, late_unpool
+from gpunet.compile.fuse_conv_norm import late_conv_norm
 from gpunet.compile.fuse_slope import sum_slope
 from gpunet.compile.in_place import in_place
 from gpunet.compile.joint import joint_updates
@@ -18,6 +19,7 @@ from gpunet.compile.steps import exchanged, inserted, readers_of
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Op, Program
+from gpunet.program.switches import switches_like
 from gpunet.program.tensor import Tensor
 from gpunet.values.given import told
 
@@ -72,13 +74,15 @@ def _swap_backward(ops: list[Op], pool: Op, relu_backward: Op) -> None:
 
 
 def small_switches(program: Program) -> Program:
-    """Pool switches become one byte wherever the window has at most 256 places."""
+    """Pool switches take half a byte wherever the window has at most 15 places, a byte where it has at most 256."""
 
     def smaller(op: Op) -> Iterable[Tensor]:
-        if op.name in ("max_pool_forward", "max_pool_by_axis_forward") and _places(op) <= 256:
-            yield op.outputs[1]
+        if op.name in ("max_pool_forward", "max_pool_by_axis_forward"):
+            y, switches = op.outputs
+            shape, dtype = switches_like(y.shape, _places(op))
+            yield replace(switches, shape=shape, dtype=dtype)
 
-    switches = {t.name: replace(t, dtype="uint8") for op in program.ops for t in smaller(op)}
+    switches = {t.name: t for op in program.ops for t in smaller(op)}
     return _replaced(program, switches) if switches else program
 
 
@@ -137,6 +141,7 @@ REWRITES: dict[str, Rewrite] = {
     "small-switches": small_switches,
     **FUSIONS,
     "late-unpool": late_unpool,
+    "late-conv-norm": late_conv_norm,
     "relu-masks": relu_masks,
     "late-gradients": late_gradients,
     "early-updates": early_updates,

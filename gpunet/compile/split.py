@@ -149,8 +149,12 @@ class _Split:
         """A product of a rank's rows and the images of all, with the scratch that a result of this size wants."""
         made = exchanged_tensors(op, {**self.own, **others})
         w, dtype = self.own[self._layers[op.layer].tensor.name], made.outputs[0].dtype
-        wanted = self.target.gemm_workspace_bytes(rows, columns, ITEMSIZE[dtype], accumulate=False)
-        scratch = (op.scratch[0] and replace(op.scratch[0], shape=(-(-wanted // ITEMSIZE[dtype]),)),)
+        if "algorithm" in op.attributes:  # the scratch holds the slices
+            values = int(op.attributes.get("slices", 1)) * rows * columns  # type: ignore[arg-type]  # a number
+        else:
+            wanted = self.target.gemm_workspace_bytes(rows, columns, ITEMSIZE[dtype], accumulate=False)
+            values = -(-wanted // ITEMSIZE[dtype])
+        scratch = (op.scratch[0] and replace(op.scratch[0], shape=(values,)),)
         return replace(made, scratch=scratch, flops=2 * self.whole * prod(w.shape), across_images=True)
 
     def _summed(self, layer: str, parts: Tensor, dx: Tensor) -> Op:

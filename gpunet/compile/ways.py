@@ -20,9 +20,12 @@ class Ways:
     `twice`                those of `dropped` that are made for others and once more for backward
     `cut, chunk`           the net up to the activation `cut` runs `chunk` images at a time; "" and 0: it does not
     `micro_batch`          the whole step runs so many images at a time and adds up the gradients; 0: it does not
+    `ghost_rounds`         the whole step runs in so many rounds, each of which batch normalization takes for a batch of
+                           its own, as so many ranks would; 0: it does not. Results are others
     `one_buffer`           images of bytes have one buffer, not two: the next batch is copied once a step has ended
     `late`                 large gradients of weights may wait for the end of the backward pass, and the gradient before
-                           a pool need not be there; costs no FLOPs, but only pays where memory is short
+                           a pool and what is normalized for a convolution need not be there; costs no FLOPs, but
+                           only pays where memory is short
     """
 
     scratch_limit_bytes: int
@@ -34,11 +37,17 @@ class Ways:
     one_buffer: bool = False
     kept: tuple[str, ...] = ()
     twice: tuple[str, ...] = ()
+    ghost_rounds: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         """The kinds of way that are used, for people; empty where all savings are free."""
-        used = {"recompute": self.dropped, "chunks": self.chunk, "micro-batches": self.micro_batch}
+        used = {
+            "recompute": self.dropped,
+            "chunks": self.chunk,
+            "micro-batches": self.micro_batch,
+            "ghost-rounds": self.ghost_rounds,
+        }
         return tuple(name for name, value in used.items() if value)
 
     @property
@@ -50,8 +59,11 @@ class Ways:
 BEFORE = ("pool-before-relu", "small-switches", *FUSIONS)
 """Free savings that come before the ways: they change which activations are saved at all."""
 
+LATE_BEFORE = ("late-conv-norm",)
+"""Those of `BEFORE` that are only for where memory is short."""
+
 LATE = ("late-unpool", "late-gradients")
-"""Free savings that are only for where memory is short."""
+"""Other free savings that are only for that."""
 
 
 def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
@@ -76,6 +88,8 @@ def change(
     """
     if ways.one_buffer:
         program = replace(program, next_bytes=None)
+    if ways.late:
+        program = rewrite(program, without, only=LATE_BEFORE)
     program = recompute(program, ways.dropped, ways.kept, ways.twice)
     if in_parts is not None:
         program = in_parts(program)
@@ -83,4 +97,5 @@ def change(
         program = run_in_micro_batches(program, ways.micro_batch)
     elif ways.chunk:
         program = run_in_chunks(program, ways.cut, ways.chunk)
-    return rewrite(program, without, skip=BEFORE if ways.late else (*BEFORE, *LATE))
+    before = *BEFORE, *LATE_BEFORE
+    return rewrite(program, without, skip=before if ways.late else (*before, *LATE))

@@ -28,7 +28,7 @@ class DeviceTarget(ABC):
 
     `reserve_bytes`        what the process holds outside the arena where nobody has measured it
     `scratch_limit_bytes`  how much scratch of a convolution pays on this device
-    `rounds_pay`           whether larger rounds and more scratch run faster, so that they are worth some FLOPs
+    `rounds_pay`           whether larger rounds run faster, so that small ones are paid for in time
     `gathers_windows`      whether a product of windows that no matrix holds needs them gathered in scratch first
     `calls_cost`           whether a call costs time by itself, so that one for several arrays is better than many
     `fusions`              by algorithm of a convolution, or for NORM, what is done in one op with it

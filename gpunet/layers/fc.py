@@ -1,14 +1,18 @@
 """Fully connected layer: every output sees every input. Source: CS231n "Fully-connected layer"."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
 from gpunet.layers.bias import emit_bias_backward
 from gpunet.layers.layer import Layer, Weights, of, require_bool, require_int, whole
+from gpunet.program.algorithm import ON_TENSOR_CORES, Pass
 from gpunet.program.builder import Emitter
 from gpunet.program.field import Window
-from gpunet.program.tensor import Tensor
+from gpunet.program.filters import ConvShape, Filters
+from gpunet.program.program import Attribute
+from gpunet.program.tensor import ITEMSIZE, Tensor
 from gpunet.program.volume import Volume
 
 
@@ -41,27 +45,42 @@ class FC(Layer):
     def forward(self, emit: Emitter, *inputs: Tensor) -> Tensor:
         (x,) = inputs
         y = emit.activation("y", (1, 1, self.K))
-        workspace = self._workspace(emit, "gemm", x, emit.batch, self.K)
         w, b = emit.weights("w"), emit.parameters.get("b")
-        emit.op("fc_forward", (x, w, b), (y,), (workspace,), flops=self._flops(x))
+        how, workspace = self._chosen(emit, "forward", x)
+        emit.op("fc_forward", (x, w, b), (y,), (workspace,), flops=self._flops(x), attributes=how)
         emit.kept["x"] = x
         return y
 
     def backward(self, emit: Emitter, dy: Tensor, *, needs_dx: bool) -> tuple[Tensor, ...]:
         x = emit.kept["x"]
-        values = of(x).values
         if not emit.frozen:
-            workspace = self._workspace(emit, "dw_gemm", x, self.K, values, accumulate=emit.accumulates)
+            how, workspace = self._chosen(emit, "backward_weights", x)
             dw, flops = emit.gradients["w"], self._flops(x)
-            emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, attributes={"accumulate": 0})
+            numbers: dict[str, Attribute] = {**how, "accumulate": 0}
+            emit.op("fc_backward_weights", (x, dy), (dw,), (workspace,), flops=flops, attributes=numbers)
             if self.bias:
                 emit_bias_backward(emit, dy, emit.gradients["b"])
         if not needs_dx:
             return ()
         dx = emit.gradient("dx", x)
-        workspace = self._workspace(emit, "dx_gemm", x, emit.batch, values)
-        emit.op("fc_backward_input", (dy, emit.weights("w")), (dx,), (workspace,), flops=self._flops(x))
+        how, workspace = self._chosen(emit, "backward_input", x)
+        dy_and_w = dy, emit.weights("w")
+        emit.op("fc_backward_input", dy_and_w, (dx,), (workspace,), flops=self._flops(x), attributes=how)
         return (dx,)
+
+    def _chosen(self, emit: Emitter, pass_: Pass, x: Tensor) -> tuple[Mapping[str, Attribute], Tensor | None]:
+        """How the device makes this product, and its scratch: on tensor cores as a convolution of one position."""
+        values = of(x).values
+        name = {"forward": "gemm", "backward_input": "dx_gemm", "backward_weights": "dw_gemm"}[pass_]
+        shape = ConvShape(emit.batch, 1, 1, values, 1, 1, self.K, 1, Filters(1, 1, 1, 1, 0, 0, 1, 1))
+        found = emit.conv_algorithm(pass_, shape)
+        if found.name in ON_TENSOR_CORES:
+            size = -(-found.workspace_bytes // ITEMSIZE[emit.wide])
+            return found.attributes, emit.workspace(name, (size,))
+        rows = self.K if pass_ == "backward_weights" else emit.batch
+        columns = self.K if pass_ == "forward" else values
+        accumulates = pass_ == "backward_weights" and emit.accumulates
+        return {}, self._workspace(emit, name, x, rows, columns, accumulate=accumulates)
 
     def _workspace(
         self, emit: Emitter, name: str, x: Tensor, rows: int, columns: int, *, accumulate: bool = False

@@ -83,7 +83,7 @@ class PlanAsked:
             "--budget": self.budget,
             "--optimizer": self.optimizer,
             "--mode": None if self.mode == "train" else self.mode,
-            "--dtype": None if self.dtype == "float32" else self.dtype,
+            "--dtype": self.dtype,
             "--max-cost": self.max_cost,
         }
         words = [word for option, value in options.items() if value is not None for word in (option, str(value))]

@@ -13,7 +13,7 @@ from gpunet.live.asked import PlanAsked, net_of
 from gpunet.memory.plan import Plan
 from gpunet.planning.aim import aim
 from gpunet.planning.fitter import Rung, allowed_rung, largest, steps
-from gpunet.planning.options import ALL_WAYS, Options
+from gpunet.planning.options import LADDER_WAYS, Options
 from gpunet.planning.planner import Planner
 from gpunet.train.settings import plan_settings
 
@@ -38,7 +38,7 @@ class Known:
         where, self.budget = aim(said.device, limit, said.card, assume=True)
         settings = plan_settings(self.told, said.mode, None) | {"device": where, "tuned": True}
         self.allowed = Options(**settings).allowed
-        self._options = Options(**(settings | {"ways": ALL_WAYS}))
+        self._options = Options(**(settings | {"ways": LADDER_WAYS}))
         self._planner = Planner(self.config.net, self._options)
         self._steps = steps(self._planner)
         self.rungs: list[Rung] = []

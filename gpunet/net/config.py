@@ -117,7 +117,7 @@ class TrainConfig:
     `budget`    memory that it may take, like "6GiB" or in bytes; None: what is free
     `size, skip_broken`
                 of pictures in folders: what they are brought to, like "224x224"; whether broken ones are left out
-    `reserve, without, max_cost, max_cost_flops, micro_batches`
+    `reserve, without, max_cost, max_cost_flops, micro_batches, ghost_rounds`
                 how it is made to fit: see gpunet.planning.planner.plan
     `checkpoint_every`
                 how often a checkpoint is kept beside those of each epoch, like "1000 steps" or "30 minutes"
@@ -173,6 +173,7 @@ class TrainConfig:
     max_cost: Annotated[float, Range(0, 10)] | None = None
     max_cost_flops: Annotated[float, Range(0, 10)] | None = None
     micro_batches: bool = False
+    ghost_rounds: bool = False
     checkpoint_every: (
         Annotated[int, Length(("steps", "minutes"))] | Annotated[str, Length(("steps", "minutes"))] | None
     ) = None

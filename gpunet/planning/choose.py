@@ -2,8 +2,8 @@
 
 In this order: the free savings alone; one buffer for images instead of two; a smaller im2col scratch; recomputation,
 with the first layers in chunks of images or not; the same with less scratch and smaller chunks; micro-batches. Each is
-compiled and bounded as it would run. What may be dropped is searched once for each of them, whatever the limit is, so a
-larger budget never costs more, unless that buys larger rounds and more scratch, on which a GPU is faster.
+compiled and bounded as it would run, and of those that fit the cheapest is taken, rounds priced as well as what is made
+again. What may be dropped is searched once for each of them, whatever the limit is: a larger budget never costs more.
 
 Beside that stand the choices that need the fewest bytes. They follow from the net, the batch and what is allowed alone,
 whatever the budget is: so one size is the smallest of all plans, and every budget from there on holds one.
@@ -12,7 +12,7 @@ whatever the budget is: so one size is the smallest of all plans, and every budg
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from gpunet.compile.chunk import chunk_cuts, mixing
@@ -20,7 +20,7 @@ from gpunet.compile.makers import Cost, Makers, Point, Price, makers_of
 from gpunet.compile.recompute import is_again, saved
 from gpunet.compile.ways import Ways
 from gpunet.memory.plan import live_bytes
-from gpunet.planning.clock import Clock, cost_of
+from gpunet.planning.clock import Clock, Clocks, cost_of
 from gpunet.planning.least import Least
 from gpunet.program.program import Program
 
@@ -74,18 +74,19 @@ def most_cost(time: float | None, flops: float | None) -> MaxCost:
 
 @dataclass(frozen=True)
 class Choice:
-    """Ways and the program they make; `step`: what a step that makes nothing again costs."""
+    """Ways and the program they make; `step`: what a step that makes nothing again, and in one go, costs."""
 
     ways: Ways
     program: Program
     step: Cost = field(default_factory=Cost)
     ns: Clock = field(default=lambda op: 0, repr=False, compare=False)
+    rounds_ns: Callable[[Program], int] = field(default=lambda program: 0, repr=False, compare=False)
 
     @cached_property
     def cost(self) -> Cost:
-        """Of what is made again."""
+        """Of what is made again, and of what runs in rounds and not in one go."""
         again = [op for op in self.program.ops if is_again(op)]
-        return Cost(sum(op.flops for op in again), sum(map(self.ns, again)))
+        return Cost(sum(op.flops for op in again), sum(map(self.ns, again)) + self.rounds_ns(self.program))
 
     @property
     def extra(self) -> float:
@@ -94,7 +95,7 @@ class Choice:
 
     @property
     def extra_time(self) -> float:
-        """The same of predicted time."""
+        """The same of predicted time, and that which rounds take more."""
         return self.cost.ns / self.step.ns if self.cost.ns else 0.0
 
     @cached_property
@@ -112,8 +113,9 @@ class Chooser:
     `batch`        images
     `scratch`      the device's scratch limit, bytes
     `most`         what may be spent; nothing: the free savings and a smaller scratch alone
-    `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches"
-    `rounds_pay`   whether larger rounds and more scratch are worth what is made again, as on a GPU
+    `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches", "ghost-rounds"
+    `least_images` the fewest images that a layer can learn from
+    `clocks`       what an op takes in rounds of so many images; None: rounds cost nothing, as on the CPU
     `near`         the chooser of a batch that many have in common, which searches for all of them; None: this one does
     """
 
@@ -123,7 +125,8 @@ class Chooser:
     scratch: int
     most: MaxCost = field(default_factory=MaxCost)
     allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
-    rounds_pay: bool = True
+    least_images: int = 1
+    clocks: Clocks | None = None
     near: "Chooser | None" = field(default=None, repr=False, compare=False)
     _tried: dict[Ways, Choice] = field(default_factory=dict, repr=False, compare=False)
     _counted: dict[Ways, "Counted"] = field(default_factory=dict, repr=False, compare=False)
@@ -144,9 +147,7 @@ class Chooser:
         least = self.smallest[0].needed_bytes
         if limit < least:
             return None
-        dear = (option for option in self._dear_options(late, limit) if least <= option.needed_bytes <= limit)
-        if self.rounds_pay and (found := next(dear, None)) is not None:
-            return found
+        dear = (option for option in self._dear_options(late, limit) if least <= option.needed_bytes)
         return self._cheapest([*dear, *self.smallest], limit)
 
     @cached_property
@@ -158,8 +159,7 @@ class Chooser:
         if not self.most.nothing:
             for ways in self._shapes(plain.ways, plain.program, CHUNK_BYTES):
                 found += self._smallest_of(ways)
-            if self.batch > 1 and self._may_round(plain.program):
-                found += self._micro_batches(plain.ways)
+            found += self._whole_in_rounds(plain)
         return sorted(found, key=lambda option: option.needed_bytes)
 
     def _cheapest(self, options: Iterable[Choice], limit: int) -> Choice | None:
@@ -169,13 +169,29 @@ class Chooser:
 
     def _try(self, ways: Ways) -> Choice:
         if ways not in self._tried:
-            self._tried[ways] = Choice(ways, self.compile(ways), self.step, self.ns)
+            self._tried[ways] = Choice(ways, self.compile(ways), self.step, self.ns, self._rounds_ns)
         return self._tried[ways]
 
     @cached_property
     def step(self) -> Cost:
         """What a step costs that makes nothing again."""
         return cost_of(self.compile(Ways(self.scratch)), self.ns)
+
+    def _rounds_ns(self, program: Program) -> int:
+        """What the loops of a program take more than one call of each op, as a part of `step`."""
+        if self.clocks is None:
+            return 0
+        more = 0.0
+        for loop in program.loops:
+            for op in program.ops[loop.first : loop.last]:
+                more += self.batch / loop.images * self.clocks(loop.images)(op) - self.clocks(self.batch)(op)
+        return max(0, round(more / max(self._at_once_ns, 1) * self.step.ns))
+
+    @cached_property
+    def _at_once_ns(self) -> int:
+        """What a step in one go takes at this very batch."""
+        assert self.clocks is not None  # else nobody asks
+        return cost_of(self.compile(Ways(self.scratch)), self.clocks(self.batch)).ns
 
     @cached_property
     def _most(self) -> Cost:
@@ -190,8 +206,8 @@ class Chooser:
         """Finds what any choice costs at least, in as few bytes and the same ways; None where nothing is made again."""
         if not choice.ways.dropped:
             return None
-        plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=())).program
-        return Least(plain, card, choice.ways, choice.needed_bytes, self.step, self.price)
+        plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=()))
+        return Least(plain.program, card, choice.ways, choice.needed_bytes, plain.cost, self.step, self.price)
 
     def _free_options(self) -> Iterator[Choice]:
         """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""
@@ -215,8 +231,7 @@ class Chooser:
             found = self._cheapest(filter(None, (self._recomputed(shape, limit) for shape in shapes)), limit)
             if found is not None:
                 yield found
-        if self._may_round(late.program):
-            yield from self._micro_batches(late.ways)
+        yield from self._whole_in_rounds(late)
 
     def _smaller_scratch(self) -> list[int]:
         """Scratch limits below the device's own, down to one where an im2col matrix holds a few rows."""
@@ -234,17 +249,23 @@ class Chooser:
         points = self._points(ways)
         # As it was counted. As it is compiled is what decides, and that is known of the last.
         start = min(points.first_within(limit), len(points) - 1) if points else 0
-        tries = (_dropping(ways, points[at]) for at in range(start, len(points))) if points else iter((ways,))
-        for choice in map(self._try, tries):
+        tries = (points[at] for at in range(start, len(points))) if points else iter((Point(0, Cost()),))
+        for choice in map(self._try, (_dropping(ways, one) for one in takewhile(self._affordable(ways), tries))):
             if choice.needed_bytes <= limit and choice.cost.within(self._most):
                 return choice
         return None
+
+    def _affordable(self, ways: Ways) -> Callable[[Point], bool]:
+        """Whether what a point costs may be spent, beside what the rounds of these ways do."""
+        rounds = self._try(ways).cost
+        return lambda point: rounds.plus(point.cost).within(self._most)
 
     def _smallest_of(self, ways: Ways) -> list[Choice]:
         """These ways as they are, and with what must be dropped to take the fewest bytes."""
         found, points = [self._try(ways)], self._points(ways)
         if points:
-            affordable = (at for at in reversed(range(1, len(points))) if points[at].cost.within(self._most))
+            may = self._affordable(ways)
+            affordable = (at for at in reversed(range(1, len(points))) if may(points[at]))
             found = [self._try(_dropping(ways, points[at])) for at in (0, *islice(affordable, 1))]
         return [choice for choice in found if choice.cost.within(self._most)]
 
@@ -296,16 +317,28 @@ class Chooser:
                 yield name, 1 << (images.bit_length() - 1)
             before = size
 
-    def _may_round(self, program: Program) -> bool:
-        """Whether the whole step may run in rounds, and can."""
-        return "micro-batches" in self.allowed and program.mode == "train" and mixing(program) is None
+    def _whole_in_rounds(self, plain: Choice) -> Iterator[Choice]:
+        """The whole step in rounds, where it may run so, and can."""
+        if plain.program.mode != "train":
+            return
+        if "micro-batches" in self.allowed and mixing(plain.program) is None:
+            yield from self._micro_batches(plain.ways)
+        if "ghost-rounds" in self.allowed:
+            yield from self._ghost_rounds(plain.ways)
 
     def _micro_batches(self, plain: Ways) -> Iterator[Choice]:
-        """As few rounds as possible, from two on."""
+        """As few rounds as possible, from two on. Who asks for them by name has them, whatever they take."""
         images = self.batch
         while images > 1:
             images = -(-images // 2)
             yield self._try(replace(plain, micro_batch=images))
+
+    def _ghost_rounds(self, plain: Ways) -> Iterator[Choice]:
+        """As few rounds as possible, from two on, each with as many images as a layer needs to learn from."""
+        rounds = 2
+        while self.batch // rounds >= self.least_images:
+            yield self._try(replace(plain, ghost_rounds=rounds))
+            rounds *= 2
 
 
 def _dropping(ways: Ways, point: Point) -> Ways:

@@ -5,6 +5,7 @@ Where no card is known, as for the CPU, the default card stands in: what counts 
 """
 
 from collections.abc import Callable
+from functools import cache
 
 from gpunet.compile.makers import Cost
 from gpunet.devices.cards import DEFAULT, Card, named
@@ -19,19 +20,31 @@ IMAGES = 64
 Clock = Callable[[Op], int]
 """Nanoseconds of an op over so many images."""
 
+Clocks = Callable[[int], Clock]
+"""The clock of calls of so many images: of many, a call takes less for each of them."""
 
-def clock(card: str, batch: int) -> Clock:
-    """The clock of a card by its name, for the ops of a step of `batch` images."""
+
+def clock(card: str, batch: int, images: int = IMAGES) -> Clock:
+    """The clock of a card by its name, for the ops of a step of `batch` images: what a call of so many takes.
+
+    Each kernel is launched, what belongs to no image is read, and multiprocessors are idle where a call has few tiles
+    of results: rounds of a few images take longer.
+    """
     known = priced_card(card)
     found: dict[str, int] = {}
 
     def ns(op: Op) -> int:
         key = op_key(op)
         if key not in found:
-            found[key] = round(1e6 * sum(price(kernel, known).ms for kernel in work(op, IMAGES, batch)))
+            found[key] = round(1e6 * sum(price(kernel, known).ms for kernel in work(op, images, batch)))
         return found[key]
 
     return ns
+
+
+def clocks(card: str, batch: int) -> Clocks:
+    """Those of a card, for calls of any number of images of such a step."""
+    return cache(lambda images: clock(card, batch, images))
 
 
 def priced_card(card: str) -> Card:

@@ -51,7 +51,7 @@ class Compiler:
         if self.mode not in ("train", "infer"):
             raise ConfigError(f"the mode must be train or infer; got {told(self.mode)}")
         if self.math not in MATHS:
-            raise ConfigError(f"math must be {' or '.join(MATHS)}; got {told(self.math)}")
+            raise ConfigError(f"math must be {', '.join(MATHS[:-1])} or {MATHS[-1]}; got {told(self.math)}")
         self.target.check_math(self.math, self.dtype)
         check_division(self.division, self.batch)
         if self.division.split_fc and wide(self.dtype) != self.dtype:
@@ -105,11 +105,18 @@ class Compiler:
 
     def compile(self, ways: Ways) -> Program:
         """The program as the device will run it, made to fit in these ways, once for each."""
+        if ways.ghost_rounds:
+            return self._in_rounds(ways.ghost_rounds).compile(replace(ways, ghost_rounds=0))
         same = replace(ways, scratch_limit_bytes=self._limit(ways.scratch_limit_bytes, ways.rounds))
         if same not in self._made:
             prepared = self._prepared(same.scratch_limit_bytes, same.rounds)
             self._made[same] = change(prepared, same, self.without, self._in_parts if self.division.parts > 1 else None)
         return self._made[same]
+
+    @cached_property
+    def _in_rounds(self) -> Callable[[int], "Compiler"]:
+        """The same where the batch is divided into so many parts, which run one after the other."""
+        return cache(lambda rounds: replace(self, division=Division(parts=rounds), _made={}))
 
     def _in_parts(self, program: Program) -> Program:
         return in_parts(program, self.batch, self.division.parts)

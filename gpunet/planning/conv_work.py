@@ -11,10 +11,13 @@ from gpunet.program.algorithm import Pass
 from gpunet.program.chunks import chunks
 from gpunet.program.filters import ConvShape
 from gpunet.program.program import Op
-from gpunet.program.tensor import Tensor
+from gpunet.program.tensor import ITEMSIZE, Tensor
 
 PREFIX = "conv_"
 """Ops that are called after a pass, fused ones too: conv_forward, conv_pool_backward_weights."""
+
+TENSOR_KERNELS = {"tf32": "tensor_tiles", "3xtf32": "thrice_tiles", "halves": "half_tiles"}
+"""By algorithm of products on tensor cores, whose efficiency they have."""
 
 NUMBERS = ("S_rows", "S_columns", "P_top", "P_left", "dilation_rows", "dilation_columns")
 """The attributes that say how filters stand."""
@@ -27,6 +30,8 @@ class ConvCall:
     `column_rows`      rows of the im2col matrix; 0 where there is none
     `workspace_bytes`  flat scratch
     `bias`             whether one is added behind the product
+    `item_bytes`       of a value of the volumes, and of filters that multiply them
+    `normed`           whether what is read is normalized on the way
     """
 
     pass_: Pass
@@ -35,24 +40,31 @@ class ConvCall:
     workspace_bytes: int
     bias: bool
     slices: int
+    item_bytes: int = ITEM_BYTES
+    normed: bool = False
 
     @property
     def filters(self) -> int:
         """Of a group."""
         return self.shape.K // self.shape.groups
 
+    def named(self, kernel: str) -> str:
+        """The kernel, or that of its kind which normalizes what it reads."""
+        return f"norm_{kernel}" if self.normed else kernel
+
     @property
     def x_bytes(self) -> int:
         shape = self.shape
-        return shape.N * shape.H * shape.W * shape.D * ITEM_BYTES
+        return shape.N * shape.H * shape.W * shape.D * self.item_bytes
 
     @property
     def y_bytes(self) -> int:
-        return self.shape.positions * self.shape.K * ITEM_BYTES
+        return self.shape.positions * self.shape.K * self.item_bytes
 
     @property
     def w_bytes(self) -> int:
-        return self.shape.K * self.shape.length * ITEM_BYTES
+        item_bytes = ITEM_BYTES if self.pass_ == "backward_weights" else self.item_bytes
+        return self.shape.K * self.shape.length * item_bytes
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +80,7 @@ def pass_of(op: Op) -> Pass | None:
 
 def _volumes(tensors: Iterable[Tensor]) -> list[tuple[int, ...]]:
     """The shapes of activations, gradients and filters among them: masks, switches and biases may stand beside."""
-    return [tensor.shape for tensor in tensors if len(tensor.shape) == 4 and tensor.dtype.startswith("float")]
+    return [tensor.shape for tensor in tensors if len(tensor.shape) == 4 and "float" in tensor.dtype]
 
 
 def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
@@ -79,8 +91,10 @@ def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
         conv_shape(op, pass_, images),
         columns.shape[0] if columns is not None else 0,
         workspace.nbytes if workspace is not None else 0,
-        pass_ == "forward" and len(op.inputs) > 2,
+        pass_ == "forward" and any(len(t.shape) == 1 for t in op.inputs),
         int(op.attributes.get("slices", 1)),  # type: ignore[arg-type]  # a number
+        ITEMSIZE[op.inputs[0].dtype],
+        op.name.startswith("conv_norm_"),
     )
     return ALGORITHMS[str(op.attributes["algorithm"])](call)
 
@@ -163,12 +177,12 @@ def _implicit(call: ConvCall) -> list[Kernel]:
         "backward_input": (pixels, shape.maps, max(1, taps * call.filters * shape.positions // pixels)),
         "backward_weights": (call.filters, shape.length, shape.positions),
     }[call.pass_]
-    return [Kernel("tiles", call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
+    return [Kernel(call.named("tiles"), call.nbytes, product=Product(m, n, k, shape.groups, call.slices))]
 
 
-def _on_tensor_cores(kernel: str) -> Callable[[ConvCall], list[Kernel]]:
+def _on_tensor_cores(algorithm: str) -> Callable[[ConvCall], list[Kernel]]:
     """The same by another kernel."""
-    return lambda call: [replace(one, name=kernel) for one in _implicit(call)]
+    return lambda call: [replace(one, name=TENSOR_KERNELS[algorithm]) for one in _implicit(call)]
 
 
 def _depthwise(call: ConvCall) -> list[Kernel]:
@@ -194,7 +208,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         if call.pass_ == "backward_weights" and call.workspace_bytes == call.slices * filters:
             sums = Product(call.filters, shape.maps, tiles, points * shape.groups, call.slices)
             return [
-                Kernel("winograd_sums", call.x_bytes + call.y_bytes + filters, product=sums),
+                Kernel(call.named("winograd_sums"), call.x_bytes + call.y_bytes + filters, product=sums),
                 Kernel("winograd_transform", call.w_bytes, call.workspace_bytes, call.workspace_bytes),
             ]
         room = call.workspace_bytes - filters
@@ -209,7 +223,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
         product = Product(m, n, k, points * shape.groups)
         of_filters = Kernel("winograd_transform", call.w_bytes, filters, call.workspace_bytes)
         if alone:
-            return [of_filters, Kernel("winograd_product", call.nbytes + filters, product=product)]
+            return [of_filters, Kernel(call.named("winograd_product"), call.nbytes + filters, product=product)]
         volumes, through = (call.x_bytes + call.y_bytes) / pieces / 2, moved / pieces / 2
         return [
             of_filters,
@@ -223,8 +237,7 @@ def _winograd(size: int) -> Callable[[ConvCall], list[Kernel]]:
 ALGORITHMS: dict[str, Callable[[ConvCall], list[Kernel]]] = {
     "im2col": _im2col,
     "implicit": _implicit,
-    "tf32": _on_tensor_cores("tensor_tiles"),
-    "3xtf32": _on_tensor_cores("thrice_tiles"),
+    **{algorithm: _on_tensor_cores(algorithm) for algorithm in TENSOR_KERNELS},
     "depthwise": _depthwise,
     "winograd2": _winograd(2),
     "winograd4": _winograd(4),

@@ -10,14 +10,20 @@ from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
 from gpunet.planning.aim import aim
-from gpunet.planning.options import ALL_WAYS, Given, Options
+from gpunet.planning.options import ALL_WAYS, LADDER_WAYS, Given, Options
 from gpunet.planning.planner import MAX_BATCH, Needed, Planner, check_rounds, nearby
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
 from gpunet.values.shown import Shown
 
-LADDER: tuple[tuple[str, ...], ...] = ((), ("recompute",), ("recompute", "chunks"), ("micro-batches",))
-"""The rungs, by what they may use beyond the free savings."""
+LADDER: tuple[tuple[str, ...], ...] = (
+    (),
+    ("recompute",),
+    ("recompute", "chunks"),
+    ("micro-batches",),
+    ("ghost-rounds",),
+)
+"""The rungs, by what they may use beyond the free savings; the last where it is asked for."""
 
 INFER_LADDER: tuple[tuple[str, ...], ...] = ((), ("chunks",))
 """Where nothing is kept for a backward pass, nothing can be made again, and no gradients are added up."""
@@ -108,7 +114,7 @@ def ladder(net: Net, budget: str | int, **options: Unpack[Given]) -> list[Rung]:
 
     `ways` among the options limits the rungs; with max_cost=0 there is the free one alone.
     """
-    options.setdefault("ways", ALL_WAYS)
+    options.setdefault("ways", LADDER_WAYS)
     return list(_rungs(Planner(net, Options(**options)), parse_bytes(budget)))
 
 
@@ -132,7 +138,8 @@ def _rungs(planner: Planner, budget_bytes: int) -> Iterator[Rung]:
 def survey(net: Net, budget: str | int, **options: Unpack[Given]) -> Survey:
     """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
     budget_bytes, asked = parse_bytes(budget), Options(**options)
-    planner = Planner(net, replace(asked, ways=ALL_WAYS))
+    more = (way for way in asked.ways if way in ALL_WAYS and way not in LADDER_WAYS)
+    planner = Planner(net, replace(asked, ways=(*LADDER_WAYS, *more)))
     if asked.mode != "infer":
         check_rounds(net, planner.mixing, asked.allowed)
     rungs = list(_rungs(planner, budget_bytes))

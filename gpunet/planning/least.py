@@ -16,6 +16,7 @@ class Least:
     `card`         whose clock it is
     `ways`         with what is made again
     `limit_bytes`  what is alive at once with it
+    `rounds`       what running in rounds costs, whatever is made again
     `step`         what a step that makes nothing again costs
     """
 
@@ -23,6 +24,7 @@ class Least:
     card: str
     ways: Ways
     limit_bytes: int
+    rounds: Cost
     step: Cost
     price: Price
 
@@ -42,5 +44,7 @@ class Least:
         limit_bytes = max(self.limit_bytes, counted.peak)  # rewrites may do better than what choices are counted by
         turn = next(step for step, op in enumerate(self.plain.ops) if op.phase == "backward")
         least = least_price(makers, self.price, limit_bytes, turn)
+        if least is not None and not self.by_flops:
+            least += self.price(self.rounds)
         whole = self.price.flops * self.step.flops or self.price.ns * self.step.ns
         return None if least is None else least / max(whole, 1)

@@ -15,12 +15,15 @@ from gpunet.program.algorithm import Math
 from gpunet.program.program import AnyDtype, DeviceName, Mode
 from gpunet.values.given import as_float, names, told
 
-Way = Literal["recompute", "chunks", "micro-batches"]
+Way = Literal["recompute", "chunks", "micro-batches", "ghost-rounds"]
 
 WAYS: tuple[Way, ...] = ("recompute", "chunks")
 """What a plan may do to fit its budget without being asked; micro-batches must be asked for."""
 
-ALL_WAYS: tuple[Way, ...] = (*WAYS, "micro-batches")
+LADDER_WAYS: tuple[Way, ...] = (*WAYS, "micro-batches")
+"""What a ladder shows without being asked: all that leaves every value as it is, but for rounding."""
+
+ALL_WAYS: tuple[Way, ...] = (*LADDER_WAYS, "ghost-rounds")
 
 
 class Settings(TypedDict, total=False):
@@ -68,7 +71,8 @@ class Options:
     def allowed(self) -> tuple[str, ...]:
         """The ways, each by its name. Raises ConfigError for one that there is not.
 
-        Of a step in parts those that leave its bits as they are: parts in turn leave no room for other rounds.
+        Of a step in parts those that leave its bits as they are: parts in turn leave no room for other rounds. Raises
+        it for ghost rounds of a batch that is divided, too.
         """
         for name in names("ways", self.ways):
             if name not in ALL_WAYS:
@@ -78,6 +82,11 @@ class Options:
             raise ConfigError(
                 "fully connected layers that are divided over ranks take the images of all at once, so a step cannot "
                 "run in micro-batches; leave out micro-batches or the dividing (--split-fc)"
+            )
+        if "ghost-rounds" in ways and self.division.count > 1:
+            raise ConfigError(
+                f"the batch is divided into {self.division.count} parts, and ghost rounds would divide it, too: leave "
+                "one of them out"
             )
         return ways if self.division.parts == 1 else tuple(way for way in ways if way == "recompute")
 

@@ -15,7 +15,7 @@ from gpunet.net.net import Net, least_images
 from gpunet.optimize.learning import learning
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import Choice, Chooser
-from gpunet.planning.clock import clock
+from gpunet.planning.clock import clock, clocks
 from gpunet.planning.compiler import Compiler
 from gpunet.planning.options import Given, Options
 from gpunet.planning.prediction import predicted
@@ -75,7 +75,8 @@ def plan(
                      None: 0.03, or any time where `max_cost_flops` is given
     `max_cost_flops` its extra FLOPs, as a fraction of the step's; 0: what needs no matrix product may be made again.
                      None: as many as that time holds
-    `ways`           what may be done at a cost: "recompute", "chunks", and, if asked for, "micro-batches"
+    `ways`           what may be done at a cost: "recompute", "chunks", and, where asked for, "micro-batches" and
+                     "ghost-rounds"
     `tuned`          whether convolutions run by what gpunet tune found fastest on this machine, or the
                      gpunet.planning.tuned.choices of another plan; True
     `division`       among how many ranks the batch is divided, the plan being that of each; or into how many parts this
@@ -219,7 +220,8 @@ class Planner:
             compiler.part,
             self._scratch_bytes,
             most=self._most,
-            rounds_pay=self.target.rounds_pay,
+            least_images=least_images(compiler.pairing),
+            clocks=clocks(self.target.card, compiler.part) if self.target.rounds_pay else None,
         )
 
     def _plan(
@@ -303,9 +305,15 @@ def _smallest(chooser: Chooser, alignment: int) -> tuple[Choice, Placement]:
 
 
 def check_rounds(net: Net, mixing: str, ways: Collection[str]) -> None:
-    """Raise ConfigError where a step may run in rounds and the layer `mixing` ("": there is none) cannot."""
+    """Raise ConfigError where a step may run in rounds and the layer `mixing` ("": there is none) cannot, or where
+    rounds are to be batches and there is no layer to which they are."""
+    if "ghost-rounds" in ways and not mixing:
+        raise ConfigError(
+            f"ghost rounds give batch normalization other statistics, and no layer of {net.name} takes any: ask for "
+            "micro-batches"
+        )
     if mixing and "micro-batches" in ways:
         raise ConfigError(
             f"{mixing} takes its statistics over all images of a batch, so {net.name} cannot be trained in "
-            "micro-batches; leave them out, or use a smaller batch"
+            "micro-batches; leave them out, use a smaller batch, or, where results may be others, ask for ghost rounds"
         )

@@ -6,17 +6,19 @@ the range is narrower.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from gpunet.devices.cards import Card, named
 from gpunet.devices.name import kind_of
 from gpunet.memory.plan import Plan
+from gpunet.planning.beside import on_tensor_cores
 from gpunet.planning.efficiency import Paces, load
 from gpunet.planning.predict import op_calls
 from gpunet.planning.roofline import Bound, Price, price
 from gpunet.planning.work import work
+from gpunet.program.algorithm import ON_TENSOR_CORES, AlgorithmName
 from gpunet.program.program import Op
 from gpunet.values.shown import Shown
 
@@ -89,12 +91,15 @@ class Prediction(Shown):
 
     `ops`     in the order of the program
     `source`  whose efficiencies these are, in words
+    `beside`  milliseconds of a step on the card's tensor cores, for an exact plan in float32: by "tf32", and by the
+              half type that the card trains with
     """
 
     card: str
     batch: int
     ops: tuple[OpPrediction, ...]
     source: str
+    beside: Mapping[str, Range] = field(default_factory=dict)
 
     @cached_property
     def ms(self) -> Range:
@@ -127,11 +132,34 @@ class Prediction(Shown):
 
 def predicted(plan: Plan) -> Prediction | None:
     """What a step of a plan would take on its card; None where `why_not` says why that is not told."""
-    return None if why_not(plan) else predict(plan, _cards(plan)[0])
+    if why_not(plan):
+        return None
+    card = _cards(plan)[0]
+    return replace(predict(plan, card), beside=_beside(plan, card))
+
+
+def _beside(plan: Plan, card: Card) -> dict[str, Range]:
+    """See `Prediction.beside`; nothing of a plan that is on tensor cores, or in float64."""
+    products = {str(op.attributes.get("algorithm")) for op in plan.program.ops}
+    if plan.dtype != "float32" or products & set(ON_TENSOR_CORES):
+        return {}
+    halves, found = plan.target.halves, {}
+    if card.tf32_tflops is not None:
+        found["tf32"] = _changed(plan, card, "tf32")
+    if halves and card.float16_tflops is not None:
+        found[halves[0]] = _changed(plan, card, "halves", halves[0])
+    return found
+
+
+def _changed(plan: Plan, card: Card, algorithm: AlgorithmName, half: str = "") -> Range:
+    program = plan.program
+    ops = [_op(on_tensor_cores(op, algorithm, half), op_calls(program, step), plan, card, BY_TABLE)
+           for step, op in enumerate(program.ops)]  # fmt: skip
+    return Range(*(sum(column) for column in zip(*(op.ms for op in ops), strict=True)))
 
 
 def predict(plan: Plan, card: Card, paces: Paces | None = None) -> Prediction:
-    """What a step of a plan for a GPU, in float32, would take on that card.
+    """What a step of a plan for a GPU, in float32 or a half type, would take on that card.
 
     `paces`  what is known of it beside the table; None: what the cache has
     """
@@ -144,7 +172,7 @@ def why_not(plan: Plan) -> str:
     """Why no time is predicted for a plan, in words; "" where one is."""
     if kind_of(plan.device) != "cuda":
         return f"none for the {plan.device.upper()}: gpunet profile measures one here"
-    if plan.dtype != "float32":
+    if plan.dtype == "float64":
         return f"none in {plan.dtype}: the table of cards has no rates of it"
     if not plan.card:
         return "none without a card: name one, like --gpu 3060"

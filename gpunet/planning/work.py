@@ -1,7 +1,7 @@
 """What an op asks of a GPU: its kernels, each with its bytes and its arithmetic."""
 
 from gpunet.compile.between import BETWEEN_RANKS, REDUCE, REDUCE_SHARE
-from gpunet.planning.conv_work import conv_work, pass_of
+from gpunet.planning.conv_work import TENSOR_KERNELS, conv_work, pass_of
 from gpunet.planning.kernel import Kernel, Product
 from gpunet.planning.predict import op_bytes
 from gpunet.program.program import Op
@@ -20,7 +20,9 @@ def work(op: Op, images: int, batch: int) -> list[Kernel]:
     if not op.flops:
         return [Kernel(op.name, nbytes)]
     if op.name.startswith("fc_"):
-        return [Kernel("product", nbytes, product=_fc_product(op, images))]
+        algorithm = op.attributes.get("algorithm")
+        kernel = "product" if algorithm is None else TENSOR_KERNELS[str(algorithm)]
+        return [Kernel(kernel, nbytes, product=_fc_product(op, images))]
     kernel = "local" if op.name.startswith("local_") else op.name
     return [Kernel(kernel, nbytes, flops=op.flops * images / batch)]
 

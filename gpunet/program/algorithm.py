@@ -12,17 +12,32 @@ Math = Literal["exact", "direct", "tf32", "3xtf32"]
 direct: those that add up the products of the definition; tf32: products on tensor cores of float32 rounded to 11 bits;
 3xtf32: three of these for each, nearly as exact as float32."""
 
-ON_TENSOR_CORES: tuple[Math, ...] = ("tf32", "3xtf32")
-"""What only GPUs have."""
+MEANT_FOR_GPUS: tuple[Math, ...] = ("tf32", "3xtf32")
 
 MATHS: tuple[Math, ...] = get_args(Math)
 
-AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4", "tf32", "3xtf32"]
+AlgorithmName = Literal["im2col", "implicit", "depthwise", "winograd2", "winograd4", "tf32", "3xtf32", "halves"]
 
-Fusion = Literal["relu", "maps", "pool", "pool2x2", "unpool", "unpool2x2", "late-unpool", "late-unpool2x2"]
+ON_TENSOR_CORES: tuple[AlgorithmName, ...] = ("tf32", "3xtf32", "halves")
+
+Fusion = Literal[
+    "relu",
+    "maps",
+    "pool",
+    "pool2x2",
+    "unpool",
+    "unpool2x2",
+    "late-unpool",
+    "late-unpool2x2",
+    "norm",
+    "norm-few",
+    "late-norm",
+    "norm-maps",
+]
 """What may be one op with a convolution: ReLU; writing its output among the maps of a wider volume; max pooling by
 windows that do not overlap, or by those of 2 x 2 within its output alone; finding the gradient before such a pool in
-that behind it; the same only where memory is short."""
+that behind it; the same only where memory is short; normalizing what it reads; this for few filters alone; only where
+memory is short; also of maps of a wider volume."""
 
 Fusions = Mapping[str, tuple[Fusion, ...]]
 """By name of an algorithm, or NORM, what a device fuses with it."""
@@ -36,8 +51,8 @@ class Algorithm:
     """How an op of a convolution works.
 
     `name`             im2col: a matrix of windows, and products by a library; implicit: the product without the matrix;
-                       depthwise: one map at a time; winograd2, winograd4: F(2x2, 3x3) and F(4x4, 3x3); tf32, 3xtf32: as
-                       implicit, on tensor cores
+                       depthwise: one map at a time; winograd2, winograd4: F(2x2, 3x3) and F(4x4, 3x3); tf32, 3xtf32,
+                       halves: as implicit, on tensor cores, of float32 or of a half type
     `needs_columns`    whether there is an im2col matrix, as large as the limit of the scratch allows
     `workspace_bytes`  flat scratch; for "im2col" 0, as the target knows what the library's products want
     `tile`             which tile of results a block of a GPU's threads makes, as the device numbers them

@@ -93,9 +93,9 @@ class Watch:
             self.ended.wait(2 * SETTLE_SECONDS + BEAT_SECONDS)
 
     def see_off(self, seconds: float) -> None:
-        """Wait, for so long at most, until no other rank is connected: until then one may not know why all end."""
+        """Wait, for so long at most, until all others have gone that can hear why: not those that failed or hang."""
         until = monotonic() + seconds
-        while monotonic() < until and any(r.place is None or r.place.rank for r in list(self._ranks.values())):
+        while monotonic() < until and any(r.place and r.place.rank and not r.left for r in list(self._ranks.values())):
             sleep(BEAT_SECONDS / 10)
 
     def _serve(self) -> None:

@@ -173,6 +173,8 @@ def fit_parts(surveys: Sequence[Survey]) -> list[Table | str]:
     parts += [fit_table(surveys), "", "*   what plan and train do for that budget with these options"]
     if any("micro-batches" in rung.ways for survey in surveys for rung in survey.ladder):
         parts.append(ways.MICRO_BATCH_NOTE)
+    if any("ghost-rounds" in rung.ways for survey in surveys for rung in survey.ladder):
+        parts.append(ways.GHOST_NOTE)
     return parts
 
 

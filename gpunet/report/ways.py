@@ -14,6 +14,9 @@ LADDER_WORDS = {
     ("chunks",): "+ first layers in rounds",
     ("micro-batches",): "whole step in rounds (a)",
     ("recompute", "chunks", "micro-batches"): "all of these (a)",
+    ("ghost-rounds",): "whole step in ghost rounds (b)",
+    ("recompute", "chunks", "ghost-rounds"): "all of these (b)",
+    ("recompute", "chunks", "micro-batches", "ghost-rounds"): "all of these (a, b)",
 }
 """What the rungs of a ladder are called in a table."""
 
@@ -23,6 +26,10 @@ CLIPS = {"clip_value": "clip_by_value", "clip_norm": "clip_by_norm"}
 MICRO_BATCH_NOTE = """\
 (a) only with --micro-batches: gradients are added up over rounds, so sums are taken in another order and results agree
     to rounding, not bit for bit; and rounds of few images use a GPU badly."""
+
+GHOST_NOTE = """\
+(b) only with --ways ghost-rounds: batch normalization takes its statistics over the images of a round, so a step gives
+    other results than one in one go; rounds of few images learn worse."""
 
 
 def made_again(plan: Plan) -> set[str]:
@@ -56,6 +63,11 @@ def describe(plan: Plan) -> str:
         parts.append(f"{again} made again in the backward pass")
     if plan.ways is not None and plan.ways.micro_batch:
         parts.append(f"the whole step in rounds of {_images(plan.ways.micro_batch)}")
+    elif plan.ways is not None and plan.ways.ghost_rounds:
+        parts.append(
+            f"the whole step in {plan.ways.ghost_rounds} ghost rounds, each a batch to batch normalization, which "
+            "gives other results"
+        )
     elif plan.ways is not None and plan.ways.chunk and plan.program.loops:
         last = plan.program.tensors[plan.ways.cut].layer
         parts.append(f"all from the input to {last} in rounds of {_images(plan.ways.chunk)}")
@@ -71,7 +83,7 @@ def describe(plan: Plan) -> str:
 
 def needed(plan: Plan) -> bool:
     """Whether anything but the free savings is at work."""
-    saves = plan.ways is not None and (plan.ways.one_buffer or plan.ways.rounds)
+    saves = plan.ways is not None and (plan.ways.one_buffer or plan.ways.rounds or plan.ways.ghost_rounds)
     return bool(saves or made_again(plan) or _scratch_is_short(plan))
 
 

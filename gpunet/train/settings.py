@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 def train_settings(told: "TrainConfig", mode: str = "train") -> dict[str, Any]:
     """How parameters learn and what may be done to fit, as options of `gpunet.plan` and `gpunet.fit`."""
-    micro_batches = told.micro_batches and mode == "train"  # there are no gradients to add up elsewhere
-    fitting = fit_settings(told.without, told.max_cost, told.max_cost_flops, micro_batches)
+    asked = {"micro-batches": told.micro_batches, "ghost-rounds": told.ghost_rounds}
+    more = tuple(way for way, wanted in asked.items() if wanted and mode == "train")  # no gradients to add up elsewhere
+    fitting = fit_settings(told.without, told.max_cost, told.max_cost_flops, more)
     how = {"optimizer": told.learning, "dtype": told.dtype, "math": told.math}
     return {**how, "reserve": told.reserve, **fitting}
 
@@ -24,16 +25,20 @@ def plan_settings(told: "TrainConfig", mode: str, scratch: str | None) -> dict[s
 
 
 def fit_settings(
-    without: Iterable[str], max_cost: float | None, max_cost_flops: float | None, micro_batches: bool
+    without: Iterable[str], max_cost: float | None, max_cost_flops: float | None, more: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What may be done to fit, as options of `gpunet.plan`. Raises ConfigError for two that contradict each other."""
+    """What may be done to fit, as options of `gpunet.plan`; `more`: ways beside those that need not be asked for.
+
+    Raises ConfigError for two that contradict each other.
+    """
     from gpunet.planning.options import WAYS
 
-    if micro_batches and max_cost == 0:
-        raise ConfigError("--max-cost 0 allows the free savings alone: say --no-micro-batches, or allow more")
+    if more and max_cost == 0:
+        without_it = "say --no-micro-batches" if "micro-batches" in more else "leave ghost rounds out"
+        raise ConfigError(f"--max-cost 0 allows the free savings alone: {without_it}, or allow more")
     return {
         "without": tuple(without),
         "max_cost": max_cost,
         "max_cost_flops": max_cost_flops,
-        "ways": (*WAYS, "micro-batches") if micro_batches else WAYS,
+        "ways": (*WAYS, *more),
     }

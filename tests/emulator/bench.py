@@ -27,7 +27,8 @@ class Bench:
         **options: Any,
     ):
         (folder / "common.cuh").write_text(COMMON)
-        (folder / "ptx.cuh").write_bytes((kernel_folder() / "ptx.cuh").read_bytes())
+        for header in ("half.cuh", "ptx.cuh"):
+            (folder / header).write_bytes((kernel_folder() / header).read_bytes())
         (folder / "try.cu").write_text(kernels.replace("KERNEL", KERNEL))
         self.driver = driver(order, folder=folder, **options)
 

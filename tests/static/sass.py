@@ -81,6 +81,12 @@ class Loop:
         way = self.way or self.instructions
         return Loop(self.begins, self.ends, way).fused / len(way)
 
+    @property
+    def per_read(self) -> float:
+        """Products of matrices on tensor cores for each instruction that reads matrices for them; 0 where none does."""
+        kinds = [name.split(".")[0] for name, _ in self.instructions]
+        return kinds.count("HMMA") / kinds.count("LDSM") if "LDSM" in kinds else 0.0
+
     def widest(self, *kinds: str) -> int:
         """Bytes of the widest access of these kinds (LDG, STG, ...); 0 where there is none."""
         return max((_bytes(name) for name, _ in self.instructions if name.split(".")[0] in kinds), default=0)

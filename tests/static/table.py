@@ -51,6 +51,12 @@ REGISTERS = 65_536
 PRODUCTS = re.compile(r"(pool_)?(forward|backward_input|backward_weights)_\d+x\d+|convolve|sum_tiles")
 """What kernels are called that make products and nothing else."""
 
+ON_TENSOR_CORES = re.compile(r"(tensor|thrice)_")
+"""What kernels are called whose products are on tensor cores: one instruction multiplies and adds what 32 would."""
+
+LEAST_PER_READ = 2.5
+"""Of their products, for each instruction that reads factors from shared memory."""
+
 LEAST_FUSED = 0.85
 """Share of multiply-adds in the main loop of a product."""
 
@@ -67,6 +73,16 @@ REACHED: dict[str, tuple[float, str]] = {
     r"pool_backward_weights_32x32": (0.69, "the same"),
     r"pool_backward_\w+_128x64_scalars": (0.67, "the same"),
     r"pool_backward_\w+_32x32_scalars": (0.49, "the same"),
+    r"norm_forward_128x128": (0.84, "what is read is normalized on the way"),
+    r"norm_\w+_(128x64|64x64)": (0.82, "the same"),
+    r"norm_\w+_32x32": (0.71, "the same"),
+    r"norm_\w+_128x64_scalars": (0.76, "the same, values one by one"),
+    r"norm_\w+_32x32_scalars": (0.58, "the same"),
+    r"norm_convolve(_scalars)?": (
+        0.45,
+        "the threads that bring tiles normalize them and bring them to the points, too",
+    ),
+    r"norm_sum_tiles": (0.43, "the same, of one factor"),
     r"(pool_)?convolve(_scalars)?": (0.55, "the threads that bring tiles bring them to the points, too"),
     r"unpool_convolve": (0.50, "the same, and a switch beside each value"),
     r"unpool_convolve_scalars": (0.41, "the same, each value looked for"),
@@ -100,6 +116,8 @@ ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
         "the same, and a byte beside each value; only padding by which tiles begin with a window runs it",
     ),
     ("backward_weights_32x32", "wavefronts"): (1.01, "places of the taps, written once a block, a pointer at a time"),
+    ("norm_backward_weights_32x32", "wavefronts"): (1.01, "the same"),
+    ("norm_forward_32x32", "wavefronts"): (1.01, "places of the windows, written once a block by every second thread"),
     ("hinge_forward", "wavefronts"): (2.0, "a place beside each value, in rows of scores: nearly nothing"),
 }
 """Kernels with more traffic than that, how much, and why that is right."""
@@ -129,6 +147,7 @@ ALLOWED_IN_HALVES: dict[tuple[str, str], tuple[float, str]] = {
     ("prelu_backward", "reads"): (1.3, "the same"),
     ("scale_maps", "reads"): (2.0, "a map's factor beside each value; from the cache"),
     ("scale_and_shift", "reads"): (2.5, "a map's factor and shift beside each value; from the cache"),
+    ("sum_unpooled_rows", "reads"): (2.4, "a switch is a byte beside a value of two; the pool's volume is small"),
     ("shuffle", "reads"): (
         2.0,
         "values one by one; the next ones have the rest of a sector from the cache",
@@ -220,6 +239,8 @@ def _row(report: Report, threads: int, code: Code | None) -> Row:
             row["divisions"] = code.hot.divisions
     if code and code.product:
         row["fused"] = round(code.product.share, 3)
+        if code.product.per_read:
+            row["per_read"] = round(code.product.per_read, 2)
     return row
 
 
@@ -259,6 +280,8 @@ def faults(table: Table) -> list[str]:
         least = least_fused(name.split()[0])
         if "float32" in name and row.get("fused", 1) < least:
             found.append(f"{name}: {row['fused']:.1%} of its main loop multiply and add; {least:.0%} are wanted")
+        if row.get("per_read", LEAST_PER_READ) < LEAST_PER_READ:
+            found.append(f"{name}: {row['per_read']} products for each read of factors; {LEAST_PER_READ} are wanted")
     found += _too_much_traffic(table.get("traffic", {}), "", ALLOWED)
     found += _too_much_traffic(table.get(HALF_TRAFFIC, {}), " in halves", {**ALLOWED, **ALLOWED_IN_HALVES})
     return found
@@ -276,7 +299,7 @@ def _too_much_traffic(
 
 def least_fused(kernel: str) -> float:
     """Share of multiply-adds that the main loop of a kernel must have; 0 of what is no product."""
-    if not PRODUCTS.search(kernel):
+    if not PRODUCTS.search(kernel) or ON_TENSOR_CORES.match(kernel):
         return 0.0
     return next((share for names, (share, _) in REACHED.items() if re.fullmatch(names, kernel)), LEAST_FUSED)
 

@@ -44,7 +44,8 @@ def max_pool_by_axis_forward(
 
     x         (N, H, W, D)    float32 or float64, in
     y         (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
-    switches  (N, H2, W2, D)  uint8 (at most 256 places) or int32, out; row*F_columns + column inside the window
+    switches  (N, H2, W2, D)  uint8 (at most 256 places) or int32, out; row*F_columns + column inside the window; or, of
+              at most 15 places, halves of bytes, as max_pool_forward has them
     Windows move S_rows and S_columns at a time, from P_top rows and P_left columns before x.
     Source: CS231n "Pooling Layer".
     """
@@ -87,7 +88,7 @@ def max_pool_by_axis_backward(
     """Each value of dx is the sum of dy over the windows whose maximum it was, as max_pool_backward has it.
 
     dy        (N, H2, W2, D)  float32 or float64, in
-    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_by_axis_forward wrote
+    switches  (N, H2, W2, D)  uint8 or int32, or halves of bytes, in: what max_pool_by_axis_forward wrote
     dx        (N, H, W, D)    same dtype as dy, out; exactly 0 where no switch points
     """
     max_backward(dy, switches, dx, (F_rows, F_columns), (S_rows, S_columns), (P_top, P_left))

@@ -78,7 +78,7 @@ def convolve(
     """As conv_forward; where `relu`, y is max(0, y), made while it is in the cache."""
     winograd = Winograd.of("forward", ConvShape.seen(x.shape, w.shape, y.shape, window), algorithm, workspace)
     if winograd is not None:
-        winograd.forward(x, w, Outputs(y, b, relu))
+        winograd.forward(Inputs(x), w, Outputs(y, b, relu))
         return
     if columns is None and algorithm != "im2col":
         columns = matrix_of_a_row(w, y.shape[2])
@@ -162,7 +162,7 @@ def conv_backward_weights(
     shape = ConvShape.seen(x.shape, dw.shape, dy.shape, window)
     winograd = Winograd.of("backward_weights", shape, algorithm, workspace)
     if winograd is not None:
-        winograd.backward_weights(x, Inputs(dy), dw, accumulate=accumulate)
+        winograd.backward_weights(Inputs(x), Inputs(dy), dw, accumulate=accumulate)
         return
     if algorithm != "im2col":
         columns, workspace = matrix_of_a_row(dw, dy.shape[2]), np.empty_like(dw).reshape(-1)

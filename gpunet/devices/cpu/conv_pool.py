@@ -14,11 +14,13 @@ from gpunet.devices.cpu.conv import add_gradient, matrix_of_a_row, multiply, par
 from gpunet.devices.cpu.half_products import convolving
 from gpunet.devices.cpu.halves import as_wide
 from gpunet.devices.cpu.pool import relu_of_maxima, take_maxima
+from gpunet.devices.cpu.switches import room, together
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.unpool import positions_of, rows_of_piece, unpool, unpool_together
 from gpunet.devices.cpu.window import Chunk, blocks
 from gpunet.devices.cpu.winograd import Winograd
 from gpunet.devices.cpu.winograd_pool import PooledInputs, PooledOutputs
+from gpunet.devices.cpu.winograd_tiles import Inputs
 from gpunet.program.chunks import chunks, strip_rows, strips
 from gpunet.program.filters import ConvShape, Filters
 
@@ -55,8 +57,9 @@ def conv_pool_forward(
 
     x, w, b    as in conv_forward, in
     y          (N, H3, W3, K)   same dtype, out; any H3, W3: windows may hang over the lower and the right edge
-    switches   (N, H3, W3, K)   uint8, out; row*F + column inside the window, F <= 15, as max_pool_forward has it, or,
-                                where ReLU gives 0, F*F: no position, which gets no gradient. None: not wanted
+    switches   (N, H3, W3, ceil(K/2))  uint8, out, where F <= 3, else (N, H3, W3, K), F <= 15: row*F + column inside the
+                                window, as max_pool_forward has it, or, where ReLU gives 0, F*F: no position, which
+                                gets no gradient. None: not wanted
     columns, workspace          as in conv_forward
     strip      (rows, K)        same dtype, scratch of "im2col": what a pool sees of S times as many output positions as
                                 columns has, or of all. None for all other algorithms
@@ -71,7 +74,7 @@ def conv_pool_forward(
     shape = ConvShape.seen(x.shape, w.shape, (N, H2, W2, K), window)
     winograd = Winograd.of("forward", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), y):
-        winograd.forward(x, w, PooledOutputs(y, switches, b, bool(relu), (H2, W2)))
+        winograd.forward(Inputs(x), w, PooledOutputs(y, switches, b, bool(relu), (H2, W2)))
         return
     if columns is None:
         columns = matrix_of_a_row(w, W2)
@@ -128,7 +131,7 @@ def conv_pool_backward_weights(
 
     x          (N, H, W, D)            float32 or float64, in
     dy         (N, H3, W3, K)          same dtype, in
-    switches   (N, H3, W3, K)          uint8, in: what conv_pool_forward wrote
+    switches   (N, H3, W3, ceil(K/2))  uint8, or (N, H3, W3, K), in: what conv_pool_forward wrote
     dw         (K, FH, FW, D/groups)   same dtype, out; where accumulate is 1, in and out
     columns, workspace                 as in conv_backward_weights
     strip      (rows, K)               same dtype, scratch of "im2col", with as many rows as columns. None for others
@@ -140,7 +143,7 @@ def conv_pool_backward_weights(
     shape = ConvShape.seen(x.shape, dw.shape, (len(x), H2, W2, len(dw)), window)
     winograd = Winograd.of("backward_weights", shape, algorithm, workspace)
     if winograd is not None and _in_twos(F, S, (H2, W2), dy):
-        winograd.backward_weights(x, PooledInputs(dy, switches, (H2, W2)), dw, accumulate=accumulate)
+        winograd.backward_weights(Inputs(x), PooledInputs(dy, switches, (H2, W2)), dw, accumulate=accumulate)
         return
     if columns is None:
         columns, workspace = matrix_of_a_row(dw, W2), np.empty_like(dw).reshape(-1)
@@ -256,12 +259,15 @@ def _pool(before: np.ndarray, y: np.ndarray, switches: np.ndarray | None, F: int
     for block in blocks(y):
         image0, image1, row0, row1 = block
         best = y[image0:image1, row0:row1]
-        where = None if switches is None else switches[image0:image1, row0:row1]
+        kept = None if switches is None else switches[image0:image1, row0:row1]
+        where = None if kept is None else room(kept, y.shape[3])
         if where is not None:
             where[...] = 0
         take_maxima(before, best, where, block, (F, F), (S, S), (0, 0))
         if relu:
             relu_of_maxima(best, where, F * F)
+        if where is not None and kept is not None:
+            together(where, kept)
 
 
 def _strip_like(columns: np.ndarray, dy: np.ndarray) -> np.ndarray:

@@ -18,7 +18,17 @@ CACHED = 200_000
 
 
 @connecting
-def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, workspace: np.ndarray | None) -> None:
+def fc_forward(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+    *,
+    algorithm: str = "library",
+    tile: int = 0,
+    slices: int = 1,
+) -> None:
     """Every output sees every input: y[n, 0, 0, k] = b[k] + sum of w[k] * x[n].
 
     x          (N, H, W, D)   float32 or float64, in; flattened H, W, D
@@ -26,6 +36,7 @@ def fc_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray
     b          (K,)           same dtype, in; None: 0
     y          (N, 1, 1, K)   same dtype, out
     workspace  unused on the CPU
+    algorithm, tile, slices  how a GPU multiplies; unused on the CPU
     Source: CS231n "Fully-connected layer".
     """
     inputs, scores = _rows(x), _rows(y)
@@ -56,7 +67,15 @@ def _multiply_few(inputs: np.ndarray, w: np.ndarray, scores: np.ndarray) -> None
 
 @connecting
 def fc_backward_weights(
-    x: np.ndarray, dy: np.ndarray, dw: np.ndarray, workspace: np.ndarray | None, *, accumulate: int = 0
+    x: np.ndarray,
+    dy: np.ndarray,
+    dw: np.ndarray,
+    workspace: np.ndarray | None,
+    *,
+    algorithm: str = "library",
+    tile: int = 0,
+    slices: int = 1,
+    accumulate: int = 0,
 ) -> None:
     """dw[k] = sum over n of dy[n, 0, 0, k] * x[n].
 
@@ -64,6 +83,7 @@ def fc_backward_weights(
     dy         (N, 1, 1, K)   same dtype, in
     dw         (K, inputs)    same dtype, out; inputs = H*W*D; where accumulate is 1, in and out: the sum is added to it
     workspace  (>= K*inputs,) same dtype, scratch for the sum where accumulate is 1; else unused on the CPU
+    algorithm, tile, slices  as in fc_forward
     Source: CS231n "Backpropagation, gradients for vectorized operations".
     """
     inputs, above = _rows(x), _rows(dy).T
@@ -82,13 +102,23 @@ def fc_backward_weights(
 
 
 @connecting
-def fc_backward_input(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, workspace: np.ndarray | None) -> None:
+def fc_backward_input(
+    dy: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+    *,
+    algorithm: str = "library",
+    tile: int = 0,
+    slices: int = 1,
+) -> None:
     """dx[n] = sum over k of dy[n, 0, 0, k] * w[k].
 
     dy         (N, 1, 1, K)   float32 or float64, in
     w          (K, inputs)    same dtype, in; inputs = H*W*D
     dx         (N, H, W, D)   same dtype, out; flattened H, W, D
     workspace  unused on the CPU
+    algorithm, tile, slices  as in fc_forward
     Source: CS231n "Backpropagation, gradients for vectorized operations".
     """
     above, gradients = _rows(dy), _rows(dx)

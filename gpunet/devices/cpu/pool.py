@@ -10,6 +10,7 @@ import numpy as np
 
 from gpunet.devices.cpu.halves import by_image
 from gpunet.devices.cpu.select import select
+from gpunet.devices.cpu.switches import apart, room, together
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.window import Axes, Chunk, blocks, each_position, gather
 
@@ -22,7 +23,8 @@ def max_pool_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, *, F: i
 
     x         (N, H, W, D)    float32 or float64, in
     y         (N, H2, W2, D)  same dtype, out; any H2, W2: windows may hang over the edges
-    switches  (N, H2, W2, D)  uint8 (F <= 16) or int32, out; row*F + column inside the window
+    switches  (N, H2, W2, D)  uint8 (F <= 16) or int32, out; row*F + column inside the window; or, F <= 3,
+              (N, H2, W2, ceil(D/2))  uint8: two neighbouring maps a byte, the first in its lower half, or 0
     A NaN in a window is its maximum: the first one. Ties: the first in row-major order. Positions outside x never win;
     a window of nothing but -inf has the switch of its first position inside x.
     Source: CS231n "Pooling Layer"; Zeiler & Fergus 2014 for the name.
@@ -47,7 +49,7 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
     """Each value of dx is the sum of dy over the windows whose maximum it was.
 
     dy        (N, H2, W2, D)  float32 or float64, in
-    switches  (N, H2, W2, D)  uint8 or int32, in: what max_pool_forward wrote; F*F points nowhere
+    switches  (N, H2, W2, D)  uint8 or int32, or halves of bytes, in: as max_pool_forward writes them; F*F is nowhere
     dx        (N, H, W, D)    same dtype as dy, out; exactly 0 where no switch points
     Sums run over the windows in row-major order.
     Source: CS231n "Pooling Layer", "Backpropagation".
@@ -57,13 +59,15 @@ def max_pool_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, *, F
 
 def max_forward(x: np.ndarray, y: np.ndarray, switches: np.ndarray, F: Axes, S: Axes, P: Axes) -> None:
     """As max_pool_forward says, F, S and P for rows and for columns."""
-    starts = _first_positions(y.shape[1:3], F, S, P, switches.dtype)
+    starts, D = _first_positions(y.shape[1:3], F, S, P, switches.dtype), y.shape[3]
 
     def one(chunk: Chunk, worker: int) -> None:
         image0, image1, row0, row1 = chunk
-        best, where = y[image0:image1, row0:row1], switches[image0:image1, row0:row1]
+        best, kept = y[image0:image1, row0:row1], switches[image0:image1, row0:row1]
+        where = room(kept, D)
         where[...] = starts[row0:row1, :, None]
         take_maxima(x, best, where, chunk, F, S, P)
+        together(where, kept)
 
     share(blocks(y), one)
 
@@ -83,7 +87,7 @@ def max_backward(dy: np.ndarray, switches: np.ndarray, dx: np.ndarray, F: Axes, 
 
     def add(chunk: Chunk) -> None:
         image0, image1, row0, row1 = chunk
-        above, where = dy[image0:image1, row0:row1], switches[image0:image1, row0:row1]
+        above, where = dy[image0:image1, row0:row1], apart(switches[image0:image1, row0:row1], dy.shape[3])
         for number, down, across, target in each_position(dx, chunk, dy.shape[2], F, S, P, backwards=True):
             chosen = np.equal(where[:, down, across], number)
             if S[0] >= F[0] and S[1] >= F[1]:  # windows do not overlap: nothing to add to

@@ -20,8 +20,8 @@ class CpuTarget(DeviceTarget):
     calls_cost = False
     fusions: ClassVar[Fusions] = {
         "im2col": ("relu", "maps", "pool", "pool2x2", "late-unpool", "late-unpool2x2"),
-        "winograd2": ("relu", "maps", "pool2x2", "late-unpool2x2"),
-        "winograd4": ("relu", "maps", "pool2x2", "late-unpool2x2"),
+        "winograd2": ("relu", "maps", "pool2x2", "late-unpool2x2", "late-norm"),
+        "winograd4": ("relu", "maps", "pool2x2", "late-unpool2x2", "late-norm"),
         NORM: ("relu",),
     }
 

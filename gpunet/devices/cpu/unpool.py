@@ -6,6 +6,7 @@ Windows of F x F at stride S >= F, so that each position belongs to one window a
 import numpy as np
 
 from gpunet.devices.cpu.select import select
+from gpunet.devices.cpu.switches import apart
 from gpunet.devices.cpu.threads import BLOCK, share, thread_count
 from gpunet.devices.cpu.window import Chunk
 
@@ -24,7 +25,7 @@ def unpool(dy: np.ndarray, switches: np.ndarray, out: np.ndarray, chunk: Chunk, 
             first, last = max(row, row0), min(row + rows, row1)
             target = volume[images.start - image0 : images.stop - image0, first - row0 : last - row0]
             down = slice(row // S, min(-(-last // S), H3))
-            _block(dy[images, down], switches[images, down], target, first - row, F, S)
+            _block(dy[images, down], apart(switches[images, down], K), target, first - row, F, S)
 
 
 def _block(dy: np.ndarray, switches: np.ndarray, out: np.ndarray, above: int, F: int, S: int) -> None:

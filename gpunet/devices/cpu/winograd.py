@@ -67,17 +67,17 @@ class Winograd:
         pieces = pieces_of(sizes_of(pass_, shape, m), workspace.size, thread_count())
         return pieces and cls(form_of(m, workspace.dtype.name), shape, pieces, workspace)
 
-    def forward(self, x: np.ndarray, w: np.ndarray, y: Outputs) -> None:
+    def forward(self, x: Inputs, w: np.ndarray, y: Outputs) -> None:
         """As conv_forward. NaN and infinity in a tile of x are NaN in all the m x m outputs that are made of it."""
         F = self.shape.filters
-        self._convolve(Inputs(x), w.transpose(1, 2, 3, 0), y, (F.P_top, F.P_left))
+        self._convolve(x, w.transpose(1, 2, 3, 0), y, (F.P_top, F.P_left))
 
     def backward_input(self, dy: Inputs, w: np.ndarray, dx: np.ndarray) -> None:
         """As conv_backward_input: a convolution of dy with every filter turned round, K maps seen by D filters."""
         F = self.shape.filters
         self._convolve(dy, w[:, ::-1, ::-1].transpose(1, 2, 0, 3), Outputs(dx, None), (2 - F.P_top, 2 - F.P_left))
 
-    def backward_weights(self, x: np.ndarray, dy: Inputs, dw: np.ndarray, *, accumulate: int) -> None:
+    def backward_weights(self, x: Inputs, dy: Inputs, dw: np.ndarray, *, accumulate: int) -> None:
         """As conv_backward_weights, the adjoint of `forward` in the filters: dw = G^T ((B^T x B) * (A dy A^T)) G.
 
         The tiles of a piece are summed in one product, pieces one after the other; where each worker has tiles of its
@@ -89,21 +89,21 @@ class Winograd:
         form, F = self.form, self.shape.filters
         D, K = x.shape[3], dy.shape[3]
         down, across = tiles(dy.shape[1], dy.shape[2], form.m)
-        for number, chunk in enumerate(chunks(len(x), down, across, self.pieces.tiles)):
+        for number, chunk in enumerate(chunks(x.shape[0], down, across, self.pieces.tiles)):
             size = tiles_in(chunk, across)
             seen, rest = cut(self.scratch, form.n, form.n, size, D)
             above, rest = cut(rest, form.n, form.n, size, K)
             own = shares(rest, self.pieces.workers)
-            of_x = _Side(Inputs(x), seen, (F.P_top, F.P_left), form.B_T)
+            of_x = _Side(x, seen, (F.P_top, F.P_left), form.B_T)
             self._change_tiles([of_x, _Side(dy, above, (0, 0), form.A_T.T)], chunk, own)
             self._multiply_gradients(seen, above, dw, own, adds=bool(accumulate) or number > 0)
 
-    def _with_own_sums(self, x: np.ndarray, dy: Inputs, dw: np.ndarray, *, accumulate: bool) -> None:
+    def _with_own_sums(self, x: Inputs, dy: Inputs, dw: np.ndarray, *, accumulate: bool) -> None:
         """Few maps: each worker takes its part of the pieces all the way, and adds them up by itself."""
         form, F, workers = self.form, self.shape.filters, self.pieces.workers
         n, (D, K) = form.n, (x.shape[3], dy.shape[3])
         down, across = tiles(dy.shape[1], dy.shape[2], form.m)
-        pieces = list(chunks(len(x), down, across, self.pieces.tiles))
+        pieces = list(chunks(x.shape[0], down, across, self.pieces.tiles))
         own = shares(self.scratch, workers)
 
         def one(number: int, worker: int) -> None:
@@ -113,7 +113,7 @@ class Winograd:
                 seen, left = cut(rest, n, n, size, D)
                 above, left = cut(left, n, n, size, K)
                 products, between = cut(left, n, n, K, D)
-                Inputs(x).gather(seen, chunk, form.m, (F.P_top, F.P_left), n)
+                x.gather(seen, chunk, form.m, (F.P_top, F.P_left), n)
                 change(form.B_T, seen, between=left)
                 dy.gather(above, chunk, form.m, (0, 0), form.m)
                 change(form.A_T.T, above, between=left)

@@ -7,10 +7,12 @@ gradient before the pool is made of that behind it.
 import numpy as np
 
 from gpunet.devices.cpu.pool import relu_of_maxima, take_maximum
+from gpunet.devices.cpu.switches import together
 from gpunet.devices.cpu.threads import spare
 from gpunet.devices.cpu.unpool import unpool
 from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd_tiles import Inputs, Outputs, gather, scatter
+from gpunet.program.switches import are_halved, halves
 
 __all__: tuple[str, ...] = ()  # no ops here
 
@@ -30,8 +32,12 @@ class PooledOutputs(Outputs):
         return self._size
 
     def of(self, maps: slice) -> "PooledOutputs":
+        """Those of some maps, from an even one on."""
         y, b, switches = self._y[..., maps], self._b, self._switches
-        of_maps = None if switches is None else switches[..., maps]
+        if switches is not None and are_halved(switches.shape, self._y.shape):
+            of_maps: np.ndarray | None = switches[..., maps.start // 2 : halves(maps.stop)]
+        else:
+            of_maps = None if switches is None else switches[..., maps]
         return PooledOutputs(y, of_maps, None if b is None else b[maps], self._relu, self._size)
 
     def scatter(self, planes: np.ndarray, chunk: Chunk, m: int) -> None:
@@ -46,7 +52,9 @@ class PooledOutputs(Outputs):
             relu_of_maxima(best, where, 4)
         scatter(best, self._y, None, chunk, m // 2)
         if where is not None and self._switches is not None:
-            scatter(where, self._switches, None, chunk, m // 2)
+            kept = np.empty((*where.shape[:-1], self._switches.shape[-1]), np.uint8)
+            together(where, kept)
+            scatter(kept, self._switches, None, chunk, m // 2)
 
 
 class PooledInputs(Inputs):

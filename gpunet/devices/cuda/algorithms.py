@@ -11,7 +11,7 @@ from gpunet.devices.cuda import tensor_tiles, tiles, winograd_tiles
 from gpunet.devices.target import MIB
 from gpunet.program.algorithm import Algorithm, AlgorithmName, Math, Pass
 from gpunet.program.filters import ConvShape
-from gpunet.program.tensor import ITEMSIZE
+from gpunet.program.tensor import HALVES, ITEMSIZE, wide
 from gpunet.program.winograd import suits
 
 __all__: tuple[str, ...] = ()  # no ops here
@@ -62,16 +62,15 @@ def candidates(
     found = [Algorithm("im2col", needs_columns=not shape.is_product)]
     if not tiles.can_run(shape):
         return found
-    result_bytes = _results(pass_, shape) * ITEMSIZE[dtype]
+    result_bytes = _results(pass_, shape) * ITEMSIZE[wide(dtype)]  # those of slices are wide
     most = min(scratch_limit_bytes, MOST_SLICES_BYTES) // result_bytes
     slices = max(1, min(_wanted_slices(pass_, shape), most))
     workspace_bytes = slices * result_bytes if slices > 1 else 0
-    name: AlgorithmName = "implicit"
-    known, tile_costs = tiles.TILES, COSTS
-    if (math == "tf32" or math == "3xtf32") and dtype == "float32":
-        name, known, tile_costs = math, tensor_tiles.TILES, TENSOR_COSTS
+    name = _of_tiles(dtype, math)
+    known, tile_costs = (tiles.TILES, COSTS) if name == "implicit" else (tensor_tiles.TILES, TENSOR_COSTS)
+    packed = tiles.packs(shape, dtype)
     costs = {
-        Algorithm(name, False, workspace_bytes, tile, slices): _cost(pass_, shape, tile, known, cost, slices)
+        Algorithm(name, False, workspace_bytes, tile, slices): _cost(pass_, shape, tile, known, cost, slices, packed)
         for tile, cost in tile_costs.items()
     }
     if dtype == "float32" and math == "exact" and suits(shape):
@@ -80,6 +79,13 @@ def candidates(
     if shape.groups == shape.D > 1:
         found.insert(0, _depthwise(pass_, shape, result_bytes, most))
     return found
+
+
+def _of_tiles(dtype: str, math: Math) -> AlgorithmName:
+    """What makes its results tile by tile; halves are multiplied on tensor cores alone, float64 never."""
+    if dtype in HALVES:
+        return "halves"
+    return math if dtype == "float32" and (math == "tf32" or math == "3xtf32") else "implicit"
 
 
 def _results(pass_: Pass, shape: ConvShape) -> int:
@@ -104,11 +110,17 @@ def _wanted_slices(pass_: Pass, shape: ConvShape) -> int:
 
 
 def _cost(
-    pass_: Pass, shape: ConvShape, tile: int, among: Mapping[int, tiles.Tile], tile_cost: float, slices: int
+    pass_: Pass,
+    shape: ConvShape,
+    tile: int,
+    among: Mapping[int, tiles.Tile],
+    tile_cost: float,
+    slices: int,
+    packed: bool,
 ) -> float:
     """What a multiprocessor does one after the other, in products of the largest tile."""
     known = among[tile]
-    if not tiles.packs(shape) and known.scalars != tile:
+    if not packed and known.scalars != tile:
         return inf
     rounds = -(-tiles.blocks(pass_, shape, known) * slices // MULTIPROCESSORS)
     _, _, length = tiles.extents(pass_, shape)

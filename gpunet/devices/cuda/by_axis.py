@@ -2,6 +2,7 @@
 
 from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.launch import launch
+from gpunet.devices.cuda.pool import kind_of_switches
 
 __all__ = [
     "adaptive_pool_backward",
@@ -32,7 +33,7 @@ def max_pool_by_axis_forward(
     windows = F_rows, F_columns, S_rows, S_columns, P_top, P_left
     launch(
         "by_axis",
-        f"max_pool_by_axis_forward_{_name(switches)}",
+        f"max_pool_by_axis_forward_{kind_of_switches(switches, y)}",
         y.size,
         x,
         y,
@@ -75,7 +76,7 @@ def max_pool_by_axis_backward(
     windows = F_rows, F_columns, S_rows, S_columns, P_top, P_left
     launch(
         "by_axis",
-        f"max_pool_by_axis_backward_{_name(switches)}",
+        f"max_pool_by_axis_backward_{kind_of_switches(switches, dy)}",
         dx.size,
         dy,
         switches,
@@ -194,8 +195,3 @@ def adaptive_pool_forward(x: DeviceArray, y: DeviceArray) -> None:
 def adaptive_pool_backward(dy: DeviceArray, dx: DeviceArray) -> None:
     """Every part shares its dy out; see gpunet.devices.cpu.by_axis."""
     launch("by_axis", "adaptive_pool_backward", dx.size, dy, dx, *dx.shape, *dy.shape[1:3])
-
-
-def _name(switches: DeviceArray) -> str:
-    """How the kernels name the type of their switches."""
-    return {"uint8": "u8", "int32": "i32"}[switches.dtype.name]

@@ -18,6 +18,7 @@ from gpunet.devices.cuda.launch import launch, launch_blocks
 from gpunet.devices.cuda.pool import max_pool_forward, max_pool_infer
 from gpunet.program.chunks import chunks, strips
 from gpunet.program.filters import groups
+from gpunet.program.switches import are_halved
 
 __all__ = ["conv_pool_backward_bias", "conv_pool_backward_input", "conv_pool_backward_weights", "conv_pool_forward"]
 
@@ -195,7 +196,7 @@ class _Gradient:
     def numbers(self) -> tuple[int, ...]:
         """POOLED in cuda/conv_pool.cu."""
         _, H3, W3, K = self.dy.shape
-        return self.H2, self.W2, H3, W3, K, self.F, self.S
+        return self.H2, self.W2, H3, W3, K, self.F, self.S, int(are_halved(self.switches.shape, self.dy.shape))
 
     def unpool(self, strip: DeviceArray, chunk: Chunk) -> DeviceArray:
         """The gradient of a chunk, (images, rows, W2, K), in a strip."""
@@ -211,7 +212,10 @@ def _pool(before: DeviceArray, y: DeviceArray, switches: DeviceArray | None, F: 
         max_pool_infer(before, y, F=F, S=S, P=0)
     else:
         max_pool_forward(before, y, switches, F=F, S=S, P=0)
-    if relu:
+    if relu and switches is not None and are_halved(switches.shape, y.shape):
+        K = y.shape[3]
+        launch("conv_pool", "relu_and_halves", switches.size, y, switches, y.size // K, K, F * F)
+    elif relu:
         launch("conv_pool", "relu_and_switches", y.size, y, switches, y.size, F * F)
 
 

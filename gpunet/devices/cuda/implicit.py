@@ -46,7 +46,7 @@ def pool_forward(
 ) -> None:
     """y and switches of conv_pool_forward, by windows of 2 x 2; H2 and W2 of the shape are twice those of y."""
     whole = packable(shape.maps, x, w)
-    _launch("forward", shape, tile, 1, whole, x, w, b, y, switches, *numbers(shape), relu, pooled=True)
+    _launch("forward", shape, tile, 1, whole, x, w, b, y, switches, *numbers(shape), relu, fused="pool_")
 
 
 def backward_input(
@@ -66,7 +66,7 @@ def backward_input(
         _launch("backward_input", shape, tile, slices, whole, dy, w, parts, *numbers(shape))
     else:
         places = *numbers(shape), *dy.shape[1:3]
-        _launch("backward_input", shape, tile, slices, whole, dy, switches, w, parts, *places, pooled=True)
+        _launch("backward_input", shape, tile, slices, whole, dy, switches, w, parts, *places, fused="pool_")
     add_up(parts, None, dx, slices)
 
 
@@ -90,7 +90,50 @@ def backward_weights(
         _launch("backward_weights", shape, tile, slices, whole, x, dy, parts, added, *places)
     else:
         places = *places, *dy.shape[1:3]
-        _launch("backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places, pooled=True)
+        _launch("backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places, fused="pool_")
+    add_up(parts, None, dw, slices, accumulate)
+
+
+def norm_forward(
+    x: DeviceArray | Maps,
+    table: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray | Maps,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    norm_least: float,
+) -> None:
+    """y of conv_norm_forward; values that `table` normalizes are not below `norm_least`. `workspace` as in forward."""
+    (x, x_row), (y, y_row) = lying(x), lying(y)
+    whole = packable(shape.maps, x, w, table) and packable(x_row, x)
+    parts = parts_of(y, workspace, slices)
+    places = *numbers(shape, x_row), y_row, -inf, norm_least
+    _launch("forward", shape, tile, slices, whole, x, table, w, b, parts, *places, fused="norm_")
+    add_up(parts, b, y, slices)
+
+
+def norm_backward_weights(
+    x: DeviceArray | Maps,
+    table: DeviceArray,
+    dy: DeviceArray,
+    dw: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    accumulate: int,
+    norm_least: float,
+) -> None:
+    """dw of conv_norm_backward_weights; `norm_least` as in norm_forward."""
+    x, x_row = lying(x)
+    whole = packable(shape.maps, x) and packable(x_row, x) and _gradient_packable(shape, dy, None)
+    parts = parts_of(dw, workspace, slices)
+    added = accumulate if slices == 1 else 0
+    places = *numbers(shape, x_row), norm_least
+    _launch("backward_weights", shape, tile, slices, whole, x, table, dy, parts, added, *places, fused="norm_")
     add_up(parts, None, dw, slices, accumulate)
 
 
@@ -101,11 +144,11 @@ def _launch(
     slices: int,
     whole: bool,
     *arguments: DeviceArray | float | None,
-    pooled: bool = False,
+    fused: str = "",
 ) -> None:
-    """Begin one of the kernels of a pass, or where `pooled` of those with a pool; the last argument are the slices."""
+    """Begin one of the kernels of a pass, or of those with something `fused`; the last argument are the slices."""
     known = TILES[tile] if whole else TILES[TILES[tile].scalars]
-    name = f"pool_{pass_}" if pooled else pass_
+    name = f"{fused}{pass_}"
     kernel = f"{name}_{known.name}" + ("" if whole else "_scalars")
     first = arguments[0]
     assert isinstance(first, DeviceArray)
@@ -113,11 +156,11 @@ def _launch(
     first.driver.launch(f"implicit_{name}", kernel, grid, known.threads, *arguments, slices, real=first.dtype)
 
 
-def numbers(shape: ConvShape) -> tuple[int, ...]:
-    """CONVOLUTION of cuda/gather.cuh."""
-    F = shape.filters
+def numbers(shape: ConvShape, x_row: int | None = None) -> tuple[int, ...]:
+    """CONVOLUTION of cuda/gather.cuh; `x_row`: values from a position of x to the next, if not its maps."""
+    F, D = shape.filters, x_row or shape.D
     return (
-        shape.N, shape.H, shape.W, shape.D, shape.H2, shape.W2, shape.K, shape.groups,
+        shape.N, shape.H, shape.W, D, shape.H2, shape.W2, shape.K, shape.groups,
         F.F_rows, F.F_columns, F.S_rows, F.S_columns, F.P_top, F.P_left, F.dilation_rows, F.dilation_columns,
         shape.maps, shape.K // shape.groups, shape.length, shape.positions,
     )  # fmt: skip
@@ -129,7 +172,7 @@ def packable(values: int, *arrays: DeviceArray) -> bool:
 
 
 def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
-    """Whether the filters of a group are whole packs in dy, and in the switches, which have a byte for each value."""
+    """Whether the filters of a group are whole packs in dy, and in the switches, half a byte for each value."""
     whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
     return whole and packable(shape.K // shape.groups, dy)
 
@@ -143,7 +186,12 @@ def parts_of(result: DeviceArray, workspace: DeviceArray | None, slices: int) ->
 
 
 def add_up(
-    parts: DeviceArray, b: DeviceArray | None, result: DeviceArray, slices: int, accumulate: int = 0, relu: int = 0
+    parts: DeviceArray | None,
+    b: DeviceArray | None,
+    result: DeviceArray,
+    slices: int,
+    accumulate: int = 0,
+    relu: int = 0,
 ) -> None:
     if slices > 1:
         K = result.shape[-1]

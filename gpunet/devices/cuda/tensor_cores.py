@@ -29,9 +29,9 @@ def forward(
     """y of conv_forward, or where `relu` of conv_relu_forward; `workspace` holds the slices where there are several."""
     whole = packable(shape.maps, x, w)
     y, y_row = lying(y)
-    parts = parts_of(y, workspace, slices)
+    made, parts = _made(y, workspace, slices)
     least = 0.0 if relu and slices == 1 else -inf
-    _launch(algorithm, "forward", shape, tile, slices, whole, x, w, b, parts, *numbers(shape), y_row, least)
+    _launch(algorithm, "forward", shape, tile, slices, whole, x, w, b, made, parts, *numbers(shape), y_row, least)
     add_up(parts, b, y, slices, relu=relu)
 
 
@@ -66,13 +66,14 @@ def backward_input(
 ) -> None:
     """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
     whole = packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
-    parts = parts_of(dx, workspace, slices)
+    made, parts = _made(dx, workspace, slices)
     if switches is None:
-        _launch(algorithm, "backward_input", shape, tile, slices, whole, dy, w, parts, *numbers(shape))
+        _launch(algorithm, "backward_input", shape, tile, slices, whole, dy, w, made, parts, *numbers(shape))
     else:
         places = *numbers(shape), *dy.shape[1:3]
         _launch(
-            algorithm, "backward_input", shape, tile, slices, whole, dy, switches, w, parts, *places, pooled=True
+            algorithm, "backward_input", shape, tile, slices, whole, dy, switches, w, made, parts, *places,
+            pooled=True,
         )  # fmt: skip
     add_up(parts, None, dx, slices)
 
@@ -124,6 +125,13 @@ def _launch(
     deep = stages(first.driver.capability)
     grid, shared = blocks(pass_, shape, known) * slices, shared_bytes(known, deep)
     first.driver.launch(file, kernel, grid, known.threads, *arguments, slices, deep, real=first.dtype, shared=shared)
+
+
+def _made(
+    result: DeviceArray, workspace: DeviceArray | None, slices: int
+) -> tuple[DeviceArray | None, DeviceArray | None]:
+    """(where the results go, where those of the slices go): one of them."""
+    return (result, None) if slices == 1 else (None, parts_of(result, workspace, slices))
 
 
 def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:

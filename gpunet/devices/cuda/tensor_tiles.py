@@ -18,7 +18,7 @@ TILES = {
 OLDEST: dict[Math, tuple[int, int]] = {"tf32": (8, 0), "3xtf32": (8, 0)}
 """The compute capability that a mode needs at least."""
 
-FILES: dict[str, str] = {"tf32": "tensor", "3xtf32": "thrice"}
+FILES: dict[str, str] = {"tf32": "tensor", "3xtf32": "thrice", "halves": "tensor"}
 """By algorithm, what its kernels are called; cuda/tensor_forward.cu and so on."""
 
 LITTLE_SHARED = {(8, 6), (8, 9)}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gpunet.program.filters import ConvShape
+from gpunet.program.tensor import HALVES
 
 __all__: tuple[str, ...] = ()  # no ops here
 
@@ -49,9 +50,10 @@ def can_run(shape: ConvShape) -> bool:
     return max(seen, made, shape.K * shape.length, shape.D, shape.K) < MOST
 
 
-def packs(shape: ConvShape) -> bool:
-    """Whether maps and filters of a group are whole packs of float32."""
-    return shape.maps % 4 == 0 and shape.K // shape.groups % 4 == 0
+def packs(shape: ConvShape, dtype: str = "float32") -> bool:
+    """Whether maps and filters of a group are whole packs, as counts what is no float64."""
+    values = 8 if dtype in HALVES else 4
+    return shape.maps % values == 0 and shape.K // shape.groups % values == 0
 
 
 def extents(pass_: str, shape: ConvShape) -> tuple[int, int, int]:

@@ -1,5 +1,5 @@
-"""Winograd's convolution F(2x2, 3x3) on CUDA: cuda/winograd2.cu and cuda/winograd2_weights.cu, and with a max-pool
-behind it cuda/winograd2_pool.cu and cuda/winograd2_pool_weights.cu.
+"""Winograd's convolution F(2x2, 3x3) on CUDA: cuda/winograd2.cu and cuda/winograd2_weights.cu; with a max-pool behind
+it cuda/winograd2_pool.cu and cuda/winograd2_pool_weights.cu, with normalization in front of it the two with "norm".
 
 One kernel makes outputs of inputs: values at the points stay in shared memory, but those of the filters, which fill
 the workspace. So its scratch does not grow with the batch, and there are no pieces to work through. F(4x4, 3x3) has
@@ -50,6 +50,23 @@ def pool_forward(
     _launch("winograd2_pool", "pool_convolve", "forward", shape, packable, *arrays, *_plane(shape, "forward"), relu)
 
 
+def norm_forward(
+    x: DeviceArray,
+    table: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray | Maps,
+    workspace: DeviceArray,
+    shape: ConvShape,
+    norm_least: float,
+) -> None:
+    """y of conv_norm_forward; values that `table` normalizes are not below `norm_least`. `workspace` as in forward."""
+    values = _to_points(w, workspace, shape, turned=0)
+    (y, y_row), packable = lying(y), _packable(shape.K, values)
+    numbers = *_plane(shape, "forward"), y_row, norm_least
+    _launch("winograd2_norm", "norm_convolve", "forward", shape, packable, x, table, values, b, y, *numbers)
+
+
 def backward_input(
     dy: DeviceArray,
     w: DeviceArray,
@@ -68,7 +85,7 @@ def backward_input(
     if switches is None:
         _launch("winograd2", "convolve", "backward_input", shape, packable, dy, values, None, dx, *numbers, shape.D, 0)
         return
-    packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1
+    packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1 and shape.K % 2 == 0
     arrays = dy, switches, values, dx
     behind = dy.shape[1:3]
     _launch("winograd2_pool", "unpool_convolve", "backward_input", shape, packable, *arrays, *numbers, *behind)
@@ -83,16 +100,21 @@ def backward_weights(
     slices: int,
     accumulate: int,
     switches: DeviceArray | None = None,
+    table: DeviceArray | None = None,
+    norm_least: float = 0,
 ) -> None:
     """dw of conv_backward_weights; `workspace` has room for the `point_values` of every slice.
 
-    With switches, dy is behind a pool of 2 x 2.
+    With switches, dy is behind a pool of 2 x 2; with a table, x is normalized, and not below `norm_least`.
     """
     parts = workspace.rows(0, slices * point_values(shape))
     each = -(-tile_count("backward_weights", shape) // slices)
     count, numbers = shape.K * shape.D, _plane(shape, "forward")
     grid = blocks("backward_weights", shape) * slices
-    if switches is None:
+    if table is not None:
+        kernel, arrays = ("winograd2_norm_weights", "norm_sum_tiles"), (x, table, dy, parts)
+        x.driver.launch(*kernel, grid, BLOCK, *arrays, *numbers, each, norm_least, real=x.dtype)
+    elif switches is None:
         x.driver.launch("winograd2_weights", "sum_tiles", grid, BLOCK, x, dy, parts, *numbers, each, real=x.dtype)
     else:
         numbers = *numbers, *dy.shape[1:3], each
@@ -123,7 +145,7 @@ def _packable(made: int, values: DeviceArray) -> bool:
 
 
 def _launch(
-    file: str, kernel: str, pass_: Pass, shape: ConvShape, packable: bool, *arguments: DeviceArray | int | None
+    file: str, kernel: str, pass_: Pass, shape: ConvShape, packable: bool, *arguments: DeviceArray | float | None
 ) -> None:
     first = arguments[0]
     assert isinstance(first, DeviceArray)

@@ -7,8 +7,8 @@ import { drawNumbers } from "../pictures/numbers.js";
 export const pool = {
   title: "Max-pooling and its switches",
   words: [
-    "Each window hands on its largest number. Where that stood is kept, a byte a window: the switch. On the way back the gradient goes there, and nowhere else.",
-    "So a pool needs neither its input nor its output in the backward pass: the switches are a quarter of a float each.",
+    "Each window hands on its largest number. Where that stood is kept, half a byte a window, as long as it is no larger than 3 x 3: the switch. On the way back the gradient goes there, and nowhere else.",
+    "So a pool needs neither its input nor its output in the backward pass: the switches are an eighth of a float each.",
   ],
   async open(room, tried) {
     const set = dials({ side: ["W", 4, 1, 12], F: ["F", 2, 1, 5], S: ["S", 2, 1, 5] }, () => tried(load));

@@ -14,7 +14,7 @@ COMPILER := $(shell command -v c++ || command -v g++ || command -v clang++)
 comma := ,
 TEST_EXTRAS := test$(comma)nvrtc$(comma)nvrtc12$(comma)static$(if $(COMPILER),,$(comma)zig)
 
-.PHONY: test test-all check static demo mutants
+.PHONY: test test-all check static demo mutants planner-mutants
 
 test: $(VENV)/.test $(VENV)/.browser
 	$(PYTEST) -n $(JOBS)
@@ -37,6 +37,9 @@ demo: $(VENV)/.package
 
 mutants: $(VENV)/.test
 	$(BIN)/python tests/mutants.py $(NAME)
+
+planner-mutants: $(VENV)/.test
+	$(BIN)/python -m tests.planner_mutants $(NAME)
 
 $(VENV)/.created:
 	$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit('gpunet needs Python 3.11 or newer, this is ' + sys.version.split()[0] + ': make PYTHON=python3.12')"

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.common import RESULTS, save
 from gpunet.data import load
-from gpunet.model.model import Model, choose_device
+from gpunet.model.making import choose_device
+from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config
 from gpunet.program.program import DeviceName
 from gpunet.train.folder import RunFolder

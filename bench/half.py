@@ -25,7 +25,8 @@ from bench.peer.layers import as_maps
 from bench.peer.net import torch_loss, torch_net
 from gpunet.data import Dataset, load
 from gpunet.layers.scaling import SCALING
-from gpunet.model.model import Model, choose_device
+from gpunet.model.making import choose_device
+from gpunet.model.model import Model
 from gpunet.net.config import Config, load_config, parse_config
 from gpunet.program.program import DeviceName, Dtype
 from gpunet.train.trainer import Trainer

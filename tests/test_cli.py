@@ -154,7 +154,7 @@ def test_plan_finds_the_cheapest_ways_to_fit_and_shows_them_layer_by_layer(run: 
     assert result.exit_code == 0 and result.stdout.splitlines()[-1].startswith("fits, ")
     assert re.search(r"^conv1 .* made again", result.stdout, re.MULTILINE)
     assert re.search(
-        r"^ways +.* made again .*: \d.\d\d% more time, 0.\d\d% extra FLOPs( \(no choice .*\))?$",
+        r"^ways +.* made again .*: \d.\d\d% more time, 0.\d\d% extra FLOPs( \(gap .*\))?$",
         result.stdout,
         re.MULTILINE,
     )
@@ -410,7 +410,7 @@ def test_train_finds_the_cheapest_way_says_what_it_costs_and_runs_in_the_plan_it
     said(run("train", "vgg_digits", *options, "--max-cost", 0), 1, f"the largest batch that fits is {free}")
     result = run("train", "vgg_digits", *options, "--max-cost", 0.5, "--out", "a")
     assert result.exit_code == 0, result.output
-    cost = r"(\d\.\d\d% more time, )?(no|\d\.\d\d%) extra FLOPs( \(no choice .*\))?"
+    cost = r"(\d\.\d\d% more time, )?(no|\d\.\d\d%) extra FLOPs( \(gap .*\))?"
     assert re.fullmatch(rf"to fit: .* (made again|in rounds of) .*: {cost}", result.stdout.splitlines()[1])
     kept = json.loads((tmp_path / "a/plan.json").read_text())
     made = gpunet.plan(gpunet.load("vgg_digits"), free + 40, device="cpu", budget="100MiB", max_cost=0.5)

@@ -12,7 +12,7 @@ from gpunet.devices import device_name, open_device, target
 from gpunet.devices.cuda import device as cuda_device
 from gpunet.devices.cuda import reserve
 from gpunet.devices.name import kind_of, split_name
-from gpunet.model.model import choose_device
+from gpunet.model.making import choose_device
 from tests.emulator.driver import EmulatorDriver
 from tests.nets import blocks
 

@@ -37,8 +37,7 @@ def prepared(net: Net, device: str = "cpu", *, rounds: bool = False, dtype: Dtyp
             target=target(device),
             scratch_limit_bytes=WAYS.scratch_limit_bytes,
             accumulates=rounds,
-        ),
-        one_buffer=True,
+        )
     )
 
 

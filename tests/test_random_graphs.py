@@ -173,7 +173,7 @@ def test_tight_plans_of_random_graphs_are_sound():
 
 @pytest.mark.slow
 def test_thousands_of_tight_plans_of_random_graphs_are_sound():
-    assert sum(map(check_tight_plans, range(10_000, 15_000))) > 2000
+    assert sum(map(check_tight_plans, range(10_000, 15_000))) > 1000
 
 
 @pytest.mark.slow

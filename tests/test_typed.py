@@ -11,8 +11,7 @@ from gpunet.devices import device_names
 from gpunet.devices.name import kind_of
 from gpunet.optimize.optimizers import OPTIMIZERS, OptimizerName
 from gpunet.optimize.schedules import SCHEDULES, ScheduleName
-from gpunet.planning.fitter import ALL_WAYS
-from gpunet.planning.planner import Way
+from gpunet.planning.options import ALL_WAYS, Way
 from gpunet.program.program import AnyDevice, DeviceName, Dtype
 from gpunet.program.tensor import ITEMSIZE
 

@@ -16,7 +16,7 @@ def affordable_plan(net: "Net", batch: int, device: str, budget: str | int | Non
 
     Raises BudgetError where it does not fit.
     """
-    from gpunet.model.model import choose_device, require_fit
+    from gpunet.model.making import choose_device, require_fit
     from gpunet.planning.planner import plan
 
     free = options.free_bytes(device) if budget is None else {}  # before opening a GPU takes some of it

@@ -57,7 +57,7 @@ def bench(
     Exit code 1 where a result is wrong (--check), 2 for a mistake, 130 after Ctrl-C; what was timed is shown.
     """
     from gpunet.devices import open_device, target
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
 
     cases = [case.of(batch) for case in _cases(nets or [], layers)]
     where = target(choose_device(device))

@@ -43,7 +43,7 @@ def live(
     without a viewer; a checkpoint is kept. Needs the extra live.
     """
     from gpunet.cli.trained import quiet
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
     from gpunet.train.folder import require_no_run
 
     serving = _serving()

@@ -184,9 +184,9 @@ def _both_ways(
 def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[int, str]:
     """The largest batch that fits, 0 for none, and what to do about a plan that does not, for people."""
     from gpunet.errors import BudgetError
-    from gpunet.planning.fitter import fit, mixing
-    from gpunet.planning.options import LADDER_WAYS
-    from gpunet.planning.planner import plan
+    from gpunet.planning.fitter import fit
+    from gpunet.planning.options import LADDER_WAYS, Options
+    from gpunet.planning.planner import Planner, plan
 
     assert made.budget_bytes is not None  # all fits where there is no budget
     try:
@@ -194,7 +194,8 @@ def _way_out(config: "Config", made: "Plan", settings: dict[str, Any]) -> tuple[
     except BudgetError as error:
         return 0, str(error)
     words = f"a budget of {made.total_bytes} bytes would hold it"
-    rounds_help = made.mode == "train" and settings["max_cost"] != 0 and not mixing(config.net, settings)
+    mixing = Planner(config.net, Options(**settings)).mixing
+    rounds_help = made.mode == "train" and settings["max_cost"] != 0 and not mixing
     if rounds_help and "micro-batches" not in settings["ways"]:
         rounds = plan(config.net, made.batch, budget=made.budget_bytes, **{**settings, "ways": LADDER_WAYS})
         if rounds.fits and rounds.ways.micro_batch > 1:

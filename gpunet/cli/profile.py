@@ -49,7 +49,7 @@ def profile(
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
     from gpunet.profile.measure import profile as measure
     from gpunet.report.console import working
 

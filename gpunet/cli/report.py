@@ -136,7 +136,7 @@ def _profile(config: "Config", told: "TrainConfig", steps: int, device: "AnyDevi
 
 def _memory(config: "Config", told: "TrainConfig", made: "Profile | None", device: "AnyDevice") -> "Part":
     """The plan of a step: that which was timed, else that of the run's settings on this device."""
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
     from gpunet.planning.planner import plan
     from gpunet.report.plot import draw
     from gpunet.report.run_report import Drawn, Part

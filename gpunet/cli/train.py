@@ -150,7 +150,7 @@ def train(
 
     Exit code 1 if it does not fit, 2 for a mistake or a loss that is no number, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
     from gpunet.report.board import FOLDER, writer_type
     from gpunet.train.folder import require_no_run
     from gpunet.train.start import require_learning
@@ -386,7 +386,7 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
     machine with more to spare.
     """
     from gpunet.memory.size import format_bytes
-    from gpunet.model.model import require_fit
+    from gpunet.model.making import require_fit
     from gpunet.planning.freezing import freezing_line
     from gpunet.planning.planner import plan
     from gpunet.report.table import cost_line

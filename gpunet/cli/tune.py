@@ -30,7 +30,7 @@ def tune(
     Exit code 2 for a mistake, 130 after Ctrl-C.
     """
     from gpunet.devices import open_device, target
-    from gpunet.model.model import choose_device
+    from gpunet.model.making import choose_device
     from gpunet.profile.tune import tune as measure
     from gpunet.report.console import working
     from gpunet.system import cache

@@ -6,8 +6,8 @@ from math import inf
 
 import numpy as np
 
-from gpunet.compile.dropping import Bytes, Dropping
-from gpunet.compile.makers import Cost, Makers, Price
+from gpunet.compile.dropping import Before, Bytes, Dropping
+from gpunet.compile.makers import Cost, Makers, Price, Value
 
 LOOKS = 8
 """How many of the likeliest changes are looked at before one is made."""
@@ -36,8 +36,11 @@ class Changes:
         self._price, self._most = price, most
         self._all = range(len(makers.values))
         self._alone = _alone(makers, price)
+        self._prices = np.array(self._alone, float)
         self._dearest = sorted(self._all, key=lambda value: -self._alone[value])
         self._sizes = np.array([value.nbytes for value in makers.values], np.int64)
+        self._saved = np.array([value.saved for value in makers.values], bool)
+        self._free = np.array([_free(value) for value in makers.values], np.int64).reshape(-1, 2).T
 
     @property
     def price(self) -> int:
@@ -94,13 +97,13 @@ class Changes:
         for looked, (change, expected) in enumerate(self._candidates(excess, never)):
             if best is not None and (looked >= LOOKS or (looked >= FEW_LOOKS and best[0] >= expected)):
                 break
-            self._make(change)
+            made = self._make(change)
             gain = total - int(self._excess(limit).sum())
             if gain > 0 and self.state.cost.within(self._most):
                 worth = gain / max(self.price - before, 1)
                 if best is None or worth > best[0]:
                     best = worth, change
-            self._make(change)
+            self.state.undo(made)
         return None if best is None else best[1]
 
     def _candidates(self, excess: Bytes, never: int | None) -> Iterator[tuple[Change, float]]:
@@ -117,28 +120,31 @@ class Changes:
 
     def _likeliest(self, excess: Bytes) -> list[tuple[int, float]]:
         """Values that lie in a step above the limit, with what each would free there for its price, the most first."""
-        first, last = (np.array(ends) for ends in zip(*map(self._span, self._all), strict=True))
+        first, last = self._spans()
         bytes_until = np.concatenate([[0], np.cumsum(excess)])
         steps_until = np.concatenate([[0], np.cumsum(excess > 0)])
         freed = np.minimum(
             bytes_until[last] - bytes_until[first], self._sizes * (steps_until[last] - steps_until[first])
         )
-        worth = freed / np.array(self._alone, float)
+        worth = freed / self._prices
         order = np.argsort(-worth, kind="stable")
         return [(int(value), float(worth[value])) for value in order[worth[order] > 0]]
 
-    def _span(self, value: int) -> tuple[int, int]:
-        """The steps [first, last) in which a change to a value may free its bytes."""
-        found, state = self.makers.values[value], self.state
-        uses = state.uses(value)
-        if found.saved and not state.missing[value]:
-            first, last = found.free
-            return first, max(first, min(last, *found.early, last))
-        if not uses:
-            return 0, 0
-        if found.saved and not state.twice[value] and self._apart(value):
+    def _spans(self) -> tuple[Bytes, Bytes]:
+        """By value, the steps [first, last) in which a change to it may free its bytes."""
+        there = self._saved & ~np.array(self.state.missing)
+        first, last = (np.where(there, ends, 0) for ends in self._free)
+        for value in self.state.sources():
+            if not there[value]:
+                first[value], last[value] = self._between(value)
+        return first, last
+
+    def _between(self, value: int) -> tuple[int, int]:
+        """The same of one from which others are made again, and that backward does not find where it was made."""
+        found, uses = self.makers.values[value], self.state.uses(value)
+        if found.saved and not self.state.twice[value] and self._apart(value):
             return min(uses), found.read
-        if found.keepable and not state.missing[value]:
+        if found.keepable and not self.state.missing[value]:
             return found.last, max(*uses, found.last)
         return 0, 0
 
@@ -211,13 +217,18 @@ class Changes:
 
     def _undo(self, change: Change, limit: int) -> None:
         before = self.price
-        self._make(change)
+        made = self._make(change)
         if self.state.peak > limit or self.price >= before:
-            self._make(change)
+            self.state.undo(made)
 
-    def _make(self, change: Change) -> None:
-        """Make a change; made once more, it is undone."""
-        self.state.toggle(*change.values, twice=change.twice)
+    def _make(self, change: Change) -> Before:
+        return self.state.toggle(*change.values, twice=change.twice)
+
+
+def _free(value: Value) -> tuple[int, int]:
+    """The steps [first, last) in which it may be gone until it is read for the first time."""
+    first, last = value.free
+    return first, max(first, min(last, *value.early, last))
 
 
 def _alone(makers: Makers, price: Price) -> list[int]:

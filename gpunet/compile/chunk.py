@@ -23,13 +23,18 @@ def cut_points(program: Program) -> list[str]:
     """
     forward = [op for op in program.ops if op.phase == "forward" and op.name != "relu_mask"]
     last_reader = {t.name: step for step, op in enumerate(forward) for t in op.inputs}
-    open_until: dict[str, int] = {}
+    crossing: set[str] = set()
+    ending: dict[int, list[str]] = {}
     found = []
     for step, op in enumerate(forward[:-1]):
-        open_until.update({t.name: last_reader[t.name] for t in op.outputs if t.name in last_reader})
-        crossing = [name for name, last in open_until.items() if last > step]
-        if len(crossing) == 1 and crossing[0] in {t.name for t in op.outputs if t.kind is Kind.ACTIVATION}:
-            found.append(crossing[0])
+        for tensor in op.outputs:
+            last = last_reader.get(tensor.name, step)
+            if last > step:
+                crossing.add(tensor.name)
+                ending.setdefault(last, []).append(tensor.name)
+        crossing.difference_update(ending.pop(step, ()))
+        if len(crossing) == 1:
+            found += [t.name for t in op.outputs if t.name in crossing and t.kind is Kind.ACTIVATION]
     return found
 
 

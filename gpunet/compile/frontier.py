@@ -39,6 +39,9 @@ BORDER = 6
 FINEST = 1000
 """The last of these steps, where larger ones cannot be taken any more."""
 
+FEW = 9
+"""Values that may be dropped of which every choice is tried: so the best of them all is found for a small net."""
+
 EVERY = 2
 """At one of so many limits, what was found is tried to be improved."""
 
@@ -59,6 +62,8 @@ def frontier(makers: Makers, price: Price, most: Cost) -> list[Point]:
         changes = Changes(makers, price, most.times(BETWEEN))
         way = _descend(changes, _floor(makers), most.times(BEYOND), steps)
         found += [point for point, _ in way] + _ascend(changes, way, price) + _at_border(changes, way, most)
+    if sum(value.saved for value in makers.values) <= FEW:
+        found += _every(Dropping(makers), price)
     return _undominated([point for point in found if point.cost.within(most)], price)
 
 
@@ -147,6 +152,26 @@ def _at_border(changes: Changes, way: _Way, most: Cost) -> list[Point]:
                 changes.improve(limit)
                 found.append(_reached(changes)[0])
     return found
+
+
+def _every(state: Dropping, price: Price) -> list[Point]:
+    """Of all choices of what to drop, none made twice and nothing else kept, those that no other beats.
+
+    Each differs from the one before by one value, as numbers in a Gray code do by one bit.
+    """
+    saved = [at for at, value in enumerate(state.makers.values) if value.saved]
+    found = []
+    for number in range(1, 1 << len(saved)):
+        state.toggle(saved[(number & -number).bit_length() - 1])
+        found.append((price(state.cost), state.peak, state.marks))
+    points = []
+    least = max(state.makers.live)
+    for _, peak, marks in sorted(found):
+        if peak < least:
+            least = peak
+            state.become(marks)
+            points.append(Point(peak, state.cost, *state.names))
+    return points
 
 
 def _reached(changes: Changes) -> tuple[Point, Marks]:

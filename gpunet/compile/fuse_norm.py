@@ -3,7 +3,7 @@
 Functions Program -> Program that leave every value as it was, bit for bit, as those of `fuse`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gpunet.compile.steps import exchanged, readers_of
@@ -27,11 +27,11 @@ def norm_relu(program: Program) -> Program:
     if "relu" not in program.fusions.get(NORM, ()):
         return program
     ops = list(program.ops)
-    readers = readers_of(ops)
+    readers, makers = readers_of(ops), _makers_of(ops)
     gone: set[int] = set()
     for step, relu in enumerate(ops):
         if relu.name == "relu_forward":
-            found = _behind(ops, readers, relu.inputs[0])
+            found = _behind(ops, readers, makers, relu.inputs[0])
             if found is not None:
                 norm, add = found
                 ops[step] = _forward(ops[norm], None if add is None else ops[add], relu)
@@ -41,23 +41,29 @@ def norm_relu(program: Program) -> Program:
     return exchanged(replace(program, ops=tuple(ops)), gone, {})
 
 
-def _behind(ops: Sequence[Op], readers: dict[str, list[int]], x: Tensor) -> tuple[int, int | None] | None:
+def _makers_of(ops: Sequence[Op]) -> dict[str, int]:
+    """By name of the first output of a forward op, its step."""
+    steps = reversed(range(len(ops)))
+    return {ops[step].outputs[0].name: step for step in steps if ops[step].phase == "forward" and ops[step].outputs}
+
+
+def _behind(
+    ops: Sequence[Op], readers: Mapping[str, list[int]], makers: Mapping[str, int], x: Tensor
+) -> tuple[int, int | None] | None:
     """The steps of the normalization that makes what a ReLU alone reads, and of a sum between, if there is one."""
-    made = _maker(ops, readers, x)
+
+    def maker(tensor: Tensor) -> int | None:
+        """The forward step that makes what one op alone reads."""
+        return makers.get(tensor.name) if len(readers.get(tensor.name, [])) == 1 else None
+
+    made = maker(x)
     if made is None or ops[made].name == "batch_norm_forward":
         return None if made is None else (made, None)
     if ops[made].name != "add" or len(set(ops[made].inputs)) == 1:
         return None
-    makers = [_maker(ops, readers, term) for term in ops[made].inputs]
-    norms = [step for step in makers if step is not None and ops[step].name == "batch_norm_forward"]
+    steps = map(maker, ops[made].inputs)
+    norms = [step for step in steps if step is not None and ops[step].name == "batch_norm_forward"]
     return (max(norms), made) if norms else None
-
-
-def _maker(ops: Sequence[Op], readers: dict[str, list[int]], x: Tensor) -> int | None:
-    """The forward step that makes a tensor which one op alone reads."""
-    if len(readers.get(x.name, [])) != 1:
-        return None
-    return next((step for step, op in enumerate(ops) if op.phase == "forward" and op.outputs[:1] == (x,)), None)
 
 
 def _forward(norm: Op, add: Op | None, relu: Op) -> Op:

@@ -27,7 +27,7 @@ def relu_masks(program: Program) -> Program:
                 mask, phase = _mask(relu, y), ops[reader].phase
                 masks.setdefault(reader, []).append(Op("relu_mask", relu.layer, phase, (y,), (mask,)))
                 ops[step] = replace(relu, name="relu_backward_masked", inputs=(dy, mask), in_place=((0, 0),))
-    return inserted(replace(program, ops=tuple(ops)), masks)
+    return inserted(replace(program, ops=tuple(ops)), masks) if masks else program
 
 
 def _held(program: Program, y: Tensor, reader: int, step: int) -> bool:
@@ -49,9 +49,12 @@ def spare_masks(program: Program) -> Program:
     A mask costs a call and a pass over the output. Far from the peak, where the output may live on in bytes that are
     free anyway, nothing is gained by it.
     """
-    live = live_bytes(in_place(program))
-    peak, ops = max(live), list(program.ops)
+    ops = list(program.ops)
     makers = {op.outputs[0].name: step for step, op in enumerate(ops) if op.name == "relu_mask"}
+    if not makers:
+        return program
+    live = live_bytes(in_place(program))
+    peak = max(live)
     gone = set()
     for step, op in enumerate(ops):
         made = makers.get(op.inputs[1].name) if op.name == "relu_backward_masked" else None

@@ -82,7 +82,8 @@ def small_switches(program: Program) -> Program:
             shape, dtype = switches_like(y.shape, _places(op))
             yield replace(switches, shape=shape, dtype=dtype)
 
-    return _replaced(program, {t.name: t for op in program.ops for t in smaller(op)})
+    switches = {t.name: t for op in program.ops for t in smaller(op)}
+    return _replaced(program, switches) if switches else program
 
 
 def _places(pool: Op) -> int:

@@ -11,8 +11,10 @@ def readers_of(ops: Sequence[Op]) -> dict[str, list[int]]:
     """By name of a tensor, the steps that read it."""
     found: dict[str, list[int]] = {}
     for step, op in enumerate(ops):
-        for name in {t.name for t in op.inputs}:
-            found.setdefault(name, []).append(step)
+        for tensor in op.inputs:
+            steps = found.setdefault(tensor.name, [])
+            if not steps or steps[-1] != step:
+                steps.append(step)
     return found
 
 
@@ -21,14 +23,16 @@ def exchanged(program: Program, gone: Collection[int], before: Mapping[int, Sequ
 
     What comes before the first step of a loop is not in it, nor is what comes before the step behind its last.
     """
+    if not gone and not any(before.values()):
+        return program
     ops: list[Op] = []
     ends, begins = [], []  # of each step: how many ops there are before what comes before it, and behind that
-    for step in range(program.steps + 1):
+    for step, op in enumerate((*program.ops, None)):
         ends.append(len(ops))
         ops += before.get(step, ())
         begins.append(len(ops))
-        if step < program.steps and step not in gone:
-            ops.append(program.ops[step])
+        if op is not None and step not in gone:
+            ops.append(op)
     loops = tuple(replace(loop, first=begins[loop.first], last=ends[loop.last]) for loop in program.loops)
     return replace(program, ops=tuple(ops), loops=loops)
 

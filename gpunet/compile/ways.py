@@ -68,13 +68,11 @@ LATE = ("late-unpool", "late-gradients")
 
 def apply(program: Program, ways: Ways, without: Collection[str] = ()) -> Program:
     """The program with all free savings but `without`, and these ways."""
-    return change(prepare(program, ways.one_buffer, without), ways, without)
+    return change(prepare(program, without), ways, without)
 
 
-def prepare(program: Program, one_buffer: bool, without: Collection[str] = ()) -> Program:
+def prepare(program: Program, without: Collection[str] = ()) -> Program:
     """The first half of `apply`, which many ways share."""
-    if one_buffer:
-        program = replace(program, next_bytes=None)
     return rewrite(program, without, only=BEFORE)
 
 
@@ -88,6 +86,8 @@ def change(
 
     `in_parts`  makes of the program of a part that of all parts in turn, which leaves no room for other loops
     """
+    if ways.one_buffer:
+        program = replace(program, next_bytes=None)
     if ways.late:
         program = rewrite(program, without, only=LATE_BEFORE)
     program = recompute(program, ways.dropped, ways.kept, ways.twice)

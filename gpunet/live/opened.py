@@ -15,7 +15,8 @@ from gpunet.data.dataset import Dataset
 from gpunet.devices import free_bytes
 from gpunet.errors import DataError
 from gpunet.memory.plan import Plan
-from gpunet.model.model import Model, require_fit
+from gpunet.model.making import require_fit
+from gpunet.model.model import Model
 from gpunet.net.config import Config, dump, dump_net
 from gpunet.optimize.span import parse_span
 from gpunet.planning.planner import plan

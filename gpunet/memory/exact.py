@@ -19,8 +19,10 @@ def reach(problem: Problem, order: list[int], ceiling: int, work: int, stop: flo
     `work`    in visits of a neighbour, as Problem.work
     `stop`    time of perf_counter at which to give up
     """
-    attempt = _Attempt(problem, order, ceiling)
     nodes = work * len(order) // problem.work
+    if nodes < len(order):  # each places a buffer at most
+        return None
+    attempt = _Attempt(problem, order, ceiling)
     branches = [attempt.candidates()]
     for node in range(nodes):
         i = next(branches[-1], None)

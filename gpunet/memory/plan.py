@@ -79,7 +79,7 @@ class Plan(Shown):
     of: Any = field(default=None, compare=False)
     learning: Any = field(default=None, compare=False)
     pricing: Callable[["Plan"], Any] | None = field(default=None, compare=False)
-    least: Callable[[], float | None] | None = field(default=None, compare=False)
+    least: Any = field(default=None, compare=False)
 
     @property
     def device(self) -> DeviceName:
@@ -168,6 +168,14 @@ class Plan(Shown):
         """
         return None if self.least is None else self.least()
 
+    @property
+    def cost_gap(self) -> float | None:
+        """By how much what is made again costs more than `least_cost`, in its fraction; None where that is."""
+        if self.least_cost is None:
+            return None
+        cost = self.extra_flops_fraction if self.least.by_flops else self.extra_time_fraction
+        return max(cost - self.least_cost, 0.0)
+
     @cached_property
     def tensors(self) -> tuple[PlannedTensor, ...]:
         """Every tensor with its offset and lifetime; no two that are alive in the same step share a byte."""
@@ -244,8 +252,9 @@ def arrange(program: Program, *, alignment: int = 256) -> Placement:
 def live_bytes(program: Program, *, alignment: int = 256) -> list[int]:
     """Bytes alive in each step, every tensor rounded up to the alignment; the largest bounds any placement."""
     change = [0] * (program.steps + 1)
+    tensors = program.tensors
     for name, (first, last) in program.lifetimes.items():  # who takes over bytes begins where the giver ends
-        size = -(-program.own_bytes(program.tensors[name]) // alignment) * alignment
+        size = -(-program.own_bytes(tensors[name]) // alignment) * alignment
         change[first] += size
         change[last] -= size
     return list(accumulate(change[:-1]))

@@ -1,12 +1,15 @@
 """The placement problem in numbers alone, as the searches see it."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heapify, heappop
 
 NOWHERE = 1 << 62
 """Above every offset."""
+
+CROWDED = 1 << 20
+"""Pairs of neighbours from which on they are looked up one buffer at a time: lists of them took a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,21 @@ class Problem:
         return most
 
     @cached_property
+    def conflicts(self) -> list[int]:
+        """For each buffer, how many others are alive in one of its steps: all that begin before it ends, but those that
+        have ended by then."""
+        firsts, lasts = sorted(self.firsts), sorted(self.lasts)
+        lives = zip(self.firsts, self.lasts, strict=True)
+        return [bisect_left(firsts, last) - bisect_right(lasts, first) - 1 for first, last in lives]
+
+    @cached_property
+    def crowded(self) -> bool:
+        """Whether there are too many neighbours for lists of them."""
+        return sum(self.conflicts) > CROWDED
+
+    @cached_property
     def neighbours(self) -> list[list[int]]:
-        """For each buffer, those that are alive in one of its steps."""
+        """For each buffer, those that are alive in one of its steps; not for what is crowded."""
         found: list[list[int]] = [[] for _ in self.sizes]
         order = sorted(range(len(self.sizes)), key=self.firsts.__getitem__)
         begins = [self.firsts[i] for i in order]
@@ -49,7 +65,7 @@ class Problem:
     @cached_property
     def work(self) -> int:
         """What one skyline takes, in visits of a neighbour: a minimum over n values takes a quarter of n visits."""
-        return sum(map(len, self.neighbours)) + len(self.sizes) ** 2 // 4 + 1
+        return sum(self.conflicts) + len(self.sizes) ** 2 // 4 + 1
 
     def ends(self, offsets: list[int]) -> list[int]:
         return [at + size for at, size in zip(offsets, self.sizes, strict=True)]

@@ -90,6 +90,10 @@ def _worth(found: Found, problem: Problem, work: int) -> float:
 
 def first_fit(problem: Problem, order: list[int]) -> list[int]:
     """Offsets when each buffer in turn goes into the lowest gap that holds it."""
+    if problem.crowded:
+        from gpunet.memory import crowded  # and NumPy, which most plans do without
+
+        return crowded.first_fit(problem, order)
     sizes, neighbours = problem.sizes, problem.neighbours
     offsets = [-1] * len(sizes)
     for i in order:
@@ -108,6 +112,10 @@ def skyline(problem: Problem, order: list[int], ceiling: int) -> list[int] | Non
     Each buffer could lie on top of those placed so far in its steps. One that starts above the lowest end that any
     could have would leave a hole for that one: of all others, the first in `order` is next.
     """
+    if problem.crowded:
+        from gpunet.memory import crowded
+
+        return crowded.skyline(problem, order, ceiling)
     sizes, neighbours = problem.sizes, problem.neighbours
     offsets = [0] * len(sizes)
     at = offsets.copy()  # where each would lie; NOWHERE once it is placed
@@ -153,8 +161,7 @@ def _skyline_orders(problem: Problem) -> Iterator[tuple[str, list[int]]]:
 
 
 def _first_fit_orders(problem: Problem) -> Iterator[tuple[str, list[int]]]:
-    sizes, firsts, lasts = problem.sizes, problem.firsts, problem.lasts
-    conflicts = [len(found) for found in problem.neighbours]
+    sizes, firsts, lasts, conflicts = problem.sizes, problem.firsts, problem.lasts, problem.conflicts
     positions = range(len(sizes))
     yield "size", sorted(positions, key=lambda i: (-sizes[i], firsts[i] - lasts[i]))
     yield "size x life", sorted(positions, key=lambda i: -sizes[i] * (lasts[i] - firsts[i]))

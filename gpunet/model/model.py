@@ -4,49 +4,41 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from math import isfinite
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 import numpy as np
 
 from gpunet.compile.between import BETWEEN_RANKS
 from gpunet.compile.ranks import Division, Reduce
-from gpunet.devices import device_name, open_device
+from gpunet.devices import open_device
 from gpunet.devices.device import Device
-from gpunet.errors import BudgetError, ConfigError, DeviceError, ShapeError
+from gpunet.errors import ConfigError, DeviceError
 from gpunet.memory.plan import Plan
-from gpunet.memory.size import format_bytes
 from gpunet.model.ahead import Ahead, Batch
-from gpunet.model.batch import check_enough, check_images, check_labels
+from gpunet.model.batch import check_images
 from gpunet.model.bound import BoundProgram
-from gpunet.model.handy import Handy
+from gpunet.model.feeding import Feeding
+from gpunet.model.making import choose_device, require_fit
 from gpunet.model.outputs import made_by, named_layers, separate_outputs
 from gpunet.model.parameters import Parameters, check_seed, finite
 from gpunet.model.whole import Whole, alone
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
-from gpunet.optimize.learning import Learning
-from gpunet.optimize.optimizers import Optimizer, OptimizerName
-from gpunet.optimize.rate import Rate, RateFunction
-from gpunet.planning.fitter import fit
-from gpunet.planning.options import WAYS, Way
+from gpunet.optimize.rate import RateFunction
+from gpunet.planning.options import Options, Settings
 from gpunet.planning.planner import check_net
 from gpunet.planning.planner import plan as make_plan
-from gpunet.planning.tuned import Orders
 from gpunet.program.algorithm import Math
-from gpunet.program.program import AnyDevice, AnyDtype, DeviceName, Mode, Now, Op, Phase
-from gpunet.program.shares import share
+from gpunet.program.program import AnyDevice, Op, Phase
 from gpunet.program.tensor import Tensor
 from gpunet.ranks.communicator import Communicator
-from gpunet.values.given import integer, told
+from gpunet.values.given import told
 
 STEP: tuple[Phase, ...] = ("forward", "loss", "backward", "update")
 """The phases of a training step."""
 
-MOST_STEPS = 2**62
-"""That may be set, of images too: files and kernels count to twice as many."""
 
-
-class Model(Handy):
+class Model(Feeding):
     """A net that runs on a device inside the arena that its plan laid out.
 
     `batch`   the most images of one step; fewer run in the same arena
@@ -85,19 +77,9 @@ class Model(Handy):
         batch: int = 64,
         device: AnyDevice | Device = "auto",
         *,
-        optimizer: OptimizerName | Optimizer | Learning = "momentum",
-        mode: Mode = "train",
-        dtype: AnyDtype = "float32",
-        math: Math = "exact",
         seed: int = 0,
         learning_rate: float | RateFunction = 0.01,
         budget: str | int | None = None,
-        scratch_limit: str | int | None = None,
-        without: Collection[str] = (),
-        max_cost: float | None = None,
-        max_cost_flops: float | None = None,
-        ways: Collection[Way] = WAYS,
-        tuned: bool | Orders = True,
         plan: Plan | None = None,
         debug: bool = False,
         graph: bool = True,
@@ -107,35 +89,23 @@ class Model(Handy):
         shard: bool = False,
         sync_bn: bool = False,
         split_fc: bool = False,
+        **settings: Unpack[Settings],
     ) -> None:
         self.net = check_net(net)
         self.seed = check_seed(seed)
-        self.math: Math = math
-        self._ahead: Ahead | None = None
-        self._begun: Any = None  # the mark before the run that last began
+        self.math: Math = Options(**settings).math  # and nothing is among the settings that there is not
         self.learning_rate = learning_rate
         self.steps = self.seen = 0
         if plan is not None and not isinstance(plan, Plan):
             raise ConfigError(f"a plan is needed, as gpunet.plan makes them; got {told(plan)}")
         name = device.name if isinstance(device, Device) else choose_device(device)
-        options: dict[str, Any] = dict(
-            optimizer=optimizer,
-            mode=mode,
-            dtype=dtype,
-            math=math,
-            device=name,
-            scratch_limit=scratch_limit,
-            without=without,
-            max_cost=max_cost,
-            max_cost_flops=max_cost_flops,
-            ways=ways,
-            tuned=tuned,
-            division=Division(
-                1 if ranks is None else ranks.size, parts, reduce, shard=shard, sync_bn=sync_bn, split_fc=split_fc
-            ),
-        )
+        size = 1 if ranks is None else ranks.size
+        division = Division(size, parts, reduce, shard=shard, sync_bn=sync_bn, split_fc=split_fc)
         self.ranks = ranks if ranks is not None and ranks.size > 1 else None
-        self.plan = plan or require_fit(net, make_plan(net, batch, budget=budget, **options), **options)
+        if plan is None:
+            made = make_plan(net, batch, budget=budget, device=name, division=division, **settings)
+            plan = require_fit(net, made, division=division, **settings)
+        self.plan = plan
         self._whole = Whole(self.plan)
         self._owns_device = not isinstance(device, Device)
         self.device = device if isinstance(device, Device) else open_device(name)
@@ -162,11 +132,6 @@ class Model(Handy):
         return self._bound.arena_bytes
 
     @property
-    def pairing(self) -> str:
-        """The first layer that in a training step needs two images or more, or "": none does."""
-        return self.net.pairing(self.plan.frozen)
-
-    @property
     def whole(self) -> bool:
         """Whether all that is learnt is of the same step: no update was broken off since it was last set."""
         return not self._whole.torn
@@ -180,36 +145,6 @@ class Model(Handy):
     def whole_batch(self) -> int:
         """The most images that one step takes of all ranks together."""
         return self.plan.whole_batch
-
-    @property
-    def learning_rate(self) -> float:
-        """Of the next step; may be set before any, also to a function of how many steps were taken.
-
-        Raises ConfigError for what is no finite number of at least 0.
-        """
-        return self.rate.at(self.steps)
-
-    @learning_rate.setter
-    def learning_rate(self, rate: float | RateFunction) -> None:
-        self.rate = Rate(rate)
-
-    @property
-    def steps(self) -> int:
-        """Steps taken so far; may be set to go on from where another run stopped, as `seen` may."""
-        return self._steps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self._steps: int = integer("steps", steps, most=MOST_STEPS)
-
-    @property
-    def seen(self) -> int:
-        """Images that the steps learnt from."""
-        return self._seen
-
-    @seen.setter
-    def seen(self, seen: int) -> None:
-        self._seen: int = integer("seen", seen, most=MOST_STEPS)
 
     @alone
     def step(self, images: np.ndarray, labels: np.ndarray, whole: int | None = None) -> float:
@@ -401,85 +336,6 @@ class Model(Handy):
         with nullcontext() if error is None else suppress(DeviceError):  # what went wrong first says more
             self.close()
 
-    # -- feeding -----------------------------------------------------------------------------------
-
-    def _feed(self, images: np.ndarray) -> int:
-        """Check the images, copy them into the arena, return how many there are."""
-        if self.ranks is not None and self.plan.program.split:
-            raise ConfigError(
-                "the fully connected layers of this model are divided over ranks, so it gives no scores by itself; "
-                "make another, without ranks, of its parameters"
-            )
-        self._bound.whole = 0
-        return self._put(check_images(images, self.net, self.batch, self.plan.dtype))
-
-    def _feed_both(
-        self, images: np.ndarray, labels: np.ndarray, *, learn: bool = False, whole: int | None = None
-    ) -> int:
-        """Check images and labels, copy both into the arena, return how many there are; `learn`: for a whole step."""
-        if self.plan.program.labels is None:
-            raise ConfigError("this model was planned for mode='infer'; make one with mode='train' to use labels")
-        self._bound.whole = self._of_all(len(images), whole)
-        if not len(images) and self.ranks is not None:
-            return self._put(np.asarray(images))
-        images, labels = self._checked(images, labels)
-        if learn:
-            check_enough(len(images) if not self.plan.joins_ranks else whole or 0, self.pairing)
-        n = self._put(images)
-        self.device.write(self._bound.view(self.plan.program.labels, 0, n), labels)
-        return n
-
-    def _of_all(self, n: int, whole: int | None) -> int:
-        """How many images a step has of all ranks, 0 for one. Raises ShapeError where n is not this one's share."""
-        if self.ranks is None:
-            return 0
-        first, last = share(whole or 0, self.ranks.size, self.ranks.rank)
-        if whole is None or last - first != n:
-            raise ShapeError(
-                f"rank {self.ranks.rank} of {self.ranks.size} was given {n} images, and its share of a step of "
-                f"{whole} is {last - first}; say whole=, the images of all ranks"
-            )
-        return whole
-
-    def _checked(self, images: np.ndarray, labels: np.ndarray) -> Batch:
-        images = check_images(images, self.net, self.batch, self.plan.dtype)
-        return images, check_labels(labels, len(images), self.net.classes)
-
-    def _put(self, images: np.ndarray) -> int:
-        """Copy images that were checked into the arena, return how many there are."""
-        program = self.plan.program
-        if self._bound.poison:
-            self._bound.poison_free(0)
-        self._bound.set_numbers(Now(self.learning_rate, self.steps + 1, self.seen))
-        sent = self._ahead.take(images) if self._ahead and len(images) else None
-        self._begun = self.device.mark() if self._ahead else None
-        if sent is not None:
-            self._bound.swap()
-            self.device.wait_for(sent)
-        elif len(images):
-            tensor = program.image_bytes if images.dtype == np.uint8 else program.images
-            self.device.write(self._bound.view(tensor, 0, len(images)), images)
-        return len(images)
-
-    def _send(self, batch: Batch) -> Any:
-        """Begin to copy the images of a batch to where the run under way does not look, if there is such a place."""
-        if not len(batch[0]) and self.ranks is not None:  # the share of a rank may be none
-            return None
-        images, _ = self._checked(*batch)
-        spare = self.plan.program.next_bytes
-        if spare is None or images.dtype != np.uint8:
-            return None
-        return self.device.send(self._bound.view(spare, 0, len(images)), images, self._begun)
-
-    def _ask_ahead(self) -> None:
-        """Let the next batch be made, and sent, while the device is at work."""
-        if self._ahead is not None:
-            self._ahead.ask()
-
-    def _skipped(self, images: np.ndarray) -> int:
-        """Ops to leave out at the start: float images need no conversion."""
-        return 0 if np.asarray(images).dtype == np.uint8 else 1
-
     def _run(self, n: int, images: np.ndarray, phases: tuple[Phase, ...], *, training: bool = True) -> None:
         """Run the ops of the given phases for these n images, and ask for the next ones meanwhile."""
         self._bound.run(n, self._skipped(images), phases, training=training)
@@ -499,29 +355,3 @@ class Model(Handy):
         tensor = self.plan.program.loss
         assert tensor is not None  # labels were given, so there is one
         return float(self.device.read(self._bound.view(tensor))[0])
-
-
-def choose_device(name: str) -> DeviceName:
-    """ "auto" becomes cuda where a GPU can be opened, else cpu; other names must be known."""
-    if name != "auto":
-        return device_name(name)
-    with suppress(DeviceError):
-        open_device("cuda").close()
-        return "cuda"
-    return "cpu"
-
-
-def require_fit(net: Net, plan: Plan, **options: Any) -> Plan:
-    """The plan, if it fits its budget. Raises BudgetError, naming the batch that would, where it does not.
-
-    `options`  those of `gpunet.plan` that the plan was made with; budget, batch and what it is for aside
-    """
-    if plan.fits or plan.budget_bytes is None:
-        return plan
-    largest = fit(net, plan.budget_bytes, **{**options, "device": plan.target})
-    raise BudgetError(
-        f"{net.name} at batch {plan.batch} takes {format_bytes(plan.total_bytes)}, "
-        f"{format_bytes(plan.total_bytes - plan.budget_bytes)} more than the budget of "
-        f"{format_bytes(plan.budget_bytes)}; "
-        f"the largest batch that fits is {largest.batch}"
-    )

@@ -206,8 +206,8 @@ class Chooser:
         """Finds what any choice costs at least, in as few bytes and the same ways; None where nothing is made again."""
         if not choice.ways.dropped:
             return None
-        plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=())).program
-        return Least(plain, card, choice.needed_bytes, self.step, self.price)
+        plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=()))
+        return Least(plain.program, card, choice.ways, choice.needed_bytes, plain.cost, self.step, self.price)
 
     def _free_options(self) -> Iterator[Choice]:
         """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""

@@ -107,10 +107,11 @@ class Compiler:
         """The program as the device will run it, made to fit in these ways, once for each."""
         if ways.ghost_rounds:
             return self._in_rounds(ways.ghost_rounds).compile(replace(ways, ghost_rounds=0))
-        if ways not in self._made:
-            prepared = self._prepared(ways.scratch_limit_bytes, ways.rounds, ways.one_buffer)
-            self._made[ways] = change(prepared, ways, self.without, self._in_parts if self.division.parts > 1 else None)
-        return self._made[ways]
+        same = replace(ways, scratch_limit_bytes=self._limit(ways.scratch_limit_bytes, ways.rounds))
+        if same not in self._made:
+            prepared = self._prepared(same.scratch_limit_bytes, same.rounds)
+            self._made[same] = change(prepared, same, self.without, self._in_parts if self.division.parts > 1 else None)
+        return self._made[same]
 
     @cached_property
     def _in_rounds(self) -> Callable[[int], "Compiler"]:
@@ -121,11 +122,28 @@ class Compiler:
         return in_parts(program, self.batch, self.division.parts)
 
     @cached_property
-    def _prepared(self) -> Callable[[int, bool, bool], Program]:
-        """What ways change, made once for a scratch limit, with or without rounds, and for one buffer or two."""
-        return cache(self._prepare)
+    def _limit(self) -> Callable[[int, bool], int]:
+        """The first of the scratch limits so far by which the net is lowered to the very same: what follows is, too."""
+        lowered: dict[tuple[int, bool], Program] = {}
 
-    def _prepare(self, scratch_limit_bytes: int, accumulates: bool, one_buffer: bool) -> Program:
+        def first(limit: int, accumulates: bool) -> int:
+            program = lowered[limit, accumulates] = self._lowered(limit, accumulates)
+            same = (key for key, other in lowered.items() if key[1] == accumulates and other == program)
+            return next(same)[0]
+
+        return cache(first)
+
+    @cached_property
+    def _lowered(self) -> Callable[[int, bool], Program]:
+        """What all ways begin with, made once for a scratch limit, with or without rounds."""
+        return cache(self._lower)
+
+    @cached_property
+    def _prepared(self) -> Callable[[int, bool], Program]:
+        """What ways change, made once for a scratch limit, with or without rounds."""
+        return cache(lambda limit, accumulates: prepare(self._lowered(limit, accumulates), self.without))
+
+    def _lower(self, scratch_limit_bytes: int, accumulates: bool) -> Program:
         program = lower(
             self.net,
             batch=self.part,
@@ -144,7 +162,7 @@ class Compiler:
                 f"one that learns at least {LEAST_WEIGHTS:,} weights and has an output for each rank; leave out "
                 "--split-fc"
             )
-        return prepare(divided(program, self.batch, self.division, self.made_for), one_buffer, self.without)
+        return divided(program, self.batch, self.division, self.made_for)
 
 
 def check_division(division: Division, batch: int) -> None:

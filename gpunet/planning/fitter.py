@@ -1,25 +1,19 @@
 """`gpunet.fit`: the largest batch for a budget, exactly (it fits, one more does not), and the ladder of ways."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Unpack
 
-from gpunet.compile.ranks import WHOLE, Division
 from gpunet.devices.target import DeviceTarget
 from gpunet.errors import BudgetError, ConfigError
 from gpunet.memory.plan import Plan
 from gpunet.memory.size import format_bytes, parse_bytes
 from gpunet.net.net import Net
-from gpunet.optimize.learning import Learning, learning
-from gpunet.optimize.optimizers import Optimizer, OptimizerName
 from gpunet.planning.aim import aim
-from gpunet.planning.options import ALL_WAYS, LADDER_WAYS, WAYS, Options, Way
-from gpunet.planning.planner import MAX_BATCH, Needed, Planner, check_net, check_rounds, nearby
+from gpunet.planning.options import ALL_WAYS, LADDER_WAYS, Given, Options
+from gpunet.planning.planner import MAX_BATCH, Needed, Planner, check_rounds, nearby
 from gpunet.planning.predict import predicted_images_per_second
 from gpunet.planning.prediction import Range, predicted
-from gpunet.planning.tuned import Orders
-from gpunet.program.algorithm import Math
-from gpunet.program.program import AnyDtype, DeviceName, Mode
 from gpunet.values.shown import Shown
 
 LADDER: tuple[tuple[str, ...], ...] = (
@@ -88,44 +82,18 @@ def fit(
     budget: str | int | None = None,
     *,
     gpu: str | None = None,
-    optimizer: OptimizerName | Optimizer | Learning = "momentum",
-    mode: Mode = "train",
-    dtype: AnyDtype = "float32",
-    math: Math = "exact",
-    device: DeviceName | DeviceTarget = "cuda",
-    scratch_limit: str | int | None = None,
-    reserve: str | int | None = None,
-    without: Collection[str] = (),
-    max_cost: float | None = None,
-    max_cost_flops: float | None = None,
-    ways: Collection[Way] = WAYS,
-    tuned: bool | Orders = True,
-    division: Division = WHOLE,
+    **options: Unpack[Given],
 ) -> Fit:
     """The largest batch of `net` that fits the budget, or the card `gpu`; the options are those of `gpunet.plan`.
 
     Where neither is given: all that this machine's GPU has, else an RTX 3060. Raises BudgetError where not even one
     image fits, with the budget that would hold it.
     """
-    where, budget_bytes = aim(device, budget, gpu, assume=True)
+    said = Options(**options)
+    where, budget_bytes = aim(said.device, budget, gpu, assume=True)
     if budget_bytes is None:
         raise ConfigError(f"{where.name} has no memory of its own: give a budget, like 6GiB")
-    options = Options(
-        optimizer=optimizer,
-        mode=mode,
-        dtype=dtype,
-        math=math,
-        device=where,
-        scratch_limit=scratch_limit,
-        reserve=reserve,
-        without=without,
-        max_cost=max_cost,
-        max_cost_flops=max_cost_flops,
-        ways=ways,
-        tuned=tuned,
-        division=division,
-    )
-    planner = Planner(net, options)
+    planner = Planner(net, replace(said, device=where))
     found = largest(planner, budget_bytes)
     if found.total_bytes is None:
         raise _too_small(planner, budget_bytes)
@@ -141,12 +109,13 @@ def fit(
     )
 
 
-def ladder(net: Net, budget: str | int, **options: Any) -> list[Rung]:
+def ladder(net: Net, budget: str | int, **options: Unpack[Given]) -> list[Rung]:
     """The largest batch in each way, from the free savings alone to micro-batches; options are those of `gpunet.plan`.
 
     `ways` among the options limits the rungs; with max_cost=0 there is the free one alone.
     """
-    return list(_rungs(Planner(net, Options(**{"ways": LADDER_WAYS, **options})), parse_bytes(budget)))
+    options.setdefault("ways", LADDER_WAYS)
+    return list(_rungs(Planner(net, Options(**options)), parse_bytes(budget)))
 
 
 def steps(planner: Planner) -> tuple[tuple[str, ...], ...]:
@@ -163,10 +132,10 @@ def _rungs(planner: Planner, budget_bytes: int) -> Iterator[Rung]:
     for ways in steps(planner):
         rung = largest(planner, budget_bytes, ways, start=start)
         yield rung
-        start = rung.batch // planner.ranks
+        start = rung.batch
 
 
-def survey(net: Net, budget: str | int, **options: Any) -> Survey:
+def survey(net: Net, budget: str | int, **options: Unpack[Given]) -> Survey:
     """The whole ladder, whatever `ways` the options allow, and the rung that they allow: that of `fit`."""
     budget_bytes, asked = parse_bytes(budget), Options(**options)
     more = (way for way in asked.ways if way in ALL_WAYS and way not in LADDER_WAYS)
@@ -183,17 +152,16 @@ def allowed_rung(planner: Planner, budget_bytes: int, allowed: tuple[str, ...], 
     possible = {way for rung in rungs for way in rung.ways}
     ways = tuple(way for way in allowed if way in possible)
     found = next((rung for rung in rungs if set(rung.ways) == set(ways)), None)
-    start = max(rung.batch for rung in rungs) // planner.ranks
-    return found or largest(planner, budget_bytes, ways, start=start)
+    return found or largest(planner, budget_bytes, ways, start=max(rung.batch for rung in rungs))
 
 
-def too_small(net: Net, budget: str | int, **options: Any) -> BudgetError:
+def too_small(net: Net, budget: str | int, **options: Unpack[Given]) -> BudgetError:
     """What to raise where not one image fits: the tensor that takes most, and the smallest budget that would do."""
     return _too_small(Planner(net, Options(**options)), parse_bytes(budget))
 
 
 def _too_small(planner: Planner, budget_bytes: int) -> BudgetError:
-    one = planner.plan(planner.least_batch * planner.ranks, budget_bytes)
+    one = planner.plan(planner.least_batch, budget_bytes)
     largest = max(one.alive(one.peak_step), key=lambda planned: planned.nbytes)
     return BudgetError(
         f"{one.net} does not fit {format_bytes(budget_bytes)}: "
@@ -204,47 +172,63 @@ def _too_small(planner: Planner, budget_bytes: int) -> BudgetError:
 
 
 def largest(
-    planner: Planner, budget_bytes: int, ways: tuple[str, ...] | None = None, *, start: int | None = None
+    planner: Planner,
+    budget_bytes: int,
+    ways: tuple[str, ...] | None = None,
+    *,
+    start: int | None = None,
+    where: DeviceTarget | None = None,
 ) -> Rung:
-    """The largest batch in these ways, or those of the options; `start`: where a rank's share of it may be."""
+    """The largest batch in these ways, or those of the options.
+
+    `start`  where it may be
+    `where`  a card of the planner's kind, whose plan it is; by its own clock it may come to other ways
+    """
     ways = planner.options.allowed if ways is None else ways
-    most, ranks = most_images(planner, budget_bytes, ways, start=start), planner.ranks
-    more = min(most + 1, MAX_BATCH // ranks)  # nothing is planned beyond MAX_BATCH
-    following = planner.needed(more * ranks, ways).total_bytes
-    if most < planner.least_batch:
-        return Rung(ways, 0, None, following, 0.0)
-    return rung_of(planner.plan(most * ranks, budget_bytes, ways), ways, following)
+    own = planner if where is None else planner.on(where)
+    most = most_images(planner, budget_bytes, ways, start=start)
+    if most >= planner.least_batch and (made := own.plan(most, budget_bytes, ways)).fits:
+        return _rung_of(made, ways, planner.needed(_following(planner, most), ways).total_bytes)
+    if own is not planner:
+        return largest(own, budget_bytes, ways, start=most or None)
+    return Rung(ways, 0, None, planner.needed(_following(planner, most), ways).total_bytes, 0.0)
 
 
 def most_images(
     planner: Planner, budget_bytes: int, ways: tuple[str, ...] | None = None, *, start: int | None = None
 ) -> int:
-    """The largest share of a rank whose fewest bytes are within the budget; one less than the least where none is.
+    """The largest batch whose fewest bytes are within the budget; below the planner's least where none is.
 
-    What the last tries let expect is tried, from `start` on, until a batch fits and one image more does not. Every
-    third try halves the distance between what fits and what does not, in case expectations mislead.
+    Of several ranks each has as many. What the last tries let expect is tried, from `start` on, until a batch fits and
+    the next does not. Every third try halves the distance between what fits and what does not, in case expectations
+    mislead.
     """
-    ranks = planner.ranks
-    known = {batch // ranks: needed for batch, needed in planner.known(ways).items()}
+    ranks, known = planner.ranks, planner.known(ways)
     fits = (batch for batch, needed in known.items() if needed.total_bytes <= budget_bytes)
-    most = max(fits, default=planner.least_batch - 1)
+    most = max(fits, default=planner.least_batch - ranks)
     over = (batch for batch, needed in known.items() if needed.total_bytes > budget_bytes and batch > most)
-    too_many = min(over, default=MAX_BATCH // ranks + 1)
+    too_many = min(over, default=MAX_BATCH // ranks * ranks + ranks)
     batch = start or _guess(planner, budget_bytes)
     tries = 0
-    while too_many - most > 1:
+    while too_many - most > ranks:
         tries += 1
-        batch = min(max(batch, most + 1), too_many - 1)
-        needed = planner.needed(batch * ranks, ways)
+        batch = min(max(batch, most + ranks), too_many - ranks)
+        needed = planner.needed(batch, ways)
         if needed.total_bytes <= budget_bytes:
             most = batch
         else:
             too_many = batch
-        batch = _expected(batch, needed, budget_bytes) if tries % 3 else _between(most, too_many)
+        batch = _expected(batch, needed, budget_bytes, ranks) if tries % 3 else _between(most, too_many, ranks)
     return most
 
 
-def rung_of(fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
+def _following(planner: Planner, batch: int) -> int:
+    """The next larger batch; nothing is planned beyond MAX_BATCH."""
+    ranks = planner.ranks
+    return min(batch + ranks, MAX_BATCH // ranks * ranks)
+
+
+def _rung_of(fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
     """What there is to say of the plan of the largest batch that fits."""
     time = predicted(fits)
     return Rung(
@@ -260,23 +244,17 @@ def rung_of(fits: Plan, ways: tuple[str, ...], next_total_bytes: int) -> Rung:
     )
 
 
-def mixing(net: Net, options: Mapping[str, Any]) -> str:
-    """The layer that in training as the options say needs all images of a batch together, or ""."""
-    frozen = learning(options.get("optimizer", "momentum")).frozen([node.name for node in check_net(net).nodes])
-    return net.mixing(frozen)
-
-
 def _guess(planner: Planner, budget_bytes: int) -> int:
     """What the budget would hold if the free savings were all there is."""
-    batch = nearby(64)
-    return _expected(batch, planner.free(batch * planner.ranks), budget_bytes)
+    batch = nearby(64) * planner.ranks
+    return _expected(batch, planner.free(batch), budget_bytes, planner.ranks)
 
 
-def _expected(batch: int, needed: Needed, budget_bytes: int) -> int:
-    """The batch that the budget would hold if all went on as from this one."""
-    return batch + (budget_bytes - needed.total_bytes) // max(needed.image_bytes, 1)
+def _expected(batch: int, needed: Needed, budget_bytes: int, ranks: int) -> int:
+    """The batch that the budget would hold if all went on as from this one, for each rank."""
+    return batch + ranks * ((budget_bytes - needed.total_bytes) // max(needed.image_bytes, 1))
 
 
-def _between(most: int, too_many: int) -> int:
+def _between(most: int, too_many: int, ranks: int) -> int:
     """Halfway, or twice as much where nothing is known to be too much."""
-    return 2 * most if too_many > MAX_BATCH else (most + too_many) // 2
+    return 2 * most if too_many > MAX_BATCH else most + (too_many - most) // (2 * ranks) * ranks

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from gpunet.compile.ranks import WHOLE, Division
 from gpunet.devices.target import DeviceTarget
@@ -24,6 +24,29 @@ LADDER_WAYS: tuple[Way, ...] = (*WAYS, "micro-batches")
 """What a ladder shows without being asked: all that leaves every value as it is, but for rounding."""
 
 ALL_WAYS: tuple[Way, ...] = (*LADDER_WAYS, "ghost-rounds")
+
+
+class Settings(TypedDict, total=False):
+    """What whoever makes a model may say of its plan, by keyword, in the words of `gpunet.plan`."""
+
+    optimizer: OptimizerName | Optimizer | Learning
+    mode: Mode
+    dtype: AnyDtype
+    math: Math
+    scratch_limit: str | int | None
+    without: Collection[str]
+    max_cost: float | None
+    max_cost_flops: float | None
+    ways: Collection[Way]
+    tuned: bool | Orders
+
+
+class Given(Settings, total=False):
+    """What whoever plans may say by keyword: the fields of Options; what is not said is as they have it."""
+
+    device: DeviceName | DeviceTarget
+    reserve: str | int | None
+    division: Division
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Unpack
 
-from gpunet.compile.ranks import WHOLE, Division
 from gpunet.compile.ways import Ways
 from gpunet.devices import target
 from gpunet.devices.target import DeviceTarget, Reserve
@@ -12,21 +12,22 @@ from gpunet.memory.arena import Placement, place
 from gpunet.memory.plan import Plan, arrange, buffers, image_bytes
 from gpunet.memory.size import parse_bytes
 from gpunet.net.net import Net, least_images
-from gpunet.optimize.learning import Learning, learning
-from gpunet.optimize.optimizers import Optimizer, OptimizerName
+from gpunet.optimize.learning import learning
 from gpunet.planning.aim import aim
 from gpunet.planning.choose import Choice, Chooser
 from gpunet.planning.clock import clock, clocks
 from gpunet.planning.compiler import Compiler
-from gpunet.planning.options import WAYS, Options, Way
+from gpunet.planning.options import Given, Options
 from gpunet.planning.prediction import predicted
-from gpunet.planning.tuned import Orders, tuned_target
-from gpunet.program.algorithm import Math
-from gpunet.program.program import AnyDtype, DeviceName, Dtype, Mode
+from gpunet.planning.tuned import tuned_target
+from gpunet.program.program import Dtype
 from gpunet.values.given import integer, names, told
 
 MAX_BATCH = 2**24
 """The largest batch that is planned; beyond it a figure would be of no use to anyone."""
+
+RECENT = 3
+"""Batches whose programs stay for whoever plans one of them in full, as the end of a search for the largest does."""
 
 PLACEMENTS = 3
 """How often ways are chosen again, with less room, because what they chose could not be placed within the budget."""
@@ -48,27 +49,16 @@ def plan(
     net: Net,
     batch: int = 64,
     *,
-    optimizer: OptimizerName | Optimizer | Learning = "momentum",
-    mode: Mode = "train",
-    dtype: AnyDtype = "float32",
-    math: Math = "exact",
-    device: DeviceName | DeviceTarget = "cuda",
     budget: str | int | None = None,
     gpu: str | None = None,
-    scratch_limit: str | int | None = None,
-    reserve: str | int | None = None,
-    without: Collection[str] = (),
-    max_cost: float | None = None,
-    max_cost_flops: float | None = None,
-    ways: Collection[Way] = WAYS,
-    tuned: bool | Orders = True,
-    division: Division = WHOLE,
+    **options: Unpack[Given],
 ) -> Plan:
     """Plan one training step, or one forward pass, of `net` for at most `batch` images, to the byte.
 
-    `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all
-    `dtype`          of activations; "mixed": the half type that the device has. With halves, "bfloat16" or "float16",
-                     what learns and all sums stay float32
+    `optimizer`      a name, an Optimizer, or a gpunet.Learning, which says how parameters learn in all; "momentum"
+    `mode`           "train", or "infer": a forward pass
+    `dtype`          of activations, "float32"; "mixed": the half type that the device has. With halves, "bfloat16" or
+                     "float16", what learns and all sums stay float32
     `math`           "exact": convolutions by whichever algorithm is fastest, Winograd's in float32 too, which rounds
                      differently; "direct": by those that add up the products of the definition; "tf32", "3xtf32":
                      products of float32 on a GPU's tensor cores, rounded to 11 bits or nearly exact; a CPU has none:
@@ -80,35 +70,24 @@ def plan(
                      made for it. None: for this machine's GPU, else one like an RTX 3060
     `scratch_limit`  most bytes of scratch of a convolution; None: what suits the device, less where memory is short
     `reserve`        what the process holds outside the arena; None: as measured on this machine, else as stated
-    `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out
+    `without`        names of the free savings (gpunet.compile.rewrite.REWRITES) to leave out; none
     `max_cost`       what making again may take, as a fraction of the step's predicted time; 0: the free savings alone.
                      None: 0.03, or any time where `max_cost_flops` is given
-    `max_cost_flops` its extra FLOPs, as a fraction of the step's; 0: what needs no matrix product may be made again
-    `ways`           what may be done at a cost: "recompute", "chunks", "micro-batches", "ghost-rounds"
+    `max_cost_flops` its extra FLOPs, as a fraction of the step's; 0: what needs no matrix product may be made again.
+                     None: as many as that time holds
+    `ways`           what may be done at a cost: "recompute", "chunks", and, where asked for, "micro-batches" and
+                     "ghost-rounds"
     `tuned`          whether convolutions run by what gpunet tune found fastest on this machine, or the
-                     gpunet.planning.tuned.choices of another plan
+                     gpunet.planning.tuned.choices of another plan; True
     `division`       among how many ranks the batch is divided, the plan being that of each; or into how many parts this
                      device runs it in turn, to the bits of so many ranks: a gpunet.compile.ranks.Division
 
+    What is not said is as gpunet.planning.options.Options has it.
     Needs no GPU, also for device="cuda". Raises ConfigError for options that make no sense.
     """
-    where, budget_bytes = aim(device, budget, gpu)
-    options = Options(
-        optimizer=optimizer,
-        mode=mode,
-        dtype=dtype,
-        math=math,
-        device=where,
-        scratch_limit=scratch_limit,
-        reserve=reserve,
-        without=without,
-        max_cost=max_cost,
-        max_cost_flops=max_cost_flops,
-        ways=ways,
-        tuned=tuned,
-        division=division,
-    )
-    return Planner(net, options).plan(batch, budget_bytes)
+    said = Options(**options)
+    where, budget_bytes = aim(said.device, budget, gpu)
+    return Planner(net, replace(said, device=where)).plan(batch, budget_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +131,7 @@ class Planner:
         )
         self._most = options.most
         self._near: dict[int, Chooser] = {}
+        self._recent: dict[int, Chooser] = {}
         self._needed: dict[tuple[int, tuple[str, ...]], Needed] = {}
 
     def plan(self, batch: int, budget_bytes: int | None = None, ways: Collection[str] | None = None) -> Plan:
@@ -204,8 +184,12 @@ class Planner:
 
     @property
     def least_batch(self) -> int:
-        """The smallest batch that there is anything to plan for."""
-        return 1 if self.options.mode == "infer" else least_images(self._compiler.pairing)
+        """The smallest batch that there is anything to plan for, of all ranks."""
+        return self.ranks * (1 if self.options.mode == "infer" else least_images(self._compiler.pairing))
+
+    def on(self, where: DeviceTarget) -> "Planner":
+        """One for another card; this one where it is the same."""
+        return self if where == self.target else Planner(self.net, replace(self.options, device=where))
 
     def _checked(self, batch: int, ways: Collection[str] | None) -> tuple[Compiler, tuple[str, ...]]:
         compiler = self._compiler.at(check_batch(batch))
@@ -222,7 +206,11 @@ class Planner:
         near = self._near[batch]
         if batch == compiler.batch:
             return replace(near, allowed=allowed)
-        return replace(self._choosing(compiler), allowed=allowed, near=near)
+        recent = self._recent.pop(compiler.batch, None) or self._choosing(compiler)
+        self._recent[compiler.batch] = recent  # the last one
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+        return replace(recent, allowed=allowed, near=near)
 
     def _choosing(self, compiler: Compiler) -> Chooser:
         ns = clock(self.target.card, compiler.part)

@@ -19,7 +19,8 @@ from gpunet.devices.device import Device
 from gpunet.devices.name import kind_of, split_name
 from gpunet.errors import ConfigError, DeviceError
 from gpunet.memory.plan import Plan
-from gpunet.model.model import Model, choose_device, require_fit
+from gpunet.model.making import choose_device, require_fit
+from gpunet.model.model import Model
 from gpunet.net.net import Net, least_images
 from gpunet.planning.planner import plan as make_plan
 from gpunet.profile.memory import Memory, Meter, Peak

@@ -98,7 +98,9 @@ class Builder:
         def whole(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(all_of.get(t.name, t) for t in given)
 
-        return tuple(replace(op, inputs=whole(op.inputs)) for op in self.ops)
+        return tuple(
+            replace(op, inputs=whole(op.inputs)) if any(t.name in all_of for t in op.inputs) else op for op in self.ops
+        )
 
 
 @dataclass

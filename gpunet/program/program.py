@@ -143,6 +143,11 @@ class Op:
         return found
 
     @property
+    def used(self) -> tuple[Tensor, ...]:
+        """The tensors among its arguments."""
+        return (*self.inputs, *self.outputs, *filter(None, self.scratch))
+
+    @property
     def arguments(self) -> tuple[Tensor | None, ...]:
         found = [*self.inputs, *self.outputs, *self.scratch]
         for position in self.absent:
@@ -283,8 +288,9 @@ class Program:
         found: dict[str, Tensor] = {}
         persistent = [t for p in self.parameters for t in (p.tensor, *p.caches)]
         persistent += [] if self.scaling is None else [self.scaling]
-        for tensor in [*persistent, *self._fed, *(t for op in self.ops for t in op.arguments if t is not None)]:
-            if found.setdefault(tensor.name, tensor) != tensor:
+        for tensor in [*persistent, *self._fed, *(t for op in self.ops for t in op.used)]:
+            known = found.setdefault(tensor.name, tensor)
+            if known is not tensor and known != tensor:
                 raise PlanError(f"two tensors are called {tensor.name}")
         return found
 
@@ -297,13 +303,12 @@ class Program:
         first: dict[str, int] = {t.name: 0 for t in self._fed}
         last: dict[str, int] = {t.name: 1 for t in self._fed}
         for step, op in enumerate(self.ops):
-            for tensor in op.arguments:
-                if tensor is not None:
-                    first.setdefault(tensor.name, step)
-                    last[tensor.name] = step + 1
-        for tensor in (self.scores, self.loss, self.correct):
-            if tensor is not None and (tensor is not self.scores or self.mode == "infer"):
-                last[tensor.name] = self.steps
+            for tensor in op.used:
+                first.setdefault(tensor.name, step)
+                last[tensor.name] = step + 1
+        for read in (self.scores, self.loss, self.correct):
+            if read is not None and (read is not self.scores or self.mode == "infer"):
+                last[read.name] = self.steps
         if self.counters is not None:
             last[self.counters.name] = self.steps
         if self.next_bytes is not None:

@@ -57,6 +57,8 @@ def plan_json(net: Net, plan: Plan, *, largest_batch: int | None = None, images:
         "ways": _ways(plan),
         "extra_flops_fraction": plan.extra_flops_fraction,
         "extra_time_fraction": plan.extra_time_fraction,
+        "least_cost": plan.least_cost,
+        "cost_gap": plan.cost_gap,
         "flops": step_flops(plan),
         "loops": [{"first": loop.first, "last": loop.last, "images": loop.images} for loop in plan.program.loops],
         "placement": {

@@ -77,7 +77,7 @@ def describe(plan: Plan) -> str:
         parts.append(f"scratch of at most {format_bytes(plan.scratch_limit_bytes)} for a convolution")
     if not parts:
         return "free savings alone, no extra FLOPs"
-    least = "" if plan.least_cost is None else f" (no choice is below {plan.least_cost:.2%})"
+    least = "" if plan.least_cost is None else f" (gap {plan.cost_gap:.2%}: no choice is below {plan.least_cost:.2%})"
     return f"{'; '.join(parts)}: {cost(plan.extra_flops_fraction, plan.extra_time_fraction)}{least}"
 
 

@@ -1,8 +1,8 @@
 """The model that people hold: besides its steps and passes, it fits, and is saved and loaded."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 
@@ -12,13 +12,10 @@ if TYPE_CHECKING:
     from gpunet.data.dataset import AnySplit, Dataset
     from gpunet.model.ahead import Batch
     from gpunet.net.net import Net
-    from gpunet.optimize.learning import Learning
-    from gpunet.optimize.optimizers import Optimizer, OptimizerName
     from gpunet.optimize.rate import RateFunction
     from gpunet.optimize.schedules import Schedule, ScheduleName
-    from gpunet.planning.options import Way
-    from gpunet.program.algorithm import Math
-    from gpunet.program.program import AnyDevice, AnyDtype, Mode
+    from gpunet.planning.options import Settings
+    from gpunet.program.program import AnyDevice
     from gpunet.train.history import History
     from gpunet.train.metrics import EpochMetrics
     from gpunet.train.trainer import Progress
@@ -103,20 +100,12 @@ class Model(model.Model):
         device: "AnyDevice" = "auto",
         *,
         net: "Net | None" = None,
-        mode: "Mode" = "train",
-        optimizer: "OptimizerName | Optimizer | Learning | None" = None,
-        dtype: "AnyDtype | None" = None,
-        math: "Math | None" = None,
         seed: int | None = None,
         learning_rate: "float | RateFunction | None" = None,
         budget: str | int | None = None,
-        scratch_limit: str | int | None = None,
-        without: Collection[str] | None = None,
-        max_cost: float | None = None,
-        max_cost_flops: float | None = None,
-        ways: "Collection[Way] | None" = None,
         debug: bool | None = None,
         graph: bool | None = None,
+        **settings: "Unpack[Settings]",
     ) -> Self:
         """A model of the net and with the weights of a file, be it of `save` or of a run, or of a run's folder.
 
@@ -129,21 +118,6 @@ class Model(model.Model):
         """
         from gpunet.train.saving import load_model
 
-        said = dict(
-            batch=batch,
-            mode=mode,
-            optimizer=optimizer,
-            dtype=dtype,
-            math=math,
-            seed=seed,
-            learning_rate=learning_rate,
-            budget=budget,
-            scratch_limit=scratch_limit,
-            without=without,
-            max_cost=max_cost,
-            max_cost_flops=max_cost_flops,
-            ways=ways,
-            debug=debug,
-            graph=graph,
-        )
+        said: dict[str, Any] = {"batch": batch, "seed": seed, "learning_rate": learning_rate, "budget": budget}
+        said |= {"debug": debug, "graph": graph, "mode": "train", **settings}
         return load_model(cls, path, device, net, said)

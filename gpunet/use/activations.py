@@ -6,7 +6,8 @@ import numpy as np
 
 from gpunet.devices.device import Device
 from gpunet.errors import DataError, ShapeError
-from gpunet.model.model import Model, choose_device
+from gpunet.model.making import choose_device
+from gpunet.model.model import Model
 from gpunet.model.outputs import EACH_LAYER
 from gpunet.model.parameters import finite
 from gpunet.net.graph import INPUT

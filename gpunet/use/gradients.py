@@ -15,7 +15,8 @@ from gpunet.devices import target
 from gpunet.devices.device import Device
 from gpunet.errors import ConfigError
 from gpunet.memory.plan import Plan, arrange
-from gpunet.model.model import Model, choose_device
+from gpunet.model.making import choose_device
+from gpunet.model.model import Model
 from gpunet.net.graph import INPUT
 from gpunet.net.net import Net
 from gpunet.optimize.optimizers import optimizer

@@ -2,6 +2,7 @@
 // side are a window of the pool, of which it stores the maximum.
 
 #include "maximum.cuh"
+#include "switches.cuh"
 #include "mma_forward.cuh"
 
 // The positions of the output as rows of the product, window after window, in each of them row by row.
@@ -38,11 +39,20 @@ struct PoolOf {
                 four[number] = (real)Stored(biased ? sum + bias : sum);
             }
             const Maximum found(four, relu);
-            best.value[lane] = found.value, where.value[lane] = found.number;
+            best.value[lane] = found.value, where.value[lane] = lane < left ? found.number : 0;
         }
-        const long long place = (long long)window * K + filter;
-        store_rounded(y + place, best, left, packed);
-        if (switches) RunOf<RUN, unsigned char>{switches + place, left, packed}.store_run(where);
+        store_rounded(y + ((long long)window * K + filter), best, left, packed);
+        if (!switches) return;
+        unsigned char* const to = switches + ((long long)window * halves(K) + filter / 2);
+        const auto bytes = in_halves(where);
+        if (packed) {
+            store(to, bytes);
+            return;
+        }
+#pragma unroll
+        for (int lane = 0; lane < RUN / 2; ++lane) {
+            if (2 * lane < left) to[lane] = bytes.value[lane];
+        }
     }
 };
 

@@ -1,10 +1,12 @@
 // What gatherers of cuda/mma.cuh see of the gradient before a max-pool of 2 x 2, of which only that behind it is there, and
 // switches; cuda/behind_pool.cuh. Values wait in registers until it is known which of them count.
 
+#include "behind_pool.cuh"
 #include "mma_backward_input.cuh"
 #include "mma_backward_weights.cuh"
 
-// dy, switches  (N, H3, W3, K)
+// dy        (N, H3, W3, K)
+// switches  (N, H3, W3, ceil(K/2))
 template <typename Stored>
 struct BehindAPool {
     const Stored* dy;
@@ -18,19 +20,21 @@ struct Chosen {
     static constexpr int BYTES = COUNT * (int)sizeof(Stored), PER_WORD = 4 / (int)sizeof(Stored);
     static constexpr int WAITING = COUNT > 1 ? PACKS : 1;  // single values do not wait: they would take too many registers
     RawBytes<BYTES < 4 ? 4 : BYTES> held[WAITING];
-    Pack<unsigned char, COUNT> where[WAITING];
+    HalvesOf<COUNT> where[WAITING];
     unsigned char number[WAITING];  // where a switch should point
 
     __device__ void begin(
-        int pack, unsigned char* place, const BehindAPool<Stored>& behind, long long at, int which, bool inside
+        int pack, unsigned char* place, const BehindAPool<Stored>& behind, int window, int K, int k, int which, bool inside
     ) {
+        const Stored* const from = behind.dy + apart(window, K) + k;
+        const unsigned char* const switches = behind.switches + apart(window, halves(K)) + k / 2;
         if constexpr (COUNT == 1) {
             Stored value = {};
-            if (inside && behind.switches[at] == which) value = behind.dy[at];
+            if (inside && half_of(*switches, k) == which) value = *from;
             *reinterpret_cast<Stored*>(place) = value;
         } else {
             held[pack] = {}, where[pack] = {}, number[pack] = (unsigned char)which;
-            if (inside) held[pack] = words_at<BYTES>(behind.dy + at), where[pack] = load<COUNT>(behind.switches + at);
+            if (inside) held[pack] = words_at<BYTES>(from), where[pack] = load<COUNT / 2>(switches);
         }
     }
     // What the switches do not point at is 0.
@@ -39,7 +43,7 @@ struct Chosen {
 #pragma unroll
             for (int lane = 0; lane < COUNT; ++lane) {
                 const unsigned int others = PER_WORD == 1 ? 0 : 0xFFFFu << (lane + 1) % 2 * 16;
-                if (where[pack].value[lane] != number[pack]) held[pack].value[lane / PER_WORD] &= others;
+                if (half_of(where[pack].value[lane / 2], lane) != number[pack]) held[pack].value[lane / PER_WORD] &= others;
             }
             store(reinterpret_cast<unsigned int*>(place), held[pack]);
         }
@@ -76,7 +80,7 @@ struct RowsUnderPooledWindows : SumPacks<Stored, T, T::M, COUNT>, Chosen<Stored,
             const int window = inside ? (first.pixel + (row >> 1)) * behind_pool.W3 + (column >> 1) : 0;
             const int number = (row & 1) * 2 + (column & 1);
             Chosen<Stored, COUNT, Share::PACKS>::begin(
-                pack, values + Share::place(pack), behind_pool, apart(window, K) + along, number, inside
+                pack, values + Share::place(pack), behind_pool, window, K, along, number, inside
             );
         }
     }
@@ -92,7 +96,7 @@ template <int COUNT, typename T, typename Stored, typename Order>
 __device__ inline auto rows_of_gradient(
     BehindAPool<Stored> dy, const Convolution& c, int group, const Windows2d<T>& windows, const Order& order
 ) {
-    dy.dy += group * c.filters, dy.switches += group * c.filters;
+    dy.dy += group * c.filters, dy.switches += group * c.filters / 2;  // groups have an even number of filters
     return RowsUnderPooledWindows<Stored, T, COUNT, Order>(dy, c.K, windows, order);
 }
 
@@ -127,9 +131,9 @@ struct RowsOfPooledGradients : SidePacks<Stored, T, T::M, COUNT>, Chosen<Stored,
         for (int pack = 0; pack < Share::PACKS; ++pack) {
             const int found = pooled[further * STEP_OF<Stored> + Share::at(pack)];
             const bool inside = there && found >= 0;
-            const long long at = apart(inside ? found >> 2 : 0, c.K) + Share::row();
+            const int window = inside ? found >> 2 : 0;
             Chosen<Stored, COUNT, Share::PACKS>::begin(
-                pack, values + Share::place(pack), behind_pool, at, found & 3, inside
+                pack, values + Share::place(pack), behind_pool, window, c.K, Share::row(), found & 3, inside
             );
         }
     }
@@ -145,7 +149,7 @@ template <int COUNT, typename T, typename Stored, typename Order>
 __device__ inline auto gradients_of(
     BehindAPool<Stored> dy, const Convolution& c, const Order& order, int first, int m0, PooledPlaces<T>& places
 ) {
-    dy.dy += first, dy.switches += first;
+    dy.dy += first, dy.switches += first / 2;
     return RowsOfPooledGradients<Stored, T, COUNT, Order>(dy, c, order, m0, places);
 }
 

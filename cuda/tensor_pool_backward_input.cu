@@ -3,7 +3,7 @@
 #include "mma_unpool.cuh"
 
 // dy        (N, H3, W3, K)                    in
-// switches  (N, H3, W3, K)                    in
+// switches  (N, H3, W3, ceil(K/2))            in, halves
 // w         (K, F_rows, F_columns, D/groups)  in
 // dx        (N, H, W, D)                      out; 0 where no window looked; null where there are parts
 // parts     (slices, N, H, W, D)              out: the sums of each slice; null where slices is 1

@@ -4,7 +4,7 @@
 
 // x         (N, H, W, D)      in
 // dy        (N, H3, W3, K)    in
-// switches  (N, H3, W3, K)    in
+// switches  (N, H3, W3, ceil(K/2))    in, halves
 // dw        (K, F_rows, F_columns, D/groups), or that many times `slices`: the sums of each slice    out; in and out where
 //           accumulate is 1
 // Otherwise as the kernels of cuda/tensor_backward_weights.cu.

@@ -6,7 +6,8 @@
 // w         (K, F_rows, F_columns, D/groups)  in
 // b         (K,)                              in; null: no bias
 // y         (N, H2/2, W2/2, K)                out
-// switches  (N, H2/2, W2/2, K)                out: row*2 + column of the maximum, 4 where ReLU gives 0; null: not wanted
+// switches  (N, H2/2, W2/2, ceil(K/2))        out, halves: row*2 + column of the maximum, 4 where ReLU gives 0; null: not
+//                                             wanted. Where there are groups, each has an even number of filters
 // H2 and W2 are even; slices is 1. Otherwise as the kernels of cuda/tensor_forward.cu.
 extern "C" __global__ void __launch_bounds__(256, TENSOR_BLOCKS_OF_256)
 tensor_pool_forward_128x128(

@@ -12,7 +12,7 @@ thrice_pool_backward_input_128x128(
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps128x128, GRADIENT_BEHIND_A_POOL);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_pool_backward_input_128x64(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ w,
     real* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,

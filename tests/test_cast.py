@@ -64,4 +64,15 @@ def call_cast_forward(draw: Draw) -> Call:
     return Call("cast_forward", (x,), ((x.shape, draw.dtype),))
 
 
-MUTANTS = mutants_of("cast.cu", "cast_narrow", ("nothing", "store(y, pack, load<size>(x, pack));", ""))
+MUTANTS = [
+    *mutants_of("cast.cu", "cast_narrow", ("nothing", "store(y, pack, load<size>(x, pack));", "")),
+    *mutants_of(
+        "cast.cu",
+        "cast_wide",
+        (
+            "nothing",
+            "real* __restrict__ y, long long count) {\n    cast(x, y, count);",
+            "real* __restrict__ y, long long count) {",
+        ),
+    ),
+]

@@ -491,6 +491,14 @@ MUTANTS = [
     ),
     *mutants_of(
         "conv_pool.cu",
+        "relu_and_halves",
+        ("0 is let through", "*value <= real(0))", "*value < real(0))"),
+        ("the odd one's partner", "lane < 2 && 2 * pair + lane < K;", "lane < 2;"),
+        ("both go nowhere", "where[lane] = (int)nowhere;", "where[0] = where[1] = (int)nowhere;"),
+        ("switches stay", "switches[item] = both(where[0], where[1]);", ""),
+    ),
+    *mutants_of(
+        "conv_pool.cu",
         "sum_unpooled_rows",
         ("the last row alone", "so_far.of[0].value[0] += pooled", "so_far.of[0].value[0] = pooled"),
         ("sums of another map", "switches, row, k);", "switches, row, 0);"),

@@ -73,7 +73,8 @@ divide(const INDEX* n, INDEX* quotients, INDEX* remainders, long long count, lon
 @pytest.fixture
 def divide(tmp_path: Path) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Quotients and remainders, found by a kernel with indices of a type."""
-    (tmp_path / "common.cuh").write_bytes((kernel_folder() / "common.cuh").read_bytes())
+    for header in kernel_folder().glob("*.cuh"):
+        (tmp_path / header.name).write_bytes(header.read_bytes())
     for name, index in (("int32", "int"), ("int64", "long long")):
         (tmp_path / f"{name}.cu").write_text(KERNEL.replace("INDEX", index))
 

@@ -112,7 +112,8 @@ sum_twice(const real* values, real* sums) {
 def test_a_reduction_may_follow_another_in_the_same_shared_memory(
     order: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    (tmp_path / "common.cuh").write_bytes((kernel_folder() / "common.cuh").read_bytes())
+    for header in kernel_folder().glob("*.cuh"):
+        (tmp_path / header.name).write_bytes(header.read_bytes())
     (tmp_path / "twice.cu").write_text(TWICE)
     driver = EmulatorDriver(order, folder=tmp_path)
     values = rng.integers(-9, 10, (2, BLOCK)).astype(np.float32)

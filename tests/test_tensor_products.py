@@ -23,7 +23,7 @@ from tests.geometries import Geometry
 from tests.mutations import mutants_of
 from tests.ops import run_op
 from tests.ptx.driver import PtxDriver
-from tests.test_conv_pool import in_twos, some, unpooled
+from tests.test_conv_pool import in_twos, lying, some, unpooled
 from tests.test_implicit import GEOMETRIES, PASSES, Case
 
 TILES = list(tensor_tiles.TILES)
@@ -244,16 +244,13 @@ def test_one_kernel_gives_the_bits_of_the_separate_ones(cuda_device, seed, tile,
     (before,) = run_op(cuda_device, "conv_forward", given, before_shape, none, **conv)
     (found,) = run_op(cuda_device, "conv_relu_forward", given, before_shape, none, **conv)
     np.testing.assert_array_equal(found, np.maximum(before, 0))
-    both = [(case.dy.shape, dtype), (case.dy.shape, np.uint8)]
+    both = [(case.dy.shape, dtype), (case.switches.shape, np.uint8)]
     y, switches = run_op(cuda_device, "max_pool_forward", [before], both, **case.windows)
-    for relu in (0, 1):
-        if relu:
-            switches[y <= 0] = 4
-        found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=relu)
-        assert [found[0].tobytes(), found[1].tobytes()] == [
-            (np.maximum(y, 0) if relu else y).tobytes(),
-            switches.tobytes(),
-        ]
+    found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=0)
+    assert [found[0].tobytes(), found[1].tobytes()] == [y.tobytes(), switches.tobytes()]
+    switches = lying(np.where(y <= 0, 4, oracle.of_halves(switches, len(case.w))), 2)
+    found = run_op(cuda_device, "conv_pool_forward", given, both, (*none, None), **conv, **case.pool, relu=1)
+    assert [found[0].tobytes(), found[1].tobytes()] == [np.maximum(y, 0).tobytes(), switches.tobytes()]
     dz = unpooled(cuda_device, case)
     for slices in (1, 3):
         scratch = (None, ((slices * max(case.x.size, case.w.size),), dtype))
@@ -411,7 +408,25 @@ def test_fully_connected_layers_are_convolutions_of_one_position(cuda_device, rn
         assert_close(found.reshape(expected.shape), expected, OFF["tf32"])
 
 
+WITH_POOLS = (
+    "forward",
+    "backward_input",
+    "backward_weights",
+    "pool_forward",
+    "pool_backward_input",
+    "pool_backward_weights",
+)
+"""What files of kernels are called, behind tensor_ or thrice_."""
+
 MUTANTS = [
+    *(
+        mutant
+        for kind in ("tensor", "thrice")
+        for pass_ in WITH_POOLS
+        for mutant in mutants_of(
+            f"{kind}_{pass_}.cu", f"{kind}_{pass_}", ("packs of single values", ", 1, Warps", ", 2, Warps")
+        )
+    ),
     *mutants_of(
         "mma.cuh",
         "tensor_products",
@@ -467,7 +482,7 @@ MUTANTS = [
     *mutants_of(
         "mma_unpool.cuh",
         "tensor_products",
-        ("all switches point here", "if (where[pack].value[lane] != number[pack])", "if (false)"),
+        ("all switches point here", "if (half_of(where[pack].value[lane / 2], lane) != number[pack])", "if (false)"),
         ("windows behind the last", "column < 2u * behind_pool.W3;", "column < 2u * behind_pool.W3 + 1;"),
     ),
 ]

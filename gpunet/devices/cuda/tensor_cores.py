@@ -135,6 +135,6 @@ def _made(
 
 
 def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
-    """Whether the filters of a group are whole packs in dy, and in the switches, which have a byte for each value."""
+    """Whether the filters of a group are whole packs in dy, and in the switches, half a byte for each value."""
     whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
     return whole and packable(shape.K // shape.groups, dy)

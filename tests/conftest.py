@@ -50,6 +50,7 @@ def make_device(name: str) -> Device:
 def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own for each test: no figure may depend on what was measured on this machine before."""
     path = tmp_path_factory.getbasetemp() / "caches" / str(next(_numbers)) / "gpunet"  # mktemp looks through all others
+    path.parent.mkdir(parents=True)
     monkeypatch.setenv(cache.FOLDER_VARIABLE, str(path))
     return path
 

@@ -99,7 +99,8 @@ def _emitted_when_predicting() -> set[str]:
     """The ops of the CPU whose names end as those do that are called forward, but for those of losses, of training and
     of what is fused on other devices."""
     elsewhere = {"softmax_forward", "hinge_forward", "max_pool_forward", "max_pool_by_axis_forward"}
-    elsewhere |= {"conv_relu_forward", "conv_pool_forward", "batch_norm_relu_forward"}
+    elsewhere |= {"conv_relu_forward", "conv_pool_forward", "conv_norm_forward", "batch_norm_relu_forward"}
+    elsewhere |= {"cast_forward"}  # of halves
     merges = {"add", "add_scaled", "scaled", "multiply", "maximum", "shuffle"}
     named = {name for name in FILES if name.endswith(("_forward", "_infer"))} | merges
     return (named | {"image_to_float", "augment"}) - elsewhere

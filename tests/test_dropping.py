@@ -95,7 +95,7 @@ def test_copies_of_weights_are_counted_too(dtype):
         found += counted(net, rng, dtype=dtype)
     assert min(found) > 0.97 and np.mean([ratio == 1 for ratio in found]) > 0.5 and np.mean(found) < 1.04
     found = list(counted(shipped("googlenet"), np.random.default_rng(1), device="cuda", dtype=dtype))
-    assert min(found) > 0.99 and max(found) < 1.05
+    assert min(found) > 0.97 and max(found) < 1.05
 
 
 def test_rounds_are_counted_too():

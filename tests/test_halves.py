@@ -40,7 +40,10 @@ WIDE_OPS = {
 }
 """Ops whose arrays are float32 in programs of halves, too."""
 
-HALF_OPS = [op for op in OPS if op not in WIDE_OPS]
+NOT_IN_HALVES = ("conv_norm_forward", "conv_norm_backward_weights")
+"""Ops that no program of halves has."""
+
+HALF_OPS = [op for op in OPS if op not in (*WIDE_OPS, *NOT_IN_HALVES)]
 
 
 def positions_of_halves(op: str, arrays: list[np.ndarray | None]) -> list[bool]:

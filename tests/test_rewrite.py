@@ -17,7 +17,7 @@ from gpunet.memory.plan import live_bytes
 from gpunet.optimize.optimizers import Momentum
 from tests.nets import random_net, small, vgg16
 
-FUSED = (*FUSIONS, "late-unpool")
+FUSED = (*FUSIONS, "late-unpool", "late-conv-norm")
 """Those that make several ops one: tests/test_fuse.py."""
 
 CALLS = ("joint-updates", "spare-masks", "sum-slope")
@@ -194,7 +194,7 @@ def test_an_unknown_rewrite_is_refused_with_a_hint():
         gpunet.plan(small(), 2, without=["pool-before-rellu"])
     with pytest.raises(
         ConfigError,
-        match="there are pool-before-relu, small-switches, conv-pool, conv-relu, unpool, norm-relu, late-unpool, relu-",
+        match="there are pool-before-relu, small-switches, conv-pool, conv-relu, unpool, norm-relu, conv-norm, late-",
     ):
         gpunet.plan(small(), 2, without=["xyz"])
 

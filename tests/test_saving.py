@@ -102,7 +102,7 @@ def test_commands_read_what_a_model_saved(tmp_path, monkeypatch):
         ({"learning": {"optimizer": {"name": "adam"}, "evil": 1}}, "does not say how its model learns"),
         ({"learning": {"optimizer": {"name": "adam", "beta9": 1}}}, "adam has no beta9"),
         ({"learning_rate": "0.1"}, "the learning rate must be a number"),
-        ({"dtype": "float8"}, "the dtype must be float32 or float64"),
+        ({"dtype": "float8"}, "the dtype must be one of float32, float64"),
     ],
 )
 def test_a_file_that_says_nonsense_is_refused(about, words, tmp_path):

@@ -47,7 +47,7 @@ def test_every_slip_is_found_and_nothing_else(said):
 def test_the_words_that_are_typed_are_those_that_there_are():
     assert {kind_of(name) for name in get_args(DeviceName)} == {*device_names()} < {*get_args(DeviceName)}
     assert {*get_args(AnyDevice)} == {"auto", *get_args(DeviceName)}
-    assert set(get_args(Dtype)) == {"float32", "float64"} < set(ITEMSIZE)
+    assert set(get_args(Dtype)) == {"float32", "float64", "float16", "bfloat16"} < set(ITEMSIZE)
     assert set(get_args(OptimizerName)) == {*OPTIMIZERS, *(kind.__name__ for kind in OPTIMIZERS.values())}
     assert set(get_args(ScheduleName)) == {*SCHEDULES, *(kind.__name__ for kind in SCHEDULES.values())}
     assert get_args(Way) == ALL_WAYS

@@ -6,7 +6,7 @@ from gpunet.data import digits
 net = gpunet.load("vgg_digits")
 gpunet.Modle(net)  # attr-defined
 gpunet.plan(net, device="gpu")  # arg-type
-gpunet.plan(net, dtype="float16")  # arg-type
+gpunet.plan(net, dtype="float8")  # arg-type
 gpunet.plan(net, optimizer="adamm")  # arg-type
 gpunet.plan(net, optimizer=gpunet.Adam)  # arg-type
 gpunet.plan(net, mode="test")  # arg-type

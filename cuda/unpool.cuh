@@ -30,7 +30,7 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
     BehindPool behind;
     const Order& order;
     long long from[Share::PACKS];  // of each pack, since the last turn
-    long long half[Share::PACKS];  // where its switches lie; of several maps that is half of where it lies itself
+    int behind_by[Share::PACKS];   // halves more than values up to there: one a window where maps are odd in number
     bool inside[Share::PACKS];
     Switched<Share::PACKS, COUNT> switched;
 
@@ -53,7 +53,7 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
             const int window = inside[pack] ? (first.image + (row >> 1)) * behind.W3 + (column >> 1) : 0;
             const int k = order.set.kept[1] * order.c.filters + order.along();
             from[pack] = apart(window, order.c.K) + k;
-            if (COUNT == 1) half[pack] = 2 * apart(window, halves(order.c.K)) + k;
+            behind_by[pack] = COUNT == 1 && order.c.K % 2 ? window : 0;
             switched.from(pack, (row & 1) * 2 + (column & 1));
             this->held[pack] = {};
         }
@@ -65,7 +65,7 @@ struct UnderPooledWindows : AlongSum<real, T, T::M, COUNT> {
     __device__ void fetch(int further) {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const long long at = from[pack] + further * DEPTH, twice = COUNT == 1 ? half[pack] + further * DEPTH : at;
+            const long long at = from[pack] + further * DEPTH, twice = COUNT == 1 ? at + behind_by[pack] : at;
             if (inside[pack]) switched.fetch(pack, behind.dy + at, behind.switches + twice / 2, (int)twice, this->held[pack]);
         }
     }

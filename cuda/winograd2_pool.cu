@@ -62,15 +62,19 @@ struct TilesAcrossWindows {
         const OwnTile own(p);
         const int row = own.top >> 1, column = own.left >> 1;
         const int window = (own.at.image * behind.H3 + row) * behind.W3 + column;
-        const long long place = (long long)window * p.D + OwnTile::map();
         const unsigned int seen = own.there ? inside<3>(row, column, behind.H3, behind.W3) : 0;
-        return {nullptr, seen, TileAt(), place};
+        return {nullptr, seen, TileAt(), window};
     }
     __device__ void fetch(int step, Source& source, Held& held) const {
         const unsigned int seen = OwnTile::inside(step, p) ? source.seen : 0;
-        load_tile<3>(behind.dy + source.place, seen, behind.W3, p.D, held.tile);
-        load_tile<3>(behind.switches + (source.place >> 1), seen, behind.W3, halves(p.D), held.switches);  // it may be below 0
-        source.place += STEP;
+#pragma unroll
+        for (int window = 0; window < 9; ++window) {  // D is even: a switch lies where its gradient does, at the half
+            const int row = window / 3, column = window % 3;
+            held.tile[row][column] = 0, held.switches[row][column] = 0;
+            if (!(seen & 1u << window)) continue;
+            const long long place = apart((int)source.place + row * behind.W3 + column, p.D) + (step * STEP + OwnTile::map());
+            held.tile[row][column] = behind.dy[place], held.switches[row][column] = behind.switches[place >> 1];
+        }
     }
     __device__ void put(int, const Source&, Held& held, Stage& stage) const {
         Values tile;

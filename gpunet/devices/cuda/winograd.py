@@ -86,6 +86,7 @@ def backward_input(
         _launch("winograd2", "convolve", "backward_input", shape, packable, dy, values, None, dx, *numbers, shape.D, 0)
         return
     packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1 and shape.K % 2 == 0
+    packable = packable and prod(dy.shape) < 2**31
     arrays = dy, switches, values, dx
     behind = dy.shape[1:3]
     _launch("winograd2_pool", "unpool_convolve", "backward_input", shape, packable, *arrays, *numbers, *behind)

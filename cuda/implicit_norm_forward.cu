@@ -5,7 +5,7 @@
 
 // Where a window begins, and the position of the batch that this would be.
 struct alignas(16) WindowAt {
-    int top, left, pixel;
+    int top, left, pixel, nothing;  // four, as so many are read at once
 };
 
 // What a block has in shared memory beside the steps; a thread's own windows would take registers.
@@ -31,9 +31,9 @@ struct UnderNormalizedWindows : AlongSum<real, T, T::M, COUNT> {
         const Normalized& norm, const Convolution& c, int group, const InOnePiece& order, NormalizedStages<T>& stages
     ) : norm(norm), c(c), map0(group * c.maps), order(order), stages(stages) {}
     __device__ void put_row(int pack, int image, int row, int column) {
-        put_window(pack, {row, column, (image * c.H + row) * c.W + column});
+        put_window(pack, {row, column, (image * c.H + row) * c.W + column, 0});
     }
-    __device__ void put_nothing(int pack) { put_window(pack, {-(1 << 30), 0, 0}); }
+    __device__ void put_nothing(int pack) { put_window(pack, {-(1 << 30), 0, 0, 0}); }
     // One thread for all that take values of the same row.
     __device__ void put_window(int pack, const WindowAt& window) {
         if (Share::at() == 0) stages.windows[Share::row(pack)] = window;

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 from gpunet.devices.cuda.arrays import DeviceArray, cast
 from gpunet.devices.cuda.device import STAGING_BYTES, CudaDevice
@@ -87,9 +88,11 @@ def test_a_launch_covers_all_items_with_a_grid_that_suits_the_gpu(count: int, gr
 def test_a_launch_needs_one_float_dtype_and_something_to_do() -> None:
     driver = Recorder()
     single, double = (DeviceArray(0, (1,), np.dtype(real), driver) for real in REALS)
-    half = DeviceArray(0, (1,), np.dtype(np.float16), driver)
-    with pytest.raises(TypeError, match=r"float16.*float32"):
-        launch("pool", "forward", 1, single, half)
+    half, other = (DeviceArray(0, (1,), np.dtype(real), driver) for real in (np.float16, bfloat16))
+    with pytest.raises(TypeError, match=r"bfloat16.*float16"):
+        launch("pool", "forward", 1, half, other)
+    launch("pool", "forward", 1, single, half)  # of volumes in halves the sums are not
+    assert driver.noted[-1] == "float16"
     launch("pool", "forward", 1, single, double)  # numbers that change from step to step
     assert driver.noted[-1] == "float32"
     del driver.noted

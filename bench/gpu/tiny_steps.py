@@ -37,6 +37,7 @@ from gpunet.devices import open_device, target
 from gpunet.devices.cuda.target import CudaTarget
 from gpunet.devices.cuda.tiles import TILES
 from gpunet.devices.device import Device
+from gpunet.devices.target import DeviceTarget
 from gpunet.layers import layer_types
 from gpunet.model.model import Model
 from gpunet.net.fields import missing
@@ -131,6 +132,8 @@ def by_axis_net() -> Net:
 
 PACKS = "INPUT[14x18x8] -> CONV1-8 -> CONV3-8 -> RELU -> POOL2 -> CONV3-16(S=2) -> CONV3-16(groups=16) -> FC-5"
 SCALARS = "INPUT[14x18x3] -> CONV1-7 -> CONV3-7 -> RELU -> POOL2 -> CONV3-14(S=2) -> CONV3-14(groups=14) -> FC-5"
+NORMED = [f"INPUT[14x18x8] -> CONV3-{maps} -> BN -> RELU -> CONV3-{maps} -> RELU -> FC-5" for maps in (8, 7)]
+"""The second convolution normalizes what it reads, packs of maps or single ones."""
 
 
 class ByWinograd(CudaTarget):
@@ -155,6 +158,25 @@ def convolutions() -> Iterator[Op]:
                     tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
                     yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
                     yield op
+    yield from _normalizing(where)
+
+
+def _normalizing(where: DeviceTarget) -> Iterator[Op]:
+    """Convolutions that normalize what they read, by every algorithm and tile."""
+    for text in NORMED:
+        for how in (where, ByWinograd(where.compute_capability or (8, 6))):
+            for op in plan(load(text), BATCH, device=how, math="direct" if how is where else "exact").program.ops:
+                if op.name.startswith("conv_norm_"):
+                    tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
+                    yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
+                    yield op
+
+
+def of_halves() -> Iterator[Op]:
+    """What programs in float16 have beside products: values cast, and a gradient scaled."""
+    for op in plan(load(SCALARS), BATCH, device=CudaTarget((8, 6)), dtype="float16").program.ops:
+        if op.name in ("cast_forward", "scale_gradient"):
+            yield op
 
 
 FALLBACK = frozenset({"relu_and_switches", "relu_and_halves", "unpool"})
@@ -215,7 +237,23 @@ def steps(device: Device) -> list[float]:
             losses.append(float(model.forward(images).sum()))
     losses.append(sum_of_losses(device))
     losses.extend(size_of(op, device) for op in convolutions())
+    losses.extend(size_of(op, device) for op in of_halves())
+    losses.extend(unscaled(device))
     return losses
+
+
+def unscaled(device: Device) -> list[float]:
+    """A gradient without its scale, and the scale after a step that was fine."""
+    arena = device.allocate(1280)
+    starts = {"loss": [2.0], "sums": [3.0], "scaling": [8.0, 1.0], "dw": [16.0, -4.0, 2.0], "settled": [0.0]}
+    views = {name: arena.view(256 * at, (len(starts[name]),), "float32") for at, name in enumerate(starts)}
+    for name, values in starts.items():
+        device.write(views[name], np.array(values, np.float32))
+    device.ops["unscale"](views["scaling"], views["dw"])
+    device.ops["settle_scaling"](views["loss"], views["sums"], views["scaling"], views["settled"], patience=2)
+    found = [float(value) for name in ("dw", "scaling", "settled") for value in device.read(views[name])]
+    arena.free()
+    return found
 
 
 def sum_of_losses(device: Device) -> float:

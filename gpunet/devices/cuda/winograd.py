@@ -7,6 +7,8 @@ fewer products, but 36 points of 32 x 32 results find no room in registers, and 
 they save; the filters of 512 maps alone would take 36 MiB.
 """
 
+from math import prod
+
 from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
 from gpunet.devices.cuda.division import by
 from gpunet.devices.cuda.launch import BLOCK, launch, launch_blocks

@@ -132,7 +132,7 @@ def by_axis_net() -> Net:
 
 PACKS = "INPUT[14x18x8] -> CONV1-8 -> CONV3-8 -> RELU -> POOL2 -> CONV3-16(S=2) -> CONV3-16(groups=16) -> FC-5"
 SCALARS = "INPUT[14x18x3] -> CONV1-7 -> CONV3-7 -> RELU -> POOL2 -> CONV3-14(S=2) -> CONV3-14(groups=14) -> FC-5"
-NORMED = [f"INPUT[14x18x8] -> CONV3-{maps} -> BN -> RELU -> CONV3-{maps} -> RELU -> FC-5" for maps in (8, 7)]
+NORMED = [f"INPUT[14x18x8] -> CONV3-{maps} -> BN -> RELU -> CONV3-{maps} -> FC-5" for maps in (8, 7)]
 """The second convolution normalizes what it reads, packs of maps or single ones."""
 
 
@@ -169,6 +169,7 @@ def _normalizing(where: DeviceTarget) -> Iterator[Op]:
                 if op.name.startswith("conv_norm_"):
                     tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
                     yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
+                if op.name.startswith(("conv_norm_", "norm_table")):
                     yield op
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpunet.devices.cpu.threads import thread_count
+from gpunet.devices.cpu.threads import BLOCK, thread_count
 from gpunet.optimize.optimizers import OPTIMIZERS, Optimizer, optimizer
 from gpunet.program.program import Now
 from tests import oracle
@@ -214,7 +214,7 @@ def test_an_update_on_the_cpu_allocates_nothing_that_grows(name):
         device.ops[f"{name}_update"](*given, *arrays, **attributes)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert max(peaks) < 32768 * 4 * (thread_count() + 1)  # a block for each worker, and small things
+    assert max(peaks) < BLOCK * 4 * (thread_count() + 1)  # a block for each worker, and small things
 
 
 # Random calls of each op, for the tests that go through all ops.

@@ -75,7 +75,7 @@ def test_a_norm_that_is_no_number_is_not_swept_under_the_rug(device):
 # -- in a model ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("most", [0.05, 0.5, 1e6])
+@pytest.mark.parametrize("most", [0.05, pytest.param(0.5, marks=pytest.mark.slow), 1e6])
 def test_steps_clipped_by_norm_are_pytorchs(device, most):
     steps = 40 if device.name == "cpu" else 2
     judged(
@@ -84,7 +84,7 @@ def test_steps_clipped_by_norm_are_pytorchs(device, most):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("most", [1e-3, 0.05])
+@pytest.mark.parametrize("most", [1e-3, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_steps_clipped_by_value_are_pytorchs(device, most):
     steps = 40 if device.name == "cpu" else 2
     judged(

@@ -19,7 +19,7 @@ from tests.static.compiled import reports
 from tests.static.sass import Code, Loop, disassemble
 from tests.static.table import ALL, GPUS, IN_HALVES, OFTEN, Table, blocks, faults, launch_bounds, regressions, rows_of
 from tests.static.traffic import ACCESS, Even, traffic_of
-from tests.test_compile import compile_kernels
+from tests.test_compile import FILES, compile_kernels
 
 
 def test_a_disassembler_is_there() -> None:
@@ -38,7 +38,7 @@ def disassembler() -> str:
 @pytest.mark.parametrize(
     "cases", [pytest.param(OFTEN, id="often"), pytest.param(ALL, id="all", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("file", kernel_files())
+@pytest.mark.parametrize("file", FILES)
 def test_no_kernel_is_worse_than_the_table_says(
     disassembler: str, file: str, cases: tuple[tuple[str, str], ...]
 ) -> None:

@@ -256,9 +256,9 @@ def test_the_training_does_what_its_controls_say(browser: Any, tmp_path: Path) -
 
 
 def quiet(watched: Any) -> bool:
-    """Whether nothing was asked for in almost a second."""
+    """Whether nothing was asked for in three seconds: the first look waits for a process that looks."""
     before = len(watched.requests)
-    watched.page.wait_for_timeout(800)
+    watched.page.wait_for_timeout(3000)
     return len(watched.requests) == before
 
 

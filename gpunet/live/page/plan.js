@@ -71,6 +71,7 @@ export class Plan {
 
   plannedSoon(ms) {
     clearTimeout(this.timer);
+    hideMistake("action"); // now, not with the answer: what is done meanwhile may be wrong, too
     find("plan").dataset.old = this.waits = true; // until what is shown is that of what was written
     this.timer = setTimeout(() => this.newest.run((signal) => this.planned(signal)), ms);
   }
@@ -94,7 +95,7 @@ export class Plan {
   heard(part, text) {
     if (part.stage === "net") {
       this.rungs = [];
-      hideMistake();
+      hideMistake("net");
       find("batch").placeholder = part.batch;
       for (const name of ["optimizer", "dtype"]) find(name).options[0].textContent = `the net's: ${part[name]}`;
     } else if (part.stage === "plan") {

@@ -202,6 +202,7 @@ def test_a_gpu_without_a_driver_is_not_looked_for(monkeypatch: pytest.MonkeyPatc
 # -- many cards ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_batch_of_every_card_is_that_of_fit_and_grows_with_what_the_card_has() -> None:
     net, options = gpunet.load(SMALL), dict(optimizer="sgd")
     aims = [(where := target("cuda", name), where.total_bytes) for name in NAMES]

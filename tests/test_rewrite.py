@@ -48,7 +48,7 @@ def train(net: Net, device, without, seed: int = 3):
 
 
 @pytest.mark.parametrize("pairs", [8, pytest.param(len(SUBSETS), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_subsets_of_the_rewrites_give_the_same_bits(device, seed, pairs):
     rng = np.random.default_rng(40 + seed)
     net = small() if seed == 0 else random_net(rng, layers=8)

@@ -60,7 +60,7 @@ def backward_input(
     switches: DeviceArray | None = None,
 ) -> None:
     """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
-    whole = packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
+    whole = packable(shape.maps, w) and gradient_packable(shape, dy, switches)
     parts = parts_of(dx, workspace, slices)
     if switches is None:
         _launch("backward_input", shape, tile, slices, whole, dy, w, parts, *numbers(shape))
@@ -82,7 +82,7 @@ def backward_weights(
     switches: DeviceArray | None = None,
 ) -> None:
     """dw of conv_backward_weights; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
-    whole = packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
+    whole = packable(shape.maps, x) and gradient_packable(shape, dy, switches)
     parts = parts_of(dw, workspace, slices)
     added = accumulate if slices == 1 else 0
     places = numbers(shape)
@@ -129,7 +129,7 @@ def norm_backward_weights(
 ) -> None:
     """dw of conv_norm_backward_weights; `norm_least` as in norm_forward."""
     x, x_row = lying(x)
-    whole = packable(shape.maps, x) and packable(x_row, x) and _gradient_packable(shape, dy, None)
+    whole = packable(shape.maps, x) and packable(x_row, x) and gradient_packable(shape, dy, None)
     parts = parts_of(dw, workspace, slices)
     added = accumulate if slices == 1 else 0
     places = *numbers(shape, x_row), norm_least
@@ -171,7 +171,7 @@ def packable(values: int, *arrays: DeviceArray) -> bool:
     return all(values * array.dtype.itemsize % PACK_BYTES == 0 and array.pointer % PACK_BYTES == 0 for array in arrays)
 
 
-def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
+def gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
     """Whether the filters of a group are whole packs in dy, and in the switches, half a byte for each value."""
     whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
     return whole and packable(shape.K // shape.groups, dy)

@@ -6,9 +6,9 @@ What gpunet.devices.cuda.implicit says of tiles and slices holds here, too: no b
 from math import inf
 
 from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
-from gpunet.devices.cuda.implicit import add_up, numbers, packable, parts_of
+from gpunet.devices.cuda.implicit import add_up, gradient_packable, numbers, packable, parts_of
 from gpunet.devices.cuda.tensor_tiles import FILES, TILES, shared_bytes, stages
-from gpunet.devices.cuda.tiles import PACK_BYTES, blocks
+from gpunet.devices.cuda.tiles import blocks
 from gpunet.program.filters import ConvShape
 
 __all__: tuple[str, ...] = ()  # no ops here
@@ -65,7 +65,7 @@ def backward_input(
     switches: DeviceArray | None = None,
 ) -> None:
     """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
-    whole = packable(shape.maps, w) and _gradient_packable(shape, dy, switches)
+    whole = packable(shape.maps, w) and gradient_packable(shape, dy, switches)
     made, parts = _made(dx, workspace, slices)
     if switches is None:
         _launch(algorithm, "backward_input", shape, tile, slices, whole, dy, w, made, parts, *numbers(shape))
@@ -91,7 +91,7 @@ def backward_weights(
     switches: DeviceArray | None = None,
 ) -> None:
     """dw of conv_backward_weights; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
-    whole = packable(shape.maps, x) and _gradient_packable(shape, dy, switches)
+    whole = packable(shape.maps, x) and gradient_packable(shape, dy, switches)
     parts = parts_of(dw, workspace, slices)
     added = accumulate if slices == 1 else 0
     places = numbers(shape)
@@ -132,9 +132,3 @@ def _made(
 ) -> tuple[DeviceArray | None, DeviceArray | None]:
     """(where the results go, where those of the slices go): one of them."""
     return (result, None) if slices == 1 else (None, parts_of(result, workspace, slices))
-
-
-def _gradient_packable(shape: ConvShape, dy: DeviceArray, switches: DeviceArray | None) -> bool:
-    """Whether the filters of a group are whole packs in dy, and in the switches, half a byte for each value."""
-    whole = switches is None or switches.pointer % (PACK_BYTES // dy.dtype.itemsize) == 0
-    return whole and packable(shape.K // shape.groups, dy)

@@ -147,30 +147,24 @@ class ByWinograd(CudaTarget):
 
 
 def convolutions() -> Iterator[Op]:
-    """Every convolution of two nets by every algorithm and tile, those with a pool behind them, too."""
+    """Every convolution of two nets by every algorithm and tile, and those with a pool behind or a norm in front."""
     where = target("cuda")
     for text in (PACKS, SCALARS):
         for case in conv_cases(load(text), BATCH, where, "float32"):
             yield from case.ops
-        for how in (where, ByWinograd(where.compute_capability or (8, 6))):
-            for op in plan(load(text), BATCH, device=how, math="direct" if how is where else "exact").program.ops:
-                if op.name.startswith("conv_pool_"):
-                    tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
-                    yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
-                    yield op
-    yield from _normalizing(where)
-
-
-def _normalizing(where: DeviceTarget) -> Iterator[Op]:
-    """Convolutions that normalize what they read, by every algorithm and tile."""
+        yield from _fused(text, ("conv_pool_",), where)
     for text in NORMED:
-        for how in (where, ByWinograd(where.compute_capability or (8, 6))):
-            for op in plan(load(text), BATCH, device=how, math="direct" if how is where else "exact").program.ops:
-                if op.name.startswith("conv_norm_"):
-                    tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
-                    yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
-                if op.name.startswith(("conv_norm_", "norm_table")):
-                    yield op
+        yield from _fused(text, ("conv_norm_", "norm_table"), where)
+
+
+def _fused(text: str, names: tuple[str, ...], where: DeviceTarget) -> Iterator[Op]:
+    """The ops of a net whose names begin so, those of convolutions by every algorithm and tile."""
+    for how in (where, ByWinograd(where.compute_capability or (8, 6))):
+        for op in plan(load(text), BATCH, device=how, math="direct" if how is where else "exact").program.ops:
+            if op.name.startswith(names):
+                tiles = TILES if op.attributes.get("algorithm") == "implicit" else ()
+                yield from (replace(op, attributes={**op.attributes, "tile": tile}) for tile in tiles)
+                yield op
 
 
 def of_halves() -> Iterator[Op]:

@@ -10,18 +10,16 @@ import numpy as np
 from gpunet.compile.between import BETWEEN_RANKS, goes_beside
 from gpunet.devices.device import Array, Call, Device
 from gpunet.errors import DeviceError
-from gpunet.memory.plan import Plan, PlannedTensor
+from gpunet.memory.plan import Plan
+from gpunet.model.poison import Poison
 from gpunet.model.replay import MOST_GRAPHS, Replay
 from gpunet.program.program import Now, Op, Phase, RunTime, Turn
 from gpunet.program.shares import largest, share
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import Tensor
 from gpunet.ranks.beside import Beside
 from gpunet.ranks.collectives import bind as bind_between_ranks
 from gpunet.ranks.communicator import Communicator
 from gpunet.ranks.flat import flat
-
-POISON = 0xFF
-"""Four or eight such bytes are a NaN."""
 
 Phases = tuple[Phase, ...]
 
@@ -57,7 +55,6 @@ class BoundProgram:
         self.whole = 0
         self.device = device
         self._beside = Beside(device) if ranks is not None and ranks.goes_beside(device) else None
-        self.poison = poison
         self._seed = seed
         self._before_updates = before_updates
         self._graphs_left = MOST_GRAPHS if graphs else 0
@@ -67,8 +64,9 @@ class BoundProgram:
         self._calls: dict[tuple[Turn, int, int, bool, bool], list[Call]] = {}
         self._runs: dict[tuple[int, int, int, Phases, bool, bool], Replay] = {}
         self._swapped = False
-        if poison:
-            self._arena.fill(0, plan.arena_bytes, POISON)
+        self.poison = Poison(plan, self._arena) if poison else None
+        if self.poison:
+            self.poison.all()
         if plan.program.counters is not None:
             self._arena.fill(self._offsets[plan.program.counters.name], plan.program.counters.nbytes, 0)
 
@@ -139,11 +137,11 @@ class BoundProgram:
         """What `run` runs, op by op: each, and what runs it."""
         for turn, op, calls in self._chosen(n, skip, phases, training):
             if self.poison:
-                self._poison_fresh(turn)
+                self.poison.fresh(turn)
             yield op, partial(self.device.run, calls)
             if self.poison:
                 self._settle(op)
-                self._poison_after(turn)
+                self.poison.after(turn)
 
     def outputs(self, n: int, skip: int, phases: Phases) -> Iterator[tuple[Op, Tensor, np.ndarray]]:
         """Run the ops of these phases, and read back each tensor that one wrote, as a copy."""
@@ -232,34 +230,3 @@ class BoundProgram:
             self.device.synchronize()
         except DeviceError as error:
             raise DeviceError(f"{op.layer}, {op.name}: {error}") from error
-
-    # -- poison ------------------------------------------------------------------------------------
-
-    def poison_free(self, step: int) -> None:
-        """Fill every byte that no tensor owns in this step."""
-        end = 0
-        for planned in sorted(self.plan.alive(step), key=lambda planned: planned.offset):
-            if planned.offset > end:
-                self._arena.fill(end, planned.offset - end, POISON)
-            end = max(end, planned.offset + planned.nbytes)
-        if end < self.plan.arena_bytes and step < self.plan.steps:
-            self._arena.fill(end, self.plan.arena_bytes - end, POISON)
-
-    def _poison_fresh(self, turn: Turn) -> None:
-        """Fill what begins to live in this turn, unless it takes over bytes that the op still reads."""
-        for planned in self.plan.tensors:
-            known = planned.kind.persistent or planned.kind is Kind.DATA or planned.name in self.plan.program.takes_over
-            again = turn.round > 0 and not self._within_round(planned, turn)
-            if planned.first == turn.step and not known and not again:
-                self._arena.fill(planned.offset, planned.nbytes, POISON)
-
-    def _within_round(self, planned: PlannedTensor, turn: Turn) -> bool:
-        """Whether a tensor of a loop is used afresh in each of its rounds."""
-        loop = self.plan.program.loop_at(turn.step)
-        return loop is not None and (planned.first > loop.first or planned.last < loop.last)
-
-    def _poison_after(self, turn: Turn) -> None:
-        """Fill what is free after this turn; at the end of a round that is what is free at the start of the next."""
-        loop = self.plan.program.loop_at(turn.step)
-        ends = loop is not None and turn.step == loop.last - 1
-        self.poison_free(loop.first if loop and ends and turn.more else turn.step + 1)

@@ -112,7 +112,7 @@ class Feeding(Handy):
         """Copy images that were checked into the arena, return how many there are."""
         program = self.plan.program
         if self._bound.poison:
-            self._bound.poison_free(0)
+            self._bound.poison.free(0)
         self._bound.set_numbers(Now(self.learning_rate, self.steps + 1, self.seen))
         sent = self._ahead.take(images) if self._ahead and len(images) else None
         self._begun = self.device.mark() if self._ahead else None

@@ -125,13 +125,16 @@ def _steps(ranks: Communicator, options: argparse.Namespace) -> dict[str, Any]:
 
 def _sums(ranks: MpiCommunicator, values: int, times: int) -> dict[str, Any]:
     """Milliseconds of a sum in the order of ranks, and of MPI's own, of so many float32, turn by turn."""
+    from gpunet.compile.between import goes_whole
     from gpunet.program.program import Op
     from gpunet.program.tensor import Kind, Tensor
     from gpunet.ranks.collectives import bind
 
     device, mpi = open_device("cpu"), load_mpi()
     own = np.random.default_rng(ranks.rank).random(values, np.float32)
-    buffer, arriving = own.copy(), np.empty(values + ranks.size, np.float32)
+    buffer = own.copy()
+    room = ranks.size * values if goes_whole(values, 4, ranks.size) else values + ranks.size
+    arriving = np.empty(room, np.float32)
     tensor = Tensor("buffer", Kind.PARAMETER_GRADIENT, (values,), "float32", "bench")
     op = Op("all_reduce", "bench", "update", (tensor,), (tensor,), (tensor, None))
     most = min(values, 2 * 2**20)

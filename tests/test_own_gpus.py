@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+import gpunet
 from gpunet.cli import own_gpus
+from gpunet.cli.profile import _kept_of_ranks
+from gpunet.compile.ranks import Division
 from gpunet.devices.cuda.target import NCCL_BYTES, CudaTarget
 from gpunet.devices.target import MIB, Reserve
 from gpunet.errors import ConfigError
@@ -102,3 +105,6 @@ def test_plans_for_several_ranks_reserve_what_nccl_takes(monkeypatch, tmp_path):
     assert reserve.keep_nccl(200 * MIB, 4) == Reserve(300 * MIB, "measured on a GPU, driver 1")
     assert reserve.measured_nccl(2) is None and reserve.measured() is None
     assert target.reserve(4).nbytes - target.reserve().nbytes == 300 * MIB
+    made = SimpleNamespace(plan=gpunet.plan(gpunet.load("vgg_digits"), 8, device=target, division=Division(4)))
+    said = "plans of 4 ranks on this GPU reserve 300 MiB for NCCL, measured on a GPU, driver 1"
+    assert _kept_of_ranks(made) == [said]

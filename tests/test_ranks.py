@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import gpunet
+from gpunet.compile.between import REDUCE
+from gpunet.compile.ranks import Division
+from gpunet.compile.wire import messages, op_bytes
 from gpunet.optimize.optimizers import OPTIMIZERS
 from gpunet.ranks.mpi import find_starter
 from tests.conftest import ROOT
@@ -165,3 +170,26 @@ def test_commands_say_the_same_with_two_ranks(command, tmp_path, run):
         found = subprocess.run(command_line, env=environment, capture_output=True, text=True, check=True, timeout=120)
         said.append(found.stdout)
     assert said[0] == said[1]
+
+
+@pytest.mark.slow
+def test_profiles_of_ranks_time_what_goes_between_them_and_one_of_them_speaks(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GPUNET_CACHE": str(tmp_path)}
+    words = ["profile", PLAIN, "--batch", "5", "--steps", "2", "--device", "cpu", "--ranks", "2", "--json"]
+    command = [sys.executable, "-m", "gpunet", *words]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    made = json.loads(found.stdout)
+    assert made["batch"] == 3 and made["images_per_second"] == pytest.approx(5e3 / made["step_ms"], rel=1e-6)
+    assert {"all_gather", "all_reduce", "await_ranks"} <= {op["name"] for op in made["ops"]}
+    assert not list(tmp_path.iterdir()) and not found.stderr  # times with waits in them predict nothing
+
+
+def test_few_values_are_added_up_in_one_round_and_many_in_two():
+    sizes = []
+    for maps in (4, 4000):
+        net = gpunet.load(f"INPUT[3x3x1] -> FC-{maps} -> FC-5")
+        made = gpunet.plan(net, 4, device="cpu", division=Division(2))
+        (op,) = (op for op in made.program.ops if op.name == REDUCE)
+        values = sum(prod(t.shape) for t in op.inputs)
+        sizes.append((messages(op, 2), op.scratch[0].shape[0] / values, op_bytes(op, 2, 0, 4) / values))
+    assert sizes == [(1, 2, 4), (2, pytest.approx(1, abs=1e-4), 4)]  # of two ranks each sends as much either way

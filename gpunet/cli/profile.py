@@ -6,6 +6,8 @@ import typer
 
 from gpunet.cli import for_tools, options
 from gpunet.cli.guard import complain
+from gpunet.cli.own_gpus import device_of
+from gpunet.cli.together import Gpus, Ranks, division, opened, start_or_meet
 from gpunet.errors import DataError
 from gpunet.system.cache import FOLDER_VARIABLE
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def profile(
+    context: typer.Context,
     net: options.Net,
     batch: options.Batch = None,
     steps: Annotated[int, typer.Option(help="Steps that are timed whole, and as many op by op.")] = 20,
@@ -36,6 +39,8 @@ def profile(
     no_graph: options.NoGraph = False,
     math: options.MathOption = None,
     no_tuned: options.NoTuned = False,
+    ranks: Ranks = None,
+    gpus: Gpus = None,
     trace: for_tools.Trace = None,
     json: options.Json = False,
     csv: for_tools.Csv = False,
@@ -45,7 +50,8 @@ def profile(
 
     What is not given here comes from the net's config. With --gpu the step runs on this machine as it is planned for
     that card. What is measured is kept in the user's cache folder: later plans for this GPU use its reserve, and gpunet
-    fit predicts images a second of this net.
+    fit predicts images a second of this net. With --ranks or --gpus each profiles its share of the batch, and the
+    first one tells: what is sent takes as long as is waited for it. Of that only what NCCL takes is kept.
 
     Exit code 1 if it does not fit the budget, 2 for a mistake, 130 after Ctrl-C.
     """
@@ -54,24 +60,33 @@ def profile(
     from gpunet.report.console import working
 
     for_tools.check_tools(json=json, csv=csv, rows=rows, trace=trace)
+    crew = start_or_meet(context, ranks, gpus, device)
+    if crew is not None:
+        device = device_of(crew, device)
     config = options.read_net(net, width, input)
     told = options.training(
         config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, dtype=dtype, math=math, reserve=reserve
     )
     options.tell_math(told.math, choose_device(device))
+    where, others = opened(crew, choose_device(device))
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,
             told.batch if batch is None else batch,
-            device,
+            where,
             steps=steps,
+            ranks=others,
             watch=lambda done: say(f"timed {done} of {steps} steps"),
             budget=told.budget if budget is None and gpu is None else budget,
             gpu=gpu,
             graph=not no_graph,
             tuned=not no_tuned,
-            **options.train_settings(told),
+            **options.train_settings(told) | {"division": division(crew)},
         )
+    if crew is not None:
+        crew.leave()
+        if not crew.leads:
+            return
     for_tools.write_tools(made, trace=trace)
     if csv:
         typer.echo(made.to_csv(rows), nl=False)
@@ -85,7 +100,7 @@ def profile(
         from gpunet.report.profile_table import profile_parts
 
         show(*profile_parts(made))
-    for line in _kept(made):
+    for line in _kept(made) if crew is None else _kept_of_ranks(made):
         typer.echo(line, err=json or csv)
 
 
@@ -105,3 +120,16 @@ def _kept(made: "Profile") -> list[str]:
     except DataError as error:
         complain(f"{error}; nothing was kept for later plans (set {FOLDER_VARIABLE} to another folder)")
     return lines
+
+
+def _kept_of_ranks(made: "Profile") -> list[str]:
+    """What was kept of ranks as they met: times are not, as waits for others are in them."""
+    from gpunet.devices.cuda.reserve import measured_nccl
+    from gpunet.devices.name import kind_of, split_name
+    from gpunet.memory.size import format_bytes
+
+    if kind_of(made.plan.device) != "cuda":
+        return []
+    held = measured_nccl(made.plan.ranks, split_name(made.plan.device)[1])
+    words = f"plans of {made.plan.ranks} ranks on this GPU reserve"
+    return [f"{words} {format_bytes(held.nbytes)} for NCCL, {held.source}"] if held else []

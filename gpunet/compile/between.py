@@ -24,6 +24,15 @@ BETWEEN_RANKS = (
 )
 
 
+WHOLE_BYTES = 128 * 2**10
+"""What may come from all ranks at once, in one message each, instead of being added up by parts in two rounds."""
+
+
+def goes_whole(values: int, itemsize: int, ranks: int) -> bool:
+    """Whether so many values to be added up go whole to all: what is few is a matter of waits, not of bytes."""
+    return ranks * values * itemsize <= WHOLE_BYTES
+
+
 def goes_beside(op: Op) -> bool:
     """Whether it goes on beside others until an AWAIT; what is needed at once does not."""
     return op.name in (REDUCE, REDUCE_SHARE, GATHER_SHARES) and not op.attributes.get("at_once")

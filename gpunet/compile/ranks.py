@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, get_args
 
-from gpunet.compile.between import AWAIT, GATHER, GATHER_SHARES, JOIN_STATISTICS, JOIN_SUMS, REDUCE, REDUCE_SHARE
+from gpunet.compile.between import (
+    AWAIT,
+    GATHER,
+    GATHER_SHARES,
+    JOIN_STATISTICS,
+    JOIN_SUMS,
+    REDUCE,
+    REDUCE_SHARE,
+    goes_whole,
+)
 from gpunet.compile.split import split_fc
 from gpunet.compile.steps import exchanged_tensors
 from gpunet.program.builder import Target
@@ -227,7 +236,8 @@ def _reduce(bucket: list[Tensor], number: int, sums: Division, name: str = REDUC
     most = min(sum(prod(t.shape) for t in bucket), max(sums.ranks, sums.bucket_bytes // ITEMSIZE[dtype]))
     scratch: list[Tensor | None] = [None, None]
     if sums.reduce == "exact" or name == REDUCE_SHARE:
-        arriving = sums.ranks * -(-most // sums.ranks)
+        whole = name == REDUCE and goes_whole(most, ITEMSIZE[dtype], sums.ranks)
+        arriving = sums.ranks * (most if whole else largest(most, sums.ranks))
         scratch[0] = Tensor(
             f"{layer}.arriving{number}{'s' * (name == REDUCE_SHARE)}", Kind.WORKSPACE, (arriving,), dtype, layer
         )

@@ -15,6 +15,7 @@ from gpunet.compile.between import (
     SUM_TO_IMAGES,
     TO_IMAGES,
     TO_OUTPUTS,
+    goes_whole,
 )
 from gpunet.program.program import Op, Program
 from gpunet.program.shares import share
@@ -37,7 +38,9 @@ def messages(op: Op, ranks: int) -> int:
         return len(_lengths(op))
     if op.name == SUM_TO_IMAGES:
         return -(-prod(op.outputs[0].shape) // _most(op))
-    return 0 if op.name != REDUCE else 2 * len(_lengths(op))
+    if op.name != REDUCE:
+        return 0
+    return len(_lengths(op)) * (1 if _goes_whole(op, ranks) else 2)
 
 
 def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
@@ -60,6 +63,8 @@ def op_bytes(op: Op, ranks: int, rank: int, images: int) -> int:
         return values * ITEMSIZE[op.inputs[0].dtype]
     if op.attributes["reduce"] == "fast":
         return sum(2 * t.nbytes * (ranks - 1) // ranks for t in op.inputs)
+    if _goes_whole(op, ranks):
+        return (ranks - 1) * sum(t.nbytes for t in op.inputs)
     values = 0
     for length in _lengths(op):
         first, last = share(length, ranks, rank)
@@ -77,6 +82,11 @@ def _to_others(op: Op, ranks: int, rank: int, images: int) -> int:
     own_first, own_last = share(outputs, ranks, rank)
     own = own_last - own_first
     return (images - (last - first)) * own if op.name == TO_IMAGES else (last - first) * (outputs - own)
+
+
+def _goes_whole(op: Op, ranks: int) -> bool:
+    """Of a sum: whether each rank sends all that it has to all others."""
+    return goes_whole(_most(op), ITEMSIZE[op.inputs[0].dtype], ranks)
 
 
 def _most(op: Op) -> int:

@@ -288,14 +288,17 @@ class Model(Feeding):
         scale, steps = (1, 0) if tensor is None else self.device.read(self._bound.view(tensor)).tolist()
         return scale, steps
 
-    def calls(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[Op, Callable[[], None]]]:
+    def calls(
+        self, images: np.ndarray, labels: np.ndarray, whole: int | None = None
+    ) -> Iterator[tuple[Op, Callable[[], None]]]:
         """A training step in the caller's hands: (op, what runs it), each to be called once, in order.
 
-        The arrays are on the device when this returns. An op that runs in rounds comes once for each.
+        The arrays, as `step` takes them, are on the device when this returns. An op that runs in rounds comes once for
+        each.
         """
         with self._whole.use():
             self._whole.require()
-            n = self._feed_both(images, labels, learn=True)
+            n = self._feed_both(images, labels, learn=True, whole=whole)
         return self._torn_meanwhile(self._bound.walk(n, self._skipped(images), STEP))
 
     @alone

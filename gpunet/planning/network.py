@@ -92,7 +92,7 @@ class RanksPrediction:
 
     @property
     def hidden_ms(self) -> float:
-        return self.wire_ms - self.waits_ms
+        return max(0.0, self.wire_ms - self.waits_ms)
 
     @property
     def efficiency(self) -> Range | None:

@@ -26,6 +26,8 @@ from gpunet.planning.planner import plan as make_plan
 from gpunet.profile.memory import Memory, Meter, Peak
 from gpunet.profile.steps import OpTime, op_times, random_batch, timed_calls
 from gpunet.program.program import AnyDevice
+from gpunet.program.shares import share
+from gpunet.ranks.communicator import Communicator
 from gpunet.values.given import told
 from gpunet.values.shown import Shown
 
@@ -56,7 +58,8 @@ class Profile(Shown):
 
     @property
     def images_per_second(self) -> float:
-        return self.plan.batch / self.step_ms * 1e3
+        """Of all ranks together."""
+        return self.plan.whole_batch / self.step_ms * 1e3
 
     @cached_property
     def ops_ms(self) -> float:
@@ -96,6 +99,7 @@ def profile(
     steps: int = 20,
     graph: bool = True,
     meter: Meter | None = None,
+    ranks: Communicator | None = None,
     watch: Callable[[int], None] = lambda done: None,
     **options: Any,
 ) -> Profile:
@@ -104,6 +108,8 @@ def profile(
     `device`   "cpu", "cuda", "cuda:1" (a second GPU), "auto", or an open Device
     `graph`    whether whole steps run as a CUDA graph, as training does; op by op they never do
     `meter`    tells the memory in use, in NVML's place
+    `ranks`    what goes between those that profile side by side, each its share of the batch; `division` says so, too,
+               and the device is open: an op of the wire takes as long as is waited for it
     `watch`    called after each pair of steps with their count
     `options`  of `gpunet.plan`: optimizer, dtype, budget, reserve, ...; with `gpu` the step runs here as it is planned
                for that card
@@ -125,35 +131,44 @@ def profile(
         if early is None or (name == "cpu" and meter is None):
             early, told_by = _late_meter(opened)
             before = early()
-        peak, step_ms, ops = _measure(net, planned, opened, steps, graph, early, watch)
+        peak, step_ms, ops = _measure(net, planned, opened, steps, graph and ranks is None, early, ranks, watch)
         memory = Memory(told_by, told_by != DRIVER, before, peak, early())
     return Profile(net, planned, target(name).hardware(), steps, step_ms, ops, memory)
 
 
 def _measure(
-    net: Net, planned: Plan, device: Device, steps: int, graph: bool, meter: Meter, watch: Callable[[int], None]
+    net: Net,
+    planned: Plan,
+    device: Device,
+    steps: int,
+    graph: bool,
+    meter: Meter,
+    ranks: Communicator | None,
+    watch: Callable[[int], None],
 ) -> tuple[dict[str, int], float, tuple[OpTime, ...]]:
     """(the most memory in use, milliseconds of a step, the ops)."""
-    whole: list[float] = []
+    steps_ms: list[float] = []
     parts = []
     peak = Peak(meter)
     # Weights that stay as they are keep random labels from driving values to infinity; the work is the same.
-    with Model(net, planned.batch, device, plan=planned, learning_rate=0.0, graph=graph) as model:
-        images, labels = random_batch(net, planned.batch)
+    whole = planned.whole_batch
+    with Model(net, whole, device, plan=planned, learning_rate=0.0, graph=graph, ranks=ranks) as model:
+        own = slice(*share(whole, planned.ranks, 0 if ranks is None else ranks.rank))
+        images, labels = (values[own] for values in random_batch(net, whole))
         with peak:  # not while time is taken: to ask takes time
-            _warm_up(model, images, labels, graph and isinstance(device, CudaDevice))
+            _warm_up(model, images, labels, whole, graph and isinstance(device, CudaDevice))
         for done in range(1, steps + 1):
             start = perf_counter()
-            model.step(images, labels)
-            whole.append((perf_counter() - start) * 1e3)
-            parts.append(timed_calls(model, device, images, labels))
+            model.step(images, labels, whole)
+            steps_ms.append((perf_counter() - start) * 1e3)
+            parts.append(timed_calls(model, device, images, labels, whole))
             peak.look()
             watch(done)
         ops = op_times(model, parts, len(images))
-    return peak.bytes, median(whole), ops
+    return peak.bytes, median(steps_ms), ops
 
 
-def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, graphs: bool) -> None:
+def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, whole: int, graphs: bool) -> None:
     """Take steps; with `graphs`, all that training makes graphs of, as these hold memory outside of the arena.
 
     That is a step and an evaluation of a whole batch and of a smaller, last one, a step from each of two buffers.
@@ -163,7 +178,7 @@ def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, graphs: bool)
     for n in sizes:
         batch = images[:n], labels[:n]
         for pair in model.ahead([batch] * (2 * WARM_UP)) if graphs else [batch] * WARM_UP:
-            model.step(*pair)
+            model.step(*pair, n if graphs else whole)
         for _ in range(2 if graphs else 0):
             model.evaluate(*batch)
 

@@ -62,10 +62,10 @@ def random_batch(net: Net, batch: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return images, rng.integers(0, net.classes, batch, np.int32)
 
 
-def timed_calls(model: Model, clock: Clock, images: np.ndarray, labels: np.ndarray) -> Calls:
-    """One training step, a mark behind every op; copies in are not in the figures."""
+def timed_calls(model: Model, clock: Clock, images: np.ndarray, labels: np.ndarray, whole: int | None = None) -> Calls:
+    """One training step, of so many images of all ranks, a mark behind every op; copies in are not in the figures."""
     ops: list[Op] = []
-    calls = model.calls(images, labels)
+    calls = model.calls(images, labels, whole)
     marks = [clock.mark()]
     for op, call in calls:
         call()

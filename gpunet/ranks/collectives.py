@@ -2,10 +2,10 @@
 
 A sum is made so: each rank owns a part of the values, gets what the others have of it, adds that up in the order of
 ranks, and gives the sum to all. So every value has one order of its sum, whatever comes first, and as much is sent as
-by a ring: 2(n - 1)/n of the values, by each of n ranks.
+by a ring: 2(n - 1)/n of the values, by each of n ranks. Few values go whole to all, who add them up in the same order.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,12 +20,13 @@ from gpunet.compile.between import (
     SUM_TO_IMAGES,
     TO_IMAGES,
     TO_OUTPUTS,
+    goes_whole,
 )
 from gpunet.devices.device import Array, Call, Device
 from gpunet.program.program import Op
 from gpunet.program.shares import share, shares
 from gpunet.ranks.communicator import Communicator
-from gpunet.ranks.flat import added, flat
+from gpunet.ranks.flat import added, flat, summed
 from gpunet.ranks.split import bind_split
 
 
@@ -73,24 +74,48 @@ def _reduced(
 ) -> Iterator[Call]:
     """The calls that put sums over ranks in the place of gradients, `most` values at a time.
 
-    Ranks without images have nothing to add.
+    Few values go whole to all, and each adds up all of them: that is one wait instead of two. Ranks without images
+    have nothing to add.
     """
     arriving, packed = scratch
     add = partial(added, device)
     if packed is not None:
         yield from _packing(gradients, packed, add)
-    for vector in _pieces(gradients if packed is None else [packed], most):
+    vectors = _pieces(gradients if packed is None else [packed], most)
+    if goes_whole(most, gradients[0].dtype.itemsize, all_of.size):
+        yield from _whole(vectors, arriving, device, all_of, images)
+    else:
+        yield from _by_parts(vectors, arriving, device, all_of, images)
+    if packed is not None:
+        yield from _packing(gradients, packed, lambda array, place, more: add(place, array, more))
+
+
+def _whole(
+    vectors: Iterable[Array], arriving: Array, device: Device, all_of: Communicator, images: int
+) -> Iterator[Call]:
+    """Each rank gives all that it has to all, and adds up all."""
+    for vector in vectors:
+        rows = [flat(arriving, rank * vector.size, (rank + 1) * vector.size) for rank in range(all_of.size)]
+        if isinstance(vector, np.ndarray) and all_of.size == 2:  # what two add up needs no copy of what is there
+            rows[all_of.rank] = vector
+        yield all_of.bound(device, [vector] * all_of.size, rows)
+        yield from summed(device, rows[: min(all_of.size, images)], vector)
+
+
+def _by_parts(
+    vectors: Iterable[Array], arriving: Array, device: Device, all_of: Communicator, images: int
+) -> Iterator[Call]:
+    """Each rank adds up its part of the values, and gives the sum to all."""
+    for vector in vectors:
         cuts = [share(vector.size, all_of.size, rank) for rank in range(all_of.size)]
         parts = [flat(vector, first, last) for first, last in cuts]
         own, room = parts[all_of.rank].size, -(-vector.size // all_of.size)
         rows = [flat(arriving, rank * room, rank * room + own) for rank in range(all_of.size)]
-        yield partial(all_of.exchange, device, parts, rows)
+        yield all_of.bound(device, parts, rows)
         if own:
             for row in rows[1 : min(all_of.size, images)]:
-                yield from add(row, rows[0], True)
-        yield partial(all_of.exchange, device, [rows[0]] * all_of.size, parts)
-    if packed is not None:
-        yield from _packing(gradients, packed, lambda array, place, more: add(place, array, more))
+                yield from added(device, row, rows[0], True)
+        yield all_of.bound(device, [rows[0]] * all_of.size, parts)
 
 
 def _reduced_share(
@@ -107,7 +132,7 @@ def _reduced_share(
         parts = [flat(gradient, min(first + at, last), min(first + at + room, last)) for first, last in cuts]
         own = parts[rank].size
         rows = [flat(arriving, other * room, other * room + own) for other in range(n)]
-        yield partial(all_of.exchange, device, parts, rows)
+        yield all_of.bound(device, parts, rows)
         if own:
             for number, row in enumerate(rows[: min(n, images)]):
                 yield from added(device, row, parts[rank], number > 0)

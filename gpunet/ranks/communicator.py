@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gpunet.devices.device import Array, Device
+from gpunet.devices.device import Array, Call, Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class Communicator(ABC):
         The arrays are one-dimensional, contiguous, and as long on both sides; nothing is sent where they are empty.
         Whatever the device was asked for before is done before, and what it is asked for next comes behind.
         """
+
+    def bound(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> Call:
+        """`exchange` of these arrays as one call, prepared once and made as often as wanted."""
+        return partial(self.exchange, device, sent, received)
 
     @abstractmethod
     def total(self, device: Device, array: Array) -> None:

@@ -1,5 +1,6 @@
 """Arrays of any device as rows of values, which is all that goes between ranks."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,18 @@ def added(device: Device, part: Array, total: Array, more: bool) -> list[Call]:
     if isinstance(part, np.ndarray):
         return [partial(_add, part, total) if more else partial(np.copyto, total, part)]
     return device.bind("add_part", [part, total], {"accumulate": int(more)})
+
+
+def summed(device: Device, rows: Sequence[Array], total: Array) -> list[Call]:
+    """The calls that put the sum of rows, in their order, in the place of a total, which is none behind the second."""
+    if len(rows) > 1 and isinstance(total, np.ndarray):
+        return [partial(_sum, rows[0], rows[1], total), *(partial(_add, row, total) for row in rows[2:])]
+    return [call for number, row in enumerate(rows) for call in added(device, row, total, number > 0)]
+
+
+def _sum(one: np.ndarray, other: np.ndarray, total: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        np.add(one, other, total)
 
 
 def _add(part: np.ndarray, total: np.ndarray) -> None:

@@ -219,8 +219,12 @@ def headline(plan: Plan) -> str:
     what = f"training with {plan.optimizer}" if plan.mode == "train" else "inference"
     what += f", {ways.frozen(plan)} frozen" if plan.frozen else ""
     what += f", gradients clipped at {clipped}" if (clipped := ways.clipped(plan)) else ""
-    what += f", batch {plan.batch:,}, {plan.dtype}, on {plan.device}"
+    what += f", batch {plan.whole_batch:,}{_of_each(plan)}, {plan.dtype}, on {plan.device}"
     return f"{plan.net}, {what}, {made_for(plan.target)}" if plan.card else f"{plan.net}, {what}"
+
+
+def _of_each(plan: Plan) -> str:
+    return f" ({plan.batch:,} on each of {plan.ranks} ranks)" if plan.ranks > 1 else ""
 
 
 def made_for(target: DeviceTarget) -> str:

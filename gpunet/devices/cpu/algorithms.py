@@ -6,7 +6,7 @@ looked at, so a plan is the same everywhere.
 
 from collections.abc import Sequence
 
-from gpunet.devices.cpu.winograd_scratch import Sizes, pieces_of, sizes_of, values_wanted
+from gpunet.devices.cpu.winograd_scratch import Sizes, pieces_of, sizes_of, values_beside, values_wanted
 from gpunet.program.algorithm import Algorithm, Math, Pass
 from gpunet.program.filters import ConvShape
 from gpunet.program.tensor import ITEMSIZE
@@ -41,15 +41,13 @@ def candidates(
 ) -> Sequence[Algorithm]:
     """See gpunet.devices.algorithms.candidates.
 
-    Winograd's scratch keeps to the limit where filters are few. Where they are many it may have as many bytes as they
-    beside, which is what "im2col" takes for their gradient.
+    Winograd's scratch keeps to the limit, but for what `values_beside` says.
     """
     found = [(_im2col_ns(pass_, shape), Algorithm("im2col", needs_columns=not shape.is_product))]
     if dtype == "float32" and math != "direct" and suits(shape):
         for name, m in WINOGRAD.items():
             sizes = sizes_of(pass_, shape, m)
-            beside = 0 if sizes.resident else shape.K * shape.length
-            values = values_wanted(sizes, scratch_limit_bytes // ITEMSIZE[dtype] + beside)
+            values = values_wanted(sizes, scratch_limit_bytes // ITEMSIZE[dtype] + values_beside(sizes))
             if values is not None:
                 found.append(
                     (_winograd_ns(sizes, m, values), Algorithm(name, workspace_bytes=values * ITEMSIZE[dtype]))

@@ -15,8 +15,11 @@ WIDTH = 4096
 FEW = 128 * 128
 """Maps times filters up to which transformed filters stay in the caches, so that they are made once."""
 
-FEW_SUMS = 64 * 64
+FEW_SUMS = 128 * 128
 """Maps times filters up to which each worker sums the gradient of the filters over tiles of its own."""
+
+TRIFLE = 64 * 64
+"""Maps times filters up to which such sums have room within any limit."""
 
 CACHED = 24576
 """Values of one plane of filters, tiles and products that a worker has together, where the filters are so FEW."""
@@ -90,12 +93,12 @@ def pieces_of(sizes: Sizes, values: int, workers: int) -> Pieces | None:
 
     None where one row of tiles has no room.
     """
-    for count in range(workers, 0, -1):
+    alone = _pieces(sizes, values, 1)
+    for count in range(workers, 1, -1):
         pieces = _pieces(sizes, values, count)
-        enough = min(LEAST_TILES, sizes.tiles) if count > 1 else 1
-        if pieces.values <= values and pieces.tiles >= enough:
+        if pieces.values <= values and pieces.tiles >= min(LEAST_TILES, alone.tiles):
             return pieces
-    return None
+    return alone if alone.values <= values else None
 
 
 def values_wanted(sizes: Sizes, limit: int) -> int | None:
@@ -105,17 +108,27 @@ def values_wanted(sizes: Sizes, limit: int) -> int | None:
     by_tiles = sizes.resident or sizes.gradient  # which are shared out
     workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if by_tiles else -(-sizes.K // 16)
     workers = min(workers, MOST_WORKERS)
-    while workers > 1 and _pieces(sizes, 2**62, workers).values > limit:
+    while workers > 2 and _pieces(sizes, 2**62, workers).values > limit:
         workers -= 1  # rather fewer of them with all that is of use to each
     return min(limit, _pieces(sizes, 2**62, workers).values)
+
+
+def values_beside(s: Sizes) -> int:
+    """Values of scratch that it may have beside a limit: where filters are many as many as they, which is what "im2col"
+    takes for their gradient; where workers sum it by themselves and that is no trifle, what two of them take for it."""
+    pairs = s.D * s.K
+    if not s.resident:
+        return 9 * pairs
+    return 2 * (s.n2 + 9) * pairs if s.gradient and pairs > TRIFLE else 0
 
 
 def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
     """As large as they fit and are of use; never less than one row of tiles, whether that fits or not."""
     maps = s.K if s.resident else _filters_at_a_time(s, workers)
     width = min(WIDTH, s.tiles * max(s.D, s.K) + s.D * s.K)
-    if s.resident and s.gradient:  # products at the points, what they come back to, and its sum
-        shared, once, each = 0, workers * (2 * s.D * s.K + width), workers * (s.D + s.K)
+    if s.resident and s.gradient:  # products at the points, and the sum of what they come back to
+        sums = s.D * s.K + -(-9 * s.D * s.K // s.n2)
+        shared, once, each = 0, workers * (sums + width), workers * (s.D + s.K)
         most = CACHED // (s.D + s.K)
     elif s.resident:
         shared, once, each = s.D * s.K, workers * width, workers * (s.D + s.K)

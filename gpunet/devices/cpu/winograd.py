@@ -21,6 +21,7 @@ from gpunet.devices.cpu.winograd_tiles import (
     change_filters,
     cut,
     form_of,
+    multiply,
     shares,
     slices,
     tiles_in,
@@ -117,7 +118,7 @@ class Winograd:
                 change(form.B_T, seen, between=left)
                 dy.gather(above, chunk, form.m, (0, 0), form.m)
                 change(form.A_T.T, above, between=left)
-                np.matmul(_points(above).transpose(0, 2, 1), _points(seen), out=_points(products))
+                multiply(_points(above).transpose(0, 2, 1), _points(seen), _points(products))
                 self._put_gradients(products, total, between, adds=chunk is not pieces[number])
 
         share(range(min(workers, len(pieces))), one, workers)
@@ -164,7 +165,7 @@ class Winograd:
             products, between = cut(left, n, n, size, K)
             x.gather(seen, chunk, form.m, padding, n)
             change(form.B_T, seen, between=left)
-            np.matmul(_points(seen), _points(values), out=_points(products))
+            multiply(_points(seen), _points(values), _points(products))
             change(form.A_T, products, between)
             y.scatter(products, chunk, form.m)
 
@@ -188,7 +189,7 @@ class Winograd:
             values, left = cut(own[worker], n, n, D, count)
             products, between = cut(left, n, n, size, count)
             change_filters(filters[..., some], values, form, between)
-            np.matmul(_points(seen), _points(values), out=_points(products))
+            multiply(_points(seen), _points(values), _points(products))
             change(form.A_T, products, between)
             y.of(some).scatter(products, chunk, form.m)
 
@@ -203,7 +204,7 @@ class Winograd:
 
         def of_filters(some: slice, worker: int) -> None:
             products, between = cut(own[worker], n, n, some.stop - some.start, D)
-            np.matmul(of_gradients[:, some], of_tiles, out=_points(products))
+            multiply(of_gradients[:, some], of_tiles, _points(products))
             self._put_gradients(products, dw[some], between, adds=adds)
 
         filters = list(slices(len(dw), self.pieces.maps))

@@ -30,6 +30,10 @@ PRODUCTS = 8192
 LEAST_TILES = 48
 """Rows of a product below which BLAS is slow: rather fewer workers than fewer tiles."""
 
+SMALL = 1_000_000
+"""Multiplications of one product up to which OpenBLAS multiplies values where they lie, with AVX-512 a third quicker
+than larger ones, whose operands it puts into another order first."""
+
 LEAST_SUMS = 128
 """Tiles for each worker over which a gradient of filters is summed in one product, where there is room."""
 
@@ -64,6 +68,20 @@ class Sizes(NamedTuple):
         pairs = self.D * self.K
         return pairs <= (FEW_SUMS if self.gradient else FEW)
 
+    def rounds(self, tiles: int) -> int:
+        """In how many pieces of at most so many tiles all are walked."""
+        images = tiles // (self.down * self.across)
+        return -(-self.N // images) if images else self.N * -(-self.down // (tiles // self.across))
+
+    def even(self, tiles: int, workers: int) -> int:
+        """As few tiles a piece as make no more pieces than `tiles`, or than are so many for each worker."""
+        image = self.down * self.across
+        images, rows = tiles // image, tiles // self.across
+        if images:
+            each = -(-self.rounds(tiles) // workers)
+            return -(-self.N // (each * workers)) * image
+        return -(-self.down // -(-self.down // rows)) * self.across
+
 
 def sizes_of(pass_: Pass, shape: ConvShape, m: int) -> Sizes:
     """Those of a pass of a convolution by F(m x m, 3 x 3)."""
@@ -93,24 +111,20 @@ def pieces_of(sizes: Sizes, values: int, workers: int) -> Pieces | None:
 
     None where one row of tiles has no room.
     """
-    alone = _pieces(sizes, values, 1)
-    for count in range(workers, 1, -1):
+    for count in range(workers, 0, -1):
         pieces = _pieces(sizes, values, count)
-        if pieces.values <= values and pieces.tiles >= min(LEAST_TILES, alone.tiles):
+        if pieces.values <= values and (count == 1 or pieces.tiles >= min(LEAST_TILES, sizes.tiles)):
             return pieces
-    return alone if alone.values <= values else None
+    return None
 
 
 def values_wanted(sizes: Sizes, limit: int) -> int | None:
     """Values of flat scratch that a plan gives: as many as are of use, at most `limit`; None where that is too few."""
     if pieces_of(sizes, limit, 1) is None:
         return None
-    by_tiles = sizes.resident or sizes.gradient  # which are shared out
-    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if by_tiles else -(-sizes.K // 16)
-    workers = min(workers, MOST_WORKERS)
-    while workers > 2 and _pieces(sizes, 2**62, workers).values > limit:
-        workers -= 1  # rather fewer of them with all that is of use to each
-    return min(limit, _pieces(sizes, 2**62, workers).values)
+    workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if sizes.resident else -(-sizes.K // 16)
+    found = (pieces_of(sizes, limit, count) for count in range(1, min(workers, MOST_WORKERS) + 1))
+    return max(pieces.values for pieces in found if pieces is not None)
 
 
 def values_beside(s: Sizes) -> int:
@@ -123,8 +137,19 @@ def values_beside(s: Sizes) -> int:
 
 
 def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
-    """As large as they fit and are of use; never less than one row of tiles, whether that fits or not."""
-    maps = s.K if s.resident else _filters_at_a_time(s, workers)
+    """As large as they fit and are of use; never less than one row of tiles, whether that fits or not.
+
+    Filters that are made again for each piece are so many at a time that there are the fewest pieces.
+    """
+    if s.resident:
+        return _of_maps(s, values, workers, s.K)
+    vectors = range(_vectors(s, workers), 0, -1)
+    found = (_of_maps(s, values, workers, min(s.K, 16 * count)) for count in vectors)
+    return min(found, key=lambda pieces: s.rounds(pieces.tiles))  # the first, with the most maps, of the best
+
+
+def _of_maps(s: Sizes, values: int, workers: int, maps: int) -> Pieces:
+    """Those with so many maps of the result at a time."""
     width = min(WIDTH, s.tiles * max(s.D, s.K) + s.D * s.K)
     if s.resident and s.gradient:  # products at the points, and the sum of what they come back to
         sums = s.D * s.K + -(-9 * s.D * s.K // s.n2)
@@ -132,7 +157,7 @@ def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
         most = CACHED // (s.D + s.K)
     elif s.resident:
         shared, once, each = s.D * s.K, workers * width, workers * (s.D + s.K)
-        most = max(1, CACHED - s.D * s.K) // (s.D + s.K)
+        most = max(LEAST_TILES + s.across - 1, (CACHED - s.D * s.K) // (s.D + s.K))
     elif s.gradient:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + s.K
         most = workers * max(LEAST_SUMS, 2 * WIDTH // min(s.D, s.K))
@@ -140,11 +165,10 @@ def _pieces(s: Sizes, values: int, workers: int) -> Pieces:
         shared, once, each = 0, workers * (s.D * maps + width), s.D + workers * maps
         most = MOST_PLANE // s.D
     room = (values // s.n2 - shared - once) // each
-    count = chunk_rows(s.N, s.down, s.across, min(most, room))
+    count = s.even(chunk_rows(s.N, s.down, s.across, min(most, room)), workers if s.resident else 1)
     return Pieces(count, maps, workers, s.resident, s.n2 * (shared + once + count * each))
 
 
-def _filters_at_a_time(s: Sizes, workers: int) -> int:
-    """So many that each worker has some, in whole vectors of BLAS."""
-    vectors = max(1, min(PRODUCTS // s.D // 16, -(-s.K // (16 * workers))))
-    return min(s.K, 16 * vectors)
+def _vectors(s: Sizes, workers: int) -> int:
+    """Filters at a time, in whole vectors of BLAS: at most so many that each worker has some."""
+    return max(1, min(PRODUCTS // s.D // 16, -(-s.K // (16 * workers))))

@@ -8,13 +8,14 @@ with a small matrix, and what is multiplied at a point is one matrix of tiles an
 from collections.abc import Iterator
 from functools import cache
 from math import prod
+from threading import local
 from typing import NamedTuple
 
 import numpy as np
 
 from gpunet.devices.cpu.threads import spare
 from gpunet.devices.cpu.window import Chunk
-from gpunet.devices.cpu.winograd_scratch import WIDTH
+from gpunet.devices.cpu.winograd_scratch import LEAST_TILES, SMALL, WIDTH
 from gpunet.program.chunks import chunk_rows, chunks
 from gpunet.program.winograd import winograd
 
@@ -51,11 +52,19 @@ def change(matrix: np.ndarray, planes: np.ndarray, between: np.ndarray) -> None:
     a, b = matrix.shape
     n, _, rows, values = planes.shape
     whole = planes.reshape(n, n, rows * values)
+    before, behind = whole[:b, :b].transpose(1, 0, 2), whole[:a, :a]
     for some in slices(rows * values, WIDTH):
-        block = whole[:, :, some]
-        half, _ = cut(between, b, a, block.shape[2])
-        np.matmul(matrix, block[:b, :b].transpose(1, 0, 2), out=half)
-        np.matmul(matrix, half.transpose(1, 0, 2), out=block[:a, :a])
+        half, _ = cut(between, b, a, some.stop - some.start)
+        np.matmul(matrix, before[..., some], out=half)
+        np.matmul(matrix, half.transpose(1, 0, 2), out=behind[..., some])
+
+
+def multiply(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    """out = left right, of stacks of matrices, some rows of `left` at a time where that makes products SMALL."""
+    rows, columns = left.shape[1], right.shape[1] * right.shape[2]
+    most = max(LEAST_TILES, SMALL // columns)
+    for some in slices(rows, -(-rows // -(-rows // most))):
+        np.matmul(left[:, some], right, out=out[:, some])
 
 
 def change_filters(filters: np.ndarray, planes: np.ndarray, form: Form, between: np.ndarray) -> None:
@@ -117,48 +126,76 @@ def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tup
     for image0, image1, row0, row1 in chunks(images, down, across, at_a_time):
         corner = (chunk[2] + row0) * m - padding[0], -padding[1]
         size = (row1 - row0 - 1) * m + extent, (across - 1) * m + extent
-        whole = _with_zeros_around(x[chunk[0] + image0 : chunk[0] + image1], corner, size)
+        whole = _seen(x[chunk[0] + image0 : chunk[0] + image1], corner, size)
         image, row, column = whole.strides
         shape, strides = (extent, extent, len(whole), row1 - row0, across), (row, column, image, m * row, m * column)
         target[:, :, image0:image1, row0:row1] = np.ndarray(shape, whole.dtype, whole, 0, strides)
 
 
-def _with_zeros_around(x: np.ndarray, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """A copy of the positions of x from `first` on, which may lie in front of it, with zeros where x has none."""
+def _seen(x: np.ndarray, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """So many positions of x from `first` on, which may lie in front of it; where x has none, zeros in a copy of it."""
     N, H, W, D = x.shape
-    copy = spare("around", (N, *size, D), x.dtype)
-    (top, left), (bottom, right) = (
-        (min(max(at, 0), length) for at, length in zip(corner, (H, W), strict=True))
-        for corner in (first, (first[0] + size[0], first[1] + size[1]))
-    )
-    above, below, before, behind = top - first[0], bottom - first[0], left - first[1], right - first[1]
-    if bottom <= top or right <= left:
+    (top, left), (bottom, right) = first, (first[0] + size[0], first[1] + size[1])
+    if min(first) >= 0 and bottom <= H and right <= W:
+        return _positions(x[:, top:bottom, left:right])
+    rows, columns = _inside(top, bottom, H), _inside(left, right, W)
+    copy = _zeros_around((N, *size, D), x.dtype, rows, columns)
+    seen = x[:, rows.start + top : rows.stop + top, columns.start + left : columns.stop + left]
+    copy[:, rows, columns] = _positions(seen)
+    return copy
+
+
+def _inside(first: int, last: int, size: int) -> slice:
+    """Those of the positions first:last, counted from the first of them, that an axis of `size` has."""
+    begin = min(max(first, 0), last)
+    return slice(begin - first, max(begin, min(last, size)) - first)
+
+
+_rooms = local()
+"""What each thread copied to last: `wanted`, and the `copy`."""
+
+
+def _zeros_around(shape: tuple[int, ...], dtype: np.dtype, rows: slice, columns: slice) -> np.ndarray:
+    """The positions of room of this thread's own with zeros outside of these rows and columns.
+
+    They are still there where the same was wanted the time before, so mostly nothing is left to do.
+    """
+    wanted = shape, dtype, rows.start, rows.stop, columns.start, columns.stop
+    if getattr(_rooms, "wanted", None) != wanted:
+        copy = spare("around", shape, dtype)
         copy[...] = 0
-        return _positions(copy)
-    copy[:, :above] = 0
-    copy[:, below:] = 0
-    copy[:, above:below, :before] = 0
-    copy[:, above:below, behind:] = 0
-    copy[:, above:below, before:behind] = x[:, top:bottom, left:right]
-    return _positions(copy)
+        _rooms.wanted, _rooms.copy = wanted, _positions(copy)
+    found: np.ndarray = _rooms.copy
+    return found
 
 
 def scatter(planes: np.ndarray, y: np.ndarray, b: np.ndarray | None, chunk: Chunk, m: int) -> None:
-    """y, at row r, column c of each tile of a chunk, = planes[r, c] + b; what hangs over y is dropped."""
+    """y, at row r, column c of each tile of a chunk, = planes[r, c] + b; what hangs over y is dropped.
+
+    Tiles that do not hang over go in one call, as Python's time counts here, and so do those at an edge.
+    """
     image0, image1, row0, row1 = chunk
     if b is None:
         planes, y = _positions(planes), _positions(y)
-    part = y[image0:image1, row0 * m : row1 * m]
-    images, down, across = image1 - image0, row1 - row0, planes.shape[2] // ((image1 - image0) * (row1 - row0))
+    images, down = image1 - image0, row1 - row0
+    across = planes.shape[2] // (images * down)
     tiles = planes[:m, :m].reshape(m, m, images, down, across, *planes.shape[3:])
-    if part.shape[1:3] == (down * m, across * m):  # nothing hangs over: one call, as Python's time counts here
-        target = np.moveaxis(part.reshape(images, down, m, across, m, *part.shape[3:]), (2, 4), (0, 1))
-        _put(tiles, b, target)
-        return
-    for r in range(m):
-        for c in range(m):
-            target = part[:, r::m, c::m]
-            _put(tiles[r, c, :, : target.shape[1], : target.shape[2]], b, target)
+    part = y[image0:image1, row0 * m : row1 * m]
+    for rows, height in _whole_and_cut(down, part.shape[1], m):
+        for columns, width in _whole_and_cut(across, part.shape[2], m):
+            target = part[:, rows.start * m : rows.start * m + (rows.stop - rows.start) * height]
+            target = target[:, :, columns.start * m : columns.start * m + (columns.stop - columns.start) * width]
+            shape = images, rows.stop - rows.start, height, columns.stop - columns.start, width, *part.shape[3:]
+            _put(tiles[:height, :width, :, rows, columns], b, np.moveaxis(target.reshape(shape), (2, 4), (0, 1)))
+
+
+def _whole_and_cut(tiles: int, size: int, m: int) -> Iterator[tuple[slice, int]]:
+    """Tiles along an axis of `size`, and how many of their m positions it has: the whole ones, and the one cut off."""
+    whole = min(tiles, size // m)
+    if whole:
+        yield slice(0, whole), m
+    if whole < tiles:
+        yield slice(whole, whole + 1), size - whole * m
 
 
 def _put(values: np.ndarray, b: np.ndarray | None, target: np.ndarray) -> None:

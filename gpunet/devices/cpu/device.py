@@ -4,7 +4,7 @@ import mmap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from operator import mul
 from time import perf_counter
@@ -13,6 +13,7 @@ import numpy as np
 
 import gpunet.devices.cpu as package
 from gpunet.devices.cpu.probe import free_bytes
+from gpunet.devices.cpu.threads import single
 from gpunet.devices.device import Arena, Array, Call, Device, collect_ops, values_between
 from gpunet.errors import DeviceError, OutOfMemory, ShapeError
 from gpunet.values.types import is_half, numpy_type
@@ -60,13 +61,11 @@ class CpuDevice(Device):
         return collect_ops(package, _WITHOUT_OPS)
 
     def bind(self, op: str, arrays: Sequence[Array | None], numbers: Mapping[str, float | str]) -> list[Call]:
-        function = self.ops[op]
+        return [partial(self.ops[op], *arrays, **numbers)]
 
-        def call() -> None:
-            with np.errstate(all="ignore"):  # of a run that diverges the loss tells
-                function(*arrays, **numbers)
-
-        return [call]
+    def run(self, calls: Sequence[Call]) -> None:
+        with single(), np.errstate(all="ignore"):  # of a run that diverges the loss tells
+            super().run(calls)
 
     def beside(self, calls: Sequence[Call]) -> "Future[None]":
         return self._other.submit(self.run, calls)

@@ -6,11 +6,12 @@ costs more than it brings at the sizes of a chunk, and they leave the copying be
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import chain, islice
 from math import prod
-from threading import Lock, RLock, local
+from queue import SimpleQueue
+from threading import Lock, RLock, Thread, local
 from typing import TypeVar
 
 import numpy as np
@@ -35,10 +36,45 @@ def thread_count() -> int:
     return max(given, default=os.cpu_count() or 1)
 
 
+class _Helper:
+    """A thread beside the caller's own, which waits for work.
+
+    An executor would do, but takes longer to begin and to end than a small operation takes.
+    """
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._work: SimpleQueue[Callable[[int], object]] = SimpleQueue()
+        self._busy = Lock()
+        self._error: BaseException | None = None
+        Thread(target=self._serve, name=f"gpunet-cpu-{worker}", daemon=True).start()
+
+    def begin(self, work: Callable[[int], object]) -> None:
+        """Call work(worker) there, and return at once."""
+        self._busy.acquire()
+        self._error = None
+        self._work.put(work)
+
+    def end(self) -> BaseException | None:
+        """Wait until it is done; what it raised. May be asked again where a signal broke off the waiting."""
+        with self._busy:
+            return self._error
+
+    def _serve(self) -> None:
+        while True:
+            work = self._work.get()
+            try:
+                work(self._worker)
+            except BaseException as error:  # the caller raises it
+                self._error = error
+            del work  # it holds arrays
+            self._busy.release()
+
+
 @cache
-def _helpers() -> ThreadPoolExecutor:
+def _helpers() -> list[_Helper]:
     """The threads beside the caller's own."""
-    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="gpunet-cpu")
+    return [_Helper(worker) for worker in range(1, thread_count())]
 
 
 @cache
@@ -47,12 +83,40 @@ def _turn() -> "RLock":
     return RLock()
 
 
+class _Single:
+    """While it is entered, once or several times, by any threads, BLAS has one thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._entered = 0
+        self._limit: AbstractContextManager[object] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._entered:
+                thread_count()  # reads what BLAS was given, so it must have read it by now
+                self._limit = _blas().limit(limits=1)
+            self._entered += 1
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered and self._limit is not None:
+                self._limit.__exit__(None, None, None)
+
+
+@cache
+def single() -> _Single:
+    """To be entered around a run of many operations, so that BLAS need not be told at each of them."""
+    return _Single()
+
+
 _spares = local()
 """What each thread keeps for `spare`."""
 
 if hasattr(os, "register_at_fork"):  # neither threads nor what they hold survive a fork
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
-    os.register_at_fork(after_in_child=_turn.cache_clear)
+    for made in (_helpers, _turn, single):
+        os.register_at_fork(after_in_child=made.cache_clear)
 
 
 def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int | None = None) -> None:
@@ -77,23 +141,27 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
                     return
                 do(item, worker)  # type: ignore[arg-type]
 
-    with _turn(), _blas().limit(limits=1):
+    with _turn(), single():
         several = count if len(first) > 1 else 1  # the caller does a single item alone
-        others = [_helpers().submit(run, worker) for worker in range(1, several)]
+        others = _helpers()[: several - 1] if several > 1 else []
+        for helper in others:
+            helper.begin(run)
         try:
             run(0)
         finally:
-            _wait(others)
-        for other in others:
-            other.result()
+            errors = _ended(others)
+        for error in filter(None, errors):
+            raise error
 
 
-def _wait(others: Sequence[Future[None]]) -> None:
-    """Until none of them writes any more, Ctrl-C or not: what comes next may have other uses for the bytes."""
+def _ended(helpers: Sequence[_Helper]) -> list[BaseException | None]:
+    """What each of them raised, once none writes any more, Ctrl-C or not: what comes next may have other uses for the
+    bytes."""
     try:
-        wait(others)
+        return [helper.end() for helper in helpers]
     except BaseException:
-        wait(others)
+        for helper in helpers:
+            helper.end()
         raise
 
 

@@ -47,7 +47,7 @@ PUBLISHED = {
     "what": "Horovod, VGG-16 on 512 GPUs (P100, 4 a machine, 25 Gbit/s RoCE): 68 % of linear",
     "source": "Sergeev & Del Balso 2018, 'Horovod: fast and easy distributed deep learning in TensorFlow'",
 }
-SIZES_KIB = (4, 256, 4096, 32768)
+SIZES_KIB = [4, 64, 768, 4096, 32768]
 """Of the buffers that are added up."""
 
 

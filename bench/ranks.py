@@ -47,7 +47,7 @@ PUBLISHED = {
     "what": "Horovod, VGG-16 on 512 GPUs (P100, 4 a machine, 25 Gbit/s RoCE): 68 % of linear",
     "source": "Sergeev & Del Balso 2018, 'Horovod: fast and easy distributed deep learning in TensorFlow'",
 }
-SIZES_KIB = [4, 64, 768, 4096, 32768]
+SIZES_KIB = (4, 64, 768, 4096, 32768)
 """Of the buffers that are added up."""
 
 
@@ -125,21 +125,19 @@ def _steps(ranks: Communicator, options: argparse.Namespace) -> dict[str, Any]:
 
 def _sums(ranks: MpiCommunicator, values: int, times: int) -> dict[str, Any]:
     """Milliseconds of a sum in the order of ranks, and of MPI's own, of so many float32, turn by turn."""
-    from gpunet.compile.between import goes_whole
+    from gpunet.compile.between import arriving
     from gpunet.program.program import Op
     from gpunet.program.tensor import Kind, Tensor
     from gpunet.ranks.collectives import bind
 
     device, mpi = open_device("cpu"), load_mpi()
     own = np.random.default_rng(ranks.rank).random(values, np.float32)
-    buffer = own.copy()
-    room = ranks.size * values if goes_whole(values, 4, ranks.size) else values + ranks.size
-    arriving = np.empty(room, np.float32)
+    most = min(values, 2 * 2**20)
+    buffer, scratch = own.copy(), np.empty(arriving(most, own.itemsize, ranks.size), np.float32)
     tensor = Tensor("buffer", Kind.PARAMETER_GRADIENT, (values,), "float32", "bench")
     op = Op("all_reduce", "bench", "update", (tensor,), (tensor,), (tensor, None))
-    most = min(values, 2 * 2**20)
     numbers: dict[str, float | str] = {"most": most, "reduce": "exact", "images": ranks.size}
-    calls = bind(op, [buffer, buffer, arriving, None], numbers, device, ranks)
+    calls = bind(op, [buffer, buffer, scratch, None], numbers, device, ranks)
     ordered, plain = [], []
     for _ in range(3 * max(times, 5)):
         ranks.tell(None)

@@ -67,8 +67,9 @@ def profile(
     told = options.training(
         config, optimizer=optimizer, freeze=freeze, clip_norm=clip_norm, dtype=dtype, math=math, reserve=reserve
     )
-    options.tell_math(told.math, choose_device(device))
-    where, others = opened(crew, choose_device(device))
+    chosen = choose_device(device)
+    options.tell_math(told.math, chosen)
+    where, others = opened(crew, chosen)
     with working(f"warming up before {steps} steps") as say:
         made = measure(
             config.net,

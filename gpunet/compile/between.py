@@ -1,6 +1,7 @@
 """Ops between ranks, by name: the ranks' communicator runs them, and no device does."""
 
 from gpunet.program.program import Op
+from gpunet.program.shares import largest
 
 GATHER, REDUCE, REDUCE_SHARE, GATHER_SHARES = "all_gather", "all_reduce", "reduce_share", "gather_shares"
 """What each knows of its images to all; the sum over all ranks to all; of that sum to each rank its share of values;
@@ -31,6 +32,11 @@ WHOLE_BYTES = 128 * 2**10
 def goes_whole(values: int, itemsize: int, ranks: int) -> bool:
     """Whether so many values to be added up go whole to all: what is few is a matter of waits, not of bytes."""
     return ranks * values * itemsize <= WHOLE_BYTES
+
+
+def arriving(values: int, itemsize: int, ranks: int) -> int:
+    """Room, in values, for what comes from all ranks of a sum of so many at a time."""
+    return ranks * (values if goes_whole(values, itemsize, ranks) else largest(values, ranks))
 
 
 def goes_beside(op: Op) -> bool:

@@ -18,7 +18,7 @@ from gpunet.compile.between import (
     JOIN_SUMS,
     REDUCE,
     REDUCE_SHARE,
-    goes_whole,
+    arriving,
 )
 from gpunet.compile.split import split_fc
 from gpunet.compile.steps import exchanged_tensors
@@ -236,11 +236,9 @@ def _reduce(bucket: list[Tensor], number: int, sums: Division, name: str = REDUC
     most = min(sum(prod(t.shape) for t in bucket), max(sums.ranks, sums.bucket_bytes // ITEMSIZE[dtype]))
     scratch: list[Tensor | None] = [None, None]
     if sums.reduce == "exact" or name == REDUCE_SHARE:
-        whole = name == REDUCE and goes_whole(most, ITEMSIZE[dtype], sums.ranks)
-        arriving = sums.ranks * (most if whole else largest(most, sums.ranks))
-        scratch[0] = Tensor(
-            f"{layer}.arriving{number}{'s' * (name == REDUCE_SHARE)}", Kind.WORKSPACE, (arriving,), dtype, layer
-        )
+        of_shares = name == REDUCE_SHARE
+        room = sums.ranks * largest(most, sums.ranks) if of_shares else arriving(most, ITEMSIZE[dtype], sums.ranks)
+        scratch[0] = Tensor(f"{layer}.arriving{number}{'s' * of_shares}", Kind.WORKSPACE, (room,), dtype, layer)
         if len(bucket) > 1:
             scratch[1] = Tensor(f"{layer}.packed{number}", Kind.WORKSPACE, (most,), dtype, layer)
     attributes: dict[str, Attribute] = {"most": most, "reduce": sums.reduce, "images": RunTime("images")}

@@ -151,10 +151,11 @@ def _measure(
     parts = []
     peak = Peak(meter)
     # Weights that stay as they are keep random labels from driving values to infinity; the work is the same.
-    whole = planned.whole_batch
-    with Model(net, whole, device, plan=planned, learning_rate=0.0, graph=graph, ranks=ranks) as model:
-        own = slice(*share(whole, planned.ranks, 0 if ranks is None else ranks.rank))
-        images, labels = (values[own] for values in random_batch(net, whole))
+    batch = planned.whole_batch
+    whole = None if ranks is None else batch
+    with Model(net, batch, device, plan=planned, learning_rate=0.0, graph=graph, ranks=ranks) as model:
+        own = slice(*share(batch, planned.ranks, 0 if ranks is None else ranks.rank))
+        images, labels = (values[own] for values in random_batch(net, batch))
         with peak:  # not while time is taken: to ask takes time
             _warm_up(model, images, labels, whole, graph and isinstance(device, CudaDevice))
         for done in range(1, steps + 1):
@@ -168,7 +169,7 @@ def _measure(
     return peak.bytes, median(steps_ms), ops
 
 
-def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, whole: int, graphs: bool) -> None:
+def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, whole: int | None, graphs: bool) -> None:
     """Take steps; with `graphs`, all that training makes graphs of, as these hold memory outside of the arena.
 
     That is a step and an evaluation of a whole batch and of a smaller, last one, a step from each of two buffers.
@@ -178,7 +179,7 @@ def _warm_up(model: Model, images: np.ndarray, labels: np.ndarray, whole: int, g
     for n in sizes:
         batch = images[:n], labels[:n]
         for pair in model.ahead([batch] * (2 * WARM_UP)) if graphs else [batch] * WARM_UP:
-            model.step(*pair, n if graphs else whole)
+            model.step(*pair, whole)
         for _ in range(2 if graphs else 0):
             model.evaluate(*batch)
 

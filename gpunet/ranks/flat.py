@@ -21,22 +21,17 @@ def added(device: Device, part: Array, total: Array, more: bool) -> list[Call]:
     On the CPU by NumPy itself: this may go on beside ops, whose threads are not to be waited for.
     """
     if isinstance(part, np.ndarray):
-        return [partial(_add, part, total) if more else partial(np.copyto, total, part)]
+        return [partial(_sum, total, part, total) if more else partial(np.copyto, total, part)]
     return device.bind("add_part", [part, total], {"accumulate": int(more)})
 
 
 def summed(device: Device, rows: Sequence[Array], total: Array) -> list[Call]:
     """The calls that put the sum of rows, in their order, in the place of a total, which is none behind the second."""
     if len(rows) > 1 and isinstance(total, np.ndarray):
-        return [partial(_sum, rows[0], rows[1], total), *(partial(_add, row, total) for row in rows[2:])]
+        return [partial(_sum, rows[0], rows[1], total), *(partial(_sum, total, row, total) for row in rows[2:])]
     return [call for number, row in enumerate(rows) for call in added(device, row, total, number > 0)]
 
 
 def _sum(one: np.ndarray, other: np.ndarray, total: np.ndarray) -> None:
-    with np.errstate(all="ignore"):
-        np.add(one, other, total)
-
-
-def _add(part: np.ndarray, total: np.ndarray) -> None:
     with np.errstate(all="ignore"):  # of a run that diverges the loss tells
-        np.add(total, part, total)
+        np.add(one, other, total)

@@ -19,7 +19,7 @@ FEW_SUMS = 128 * 128
 """Maps times filters up to which each worker sums the gradient of the filters over tiles of its own."""
 
 TRIFLE = 64 * 64
-"""Maps times filters up to which such sums have room within any limit."""
+"""Maps times filters up to which such sums keep to the limit of the scratch."""
 
 CACHED = 24576
 """Values of one plane of filters, tiles and products that a worker has together, where the filters are so FEW."""
@@ -111,20 +111,22 @@ def pieces_of(sizes: Sizes, values: int, workers: int) -> Pieces | None:
 
     None where one row of tiles has no room.
     """
-    for count in range(workers, 0, -1):
-        pieces = _pieces(sizes, values, count)
-        if pieces.values <= values and (count == 1 or pieces.tiles >= min(LEAST_TILES, sizes.tiles)):
-            return pieces
-    return None
+    found = (_pieces_for(sizes, values, count) for count in range(workers, 0, -1))
+    return next((pieces for pieces in found if pieces is not None), None)
+
+
+def _pieces_for(sizes: Sizes, values: int, workers: int) -> Pieces | None:
+    """Those for just so many workers; None where they have no room, or several had too few tiles."""
+    pieces = _pieces(sizes, values, workers)
+    few = workers > 1 and pieces.tiles < min(LEAST_TILES, sizes.tiles)
+    return None if few or pieces.values > values else pieces
 
 
 def values_wanted(sizes: Sizes, limit: int) -> int | None:
     """Values of flat scratch that a plan gives: as many as are of use, at most `limit`; None where that is too few."""
-    if pieces_of(sizes, limit, 1) is None:
-        return None
     workers = -(-sizes.tiles // _pieces(sizes, 2**62, 1).tiles) if sizes.resident else -(-sizes.K // 16)
-    found = (pieces_of(sizes, limit, count) for count in range(1, min(workers, MOST_WORKERS) + 1))
-    return max(pieces.values for pieces in found if pieces is not None)
+    found = (_pieces_for(sizes, limit, count) for count in range(1, min(workers, MOST_WORKERS) + 1))
+    return max((pieces.values for pieces in found if pieces is not None), default=None)
 
 
 def values_beside(s: Sizes) -> int:

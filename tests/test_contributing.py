@@ -43,7 +43,6 @@ def test_a_layer_is_six_files() -> None:
     }
 
 
-@pytest.mark.slow
 def test_they_pass_their_tests_and_those_that_go_through_all_layers_and_ops(tree: Path) -> None:
     chosen = "celu_ or -celu or test_celu or celu.cu or both_devices or each_of_its_fields or every_kernel_has_mutants"
     files = ("celu", "ops", "browser_ops", "kernels", "mutants", "pattern", "agreement")

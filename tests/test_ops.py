@@ -48,7 +48,7 @@ def test_cuda_agrees_with_the_cpu_on_random_cases(op: str, rng: np.random.Genera
 @pytest.mark.parametrize("op", OPS)
 def test_arrays_may_begin_behind_any_value(device: Device, op: str, rng: np.random.Generator) -> None:
     """As some images of a larger batch do: a GPU moves several values at once only from some addresses."""
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float32, np.float64) * 3:
         case = Draw(rng, dtype, whole=True).call(op)
         aligned = [values.tobytes() for values in case.run(device)]
         count = len(case.inputs) + len(case.outputs)

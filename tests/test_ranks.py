@@ -181,6 +181,7 @@ def test_profiles_of_ranks_time_what_goes_between_them_and_one_of_them_speaks(tm
     made = json.loads(found.stdout)
     assert made["batch"] == 3 and made["images_per_second"] == pytest.approx(5e3 / made["step_ms"], rel=1e-6)
     assert {"all_gather", "all_reduce", "await_ranks"} <= {op["name"] for op in made["ops"]}
+    assert made["reserve_bytes"] == 88 * 2**20 and "of it 24 MiB for MPI" in made["reserve_source"]
     assert not list(tmp_path.iterdir()) and not found.stderr  # times with waits in them predict nothing
 
 

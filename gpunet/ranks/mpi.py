@@ -2,11 +2,12 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -95,7 +96,8 @@ class MpiCommunicator(Communicator):
     def __init__(self) -> None:
         self._mpi = load()
         self._world = self._mpi.COMM_WORLD
-        self._prepared: list[Any] = []
+        self._bound: list[Any] = []
+        self._unused: list[Any] = []
         rank, size, host = self._world.Get_rank(), self._world.Get_size(), socket.gethostname()
         self.place = Place(rank, size, 0, host)
         hosts = self.tell(host)
@@ -108,10 +110,8 @@ class MpiCommunicator(Communicator):
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
         ours = [on_host(device, array) for array in sent]
         theirs = [array if isinstance(array, np.ndarray) else np.empty(array.shape, array.dtype) for array in received]
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        requests = [self._world.Irecv(theirs[rank], rank) for rank in others if theirs[rank].size]
-        requests += [self._world.Isend(ours[rank], rank) for rank in others if ours[rank].size]
-        self.sent_bytes += sum(ours[rank].nbytes for rank in others)
+        requests = [*self._each(self._world.Irecv, theirs), *self._each(self._world.Isend, ours)]
+        self.sent_bytes += self._going(ours)
         np.copyto(theirs[self.rank], ours[self.rank])
         self._wait(requests)
         for array, values in zip(received, theirs, strict=True):
@@ -122,11 +122,9 @@ class MpiCommunicator(Communicator):
         """Arrays of the host have requests that are made once and started each time: half of what a small sum takes."""
         if not all(isinstance(array, np.ndarray) for array in (*sent, *received)):
             return super().bound(device, sent, received)
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        requests = [self._world.Recv_init(received[rank], rank) for rank in others if received[rank].size]
-        requests += [self._world.Send_init(sent[rank], rank) for rank in others if sent[rank].size]
-        self._prepared += requests
-        nbytes = sum(sent[rank].nbytes for rank in others)
+        self._give_back()
+        requests = [*self._each(self._world.Recv_init, received), *self._each(self._world.Send_init, sent)]
+        nbytes = self._going(sent)
         start, own, place = self._mpi.Prequest.Startall, sent[self.rank], received[self.rank]
 
         def go() -> None:
@@ -136,7 +134,22 @@ class MpiCommunicator(Communicator):
             self._wait(requests)
             self.sent_bytes += nbytes
 
+        self._bound.append(finalize(go, self._unused.extend, requests))
         return go
+
+    def _each(self, request: Callable[[Array, int], Any], arrays: Sequence[Array]) -> Iterator[Any]:
+        """What MPI has to say of the arrays that go to the other ranks, or come from them; empty ones do not."""
+        return (request(array, rank) for rank, array in enumerate(arrays) if rank != self.rank and array.size)
+
+    def _going(self, arrays: Sequence[Array]) -> int:
+        """The bytes of those that go to the other ranks."""
+        return sum(array.nbytes for rank, array in enumerate(arrays) if rank != self.rank)
+
+    def _give_back(self) -> None:
+        """The requests of calls that nobody has any more, as of a model that was closed: by the thread that has MPI."""
+        while self._unused:
+            self._unused.pop().Free()
+        self._bound = [one for one in self._bound if one.alive]
 
     def total(self, device: Device, array: Array) -> None:
         values = on_host(device, array)
@@ -146,6 +159,7 @@ class MpiCommunicator(Communicator):
             device.write(array, values)
 
     def tell(self, value: Any) -> list[Any]:
+        self._give_back()
         request = self._world.Ibarrier()  # all are there, so that what follows does not wait long
         self._wait([request])
         found: list[Any] = self._world.allgather(value)
@@ -178,6 +192,6 @@ class MpiCommunicator(Communicator):
 
     def close(self) -> None:
         self._wait([self._world.Ibarrier()])
-        for request in self._prepared:
-            request.Free()
-        self._prepared.clear()
+        for unused in self._bound:
+            unused()
+        self._give_back()

@@ -2,11 +2,14 @@
 
 from typing import ClassVar
 
-from gpunet.devices.target import MIB, DeviceTarget
+from gpunet.devices.target import MIB, DeviceTarget, Reserve
 from gpunet.errors import ConfigError
 from gpunet.program.algorithm import NORM, Fusions, Math
 from gpunet.program.program import Dtype
 from gpunet.program.tensor import wide
+
+MPI_BYTES = 24 * MIB
+"""What MPI takes in each of several ranks, MPICH on one machine: 16 MiB of two, 20 of four."""
 
 
 class CpuTarget(DeviceTarget):
@@ -32,6 +35,13 @@ class CpuTarget(DeviceTarget):
     def product_dtype(self, dtype: str) -> str:
         """BLAS has no halves."""
         return wide(dtype)
+
+    def reserve(self, ranks: int = 1) -> Reserve:
+        """64 MiB, and for several ranks 24 MiB for MPI."""
+        if ranks == 1:
+            return super().reserve()
+        words = f"stated, not measured; of it {MPI_BYTES // MIB} MiB for MPI"
+        return Reserve(self.reserve_bytes + MPI_BYTES, words)
 
     def hardware(self) -> str:
         from gpunet.devices.cpu.probe import cores, model

@@ -33,7 +33,7 @@ CASES = {
     "with the caches divided": Case(WIDE, "adam", steps=6, options=(("shard", True),)),
     "with the caches divided and gradients clipped": Case(WIDE, clip_norm=0.1, steps=6, options=(("shard", True),)),
     "poisoned": Case(debug=True, steps=4),
-    "on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5), steps=8),
+    "sixty steps on the emulated GPU": Case(NORMED, device="emulated", sizes=(6, 5)),
     "dropout on the emulated GPU": Case(PLAIN, device="emulated", steps=4),
 }
 

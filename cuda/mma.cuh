@@ -296,9 +296,14 @@ struct Mover {
     }
 };
 
+// What a gatherer may still do to the values of a step that it has brought itself, when they have arrived: nothing, mostly.
+struct LeftAlone {
+    __device__ void settle(unsigned char*) {}
+};
+
 // Packs of COUNT values along the sum: a thread takes one place in the step and some slots of SIDE.
 template <typename Stored, typename T, int SIDE, int COUNT>
-struct SumPacks {
+struct SumPacks : LeftAlone {
     typedef AlongSums Layout;
     static constexpr int PER_ROW = STEP_OF<Stored> / COUNT, APART = T::THREADS / PER_ROW, PACKS = SIDE / APART;
     static_assert(APART > 0 && SIDE % APART == 0, "each thread takes as many packs");
@@ -314,7 +319,7 @@ struct SumPacks {
 
 // Packs of COUNT values along the side: a thread takes some rows side by side and some places in the step.
 template <typename Stored, typename T, int SIDE, int COUNT>
-struct SidePacks {
+struct SidePacks : LeftAlone {
     typedef typename SidesOf<Stored, SIDE>::Layout Layout;
     static constexpr int PER_STEP = SIDE / COUNT, APART = T::THREADS / PER_STEP, PACKS = STEP_OF<Stored> / APART;
     static_assert(APART > 0 && STEP_OF<Stored> % APART == 0, "each thread takes as many packs");
@@ -333,7 +338,8 @@ struct SidePacks {
 
 // Takes the steps of a sum one after the other, from where its order stands. The order knows how many go straight on from there:
 // straight(), at least 1; skip(steps) goes on. A gatherer looks with turn() where the order stands; then begin(further, values)
-// has the values of the step that is so many further on their way, and finish(values) puts those there that wait in registers.
+// has the values of the step that is so many further on their way, and finish(values) puts those there that wait in registers;
+// settle(values) may change those that this thread has brought when they are there, before others see them.
 template <typename Order, typename Left, typename Right>
 struct Ahead {
     Order& order;
@@ -353,12 +359,11 @@ struct Ahead {
     }
 };
 
-// All copies but those of the newest `stages` - 2 steps have arrived, for all threads.
+// All copies of this thread but those of the newest `stages` - 2 steps have arrived.
 __device__ inline void arrived(int stages) {
     if (stages == 2) wait_for<0>();
     else if (stages == 3) wait_for<1>();
     else wait_for<2>();
-    __syncthreads();
 }
 
 // Adds `steps` steps of a sum to those of this thread. `stages`, 2 to 4, have room in dynamic shared memory.
@@ -383,6 +388,8 @@ __device__ inline void multiply_on_tensor_cores(
     unsigned char *now = values, *coming = values + (stages - 1) * T::STAGE_BYTES;
     for (int step = 0; step < steps; ++step) {
         arrived(stages);
+        left.settle(now), right.settle(now + RIGHT);
+        __syncthreads();
         const bool more = step + stages - 1 < steps;
         if (more) ahead.begin(coming, coming + RIGHT);  // there stood what was multiplied before the barrier
         commit();

@@ -84,17 +84,19 @@ struct ColumnsSeen : SidePacks<Stored, T, T::N, COUNT>, Mover<Stored, COUNT, Sid
         store(&places.corners[threadIdx.x].h, corner);  // whole, so that threads find banks of their own
         __syncthreads();
     }
-    __device__ void begin(int further, unsigned char* values) {
+    __device__ const Stored* find(int further, int pack, bool& inside) const {
         const Tap tap = places.taps[Share::row() / COUNT];
+        const Corner corner = places.corners[further * STEP_OF<Stored> + Share::at(pack)];
+        inside = (unsigned int)(corner.h + tap.top) < (unsigned int)c.H &
+                 (unsigned int)(corner.v + tap.left) < (unsigned int)c.W;
+        return inside ? behind(reinterpret_cast<const Stored*>(tap.seen), corner.pixel, c.D) : x;
+    }
+    __device__ void begin(int further, unsigned char* values) {
 #pragma unroll
         for (int pack = 0; pack < Share::PACKS; ++pack) {
-            const Corner corner = places.corners[further * STEP_OF<Stored> + Share::at(pack)];
-            const bool inside = (unsigned int)(corner.h + tap.top) < (unsigned int)c.H &
-                                (unsigned int)(corner.v + tap.left) < (unsigned int)c.W;
-            const Stored* const seen = reinterpret_cast<const Stored*>(tap.seen);
-            Mover<Stored, COUNT, Share::PACKS>::begin(
-                pack, values + Share::place(pack), inside ? behind(seen, corner.pixel, c.D) : x, inside
-            );
+            bool inside;
+            const Stored* const place = find(further, pack, inside);
+            Mover<Stored, COUNT, Share::PACKS>::begin(pack, values + Share::place(pack), place, inside);
         }
     }
     __device__ void finish(unsigned char* values) {
@@ -113,9 +115,17 @@ __device__ inline auto gradients_of(
     return RowsOfGradients<Stored, T, COUNT, Order>(dy + first, c, order, m0);
 }
 
-template <typename Math, int COUNT, typename T, typename Gradient, typename Stored, typename Places>
+// What was seen of a volume as it lies. Another kind of volume has another such function.
+template <int COUNT, typename T, typename Stored, typename Order, typename Places>
+__device__ inline auto columns_seen(
+    const Stored* x, const Convolution& c, const Order& order, Places& places, int map0, int n0
+) {
+    return ColumnsSeen<Stored, T, COUNT, Order>(x + map0, c, order, places, n0);
+}
+
+template <typename Stored, typename Math, int COUNT, typename T, typename Volume, typename Gradient, typename Places>
 __device__ inline void backward_weights_on_tensor_cores(
-    const Stored* x, Gradient dy, float* dw, int accumulate, const Convolution& c, int slices, int stages, Places& places
+    const Volume& x, Gradient dy, float* dw, int accumulate, const Convolution& c, int slices, int stages, Places& places
 ) {
     if constexpr (ON_TENSOR_CORES<Stored>) {
         const Part part(blockIdx.x, tiles(c.length, T::N), tiles(c.filters, T::M));
@@ -126,7 +136,7 @@ __device__ inline void backward_weights_on_tensor_cores(
         typedef Positions<STEP, T> Order;
         Order order(slice.first, c.positions);
         auto rows = gradients_of<COUNT, T>(dy, c, order, group * c.filters + m0, m0, places);
-        ColumnsSeen<Stored, T, COUNT, Order> columns(x + group * c.maps, c, order, places, n0);
+        auto columns = columns_seen<COUNT, T>(x, c, order, places, group * c.maps, n0);
         Sums sums = {};
         multiply_on_tensor_cores<T, Math>(order, rows, columns, slice.steps(), stages, sums);
 
@@ -149,8 +159,9 @@ __device__ inline void backward_weights_on_tensor_cores(
 }
 
 // The kernels' bodies.
-#define BACKWARD_WEIGHTS(math, count, tile, kind, gradient)                                                              \
+#define BACKWARD_WEIGHTS(math, count, tile, kind, gradient) BACKWARD_WEIGHTS_OF(math, count, tile, kind, x, gradient)
+#define BACKWARD_WEIGHTS_OF(math, count, tile, kind, volume, gradient)                                                   \
     __shared__ kind<tile> places;                                                                                        \
-    backward_weights_on_tensor_cores<math, count, tile>(                                                                 \
-        x, gradient, (float*)dw, (int)accumulate, CONVOLUTION_OF_NUMBERS, (int)slices, (int)stages, places               \
+    backward_weights_on_tensor_cores<stored, math, count, tile>(                                                         \
+        volume, gradient, (float*)dw, (int)accumulate, CONVOLUTION_OF_NUMBERS, (int)slices, (int)stages, places               \
     )

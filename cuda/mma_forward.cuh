@@ -80,10 +80,18 @@ struct ForwardPart {
     }
 };
 
+// Of a volume as it lies. Another kind of volume has another such function.
+template <int COUNT, typename T, typename Stored, typename Order>
+__device__ inline auto rows_under_windows(
+    const Stored* x, const Convolution& c, int map0, const Windows2d<T>& windows, const Order& order
+) {
+    return RowsUnderWindows<Stored, T, COUNT, Order>(x + map0, c.H, c.W, c.D, windows, order);
+}
+
 // The sums of the tile that is this block's.
-template <typename Math, int COUNT, typename T, typename Positions, typename Stored>
+template <typename Math, int COUNT, typename T, typename Positions, typename Volume, typename Stored>
 __device__ inline void forward_sums_of(
-    const Stored* x, const Stored* w, const Convolution& c, const ForwardPart<T>& part, int slices, int stages, Positions,
+    const Volume& x, const Stored* w, const Convolution& c, const ForwardPart<T>& part, int slices, int stages, Positions,
     Windows2d<T>& windows, Sums& sums
 ) {
     windows.set([&](int row, Window& window) {
@@ -98,16 +106,16 @@ __device__ inline void forward_sums_of(
     const Slice slice(part.number, slices, tiles(c.length, STEP));
     typedef TapsInOnePiece<STEP, (COUNT > 1)> Order;
     Order order(c, slice.first, SumPacks<Stored, T, T::M, COUNT>::at());
-    RowsUnderWindows<Stored, T, COUNT, Order> rows(x + part.group * c.maps, c.H, c.W, c.D, windows, order);
+    auto rows = rows_under_windows<COUNT, T>(x, c, part.group * c.maps, windows, order);
     ColumnsOfFilters<Stored, T, COUNT, Order> columns(w + (long long)part.group * c.filters * c.length, order, part.n0);
     multiply_on_tensor_cores<T, Math>(order, rows, columns, slice.steps(), stages, sums);
 }
 
 // What becomes of the results: plus the bias, where there is one, not below `least`, and stored. Of a slice the sums alone, among
 // the parts.
-template <typename Math, int COUNT, typename T, typename Stored>
+template <typename Math, int COUNT, typename T, typename Volume, typename Stored>
 __device__ inline void forward_on_tensor_cores(
-    const Stored* x, const Stored* w, const real* b, Stored* y, real* parts, const Convolution& c, int y_row, real least, int slices, int stages,
+    const Volume& x, const Stored* w, const real* b, Stored* y, real* parts, const Convolution& c, int y_row, real least, int slices, int stages,
     Windows2d<T>& windows
 ) {
     if constexpr (ON_TENSOR_CORES<Stored>) {
@@ -133,8 +141,9 @@ __device__ inline void forward_on_tensor_cores(
 }
 
 // The kernels' bodies.
-#define FORWARD(math, count, tile)                                                                                       \
+#define FORWARD(math, count, tile) FORWARD_OF(math, count, tile, x)
+#define FORWARD_OF(math, count, tile, volume)                                                                            \
     __shared__ Windows2d<tile> windows;                                                                                  \
     forward_on_tensor_cores<math, count>(                                                                                \
-        x, w, b, y, parts, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, (int)stages, windows                         \
+        volume, w, b, y, parts, CONVOLUTION_OF_NUMBERS, (int)y_row, least, (int)slices, (int)stages, windows                         \
     )

@@ -66,6 +66,13 @@ def test_random_nets_give_the_scores_of_the_cpu(engine: Engine, tmp_path: Path, 
         assert_same(engine, made.path, net, in_bits(net, weights, bits), rng)
 
 
+def test_branches_that_are_joined_and_normalized(engine: Engine, tmp_path: Path, rng: np.random.Generator) -> None:
+    block = "{ ID | BN -> RELU -> CONV1-8 -> BN -> RELU -> CONV3-4 }"
+    net = load(f"INPUT[8x8x3] -> CONV3-4 -> {block} -> {block} -> BN -> RELU -> GAP -> FC-3")
+    weights = drawn(net, rng)
+    assert_same(engine, export_page(written(tmp_path, net, weights), tmp_path / "x.html").path, net, weights, rng)
+
+
 def test_images_enter_as_in_the_net(engine: Engine, tmp_path: Path, rng: np.random.Generator) -> None:
     plain = load("INPUT[6x5x3] -> CONV3-4 -> RELU -> GAP -> BN -> CONV1-3")
     for number, augment in enumerate(

@@ -31,7 +31,7 @@ PLAIN = ("conv-norm",)
 
 def numbers_of(rng: np.random.Generator, x: np.ndarray) -> list[np.ndarray]:
     """Mean, variance, scale and shift of maps; some shifts are far above 0, so that a padded 0 does not stay one."""
-    D, dtype = x.shape[-1], x.dtype
+    D, dtype = x.shape[-1], np.dtype(np.float32) if x.dtype.itemsize == 2 else x.dtype
     return [rng.standard_normal(D).astype(dtype), rng.uniform(0.5, 2, D).astype(dtype)] + [
         rng.standard_normal(D).astype(dtype) + np.asarray(shift, dtype) for shift in (0, 2)
     ]
@@ -40,8 +40,8 @@ def numbers_of(rng: np.random.Generator, x: np.ndarray) -> list[np.ndarray]:
 class Normed:
     """A convolution of a volume that is normalized first."""
 
-    def __init__(self, rng, geometry, dtype=np.float32, **sizes):
-        self.case = Case(rng, geometry, dtype, **sizes)
+    def __init__(self, rng, case):
+        self.case = case
         self.numbers = numbers_of(rng, self.case.x)
         self.eps = 1e-5
         self.case.x[0, 0, 0, 0] = np.nan
@@ -51,7 +51,7 @@ class Normed:
         x, name = self.case.x, "batch_norm_relu_forward" if relu else "batch_norm_forward"
         given = [x, *self.numbers, *([None] if relu else [])]
         (normal,) = run_op(device, name, given, [(x.shape, x.dtype)], eps=self.eps)
-        self.case.x, before = normal, x
+        self.case.x, before = normal.astype(x.dtype), x
         found = self.case.run(device, pass_, **how)
         self.case.x = before
         return found.tobytes()
@@ -66,7 +66,8 @@ class Normed:
         values = how.pop("values", how.get("slices", 1) * int(np.prod(output)))
         more = {"relu": int(relu), **({} if onto is None else {"accumulate": 1})}
         numbers = {**case.geometry.conv_numbers, **how, **more}
-        outputs, scratch = [(output, case.dtype) if onto is None else onto], [None, ((values,), case.dtype)]
+        made = case.dy.dtype if pass_ == "forward" else case.dtype
+        outputs, scratch = [(output, made) if onto is None else onto], [None, ((values,), case.dtype)]
         places = {"behind": behind, "within": within}
         return run_op(device, f"conv_norm_{pass_}", inputs, outputs, scratch, **places, **numbers)[0]
 
@@ -76,7 +77,7 @@ class Normed:
 def test_every_tile_gives_the_bits_of_the_ops_one_after_the_other(cuda_device, rng, geometry, dtype):
     """With packs and without, in slices, and of maps of a wider volume."""
     D, K = (4, 8) if rng.random() < 0.6 else (3, 5)
-    normed = Normed(rng, geometry, dtype, D=D, K=K)
+    normed = Normed(rng, Case(rng, geometry, dtype, D=D, K=K))
     wide = {0: (4, normed.case.x.shape[-1] + 8)}
     slices, relu = int(rng.integers(1, 4)), bool(rng.integers(0, 2))
     for pass_ in ("forward", "backward_weights"):
@@ -91,7 +92,7 @@ def test_every_tile_gives_the_bits_of_the_ops_one_after_the_other(cuda_device, r
 
 def test_tiles_that_are_partly_full_and_more_maps_than_a_turn(cuda_device, rng):
     for D, K, F in ((20, 132, 3), (72, 40, 1)):
-        normed = Normed(rng, Geometry(7, 5, F=F, S=1, P=F // 2), N=2, D=D, K=K)
+        normed = Normed(rng, Case(rng, Geometry(7, 5, F=F, S=1, P=F // 2), N=2, D=D, K=K))
         for pass_ in ("forward", "backward_weights"):
             expected = normed.apart(cuda_device, pass_, True, algorithm="implicit", tile=4)
             for tile in tiles.TILES:
@@ -101,7 +102,7 @@ def test_tiles_that_are_partly_full_and_more_maps_than_a_turn(cuda_device, rng):
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("D, K, P", [(5, 8, 1), (36, 33, 0), (9, 40, (2, 1, 1, 2)), (8, 4, 2)])
 def test_winograds_tiles_give_the_bits_of_the_ops_one_after_the_other(device, rng, D, K, P, relu):
-    normed = Normed(rng, Geometry(7, 9, F=3, S=1, P=P), D=D, K=K)
+    normed = Normed(rng, Case(rng, Geometry(7, 9, F=3, S=1, P=P), D=D, K=K))
     for algorithm in ("winograd2",) if device.name.startswith("cuda") else ("winograd2", "winograd4"):
         for pass_ in ("forward", "backward_weights"):
             how = {"algorithm": algorithm, "slices": 2, "values": 200_000}
@@ -125,7 +126,7 @@ def run_with_room(normed: Normed, device, pass_: str, relu: bool, how: dict[str,
 
 @pytest.mark.parametrize("algorithm", ["implicit", "winograd2"])
 def test_a_gradient_is_added_to_what_was_there(cuda_device, rng, algorithm):
-    normed = Normed(rng, Geometry(7, 6, F=3, S=1, P=1), D=8)
+    normed = Normed(rng, Case(rng, Geometry(7, 6, F=3, S=1, P=1), D=8))
     normed.case.x[0, 0, 0, 0] = 0
     how = {"algorithm": algorithm, "tile": 4, "values": 200_000}
     found = normed.together(cuda_device, "backward_weights", True, **how)
@@ -135,13 +136,13 @@ def test_a_gradient_is_added_to_what_was_there(cuda_device, rng, algorithm):
 
 def test_zeros_around_the_volume_stay_zeros(device, rng):
     """A filter that sees padding alone gives its bias, though what is normalized there would not be 0."""
-    normed = Normed(rng, Geometry(5, 6, F=(1, 2), S=1, P=(3, 2, 1, 4)), D=4)
+    normed = Normed(rng, Case(rng, Geometry(5, 6, F=(1, 2), S=1, P=(3, 2, 1, 4)), D=4))
     y = normed.together(device, "forward", False, algorithm="implicit", tile=4)
     np.testing.assert_array_equal(y[:, 0], np.broadcast_to(normed.case.b, y[:, 0].shape))
 
 
 def test_no_other_algorithm_of_cuda_normalizes(cuda_device, rng):
-    normed = Normed(rng, Geometry(5, 5, F=3, S=1, P=1))
+    normed = Normed(rng, Case(rng, Geometry(5, 5, F=3, S=1, P=1)))
     for pass_ in ("forward", "backward_weights"):
         with pytest.raises(TypeError, match="no kernel normalizes what im2col reads"):
             normed.together(cuda_device, pass_, True, algorithm="im2col")

@@ -19,10 +19,10 @@ STATIC = table.read()["kernels"]
 NOBODYS = {"other", "product"}
 """What is no kernel of this project."""
 
-PRODUCTS_IN_ONE = {"thrice_tiles": 3}
+PRODUCTS_IN_ONE = {"thrice_tiles": 3, "norm_thrice_tiles": 3}
 """Products on tensor cores that are made for one."""
 
-HALVES = {"half_tiles"}
+HALVES = {"half_tiles", "norm_half_tiles"}
 """What the static table, which is of float32 and float64, does not show: see tests/test_tensor_code.py."""
 
 NEAR = 0.1

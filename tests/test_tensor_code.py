@@ -55,8 +55,9 @@ def test_where_there_are_no_tensor_cores_the_kernels_are_empty(file: str) -> Non
     assert max(report.registers for report in reports(log).values()) <= 8
 
 
-def test_what_a_warp_issues_for_halves_is_as_the_table_of_efficiencies_says() -> None:
-    code, _ = compile_text(nvrtc_of(13), compose("tensor_forward"), "bfloat16", "sm_90")
-    product = disassemble(code)["tensor_forward_128x128"].product
+@pytest.mark.parametrize("name, file", [("half_tiles", "tensor_forward"), ("norm_half_tiles", "tensor_norm_forward")])
+def test_what_a_warp_issues_for_halves_is_as_the_table_of_efficiencies_says(name: str, file: str) -> None:
+    code, _ = compile_text(nvrtc_of(13), compose(file), "bfloat16", "sm_90")
+    product = disassemble(code)[f"{file}_128x128"].product
     assert product is not None
-    assert abs(share("half_tiles").issued * product.share - 1) <= NEAR
+    assert abs(share(name).issued * product.share - 1) <= NEAR

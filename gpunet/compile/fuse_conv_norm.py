@@ -9,13 +9,10 @@ from dataclasses import replace
 
 from gpunet.compile.steps import readers_of
 from gpunet.program.program import Op, Program
-from gpunet.program.tensor import Kind, Tensor
+from gpunet.program.tensor import HALVES, Kind, Tensor, wide
 
 NORMS = {"batch_norm_forward": 0, "batch_norm_relu_forward": 1}
 """The ops that normalize, and whether there is a ReLU behind."""
-
-TYPES = ("float32", "float64")
-"""Of values that kernels normalize where they read them."""
 
 CONVOLUTIONS = {
     "conv_forward": "conv_norm_forward",
@@ -27,9 +24,9 @@ MEAN_TO_SHIFT = slice(1, 5)
 """The inputs of NORMS beside x; where there are more, something is added."""
 
 
-FEW = 128
-"""Filters up to which "norm-few" holds: where every value is normalized for some filters at a time, it is so again for
-the next ones."""
+FEW = 128 * 3 * 3
+"""Products of each value, filters times their places, up to which "norm-few" holds: where every value is normalized for
+some filters and one place at a time, it is so again for the next ones."""
 
 
 def conv_norm(program: Program) -> Program:
@@ -50,7 +47,7 @@ def _conv_norm(program: Program, late: bool) -> Program:
     ops = list(program.ops)
     readers = readers_of(ops)
     for step, norm in enumerate(ops):
-        if norm.name in NORMS and len(norm.inputs) == MEAN_TO_SHIFT.stop and norm.inputs[0].dtype in TYPES:
+        if norm.name in NORMS and len(norm.inputs) == MEAN_TO_SHIFT.stop:
             reading = readers.get(norm.outputs[0].name, [])
             if reading and all(_normalizes(program, ops[at], norm.outputs[0], late) for at in reading):
                 table = _table(norm)
@@ -65,8 +62,11 @@ def _normalizes(program: Program, op: Op, y: Tensor, late: bool) -> bool:
     if op.name not in CONVOLUTIONS or op.inputs.index(y) != 0:
         return False
     fused = program.fusions.get(str(op.attributes["algorithm"]), ())
-    K = op.inputs[1].shape[0 if op.name == "conv_forward" else -1]
-    return "norm" in fused or ("norm-few" in fused and K <= FEW) or (late and "late-norm" in fused)
+    if y.dtype in HALVES and op.attributes["algorithm"] != "halves":
+        return False  # a CPU brings halves to float32 first
+    K, F_rows, F_columns, _ = op.inputs[1].shape if op.name == "conv_forward" else op.outputs[0].shape
+    few = K * F_rows * F_columns <= FEW
+    return "norm" in fused or ("norm-few" in fused and few) or (late and "late-norm" in fused)
 
 
 def _table(norm: Op) -> Op:
@@ -74,7 +74,7 @@ def _table(norm: Op) -> Op:
     numbers: Sequence[Tensor] = norm.inputs[MEAN_TO_SHIFT]
     shape = 3, norm.outputs[0].shape[-1]
     name = norm.outputs[0].name.replace(".y", ".table", 1)  # of what is made again, one of its own
-    table = Tensor(name, Kind.ACTIVATION, shape, norm.outputs[0].dtype, norm.layer)
+    table = Tensor(name, Kind.ACTIVATION, shape, wide(norm.outputs[0].dtype), norm.layer)
     eps = {"eps": norm.attributes["eps"]}
     return Op("norm_table", norm.layer, norm.phase, tuple(numbers), (table,), attributes=eps)
 

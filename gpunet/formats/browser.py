@@ -65,8 +65,11 @@ class BrowserTarget(CpuTarget):
 
 
 def browser_plan(net: Net) -> Plan:
-    """The plan of one image in the browser. Raises ConfigError, naming all layers whose ops it does not have."""
-    made = plan(net, 1, mode="infer", device=BrowserTarget(), tuned=False)
+    """The plan of one image in the browser, whose ops know no maps of a wider volume.
+
+    Raises ConfigError, naming all layers whose ops it does not have.
+    """
+    made = plan(net, 1, mode="infer", device=BrowserTarget(), tuned=False, without=("concat",))
     known = browser_ops()
     missing = [f"{op.layer} ({op.name})" for op in made.program.ops if op.name not in known]
     if missing:

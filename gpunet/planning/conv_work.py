@@ -182,7 +182,7 @@ def _implicit(call: ConvCall) -> list[Kernel]:
 
 def _on_tensor_cores(algorithm: str) -> Callable[[ConvCall], list[Kernel]]:
     """The same by another kernel."""
-    return lambda call: [replace(one, name=TENSOR_KERNELS[algorithm]) for one in _implicit(call)]
+    return lambda call: [replace(one, name=call.named(TENSOR_KERNELS[algorithm])) for one in _implicit(call)]
 
 
 def _depthwise(call: ConvCall) -> list[Kernel]:

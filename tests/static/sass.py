@@ -72,8 +72,9 @@ class Loop:
 
     @property
     def fused(self) -> int:
-        """Multiply-adds of real numbers."""
-        return sum(name.split(".")[0] in FUSED for name, _ in self.instructions)
+        """Multiply-adds of real numbers; where matrices are multiplied on tensor cores, these products alone."""
+        kinds = [name.split(".")[0] for name, _ in self.instructions]
+        return kinds.count("HMMA") or sum(kind in FUSED for kind in kinds)
 
     @property
     def share(self) -> float:

@@ -5,12 +5,14 @@ they are gathered, so that the normalized volume is nowhere whole. Sources: see 
 import numpy as np
 
 from gpunet.devices.cpu.batch_norm import blocks_of, normalize, repeated, side_by_side
-from gpunet.devices.cpu.conv import conv_backward_weights, convolve
+from gpunet.devices.cpu.conv import conv_backward_weights, conv_forward
+from gpunet.devices.cpu.halves import as_wide, store
 from gpunet.devices.cpu.threads import share
 from gpunet.devices.cpu.window import Chunk, positions
 from gpunet.devices.cpu.winograd import Winograd
 from gpunet.devices.cpu.winograd_tiles import Inputs, Outputs
 from gpunet.program.filters import ConvShape, Filters
+from gpunet.values.types import is_half
 
 __all__ = ["conv_norm_backward_weights", "conv_norm_forward", "norm_table"]
 
@@ -50,8 +52,8 @@ def conv_norm_forward(
 ) -> None:
     """What conv_forward makes of (x - table[0]) * table[1] + table[2], and where relu is 1 of max(0, that).
 
-    x      (N, H, W, D)   float32 or float64, in; may be maps of a wider volume
-    table  (3, D)         same dtype, in: what norm_table wrote
+    x      (N, H, W, D)   any floating type, in; may be maps of a wider volume
+    table  (3, D)         float32, of a float64 volume float64, in: what norm_table wrote
     All else as in conv_forward: zeros around the volume are no part of it, so they stay 0. The bits are those of
     batch_norm_forward or batch_norm_relu_forward and conv_forward one after the other. By "winograd2" and "winograd4"
     that volume is nowhere whole; by the others it is here, as the specification of kernels: no plan for the CPU asks
@@ -62,7 +64,23 @@ def conv_norm_forward(
     if winograd is not None:
         winograd.forward(NormalizedInputs(x, table, bool(relu)), w, Outputs(y, b))
         return
-    convolve(_normalized(x, table, relu), w, b, y, columns, workspace, window, algorithm)
+    conv_forward(
+        _normalized(x, table, relu),
+        w,
+        b,
+        y,
+        columns,
+        workspace,
+        S_rows=S_rows,
+        S_columns=S_columns,
+        P_top=P_top,
+        P_left=P_left,
+        dilation_rows=dilation_rows,
+        dilation_columns=dilation_columns,
+        algorithm=algorithm,
+        tile=tile,
+        slices=slices,
+    )
 
 
 def conv_norm_backward_weights(
@@ -142,10 +160,14 @@ class NormalizedInputs(Inputs):
 
 def _normalized(x: np.ndarray, table: np.ndarray, relu: int) -> np.ndarray:
     """The normalized volume, whole."""
-    made = np.array(x, order="C")
+    made = np.array(as_wide(x), order="C")
     rows = made.reshape(-1, x.shape[-1])
     share(blocks_of(rows), lambda some, worker: _change(rows[some], table, bool(relu)))
-    return made
+    if not is_half(x):
+        return made
+    rounded = np.empty_like(x)
+    store(made, rounded)
+    return rounded
 
 
 def _change(values: np.ndarray, table: np.ndarray, relu: bool) -> None:

@@ -1,11 +1,12 @@
-"""Convolution with normalization in front of it on CUDA: no pass of its own where the algorithm is "implicit" or
-"winograd2"."""
+"""Convolution with normalization in front of it on CUDA: no pass of its own where the algorithm is "implicit",
+"winograd2" or one of tensor cores."""
 
 from math import inf
 
-from gpunet.devices.cuda import implicit, winograd
+from gpunet.devices.cuda import implicit, tensor_cores, winograd
 from gpunet.devices.cuda.arrays import DeviceArray, Maps
 from gpunet.devices.cuda.launch import launch
+from gpunet.devices.cuda.tensor_tiles import FILES
 from gpunet.program.filters import ConvShape, Filters
 
 __all__ = ["conv_norm_backward_weights", "conv_norm_forward", "norm_table"]
@@ -45,6 +46,8 @@ def conv_norm_forward(
     if algorithm == "winograd2":
         assert isinstance(x, DeviceArray) and workspace is not None  # so it is planned
         winograd.norm_forward(x, table, w, b, y, workspace, shape, _least(relu))
+    elif algorithm in FILES:
+        tensor_cores.norm_forward(algorithm, x, table, w, b, y, workspace, shape, tile, slices, _least(relu))
     else:
         _check(algorithm)
         implicit.norm_forward(x, table, w, b, y, workspace, shape, tile, slices, _least(relu))
@@ -76,6 +79,10 @@ def conv_norm_backward_weights(
     if algorithm == "winograd2":
         assert isinstance(x, DeviceArray) and workspace is not None  # so it is planned
         winograd.backward_weights(x, dy, dw, workspace, shape, slices, accumulate, table=table, norm_least=_least(relu))
+    elif algorithm in FILES:
+        tensor_cores.norm_backward_weights(
+            algorithm, x, table, dy, dw, workspace, shape, tile, slices, accumulate, _least(relu)
+        )
     else:
         _check(algorithm)
         implicit.norm_backward_weights(x, table, dy, dw, workspace, shape, tile, slices, accumulate, _least(relu))

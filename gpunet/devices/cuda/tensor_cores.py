@@ -49,7 +49,7 @@ def pool_forward(
     """y and switches of conv_pool_forward, by windows of 2 x 2; H2 and W2 of the shape are twice those of y."""
     whole = packable(shape.maps, x, w)
     _launch(
-        algorithm, "forward", shape, tile, 1, whole, x, w, b, y, switches, *numbers(shape), relu, pooled=True
+        algorithm, "forward", shape, tile, 1, whole, x, w, b, y, switches, *numbers(shape), relu, fused="pool_"
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def backward_input(
         places = *numbers(shape), *dy.shape[1:3]
         _launch(
             algorithm, "backward_input", shape, tile, slices, whole, dy, switches, w, made, parts, *places,
-            pooled=True,
+            fused="pool_",
         )  # fmt: skip
     add_up(parts, None, dx, slices)
 
@@ -101,8 +101,57 @@ def backward_weights(
         places = *places, *dy.shape[1:3]
         _launch(
             algorithm, "backward_weights", shape, tile, slices, whole, x, dy, switches, parts, added, *places,
-            pooled=True,
+            fused="pool_",
         )  # fmt: skip
+    add_up(parts, None, dw, slices, accumulate)
+
+
+def norm_forward(
+    algorithm: str,
+    x: DeviceArray | Maps,
+    table: DeviceArray,
+    w: DeviceArray,
+    b: DeviceArray | None,
+    y: DeviceArray | Maps,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    norm_least: float,
+) -> None:
+    """y of conv_norm_forward; values that `table` normalizes are not below `norm_least`. `workspace` as in forward."""
+    (x, x_row), (y, y_row) = lying(x), lying(y)
+    whole = packable(shape.maps, x, w) and packable(shape.maps, table) and packable(x_row, x)
+    made, parts = _made(y, workspace, slices)
+    places = *numbers(shape, x_row), y_row, -inf, norm_least
+    _launch(
+        algorithm, "forward", shape, tile, slices, whole, x, table, w, b, made, parts, *places, fused="norm_"
+    )  # fmt: skip
+    add_up(parts, b, y, slices)
+
+
+def norm_backward_weights(
+    algorithm: str,
+    x: DeviceArray | Maps,
+    table: DeviceArray,
+    dy: DeviceArray,
+    dw: DeviceArray,
+    workspace: DeviceArray | None,
+    shape: ConvShape,
+    tile: int,
+    slices: int,
+    accumulate: int,
+    norm_least: float,
+) -> None:
+    """dw of conv_norm_backward_weights; `norm_least` as in norm_forward."""
+    x, x_row = lying(x)
+    whole = packable(shape.maps, x) and packable(x_row, x) and gradient_packable(shape, dy, None)
+    parts = parts_of(dw, workspace, slices)
+    added = accumulate if slices == 1 else 0
+    places = *numbers(shape, x_row), norm_least
+    _launch(
+        algorithm, "backward_weights", shape, tile, slices, whole, x, table, dy, parts, added, *places, fused="norm_"
+    )  # fmt: skip
     add_up(parts, None, dw, slices, accumulate)
 
 
@@ -114,16 +163,17 @@ def _launch(
     slices: int,
     whole: bool,
     *arguments: DeviceArray | float | None,
-    pooled: bool = False,
+    fused: str = "",
 ) -> None:
-    """Begin one of the kernels of a pass, or where `pooled` of those with a pool; slices and stages come last."""
+    """Begin one of the kernels of a pass, or of those with something `fused`; slices and stages come last."""
     known = TILES[tile] if whole else TILES[TILES[tile].scalars]
-    file = f"{FILES[algorithm]}_{'pool_' if pooled else ''}{pass_}"
+    file = f"{FILES[algorithm]}_{fused}{pass_}"
     kernel = f"{file}_{known.name}" + ("" if whole else "_scalars")
     first = arguments[0]
     assert isinstance(first, DeviceArray)
-    deep = stages(first.driver.capability)
-    grid, shared = blocks(pass_, shape, known) * slices, shared_bytes(known, deep)
+    notes = whole and fused == "norm_"
+    deep = stages(first.driver.capability, known, notes=notes)
+    grid, shared = blocks(pass_, shape, known) * slices, shared_bytes(known, deep, notes=notes)
     first.driver.launch(file, kernel, grid, known.threads, *arguments, slices, deep, real=first.dtype, shared=shared)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpunet.data.raw import clean_name
-from gpunet.errors import DataError
+from gpunet.errors import DataError, ShapeError
 from gpunet.formats.foreign import Foreign
 from gpunet.formats.graph import Graph
 from gpunet.formats.keras.call import Call
@@ -28,7 +28,10 @@ layers/sequential/layers/conv2d, and by the layer of the whole model that it is,
 Scope = dict[Ref, Value]
 """What the layers of a model gave."""
 
-ERRORS = (ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration, RecursionError, OverflowError)
+ERRORS = (
+    *(ShapeError, ValueError, KeyError, TypeError, IndexError),
+    *(AttributeError, StopIteration, RecursionError, OverflowError),
+)
 
 
 def foreign(

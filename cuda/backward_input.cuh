@@ -123,7 +123,7 @@ __device__ inline auto gradient_windows(const real* dy, const Convolution& c, in
 
 template <int COUNT, typename T, typename Gradient, typename Set>
 __device__ inline void backward_input_tile(
-    Gradient dy, const real* w, real* dx, const Convolution& c, int slices, Set& stages
+    Gradient dy, const real* w, const real* below, real* dx, const Convolution& c, int slices, Set& stages
 ) {
     const int row_sets = min(c.S_rows, c.H), column_sets = min(c.S_columns, c.W);
     const int most = c.N * tiles(c.H, c.S_rows) * tiles(c.W, c.S_columns);  // positions of the largest set
@@ -165,12 +165,14 @@ __device__ inline void backward_input_tile(
     multiply<T>(order, windows, rows, stages, sum);
     __syncthreads();
 
-    dx += (long long)stages.kept[2] * c.N * c.H * c.W * c.D + stages.kept[1] * c.maps;
-    const bool packed = c.maps % WIDTH == 0 && aligned(dx);
+    dx += (long long)stages.kept[2] * c.N * c.H * c.W * c.D;
+    const bool packed = c.maps % WIDTH == 0 && aligned(dx, below);
     each_run<T>(sum, [&](int row, int column, const Pack<real, RUN>& run) {
         const int pixel = stages.pixel[row], map = stages.kept[0] + column;
         if (pixel < 0 || map >= c.maps) return;
-        real* const place = dx + (long long)pixel * c.D + map;
-        RunOf<WIDTH, real>{place, c.maps - map, packed}.store_run(run);
+        const long long place = (long long)pixel * c.D + (stages.kept[1] * c.maps + map);
+        const RunOf<WIDTH, real> to = {dx + place, c.maps - map, packed};
+        if (below) to.store_above(below + place, run);
+        else to.store_run(run);
     });
 }

@@ -241,6 +241,24 @@ struct RunOf {
             }
         }
     }
+    // 0 instead where what stands at `below`, which may be the same place, is 0 or less; NaN there lets through.
+    __device__ void store_above(const Stored* below, const Pack<Stored, RUN>& run) const {
+#pragma unroll
+        for (int first = 0; first < RUN; first += COUNT) {
+            if (packed && first < left) {
+                auto pack = load<COUNT>(below + first);
+#pragma unroll
+                for (int lane = 0; lane < COUNT; ++lane) {
+                    pack.value[lane] = pack.value[lane] <= Stored(0) ? Stored(0) : run.value[first + lane];
+                }
+                store(values + first, 0, pack);
+            }
+#pragma unroll
+            for (int lane = first; lane < first + COUNT; ++lane) {
+                if (!packed && lane < left) values[lane] = below[lane] <= Stored(0) ? Stored(0) : run.value[lane];
+            }
+        }
+    }
     template <typename Sum>
     __device__ void store_run(const Pack<Sum, RUN>& run) const {
 #pragma unroll

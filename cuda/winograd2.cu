@@ -44,27 +44,28 @@ filters_to_points(const real* __restrict__ w, real* __restrict__ values, long lo
 // x       (N, H, W, D)     in
 // values  (16, D, K)       in, what filters_to_points wrote
 // b       (K,)             in; null: no bias
-// y       (N, H2, W2, K)   out
+// below   (N, H2, W2, K)   in: what a ReLU gave, where that is 0 y is 0; null: none
+// y       (N, H2, W2, K)   out; may lie where `below` does
 // y_row   values from a position of y to the next; more than K where these are maps of a wider volume
 // relu    1: not below 0
 // A block makes 32 tiles of 32 maps of y. For each step of the sums a thread brings one tile of one map of x to the
 // points; then it makes 8 x 8 results of one point. Packs need K that they divide.
 extern "C" __global__ void __launch_bounds__(BLOCK, WINOGRAD_BLOCKS)
 convolve(
-    const real* __restrict__ x, const real* __restrict__ values, const real* __restrict__ b, real* __restrict__ y, PLANE,
-    long long y_row, long long relu
+    const real* __restrict__ x, const real* __restrict__ values, const real* __restrict__ b, const real* below, real* y,
+    PLANE, long long y_row, long long relu
 ) {
     __shared__ AtPoints shared;
     const Plane p = PLANE_OF_NUMBERS;
-    convolve_part<WIDTH>(InputTiles{x, p}, values, p, shared, PlusBias{b, y, p, (int)y_row, relu != 0});
+    convolve_part<WIDTH>(InputTiles{x, p}, values, p, shared, PlusBias{b, y, p, (int)y_row, relu != 0, below});
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK)
 convolve_scalars(
-    const real* __restrict__ x, const real* __restrict__ values, const real* __restrict__ b, real* __restrict__ y, PLANE,
-    long long y_row, long long relu
+    const real* __restrict__ x, const real* __restrict__ values, const real* __restrict__ b, const real* below, real* y,
+    PLANE, long long y_row, long long relu
 ) {
     __shared__ AtPoints shared;
     const Plane p = PLANE_OF_NUMBERS;
-    convolve_part<1>(InputTiles{x, p}, values, p, shared, PlusBias{b, y, p, (int)y_row, relu != 0});
+    convolve_part<1>(InputTiles{x, p}, values, p, shared, PlusBias{b, y, p, (int)y_row, relu != 0, below});
 }

@@ -119,27 +119,28 @@ struct TilesOfWindows {
 // dy        (N, H3, W3, D)      in, behind a pool of windows in (N, H, W, D)
 // switches  (N, H3, W3, ceil(D/2))  in
 // values    (16, D, K)          in, what filters_to_points of cuda/winograd2.cu wrote where `turned`
-// dx        (N, H2, W2, K)      out
+// below     (N, H2, W2, K)      in: as `convolve` of cuda/winograd2.cu has it
+// dx        (N, H2, W2, K)      out; may lie where `below` does
 // P_top and P_left are odd, D is even. Otherwise as the kernels of cuda/winograd2.cu.
 extern "C" __global__ void __launch_bounds__(BLOCK, WINOGRAD_BLOCKS)
 unpool_convolve(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ values,
-    real* __restrict__ dx, PLANE, long long H3, long long W3
+    const real* below, real* dx, PLANE, long long H3, long long W3
 ) {
     __shared__ AtPoints shared;
     const Plane p = PLANE_OF_NUMBERS;
     const TilesAcrossWindows gradients = {{dy, switches, (int)H3, (int)W3}, p};
-    convolve_part<WIDTH>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false});
+    convolve_part<WIDTH>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false, below});
 }
 
 // Any padding, and maps that need not be packs, nor pairs.
 extern "C" __global__ void __launch_bounds__(BLOCK)
 unpool_convolve_scalars(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ values,
-    real* __restrict__ dx, PLANE, long long H3, long long W3
+    const real* below, real* dx, PLANE, long long H3, long long W3
 ) {
     __shared__ AtPoints shared;
     const Plane p = PLANE_OF_NUMBERS;
     const TilesOfWindows gradients = {{dy, switches, (int)H3, (int)W3}, p};
-    convolve_part<1>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false});
+    convolve_part<1>(gradients, values, p, shared, PlusBias{nullptr, dx, p, p.K, false, below});
 }

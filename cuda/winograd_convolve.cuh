@@ -159,13 +159,15 @@ __device__ inline void convolve_part(
     }
 }
 
-// What becomes of a tile: plus the bias, where there is one; where `relu`, not below 0; and stored, but for what is outside.
+// What becomes of a tile: plus the bias, where there is one; where `relu`, not below 0; 0 where what a ReLU gave `below` is
+// 0 or less; and stored, but for what is outside.
 struct PlusBias {
     const real* b;
     real* y;
     const Plane& p;
     int y_row;  // values from a position to the next
     bool relu;
+    const real* below = nullptr;  // as y, which may lie in its place
 
     __device__ void operator()(const TileAt& at, int k, const Values& tile) const {
         const real bias = b && k < p.K ? b[k] : real(0);
@@ -176,8 +178,9 @@ struct PlusBias {
                 const int row = 2 * at.row + i, column = 2 * at.column + j;
                 const real value = tile[i][j] + bias;
                 if (row < p.H2 && column < p.W2 && k < p.K) {
-                    real* const place = y + (long long)((at.image * p.H2 + row) * p.W2 + column) * y_row;
-                    place[k] = relu && value <= real(0) ? real(0) : value;  // NaN stays
+                    const long long place = (long long)((at.image * p.H2 + row) * p.W2 + column) * y_row + k;
+                    const bool cut = (relu && value <= real(0)) || (below && below[place] <= real(0));
+                    y[place] = cut ? real(0) : value;  // NaN stays
                 }
             }
         }

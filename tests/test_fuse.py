@@ -23,7 +23,8 @@ LIMIT = 4000
 
 IN_TWOS = ("relu", "pool2x2", "unpool2x2")
 EVERYTHING = (*IN_TWOS, "pool", "unpool")
-FUSING = {"im2col": EVERYTHING, "winograd2": IN_TWOS, "winograd4": IN_TWOS, "implicit": IN_TWOS}
+SLOPING = (*IN_TWOS, "slope")
+FUSING = {"im2col": EVERYTHING, "winograd2": SLOPING, "winograd4": IN_TWOS, "implicit": SLOPING}
 
 
 @pytest.fixture

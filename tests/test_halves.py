@@ -52,6 +52,7 @@ def positions_of_halves(op: str, arrays: list[np.ndarray | None]) -> list[bool]:
     products = op.startswith(("conv_", "fc_"))
     weights = {"conv_forward": 1, "conv_relu_forward": 1, "conv_pool_forward": 1, "conv_backward_input": 1}
     weights |= {"conv_pool_backward_input": 2, "fc_forward": 1, "fc_backward_input": 1}
+    weights |= {"conv_relu_backward_input": 1, "conv_pool_relu_backward_input": 2}
     found = [array is not None and array.ndim == 4 and array.dtype.kind == "f" for array in arrays]
     if products and op in weights:
         found[weights[op]] = True

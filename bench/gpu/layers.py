@@ -37,6 +37,8 @@ PEER_OPS = {
     "conv_pool_backward_weights": "dw",
     "conv_backward_input": "dx",
     "conv_pool_backward_input": "dx",
+    "conv_relu_backward_input": "dx",
+    "conv_pool_relu_backward_input": "dx",
 }
 """What is timed beside cuDNN's; where an op does the work of ReLU or a pool, too, that counts against it."""
 

@@ -32,6 +32,7 @@ class ConvCall:
     `bias`             whether one is added behind the product
     `item_bytes`       of a value of the volumes, and of filters that multiply them
     `normed`           whether what is read is normalized on the way
+    `sloping`          whether what the ReLU below gave is read, too, where the gradient of that is stored
     """
 
     pass_: Pass
@@ -42,6 +43,7 @@ class ConvCall:
     slices: int
     item_bytes: int = ITEM_BYTES
     normed: bool = False
+    sloping: bool = False
 
     @property
     def filters(self) -> int:
@@ -69,7 +71,7 @@ class ConvCall:
     @property
     def nbytes(self) -> int:
         """What any algorithm has to move."""
-        return self.x_bytes + self.y_bytes + self.w_bytes
+        return self.x_bytes * (2 if self.sloping else 1) + self.y_bytes + self.w_bytes
 
 
 def pass_of(op: Op) -> Pass | None:
@@ -95,6 +97,7 @@ def conv_work(op: Op, pass_: Pass, images: int) -> list[Kernel]:
         int(op.attributes.get("slices", 1)),  # type: ignore[arg-type]  # a number
         ITEMSIZE[op.inputs[0].dtype],
         op.name.startswith("conv_norm_"),
+        op.name.endswith("relu_backward_input"),
     )
     return ALGORITHMS[str(op.attributes["algorithm"])](call)
 

@@ -29,6 +29,7 @@ Fusion = Literal[
     "unpool2x2",
     "late-unpool",
     "late-unpool2x2",
+    "slope",
     "norm",
     "norm-few",
     "late-norm",
@@ -36,8 +37,8 @@ Fusion = Literal[
 ]
 """What may be one op with a convolution: ReLU; writing its output among the maps of a wider volume; max pooling by
 windows that do not overlap, or by those of 2 x 2 within its output alone; finding the gradient before such a pool in
-that behind it; the same only where memory is short; normalizing what it reads; this for few filters alone; only where
-memory is short; also of maps of a wider volume."""
+that behind it; the same only where memory is short; ReLU's backward, of the gradient of its input; normalizing what it
+reads; this for few filters alone; only where memory is short; also of maps of a wider volume."""
 
 Fusions = Mapping[str, tuple[Fusion, ...]]
 """By name of an algorithm, or NORM, what a device fuses with it."""

@@ -35,7 +35,7 @@ def backward_weights(
     grid = depthwise_blocks(shape) * slices
     kernel = "depthwise_backward_weights"
     x.driver.launch("depthwise", kernel, grid, BLOCK, x, dy, parts, *_numbers(shape, shape.H2), slices, real=x.dtype)
-    launch("slices", "add_slices", dw.size, parts, None, dw, dw.size, slices, 1, accumulate, 0)
+    launch("slices", "add_slices", dw.size, parts, None, None, dw, dw.size, slices, 1, accumulate, 0)
 
 
 def _numbers(shape: ConvShape, rows: int) -> tuple[int, ...]:

@@ -11,6 +11,9 @@ from gpunet.program.filters import ConvShape
 
 __all__: tuple[str, ...] = ()  # no ops here
 
+SLOPING = ("implicit", "winograd2")
+"""Algorithms whose gradient of the input knows the ReLU that made it."""
+
 
 def forward(
     algorithm: str,
@@ -94,14 +97,18 @@ def backward_input(
     tile: int,
     slices: int,
     switches: DeviceArray | None = None,
+    below: DeviceArray | None = None,
 ) -> bool:
-    """dx of conv_backward_input; with switches, dy is behind a pool of 2 x 2."""
+    """dx of conv_backward_input; with switches, dy is behind a pool of 2 x 2.
+
+    `below`  by one of SLOPING: what a ReLU gave, of the shape of dx, which is 0 where that is
+    """
     if algorithm == "implicit":
-        implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches)
+        implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches, below)
     elif algorithm in FILES:
         tensor_cores.backward_input(algorithm, dy, w, dx, workspace, shape, tile, slices, switches)
     elif algorithm == "winograd2":
-        winograd.backward_input(dy, w, dx, _filled(workspace), shape, switches)
+        winograd.backward_input(dy, w, dx, _filled(workspace), shape, switches, below)
     else:
         return False
     return True

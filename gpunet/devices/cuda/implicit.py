@@ -58,16 +58,20 @@ def backward_input(
     tile: int,
     slices: int,
     switches: DeviceArray | None = None,
+    below: DeviceArray | None = None,
 ) -> None:
-    """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
+    """dx of conv_backward_input; `workspace` as in forward.
+
+    With switches, dy is behind a pool of 2 x 2; with `below`, dx is 0 where that is.
+    """
     whole = packable(shape.maps, w) and gradient_packable(shape, dy, switches)
-    parts = parts_of(dx, workspace, slices)
+    parts, own = parts_of(dx, workspace, slices), below if slices == 1 else None
     if switches is None:
-        _launch("backward_input", shape, tile, slices, whole, dy, w, parts, *numbers(shape))
+        _launch("backward_input", shape, tile, slices, whole, dy, w, own, parts, *numbers(shape))
     else:
         places = *numbers(shape), *dy.shape[1:3]
-        _launch("backward_input", shape, tile, slices, whole, dy, switches, w, parts, *places, fused="pool_")
-    add_up(parts, None, dx, slices)
+        _launch("backward_input", shape, tile, slices, whole, dy, switches, w, own, parts, *places, fused="pool_")
+    add_up(parts, None, dx, slices, below=below)
 
 
 def backward_weights(
@@ -192,7 +196,8 @@ def add_up(
     slices: int,
     accumulate: int = 0,
     relu: int = 0,
+    below: DeviceArray | None = None,
 ) -> None:
     if slices > 1:
-        K = result.shape[-1]
-        launch("slices", "add_slices", result.size, parts, b, result, result.size, slices, K, accumulate, relu)
+        K, count = result.shape[-1], result.size
+        launch("slices", "add_slices", count, parts, b, below, result, count, slices, K, accumulate, relu)

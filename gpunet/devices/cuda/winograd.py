@@ -33,7 +33,7 @@ def forward(
     values = _to_points(w, workspace, shape, turned=0)
     (y, y_row), packable = lying(y), _packable(shape.K, values)
     numbers = *_plane(shape, "forward"), y_row, relu
-    _launch("winograd2", "convolve", "forward", shape, packable, x, values, b, y, *numbers)
+    _launch("winograd2", "convolve", "forward", shape, packable, x, values, b, None, y, *numbers)
 
 
 def pool_forward(
@@ -76,20 +76,22 @@ def backward_input(
     workspace: DeviceArray,
     shape: ConvShape,
     switches: DeviceArray | None = None,
+    below: DeviceArray | None = None,
 ) -> None:
     """dx of conv_backward_input: a convolution of dy with every filter turned round; `workspace` as in forward.
 
-    With switches, dy is behind a pool of 2 x 2.
+    With switches, dy is behind a pool of 2 x 2; with `below`, dx is 0 where that is.
     """
     values = _to_points(w, workspace, shape, turned=1)
     numbers = _plane(shape, "backward_input")
     packable = _packable(shape.D, values)
     if switches is None:
-        _launch("winograd2", "convolve", "backward_input", shape, packable, dy, values, None, dx, *numbers, shape.D, 0)
+        made = dy, values, None, below, dx
+        _launch("winograd2", "convolve", "backward_input", shape, packable, *made, *numbers, shape.D, 0)
         return
     packable = packable and shape.filters.P_top % 2 == shape.filters.P_left % 2 == 1 and shape.K % 2 == 0
     packable = packable and prod(dy.shape) < 2**31
-    arrays = dy, switches, values, dx
+    arrays = dy, switches, values, below, dx
     behind = dy.shape[1:3]
     _launch("winograd2_pool", "unpool_convolve", "backward_input", shape, packable, *arrays, *numbers, *behind)
 

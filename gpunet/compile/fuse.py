@@ -11,7 +11,6 @@ from math import prod
 
 from gpunet.compile.fuse_conv_norm import conv_norm
 from gpunet.compile.fuse_norm import norm_relu
-from gpunet.compile.fuse_slope import conv_slope
 from gpunet.compile.steps import exchanged, readers_of
 from gpunet.program.algorithm import Fusion
 from gpunet.program.program import Attribute, Op, Program
@@ -80,7 +79,6 @@ FUSIONS = {
     "unpool": unpool,
     "norm-relu": norm_relu,
     "conv-norm": conv_norm,
-    "conv-slope": conv_slope,
 }
 """Fusions by name, in the order in which they are applied."""
 

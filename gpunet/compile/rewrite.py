@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from gpunet.compile.concat import concat_in_place
 from gpunet.compile.fuse import FUSIONS, late_unpool
 from gpunet.compile.fuse_conv_norm import late_conv_norm
-from gpunet.compile.fuse_slope import sum_slope
+from gpunet.compile.fuse_slope import conv_slope, sum_slope
 from gpunet.compile.in_place import in_place
 from gpunet.compile.joint import joint_updates
 from gpunet.compile.masks import relu_masks, spare_masks
@@ -148,6 +148,7 @@ REWRITES: dict[str, Rewrite] = {
     "overlap": overlap,
     "joint-updates": joint_updates,
     "spare-masks": spare_masks,
+    "conv-slope": conv_slope,
     "sum-slope": sum_slope,
     "concat": concat_in_place,
     "in-place": in_place,

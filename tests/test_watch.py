@@ -37,6 +37,7 @@ def ranks(said):
     """A watch over two ranks, and the codes with which they were made to leave."""
     looking, codes = Watch(said.append), []
     made = [Watched(looking.address, Place(rank, 2, 0, "here"), leave=codes.append) for rank in range(2)]
+    until(lambda: sum(rank.place is not None for rank in list(looking._ranks.values())) == 2)
     yield SimpleNamespace(watch=looking, made=made, codes=codes)
     for one in made:
         one.left()

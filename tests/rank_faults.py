@@ -1,14 +1,23 @@
-"""`gpunet` with a fault in one of its ranks: python -m tests.rank_faults FAULT RANK STEP words..."""
+"""`gpunet` with a fault in one of its ranks: python -m tests.rank_faults FAULT RANK STEP words...
+
+What comes from outside, "kill" and "stop", comes at some moment of the steps behind that one; the rest right after it.
+"""
 
 import errno
 import os
+import random
 import signal
 import sys
+from threading import Timer
 from typing import Any
 
 from gpunet.cli import main
 from gpunet.system import files
 from gpunet.train.trainer import Trainer
+
+FROM_OUTSIDE = ("kill", "stop")
+LATER_SECONDS = 0.05
+"""Some steps, and some checkpoints."""
 
 
 def meet_fault(kind: str) -> None:
@@ -33,7 +42,10 @@ def with_fault(kind: str, rank: int, step: int) -> None:
     def told(trainer: Trainer, loss: float, correct: int, images: int) -> None:
         ranks = trainer.model.ranks
         if ranks is not None and ranks.rank == rank and trainer.model.steps == step:
-            meet_fault(kind)
+            if kind in FROM_OUTSIDE:
+                Timer(random.Random(step).uniform(0, LATER_SECONDS), meet_fault, [kind]).start()
+            else:
+                meet_fault(kind)
         tell(trainer, loss, correct, images)
 
     Trainer._tell = told  # type: ignore[method-assign]

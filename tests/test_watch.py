@@ -1,6 +1,9 @@
 """Who looks after the ranks: one message, whatever happened, and all end."""
 
+import selectors
 from collections.abc import Callable
+from socket import create_connection, create_server
+from threading import Thread
 from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ from gpunet.errors import ConfigError
 from gpunet.ranks import watch
 from gpunet.ranks.communicator import Place
 from gpunet.ranks.crew import Crew, started
+from gpunet.ranks.tcp import TcpCommunicator
 from gpunet.ranks.watch import DIED, RanksEnded, Watch, Watched
 
 ALL = {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
@@ -33,6 +37,7 @@ def ranks(said):
     """A watch over two ranks, and the codes with which they were made to leave."""
     looking, codes = Watch(said.append), []
     made = [Watched(looking.address, Place(rank, 2, 0, "here"), leave=codes.append) for rank in range(2)]
+    until(lambda: sum(rank.place is not None for rank in list(looking._ranks.values())) == 2)
     yield SimpleNamespace(watch=looking, made=made, codes=codes)
     for one in made:
         one.left()
@@ -87,6 +92,37 @@ def test_rank_0_goes_last_but_waits_for_none_that_hangs(ranks):
     begun = monotonic()
     ranks.watch.see_off(5)
     assert monotonic() - begun < 4
+
+
+def test_a_watch_that_was_stopped_itself_hears_first_what_came_meanwhile(ranks, said, monkeypatch):
+    heard = selectors.DefaultSelector.select
+
+    def stopped(selector, timeout=None):  # as epoll after SIGCONT: late, and with nothing
+        if selector.get_map() and not slept:
+            slept.append(sleep(0.6))
+            return []
+        return heard(selector, timeout)
+
+    slept: list[None] = []
+    monkeypatch.setattr(selectors.DefaultSelector, "select", stopped)
+    sleep(1)
+    assert slept and said == [] and ranks.watch.cause is None
+
+
+@pytest.mark.parametrize(
+    ("keeper", "words"),
+    [(Place(0, 2, 0, "node1"), "rank 0 on node1: was killed"), (None, "the gpunet that started all ranks on here was")],
+)
+def test_ranks_whose_keeper_is_gone_say_who_that_was_once(keeper, words):
+    said, codes = [], []
+    looking = Watch(lambda message: None)
+    options = {"keeper": keeper, "leave": codes.append, "complain": said.append}
+    made = [Watched(looking.address, Place(rank, 3, 0, "here"), **options) for rank in range(3)]
+    made[0].note("it goes on")
+    until(lambda: all(one._note for one in made))
+    looking.close()
+    until(lambda: len(codes) == 3)
+    assert len(said) == 1 and said[0].startswith(words) and said[0].endswith("it hangs\nit goes on")
 
 
 def test_ranks_that_leave_are_not_missed(ranks, said):
@@ -153,9 +189,48 @@ def test_variables_of_no_use_are_told(variables, message, monkeypatch):
 
 
 def test_a_port_in_use_is_told():
-    from socket import create_server
-
-    from gpunet.ranks.tcp import TcpCommunicator
-
     with create_server(("", 0)) as taken, pytest.raises(ConfigError, match="cannot listen on MASTER_PORT"):
         TcpCommunicator(Place(0, 2), "127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"", "rank 0 at MASTER_ADDR 127.0.0.1, MASTER_PORT .* left while the ranks met"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "rank 0 at .* does not speak as a rank does"),
+        (b"\3" + bytes(7) + b"abc", "rank 0 at .* does not speak as a rank does"),
+    ],
+)
+def test_another_program_on_the_port_is_told_by_whoever_met_it(answer, message):
+    with create_server(("127.0.0.1", 0)) as other:
+
+        def serve() -> None:
+            line, _ = other.accept()
+            with line:
+                line.sendall(answer)
+
+        Thread(target=serve).start()
+        with pytest.raises(ConfigError, match=message):
+            TcpCommunicator(Place(1, 2), "127.0.0.1", other.getsockname()[1])
+
+
+def test_a_stranger_on_the_port_is_told_by_rank_0():
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def knock() -> None:
+        until(lambda: _says("127.0.0.1", port, b"GET / HTTP/1.0\r\n\r\n"))
+
+    Thread(target=knock).start()
+    with pytest.raises(ConfigError, match=f"a process that reached MASTER_PORT {port} does not speak as a rank"):
+        TcpCommunicator(Place(0, 2), "127.0.0.1", port)
+
+
+def _says(host: str, port: int, words: bytes) -> bool:
+    try:
+        with create_connection((host, port)) as line:
+            line.sendall(words)
+            sleep(0.2)
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -335,7 +335,7 @@ def _train(trainer: "Trainer", folder: "RunFolder", tensorboard: bool, crew: "Cr
     others = [Shares(trainer.model), Noting(crew, folder)] if crew is not None else []
     trainer.watchers = (folder, *boards, *others, screen, stop)
     typer.echo(f"the run is kept in {folder.path}")
-    with stop, _kept(folder, boards, trainer.model), screen:
+    with stop, _kept(folder, boards, trainer.model, crew), screen:
         trainer.run()
     look_is_due(trainer, folder)
     tell_outcome(trainer, folder)
@@ -408,8 +408,8 @@ def _affordable(config: "Config", free_bytes: int | None, settings: dict[str, An
 
 
 @contextmanager
-def _kept(folder: "RunFolder", boards: "list[Board]", model: "Model") -> Iterator[None]:
-    """Whatever stops a run, keep and say what is left of it."""
+def _kept(folder: "RunFolder", boards: "list[Board]", model: "Model", crew: "Crew | None") -> Iterator[None]:
+    """Whatever stops a run, keep and say what is left of it; of several ranks, together with what one of them met."""
     from gpunet.train.diverged import Diverged
     from gpunet.train.several import settle_shares
     from gpunet.train.stop import Stopped
@@ -427,13 +427,21 @@ def _kept(folder: "RunFolder", boards: "list[Board]", model: "Model") -> Iterato
     except Diverged as error:  # what is kept comes before it; going on from here would end here again
         raise Diverged(f"{error}\n{folder.describe()}\n{folder.how_to_go_on()}") from None
     except GpunetError as error:
-        folder.rescue()
+        _rescue(folder, crew)
         raise type(error)(f"{error}\n{folder.describe()}\n{folder.how_to_go_on()}") from None
     except Exception:
-        folder.rescue()
-        complain(f"the run has ended in an error; {folder.how_to_go_on()}")
+        _rescue(folder, crew)
+        if crew is None:
+            complain(f"the run has ended in an error; {folder.how_to_go_on()}")
         raise
     finally:
         folder.close()
         for board in boards:
             board.close()
+
+
+def _rescue(folder: "RunFolder", crew: "Crew | None") -> None:
+    """Keep a checkpoint after an error; of several ranks, what is told of the error says that it goes on from that."""
+    folder.rescue()
+    if crew is not None:
+        crew.watched.note(folder.how_to_go_on())

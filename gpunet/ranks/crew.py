@@ -142,10 +142,12 @@ def meet(complain: Callable[[str], None]) -> Crew | None:
         watch = None
     else:
         communicator = _communicator(place)
-        here = len(set(communicator.tell(communicator.place.host))) == 1
+        hosts = communicator.tell(communicator.place.host)
+        here = len(set(hosts)) == 1
         watch = Watch(complain, "127.0.0.1" if here else "0.0.0.0") if communicator.rank == 0 else None
         address = communicator.tell(watch.address if watch else None)[0]
-        watched = Watched(address, communicator.place, complain=complain)
+        keeper = Place(0, communicator.size, 0, hosts[0])
+        watched = Watched(address, communicator.place, keeper=keeper, complain=complain)
     _present = Crew(communicator, watched, watch)
     _present.agree({"version of gpunet": __version__})  # before anything that versions may do otherwise
     return _present

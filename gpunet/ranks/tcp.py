@@ -8,6 +8,7 @@ import selectors
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from json import dumps, loads
 from time import monotonic, sleep
 from typing import Any
@@ -23,6 +24,8 @@ LOOK_SECONDS = 0.05
 """How often a rank that waits looks whether there is still use in it."""
 
 HEAD = struct.Struct("<Q")
+MOST_BYTES = 2**20
+"""What is said while ranks meet is shorter: whoever announces more is no rank."""
 
 
 class TcpCommunicator(Communicator):
@@ -35,8 +38,10 @@ class TcpCommunicator(Communicator):
         self.place = place
         self._lines: dict[int, socket.socket] = {}
         deadline = monotonic() + MEET_SECONDS
-        with socket.create_server(("", 0), backlog=place.size) as own:
+        with ExitStack() as unless_met, socket.create_server(("", 0), backlog=place.size) as own:
+            unless_met.callback(self._hang_up)
             self._meet(own, address, port, deadline)
+            unless_met.pop_all()
         for line in self._lines.values():
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line.setblocking(False)
@@ -55,7 +60,7 @@ class TcpCommunicator(Communicator):
             _send(self._lines[rank], place.rank)
         for _ in range(place.rank + 1, place.size if place.rank else 0):
             line = _accepted(own, deadline, "the ranks behind this one")
-            self._lines[_receive(line)] = line
+            self._lines[_receive(line, "a rank behind this one")] = line
 
     def _welcome_all(self, port: int, deadline: float) -> list[Any]:
         """Rank 0 hears where all listen, and tells them."""
@@ -71,8 +76,9 @@ class TcpCommunicator(Communicator):
             while len(self._lines) < self.size - 1:
                 missing = f"{self.size - 1 - len(self._lines)} of {self.size} ranks"
                 line = _accepted(server, deadline, missing)
-                rank, size, listens = _receive(line)
+                rank, size, listens = _receive(line, f"a process that reached MASTER_PORT {port}")
                 if size != self.size or not 0 < rank < self.size or rank in self._lines:
+                    line.close()
                     raise ConfigError(
                         f"a process said that it is rank {rank} of {size}, and rank 0 is of {self.size}; each RANK "
                         "must be there once, and WORLD_SIZE the same in all"
@@ -85,9 +91,10 @@ class TcpCommunicator(Communicator):
 
     def _join(self, address: str, port: int, listens: int, deadline: float) -> list[Any]:
         """Tell rank 0 where this one listens, and hear of the others."""
-        self._lines[0] = _connected(address, port, deadline, f"rank 0 at MASTER_ADDR {address}, MASTER_PORT {port}")
+        first = f"rank 0 at MASTER_ADDR {address}, MASTER_PORT {port}"
+        self._lines[0] = _connected(address, port, deadline, first)
         _send(self._lines[0], [self.rank, self.size, listens])
-        where: list[Any] = _receive(self._lines[0])
+        where: list[Any] = _receive(self._lines[0], first)
         return where
 
     def exchange(self, device: Device, sent: Sequence[Array], received: Sequence[Array]) -> None:
@@ -179,6 +186,9 @@ class TcpCommunicator(Communicator):
 
     def close(self) -> None:
         self.tell(None)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         for line in self._lines.values():
             line.close()
 
@@ -215,21 +225,38 @@ def _accepted(server: socket.socket, deadline: float, missing: str) -> socket.so
 
 def _send(line: socket.socket, value: Any) -> None:
     text = dumps(value).encode()
-    line.sendall(HEAD.pack(len(text)) + text)
+    with suppress(OSError):  # of one that has left, what it said tells more
+        line.sendall(HEAD.pack(len(text)) + text)
 
 
-def _receive(line: socket.socket) -> Any:
-    return loads(_exactly(line, HEAD.unpack(_exactly(line, HEAD.size))[0]))
+def _receive(line: socket.socket, who: str) -> Any:
+    """What another says while the ranks meet. Raises ConfigError, hanging up, where it leaves or is no rank."""
+    with ExitStack() as unless_heard:
+        unless_heard.callback(line.close)
+        said = _heard(line, who)
+        unless_heard.pop_all()
+    return said
+
+
+def _heard(line: socket.socket, who: str) -> Any:
+    try:
+        count = HEAD.unpack(_exactly(line, HEAD.size))[0]
+        if count > MOST_BYTES:
+            raise ValueError
+        return loads(_exactly(line, count))
+    except OSError:
+        raise ConfigError(f"{who} left while the ranks met; if it is a rank, it says why") from None
+    except ValueError:
+        raise ConfigError(
+            f"{who} does not speak as a rank does: another program uses the port; set MASTER_PORT to a free one in all"
+        ) from None
 
 
 def _exactly(line: socket.socket, count: int) -> bytes:
+    """So many bytes. Raises OSError where they do not come."""
     found = b""
     while len(found) < count:
-        try:
-            more = line.recv(count - len(found))
-        except OSError:
-            more = b""
-        if not more:
-            raise ConfigError("a rank left while the ranks met")
+        if not (more := line.recv(count - len(found))):
+            raise ConnectionResetError
         found += more
     return found

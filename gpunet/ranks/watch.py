@@ -101,9 +101,13 @@ class Watch:
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._server, selectors.EVENT_READ)
-            beaten = 0.0
+            beaten = looked = monotonic()
             while not self._closed.is_set():
-                for key, _ in selector.select(BEAT_SECONDS / 5):
+                ready = selector.select(BEAT_SECONDS / 5)
+                if monotonic() - looked > SILENT_SECONDS / 2:
+                    self._forgive_silence()
+                looked = monotonic()
+                for key, _ in ready:
                     if key.fileobj is self._server:
                         self._welcome(selector)
                     else:
@@ -158,6 +162,11 @@ class Watch:
             self._fault_at = monotonic()
         self._faults.append((place, what, code))
 
+    def _forgive_silence(self) -> None:
+        """This process was stopped itself, so what came meanwhile is to be heard first."""
+        for rank in self._ranks.values():
+            rank.heard = monotonic()
+
     def _look_for_silence(self) -> None:
         for rank in self._ranks.values():
             if rank.place is not None and not rank.left and monotonic() - rank.heard > SILENT_SECONDS:
@@ -188,6 +197,7 @@ class Watch:
 class Watched:
     """A rank's own side: says that it lives, and hears when all are to end.
 
+    `keeper` the rank that looks after all; None: whoever has started them does
     `leave`  called with the exit code where the rank has not ended by itself in time
     `said`   set once it is known that all end
     """
@@ -197,11 +207,12 @@ class Watched:
         address: str,
         place: Place,
         *,
+        keeper: Place | None = None,
         leave: Callable[[int], None] = os._exit,
         complain: Callable[[str], None] = lambda message: None,
     ) -> None:
         host, port, token = address.split(":")
-        self.place = place
+        self.place, self._keeper = place, keeper
         self._leave, self._complain = leave, complain
         try:
             self._line = socket.create_connection((host, int(port)), timeout=MEET_SECONDS)
@@ -277,7 +288,8 @@ class Watched:
                 if self._obey(json.loads(text)):
                     return
         if not self._left:  # whoever listened is gone, or hangs
-            self._end("whoever looked after the ranks has ended, or hangs", GpunetError.exit_code, alone=True)
+            keeper = f"{self._keeper}:" if self._keeper else f"the gpunet that started all ranks on {self.place.host}"
+            self._end(f"{keeper} was killed or stopped, or it hangs", GpunetError.exit_code, alone=True)
 
     def _obey(self, said: dict[str, Any]) -> bool:
         self._note = said.get("note", self._note)
@@ -291,9 +303,10 @@ class Watched:
         """Let the main thread end by itself, or else end without it; `alone`: nobody else says why."""
         self._ended = words, code
         self.said.set()
-        if alone and self.place.rank == 1:
-            first = Place(0, self.place.size, 0, "")
-            self._complain(f"{first}: {words}" + f"\n{self._note}" * bool(self._note))
+        if alone:
+            if self.place.rank == 1:
+                self._complain(words + f"\n{self._note}" * bool(self._note))
+            self._say({"left": True})  # should the keeper go on, it is not to take this for a death
         threading.Event().wait(GRACE_SECONDS)
         if not self._left or alone:
             self._leave(code)

@@ -166,7 +166,7 @@ class Winograd:
             x.gather(seen, chunk, form.m, padding, n)
             change(form.B_T, seen, between=left)
             multiply(_points(seen), _points(values), _points(products))
-            change(form.A_T, products, between)
+            change(form.A_T, products, max(between, own[worker][: seen.size], key=len))  # the tiles have been used
             y.scatter(products, chunk, form.m)
 
         share(slices(D, max(1, WIDTH // K)), of_filters, workers)

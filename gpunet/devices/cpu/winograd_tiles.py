@@ -15,13 +15,13 @@ import numpy as np
 
 from gpunet.devices.cpu.threads import spare
 from gpunet.devices.cpu.window import Chunk
-from gpunet.devices.cpu.winograd_scratch import LEAST_TILES, SMALL, WIDTH
+from gpunet.devices.cpu.winograd_scratch import LEAST_TILES, SMALL
 from gpunet.program.chunks import chunk_rows, chunks
 from gpunet.program.winograd import winograd
 
 __all__: tuple[str, ...] = ()  # no ops here
 
-COPIED = 65536
+COPIED = 262144
 """Values of the input that are copied with zeros around them at a time: they stay in a core's own cache."""
 
 
@@ -47,13 +47,14 @@ def change(matrix: np.ndarray, planes: np.ndarray, between: np.ndarray) -> None:
 
     matrix   (a, b)                in
     planes   (n, n, rows, values)  same dtype, in and out; a plane is contiguous
-    between  flat, same dtype, scratch for n*n*WIDTH values, or for n*n planes where that is less
+    between  flat, same dtype, scratch for n*n*WIDTH values, or for n*n planes where that is less; of more, more is used:
+             each call of NumPy costs two threads the time in which they change places in Python
     """
     a, b = matrix.shape
     n, _, rows, values = planes.shape
     whole = planes.reshape(n, n, rows * values)
     before, behind = whole[:b, :b].transpose(1, 0, 2), whole[:a, :a]
-    for some in slices(rows * values, WIDTH):
+    for some in slices(rows * values, len(between) // (a * b)):
         half, _ = cut(between, b, a, some.stop - some.start)
         np.matmul(matrix, before[..., some], out=half)
         np.matmul(matrix, half.transpose(1, 0, 2), out=behind[..., some])

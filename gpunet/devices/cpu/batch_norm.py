@@ -212,7 +212,8 @@ def pass_on(
     target: np.ndarray,
     eps: float,
 ) -> None:
-    """What batch_norm_backward does, to x and dx in rows of `side_by_side`; above_of(some, x - mean) gives dy of some."""
+    """What batch_norm_backward does, to x and dx in rows of `side_by_side`; above_of(some, x - mean) gives dy of some
+    of them."""
     inverse, share_of_one = 1 / np.sqrt(variance + eps), 1 / (values.size // len(mean))
     slope, level, factor = dscale * inverse * share_of_one, dshift * share_of_one, scale * inverse
     mean, slope, level, factor = repeated(values, mean, slope, level, factor)

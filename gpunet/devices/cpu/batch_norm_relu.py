@@ -121,7 +121,8 @@ def batch_norm_relu_backward(
     factor, level = repeated(values, scale / np.sqrt(variance + eps), shift)
 
     def above_of(block: slice, common: np.ndarray) -> np.ndarray:
-        normal = np.multiply(common, factor, out=spare("normal", common.shape, common.dtype))
+        normal = spare("normal", common.shape, common.dtype)
+        np.multiply(common, factor, out=normal)
         np.add(normal, level, out=normal)
         select_risen(as_wide(gradients[block]), normal, normal)
         return normal

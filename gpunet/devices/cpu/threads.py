@@ -127,9 +127,7 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
     Where items go through a batch, a worker has much the same images in op after op, so they wait in its core's cache:
     a core is two to four times as slow with what another one wrote.
     """
-    work = list(items)
-    several = max(1, min(workers or thread_count(), thread_count(), len(work)))
-    parts = [deque(work[len(work) * n // several : len(work) * (n + 1) // several]) for n in range(several)]
+    parts = [deque(part) for part in in_parts(list(items), min(workers or thread_count(), thread_count()))]
 
     def run(worker: int) -> None:
         with np.errstate(all="ignore"):  # infinity and NaN are values; BLAS even speaks of lanes that it does not use
@@ -137,7 +135,7 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
                 do(item, worker)
 
     with _turn(), single():
-        others = _helpers()[: several - 1] if several > 1 else []
+        others = _helpers()[: len(parts) - 1] if len(parts) > 1 else []
         for helper in others:
             helper.begin(run)
         try:
@@ -146,6 +144,12 @@ def share(items: Iterable[Item], do: Callable[[Item, int], object], workers: int
             errors = _ended(others)
         for error in filter(None, errors):
             raise error
+
+
+def in_parts(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
+    """The items in order, cut into a part for each worker, of much the same length and none empty."""
+    count = min(workers, len(items))
+    return [items[len(items) * n // count : len(items) * (n + 1) // count] for n in range(count)]
 
 
 def _taken(parts: Sequence[deque[Item]], worker: int) -> Iterator[Item]:

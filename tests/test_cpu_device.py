@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from gpunet.devices.cpu.device import CpuDevice
-from gpunet.devices.cpu.threads import share, share_blocks, split, thread_count
+from gpunet.devices.cpu.threads import in_parts, share, share_blocks, split, thread_count
 from gpunet.errors import DeviceError, ShapeError
 from tests.ops import run_op
 
@@ -81,6 +81,38 @@ class TestThreads:
     def test_two_items_run_at_once(self):
         both = threading.Barrier(2, timeout=10)
         share(range(2), lambda item, worker: both.wait())
+
+    @pytest.mark.skipif(thread_count() < 2, reason="one core has all of it")
+    def test_a_worker_has_the_same_part_of_as_many_items(self):
+        both, done = threading.Barrier(2, timeout=10), []
+
+        def do(item, worker):
+            both.wait()  # so neither is done before the other
+            done.append((item, worker))
+
+        share(range(8), do, 2)
+        assert sorted(done) == [(item, item // 4) for item in range(8)]
+
+    @pytest.mark.skipif(thread_count() < 2, reason="one core has all of it")
+    def test_who_is_done_helps_the_others_from_behind(self):
+        done, last = [], threading.Event()
+
+        def do(item, worker):
+            if item == 0:
+                assert last.wait(10), "nobody took what follows on the first item"
+            done.append((item, worker))
+            if len(done) == 7:
+                last.set()
+
+        share(range(8), do, 2)
+        assert done == [*((item, 1) for item in (4, 5, 6, 7, 3, 2, 1)), (0, 0)]
+
+    @pytest.mark.parametrize("count, workers", [(0, 2), (1, 2), (7, 2), (8, 3), (2, 5)])
+    def test_parts_follow_each_other_and_none_is_empty(self, count, workers):
+        parts = in_parts(range(count), workers)
+        assert [item for part in parts for item in part] == list(range(count))
+        assert len(parts) == min(count, workers)
+        assert max(map(len, parts), default=0) - min(map(len, parts), default=0) <= 1
 
     @pytest.mark.parametrize("bad", [0, 7])
     def test_an_error_reaches_the_caller_and_the_next_call_works(self, bad):

@@ -12,6 +12,7 @@ from gpunet.devices import open_device
 from gpunet.devices.algorithms import Pass, algorithm_for, candidates
 from gpunet.devices.cpu import algorithms, winograd_scratch
 from gpunet.devices.cpu.winograd_scratch import Sizes, pieces_of, values_wanted
+from gpunet.devices.cpu.winograd_tiles import change, form_of
 from gpunet.program.filters import ConvShape, Filters
 from gpunet.program.winograd import WINOGRAD, winograd
 from tests import oracle
@@ -44,6 +45,24 @@ def test_what_goes_over_the_values_is_exact_in_float32(m):
     form = winograd(m)
     for matrix in (form.B_T, form.A_T):
         np.testing.assert_array_equal(np.array(matrix, np.float32), np.array(matrix))
+
+
+@pytest.mark.parametrize("m", FORMS)
+@pytest.mark.parametrize("width", [16, 50, 192])
+def test_planes_change_to_the_same_in_scratch_of_any_size(rng, m, width):
+    form = form_of(m, "float64")
+    planes = rng.standard_normal((form.n, form.n, 12, 16))
+    expected = np.einsum("ar,bc,rctv->abtv", form.A_T, form.A_T, planes)
+    change(form.A_T, planes, np.empty(form.n * form.m * width))
+    np.testing.assert_allclose(planes[:m, :m], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_planes_with_room_for_all_of_them_change_in_two_products(rng, monkeypatch):
+    calls, product = [], np.matmul
+    monkeypatch.setattr(np, "matmul", lambda *given, **more: calls.append(1) or product(*given, **more))
+    form = form_of(4, "float32")
+    change(form.B_T, np.zeros((6, 6, 1000, 16), np.float32), np.empty(36 * 16000, np.float32))
+    assert len(calls) == 2
 
 
 # ---- the ops ----

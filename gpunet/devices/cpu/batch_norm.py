@@ -7,7 +7,7 @@ import numpy as np
 
 from gpunet.devices.cpu.bias import column_sums, sum_in_pairs
 from gpunet.devices.cpu.halves import as_wide, by_position, store
-from gpunet.devices.cpu.threads import BLOCK, share, spare
+from gpunet.devices.cpu.threads import BLOCK, share, spare, thread_count
 
 __all__ = [
     "batch_norm_backward",
@@ -139,13 +139,15 @@ def batch_norm_backward_sums(
     Each part of block_rows rows gives its sums, which are then added in pairs: always in the same order.
     """
     gradients = dy.reshape(-1, x.shape[-1])
-    sum_gradients(
-        lambda some: stack(gradients, some, block_rows), x, mean, variance, dscale, dshift, partials, block_rows, eps
-    )
+
+    def above_of(some: slice, difference: np.ndarray) -> np.ndarray:
+        return stack(gradients, some, block_rows)
+
+    sum_gradients(above_of, x, mean, variance, dscale, dshift, partials, block_rows, eps)
 
 
 def sum_gradients(
-    above_of: Callable[[slice], np.ndarray],
+    above_of: Callable[[slice, np.ndarray], np.ndarray],
     x: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
@@ -155,18 +157,19 @@ def sum_gradients(
     block_rows: int,
     eps: float,
 ) -> None:
-    """What batch_norm_backward_sums does; `above_of` gives dy of some parts, (parts, rows of each, D)."""
+    """What batch_norm_backward_sums does; above_of(some, x - mean) gives dy of some parts, (parts, rows of each, D)."""
     values = x.reshape(-1, x.shape[-1])
     parts = -(-len(values) // block_rows)
     inverse = 1 / np.sqrt(variance + eps)
 
     def one(some: slice, worker: int) -> None:
-        blocks, above = stack(values, some, block_rows), np.ascontiguousarray(above_of(some))
+        blocks = stack(values, some, block_rows)
+        difference = spare("difference", blocks.shape, blocks.dtype)
+        by_all_maps(np.subtract, blocks, mean, difference)
+        above = np.ascontiguousarray(above_of(some, difference))
         partials[some] = column_sums(above)
-        product = spare("product", blocks.shape, blocks.dtype)
-        by_map(np.subtract, blocks, np.broadcast_to(mean, (len(blocks), len(mean))), product)
-        np.multiply(product, above, out=product)
-        np.multiply(column_sums(product), inverse, out=partials[parts:][some])
+        np.multiply(difference, above, out=difference)
+        np.multiply(column_sums(difference), inverse, out=partials[parts:][some])
 
     share(_parts(values, block_rows), one)
     np.copyto(dshift, sum_in_pairs(partials[:parts]))
@@ -195,11 +198,11 @@ def batch_norm_backward(
     Every value moves the mean and the deviation of its map, which is what is taken off dy.
     """
     gradients, values, target = side_by_side(dy, x, dx)
-    pass_on(lambda block: gradients[block], values, mean, variance, scale, dscale, dshift, target, eps)
+    pass_on(lambda block, common: gradients[block], values, mean, variance, scale, dscale, dshift, target, eps)
 
 
 def pass_on(
-    above_of: Callable[[slice], np.ndarray],
+    above_of: Callable[[slice, np.ndarray], np.ndarray],
     values: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
@@ -209,14 +212,16 @@ def pass_on(
     target: np.ndarray,
     eps: float,
 ) -> None:
-    """What batch_norm_backward does, to x and dx in rows of `side_by_side`; `above_of` gives dy of some of them."""
+    """What batch_norm_backward does, to x and dx in rows of `side_by_side`; above_of(some, x - mean) gives dy of some
+    of them."""
     inverse, share_of_one = 1 / np.sqrt(variance + eps), 1 / (values.size // len(mean))
     slope, level, factor = dscale * inverse * share_of_one, dshift * share_of_one, scale * inverse
     mean, slope, level, factor = repeated(values, mean, slope, level, factor)
 
     def one(block: slice, worker: int) -> None:
-        above, source = as_wide(above_of(block)), as_wide(values[block])
+        source = as_wide(values[block])
         common = np.subtract(source, mean, out=spare("common", source.shape, source.dtype))
+        above = as_wide(above_of(block, common))
         np.multiply(common, slope, out=common)
         np.add(common, level, out=common)
         np.subtract(above, common, out=common)
@@ -278,7 +283,7 @@ def blocks_of(rows: np.ndarray) -> Iterator[slice]:
 def _parts(rows: np.ndarray, block_rows: int) -> Iterator[slice]:
     """The parts of block_rows rows, several at a time where they are small; the last, perhaps of fewer, by itself."""
     full, left = divmod(len(rows), block_rows)
-    step = max(1, 2 * BLOCK // (block_rows * rows.shape[1]))
+    step = max(1, min(2 * BLOCK // (block_rows * rows.shape[1]), -(-full // thread_count())))
     yield from (slice(first, min(first + step, full)) for first in range(0, full, step))
     if left:
         yield slice(full, full + 1)
@@ -295,7 +300,13 @@ def by_map(operation: np.ufunc, blocks: np.ndarray, operand: np.ndarray, out: np
     parts, rows, D = blocks.shape
     beside = gcd(rows, max(1, WIDE // D))
     shape = parts, rows // beside, beside * D
-    operation(blocks.reshape(shape), np.tile(operand, beside)[:, None], out=out.reshape(shape))
+    operation(blocks.reshape(shape), operand[:, None].repeat(beside, 1).reshape(parts, 1, -1), out=out.reshape(shape))
+
+
+def by_all_maps(operation: np.ufunc, blocks: np.ndarray, vector: np.ndarray, out: np.ndarray) -> None:
+    """As `by_map`, of one vector (D,) for all parts."""
+    rows, target = side_by_side(blocks, out)
+    operation(rows, *repeated(rows, vector), out=target)
 
 
 def side_by_side(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

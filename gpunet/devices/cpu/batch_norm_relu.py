@@ -8,7 +8,7 @@ import numpy as np
 
 from gpunet.devices.cpu.batch_norm import (
     blocks_of,
-    by_map,
+    by_all_maps,
     normalize,
     pass_on,
     repeated,
@@ -17,7 +17,7 @@ from gpunet.devices.cpu.batch_norm import (
     sum_gradients,
 )
 from gpunet.devices.cpu.halves import as_wide, by_position
-from gpunet.devices.cpu.select import select
+from gpunet.devices.cpu.select import select_risen
 from gpunet.devices.cpu.threads import share, spare
 
 __all__ = ["batch_norm_relu_backward", "batch_norm_relu_backward_sums", "batch_norm_relu_forward"]
@@ -83,16 +83,14 @@ def batch_norm_relu_backward_sums(
     dscale, dshift  (D,)              same dtype, out
     partials        (>= 2*parts, D)   same dtype, scratch; parts = ceil(N*H*W / block_rows)
     """
-    gradients, values = (array.reshape(-1, x.shape[-1]) for array in (dy, x))
-    steps = (np.subtract, mean), (np.multiply, scale / np.sqrt(variance + eps)), (np.add, shift)
+    gradients = dy.reshape(-1, x.shape[-1])
+    factor = scale / np.sqrt(variance + eps)
 
-    def above_of(some: slice) -> np.ndarray:
-        source = stack(values, some, block_rows)
-        normal = spare("normal", source.shape, source.dtype)
-        for operation, numbers in steps:
-            by_map(operation, source, np.broadcast_to(numbers, (len(source), len(numbers))), normal)
-            source = normal
-        select(stack(gradients, some, block_rows), _passing(normal), normal)
+    def above_of(some: slice, difference: np.ndarray) -> np.ndarray:
+        normal = spare("normal", difference.shape, difference.dtype)
+        by_all_maps(np.multiply, difference, factor, normal)
+        by_all_maps(np.add, normal, shift, normal)
+        select_risen(stack(gradients, some, block_rows), normal, normal)
         return normal
 
     sum_gradients(above_of, x, mean, variance, dscale, dshift, partials, block_rows, eps)
@@ -120,18 +118,13 @@ def batch_norm_relu_backward(
     dx                            (N, H, W, D)   same dtype, out; may be dy or x
     """
     gradients, values, target = side_by_side(dy, x, dx)
-    numbers = repeated(values, mean, scale / np.sqrt(variance + eps), shift)
+    factor, level = repeated(values, scale / np.sqrt(variance + eps), shift)
 
-    def above_of(block: slice) -> np.ndarray:
-        source = as_wide(values[block])
-        normal = normalize(source, numbers, spare("normal", source.shape, source.dtype))
-        select(as_wide(gradients[block]), _passing(normal), normal)
+    def above_of(block: slice, common: np.ndarray) -> np.ndarray:
+        normal = spare("normal", common.shape, common.dtype)
+        np.multiply(common, factor, out=normal)
+        np.add(normal, level, out=normal)
+        select_risen(as_wide(gradients[block]), normal, normal)
         return normal
 
     pass_on(above_of, values, mean, variance, scale, dscale, dshift, target, eps)
-
-
-def _passing(normal: np.ndarray) -> np.ndarray:
-    """Where ReLU lets gradients pass: where values are positive or NaN."""
-    passing: np.ndarray = ~np.less_equal(normal, 0)
-    return passing

@@ -19,6 +19,9 @@ from gpunet.program.filters import ConvShape, Filters, groups
 
 __all__ = ["conv_backward_input", "conv_backward_weights", "conv_forward"]
 
+FEW = 64
+"""Weights of a filter that are not divided among threads."""
+
 
 @convolving
 def conv_forward(
@@ -354,7 +357,8 @@ def _image_groups(N: int, H2: int, W2: int, rows: int) -> Iterator[tuple[int, in
 
 
 def parts_of(dw: np.ndarray) -> list[tuple[int, int]]:
-    """The weights of a filter cut into one part for each worker, at multiples of 16: whole vectors of BLAS."""
+    """The weights of a filter cut into one part for each worker, at multiples of 16: whole vectors of BLAS. Where they
+    are few there are fewer parts, as each has a call to NumPy for every chunk."""
     length = dw[0].size
-    size = -(-length // (16 * thread_count())) * 16
+    size = max(FEW, -(-length // (16 * thread_count())) * 16)
     return [(first, min(first + size, length)) for first in range(0, length, size)]

@@ -8,9 +8,9 @@ from gpunet.devices.cpu.batch_norm import blocks_of, normalize, repeated, side_b
 from gpunet.devices.cpu.conv import conv_backward_weights, conv_forward
 from gpunet.devices.cpu.halves import as_wide, store
 from gpunet.devices.cpu.threads import share
-from gpunet.devices.cpu.window import Chunk, positions
+from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd import Winograd
-from gpunet.devices.cpu.winograd_tiles import Inputs, Outputs
+from gpunet.devices.cpu.winograd_tiles import Inputs, Outputs, gather
 from gpunet.program.filters import ConvShape, Filters
 from gpunet.values.types import is_half
 
@@ -142,20 +142,15 @@ class NormalizedInputs(Inputs):
         self._table, self._relu = table, relu
 
     def gather(self, planes: np.ndarray, chunk: Chunk, m: int, padding: tuple[int, int], extent: int) -> None:
-        super().gather(planes, chunk, m, padding, extent)
-        image0, image1, row0, row1 = chunk
-        across = planes.shape[2] // ((image1 - image0) * (row1 - row0))
-        _, H, W, D = self.shape
-        down = [positions(H, row0, row1, r, m, padding[0]) for r in range(extent)]
-        right = [positions(W, 0, across, c, m, padding[1]) for c in range(extent)]
-        for r in range(extent):
-            for c in range(extent):
-                _change(planes[r, c], self._table, self._relu)
-                plane = planes[r, c].reshape(image1 - image0, row1 - row0, across, D)
-                plane[:, : down[r][0] - row0] = 0
-                plane[:, down[r][1] - row0 :] = 0
-                plane[:, :, : right[c][0]] = 0
-                plane[:, :, right[c][1] :] = 0
+        gather(self._x, planes, chunk, m, padding, extent, self._write)
+
+    def _write(self, values: np.ndarray, room: np.ndarray) -> None:
+        """room = the normalized values, both (images, rows, columns, D)."""
+        images, rows, columns, D = values.shape
+        source, target = (array.reshape(images, rows, columns * D) for array in (values, room))
+        normalize(source, repeated(source[0], *self._table), target)
+        if self._relu:
+            np.maximum(target, 0, out=target)
 
 
 def _normalized(x: np.ndarray, table: np.ndarray, relu: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpunet.devices.cpu.halves import by_position
-from gpunet.devices.cpu.select import select
-from gpunet.devices.cpu.threads import BLOCK, share, share_blocks, share_values
+from gpunet.devices.cpu.select import select, select_risen
+from gpunet.devices.cpu.threads import BLOCK, share, share_blocks, share_values, spare
 
 __all__ = ["add_relu_backward", "relu_backward", "relu_backward_masked", "relu_forward", "relu_mask"]
 
@@ -42,12 +42,7 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     Source: CS231n "Backpropagation": max routes the gradient.
     """
 
-    def one(above: np.ndarray, output: np.ndarray, target: np.ndarray) -> None:
-        passed = np.less_equal(output, 0)
-        np.logical_not(passed, out=passed)  # so that a NaN passes
-        select(above, passed, target)
-
-    share_values(one, dy, y, dx)
+    share_values(select_risen, dy, y, dx)
 
 
 @by_position("dx")
@@ -61,9 +56,9 @@ def add_relu_backward(a: np.ndarray, b: np.ndarray, y: np.ndarray, dx: np.ndarra
     first, second, output, target = (array.reshape(-1) for array in (a, b, y, dx))
 
     def one(block: slice, worker: int) -> None:
-        passed = np.less_equal(output[block], 0)
-        np.logical_not(passed, out=passed)  # so that a NaN passes
-        select(np.add(first[block], second[block]), passed, target[block])
+        left = first[block]
+        total = np.add(left, second[block], out=spare("total", left.shape, left.dtype))
+        select_risen(total, output[block], target[block])
 
     share_blocks(output.size, one)
 

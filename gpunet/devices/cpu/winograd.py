@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpunet.devices.cpu.threads import share, thread_count
+from gpunet.devices.cpu.threads import in_parts, share, thread_count
 from gpunet.devices.cpu.window import Chunk
 from gpunet.devices.cpu.winograd_scratch import WIDTH, Pieces, pieces_of, sizes_of
 from gpunet.devices.cpu.winograd_tiles import (
@@ -105,11 +105,12 @@ class Winograd:
         n, (D, K) = form.n, (x.shape[3], dy.shape[3])
         down, across = tiles(dy.shape[1], dy.shape[2], form.m)
         pieces = list(chunks(x.shape[0], down, across, self.pieces.tiles))
+        parts = in_parts(pieces, workers)
         own = shares(self.scratch, workers)
 
         def one(number: int, worker: int) -> None:
             total, rest = cut(own[number], *dw.shape)
-            for chunk in pieces[number::workers]:
+            for chunk in parts[number]:
                 size = tiles_in(chunk, across)
                 seen, left = cut(rest, n, n, size, D)
                 above, left = cut(left, n, n, size, K)
@@ -119,10 +120,10 @@ class Winograd:
                 dy.gather(above, chunk, form.m, (0, 0), form.m)
                 change(form.A_T.T, above, between=left)
                 multiply(_points(above).transpose(0, 2, 1), _points(seen), _points(products))
-                self._put_gradients(products, total, between, adds=chunk is not pieces[number])
+                self._put_gradients(products, total, between, adds=chunk is not parts[number][0])
 
-        share(range(min(workers, len(pieces))), one, workers)
-        for number in range(min(workers, len(pieces))):
+        share(range(len(parts)), one, workers)
+        for number in range(len(parts)):
             total, _ = cut(own[number], *dw.shape)
             if accumulate or number:
                 np.add(dw, total, out=dw)
@@ -166,7 +167,7 @@ class Winograd:
             x.gather(seen, chunk, form.m, padding, n)
             change(form.B_T, seen, between=left)
             multiply(_points(seen), _points(values), _points(products))
-            change(form.A_T, products, between)
+            change(form.A_T, products, max(between, own[worker][: seen.size], key=len))  # the tiles have been used
             y.scatter(products, chunk, form.m)
 
         share(slices(D, max(1, WIDTH // K)), of_filters, workers)

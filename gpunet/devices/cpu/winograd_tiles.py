@@ -5,7 +5,7 @@ Tiles lie as planes, (n, n, tiles, maps): all values of one place in a tile side
 with a small matrix, and what is multiplied at a point is one matrix of tiles and maps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from math import prod
 from threading import local
@@ -15,13 +15,13 @@ import numpy as np
 
 from gpunet.devices.cpu.threads import spare
 from gpunet.devices.cpu.window import Chunk
-from gpunet.devices.cpu.winograd_scratch import LEAST_TILES, SMALL, WIDTH
+from gpunet.devices.cpu.winograd_scratch import LEAST_TILES, SMALL
 from gpunet.program.chunks import chunk_rows, chunks
 from gpunet.program.winograd import winograd
 
 __all__: tuple[str, ...] = ()  # no ops here
 
-COPIED = 65536
+COPIED = 262144
 """Values of the input that are copied with zeros around them at a time: they stay in a core's own cache."""
 
 
@@ -47,13 +47,14 @@ def change(matrix: np.ndarray, planes: np.ndarray, between: np.ndarray) -> None:
 
     matrix   (a, b)                in
     planes   (n, n, rows, values)  same dtype, in and out; a plane is contiguous
-    between  flat, same dtype, scratch for n*n*WIDTH values, or for n*n planes where that is less
+    between  flat, same dtype, scratch: what it has room for is changed at a time, in as few calls of NumPy as can be,
+             as at each of them threads wait for each other
     """
     a, b = matrix.shape
     n, _, rows, values = planes.shape
     whole = planes.reshape(n, n, rows * values)
     before, behind = whole[:b, :b].transpose(1, 0, 2), whole[:a, :a]
-    for some in slices(rows * values, WIDTH):
+    for some in slices(rows * values, len(between) // (a * b)):
         half, _ = cut(between, b, a, some.stop - some.start)
         np.matmul(matrix, before[..., some], out=half)
         np.matmul(matrix, half.transpose(1, 0, 2), out=behind[..., some])
@@ -114,10 +115,23 @@ class Outputs:
             np.maximum(made, 0, out=made)
 
 
-def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tuple[int, int], extent: int) -> None:
+Write = Callable[[np.ndarray, np.ndarray], None]
+"""Called with some values of x, (images, rows, columns, maps), and room for what becomes of them."""
+
+
+def gather(
+    x: np.ndarray,
+    planes: np.ndarray,
+    chunk: Chunk,
+    m: int,
+    padding: tuple[int, int],
+    extent: int,
+    write: Write | None = None,
+) -> None:
     """planes[r, c] = what x has at row r, column c of each tile of a chunk, r and c below `extent`; zeros outside x.
 
-    A tile begins m rows or columns behind the one before it, the first `padding` above and left of x.
+    A tile begins m rows or columns behind the one before it, the first `padding` above and left of x. With `write` it
+    is what that makes of x.
     """
     images, down = chunk[1] - chunk[0], chunk[3] - chunk[2]
     across = planes.shape[2] // (images * down)
@@ -126,23 +140,26 @@ def gather(x: np.ndarray, planes: np.ndarray, chunk: Chunk, m: int, padding: tup
     for image0, image1, row0, row1 in chunks(images, down, across, at_a_time):
         corner = (chunk[2] + row0) * m - padding[0], -padding[1]
         size = (row1 - row0 - 1) * m + extent, (across - 1) * m + extent
-        whole = _seen(x[chunk[0] + image0 : chunk[0] + image1], corner, size)
+        whole = _seen(x[chunk[0] + image0 : chunk[0] + image1], corner, size, write)
         image, row, column = whole.strides
         shape, strides = (extent, extent, len(whole), row1 - row0, across), (row, column, image, m * row, m * column)
         target[:, :, image0:image1, row0:row1] = np.ndarray(shape, whole.dtype, whole, 0, strides)
 
 
-def _seen(x: np.ndarray, first: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def _seen(x: np.ndarray, first: tuple[int, int], size: tuple[int, int], write: Write | None) -> np.ndarray:
     """So many positions of x from `first` on, which may lie in front of it; where x has none, zeros in a copy of it."""
     N, H, W, D = x.shape
     (top, left), (bottom, right) = first, (first[0] + size[0], first[1] + size[1])
-    if min(first) >= 0 and bottom <= H and right <= W:
+    if write is None and min(first) >= 0 and bottom <= H and right <= W:
         return _positions(x[:, top:bottom, left:right])
     rows, columns = _inside(top, bottom, H), _inside(left, right, W)
     copy = _zeros_around((N, *size, D), x.dtype, rows, columns)
     seen = x[:, rows.start + top : rows.stop + top, columns.start + left : columns.stop + left]
-    copy[:, rows, columns] = _positions(seen)
-    return copy
+    if write is None:
+        _positions(copy)[:, rows, columns] = _positions(seen)
+    else:
+        write(seen, copy[:, rows, columns])
+    return _positions(copy)
 
 
 def _inside(first: int, last: int, size: int) -> slice:
@@ -156,7 +173,7 @@ _rooms = local()
 
 
 def _zeros_around(shape: tuple[int, ...], dtype: np.dtype, rows: slice, columns: slice) -> np.ndarray:
-    """The positions of room of this thread's own with zeros outside of these rows and columns.
+    """Room of this thread's own, (images, rows, columns, maps), with zeros outside of these rows and columns.
 
     They are still there where the same was wanted the time before, so mostly nothing is left to do.
     """
@@ -164,7 +181,7 @@ def _zeros_around(shape: tuple[int, ...], dtype: np.dtype, rows: slice, columns:
     if getattr(_rooms, "wanted", None) != wanted:
         copy = spare("around", shape, dtype)
         copy[...] = 0
-        _rooms.wanted, _rooms.copy = wanted, _positions(copy)
+        _rooms.wanted, _rooms.copy = wanted, copy
     found: np.ndarray = _rooms.copy
     return found
 

@@ -5,7 +5,9 @@ Functions Program -> Program that leave every value as it was, bit for bit, as t
 
 from dataclasses import replace
 
+from gpunet.compile.in_place import in_place
 from gpunet.compile.steps import exchanged, readers_of
+from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Program
 
 SLOPING = {
@@ -19,7 +21,8 @@ def conv_slope(program: Program) -> Program:
     """Where a convolution reads what a ReLU gave, its gradient of that is stored as ReLU's backward makes it.
 
     Only where the device does so by the algorithm. It comes behind the choice of masks: where the output of the ReLU is
-    gone by then, nothing changes; where it is there, the result may take over its bytes.
+    gone by then, nothing changes; where it is there, the result may take over its bytes. In rounds of some images it
+    cannot, as that output is there for all: where the peak would be higher for it, nothing changes at all.
     """
     ops = list(program.ops)
     readers = readers_of(ops)
@@ -34,7 +37,14 @@ def conv_slope(program: Program) -> Program:
                 named = {"name": SLOPING[conv.name], "inputs": inputs, "outputs": slope.outputs, "in_place": ((0, at),)}
                 ops[step] = replace(conv, **named)  # type: ignore[arg-type]  # each of its kind
                 gone.add(behind[0])
-    return exchanged(replace(program, ops=tuple(ops)), gone, {})
+    if not gone:
+        return program
+    made = exchanged(replace(program, ops=tuple(ops)), gone, {})
+    return made if _peak(made) <= _peak(program) else program
+
+
+def _peak(program: Program) -> int:
+    return max(live_bytes(in_place(program)))
 
 
 def sum_slope(program: Program) -> Program:

@@ -116,6 +116,7 @@ class Chooser:
     `allowed`      kinds of way that may be used: "recompute", "chunks", "micro-batches", "ghost-rounds"
     `least_images` the fewest images that a layer can learn from
     `clocks`       what an op takes in rounds of so many images; None: rounds cost nothing, as on the CPU
+    `counted`      makes the program by which it is counted what may be dropped; None: that of `compile`
     `near`         the chooser of a batch that many have in common, which searches for all of them; None: this one does
     """
 
@@ -127,6 +128,7 @@ class Chooser:
     allowed: tuple[str, ...] = ("recompute", "chunks", "micro-batches")
     least_images: int = 1
     clocks: Clocks | None = None
+    counted: Compile | None = None
     near: "Chooser | None" = field(default=None, repr=False, compare=False)
     _tried: dict[Ways, Choice] = field(default_factory=dict, repr=False, compare=False)
     _counted: dict[Ways, "Counted"] = field(default_factory=dict, repr=False, compare=False)
@@ -207,7 +209,9 @@ class Chooser:
         if not choice.ways.dropped:
             return None
         plain = self._try(replace(choice.ways, dropped=(), kept=(), twice=()))
-        return Least(plain.program, card, choice.ways, choice.needed_bytes, plain.cost, self.step, self.price)
+        return Least(
+            self._as_counted(plain.ways), card, choice.ways, choice.needed_bytes, plain.cost, self.step, self.price
+        )
 
     def _free_options(self) -> Iterator[Choice]:
         """What costs no FLOPs and changes no bit: one buffer for images, and large gradients that wait."""
@@ -277,7 +281,7 @@ class Chooser:
         if plain.program.mode != "train" or "recompute" not in self.allowed or plain.needed_bytes > MOST_BYTES:
             return None
         if ways not in self._counted:
-            makers = makers_of(plain.program, self.ns)
+            makers = makers_of(self._as_counted(ways), self.ns)
             self._counted[ways] = Counted(makers, self._alike(ways, makers))
         return self._counted[ways]
 
@@ -299,9 +303,12 @@ class Chooser:
         rounds = dict(self._cuts(self.compile(Ways(self.scratch)), 1))
         plain = replace(ways, scratch_limit_bytes=self.scratch, chunk=rounds.get(ways.cut, ways.chunk))
         if plain not in self._searched:
-            makers = makers_of(self.compile(plain), self.ns)
+            makers = makers_of(self._as_counted(plain), self.ns)
             self._searched[plain] = makers.names, frontier(makers, self.price, self._most)
         return self._searched[plain]
+
+    def _as_counted(self, ways: Ways) -> Program:
+        return (self.counted or self.compile)(ways)
 
     def _cuts(self, program: Program, fraction: int) -> Iterator[tuple[str, int]]:
         """(activation, images of a round): the cut points, saved ones in training, with smaller volumes than before."""

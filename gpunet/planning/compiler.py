@@ -35,7 +35,7 @@ class Compiler:
     made_for: Target
     without: tuple[str, ...]
     division: Division = WHOLE
-    _made: dict[Ways, Program] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[tuple[Ways, tuple[str, ...]], Program] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def part(self) -> int:
@@ -103,15 +103,20 @@ class Compiler:
         left = (node for node in self.net.nodes if node.name not in self.frozen)
         return not any(self.net.layer_parameters(node) for node in left)
 
-    def compile(self, ways: Ways) -> Program:
-        """The program as the device will run it, made to fit in these ways, once for each."""
+    def compile(self, ways: Ways, without: tuple[str, ...] = ()) -> Program:
+        """The program as the device will run it, made to fit in these ways, once for each; `without` more rewrites."""
         if ways.ghost_rounds:
-            return self._in_rounds(ways.ghost_rounds).compile(replace(ways, ghost_rounds=0))
+            return self._in_rounds(ways.ghost_rounds).compile(replace(ways, ghost_rounds=0), without)
         same = replace(ways, scratch_limit_bytes=self._limit(ways.scratch_limit_bytes, ways.rounds))
-        if same not in self._made:
+        if (same, without) not in self._made:
             prepared = self._prepared(same.scratch_limit_bytes, same.rounds)
-            self._made[same] = change(prepared, same, self.without, self._in_parts if self.division.parts > 1 else None)
-        return self._made[same]
+            in_parts = self._in_parts if self.division.parts > 1 else None
+            self._made[same, without] = change(prepared, same, {*self.without, *without}, in_parts)
+        return self._made[same, without]
+
+    def counted(self, ways: Ways) -> Program:
+        """The same as what may be dropped is counted by: with an op of its own for each gradient of a ReLU."""
+        return self.compile(ways, ("conv-slope",))
 
     @cached_property
     def _in_rounds(self) -> Callable[[int], "Compiler"]:

@@ -222,6 +222,7 @@ class Planner:
             most=self._most,
             least_images=least_images(compiler.pairing),
             clocks=clocks(self.target.card, compiler.part) if self.target.rounds_pay else None,
+            counted=compiler.counted,
         )
 
     def _plan(

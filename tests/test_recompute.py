@@ -1,20 +1,24 @@
 """Programs in which activations are dropped and made again, or that run in chunks: what they must keep."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from gpunet import Net
+from gpunet import FC, BatchNorm, Conv, MaxPool, Net, ReLU
 from gpunet.compile.chunk import cut_points, run_in_chunks
+from gpunet.compile.dropping import Dropping
 from gpunet.compile.lower import lower
+from gpunet.compile.makers import makers_of
 from gpunet.compile.recompute import AGAIN, extra_flops, recompute, saved
 from gpunet.compile.rewrite import rewrite
-from gpunet.compile.ways import BEFORE, Ways, apply
+from gpunet.compile.ways import BEFORE, Ways, apply, change, prepare
 from gpunet.devices import target
 from gpunet.memory.plan import live_bytes
 from gpunet.optimize.optimizers import Momentum
 from gpunet.planning.choose import bound
+from gpunet.planning.clock import clock
 from gpunet.program.program import Program
 from tests.nets import random_net, vgg16
 
@@ -143,3 +147,31 @@ def test_a_dropped_checkpoint_lowers_the_bound_of_vgg16():
     plain = lowered(vgg16(), batch=32)
     peaks = [bound(apply(plain, Ways(3000, dropped))) for dropped in ((), ("relu1.y",))]
     assert peaks[1] < peaks[0]
+
+
+def test_what_a_pool_hides_is_made_again_before_its_gradient_grows():
+    """The first volumes of a net: no two of them lie beside the unpooled gradient, and the bits are as they were."""
+    net = Net("16x16x3", [Conv(8), BatchNorm(), ReLU(), Conv(8), BatchNorm(), ReLU(), MaxPool(2), FC(5)])
+    plain = lower_for_gpu(net)
+    made = change(plain, ways := Ways(3000, ("conv1.y", "conv2.y"), twice=("conv1.y",), late=True))
+    names = [(op.name, op.layer) for op in made.ops if op.phase == "backward"]
+    unpooled, sums = names.index(("max_pool_backward", "pool1")), names.index(("batch_norm_backward_sums", "bn2"))
+    assert names.index(("conv_norm_forward", "conv2")) < unpooled < sums
+    again = [step for step, name in enumerate(names) if name == ("conv_forward", "conv1")]
+    early = names.index(("conv_norm_backward_weights", "conv2"))
+    assert len(again) == 3 and again[0] < unpooled < again[1] < early < again[2]
+    (behind,) = [op for op in made.ops if op.name == "max_pool_backward"]
+    step = made.ops.index(behind)
+    volume = behind.outputs[0].nbytes
+    large = [name for name, (first, last) in made.lifetimes.items() if first <= step < last]
+    assert sum(made.tensors[name].nbytes >= volume for name in large) == 2  # conv2.y and the gradient, conv1.y not
+    state = Dropping(makers_of(change(plain, replace(ways, dropped=(), twice=())), clock("", 5)))
+    state.become(state.marks_of(set(ways.dropped), set(), set(ways.twice)))
+    assert state.peak == bound(made) and state.cost.flops == extra_flops(made)
+
+
+def lower_for_gpu(net: Net, batch: int = 5) -> Program:
+    where = target("cuda", gpu="rtx 3060")
+    return prepare(
+        lower(net, batch=batch, mode="train", dtype="float32", optimizer="sgd", target=where, scratch_limit_bytes=3000)
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpunet
-from gpunet import Conv, MaxPool, Model, Net, PlanError, ReLU
+from gpunet import FC, BatchNorm, Conv, MaxPool, Model, Net, PlanError, ReLU
 from gpunet.compile.chunk import cut_points, run_in_chunks
 from gpunet.compile.lower import lower
 from gpunet.compile.recompute import recompute, saved
@@ -204,3 +204,21 @@ def test_ways_name_what_they_use():
     assert Ways(1).names == () and not Ways(1).rounds
     assert Ways(1, ("a",), "b", 2).names == ("recompute", "chunks")
     assert replace(Ways(1), micro_batch=3).names == ("micro-batches",)
+
+
+def test_what_is_made_again_before_an_unpooling_is_the_same_bits(device):
+    blocks = [layer for _ in range(2) for layer in (Conv(8), BatchNorm(), ReLU())]
+    net = Net("8x8x3", [*blocks, MaxPool(2), FC(5)])
+    ways = Ways(LIMIT, ("conv1.y", "conv2.y"), twice=("conv1.y",), late=True)
+    (plain, before), (again, after) = (train(net, device, one, 5) for one in (Ways(LIMIT, late=True), ways))
+    np.testing.assert_array_equal(plain, again)
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name], err_msg=name)
+
+
+def test_vgg16_bn_drops_its_largest_volumes():
+    """176 images at 9 % more FLOPs: not two of the first volumes more than one op takes."""
+    plan = gpunet.plan(gpunet.load("vgg16_bn"), 176, budget=1, reserve=1, optimizer="sgd", max_cost_flops=0.09)
+    assert {"conv1.y", "conv2.y"} <= set(plan.ways.dropped) and "pool1.y" not in plan.ways.dropped
+    assert plan.arena_bytes < 5.9e9 and plan.placement.gap < 0.01

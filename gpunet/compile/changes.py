@@ -149,7 +149,8 @@ class Changes:
         return 0, 0
 
     def _changes(self, value: int) -> Iterator[Change]:
-        """What may be done about a value: drop it, alone, or with what it is made from kept, or with it made twice."""
+        """What may be done about a value: drop it, alone, or with what it is made from or what is made from it
+        kept, or with it made twice."""
         found, state = self.makers.values[value], self.state
         if found.saved and state.missing[value]:
             yield Change((), value)
@@ -158,6 +159,9 @@ class Changes:
         sources = self._sources(value) if found.saved else []
         if sources and 2 * sum(self.makers.values[source].nbytes for source in sources) <= found.nbytes:
             yield Change((value, *sources))
+        heirs = self._heirs(value) if found.saved else []
+        if heirs and 2 * sum(self.makers.values[heir].nbytes for heir in heirs) <= found.nbytes:
+            yield Change((value, *heirs))
         if found.saved and not state.twice[value] and self._apart(value):
             yield Change((value,), value)
 
@@ -183,6 +187,20 @@ class Changes:
                     if not values[source].keepable:
                         todo.append(source)
         return [source for source in found if values[source].keepable]
+
+    def _heirs(self, value: int) -> list[int]:
+        """What is gone and would be made from this value: keeping it in its place may be cheaper."""
+        values, found, seen, todo = self.makers.values, [], {value}, [value]
+        while todo:
+            for user in self.makers.users[todo.pop()]:
+                for made in self.makers.makers[user].outputs:
+                    if self.state.missing[made] and made not in seen:
+                        seen.add(made)
+                        if values[made].saved and not self.state.twice[made]:
+                            found.append(made)
+                        elif not values[made].saved:
+                            todo.append(made)
+        return found
 
     def _has_no_room(self, value: int, limit: int) -> bool:
         """Whether keeping a dropped value is sure to break a limit, as it comes on top of all else until it is read.

@@ -9,6 +9,7 @@ at once. A change is counted where it is felt: the values that change, and those
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,7 +201,7 @@ class Dropping:
                 if not (one.saved or one.masked):
                     found.update(uses)
                 elif self._is_twice(value):
-                    found.update({one.read, min([one.read, *uses])})
+                    found.update({one.read, min([one.read, *uses]), *one.anew})
                 else:
                     held = min([held, one.read, *uses])
         if held < min(found, default=NEVER):  # else what it makes for others comes first, and this with it
@@ -243,9 +244,10 @@ class Dropping:
             return [(found.nbytes, found.last, max(uses) + 1)] if uses and max(uses) >= found.last else []
         moments = self._moments[found.maker]
         parts = [(-found.nbytes, *found.gone), (found.round_bytes, *found.once)] if found.saved else []
-        if moments and moments[0] < (own := moments[-1] if self._is_twice(value) else moments[0]):
-            ends = (use + (use > moments[0] or use in found.early) for use in uses if use < own)
-            parts.append((self.makers.nbytes(value, moments[0]), moments[0], max(ends)))
+        own = moments[-1] if self._is_twice(value) else min(moments, default=0)
+        for first, following in pairwise((*(moment for moment in moments if moment < own), own)):
+            ends = (use + (use > first or use in found.early) for use in uses if first <= use < following)
+            parts.append((self.makers.nbytes(value, first), first, max(ends)))
         if moments:
             end = max([found.ends if found.saved else own, *(use + 1 for use in uses if use > own)])
             parts.append((self.makers.nbytes(value, own), own, end))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from gpunet.compile.between import BETWEEN_RANKS
-from gpunet.compile.recompute import early_reads, saved
+from gpunet.compile.recompute import before_unpooling, behind_unpooling, early_reads, saved
 from gpunet.memory.plan import live_bytes
 from gpunet.program.program import Loop, Op, Program
 from gpunet.program.tensor import Kind, Tensor
@@ -75,6 +75,7 @@ class Value:
     `round_bytes`  of the images of one round, where there are rounds
     `read`        the first step of the backward pass that reads it; NEVER where none does
     `early`       steps of it that read it before that and with which it may go, as if something were made from it there
+    `anew`        those of them for which what is made twice is made by itself
     `gone`        what dropping it frees: its bytes in the steps [gone[0], gone[1])
     `once`        where it lives in the forward pass all the same, for the images of one round; (0, 0): it does not
     `ends`        the step by which its last reader has read it, made again or not
@@ -95,6 +96,7 @@ class Value:
     ends: int
     last: int
     early: tuple[int, ...] = ()
+    anew: tuple[int, ...] = ()
 
     @property
     def free(self) -> tuple[int, int]:
@@ -189,9 +191,12 @@ class _Reader:
         self._held = {*nested, *nested.values()}  # without one of them the others have its bytes all the same
         self._copies = {op.outputs[0].name for op in program.ops if op.name == "cast_forward"}
         self._early = {} if program.loops else early_reads(program)
+        self._behind = behind_unpooling(program)
         self._made: dict[str, int] = {}
         self._forward: dict[str, int] = {}
         self._backward: dict[str, list[int]] = {}
+        for step, tensor in before_unpooling(program).items():  # it is made again as if it were read there
+            self._backward.setdefault(tensor.name, []).append(step)
         for step, op in enumerate(program.ops):
             for t in op.outputs:
                 self._made.setdefault(t.name, step)
@@ -230,7 +235,8 @@ class _Reader:
             once=(made, last_use + 1) if loop and reads else (0, 0),
             ends=max(reads, default=-1) + 1 if loop else last,
             last=last,
-            early=tuple(self._early.get(name, ())),
+            early=(early := tuple(self._early.get(name, ()))),
+            anew=tuple(step for step in early if step in self._behind),
         )
 
     def _hands_over(self, tensor: Tensor, step: int) -> bool:

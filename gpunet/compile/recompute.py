@@ -48,6 +48,37 @@ def early_reads(program: Program) -> dict[str, list[int]]:
     return {name: steps for name, steps in early.items() if name in first and max(steps) < first[name]}
 
 
+NORM_SUMS = ("batch_norm_backward_sums", "batch_norm_relu_backward_sums")
+"""The ops that are first to read the gradient of what was normalized; none of them is in chunks of images."""
+
+NORM_SLOPES = ("batch_norm_backward", "batch_norm_relu_backward")
+"""The ops that make of it the gradient of what it was normalized from."""
+
+
+def before_unpooling(program: Program) -> dict[int, Tensor]:
+    """By the step that makes a larger gradient of the one behind a pool, what the normalization before was made from.
+
+    Made again ahead of that step, it and what it is made from meet the small gradient and not the large one.
+    """
+    sums = {op.inputs[0].name: op.inputs[1] for op in program.ops if op.name in NORM_SUMS}
+    return {
+        step: sums[op.outputs[0].name]
+        for step, op in enumerate(program.ops)
+        if op.name == "max_pool_backward"
+        and op.outputs[0].name in sums
+        and op.outputs[0].nbytes >= 2 * op.inputs[0].nbytes
+    }
+
+
+def behind_unpooling(program: Program) -> set[int]:
+    """The steps of EARLY whose gradient comes from an unpooling: what they read need not be there during that."""
+    large = {program.ops[step].outputs[0].name for step in before_unpooling(program)}
+    slopes = {op.outputs[0].name for op in program.ops if op.name in NORM_SLOPES and op.inputs[0].name in large}
+    return {
+        step for step, op in enumerate(program.ops) if op.name == EARLY and any(t.name in slopes for t in op.inputs)
+    }
+
+
 def recompute(
     program: Program, dropped: Collection[str], kept: Collection[str] = (), twice: Collection[str] = ()
 ) -> Program:
@@ -55,7 +86,7 @@ def recompute(
 
     `kept`   activations that backward does not read, which stay all the same: others are made from them
     `twice`  those of `dropped` that do not wait for backward once others were made from them, or EARLY has read them:
-             they are made once more
+             they are made once more, and for EARLY, too, where what lies between is an unpooled gradient
 
     Raises PlanError for a dropped name that is not among `saved(program)`, for a kept one that no op makes, and for one
     to be made twice that is not dropped.
@@ -74,12 +105,14 @@ def recompute(
                 raise PlanError(f"{name} cannot be {wrong}")
     again = _Again(program, (frozenset(known) | frozenset(kept)) - frozenset(dropped), frozenset(dropped))
     own: set[str] = set()
-    early = early_reads(program)
+    early, ahead, behind = early_reads(program), before_unpooling(program), behind_unpooling(program)
     for step, op in enumerate(program.ops):
         if op.phase == "backward":
-            wanted = [t for t in op.inputs if t.name in dropped]
+            read = (*op.inputs, ahead[step]) if step in ahead else op.inputs
+            wanted = [t for t in read if t.name in dropped]
             now = {t.name for t in wanted if step not in early.get(t.name, ())}
-            again.begin((now & frozenset(twice)) - own)
+            anew = {t.name for t in wanted} if step in behind else now
+            again.begin((anew & frozenset(twice)) - own)
             own |= now
             again.make(wanted)
             op = replace(op, inputs=tuple(again.found(t) if t in wanted else t for t in op.inputs))

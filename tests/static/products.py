@@ -33,7 +33,7 @@ IN_FLOAT32: dict[str, dict[int, Tile]] = {
 }
 IN_HALVES: dict[str, dict[int, Tile]] = {"halves": tensor_tiles.TILES}
 
-NORMALIZING = ("implicit", "winograd2")
+NORMALIZING = ("implicit", "winograd2", "tf32", "3xtf32", "halves")
 """Algorithms that normalize what they read."""
 
 

@@ -123,7 +123,7 @@ ALLOWED: dict[tuple[str, str], tuple[float, str]] = {
         4.0,
         "the same, value by value; only padding by which tiles begin with a window runs it",
     ),
-    (r"((pool|norm|tensor|thrice|tensor_pool|thrice_pool)_)?forward_\w+_scalars", "reads"): (
+    (r"((tensor|thrice)_)?((pool|norm)_)?forward_\w+_scalars", "reads"): (
         1.9,
         "rows of 30 maps begin anywhere in a sector; the next step has the rest from the cache",
     ),
@@ -153,7 +153,12 @@ ALLOWED_IN_HALVES: dict[tuple[str, str], tuple[float, str]] = {
         2.0,
         "values one by one; the next ones have the rest of a sector from the cache",
     ),
-    (r"tensor_(pool_)?backward_weights_\w+_scalars", "reads"): (
+    (r"tensor_norm_forward_\d+x\d+", "reads"): (1.22, NUMBERS_OF_MAPS),
+    (r"tensor_norm_backward_weights_\d+x\d+", "wavefronts"): (
+        1.2,
+        "the same, in shared memory, once for the products of a step",
+    ),
+    (r"tensor_((pool|norm)_)?backward_weights_\w+_scalars", "reads"): (
         1.55,
         "rows begin anywhere in a sector; the next step has the rest from the cache",
     ),

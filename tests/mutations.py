@@ -81,6 +81,12 @@ TESTS = {
         for pass_ in ("forward", "backward_input", "backward_weights")
     },
     **dict.fromkeys(("mma", "mma_gather", "mma_pool", "mma_unpool", "tensor_types"), ("tensor_products",)),
+    "mma_normalized": ("tensor_norm",),
+    **{
+        f"{products}_norm_{pass_}": ("tensor_norm",)
+        for products in ("tensor", "thrice")
+        for pass_ in ("forward", "backward_weights")
+    },
 }
 """The tests of files of kernels that are not those of their own name: they are algorithms of the ops of conv.cu."""
 

@@ -421,7 +421,7 @@ MUTANTS = [
         "mma.cuh",
         "tensor_products",
         ("the second two chunks are the first", "row, two, a);", "row, 0, a);"),
-        ("no barrier before a step", "else wait_for<2>();\n    __syncthreads();", "else wait_for<2>();"),
+        ("no barrier before a step", "settle(now + RIGHT);\n        __syncthreads();", "settle(now + RIGHT);"),
         (
             "a step too few is waited for",
             "else if (stages == 3) wait_for<1>();",

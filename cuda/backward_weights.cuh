@@ -94,10 +94,11 @@ struct SeenRows : AlongSide<real, T, T::N, COUNT> {
             const int n = n0 + first, tap = n / c.maps, row = tap / c.F_columns, map = group * c.maps + n - tap * c.maps;
             const int top = row * c.dilation_rows - c.P_top;
             const int left = (tap - row * c.F_columns) * c.dilation_columns - c.P_left;
-            stages.taps[first / COUNT] = {
+            const Tap seen = {
                 n < c.length ? top : NOWHERE,  // what is no weight sees nothing
                 left, x + ((long long)(top * c.W + left) * c.D + map)
             };
+            store_whole(&stages.taps[first / COUNT], seen);
         }
     }
     __device__ void turn() {
@@ -108,7 +109,8 @@ struct SeenRows : AlongSide<real, T, T::N, COUNT> {
         __syncthreads();
     }
     __device__ void stop() {
-        stages.corners[threadIdx.x].h = NOWHERE;
+        const Pack<int, 4> nowhere = {NOWHERE};
+        store(&stages.corners[threadIdx.x].h, nowhere);
         __syncthreads();
     }
     __device__ void fetch(int further) {

@@ -33,14 +33,12 @@ dropout(
 
 template <int COUNT, typename Index>
 __device__ inline void dropout_whole_packs(
-    const stored* x, stored* y, Index images, Index positions, Index D, long long first_image, long long maps,
+    const stored* x, stored* y, Index images, Divisor<Index> of_image, Divisor<Index> D, long long first_image, long long maps,
     long long threshold, long long seed, long long now, long long layer, real scale
 ) {
-    D /= COUNT;
-    const Index of_image = positions * D;  // packs
-    for (Index pack = first_item(); pack < images * of_image; pack += item_stride()) {
-        const long long image = first_image + pack / of_image, d = (long long)(pack % D) * COUNT;
-        auto values = load<COUNT>(x, pack);
+    each_pack<COUNT>(images * of_image.number, [=](Index item) {
+        const long long image = first_image + item / of_image, d = item % D;
+        auto values = load<COUNT>(x + item);
         Words words = {};
         for (int lane = 0; lane < COUNT; ++lane) {
             const long long place = maps == 1 ? image : image * maps + d + lane;
@@ -48,8 +46,8 @@ __device__ inline void dropout_whole_packs(
             const bool gone = word_of(words, (int)(place % 4)) < threshold;
             values.value[lane] = gone ? real(0) : values.value[lane] * scale;
         }
-        store(y, pack, values);
-    }
+        store(y + item, values);
+    });
 }
 
 // x            (images, positions, D)  in
@@ -61,12 +59,13 @@ __device__ inline void dropout_whole_packs(
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 dropout_whole(
     const stored* x, const double* __restrict__ numbers, stored* y, long long images, long long positions, long long D,
-    long long first_image, long long maps, long long threshold, long long seed, long long step, long long layer,
-    real scale
+    long long magic_of_image, long long magic_D, long long first_image, long long maps, long long threshold, long long seed,
+    long long step, long long layer, real scale
 ) {
+    const By of_image = {positions * D, magic_of_image}, maps_of_all = {D, magic_D};
     const long long now = (long long)numbers[step];
     DISPATCH(
-        dropout_whole_packs, D % WIDTH == 0 && aligned(x, y), images * positions * D, x, y, images, positions, D,
-        first_image, maps, threshold, seed, now, layer, scale
+        dropout_whole_packs, D % WIDTH == 0 && aligned(x, y), images * positions * D, x, y, images, of_image,
+        maps_of_all, first_image, maps, threshold, seed, now, layer, scale
     );
 }

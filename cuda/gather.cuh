@@ -22,6 +22,15 @@ struct Convolution {
      (int)S_columns, (int)P_top, (int)P_left, (int)dilation_rows, (int)dilation_columns, (int)maps, (int)filters,         \
      (int)length, (int)positions}
 
+// Stores 16 bytes that belong together at once, so that threads which store side by side find banks of their own.
+template <typename Whole>
+__device__ inline void store_whole(Whole* place, const Whole& value) {
+    static_assert(sizeof(Whole) == 16, "one instruction stores 16 bytes");
+    Pack<int, 4> words;
+    memcpy(&words, &value, sizeof words);
+    store(reinterpret_cast<int*>(place), words);
+}
+
 // Rows of a matrix that are windows of a volume of images x H x W positions, D values apart, of which `map0` is the first
 // of the group. The order says for each step which values of a window a thread takes: `rows` and `columns` of the input behind the
 // first tap, and how far along() the values of a position; and whether they are inside() of the sum. Until the next turn only

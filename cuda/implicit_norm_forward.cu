@@ -36,7 +36,7 @@ struct UnderNormalizedWindows : AlongSum<real, T, T::M, COUNT> {
     __device__ void put_nothing(int pack) { put_window(pack, {-(1 << 30), 0, 0, 0}); }
     // One thread for all that take values of the same row.
     __device__ void put_window(int pack, const WindowAt& window) {
-        if (Share::at() == 0) stages.windows[Share::row(pack)] = window;
+        if (Share::at() == 0) store_whole(&stages.windows[Share::row(pack)], window);
     }
     __device__ void turn() {
         const int pixels = order.rows * c.W + order.columns;

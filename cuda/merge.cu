@@ -98,16 +98,14 @@ maximum_backward(const stored* dy, const stored* a, const stored* b, stored* da,
 
 template <int COUNT, typename Index>
 __device__ inline void multiply_gate_packs(
-    const stored* a, const stored* gate, stored* y, Index images, Index positions, Index D
+    const stored* a, const stored* gate, stored* y, Index images, Divisor<Index> of_image, Divisor<Index> D
 ) {
-    D /= COUNT;
-    const Index values = positions * D;  // packs of an image
-    for (Index pack = first_item(); pack < images * values; pack += item_stride()) {
-        auto products = load<COUNT>(a, pack);
-        const auto factors = load<COUNT>(gate, pack / values * D + pack % D);
+    each_pack<COUNT>(images * of_image.number, [=](Index item) {
+        auto products = load<COUNT>(a + item);
+        const auto factors = load<COUNT>(gate + (item / of_image * D.number + item % D));
         for (int lane = 0; lane < COUNT; ++lane) products.value[lane] *= factors.value[lane];
-        store(y, pack, products);
-    }
+        store(y + item, products);
+    });
 }
 
 // a     (images, positions, D)  in
@@ -116,10 +114,12 @@ __device__ inline void multiply_gate_packs(
 // A thread takes a pack of maps of a position.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESIDENT)
 multiply_gate(
-    const stored* a, const stored* __restrict__ gate, stored* y, long long images, long long positions, long long D
+    const stored* a, const stored* __restrict__ gate, stored* y, long long images, long long positions, long long D,
+    long long magic_of_image, long long magic_D
 ) {
+    const By of_image = {positions * D, magic_of_image}, maps = {D, magic_D};
     const bool packable = D % WIDTH == 0 && aligned(a, gate, y);
-    DISPATCH(multiply_gate_packs, packable, images * positions * D, a, gate, y, images, positions, D);
+    DISPATCH(multiply_gate_packs, packable, images * positions * D, a, gate, y, images, of_image, maps);
 }
 
 constexpr int MAPS = 32;  // neighbouring maps that a block sums: its warps read whole cache lines

@@ -62,17 +62,17 @@ __device__ inline float float_of(unsigned int bits) {
 // ---- how the values of a step lie in shared memory, and what a warp reads there ----
 
 // Rows of 64 bytes along the sum. Rows are kept in the order in which products want them, "slots", so that the results of a
-// thread stand side by side: runs of 4 rows and of 8 columns.
+// thread stand side by side: windows of 4 rows, and two runs of 4 columns. The runs of the four threads that have a row fill sectors.
 struct AlongSums {
-    static constexpr bool RUNS_OF_4 = true;
-
     __device__ static int place(int slot, int chunk) { return slot * STEP_BYTES + (chunk ^ (slot >> 1 & 3)) * CHUNK_BYTES; }
 
     // The row of a slot of the left matrix, and the column of one of the right matrix.
     __device__ static int row_of(int slot) {
         return slot / 64 * 64 + slot / 32 % 2 * 32 + slot % 8 * 4 + slot / 16 % 2 * 2 + slot / 8 % 2;
     }
-    __device__ static int column_of(int slot) { return slot / 32 * 32 + slot % 8 * 4 + slot / 8 % 4; }
+    __device__ static int column_of(int slot) {
+        return slot / 32 * 32 + slot % 2 * 16 + slot % 8 / 2 * 4 + slot / 8 % 4;
+    }
 
     // Where a lane reads of the rows, and of the columns, from this one on.
     __device__ static int first_of_rows(int row) {
@@ -99,19 +99,31 @@ struct AlongSums {
             b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
         }
     }
+    // The row of a result of this thread, and of its first or second run there the first column, and the results.
     __device__ static int row(int i, int lower) { return i / 2 * 32 + threadIdx.x % 32 / 4 * 4 + i % 2 * 2 + lower; }
+    __device__ static int column(int second) { return second * 16 + threadIdx.x % 4 * 4; }
+    __device__ static Pack<float, 4> run(const float (&across)[4][4], int lower, int second) {
+        Pack<float, 4> run;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) run.value[j] = across[j][lower * 2 + second];
+        return run;
+    }
 };
 
 // For each place of the sum the values of all rows. Of floats a thread reads four rows at once.
 template <typename Stored, int SIDE>
 struct AlongSides {
     static_assert(sizeof(Stored) == 4, "halves have a layout of their own");
-    static constexpr bool RUNS_OF_4 = true;
     static constexpr int CHUNKS = SIDE * (int)sizeof(Stored) / CHUNK_BYTES;
 
     __device__ static int place(int l, int chunk) { return (l * CHUNKS + (chunk ^ (l & 3) * 2)) * CHUNK_BYTES; }
     __device__ static int first_of_rows(int row) { return place(threadIdx.x % 4, row / 4 + threadIdx.x % 32 / 4); }
-    __device__ static int first_of_columns(int column) { return first_of_rows(column); }
+    // Two threads that read in one wavefront read an even and an odd chunk, as places of the sum change places by twos; and a thread
+    // and the next but one such chunks as fill a sector.
+    __device__ static int first_of_columns(int column) {
+        const int g = threadIdx.x % 32 / 4;
+        return place(threadIdx.x % 4, column / 4 + g / 4 * 4 + (g / 2 % 2 ^ g % 2 * 3));
+    }
     // Places of the sum go on by fours, and rows by eight chunks: neither changes how chunks have changed places.
     __device__ static Pack<float, 4> read(const unsigned char* from, int l, int chunk) {
         return load<4>(reinterpret_cast<const float*>(from + (l * CHUNKS + chunk) * CHUNK_BYTES));
@@ -133,12 +145,18 @@ struct AlongSides {
         }
     }
     __device__ static int row(int i, int lower) { return AlongSums::row(i, lower); }
+    __device__ static int column(int second) {
+        const int t = threadIdx.x % 4;
+        return t / 2 * 16 + (t % 2 ^ second * 3) * 4;
+    }
+    __device__ static Pack<float, 4> run(const float (&across)[4][4], int lower, int second) {
+        return AlongSums::run(across, lower, second);
+    }
 };
 
 // Halves side by side are of neighbouring rows: the instruction that reads them turns them.
 template <typename Stored, int SIDE>
 struct HalvesAlongSides {
-    static constexpr bool RUNS_OF_4 = false;
     static constexpr int CHUNKS = SIDE * (int)sizeof(Stored) / CHUNK_BYTES;
 
     __device__ static int place(int l, int chunk) {
@@ -168,6 +186,24 @@ struct HalvesAlongSides {
         }
     }
     __device__ static int row(int i, int lower) { return i * 16 + lower * 8 + threadIdx.x % 32 / 4; }
+    __device__ static int column(int second) {
+        const int t = threadIdx.x % 4;
+        return second * 16 + t % 2 * 8 + t / 2 * 4;
+    }
+    // Of two products side by side a thread has two columns of each, and the next thread the next two: each gives the other what
+    // makes a run of four. All lanes of a warp come here together.
+    __device__ static Pack<float, 4> run(const float (&across)[4][4], int lower, int second) {
+        const bool odd = threadIdx.x % 2;
+        Pack<float, 4> run;
+#pragma unroll
+        for (int at = 0; at < 2; ++at) {
+            const float first = across[second * 2][lower * 2 + at], next = across[second * 2 + 1][lower * 2 + at];
+            const float others = __shfl_xor_sync(0xFFFFFFFFu, odd ? first : next, 1);
+            run.value[at] = odd ? others : first;
+            run.value[2 + at] = odd ? next : others;
+        }
+        return run;
+    }
 };
 
 template <typename Stored, int SIDE, bool HALVES = is_half<Stored>>

@@ -136,7 +136,7 @@ __device__ inline void backward_input_on_tensor_cores(
         if (parts) parts += (long long)number * c.N * c.H * c.W * c.D;
         const bool packed = (c.maps | c.D) % RUN == 0 && aligned(dx, parts);
         const int first = group * c.maps + n0;
-        each_run_of<T, AlongSums, typename SidesOf<Stored, T::N>::Layout>(sums, [&](int row, int column, const auto& run) {
+        each_run_of<T, AlongSums, typename SidesOf<Stored, T::N>::Layout>(sums, [&](int row, int column, const Pack<float, RUN>& run) {
             const int pixel = places.pixel[row], left = c.maps - n0 - column;
             if (pixel < 0 || left <= 0) return;
             const long long place = (long long)pixel * c.D + first + column;

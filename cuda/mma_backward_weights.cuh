@@ -71,17 +71,18 @@ struct ColumnsSeen : SidePacks<Stored, T, T::N, COUNT>, Mover<Stored, COUNT, Sid
             const int n = n0 + first, tap = n / c.maps, row = tap / c.F_columns;
             const int top = row * c.dilation_rows - c.P_top;
             const int left = (tap - row * c.F_columns) * c.dilation_columns - c.P_left;
-            places.taps[first / COUNT] = {
+            const Tap seen = {
                 n < c.length ? top : NOWHERE,  // what is no weight sees nothing
                 left, reinterpret_cast<const real*>(x + ((long long)(top * c.W + left) * c.D + n - tap * c.maps))
             };
+            store_whole(&places.taps[first / COUNT], seen);
         }
     }
     __device__ void turn() {
         const int at = order.position + threadIdx.x, line = at / c.W2, image = line / c.H2;
         const int h = (line - image * c.H2) * c.S_rows, v = (at - line * c.W2) * c.S_columns;
-        const Pack<int, 4> corner = {at < order.count ? h : NOWHERE, v, (image * c.H + h) * c.W + v};
-        store(&places.corners[threadIdx.x].h, corner);  // whole, so that threads find banks of their own
+        const Corner corner = {at < order.count ? h : NOWHERE, v, (image * c.H + h) * c.W + v};
+        store_whole(&places.corners[threadIdx.x], corner);
         __syncthreads();
     }
     __device__ const Stored* find(int further, int pack, bool& inside) const {
@@ -144,14 +145,14 @@ __device__ inline void backward_weights_on_tensor_cores(
         const bool packed = c.length % RUN == 0 && aligned(dw);
         typedef typename SidesOf<Stored, T::M>::Layout Left;
         typedef typename SidesOf<Stored, T::N>::Layout Right;
-        each_run_of<T, Left, Right>(sums, [&](int row, int column, auto run) {
+        each_run_of<T, Left, Right>(sums, [&](int row, int column, Pack<float, RUN> run) {
             const int left = c.length - n0 - column;
             if (m0 + row >= c.filters || left <= 0) return;
             float* const place = dw + (long long)row * c.length + column;
-            constexpr int COUNT_OF_RUN = sizeof(run) / sizeof(float);
+            if (accumulate) {
+                const auto before = load_first(place, left, packed);
 #pragma unroll
-            for (int lane = 0; lane < COUNT_OF_RUN; ++lane) {
-                if (accumulate && lane < left) run.value[lane] += place[lane];
+                for (int lane = 0; lane < RUN; ++lane) run.value[lane] += before.value[lane];
             }
             store_rounded(place, run, left, packed);
         });

@@ -123,14 +123,15 @@ __device__ inline void forward_on_tensor_cores(
         Sums sums = {};
         forward_sums_of<Math, COUNT>(x, w, c, part, slices, stages, RowByRow(), windows, sums);
         if (parts) b = nullptr, parts += (long long)part.number * c.positions * y_row;
-        const bool packed = (c.filters | y_row) % RUN == 0 && aligned(y, parts);
-        each_run_of<T, AlongSums, AlongSums>(sums, [&](int row, int column, Pack<float, RUN>& run) {
+        const bool packed = (c.filters | y_row) % RUN == 0 && aligned(y, parts, b);
+        each_run_of<T, AlongSums, AlongSums>(sums, [&](int row, int column, Pack<float, RUN> run) {
             const int position = part.m0 + row, left = c.filters - part.n0 - column;
             if (position >= c.positions || left <= 0) return;
             const int filter = part.group * c.filters + part.n0 + column;
+            const auto bias = b ? load_first(b + filter, left, packed) : Pack<real, RUN>();
 #pragma unroll
             for (int lane = 0; lane < RUN; ++lane) {
-                if (b && lane < left) run.value[lane] += b[filter + lane];
+                if (b) run.value[lane] += bias.value[lane];
                 run.value[lane] = run.value[lane] <= least ? (float)least : run.value[lane];  // NaN stays
             }
             const long long place = (long long)position * y_row + filter;

@@ -20,7 +20,7 @@ struct Windows2d {
         for (int row = threadIdx.x; row < T::M; row += T::THREADS) {
             Window window = {IN_NO_IMAGE, 0, 0};
             place(row, window);
-            of[row] = window;
+            store_whole(&of[row], window);
         }
     }
 };
@@ -76,44 +76,44 @@ struct RowsUnderWindows : SumPacks<Stored, T, T::M, COUNT>, Mover<Stored, COUNT,
     }
 };
 
-// Calls body(row, column, run) for each run of results of this thread that lie side by side, row and column within the tile: of 4
-// columns, or where the right matrix is of halves AlongSides of 2.
+// Calls body(row, column, run) for each run of four results of this thread that lie side by side, row and column within the tile.
+// All lanes of a warp come here together.
 template <typename T, typename Left, typename Right, typename Body>
 __device__ inline void each_run_of(const Sums& sums, Body body) {
-    const int t = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
         for (int lower = 0; lower < 2; ++lower) {
             const int row = T::row() + Left::row(i, lower);
-            if constexpr (Right::RUNS_OF_4) {
 #pragma unroll
-                for (int second = 0; second < 2; ++second) {
-                    Pack<float, 4> run;
-#pragma unroll
-                    for (int j = 0; j < 4; ++j) run.value[j] = sums[i][j][lower * 2 + second];
-                    body(row, T::column() + t * 8 + second * 4, run);
-                }
-            } else {
-#pragma unroll
-                for (int j = 0; j < 4; ++j) {
-                    const Pack<float, 2> run = {sums[i][j][lower * 2], sums[i][j][lower * 2 + 1]};
-                    body(row, T::column() + j * 8 + t * 2, run);
-                }
+            for (int second = 0; second < 2; ++second) {
+                body(row, T::column() + Right::column(second), Right::run(sums[i], lower, second));
             }
         }
     }
 }
 
+// The first `left` of four values, then zeros; loaded at once where they are packed, and all of them there.
+template <typename T>
+__device__ inline Pack<T, RUN> load_first(const T* place, int left, bool packed) {
+    if (packed) return load<RUN>(place);
+    Pack<T, RUN> run = {};
+#pragma unroll
+    for (int lane = 0; lane < RUN; ++lane) {
+        if (lane < left) run.value[lane] = place[lane];
+    }
+    return run;
+}
+
 // Stores the first `left` values of a run, each rounded once; whole where it is packed and all of them are there.
-template <typename Stored, int COUNT>
-__device__ inline void store_rounded(Stored* place, const Pack<float, COUNT>& run, int left, bool packed) {
+template <typename Stored>
+__device__ inline void store_rounded(Stored* place, const Pack<float, RUN>& run, int left, bool packed) {
     if (packed) {
         store(place, run);
         return;
     }
 #pragma unroll
-    for (int lane = 0; lane < COUNT; ++lane) {
+    for (int lane = 0; lane < RUN; ++lane) {
         if (lane < left) place[lane] = run.value[lane];
     }
 }

@@ -28,15 +28,14 @@ struct PoolOf {
     __device__ void operator()(int window, int filter, const float (&sums)[RUN][4], int left) const {
         Pack<float, RUN> best;
         Pack<unsigned char, RUN> where;
+        const auto bias = b ? load_first(b + filter, left, packed) : Pack<real, RUN>();
 #pragma unroll
         for (int lane = 0; lane < RUN; ++lane) {
-            const bool biased = b && lane < left;
-            const real bias = biased ? b[filter + lane] : real(0);
             real four[4];
 #pragma unroll
             for (int number = 0; number < 4; ++number) {
                 const float sum = sums[lane][number];
-                four[number] = (real)Stored(biased ? sum + bias : sum);
+                four[number] = (real)Stored(b ? sum + bias.value[lane] : sum);
             }
             const Maximum found(four, relu);
             best.value[lane] = found.value, where.value[lane] = lane < left ? found.number : 0;
@@ -65,13 +64,13 @@ __device__ inline void pool_forward_on_tensor_cores(
         const ForwardPart<T> part(c, c.positions);
         Sums sums = {};
         forward_sums_of<Math, COUNT>(x, w, c, part, 1, stages, WindowByWindow(), windows, sums);
-        const PoolOf<Stored> finish = {b, y, switches, c.K, relu, c.filters % RUN == 0 && aligned(y, switches)};
+        const PoolOf<Stored> finish = {b, y, switches, c.K, relu, c.filters % RUN == 0 && aligned(y, switches, b)};
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
 #pragma unroll
             for (int second = 0; second < 2; ++second) {
                 const int row = part.m0 + T::row() + AlongSums::row(half * 2, 0);
-                const int column = T::column() + threadIdx.x % 4 * 8 + second * 4, left = c.filters - part.n0 - column;
+                const int column = T::column() + AlongSums::column(second), left = c.filters - part.n0 - column;
                 if (row >= c.positions || left <= 0) continue;
                 float four[RUN][4];
 #pragma unroll

@@ -37,8 +37,8 @@ def _in_halves(op: str) -> bool:
     return file in kernel_files() and takes_halves(file)
 
 
-HALF_FILES = [file for file in kernel_files() if takes_halves(file) and not file.startswith(("tensor", "thrice"))]
-"""Files of kernels whose volumes may be halves, but those of products on tensor cores."""
+HALF_FILES = [file for file in kernel_files() if takes_halves(file)]
+"""Files of kernels whose volumes may be halves."""
 
 OPS_IN_HALVES = [op for op in OPS if _in_halves(op)]
 """Ops whose volumes may be halves, but those that make products."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from gpunet.devices.cuda.source import kernel_files
 
 USERS = {
+    "half types": ("relu", "cast", "half_kernels"),
+    "thrice_products": ("thrice_products",),
     "items": ("relu", "image"),
     "elementwise": ("image", "relu"),
     "table": ("update", "batch_norm"),
@@ -73,12 +75,18 @@ TESTS = {
     "winograd2": ("winograd2",),
     "winograd2_weights": ("winograd2",),
     **{
-        f"{products}_{pool}{pass_}": ("tensor_products",)
+        f"{products}_{pool}{pass_}": (f"{'thrice' if products == 'thrice' else 'tensor'}_products",)
         for products in ("tensor", "thrice", "mma")
         for pool in ("", "pool_")
         for pass_ in ("forward", "backward_input", "backward_weights")
     },
     **dict.fromkeys(("mma", "mma_gather", "mma_pool", "mma_unpool", "tensor_types"), ("tensor_products",)),
+    "mma_normalized": ("tensor_norm",),
+    **{
+        f"{products}_norm_{pass_}": ("tensor_norm",)
+        for products in ("tensor", "thrice")
+        for pass_ in ("forward", "backward_weights")
+    },
 }
 """The tests of files of kernels that are not those of their own name: they are algorithms of the ops of conv.cu."""
 
@@ -303,6 +311,23 @@ COMMON = [
         ("places wrap around", "(unsigned int)(group >> 32)", "0u"),
         ("all steps alike", "(unsigned int)step", "0u"),
         ("all layers alike", "(unsigned int)layer", "0u"),
+    ),
+    *mutants_of(
+        "half.cuh",
+        "half types",
+        ("float16 is cut off", "cvt.rn.f16.f32 %0", "cvt.rz.f16.f32 %0"),
+        ("bfloat16 is cut off", "cvt.rn.bf16.f32 %0", "cvt.rz.bf16.f32 %0"),
+        ("the second of float16 first", "narrowed<Float16>(second) << 16", "narrowed<Float16>(first) << 16"),
+        (
+            "neighbours change places",
+            'cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first)',
+            'cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(first), "f"(second)',
+        ),
+        (
+            "half of a bfloat16",
+            "__uint_as_float((unsigned int)bits << 16)",
+            "__uint_as_float((unsigned int)bits << 15)",
+        ),
     ),
 ]
 

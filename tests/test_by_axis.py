@@ -315,13 +315,13 @@ MUTANTS = [
         ("rows below the input", "to < size ? to : size};", "to};"),
         (
             "columns at the stride of rows",
-            "(int)F_columns, (int)S_columns, (int)P_left, 0, 0}",
-            "(int)F_columns, (int)S_rows, (int)P_left, 0, 0}",
+            "(int)F_columns, By{S_columns, magic_S_columns}",
+            "(int)F_columns, By{S_rows, magic_S_rows}",
         ),
         (
             "windows as wide as high",
-            "(int)F_columns, (int)S_columns, (int)P_left, 0, 0}",
-            "(int)F_rows, (int)S_columns, (int)P_left, 0, 0}",
+            "(int)F_columns, By{S_columns, magic_S_columns}",
+            "(int)F_rows, By{S_columns, magic_S_columns}",
         ),
         ("switches count rows of another width", "(h - top) * columns.F + (w - left)", "(h - top) * W + (w - left)"),
         ("packs of halves at any address", "if (D % WIDTH == 0 && aligned(x, y, switches))", "if (D % WIDTH == 0)"),
@@ -365,12 +365,20 @@ MUTANTS = [
     *mutants_of(
         "by_axis.cu",
         "adaptive_pool_forward",
-        ("parts never overlap", "((i + 1) * size + outputs - 1) / outputs}", "(i + 1) * size / outputs}"),
+        (
+            "parts never overlap",
+            "((i + 1) * size.number + outputs.number - 1) / outputs}",
+            "(i + 1) * size.number / outputs}",
+        ),
     ),
     *mutants_of(
         "by_axis.cu",
         "adaptive_pool_backward",
-        ("a part is left out", "((position + 1) * outputs + size - 1) / size}", "(position * outputs) / size + 1}"),
+        (
+            "a part is left out",
+            "((position + 1) * outputs.number + size.number - 1) / size}",
+            "position * outputs.number / size + 1}",
+        ),
     ),
     *mutants_of("by_axis.cu", "l2_pool_by_axis_forward", ("squares", "= sqrt(sum.value[lane])", "= sum.value[lane]")),
     *mutants_of("by_axis.cu", "l2_pool_by_axis_backward", ("slopes at 0", "if (length != real(0))", "if (true)")),

@@ -228,6 +228,8 @@ MUTANTS = [
         ("side by side", "c.positions + position) * row", "c.positions + position) * c.K"),
         ("packs across positions", "(c.filters | row) % WIDTH == 0", "c.filters % WIDTH == 0"),
     ),
-    *mutants_of("winograd_convolve.cuh", "rows of winograd", ("side by side", "column) * y_row;", "column) * p.K;")),
+    *mutants_of(
+        "winograd_convolve.cuh", "rows of winograd", ("side by side", "column) * y_row + k;", "column) * p.K + k;")
+    ),
 ]
 """Changes of the kernels' rows that the tests above must notice."""

@@ -139,6 +139,19 @@ def test_forward_gives_the_bits_of_the_separate_ops(device, seed, relu):
     assert [one.tobytes() for one in found] == [one.tobytes() for one in wanted]
 
 
+@pytest.mark.parametrize("relu", [0, 1])
+@pytest.mark.parametrize("K", [1, 3, 7])
+def test_the_last_of_an_odd_number_of_maps_has_a_byte_of_its_own(device, rng, K, relu):
+    """Whatever stands at the next position, which comes right behind it."""
+    case = of_winograd(Draw(rng), (2, 6, 8, 3), K, (1, 1, 1, 1))
+    case = replace(case, b=np.linspace(-9, -1, K, dtype=np.float32), rows=2 * 6 * 8)
+    both = [(case.dy.shape, case.x.dtype), (case.switches.shape, np.uint8)]
+    found = run_op(
+        device, "conv_pool_forward", [case.x, case.w, case.b], both, case.scratch(2), **case.numbers, relu=relu
+    )
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in separately(device, case, bool(relu))]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_inference_has_no_switches(device, seed):
     case = some(seed)
@@ -391,13 +404,13 @@ MUTANTS = [
         "unpool",
         (
             "windows that overlap",
-            "row / S, j = column / S, f_row = row - i * S",
+            "row / S, j = column / S, f_row = row - i * S.number",
             "row / F, j = column / S, f_row = row - i * F",
         ),
         (
             "columns by F",
-            "j = column / S, f_row = row - i * S, f_column = column - j * S",
-            "j = column / F, f_row = row - i * S, f_column = column - j * F",
+            "j = column / S, f_row = row - i * S.number, f_column = column - j * S.number",
+            "j = column / F, f_row = row - i * S.number, f_column = column - j * F",
         ),
         ("rows behind the last window", "if (i >= H3 || j >= W3", "if (j >= W3"),
         ("columns behind the last window", "i >= H3 || j >= W3", "i >= H3"),
@@ -405,7 +418,7 @@ MUTANTS = [
         ("columns between windows", " || f_column >= F) return", ") return"),
         ("the first position is forgotten", "switches, first + position,", "switches, position,"),
         ("every position of a window", "where == f_row * F + f_column ?", "true ?"),
-        ("tail guard off by one", "item < positions * K;", "item <= positions * K;"),
+        ("tail guard off by one", "item < positions * pooled.K.number;", "item <= positions * pooled.K.number;"),
     ),
     *mutants_of(
         "implicit_pool_forward.cu",
@@ -494,14 +507,14 @@ MUTANTS = [
         "relu_and_halves",
         ("0 is let through", "*value <= real(0))", "*value < real(0))"),
         ("the odd one's partner", "lane < 2 && 2 * pair + lane < K;", "lane < 2;"),
-        ("both go nowhere", "where[lane] = (int)nowhere;", "where[0] = where[1] = (int)nowhere;"),
+        ("both go nowhere", "where[lane] = nowhere;", "where[0] = where[1] = nowhere;"),
         ("switches stay", "switches[item] = both(where[0], where[1]);", ""),
     ),
     *mutants_of(
         "conv_pool.cu",
         "sum_unpooled_rows",
         ("the last row alone", "so_far.of[0].value[0] += pooled", "so_far.of[0].value[0] = pooled"),
-        ("sums of another map", "switches, row, k);", "switches, row, 0);"),
+        ("sums of another map", "switches, (Index)row, (Index)k);", "switches, (Index)row, 0);"),
         ("maps that are not there", "writes() && k < K", "writes()"),
     ),
 ]

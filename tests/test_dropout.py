@@ -260,7 +260,7 @@ MUTANTS = [
     *mutants_of(
         "dropout.cu",
         "dropout_whole",
-        ("the same mask in every round", "image = first_image + pack / of_image", "image = pack / of_image"),
+        ("the same mask in every round", "image = first_image + item / of_image", "image = item / of_image"),
         ("the words of the first maps", "(maps > 1 && place % 4 == 0)", "false"),
         ("all maps of an image", "maps == 1 ? image : image * maps + d + lane", "image"),
         ("packs across positions", "D % WIDTH == 0 && aligned(x, y), images", "aligned(x, y), images"),

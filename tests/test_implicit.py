@@ -390,7 +390,7 @@ MUTANTS = [
         ("places of the first set", "const int h = down.first +", "const int h ="),
         ("no stride", "image * down.count) * c.S_rows;", "image * down.count);"),
         ("filters of the next tap", "return first + at < c.filters", "return true"),
-        ("maps of the first group", "c.D + stages.kept[1] * c.maps", "c.D"),
+        ("maps of the first group", "(stages.kept[1] * c.maps + map)", "map"),
         ("one dilation for both axes", "c.P_left, c.dilation_columns)", "c.P_left, c.dilation_rows)"),
         ("weights of the first group", "(long long)group * c.filters * c.length, order", "0, order"),
         (

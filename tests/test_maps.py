@@ -131,7 +131,11 @@ MUTANTS = [
         ("dealt the other way", "to % groups * maps + to / groups", "to % maps * groups + to / maps"),
         ("packs across positions", "D % WIDTH == 0 && aligned(y)", "aligned(y)"),
         ("packs at any address", "D % WIDTH == 0 && aligned(y)", "D % WIDTH == 0"),
-        ("one pack too few", "pack < positions * D / COUNT;", "pack < positions * D / COUNT - 1;"),
+        (
+            "one pack too few",
+            "each_pack<COUNT>(positions * D.number,",
+            "each_pack<COUNT>(positions * D.number - COUNT,",
+        ),
     ),
 ]
 """Changes of its kernels that the tests above, and those of all ops, must notice."""

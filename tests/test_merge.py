@@ -439,7 +439,7 @@ MUTANTS = [
     *mutants_of(
         "merge.cu",
         "multiply_gate",
-        ("the gate of the first image", "pack / values * D + pack % D", "pack % D"),
+        ("the gate of the first image", "item / of_image * D.number + item % D", "item % D"),
         ("packs across positions", "D % WIDTH == 0 && aligned(a, gate, y)", "aligned(a, gate, y)"),
         ("packs at any address", "D % WIDTH == 0 && aligned(a, gate, y)", "D % WIDTH == 0 && aligned(a, y)"),
     ),

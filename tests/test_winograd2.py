@@ -283,8 +283,8 @@ MUTANTS = [
         ("filters behind the last", "column < p.W2 && k < p.K)", "column < p.W2)"),
         ("columns outside are written", "row < p.H2 && column < p.W2", "row < p.H2"),
         ("no bias", "tile[i][j] + bias", "tile[i][j]"),
-        ("ReLU always", "relu && value <= real(0) ?", "value <= real(0) ?"),
-        ("no ReLU", "relu && value <= real(0) ?", "false ?"),
+        ("ReLU always", "(relu && value <= real(0)) ||", "value <= real(0) ||"),
+        ("no ReLU", "(relu && value <= real(0)) ||", ""),
         ("results over the last step", "        __syncthreads();  // what stood there has been read\n", ""),
         (
             "no barrier in front of the outputs",

@@ -13,7 +13,11 @@ from gpunet.devices.cuda import source
 from tests.emulator.builder import BuildError
 
 TESTS = Path(__file__).parent
-OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not gpu and not slow"]
+OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+NOT_SLOW = "not gpu and not slow"
+SLOW = {"thrice_products"}
+"""Files whose tests are all slow, and run here nevertheless: nothing else notices what is wrong there."""
+
 NOT_COMPILED = "DOES NOT COMPILE"
 
 
@@ -48,8 +52,10 @@ def main(folder: str, report: str, *files: str) -> int:
     """First the tests that go through all ops, which are quick, then those of each file; the first exit code but 0."""
     source.kernel_folder = lambda: Path(folder)
     plugin = Run(Path(report), list(files))
-    for names in (("ops", "kernels", "huge"), files):
-        if code := pytest.main([*OPTIONS, *(str(TESTS / f"test_{name}.py") for name in names)], plugins=[plugin]):
+    default = [name for name in files if name not in SLOW]
+    for names, marks in ((("ops", "kernels", "huge"), NOT_SLOW), (default, NOT_SLOW), (SLOW & set(files), "not gpu")):
+        tests = [str(TESTS / f"test_{name}.py") for name in names]
+        if tests and (code := pytest.main([*OPTIONS, "-m", marks, *tests], plugins=[plugin])):
             return int(code)
     return 0
 

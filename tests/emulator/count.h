@@ -1,7 +1,10 @@
 // Notes every access that kernels make to global and shared memory. The kernels are compiled with -fsanitize=thread, which
 // calls a function before each load and store; here are bodies of ours for them, nothing of that library is linked.
 //
-// A pack is one access, whatever the compiler makes of it: pack_at announces it, and its parts are not noted again.
+// A pack is one access, whatever the compiler makes of it: pack_at announces it, and its parts are not noted again. A copy ahead
+// is two, noted when it is begun: of 4, 8 or 16 bytes read, where it is inside, and as many written to shared memory. Matrices
+// are read row by row, 16 bytes by each lane that says where one begins: the eight rows of a matrix are one wavefront at best,
+// so four matrices take four. What ptx.h does in the names of those instructions is not seen.
 #pragma once
 
 #include <stdint.h>
@@ -10,6 +13,7 @@
 #include "block.h"
 
 #define UNSEEN __attribute__((no_sanitize_thread))
+#define AT_ITS_PLACE __attribute__((noinline))  // so that it returns to a place of its own for each use in the text
 
 namespace emulator {
 
@@ -72,6 +76,14 @@ UNSEEN inline void expect(const void* address, int bytes, const void* site) {
     if (!counter.on) return;
     counter.expected[counter.next++ % 64] = {
         reinterpret_cast<uint64_t>(address), reinterpret_cast<uint64_t>(site), thread_number(), bytes, bytes};
+}
+
+// What an instruction moves as a whole, there where C++ has no word for it.
+UNSEEN inline void moved(const void* address, int bytes, bool write, const void* site) {
+    if (!counter.on || blockIdx.x >= COUNTED_BLOCKS) return;
+    const uint64_t place = reinterpret_cast<uint64_t>(address);
+    const bool shared = is_shared(place);
+    if (shared || is_global(place)) note(place, reinterpret_cast<uint64_t>(site), bytes, write, shared);
 }
 
 UNSEEN inline void accessed(const void* address, int bytes, bool write, const void* site) {

@@ -37,7 +37,7 @@ inline bool may_copy(const void* place, const void* from, int bytes, bool inside
     return false;
 }
 
-inline void arrive(const Copy& copy) {
+UNSEEN inline void arrive(const Copy& copy) {
     if (copy.from) memcpy(copy.place, copy.from, copy.bytes);
     else memset(copy.place, 0, copy.bytes);
 }
@@ -50,9 +50,11 @@ T* dynamic_shared() {
 }
 
 template <int BYTES, typename T>
-void copy_ahead(T* place, const T* from, bool inside = true) {
+AT_ITS_PLACE UNSEEN void copy_ahead(T* place, const T* from, bool inside = true) {
     static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "a copy moves 4, 8 or 16 bytes");
     if (!emulator::may_copy(place, from, BYTES, inside)) return;
+    if (inside) emulator::moved(from, BYTES, false, __builtin_return_address(0));
+    emulator::moved(place, BYTES, true, __builtin_return_address(0));
     memset(static_cast<void*>(place), 0xFF, BYTES);
     emulator::Thread& thread = emulator::block.thread[emulator::block.current];
     thread.copies.push_back({place, inside ? from : nullptr, BYTES, thread.groups});
@@ -103,14 +105,16 @@ struct Row {
     unsigned int* into;
 };
 
+UNSEEN inline unsigned int half_at(const char* row, int number) {
+    unsigned short value;
+    memcpy(&value, row + 2 * number, sizeof value);
+    return value;
+}
+
 template <int COUNT, bool TRANSPOSED>
 void load_rows(void* const* lanes) {
     const auto of = [&](int lane) { return *static_cast<Row*>(lanes[lane]); };
-    const auto half = [&](int matrix, int row, int number) {
-        unsigned short value;
-        memcpy(&value, of(8 * matrix + row).at + 2 * number, sizeof value);
-        return static_cast<unsigned int>(value);
-    };
+    const auto half = [&](int matrix, int row, int number) { return half_at(of(8 * matrix + row).at, number); };
     for (int lane = 0; lane < WARP; ++lane) {
         for (int matrix = 0; matrix < COUNT; ++matrix) {
             const int g = lane / 4, t = lane % 4 * 2;
@@ -125,6 +129,7 @@ void load(const char* site, unsigned int (&into)[COUNT], const void* row) {
     static const char zeros[16] = {};
     const bool asked = block.current % WARP < 8 * COUNT;  // other lanes' rows are not looked at
     Row mine = {!asked || may_load(row) ? static_cast<const char*>(row) : zeros, into};
+    if (asked) moved(mine.at, 16, false, site);
     together(site, load_rows<COUNT, TRANSPOSED>, &mine);
 }
 

@@ -1,16 +1,18 @@
 """How kernels move memory: sectors that a warp's accesses touch, and wavefronts of those to shared memory.
 
-Counted by the emulator, see tests/emulator/count.h, in random calls of every op at sizes that suit a GPU. A request is
-what the threads of a warp access at one place of the kernel, each for the same time there. The hardware moves global
-memory in sectors of 32 bytes; the fewest that hold what was asked for are the ideal. Shared memory has 32 banks of 4
-bytes; a request of 4 bytes a thread, or each half or quarter of one of 8 or 16, takes a wavefront for each different
-word of its worst bank.
+Counted by the emulator, see tests/emulator/count.h, in random calls of every op at sizes that suit a GPU, and in
+those of products.py. A request is what the threads of a warp access at one place of the kernel, each for the same
+time there. The hardware moves global memory in sectors of 32 bytes; the fewest that hold what was asked for are the
+ideal. Shared memory has 32 banks of 4 bytes; a request of 4 bytes a thread, or each half or quarter of one of 8 or
+16, takes a wavefront for each different word of its worst bank. Copies ahead are requests of both, and of those that
+read matrices each matrix is such a quarter: eight lanes say where its rows of 16 bytes begin.
 """
 
 import ctypes
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from gpunet.devices.cuda.device import CudaDevice
 from tests.emulator.builder import COUNTING
 from tests.emulator.driver import EmulatorDriver
 from tests.half_calls import in_halves
-from tests.op_calls import OPS, Draw
+from tests.op_calls import Call, Draw
 
 WARP = 32
 BLOCK_THREADS = 1024
@@ -135,8 +137,8 @@ def _wavefronts(found: tuple[np.ndarray, np.ndarray]) -> Traffic:
 class CountingDriver(EmulatorDriver):
     """Counts what its launches move. `counted`: (kernel, traffic by kind) of each."""
 
-    def __init__(self) -> None:
-        super().__init__(flags=("-DEMULATOR_COUNT", "-O1", COUNTING))
+    def __init__(self, order: str = "ascending", *, folder: Path | None = None) -> None:
+        super().__init__(order, folder=folder, flags=("-DEMULATOR_COUNT", "-O1", COUNTING))
         self.counted: list[tuple[str, dict[str, Traffic]]] = []
 
     def _run(self, library: Any, name: str, what: tuple[Any, ...], arrays: list[DeviceArray]) -> str:
@@ -171,25 +173,24 @@ class Even(Draw):
         return {"F": 2, "S": 2, "P": 0}, H // 2, W // 2
 
 
-def traffic(ops: Collection[str] = OPS, half: str | None = None) -> dict[str, dict[str, float]]:
-    """By kernel and kind of KINDS, what the best of its launches took beside the least: 1.0 is ideal.
-
-    With volumes in float32, or in a `half` type.
-    """
+def traffic(calls: Iterable[Call]) -> dict[str, dict[str, float]]:
+    """By kernel and kind of KINDS, what the best of its launches took beside the least: 1.0 is ideal."""
     best: dict[str, dict[str, float]] = defaultdict(dict)
-    for op in ops:
-        for kernel, kinds in _launches(op, half):
+    for call in calls:
+        driver = CountingDriver()
+        device = CudaDevice(driver)
+        call.run(device)
+        device.close()
+        for kernel, kinds in driver.counted:
             for kind, found in kinds.items():
                 if found.requests >= FEW:
                     best[kernel][kind] = round(min(best[kernel].get(kind, np.inf), found.ratio), 3)
     return dict(best)
 
 
-def _launches(op: str, half: str | None) -> Iterator[tuple[str, Mapping[str, Traffic]]]:
-    for seed in SEEDS:
-        driver = CountingDriver()
-        device = CudaDevice(driver)
-        call = Even(np.random.default_rng(seed)).call(op)
-        (in_halves(call, half) if half else call).run(device)
-        device.close()
-        yield from driver.counted
+def drawn(ops: Collection[str], half: str | None = None) -> Iterator[Call]:
+    """Random calls of these ops with volumes in float32, or in a `half` type."""
+    for op in ops:
+        for seed in SEEDS:
+            call = Even(np.random.default_rng(seed)).call(op)
+            yield in_halves(call, half) if half else call

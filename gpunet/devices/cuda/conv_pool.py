@@ -13,6 +13,7 @@ from gpunet.devices.cuda.arrays import DeviceArray
 from gpunet.devices.cuda.bias import sum_rows
 from gpunet.devices.cuda.columns import blocks_of
 from gpunet.devices.cuda.conv import conv_backward_weights, conv_forward, filters_of, im2col_chunks, shape_of
+from gpunet.devices.cuda.division import magic
 from gpunet.devices.cuda.gemm import matmul
 from gpunet.devices.cuda.launch import launch, launch_blocks
 from gpunet.devices.cuda.pool import max_pool_forward, max_pool_infer
@@ -196,7 +197,9 @@ class _Gradient:
     def numbers(self) -> tuple[int, ...]:
         """POOLED in cuda/conv_pool.cu."""
         _, H3, W3, K = self.dy.shape
-        return self.H2, self.W2, H3, W3, K, self.F, self.S, int(are_halved(self.switches.shape, self.dy.shape))
+        halved = int(are_halved(self.switches.shape, self.dy.shape))
+        divisors = self.H2, self.W2, K, self.S
+        return self.H2, self.W2, H3, W3, K, self.F, self.S, halved, *(magic(number) for number in divisors)
 
     def unpool(self, strip: DeviceArray, chunk: Chunk) -> DeviceArray:
         """The gradient of a chunk, (images, rows, W2, K), in a strip."""
@@ -214,7 +217,8 @@ def _pool(before: DeviceArray, y: DeviceArray, switches: DeviceArray | None, F: 
         max_pool_forward(before, y, switches, F=F, S=S, P=0)
     if relu and switches is not None and are_halved(switches.shape, y.shape):
         K = y.shape[3]
-        launch("conv_pool", "relu_and_halves", switches.size, y, switches, y.size // K, K, F * F)
+        pairs = magic(switches.shape[3])
+        launch("conv_pool", "relu_and_halves", switches.size, y, switches, y.size // K, K, F * F, pairs)
     elif relu:
         launch("conv_pool", "relu_and_switches", y.size, y, switches, y.size, F * F)
 

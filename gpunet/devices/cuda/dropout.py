@@ -1,6 +1,7 @@
 """Dropout on CUDA: cuda/dropout.cu."""
 
 from gpunet.devices.cuda.arrays import DeviceArray
+from gpunet.devices.cuda.division import magic
 from gpunet.devices.cuda.launch import launch
 
 __all__ = ["dropout", "dropout_whole"]
@@ -40,5 +41,5 @@ def dropout_whole(
     """The same for whole maps, or images; see gpunet.devices.cpu.dropout."""
     N, H, W, D = x.shape
     threshold, scale = (round(p * 2**32), 1 / (1 - p)) if training else (0, 1.0)
-    drawn = threshold, seed, step, layer, scale
-    launch("dropout", "dropout_whole", x.size, x, numbers, y, N, H * W, D, first_image, maps, *drawn)
+    sizes, drawn = (N, H * W, D, magic(H * W * D), magic(D)), (threshold, seed, step, layer, scale)
+    launch("dropout", "dropout_whole", x.size, x, numbers, y, *sizes, first_image, maps, *drawn)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gpunet.devices.cuda.arrays import DeviceArray, Maps, lying
-from gpunet.devices.cuda.division import by
+from gpunet.devices.cuda.division import by, magic
 from gpunet.devices.cuda.launch import launch, launch_blocks
 
 __all__ = [
@@ -47,7 +47,7 @@ def multiply(a: DeviceArray, b: DeviceArray, y: DeviceArray) -> None:
         launch("merge", "multiply", y.size, a, b, y, y.size)
     else:
         N, H, W, D = a.shape
-        launch("merge", "multiply_gate", y.size, a, b, y, N, H * W, D)
+        launch("merge", "multiply_gate", y.size, a, b, y, N, H * W, D, magic(H * W * D), magic(D))
 
 
 def multiply_backward_gate(dy: DeviceArray, a: DeviceArray, db: DeviceArray) -> None:

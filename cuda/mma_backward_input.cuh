@@ -95,9 +95,28 @@ __device__ inline auto rows_of_gradient(
     return RowsUnderWindows<Stored, T, COUNT, Order>(dy + group * c.filters, c.H2, c.W2, c.K, windows, order);
 }
 
+// As store_rounded, but 0 where what stands at `below`, which may be the same place, is 0 or less; NaN there lets through.
+template <typename Stored>
+__device__ inline void store_above(
+    const Stored* below, Stored* place, const Pack<float, RUN>& run, int left, bool packed
+) {
+    if (packed) {
+        auto kept = load<RUN>(below);
+#pragma unroll
+        for (int lane = 0; lane < RUN; ++lane) kept.value[lane] = kept.value[lane] <= 0 ? 0.0f : run.value[lane];
+        store(place, kept);
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < RUN; ++lane) {
+        if (lane < left) place[lane] = (float)below[lane] <= 0 ? 0.0f : run.value[lane];
+    }
+}
+
 template <typename Math, int COUNT, typename T, typename Gradient, typename Stored>
 __device__ inline void backward_input_on_tensor_cores(
-    Gradient dy, const Stored* w, Stored* dx, real* parts, const Convolution& c, int slices, int stages, InputPlaces<T>& places
+    Gradient dy, const Stored* w, const Stored* below, Stored* dx, real* parts, const Convolution& c, int slices, int stages,
+    InputPlaces<T>& places
 ) {
     if constexpr (ON_TENSOR_CORES<Stored>) {
         const int row_sets = min(c.S_rows, c.H), column_sets = min(c.S_columns, c.W);
@@ -134,13 +153,14 @@ __device__ inline void backward_input_on_tensor_cores(
         multiply_on_tensor_cores<T, Math>(order, rows, columns, slice.steps(), stages, sums);
 
         if (parts) parts += (long long)number * c.N * c.H * c.W * c.D;
-        const bool packed = (c.maps | c.D) % RUN == 0 && aligned(dx, parts);
+        const bool packed = (c.maps | c.D) % RUN == 0 && aligned(dx, parts, below);
         const int first = group * c.maps + n0;
         each_run_of<T, AlongSums, typename SidesOf<Stored, T::N>::Layout>(sums, [&](int row, int column, const Pack<float, RUN>& run) {
             const int pixel = places.pixel[row], left = c.maps - n0 - column;
             if (pixel < 0 || left <= 0) return;
             const long long place = (long long)pixel * c.D + first + column;
             if (parts) store_rounded(parts + place, run, left, packed);
+            else if (below) store_above(below + place, dx + place, run, left, packed);
             else store_rounded(dx + place, run, left, packed);
         });
     }
@@ -150,5 +170,5 @@ __device__ inline void backward_input_on_tensor_cores(
 #define BACKWARD_INPUT(math, count, tile, gradient)                                                                \
     __shared__ InputPlaces<tile> places;                                                                           \
     backward_input_on_tensor_cores<math, count>(                                                                   \
-        gradient, w, dx, parts, CONVOLUTION_OF_NUMBERS, (int)slices, (int)stages, places                                  \
+        gradient, w, below, dx, parts, CONVOLUTION_OF_NUMBERS, (int)slices, (int)stages, places                                  \
     )

@@ -11,7 +11,7 @@
 extern "C" __global__ void __launch_bounds__(256, 1)
 tensor_pool_backward_input_128x128(
     const stored* __restrict__ dy, const unsigned char* __restrict__ switches, const stored* __restrict__ w,
-    stored* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const stored* below, stored* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Products, PACKED, Warps128x128, GRADIENT_BEHIND_A_POOL);
@@ -20,7 +20,7 @@ tensor_pool_backward_input_128x128(
 extern "C" __global__ void __launch_bounds__(128, TENSOR_BLOCKS_OF_128)
 tensor_pool_backward_input_128x64(
     const stored* __restrict__ dy, const unsigned char* __restrict__ switches, const stored* __restrict__ w,
-    stored* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const stored* below, stored* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Products, PACKED, Warps128x64, GRADIENT_BEHIND_A_POOL);
@@ -29,7 +29,7 @@ tensor_pool_backward_input_128x64(
 extern "C" __global__ void __launch_bounds__(32, 8)
 tensor_pool_backward_input_64x32(
     const stored* __restrict__ dy, const unsigned char* __restrict__ switches, const stored* __restrict__ w,
-    stored* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const stored* below, stored* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Products, PACKED, Warps64x32, GRADIENT_BEHIND_A_POOL);
@@ -38,7 +38,7 @@ tensor_pool_backward_input_64x32(
 extern "C" __global__ void __launch_bounds__(128, 2)
 tensor_pool_backward_input_128x64_scalars(
     const stored* __restrict__ dy, const unsigned char* __restrict__ switches, const stored* __restrict__ w,
-    stored* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const stored* below, stored* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Products, 1, Warps128x64, GRADIENT_BEHIND_A_POOL);

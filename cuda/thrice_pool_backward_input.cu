@@ -6,7 +6,7 @@
 extern "C" __global__ void __launch_bounds__(256, 1)
 thrice_pool_backward_input_128x128(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ w,
-    real* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const real* below, real* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps128x128, GRADIENT_BEHIND_A_POOL);
@@ -15,7 +15,7 @@ thrice_pool_backward_input_128x128(
 extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_pool_backward_input_128x64(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ w,
-    real* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const real* below, real* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps128x64, GRADIENT_BEHIND_A_POOL);
@@ -24,7 +24,7 @@ thrice_pool_backward_input_128x64(
 extern "C" __global__ void __launch_bounds__(32, 8)
 thrice_pool_backward_input_64x32(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ w,
-    real* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const real* below, real* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, PACKED, Warps64x32, GRADIENT_BEHIND_A_POOL);
@@ -33,7 +33,7 @@ thrice_pool_backward_input_64x32(
 extern "C" __global__ void __launch_bounds__(128, 2)
 thrice_pool_backward_input_128x64_scalars(
     const real* __restrict__ dy, const unsigned char* __restrict__ switches, const real* __restrict__ w,
-    real* __restrict__ dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
+    const real* below, real* dx, real* __restrict__ parts, CONVOLUTION, long long H3, long long W3, long long slices,
     long long stages
 ) {
     BACKWARD_INPUT(Tf32Thrice, 1, Warps128x64, GRADIENT_BEHIND_A_POOL);

@@ -7,12 +7,16 @@ import pytest
 
 import gpunet
 from gpunet import Model, Net
+from gpunet.devices.cuda import tensor_tiles
 from gpunet.devices.cuda.direct import SLOPING
+from tests.geometries import Geometry
 from tests.mutations import mutants_of
 from tests.op_calls import Call, Draw
 from tests.ops import run_op
 from tests.test_conv import call_conv_backward_input
 from tests.test_conv_pool import call_conv_pool_backward_input
+from tests.test_implicit import Case
+from tests.test_tensor_products import HalfCase
 
 APART = ("conv-slope",)
 
@@ -70,6 +74,26 @@ def test_no_other_algorithm_of_cuda_does_so(cuda_device):
         call.run(cuda_device)
 
 
+@pytest.mark.parametrize("algorithm", ["tf32", pytest.param("3xtf32", marks=pytest.mark.slow), "halves"])
+@pytest.mark.parametrize("D, K", [(20, 36), (3, 5)])
+def test_so_it_does_on_tensor_cores_by_every_tile(cuda_device, rng, algorithm, D, K):
+    geometry = Geometry(7, 5, F=3, S=1, P=1)
+    case = HalfCase(rng, geometry, "bfloat16", D=D, K=K) if algorithm == "halves" else Case(rng, geometry, D=D, K=K)
+    x = np.where(rng.random(case.x.shape) < 0.3, np.zeros((), case.x.dtype), case.x)
+    like = [(x.shape, x.dtype)]
+    for slices in (1, 2):
+        scratch = [None, ((slices * x.size,), np.float32)]
+        for tile in tensor_tiles.TILES:
+            how = {**geometry.conv_numbers, "algorithm": algorithm, "tile": tile, "slices": slices}
+            (dx,) = run_op(cuda_device, "conv_backward_input", [case.dy, case.w], like, scratch, **how)
+            (expected,) = run_op(cuda_device, "relu_backward", [dx.astype(x.dtype), x], like)
+            for places in (None, {0: 2}):
+                (found,) = run_op(
+                    cuda_device, "conv_relu_backward_input", [case.dy, case.w, x], like, scratch, in_place=places, **how
+                )
+                np.testing.assert_array_equal(found.astype(float), expected.astype(float), err_msg=str(tile))
+
+
 # -- programs --------------------------------------------------------------------------------------
 
 NETS = {
@@ -90,11 +114,12 @@ def trained(net: Net, device, **options) -> list[object]:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_training_gives_the_same_bits(cuda_device, name):
+@pytest.mark.parametrize("how", [{}, {"math": "tf32"}, {"dtype": "bfloat16"}], ids=["exact", "tf32", "bfloat16"])
+def test_training_gives_the_same_bits(cuda_device, name, how):
     net = gpunet.load(NETS[name])
-    made = [op.name for op in gpunet.plan(net, 4, device=cuda_device.name).program.ops]
+    made = [op.name for op in gpunet.plan(net, 4, device=cuda_device.name, **how).program.ops]
     assert made.count("conv_relu_backward_input") + made.count("conv_pool_relu_backward_input") >= 2
-    assert trained(net, cuda_device) == trained(net, cuda_device, without=APART)
+    assert trained(net, cuda_device, **how) == trained(net, cuda_device, without=APART, **how)
 
 
 def test_of_vgg_nets_most_are_fused_and_it_takes_no_more():

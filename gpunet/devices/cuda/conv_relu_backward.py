@@ -1,5 +1,5 @@
 """The gradient of a convolution's input with that of the ReLU that made this input on CUDA: where results are stored,
-by the algorithms "implicit" and "winograd2"."""
+by the algorithms "implicit", "winograd2" and those of tensor cores."""
 
 from gpunet.devices.cuda import direct
 from gpunet.devices.cuda.arrays import DeviceArray

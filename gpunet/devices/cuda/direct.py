@@ -11,7 +11,7 @@ from gpunet.program.filters import ConvShape
 
 __all__: tuple[str, ...] = ()  # no ops here
 
-SLOPING = ("implicit", "winograd2")
+SLOPING = ("implicit", "winograd2", *FILES)
 """Algorithms whose gradient of the input knows the ReLU that made it."""
 
 
@@ -106,7 +106,7 @@ def backward_input(
     if algorithm == "implicit":
         implicit.backward_input(dy, w, dx, workspace, shape, tile, slices, switches, below)
     elif algorithm in FILES:
-        tensor_cores.backward_input(algorithm, dy, w, dx, workspace, shape, tile, slices, switches)
+        tensor_cores.backward_input(algorithm, dy, w, dx, workspace, shape, tile, slices, switches, below)
     elif algorithm == "winograd2":
         winograd.backward_input(dy, w, dx, _filled(workspace), shape, switches, below)
     else:

@@ -34,7 +34,7 @@ class CudaTarget(DeviceTarget):
     gathers_windows = False
     calls_cost = True
     fusions: ClassVar[Fusions] = {
-        **dict.fromkeys(FILES, ("relu", "maps", "pool2x2", "unpool2x2", "norm-few", "late-norm", "norm-maps")),
+        **dict.fromkeys(FILES, ("relu", "maps", "pool2x2", "unpool2x2", "slope", "norm-few", "late-norm", "norm-maps")),
         "implicit": ("relu", "maps", "pool2x2", "unpool2x2", "slope", "norm", "norm-maps"),
         "winograd2": ("relu", "maps", "pool2x2", "unpool2x2", "slope", "norm-few", "late-norm"),
         NORM: ("relu",),

@@ -63,19 +63,23 @@ def backward_input(
     tile: int,
     slices: int,
     switches: DeviceArray | None = None,
+    below: DeviceArray | None = None,
 ) -> None:
-    """dx of conv_backward_input; `workspace` as in forward. With switches, dy is behind a pool of 2 x 2."""
+    """dx of conv_backward_input; `workspace` as in forward.
+
+    With switches, dy is behind a pool of 2 x 2; with `below`, dx is 0 where that is.
+    """
     whole = packable(shape.maps, w) and gradient_packable(shape, dy, switches)
-    made, parts = _made(dx, workspace, slices)
+    (made, parts), own = _made(dx, workspace, slices), below if slices == 1 else None
     if switches is None:
-        _launch(algorithm, "backward_input", shape, tile, slices, whole, dy, w, made, parts, *numbers(shape))
+        _launch(algorithm, "backward_input", shape, tile, slices, whole, dy, w, own, made, parts, *numbers(shape))
     else:
         places = *numbers(shape), *dy.shape[1:3]
         _launch(
-            algorithm, "backward_input", shape, tile, slices, whole, dy, switches, w, made, parts, *places,
+            algorithm, "backward_input", shape, tile, slices, whole, dy, switches, w, own, made, parts, *places,
             fused="pool_",
         )  # fmt: skip
-    add_up(parts, None, dx, slices)
+    add_up(parts, None, dx, slices, below=below)
 
 
 def backward_weights(

@@ -118,7 +118,7 @@ def trained(net: Net, device, **options) -> list[object]:
 def test_training_gives_the_same_bits(cuda_device, name, how):
     net = gpunet.load(NETS[name])
     made = [op.name for op in gpunet.plan(net, 4, device=cuda_device.name, **how).program.ops]
-    assert made.count("conv_relu_backward_input") + made.count("conv_pool_relu_backward_input") >= 2
+    assert made.count("conv_relu_backward_input") + made.count("conv_pool_relu_backward_input") >= 1
     assert trained(net, cuda_device, **how) == trained(net, cuda_device, without=APART, **how)
 
 

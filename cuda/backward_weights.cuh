@@ -3,6 +3,12 @@
 
 #include "gather.cuh"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700 && __CUDA_ARCH__ < 750
+constexpr int WEIGHT_BLOCKS_OF_256 = 1;  // two would spill
+#else
+constexpr int WEIGHT_BLOCKS_OF_256 = BLOCKS_OF_256;
+#endif
+
 // The sum over positions, the last step of which is filled up with zeros. Between two turns each thread of a block looks at
 // most at one position for all.
 template <typename T>

@@ -7,7 +7,7 @@
 // dw  (K, F_rows, F_columns, D/groups), or that many times `slices`: the sums of each slice    out; in and out where
 //     accumulate is 1
 // A thread makes 8 x 8 results, of the smallest tile 8 x 4. Packs need filters and maps of a group that they divide.
-extern "C" __global__ void __launch_bounds__(256, BLOCKS_OF_256)
+extern "C" __global__ void __launch_bounds__(256, WEIGHT_BLOCKS_OF_256)
 backward_weights_128x128(
     const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ dw, long long accumulate, CONVOLUTION, long long slices
 ) {

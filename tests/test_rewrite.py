@@ -20,7 +20,7 @@ from tests.nets import random_net, small, vgg16
 FUSED = (*FUSIONS, "late-unpool", "late-conv-norm")
 """Those that make several ops one: tests/test_fuse.py."""
 
-CALLS = ("joint-updates", "spare-masks", "sum-slope")
+CALLS = ("joint-updates", "spare-masks", "conv-slope", "sum-slope")
 """Those that make fewer calls at the same peak."""
 
 OF_ONE = [name for name in REWRITES if name != "overlap"]

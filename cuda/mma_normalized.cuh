@@ -36,9 +36,22 @@ template <int COUNT>
 struct Change {
     Pack<real, COUNT> means, factors, shifts;
 
-    // The numbers of the first map; those of a kind are `apart`.
-    __device__ Change(const real* numbers, int apart)
-        : means(load<COUNT>(numbers)), factors(load<COUNT>(numbers + apart)), shifts(load<COUNT>(numbers + 2 * apart)) {}
+    // The numbers of the first map; those of a kind are `apart`, and of eight the second four are `further`.
+    __device__ Change(const real* numbers, int apart, int further = 4)
+        : means(pieces(numbers, further)), factors(pieces(numbers + apart, further)),
+          shifts(pieces(numbers + 2 * apart, further)) {}
+    __device__ static Pack<real, COUNT> pieces(const real* numbers, int further) {
+        if constexpr (COUNT <= 4) {
+            return load<COUNT>(numbers);
+        } else {
+            static_assert(COUNT == 8, "a pack of halves");
+            const auto first = load<4>(numbers), second = load<4>(numbers + further);
+            Pack<real, COUNT> both;
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) both.value[lane] = first.value[lane], both.value[4 + lane] = second.value[lane];
+            return both;
+        }
+    }
     template <typename Stored>
     __device__ void change(Stored* place, const Normalized& norm) const {
         auto values = load<COUNT>(place);
@@ -125,8 +138,14 @@ struct NormalizedColumnsSeen : ColumnsSeen<Stored, T, COUNT, Order> {
         for (int column = threadIdx.x; column < T::N; column += T::THREADS) {
             const int map = map0 + (n0 + column) % c.maps;
 #pragma unroll
-            for (int number = 0; number < 3; ++number) places.numbers[number][column] = norm.table[number * norm.maps + map];
+            for (int number = 0; number < 3; ++number) {
+                places.numbers[number][where(column)] = norm.table[number * norm.maps + map];
+            }
         }
+    }
+    // Of packs of eight the first four of all come before the second four, so that threads side by side find banks of their own.
+    __device__ static int where(int column) {
+        return COUNT == 8 ? column % 8 / 4 * (T::N / 2) + column / 8 * 4 + column % 4 : column;
     }
     __device__ void begin(int further, unsigned char* values) {
         int note = 0;
@@ -151,7 +170,7 @@ struct NormalizedColumnsSeen : ColumnsSeen<Stored, T, COUNT, Order> {
         if constexpr (COUNT > 1) {
             const int note = note_of_right<T>(values);
             if (!note) return;
-            const Change<COUNT> change(places.numbers[0] + Share::row(), T::N);
+            const Change<COUNT> change(places.numbers[0] + where(Share::row()), T::N, T::N / 2);
 #pragma unroll
             for (int pack = 0; pack < Share::PACKS; ++pack) {
                 if (note & 1 << pack) change.change(reinterpret_cast<Stored*>(values + Share::place(pack)), norm);

@@ -191,8 +191,8 @@ MUTANTS = [
         ),
         (
             "the column of the thread",
-            "change(places.numbers[0] + Share::row(), T::N);",
-            "change(places.numbers[0], T::N);",
+            "change(places.numbers[0] + where(Share::row()), T::N,",
+            "change(places.numbers[0], T::N,",
         ),
         (
             "all that is left is there",

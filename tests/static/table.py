@@ -154,10 +154,7 @@ ALLOWED_IN_HALVES: dict[tuple[str, str], tuple[float, str]] = {
         "values one by one; the next ones have the rest of a sector from the cache",
     ),
     (r"tensor_norm_forward_\d+x\d+", "reads"): (1.22, NUMBERS_OF_MAPS),
-    (r"tensor_norm_backward_weights_\d+x\d+", "wavefronts"): (
-        1.2,
-        "the same, in shared memory, once for the products of a step",
-    ),
+    (r"tensor_norm_backward_weights_\d+x\d+", "wavefronts"): (1.01, "numbers of maps, written once a block"),
     (r"tensor_((pool|norm)_)?backward_weights_\w+_scalars", "reads"): (
         1.55,
         "rows begin anywhere in a sector; the next step has the rest from the cache",
